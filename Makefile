@@ -1,0 +1,66 @@
+# The project's commands. `make` alone lists them.
+#
+# PYTHON=python3.12    the interpreter for the virtual environment (default: the first good one)
+# PORT=8001            where `make demo` serves
+# ARGS="-k order -x"   passed on to pytest, the benchmarks and the conformance run
+
+VENV ?= .venv
+PORT ?= 8000
+ARGS ?=
+
+RUN = $(VENV)/bin/python
+TEMPLATES = find tracing core carsales -name '*.html' -not -path '*/vendor/*'
+export PYTHON PORT
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format types contracts conformance matrix bench clean env env-dev
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: env ## Run CarSales: install, migrate, load the cars, simulate sales, serve on PORT
+	@$(RUN) scripts/demo.py
+
+test: env-dev ## Run all tests and measure their coverage
+	@$(RUN) -m coverage erase
+	@PYTHONDEVMODE=1 $(RUN) -m coverage run -m pytest $(ARGS)
+	@$(RUN) -m coverage combine --quiet
+	@$(RUN) -m coverage report $(if $(strip $(ARGS)),--fail-under=0)
+
+lint: env-dev ## Check style and templates
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(TEMPLATES) | xargs $(VENV)/bin/djade --target-version 5.2 --check
+
+format: env-dev ## Put code and templates into the house style
+	$(RUN) -m ruff check --fix-only --quiet .
+	$(RUN) -m ruff format .
+	$(TEMPLATES) | xargs $(VENV)/bin/djade --target-version 5.2
+
+types: env-dev ## Check types
+	$(RUN) -m mypy
+
+contracts: env-dev ## Check which package may import which
+	$(VENV)/bin/lint-imports
+
+conformance: env-dev ## Run Django's own tests with tracing on (ARGS="--all")
+	$(RUN) tests/conformance/run.py $(ARGS)
+
+matrix: env-dev ## Run the tests on every Python, Django and database found
+	$(RUN) -m nox $(ARGS)
+
+bench: env-dev ## Measure what tracing costs
+	$(RUN) -m benchmarks $(ARGS)
+
+clean: ## Remove environments, caches and what the demo wrote
+	rm -rf $(VENV) .nox .cache .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .import_linter_cache build dist htmlcov logs var staticfiles tests/artifacts
+	rm -f *.sqlite3 *.sqlite3-wal *.sqlite3-shm *.sqlite3-journal
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+env:
+	@sh scripts/environment.sh $(VENV) requirements.txt
+
+env-dev:
+	@sh scripts/environment.sh $(VENV) requirements-dev.txt

@@ -1,0 +1,67 @@
+#!/bin/sh
+# Make or refresh a virtual environment: sh scripts/environment.sh VENV REQUIREMENTS
+#
+# Quick when nothing changed: what was installed is remembered in a stamp inside the environment,
+# made from the interpreter's version and the text of every requirements file involved. PYTHON
+# chooses the interpreter; without it the first of python3, python3.14 ... python3.11 that is new
+# enough is taken. A requirements file that includes requirements.txt is a developer's: it also
+# puts the project itself in, editable, so that pytest finds the plugin by its entry point.
+set -eu
+
+venv=$1
+requirements=$2
+oldest="3.11"
+
+say() { printf '%s\n' "$*" >&2; }
+
+# Print "3.x" when the given interpreter runs and is new enough; fail otherwise. Old versions
+# and version-manager shims of unselected versions fail here like absent ones.
+usable_version() {
+    "$1" -c 'import sys; v = sys.version_info[:2]; print("%d.%d" % v); sys.exit(v < (3, 11))' 2>/dev/null
+}
+
+if [ -n "${PYTHON:-}" ]; then
+    if ! version=$(usable_version "$PYTHON"); then
+        say "PYTHON=$PYTHON is ${version:-not an interpreter that runs}; Python $oldest or newer is needed."
+        exit 1
+    fi
+else
+    for PYTHON in python3 python3.14 python3.13 python3.12 python3.11 none; do
+        if version=$(usable_version "$PYTHON"); then break; fi
+    done
+    if [ "$PYTHON" = none ]; then
+        say "No Python $oldest or newer was found: python3 is $(python3 -V 2>&1 || echo missing)."
+        say "Install one, or name it: make PYTHON=/path/to/python3.12 ..."
+        exit 1
+    fi
+fi
+
+fingerprint() {
+    cat requirements.txt "$requirements" pyproject.toml | cksum | sed "s/^/Python $version, requirements /"
+}
+
+python=$venv/bin/python
+stamp=$venv/.installed-$(basename "$requirements" .txt)
+wanted=$(fingerprint)
+
+if [ "$(usable_version "$python" || true)" = "$version" ] && [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ]; then
+    exit 0
+fi
+
+if [ "$(usable_version "$python" || true)" != "$version" ]; then
+    if ! "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; then
+        say "$PYTHON ($version) cannot make virtual environments: its venv module is missing."
+        say "On Debian and Ubuntu: apt-get install python$version-venv (or python3-venv)."
+        exit 1
+    fi
+    say "Making $venv with Python $version"
+    "$PYTHON" -m venv --clear "$venv"
+fi
+
+say "Installing $requirements into $venv"
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
+"$python" -m pip install --quiet --requirement "$requirements"
+if grep -q '^-r requirements.txt' "$requirements"; then
+    "$python" -m pip install --quiet --no-deps --no-build-isolation --editable .
+fi
+printf '%s\n' "$wanted" >"$stamp"
