@@ -1,0 +1,4 @@
+"""URLs of lab."""
+
+app_name = "lab"
+urlpatterns: list = []

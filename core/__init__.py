@@ -1,0 +1,1 @@
+"""The domain of CarSales: buyers, cars, orders and sales, tied together by signals."""

@@ -1,0 +1,1 @@
+"""Buyers: who buys. Each one belongs to a user and is made by a signal."""

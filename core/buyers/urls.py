@@ -1,0 +1,6 @@
+"""URLs of buyers."""
+
+from __future__ import annotations
+
+app_name = "buyers"
+urlpatterns: list = []

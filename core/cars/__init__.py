@@ -1,0 +1,1 @@
+"""Cars: what is for sale. Knows no other app of the domain."""

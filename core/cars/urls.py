@@ -1,0 +1,4 @@
+"""URLs of cars."""
+
+app_name = "cars"
+urlpatterns: list = []

@@ -1,0 +1,4 @@
+"""x"""
+
+def home(request):
+    return

@@ -1,0 +1,1 @@
+"""Orders: baskets that become orders. Uses cars and buyers."""

@@ -1,0 +1,71 @@
+"""What orders do when their cars change, and when one of them is placed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models.signals import m2m_changed, post_save, pre_delete
+
+from core.cars.models import Car
+
+from .models import Order
+from .signals import order_placed
+
+
+def count_cars(
+    sender: type[Any],
+    instance: Order | Car,
+    action: str,
+    pk_set: set[int] | None,
+    **named: Any,
+) -> None:
+    """Keep count and total of every order right whose cars change, from whichever side."""
+    if isinstance(instance, Order):
+        if action in {"post_add", "post_remove", "post_clear"}:
+            instance.count_cars()
+    elif action in {"post_add", "post_remove"}:
+        for order in Order.objects.filter(pk__in=pk_set or ()):
+            order.count_cars()
+    elif action == "pre_clear":
+        # After `car.orders.clear()` nobody can tell which orders had the car: count before.
+        for order in instance.orders.all():
+            order.count_cars(without=instance)
+
+
+def follow_price(sender: type[Car], instance: Car, **named: Any) -> None:
+    """Bring the baskets that hold a car in line with its price."""
+    if not named["created"] and not named["raw"]:
+        for order in Order.objects.open().holding([instance]):
+            order.count_cars()
+
+
+def count_without_car(sender: type[Car], instance: Car, **named: Any) -> None:
+    """Count the orders of a car that is about to be deleted as if it were gone."""
+    # The rows that tie cars to orders are deleted along with the car, without m2m_changed.
+    for order in instance.orders.all():
+        order.count_cars(without=instance)
+
+
+def thank_buyer(sender: type[Order], order: Order, **named: Any) -> None:
+    """Tell the buyer that the order arrived."""
+    order.buyer.notify(f"Thank you: {order} with {order.car_count} car(s) has been placed.")
+
+
+def warn_rivals(sender: type[Order], order: Order, **named: Any) -> None:
+    """Tell everybody who has a car of this order in a basket that it is gone."""
+    cars = list(order.cars.all())
+    rivals = Order.objects.open().holding(cars).exclude(buyer=order.buyer)
+    for rival in rivals.select_related("buyer"):
+        gone = ", ".join(str(car) for car in cars if car in rival.cars.all())
+        rival.buyer.notify(f"Sold to somebody else, still in your basket: {gone}."[:300])
+
+
+def connect() -> None:
+    """Connect the receivers of orders."""
+    m2m_changed.connect(
+        count_cars, sender=Order.cars.through, dispatch_uid="orders.count_cars"
+    )
+    post_save.connect(follow_price, sender=Car, dispatch_uid="orders.follow_price")
+    pre_delete.connect(count_without_car, sender=Car, dispatch_uid="orders.count_without_car")
+    order_placed.connect(thank_buyer, sender=Order, dispatch_uid="orders.thank_buyer")
+    order_placed.connect(warn_rivals, sender=Order, dispatch_uid="orders.warn_rivals")

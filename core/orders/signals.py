@@ -1,0 +1,11 @@
+"""Signals that orders send."""
+
+from __future__ import annotations
+
+from django.dispatch import Signal
+
+order_placed = Signal()
+"""Sent by `Order.place()`, sender `Order`, inside its transaction, once the order is placed and sold.
+
+Named arguments: `order`, the order that was placed.
+"""

@@ -1,0 +1,6 @@
+"""URLs of sales."""
+
+from __future__ import annotations
+
+app_name = "sales"
+urlpatterns: list = []
