@@ -1,0 +1,292 @@
+"""Fixtures for every test: a process left clean, the services, and a real browser."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.dispatch import Signal
+
+from tests.services import Service, require_program, require_service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+ARTIFACTS = Path(__file__).with_name("artifacts")
+
+# -- The process is left clean -----------------------------------------------------------------
+
+SENDS = ("send", "send_robust", "asend", "asend_robust")
+
+
+class KnownSignals:
+    """Every signal that is an attribute of an imported module, found anew after imports."""
+
+    def __init__(self) -> None:
+        self.names: dict[Signal, str] = {}
+        self._modules_seen = 0
+
+    def refresh(self) -> dict[Signal, str]:
+        """Return the dotted name of each known signal."""
+        if len(sys.modules) != self._modules_seen:
+            for module_name, module in list(sys.modules.items()):
+                for name, value in list(getattr(module, "__dict__", {}).items()):
+                    # The class is asked, not isinstance(): a lazy object would wake up.
+                    if issubclass(type(value), Signal):
+                        self.names.setdefault(value, f"{module_name}.{name}")
+            self._modules_seen = len(sys.modules)
+        return self.names
+
+
+known_signals = KnownSignals()
+
+
+def live_receivers(signal: Signal) -> dict[Any, Any]:
+    """Return the receivers that are still alive, by their lookup key."""
+    alive = {}
+    for entry in signal.receivers or ():
+        # Entries have three parts on Django 5 and four on 6; these two are the same on both.
+        lookup_key, receiver = entry[0], entry[1]
+        if type(receiver).__name__ in {"ReferenceType", "weakref", "WeakMethod"}:
+            receiver = receiver()
+        if receiver is not None:
+            alive[lookup_key] = receiver
+    return alive
+
+
+def belongs_to_others(receiver: Any, modules_before: set[str]) -> bool:
+    """Return whether a new receiver is no leftover of the test.
+
+    Django and other packages connect their own when first used, and any module does so when
+    it is first imported.
+    """
+    module = getattr(receiver, "__module__", None) or type(receiver).__module__
+    return module.partition(".")[0] in {"django", "debug_toolbar", "csp"} or (
+        module not in modules_before
+    )
+
+
+def tracer_state() -> dict[str, Any]:
+    """Return what a test could leave behind in the tracer."""
+    tracing = sys.modules.get("tracing")
+    state: dict[str, Any] = {}
+    if tracing is not None and hasattr(tracing, "is_instrumented"):
+        state["instrumented"] = tracing.is_instrumented()
+    return state
+
+
+@pytest.fixture(autouse=True)
+def clean_process() -> Iterator[None]:
+    """Prove that the test leaves signals, receivers and the tracer as it found them.
+
+    What it did leave is taken back, so that one careless test fails alone.
+    """
+    methods = {name: Signal.__dict__[name] for name in SENDS}
+    modules_before = set(sys.modules)
+    before = {signal: live_receivers(signal) for signal in known_signals.refresh()}
+    lists_before = {signal: list(signal.receivers) for signal in before}
+    tracer_before = tracer_state()
+
+    yield
+
+    left = []
+    for name, method in methods.items():
+        if Signal.__dict__[name] is not method:
+            left.append(f"Signal.{name} is another function")
+            setattr(Signal, name, method)
+    for signal, name in known_signals.refresh().items():
+        had, has = before.get(signal, {}), live_receivers(signal)
+        extra = [
+            receiver
+            for key, receiver in has.items()
+            if key not in had and not belongs_to_others(receiver, modules_before)
+        ]
+        lost = [receiver for key, receiver in had.items() if key not in has]
+        left += [f"{name} still has the receiver {receiver!r}" for receiver in extra]
+        left += [f"{name} has lost the receiver {receiver!r}" for receiver in lost]
+        if extra or lost:
+            with signal.lock:
+                signal.receivers[:] = lists_before.get(signal, [])
+                signal.sender_receivers_cache.clear()
+    left += [
+        f"the tracer's {name} was {value!r} and is {tracer_state().get(name)!r}"
+        for name, value in tracer_before.items()
+        if tracer_state().get(name) != value
+    ]
+    if left:
+        pytest.fail("The test did not clean up: " + "; ".join(left), pytrace=False)
+
+
+# -- Services ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Service:
+    """Return the address of a PostgreSQL server that answers."""
+    return require_service("postgresql")
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Service:
+    """Return the address of a MariaDB server that answers."""
+    return require_service("mariadb")
+
+
+@pytest.fixture(scope="session")
+def redis() -> Service:
+    """Return the address of a Redis server that answers."""
+    return require_service("redis")
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Service:
+    """Return the address of a RabbitMQ server that answers."""
+    return require_service("rabbitmq")
+
+
+# -- The browser -------------------------------------------------------------------------------
+
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1280, "height": 800}
+
+NEEDS_BROWSER = {"chromium"}
+NEEDS_SERVICES = {"postgresql", "mariadb", "redis", "rabbitmq"}
+
+failed_in_call = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Remember for the browser fixtures whether the test itself failed."""
+    report = yield
+    if report.when == "call":
+        item.stash[failed_in_call] = report.failed
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what drives a browser or talks to a service, so that ``-m`` can choose."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & NEEDS_BROWSER:
+            item.add_marker(pytest.mark.browser)
+        if fixtures & NEEDS_SERVICES:
+            item.add_marker(pytest.mark.services)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Return a running Chromium, one for the module.
+
+    Not for the session: while Playwright runs, its event loop counts as running in this thread,
+    and tests of async code in other modules could not start their own.
+    """
+    executable = require_program("chromium", "chromium-browser", "google-chrome")
+    from playwright.sync_api import sync_playwright
+
+    with pytest.MonkeyPatch.context() as patch:
+        # For the same reason Django takes each query of the test for one in async code.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=executable, args=CHROMIUM_ARGUMENTS
+            )
+            yield browser
+            browser.close()
+
+
+class PageProblems(list[str]):
+    """What went wrong in a page's console or left the host; a test may look and clear."""
+
+
+@pytest.fixture
+def page_problems() -> PageProblems:
+    """Return the list that the pages of this test fill, which must be empty at its end."""
+    return PageProblems()
+
+
+@pytest.fixture
+def open_page(
+    request: pytest.FixtureRequest, chromium: Browser, page_problems: PageProblems
+) -> Iterator[Callable[..., Page]]:
+    """Return ``open_page(base_url, theme="light", viewport=DESKTOP, **context)``: a new page.
+
+    Each page has a browser context of its own, so two pages are two visitors. The test fails on
+    an uncaught script error, a console error (a breach of the Content-Security-Policy is one) and
+    a request to another host. When it fails, each page's screenshot goes to tests/artifacts.
+    """
+    contexts: list[BrowserContext] = []
+
+    def open_page(
+        base_url: str, *, theme: str = "light", viewport: dict[str, int] = DESKTOP, **options: Any
+    ) -> Page:
+        context = chromium.new_context(
+            base_url=base_url, color_scheme=theme, viewport=viewport, **options
+        )
+        contexts.append(context)
+        context.set_default_timeout(15_000)
+        watch(context, urlsplit(base_url).netloc, page_problems)
+        return context.new_page()
+
+    yield open_page
+
+    has_failed = request.node.stash.get(failed_in_call, False) or bool(page_problems)
+    for number, context in enumerate(contexts):
+        if has_failed:
+            for page in context.pages:
+                ARTIFACTS.mkdir(exist_ok=True)
+                name = re.sub(r"[^\w.-]+", "_", request.node.nodeid).removeprefix("tests_")
+                page.screenshot(path=ARTIFACTS / f"{name}-{number}.png", full_page=True)
+        context.close()
+    if page_problems:
+        pytest.fail("In the browser: " + "; ".join(page_problems), pytrace=False)
+
+
+def watch(context: BrowserContext, host: str, problems: PageProblems) -> None:
+    """Note each script error, console error and request to another host in ``problems``."""
+
+    def note_console(message: Any) -> None:
+        if message.type == "error":
+            problems.append(f"console: {message.text}")
+
+    def note_request(request: Any) -> None:
+        address = urlsplit(request.url)
+        if address.scheme in {"http", "https", "ws", "wss"} and address.netloc != host:
+            problems.append(f"request to another host: {request.url}")
+
+    context.on("console", note_console)
+    context.on("weberror", lambda error: problems.append(f"script error: {error.error}"))
+    context.on("request", note_request)
+
+
+@pytest.fixture(params=["light", "dark"])
+def theme(request: pytest.FixtureRequest) -> str:
+    """Return each colour scheme in turn."""
+    return request.param
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page], live_server: Any) -> Page:
+    """Return a light page at desktop width on the live server, which runs with DEBUG off."""
+    return open_page(live_server.url)
+
+
+@pytest.fixture
+def phone_page(open_page: Callable[..., Page], live_server: Any) -> Page:
+    """Return a light page as wide as a phone on the live server."""
+    return open_page(live_server.url, viewport=PHONE, has_touch=True)

@@ -1,0 +1,54 @@
+"""CarSales' settings, as the tests run them.
+
+``TEST_DATABASE`` chooses the server under every alias: sqlite (default), postgresql or mariadb.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+# A folder of this process, not a fixed one: Django removes a stale test database but not its
+# write-ahead log, and SQLite would replay that log into the next database of the same name.
+_scratch = Path(tempfile.mkdtemp(prefix="carsales-tests-"))
+atexit.register(shutil.rmtree, _scratch, ignore_errors=True)
+# Databases, logs and the secret key of the developer's own checkout stay untouched.
+os.environ["CARSALES_DATA_DIR"] = str(_scratch)
+
+from carsales.settings import *  # noqa: E402, F403
+from carsales.settings import DATABASES  # noqa: E402
+
+EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+# Hashing is not what is tested, and it is most of the cost of a sign-up.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+_server = os.environ.get("TEST_DATABASE", "sqlite")
+if _server == "sqlite":
+    for _alias, _database in DATABASES.items():
+        # In files, not in memory: threads then meet the same locks as in production.
+        _database.setdefault("TEST", {})["NAME"] = str(_scratch / f"test_{_alias}.sqlite3")
+elif _server in {"postgresql", "mariadb"}:
+    from tests.services import service
+
+    _service = service(_server)
+    if _server == "mariadb":
+        import pymysql
+
+        pymysql.install_as_MySQLdb()
+    for _alias in DATABASES:
+        DATABASES[_alias] = {
+            "ENGINE": f"django.db.backends.{'mysql' if _server == 'mariadb' else _server}",
+            "NAME": "postgres" if _server == "postgresql" else "",
+            "HOST": _service.host,
+            "PORT": _service.port,
+            "USER": _service.user,
+            "PASSWORD": _service.password,
+            "OPTIONS": {"charset": "utf8mb4"} if _server == "mariadb" else {},
+            # The process id keeps two runs on one server apart.
+            "TEST": {"NAME": f"test_carsales_{_alias}_{os.getpid()}"},
+        }
+else:
+    raise ValueError(f"TEST_DATABASE={_server} is none of sqlite, postgresql, mariadb")
