@@ -24,7 +24,7 @@ demo: env ## Run CarSales: install, migrate, load the cars, simulate sales, serv
 
 test: env-dev ## Run all tests and measure their coverage
 	@$(RUN) -m coverage erase
-	@PYTHONDEVMODE=1 $(RUN) -m coverage run -m pytest $(ARGS)
+	@PYTHONDEVMODE=1 $(RUN) -m coverage run -m pytest $(if $(JUNIT),--junitxml=$(JUNIT)) $(ARGS)
 	@$(RUN) -m coverage combine --quiet
 	@$(RUN) -m coverage report $(if $(strip $(ARGS)),--fail-under=0)
 

@@ -1,0 +1,138 @@
+"""Set CarSales up and serve it: what ``make demo`` runs.
+
+Every step is skipped when its work is done already, so that running it again is quick and takes
+nothing away. ``PORT`` chooses the port on the loopback address (default 8000).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SALES = 40
+ADMIN = "admin"
+
+
+def main() -> None:
+    started = time.monotonic()
+    os.chdir(REPOSITORY)
+    sys.path.insert(0, str(REPOSITORY))
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "carsales.settings")
+    port = chosen_port()
+
+    import django  # noqa: PLC0415 (the port is checked first, before anything takes time)
+
+    django.setup()
+    migrate()
+    load()
+    password_note = make_admin()
+    simulate()
+    flush()
+    print(welcome(port, password_note, time.monotonic() - started), flush=True)
+    serve(port)
+
+
+def chosen_port() -> int:
+    """Return PORT as a number, or end with a message when it cannot be used."""
+    text = os.environ.get("PORT") or "8000"
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:  # noqa: PLR2004 (the last port)
+        sys.exit(f"PORT={text} is no port number.")
+    port = int(text)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            sys.exit(f"Port {port} cannot be used ({error.strerror}). Try: make demo PORT={port + 1}")
+    return port
+
+
+def migrate() -> None:
+    """Bring every database up to date."""
+    from django.core.management import call_command  # noqa: PLC0415
+    from django.db import connections  # noqa: PLC0415
+
+    for alias in connections:
+        call_command("migrate", database=alias, interactive=False, verbosity=0)
+        print(f"Database {alias}: up to date")
+
+
+def load() -> None:
+    """Load the cars; loading them again changes nothing."""
+    from django.core.management import call_command  # noqa: PLC0415
+
+    call_command("load_cars")
+
+
+def make_admin() -> str:
+    """Make a superuser with a random password when there is none; return how to log in.
+
+    The password is kept in a file that only its owner can read, so that it is still known on
+    the next day.
+    """
+    from django.conf import settings  # noqa: PLC0415
+    from django.contrib.auth import get_user_model  # noqa: PLC0415
+
+    kept = Path(getattr(settings, "DATA_DIR", REPOSITORY), "var", "demo-password")
+    users: Any = get_user_model()._default_manager  # noqa: SLF001 (Django's documented name)
+    if users.filter(is_superuser=True).exists():
+        if kept.exists():
+            return f"{ADMIN} / {kept.read_text(encoding='ascii').strip()}"
+        return "your superuser (./manage.py changepassword sets a new password)"
+    password = secrets.token_urlsafe(9)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.touch(mode=0o600)
+    kept.write_text(password + "\n", encoding="ascii")
+    users.create_superuser(ADMIN, f"{ADMIN}@example.com", password)
+    return f"{ADMIN} / {password}"
+
+
+def simulate() -> None:
+    """Let some dozens of sales happen, so that there is something to see."""
+    from django.apps import apps  # noqa: PLC0415
+    from django.core.management import call_command  # noqa: PLC0415
+
+    if apps.get_model("sales", "Sale")._default_manager.exists():  # noqa: SLF001
+        print("Sales: there are some already")
+        return
+    call_command("simulate", sales=SALES)
+
+
+def flush() -> None:
+    """Wait until what was traced so far is stored: this process is about to be replaced."""
+    import tracing  # noqa: PLC0415
+
+    tracing.flush()
+
+
+def welcome(port: int, password_note: str, seconds: float) -> str:
+    """Return what to open and how to log in."""
+    base = f"http://127.0.0.1:{port}"
+    return f"""
+CarSales is ready ({seconds:.0f} s).
+
+  {base}/          the site: sign up, buy a car, look at the toolbar
+  {base}/lab/      the signal lab: one experiment for each lesson
+  {base}/tracing/  the trace log viewer
+  {base}/admin/    the admin
+
+  Log in as:  {password_note}
+
+Ctrl-C ends it.
+"""
+
+
+def serve(port: int) -> None:
+    """Replace this process by Django's development server."""
+    arguments = ["manage.py", "runserver", f"127.0.0.1:{port}"]
+    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 (no shell is wanted)
+
+
+if __name__ == "__main__":
+    main()
