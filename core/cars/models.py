@@ -120,6 +120,11 @@ class Car(models.Model):
         return reverse("cars:detail", args=[self.code])
 
     @property
+    def picture_url(self) -> str:
+        """Return the address of the drawing of such a car."""
+        return reverse("cars:picture", args=[self.body_style, self.colour])
+
+    @property
     def is_sold(self) -> bool:
         """Say whether somebody has bought this car."""
         return self.buyer_id is not None
