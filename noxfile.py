@@ -33,12 +33,15 @@ nox.options.default_venv_backend = "venv"
 
 
 def answers(interpreter: str, version: str) -> bool:
-    """Return whether the interpreter runs and is of that version; a version manager's shim of an
-    unselected version is on PATH and does not run.
+    """Return whether the interpreter runs and is of that version.
+
+    A version manager's shim of a version that is not selected is on PATH and does not run.
     """
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
-        done = subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [interpreter, "-c", code], capture_output=True, text=True, check=False
+        )
     except OSError:
         return False
     return done.stdout.strip() == version
@@ -69,7 +72,9 @@ def offer_interpreters() -> list[str]:
         name = offered / f"python{version}"
         if interpreter and not answers(f"python{version}", version):
             code = "import sys; print(sys._base_executable)"
-            base = subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=True)
+            base = subprocess.run(
+                [interpreter, "-c", code], capture_output=True, text=True, check=True
+            )
             # A script, not a link: an interpreter finds its library from its own place.
             name.write_text(f'#!/bin/sh\nexec "{base.stdout.strip()}" "$@"\n')
             name.chmod(0o755)

@@ -23,7 +23,7 @@ def count(path: str) -> tuple[int, int, int]:
 def main(paths: list[str]) -> int:
     """Print the line and return the exit status."""
     counts = [count(path) for path in paths]
-    passed, failed, skipped = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0, 0)
+    passed, failed, skipped = (sum(column) for column in zip((0, 0, 0), *counts, strict=True))
     empty = [path for path, row in zip(paths, counts, strict=True) if not sum(row)]
     for path in empty:
         print(f"{path} holds no test")

@@ -26,7 +26,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "carsales.settings")
     port = chosen_port()
 
-    import django  # noqa: PLC0415 (the port is checked first, before anything takes time)
+    import django
 
     django.setup()
     migrate()
@@ -49,14 +49,16 @@ def chosen_port() -> int:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            sys.exit(f"Port {port} cannot be used ({error.strerror}). Try: make demo PORT={port + 1}")
+            sys.exit(
+                f"Port {port} cannot be used ({error.strerror}). Try: make demo PORT={port + 1}"
+            )
     return port
 
 
 def migrate() -> None:
     """Bring every database up to date."""
-    from django.core.management import call_command  # noqa: PLC0415
-    from django.db import connections  # noqa: PLC0415
+    from django.core.management import call_command
+    from django.db import connections
 
     for alias in connections:
         call_command("migrate", database=alias, interactive=False, verbosity=0)
@@ -65,7 +67,7 @@ def migrate() -> None:
 
 def load() -> None:
     """Load the cars; loading them again changes nothing."""
-    from django.core.management import call_command  # noqa: PLC0415
+    from django.core.management import call_command
 
     call_command("load_cars")
 
@@ -76,8 +78,8 @@ def make_admin() -> str:
     The password is kept in a file that only its owner can read, so that it is still known on
     the next day.
     """
-    from django.conf import settings  # noqa: PLC0415
-    from django.contrib.auth import get_user_model  # noqa: PLC0415
+    from django.conf import settings
+    from django.contrib.auth import get_user_model
 
     kept = Path(getattr(settings, "DATA_DIR", REPOSITORY), "var", "demo-password")
     users: Any = get_user_model()._default_manager  # noqa: SLF001 (Django's documented name)
@@ -95,8 +97,8 @@ def make_admin() -> str:
 
 def simulate() -> None:
     """Let some dozens of sales happen, so that there is something to see."""
-    from django.apps import apps  # noqa: PLC0415
-    from django.core.management import call_command  # noqa: PLC0415
+    from django.apps import apps
+    from django.core.management import call_command
 
     if apps.get_model("sales", "Sale")._default_manager.exists():  # noqa: SLF001
         print("Sales: there are some already")
@@ -106,7 +108,7 @@ def simulate() -> None:
 
 def flush() -> None:
     """Wait until what was traced so far is stored: this process is about to be replaced."""
-    import tracing  # noqa: PLC0415
+    import tracing
 
     tracing.flush()
 

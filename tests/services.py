@@ -121,10 +121,9 @@ def require_service(name: str) -> Service:
 
 def require_program(*names: str) -> str:
     """Return the path of the first program present, or skip (fail with REQUIRE_SERVICES=1)."""
-    for name in names:
-        if path := shutil.which(name):
-            return path
-    give_up(f"none of these programs is installed: {', '.join(names)}")
+    if paths := [path for name in names if (path := shutil.which(name))]:
+        return paths[0]
+    return give_up(f"none of these programs is installed: {', '.join(names)}")
 
 
 def give_up(reason: str) -> NoReturn:

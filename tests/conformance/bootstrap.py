@@ -61,7 +61,7 @@ def main() -> None:
     counts: dict[str, int] = {}
     if mode == "traced":
         sys.path.insert(0, str(REPOSITORY))
-        from recording import start_recording  # noqa: PLC0415 (a stock run must not import the tracer)
+        from recording import start_recording
 
         stop_recording = start_recording()
     else:

@@ -61,6 +61,19 @@ ALL = [
     "cache",
     "tasks",
 ]
+COLUMNS = [
+    "module",
+    "passed stock",
+    "passed traced",
+    "failed stock",
+    "failed traced",
+    "skipped",
+    "dispatches",
+    "receiver calls",
+    "stock s",
+    "traced s",
+    "new failures",
+]
 GOOD = {"passed", "skipped", "expected failure"}
 CONFIRMATIONS = 3
 
@@ -214,10 +227,7 @@ def is_unsteady(tests: Path, test: str, timeout: float) -> bool:
     """Return whether the test also fails stock when it is run alone a few times."""
     if not test.replace("_", "").replace(".", "").isalnum():
         return False  # The id of a class or module level error is no label that can be run.
-    for _ in range(CONFIRMATIONS):
-        if tally(run_labels(tests, "stock", [test], timeout))[1]:
-            return True
-    return False
+    return any(tally(run_labels(tests, "stock", [test], timeout))[1] for _ in range(CONFIRMATIONS))
 
 
 def failure_of(test: str, log: str) -> str:
@@ -234,8 +244,7 @@ def markdown(comparisons: list[Comparison]) -> str:
     lines = [
         f"# Django {django.get_version()}'s own tests, Python {platform.python_version()}",
         "",
-        "| module | passed stock | passed traced | failed stock | failed traced | skipped "
-        "| dispatches | receiver calls | stock s | traced s | new failures |",
+        f"| {' | '.join(COLUMNS)} |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     lines += [
@@ -316,7 +325,7 @@ def main() -> int:
         print("Nothing was recorded: the traced runs were not traced.")
     if unclean:
         print(f"Not conforming: {', '.join(unclean)}")
-    print(f"Summary in {output.relative_to(REPOSITORY) if output.is_relative_to(REPOSITORY) else output}")
+    print(f"Summary in {os.path.relpath(output)}")
     return 1 if unclean or not dispatches else 0
 
 
