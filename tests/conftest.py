@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.dispatch import Signal
+from django.urls import clear_url_caches
 
 from tests.services import Service, require_program, require_service
 
@@ -262,7 +264,7 @@ def watch(context: BrowserContext, host: str, problems: PageProblems) -> None:
 
     def note_console(message: Any) -> None:
         if message.type == "error":
-            problems.append(f"console: {message.text}")
+            problems.append(f"console: {message.text} ({message.location.get('url', '')})")
 
     def note_request(request: Any) -> None:
         address = urlsplit(request.url)
@@ -278,6 +280,24 @@ def watch(context: BrowserContext, host: str, problems: PageProblems) -> None:
 def theme(request: pytest.FixtureRequest) -> str:
     """Return each colour scheme in turn."""
     return request.param
+
+
+@pytest.fixture
+def debug(settings: Any) -> Iterator[None]:
+    """Run the test with DEBUG on and the toolbar's URLs in place.
+
+    pytest-django turns DEBUG off, and the toolbar adds its URLs when the URLconf is read.
+    """
+    urls = importlib.import_module(settings.ROOT_URLCONF)
+    settings.DEBUG = True
+    importlib.reload(urls)
+    clear_url_caches()
+
+    yield
+
+    settings.DEBUG = False
+    importlib.reload(urls)
+    clear_url_caches()
 
 
 @pytest.fixture

@@ -19,7 +19,10 @@ atexit.register(shutil.rmtree, _scratch, ignore_errors=True)
 os.environ["CARSALES_DATA_DIR"] = str(_scratch)
 
 from carsales.settings import *  # noqa: E402, F403
-from carsales.settings import DATABASES  # noqa: E402
+from carsales.settings import DATABASES, STATIC_ROOT  # noqa: E402
+
+# WhiteNoise warns when it is not there; the files themselves come from the apps.
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 # Hashing is not what is tested, and it is most of the cost of a sign-up.
