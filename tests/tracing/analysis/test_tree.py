@@ -1,0 +1,261 @@
+"""Tests of the tree: walking, self time, critical path, folding, totals, flame graph."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from tests.tracing.analysis.building import MS, US, TraceBuilder
+from tracing.analysis import tree
+from tracing.capture.spans import Dispatch, Kind, Outcome, Status
+
+
+@pytest.fixture
+def order():
+    """An order whose receiver makes a sale, whose receiver writes mail for later."""
+    build = TraceBuilder()
+    placed = build.dispatch("post_save", "orders.Order", instance="orders.Order:1", created=True)
+    make = build.call(placed, "core.orders.receivers.make_sale", own_ns=2 * MS, query_count=2)
+    build.call(placed, "core.search.Indexer.on_save", own_ns=1 * MS)
+    sold = build.dispatch(
+        "post_save", "sales.Sale", under=make, at="core.orders.receivers.make_sale:20"
+    )
+    build.call(sold, "core.sales.receivers.count", own_ns=5 * MS, query_count=1)
+    return build.build()
+
+
+def test_walk_visits_parents_before_children_in_order(order):
+    visits = [(tree.label(visit.span), visit.depth) for visit in tree.walk(order)]
+
+    assert visits == [
+        ("post_save orders.Order", 0),
+        ("make_sale", 1),
+        ("post_save sales.Sale", 2),
+        ("count", 3),
+        ("Indexer.on_save", 1),
+    ]
+
+
+def test_roots_include_a_dispatch_whose_parent_is_in_another_segment(order):
+    order.dispatches = order.dispatches[1:]
+
+    assert [root.sender for root in tree.roots(order)] == ["sales.Sale"]
+
+
+def test_walk_survives_a_thousand_levels():
+    build = TraceBuilder()
+    call = None
+    for _ in range(1200):
+        call = build.call(build.dispatch(under=call))
+    trace = TraceBuilder().trace
+    trace.dispatches = [build.roots[0]]
+    while trace.dispatches[-1].receiver_calls[0].dispatches:
+        trace.dispatches.append(trace.dispatches[-1].receiver_calls[0].dispatches[0])
+    trace.duration_ns = 10
+
+    assert sum(1 for _ in tree.walk(trace)) == 2400
+    assert len(tree.rows(trace)) == 2400
+    assert len(list(tree.flatten(tree.fold(trace)))) == 2400
+    assert len(tree.flame(trace, merged=True)) == 2400
+
+
+def test_self_time_leaves_out_what_was_sent_from_inside(order):
+    make = order.dispatches[0].receiver_calls[0]
+
+    assert tree.self_ns(make) == 2 * MS
+    assert make.duration_ns == 7 * MS + US
+    assert tree.self_ns(order.dispatches[0]) == US
+
+
+def test_self_time_counts_concurrent_children_once():
+    build = TraceBuilder()
+    dispatch = build.dispatch()
+    build.call(dispatch, "a.first", own_ns=10 * MS)
+    build.call(dispatch, "a.second", own_ns=10 * MS)
+    build.build()
+    dispatch.receiver_calls[1].start_ns = dispatch.receiver_calls[0].start_ns
+    dispatch.duration_ns = 11 * MS
+
+    assert tree.self_ns(dispatch) == MS
+
+
+def test_self_time_ignores_work_left_for_later():
+    build = TraceBuilder()
+    call = build.call(build.dispatch(), own_ns=MS)
+    later = build.dispatch("order_placed", under=call, parent_is_link=True)
+    build.call(later, own_ns=50 * MS)
+    build.build()
+    later.start_ns, call.duration_ns = 100 * MS, MS
+
+    assert tree.self_ns(call) == MS
+
+
+def test_critical_path_covers_the_whole_trace_without_gap_or_overlap(order):
+    pieces = tree.critical_path(order)
+
+    assert pieces[0].start_ns == 0
+    assert all(
+        first.start_ns + first.duration_ns == second.start_ns for first, second in pairwise(pieces)
+    )
+    assert sum(piece.duration_ns for piece in pieces) == order.duration_ns
+
+
+def test_critical_path_goes_through_the_last_to_finish():
+    build = TraceBuilder()
+    dispatch = build.dispatch()
+    quick = build.call(dispatch, "a.quick", own_ns=3 * MS, outcome=Outcome.RETURNED)
+    slow = build.call(dispatch, "a.slow", own_ns=10 * MS)
+    trace = build.build()
+    quick.start_ns = slow.start_ns = 2 * US
+    dispatch.duration_ns = 10 * MS + 2 * US
+    trace.duration_ns = 10 * MS + 4 * US
+
+    assert tree.critical_numbers(trace) == {dispatch.number, slow.number}
+
+
+def test_rows_place_bars_inside_the_whole(order):
+    rows = tree.rows(order)
+
+    assert [row.depth for row in rows] == [0, 1, 2, 3, 1]
+    assert [row.parent_number for row in rows] == [None, 1, 2, 4, 1]
+    assert all(row.left >= 0 and row.left + row.width <= 100.0001 for row in rows)
+    assert all(row.width >= tree.MIN_WIDTH for row in rows)
+    assert rows[0].title.startswith("django.db.models.signals.post_save · orders.Order:1 · ")
+
+
+def test_rows_leave_room_for_work_that_ended_after_the_trace():
+    build = TraceBuilder()
+    call = build.call(build.dispatch(), own_ns=MS)
+    later = build.dispatch("order_placed", under=call, parent_is_link=True)
+    trace = build.build()
+    later.start_ns, later.duration_ns = 20 * MS, 10 * MS
+
+    assert tree.extent_ns(trace) == 30 * MS
+    assert max(row.left + row.width for row in tree.rows(trace)) == pytest.approx(100)
+
+
+def test_rows_of_an_empty_trace_are_empty():
+    assert tree.rows(TraceBuilder().build()) == []
+    assert tree.critical_path(TraceBuilder().build())[0].number is None
+
+
+def test_fold_gathers_repetitions_that_alternate():
+    build = TraceBuilder()
+    for number in range(214):
+        for signal in ("pre_save", "post_save"):
+            dispatch = build.dispatch(signal, "cars.Car", instance=f"cars.Car:{number}")
+            build.call(dispatch, f"core.cars.receivers.on_{signal}", query_count=1)
+    nodes = tree.fold(build.build())
+
+    assert [(node.label, node.count) for node in nodes] == [
+        ("pre_save cars.Car", 214),
+        ("post_save cars.Car", 214),
+    ]
+    assert len(nodes[0].instances) == 214
+    child = nodes[1].children[0]
+    assert (child.label, child.count, child.query_count) == ("on_post_save", 214, 214)
+
+
+def test_fold_keeps_failed_calls_apart():
+    build = TraceBuilder()
+    for number in range(5):
+        dispatch = build.dispatch()
+        outcome = Outcome.RAISED if number == 3 else Outcome.RETURNED
+        build.call(dispatch, outcome=outcome, exception_type="ValueError" if number == 3 else "")
+    (node,) = tree.fold(build.build())
+
+    assert [(child.count, child.error_count) for child in node.children] == [(4, 0), (1, 1)]
+
+
+def test_totals_add_up_per_receiver(order):
+    totals = {total.name: total for total in tree.totals(order)}
+
+    assert list(totals) == [
+        "core.sales.receivers.count",
+        "core.orders.receivers.make_sale",
+        "core.search.Indexer.on_save",
+    ]
+    count = totals["core.sales.receivers.count"]
+    assert (count.calls, count.self_ns, count.query_count) == (1, 5 * MS, 1)
+    assert count.senders == ["sales.Sale"]
+    assert count.share == pytest.approx(5 / 8)
+
+
+def test_totals_do_not_count_skipped_calls_as_calls():
+    build = TraceBuilder()
+    dispatch = build.dispatch()
+    build.call(dispatch, "a.first", outcome=Outcome.RAISED)
+    build.call(dispatch, "a.second", outcome=Outcome.SKIPPED, own_ns=0)
+    totals = {total.name: total for total in tree.totals(build.build())}
+
+    assert (totals["a.second"].calls, totals["a.second"].skipped_count) == (0, 1)
+    assert totals["a.first"].error_count == 1
+
+
+def test_flame_boxes_stay_inside_their_parents(order):
+    boxes = {box.number: box for box in tree.flame(order, merged=True)}
+
+    parents = {2: 1, 4: 2, 5: 4, 3: 1}
+    for number, parent in parents.items():
+        child, above = boxes[number], boxes[parent]
+        assert child.depth == above.depth + 1
+        assert child.left >= above.left - 0.001
+        assert child.left + child.width <= above.left + above.width + 0.001
+
+
+def test_flame_in_time_order_has_one_box_per_span(order):
+    assert [box.label for box in tree.flame(order)] == [row.label for row in tree.rows(order)]
+
+
+def test_index_names_what_is_above(order):
+    index = tree.Index(order)
+    last = index.call(5)
+
+    assert [span.number for span in index.above(last)] == [4, 2, 1]
+    assert index.span(99) is None
+    assert index.call(1) is None
+    assert index.dispatch_of(last).sender == "sales.Sale"
+
+
+def test_title_of_a_failed_call_says_what_it_raised():
+    build = TraceBuilder()
+    call = build.call(
+        build.dispatch(),
+        "a.b.broken",
+        outcome=Outcome.RAISED,
+        exception_type="ValueError",
+        exception_message="no",
+        query_count=1,
+    )
+
+    assert tree.title(call) == (
+        "a.b.broken · /app/a/b.py:242 · 10.0 µs · raised · ValueError: no · 1 query"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({}, "ok"),
+        ({"http_status": 302}, "302"),
+        ({"status": Status.ERROR, "http_status": 500}, "error"),
+        ({"kind": Kind.COMMAND, "status": Status.RUNNING}, "running"),
+    ],
+)
+def test_status_word(options, word):
+    assert tree.status_word(TraceBuilder(**options).build()) == word
+
+
+def test_twenty_thousand_dispatches_are_walked_without_recursion():
+    build = TraceBuilder(Kind.COMMAND, "load_cars")
+    for number in range(5_000):
+        dispatch = build.dispatch("post_save", "cars.Car", instance=f"cars.Car:{number}")
+        call = build.call(dispatch)
+        for inner in range(3):
+            build.call(build.dispatch("post_save", f"a.B{inner}", under=call))
+    trace = build.build()
+
+    assert len(trace.dispatches) == 20_000
+    assert sum(isinstance(row.span, Dispatch) for row in tree.rows(trace)) == 20_000
+    assert tree.fold(trace)[0].count == 5_000

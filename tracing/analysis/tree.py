@@ -1,0 +1,552 @@
+"""The tree of a trace: walking, waterfall rows, critical path, folding, totals, flame graph.
+
+Everything here takes finished spans and returns values ready to be shown: percentages, depths and
+sentences are worked out here, so that templates and terminals need no arithmetic. Nothing recurses:
+a trace that ended in a ``RecursionError`` is a thousand receivers deep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from tracing.analysis.formatting import (
+    callsite_text,
+    human_ns,
+    place,
+    plural,
+    short_receiver,
+    short_signal,
+    shorten_middle,
+)
+from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, Status, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+Span: TypeAlias = Dispatch | ReceiverCall
+
+TIMES: Final = "\N{MULTIPLICATION SIGN}"
+"""Between a count and what it counts."""
+
+
+# --- walking -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class Visit:
+    """One span of a trace, met on a walk."""
+
+    span: Span
+    depth: int
+    """Spans above it; dispatches and receiver calls both count."""
+    parent: Span | None
+
+
+def roots(trace: Trace) -> list[Dispatch]:
+    """Return the dispatches at the top: without a parent, or whose parent is in another segment."""
+    known = {call.number for dispatch in trace.dispatches for call in dispatch.receiver_calls}
+    return [
+        dispatch
+        for dispatch in trace.dispatches
+        if dispatch.parent_number is None or dispatch.parent_number not in known
+    ]
+
+
+def walk(trace: Trace) -> Iterator[Visit]:
+    """Yield every span of *trace*, parents before children, in order of start."""
+    return walk_from(roots(trace))
+
+
+def walk_from(spans: Iterable[Span]) -> Iterator[Visit]:
+    """Yield *spans* and everything below them, parents before children."""
+    stack = [Visit(span, 0, None) for span in spans]
+    stack.reverse()
+    while stack:
+        visit = stack.pop()
+        yield visit
+        children = _children(visit.span)
+        depth = visit.depth + 1
+        stack.extend(Visit(child, depth, visit.span) for child in reversed(children))
+
+
+def _children(span: Span) -> Sequence[Span]:
+    return span.receiver_calls if isinstance(span, Dispatch) else span.dispatches
+
+
+class Index:
+    """The spans of a trace by number, and who is above whom."""
+
+    __slots__ = ("_parents", "_spans", "trace")
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self._spans: dict[int, Span] = {}
+        self._parents: dict[int, Dispatch] = {}
+        for dispatch in trace.dispatches:
+            self._spans[dispatch.number] = dispatch
+            for call in dispatch.receiver_calls:
+                self._spans[call.number] = call
+                self._parents[call.number] = dispatch
+
+    def span(self, number: int | None) -> Span | None:
+        """Return the span of that number, None if this trace has none."""
+        return self._spans.get(number) if number is not None else None
+
+    def call(self, number: int | None) -> ReceiverCall | None:
+        """Return the receiver call of that number, None if it is something else."""
+        span = self.span(number)
+        return span if isinstance(span, ReceiverCall) else None
+
+    def dispatch_of(self, call: ReceiverCall) -> Dispatch:
+        """Return the dispatch whose receiver call this is."""
+        return self._parents[call.number]
+
+    def above(self, span: Span) -> Iterator[Span]:
+        """Yield what is above *span*, the nearest first."""
+        while True:
+            parent: Span | None
+            if isinstance(span, ReceiverCall):
+                parent = self._parents.get(span.number)
+            else:
+                parent = self.call(span.parent_number)
+            if parent is None:
+                return
+            yield parent
+            span = parent
+
+
+# --- time ----------------------------------------------------------------------------------------
+
+
+def _covered(intervals: list[tuple[int, int]]) -> int:
+    """Return how many nanoseconds a set of (start, end) covers, overlaps counted once."""
+    intervals.sort()
+    total = 0
+    reached = -1 << 62
+    for start, end in intervals:
+        if end > reached:
+            total += end - max(start, reached)
+            reached = end
+    return total
+
+
+def self_ns(span: Span) -> int:
+    """Return the time of *span* in which nothing below it ran, in nanoseconds.
+
+    Work that it only started (an on_commit callback, a thread, a task) is not below it in time.
+    """
+    start, end = span.start_ns, span.start_ns + span.duration_ns
+    inner = [
+        (max(child.start_ns, start), min(child.start_ns + child.duration_ns, end))
+        for child in _children(span)
+        if not (isinstance(child, Dispatch) and child.parent_is_link)
+    ]
+    return max(0, span.duration_ns - _covered([pair for pair in inner if pair[0] < pair[1]]))
+
+
+@dataclass(slots=True, frozen=True)
+class PathPiece:
+    """A stretch of the critical path: time that one span alone accounts for."""
+
+    number: int | None
+    """Span number; None for code outside any dispatch."""
+    start_ns: int
+    duration_ns: int
+
+
+def critical_path(trace: Trace) -> list[PathPiece]:
+    """Return what the duration of *trace* was made of, in order of time, without a gap.
+
+    From the end of a span backwards: the child that finished last is on the path, then the one that
+    finished last before that one began, and so on; what is between them is the span's own.
+    """
+    top = [root for root in roots(trace) if not root.parent_is_link]
+    pieces: list[PathPiece] = []
+    # (number, children, from, until): a span and the stretch of it that is on the path.
+    stack: list[tuple[int | None, Sequence[Span], int, int]] = [(None, top, 0, trace.duration_ns)]
+    while stack:
+        number, children, begin, until = stack.pop()
+        cursor = until
+        for child in sorted(children, key=_end, reverse=True):
+            if isinstance(child, Dispatch) and child.parent_is_link:
+                continue
+            end = min(_end(child), cursor)
+            start = max(child.start_ns, begin)
+            if end <= start:
+                continue
+            if end < cursor:
+                pieces.append(PathPiece(number, end, cursor - end))
+            stack.append((child.number, _children(child), start, end))
+            cursor = start
+        if cursor > begin:
+            pieces.append(PathPiece(number, begin, cursor - begin))
+    pieces.sort(key=lambda piece: piece.start_ns)
+    return pieces
+
+
+def _end(span: Span) -> int:
+    return span.start_ns + span.duration_ns
+
+
+def critical_numbers(trace: Trace) -> set[int]:
+    """Return the numbers of the spans that the critical path goes through."""
+    index = Index(trace)
+    found: set[int] = set()
+    for number in {piece.number for piece in critical_path(trace)}:
+        span = index.span(number)
+        if span is None:
+            continue
+        found.add(span.number)
+        for above in index.above(span):
+            if above.number in found:
+                break
+            found.add(above.number)
+    return found
+
+
+# --- rows of a waterfall -------------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class Row:
+    """One line of a waterfall, ready to be drawn."""
+
+    span: Span
+    number: int
+    parent_number: int | None
+    depth: int
+    is_dispatch: bool
+    label: str
+    """Short: ``post_save orders.Order`` or the receiver without its modules."""
+    title: str
+    """In full: dotted path, place and what happened."""
+    left: float
+    """Offset from the left edge, percent of the trace's duration."""
+    width: float
+    """Percent; never under ``MIN_WIDTH``, so that it can be seen and clicked."""
+    self_ns: int
+    is_critical: bool
+    has_children: bool
+    failed: bool
+    """It raised, was cancelled or was skipped."""
+
+
+MIN_WIDTH: Final = 0.15
+"""Percent of the whole that the narrowest bar takes."""
+
+
+def _geometry(start_ns: int, duration_ns: int, whole_ns: int) -> tuple[float, float]:
+    left = min(max(start_ns / whole_ns * 100, 0.0), 100.0 - MIN_WIDTH)
+    width = min(max(duration_ns / whole_ns * 100, MIN_WIDTH), 100.0 - left)
+    return round(left, 4), round(width, 4)
+
+
+def extent_ns(trace: Trace) -> int:
+    """Return the time from the start of *trace* to its last known end; at least 1.
+
+    A callback or task may end after the trace itself did.
+    """
+    return max(1, trace.duration_ns, *(_end(dispatch) for dispatch in trace.dispatches))
+
+
+def rows(trace: Trace) -> list[Row]:
+    """Return every span of *trace* as a row of its waterfall, in the order of the tree."""
+    whole = extent_ns(trace)
+    critical = critical_numbers(trace)
+    found = []
+    for visit in walk(trace):
+        span = visit.span
+        left, width = _geometry(span.start_ns, span.duration_ns, whole)
+        is_dispatch = isinstance(span, Dispatch)
+        found.append(
+            Row(
+                span=span,
+                number=span.number,
+                parent_number=visit.parent.number if visit.parent is not None else None,
+                depth=visit.depth,
+                is_dispatch=is_dispatch,
+                label=label(span),
+                title=title(span),
+                left=left,
+                width=width,
+                self_ns=self_ns(span),
+                is_critical=span.number in critical,
+                has_children=bool(_children(span)),
+                failed=failed(span),
+            )
+        )
+    return found
+
+
+def label(span: Span) -> str:
+    """Return a short name: signal and sender, or the receiver without its modules."""
+    if isinstance(span, ReceiverCall):
+        return short_receiver(span.receiver.name)
+    action = f" {span.action}" if span.action else ""
+    sender = "" if span.sender == "None" else f" {span.sender}"
+    return f"{short_signal(span.signal)}{action}{sender}"
+
+
+def title(span: Span) -> str:
+    """Return one line that says in full what *span* was."""
+    if isinstance(span, ReceiverCall):
+        parts = [span.receiver.name, place(span.receiver.file, span.receiver.line)]
+        parts += [human_ns(span.duration_ns), str(span.outcome)]
+        if span.exception_type:
+            parts.append(f"{span.exception_type}: {shorten_middle(span.exception_message, 120)}")
+    else:
+        parts = [span.signal, span.instance or span.sender, human_ns(span.duration_ns)]
+        if span.callsite is not None:
+            parts.append(f"sent by {callsite_text(span.callsite)}")
+    if span.query_count:
+        parts.append(plural(span.query_count, "query", "queries"))
+    return " · ".join(part for part in parts if part)
+
+
+def failed(span: Span) -> bool:
+    """Return whether *span* raised, was cancelled or never ran."""
+    if isinstance(span, Dispatch):
+        return bool(span.exception_type)
+    return span.outcome in {Outcome.RAISED, Outcome.CANCELLED, Outcome.SKIPPED}
+
+
+# --- folding -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Node:
+    """Spans of one kind at one place of the tree, folded into one: the same receiver 214 times."""
+
+    key: tuple[str, ...]
+    """What makes them one kind; the same in another trace."""
+    span: Span
+    """The longest of them, to be shown for all."""
+    depth: int
+    label: str
+    count: int = 0
+    total_ns: int = 0
+    max_ns: int = 0
+    self_ns: int = 0
+    query_count: int = 0
+    query_ns: int = 0
+    error_count: int = 0
+    numbers: list[int] = field(default_factory=list)
+    instances: set[str] = field(default_factory=set)
+    children: list[Node] = field(default_factory=list)
+
+    @property
+    def is_dispatch(self) -> bool:
+        """Return whether these are dispatches rather than receiver calls."""
+        return isinstance(self.span, Dispatch)
+
+
+def node_key(span: Span) -> tuple[str, ...]:
+    """Return what *span* has in common with repetitions of itself, in this trace or another."""
+    if isinstance(span, Dispatch):
+        return ("dispatch", span.signal, span.sender, span.action, str(span.method))
+    return ("receiver", span.receiver.name, span.receiver.dispatch_uid)
+
+
+def fold(trace: Trace) -> list[Node]:
+    """Return the tree of *trace* with repetitions under one parent folded into one node each.
+
+    A node stands where its first span stood. Failed calls are folded apart from the others, since
+    they are what one looks for.
+    """
+    return fold_spans(roots(trace))
+
+
+def fold_spans(spans: Sequence[Span], *, split_failed: bool = True) -> list[Node]:
+    """Return *spans* and all below them, folded."""
+    top: list[Node] = []
+    # Each task: the spans that stand side by side, and where their nodes go.
+    tasks: list[tuple[list[Span], list[Node], int]] = [(list(spans), top, 0)]
+    while tasks:
+        group, target, depth = tasks.pop()
+        members: dict[tuple[tuple[str, ...], bool], list[Span]] = {}
+        for span in group:
+            apart = split_failed and failed(span)
+            members.setdefault((node_key(span), apart), []).append(span)
+        for (key, _), alike in members.items():
+            node = _node(key, alike, depth)
+            target.append(node)
+            below = [child for span in alike for child in _children(span)]
+            if below:
+                tasks.append((below, node.children, depth + 1))
+    return top
+
+
+def _node(key: tuple[str, ...], alike: list[Span], depth: int) -> Node:
+    longest = max(alike, key=lambda span: span.duration_ns)
+    node = Node(key=key, span=longest, depth=depth, label=label(longest), count=len(alike))
+    node.max_ns = longest.duration_ns
+    for span in alike:
+        node.total_ns += span.duration_ns
+        node.self_ns += self_ns(span)
+        node.query_count += span.query_count
+        node.query_ns += span.query_ns
+        node.numbers.append(span.number)
+        if isinstance(span, Dispatch):
+            if span.instance:
+                node.instances.add(span.instance)
+            node.error_count += bool(span.exception_type)
+        else:
+            node.error_count += span.outcome is Outcome.RAISED
+    return node
+
+
+def flatten(nodes: Sequence[Node]) -> Iterator[Node]:
+    """Yield *nodes* and all below them, parents before children."""
+    stack = list(reversed(nodes))
+    while stack:
+        node = stack.pop()
+        yield node
+        stack.extend(reversed(node.children))
+
+
+# --- totals --------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class ReceiverTotal:
+    """What one receiver did in one trace, all its calls together."""
+
+    name: str
+    file: str
+    line: int
+    app: str
+    calls: int = 0
+    total_ns: int = 0
+    self_ns: int = 0
+    max_ns: int = 0
+    query_count: int = 0
+    query_ns: int = 0
+    error_count: int = 0
+    skipped_count: int = 0
+    share: float = 0.0
+    """Its own time, as a share (0 to 1) of the own time of all receivers."""
+    signals: list[str] = field(default_factory=list)
+    senders: list[str] = field(default_factory=list)
+    slowest_number: int = 0
+    """Span number of its longest call."""
+
+
+def totals(trace: Trace) -> list[ReceiverTotal]:
+    """Return the totals of each receiver of *trace*, the most own time first."""
+    found: dict[tuple[str, str, int], ReceiverTotal] = {}
+    for dispatch in trace.dispatches:
+        for call in dispatch.receiver_calls:
+            receiver = call.receiver
+            key = (receiver.name, receiver.file, receiver.line)
+            total = found.get(key)
+            if total is None:
+                total = found[key] = ReceiverTotal(*key, app=receiver.app)
+            if dispatch.signal not in total.signals:
+                total.signals.append(dispatch.signal)
+            if dispatch.sender not in total.senders:
+                total.senders.append(dispatch.sender)
+            if call.outcome is Outcome.SKIPPED:
+                total.skipped_count += 1
+                continue
+            total.calls += 1
+            total.total_ns += call.duration_ns
+            total.self_ns += call.self_ns
+            total.query_count += call.query_count
+            total.query_ns += call.query_ns
+            total.error_count += call.outcome is Outcome.RAISED
+            if call.duration_ns >= total.max_ns:
+                total.max_ns = call.duration_ns
+                total.slowest_number = call.number
+    whole = sum(total.self_ns for total in found.values()) or 1
+    for total in found.values():
+        total.share = total.self_ns / whole
+    return sorted(found.values(), key=lambda total: (-total.self_ns, total.name))
+
+
+# --- flame graph ---------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class FlameBox:
+    """One box of a flame graph."""
+
+    number: int
+    depth: int
+    label: str
+    title: str
+    left: float
+    """Percent of the graph's width."""
+    width: float
+    is_dispatch: bool
+    failed: bool
+    count: int = 1
+
+
+def flame(trace: Trace, *, merged: bool = False) -> list[FlameBox]:
+    """Return the boxes of a flame graph, parents before children.
+
+    Args:
+        trace: The trace to draw.
+        merged: Fold repetitions and put the heaviest first ("left heavy") instead of keeping the
+            order of time.
+    """
+    if merged:
+        return _merged_flame(fold(trace))
+    whole = extent_ns(trace)
+    boxes = []
+    for visit in walk(trace):
+        span = visit.span
+        left, width = _geometry(span.start_ns, span.duration_ns, whole)
+        boxes.append(
+            FlameBox(
+                span.number,
+                visit.depth,
+                label(span),
+                title(span),
+                left,
+                width,
+                is_dispatch=isinstance(span, Dispatch),
+                failed=failed(span),
+            )
+        )
+    return boxes
+
+
+def _merged_flame(nodes: list[Node]) -> list[FlameBox]:
+    boxes: list[FlameBox] = []
+    whole = sum(node.total_ns for node in nodes) or 1
+    # (nodes side by side, left edge, room for them): children never leave their parent's box.
+    tasks = [(nodes, 0.0, 100.0, whole)]
+    while tasks:
+        group, left, room, room_ns = tasks.pop()
+        taken = sum(node.total_ns for node in group)
+        # Concurrent receivers and left-behind work may add up to more than their parent took.
+        scale = room / max(taken, room_ns, 1)
+        for node in sorted(group, key=lambda node: -node.total_ns):
+            width = node.total_ns * scale
+            times = f"{node.count} {TIMES} " if node.count > 1 else ""
+            boxes.append(
+                FlameBox(
+                    node.numbers[0],
+                    node.depth,
+                    f"{times}{node.label}",
+                    f"{times}{title(node.span)} · {human_ns(node.total_ns)} in all",
+                    round(left, 4),
+                    round(width, 4),
+                    is_dispatch=node.is_dispatch,
+                    failed=node.error_count > 0,
+                    count=node.count,
+                )
+            )
+            if node.children:
+                tasks.append((node.children, left, width, node.total_ns))
+            left += width
+    return boxes
+
+
+def status_word(trace: Trace) -> str:
+    """Return how *trace* ended, in one word for people: ok, error, running, 404."""
+    if trace.status is Status.OK and trace.http_status is not None:
+        return str(trace.http_status)
+    return str(trace.status)

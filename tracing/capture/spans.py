@@ -1,0 +1,329 @@
+"""Finished spans: what a trace is made of once it has been assembled.
+
+These are values: slotted, of strings, numbers and lists of one another. They hold no receiver,
+sender, instance or exception of the traced application. Every later room (exporters, analysis,
+faces) speaks in them; the log schema and the models have the same fields.
+
+Units: a name that ends in ``_ns`` is a whole number of nanoseconds. ``start_ns`` of a dispatch or
+a receiver call counts from the start of its trace, on the monotonic clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import blake2b
+
+
+class Kind(StrEnum):
+    """What caused the dispatches of a trace."""
+
+    REQUEST = "request"
+    COMMAND = "command"
+    TASK = "task"
+    TEST = "test"
+    BLOCK = "block"
+    DISPATCH = "dispatch"
+    """A lone dispatch: sent outside any other unit of work."""
+
+
+class Status(StrEnum):
+    """How a trace ended."""
+
+    RUNNING = "running"
+    OK = "ok"
+    ERROR = "error"
+
+
+class Outcome(StrEnum):
+    """How a receiver call ended."""
+
+    RUNNING = "running"
+    RETURNED = "returned"
+    RAISED = "raised"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    """Never called, because an earlier receiver of the same dispatch raised."""
+    UNKNOWN = "unknown"
+    """Its end was not observed: the dispatch was cut short or Django's release is not verified."""
+
+
+class Method(StrEnum):
+    """Which of the four ways of sending was used."""
+
+    SEND = "send"
+    SEND_ROBUST = "send_robust"
+    ASEND = "asend"
+    ASEND_ROBUST = "asend_robust"
+
+
+class TransactionOutcome(StrEnum):
+    """What became of the transaction in which a dispatch was sent."""
+
+    NONE = "none"
+    """No transaction: autocommit."""
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled_back"
+    SAVEPOINT_ROLLED_BACK = "savepoint_rolled_back"
+    TEST = "test"
+    """The surrounding transaction belongs to a TestCase and is always rolled back by it."""
+    UNKNOWN = "unknown"
+    """It had not ended when the trace was exported."""
+
+
+@dataclass(slots=True, frozen=True)
+class ReceiverLabel:
+    """A receiver as it is connected: one function may have several labels (uids, strength)."""
+
+    name: str
+    """Dotted path; ``functools.partial(path)`` for a partial, ``path.Class()`` for a callable object."""
+    file: str = ""
+    """Absolute path of the source file; empty for code without one."""
+    line: int = 0
+    """First line, 1-based; 0 if unknown."""
+    dispatch_uid: str = ""
+    weak: bool = True
+    is_async: bool = False
+    app: str = ""
+    """Label of the application that defines it; empty if it belongs to none."""
+    any_sender: bool = False
+    """Connected without a sender: it hears every sender of its signal."""
+
+
+@dataclass(slots=True, frozen=True)
+class Callsite:
+    """The frame of the application that sent a signal."""
+
+    file: str
+    line: int
+    function: str
+    """Qualified name within its module."""
+
+
+@dataclass(slots=True)
+class ReceiverCall:
+    """One call of one receiver for one dispatch."""
+
+    number: int
+    """Its span number, unique in the trace."""
+    position: int
+    """Its place in the calling order, from 0."""
+    receiver: ReceiverLabel
+    start_ns: int
+    duration_ns: int
+    self_ns: int = 0
+    """The duration without the dispatches sent from inside it."""
+    outcome: Outcome = Outcome.RETURNED
+    response_type: str = ""
+    """Class name of what it returned; empty for None."""
+    exception_type: str = ""
+    exception_message: str = ""
+    query_count: int = 0
+    """Queries run while it was the innermost receiver call."""
+    query_ns: int = 0
+    hop_ns: int = 0
+    """What the thread hop of a sync receiver under ``asend`` cost; on the first of its batch."""
+    same_as: int | None = None
+    """Position of an earlier receiver of the dispatch that is the same function, if there is one."""
+    statements: list[tuple[str, int, int]] = field(default_factory=list)
+    """(normalised SQL, count, ns); only when CAPTURE_STATEMENTS is on."""
+    dispatches: list[Dispatch] = field(default_factory=list)
+    """What was sent from inside it, in order of start."""
+
+
+@dataclass(slots=True)
+class Dispatch:
+    """One sending of a signal that had at least one receiver."""
+
+    number: int
+    """Its span number, unique in the trace."""
+    signal: str
+    """Dotted path of the signal, as ``django.db.models.signals.post_save``."""
+    sender: str
+    """Model label as ``orders.Order``, else dotted path; ``None`` for no sender."""
+    method: Method
+    start_ns: int
+    duration_ns: int
+    depth: int = 0
+    """Receiver calls above it."""
+    parent_number: int | None = None
+    """Span number of the receiver call that sent it; None at the root of the trace."""
+    parent_is_link: bool = False
+    """The parent did not wait: an on_commit callback, a thread or a task that it started."""
+    instance: str = ""
+    """As ``orders.Order:42``; empty if the signal carries none."""
+    created: bool | None = None
+    raw: bool | None = None
+    using: str = ""
+    update_fields: tuple[str, ...] | None = None
+    action: str = ""
+    """m2m_changed: pre_add, post_add, pre_remove ..."""
+    reverse: bool | None = None
+    pk_count: int | None = None
+    """m2m_changed: how many primary keys were given; None for clear."""
+    named: tuple[str, ...] = ()
+    """Names of the other named arguments."""
+    values: dict[str, str] = field(default_factory=dict)
+    """Named arguments as redacted text; only when CAPTURE_VALUES is on."""
+    callsite: Callsite | None = None
+    transaction: TransactionOutcome = TransactionOutcome.NONE
+    transaction_depth: int = 0
+    """0 in autocommit, 1 in the outermost atomic block, 2 in its first savepoint ..."""
+    thread: str = ""
+    in_event_loop: bool = False
+    """A sync send of a thread whose event loop was running; known where receivers are async."""
+    exception_type: str = ""
+    """What left the dispatch, if anything did."""
+    query_count: int = 0
+    """Queries of the dispatch and of everything below it."""
+    query_ns: int = 0
+    receiver_calls: list[ReceiverCall] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Bypass:
+    """A write that sent no signals although receivers were connected for them."""
+
+    operation: str
+    """bulk_create, bulk_update, update, delete or db_cascade."""
+    model: str
+    signals: tuple[str, ...]
+    receivers: tuple[ReceiverLabel, ...]
+    rows: int | None
+    """How many rows were written; None if the database did not say."""
+    start_ns: int
+    callsite: Callsite | None = None
+    parent_number: int | None = None
+    """Span number of the receiver call that wrote; None outside any."""
+
+
+@dataclass(slots=True)
+class SideEffect:
+    """Something done to the world outside the database: it cannot be rolled back."""
+
+    kind: str
+    """mail, task or socket."""
+    target: str
+    """Recipients' count, task name or host and port; never a value of the application."""
+    start_ns: int
+    parent_number: int | None = None
+    """Span number of the receiver call that did it; None outside any."""
+    backend: str = ""
+    """Dotted path of the mail or task backend class that was asked; empty if there is none."""
+    in_on_commit: bool = False
+    """Done by an on_commit callback: after the commit, as it should be."""
+    using: str = ""
+    """Alias of the open transaction; empty in autocommit."""
+    transaction: TransactionOutcome = TransactionOutcome.NONE
+    """What became of the blocks that were open: rolled back if any of them was."""
+    transaction_depth: int = 0
+    """Open atomic blocks, those of a TestCase not counted; 0 in autocommit."""
+    callsite: Callsite | None = None
+
+
+@dataclass(slots=True)
+class LostReceiver:
+    """A weakly connected receiver that was found dead: it does not run any more."""
+
+    signal: str
+    sender: str
+    """As it was connected: ``None`` for any sender."""
+    receiver: ReceiverLabel
+
+
+@dataclass(slots=True)
+class Hazard:
+    """A diagnosis: a named bug, found in the spans of one trace or across traces."""
+
+    hazard: str
+    """Id of the rule, as ``slow-receiver``."""
+    severity: str
+    """error, warning or info."""
+    message: str
+    """One sentence that names functions with file and line."""
+    trace_id: str | None = None
+    """None for a finding that belongs to no trace."""
+    signal: str = ""
+    sender: str = ""
+    receiver: str = ""
+    file: str = ""
+    line: int = 0
+    numbers: list[int] = field(default_factory=list)
+    """Span numbers of the evidence."""
+    evidence: list[str] = field(default_factory=list)
+    """The same for a reader: one line per fact."""
+    remedy: str = ""
+
+
+@dataclass(slots=True)
+class Trace:
+    """One unit of work and the dispatches under it; or one segment of a long one."""
+
+    trace_id: str
+    """W3C trace id, 32 lower-case hex digits."""
+    kind: Kind
+    name: str
+    """Route, command, task, test or block name; for a lone dispatch the signal and sender."""
+    started_ns: int
+    """Wall clock, nanoseconds since the epoch."""
+    duration_ns: int
+    """So far, while the status is running."""
+    status: Status = Status.OK
+    parent_span_id: str = ""
+    """From an incoming ``traceparent`` or an active OpenTelemetry span; 16 hex digits or empty."""
+    parent_trace_id: str = ""
+    """The trace in which this one was opened (a test's request); 32 hex digits or empty."""
+    http_method: str = ""
+    http_path: str = ""
+    http_status: int | None = None
+    user_id: str = ""
+    host: str = ""
+    process: int = 0
+    thread: str = ""
+    release: str = ""
+    error: str = ""
+    """Type and message of the exception that ended it."""
+    attributes: dict[str, str] = field(default_factory=dict)
+    """Context of the application: request_id and the like."""
+    dispatch_count: int = 0
+    receiver_call_count: int = 0
+    query_count: int = 0
+    """Queries of the whole trace, inside and outside receivers."""
+    query_ns: int = 0
+    signal_ns: int = 0
+    """Time inside dispatches: the sum over root dispatches."""
+    error_count: int = 0
+    """Receiver calls that raised."""
+    hazard_count: int = 0
+    dropped_count: int = 0
+    """Dispatches that were not recorded because a limit was reached."""
+    unheard_count: int = 0
+    """Dispatches without any receiver."""
+    overhead_ns: int = 0
+    """Estimate of what recording cost the traced threads."""
+    segment: int = 0
+    """0 for the first or only export of a trace, then 1, 2 ...; counts are totals so far."""
+    final: bool = True
+    """False while the trace is still running and more segments follow."""
+    dispatches: list[Dispatch] = field(default_factory=list)
+    """Every dispatch of this segment, parents before children, in order of span number."""
+    bypasses: list[Bypass] = field(default_factory=list)
+    unheard: list[tuple[str, str, int]] = field(default_factory=list)
+    """(signal, sender, count) of dispatches without receivers."""
+    side_effects: list[SideEffect] = field(default_factory=list)
+    """Mails, tasks and sockets of this segment, in order of time."""
+    lost_receivers: list[LostReceiver] = field(default_factory=list)
+    """Receivers first seen dead during this segment."""
+    hazards: list[Hazard] = field(default_factory=list)
+    """What the rules of ``tracing.analysis.hazards`` found when the trace was finished."""
+
+    @property
+    def roots(self) -> list[Dispatch]:
+        """Return the dispatches of this segment that no receiver sent."""
+        return [dispatch for dispatch in self.dispatches if dispatch.parent_number is None]
+
+
+def span_id(trace_id: str, number: int) -> str:
+    """Return the W3C span id (16 hex digits, never all zero) of span *number* of *trace_id*."""
+    digest = blake2b(f"{trace_id}:{number}".encode(), digest_size=8).hexdigest()
+    return digest if int(digest, 16) else "0000000000000001"

@@ -1,0 +1,135 @@
+"""Twins: whether two connected receivers are one function, bound to the same things.
+
+One function reaches a dispatch twice when its module was imported under two names, when a factory
+made it twice, or when it was connected under two uids. Nothing here calls a receiver or compares
+values by asking them: values of builtin types are compared, everything else by identity.
+"""
+
+from __future__ import annotations
+
+import functools
+from types import CellType, CodeType, FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SIMPLE: Final = frozenset({str, bytes, int, float, bool, complex, type(None)})
+_DEPTH: Final = 4
+
+
+def same_function(first: object, second: object, depth: int = _DEPTH) -> bool:
+    """Return whether two receivers would do the same: same code, bound to the same things.
+
+    Args:
+        first: A receiver, alive.
+        second: Another one, or the same.
+        depth: How many levels of wrapped functions and containers are looked into.
+    """
+    if first is second:
+        return True
+    kind = type(first)
+    if kind is not type(second) or depth <= 0:
+        return False
+    if kind is FunctionType:
+        return _same_plain(first, second, depth)  # type: ignore[arg-type]
+    if kind is MethodType:
+        return same_function(first.__func__, second.__func__, depth - 1) and _same_value(  # type: ignore[attr-defined]
+            first.__self__,  # type: ignore[attr-defined]
+            second.__self__,  # type: ignore[attr-defined]
+            depth - 1,
+        )
+    if kind is functools.partial:
+        return (
+            same_function(first.func, second.func, depth - 1)  # type: ignore[attr-defined]
+            and _same_value(first.args, second.args, depth - 1)  # type: ignore[attr-defined]
+            and _same_value(first.keywords, second.keywords, depth - 1)  # type: ignore[attr-defined]
+        )
+    return _same_object(first, second, depth)
+
+
+def _same_plain(first: FunctionType, second: FunctionType, depth: int) -> bool:
+    return (
+        _same_code(first.__code__, second.__code__)
+        and _same_value(first.__defaults__, second.__defaults__, depth - 1)
+        and _same_value(first.__kwdefaults__, second.__kwdefaults__, depth - 1)
+        and _same_cells(first.__closure__ or (), second.__closure__ or (), depth - 1)
+    )
+
+
+def _same_code(first: CodeType, second: CodeType) -> bool:
+    """Return whether two code objects were compiled from the same lines of the same file."""
+    return first is second or (
+        first.co_filename == second.co_filename
+        and first.co_firstlineno == second.co_firstlineno
+        and first == second
+    )
+
+
+def _same_cells(first: tuple[CellType, ...], second: tuple[CellType, ...], depth: int) -> bool:
+    if len(first) != len(second):
+        return False
+    for mine, other in zip(first, second, strict=True):
+        try:
+            contents = mine.cell_contents, other.cell_contents
+        except ValueError:  # An empty cell: its variable was never set.
+            return False
+        if not _same_value(*contents, depth):
+            return False
+    return True
+
+
+def _same_value(first: object, second: object, depth: int) -> bool:
+    """Return whether two bound values are the same, without asking a foreign ``__eq__``."""
+    if first is second:
+        return True
+    kind = type(first)
+    if kind is not type(second) or depth <= 0:
+        return False
+    if kind in _SIMPLE:
+        return bool(first == second)
+    if kind in {tuple, list}:
+        return _same_items(first, second, depth)  # type: ignore[arg-type]
+    if kind is dict:
+        return _same_dict(first, second, depth)  # type: ignore[arg-type]
+    return same_function(first, second, depth - 1)
+
+
+def _same_items(first: Sequence[Any], second: Sequence[Any], depth: int) -> bool:
+    return len(first) == len(second) and all(
+        _same_value(mine, other, depth - 1) for mine, other in zip(first, second, strict=True)
+    )
+
+
+def _same_dict(first: dict[Any, Any], second: dict[Any, Any], depth: int) -> bool:
+    if len(first) != len(second) or not all(type(key) is str for key in (*first, *second)):
+        return False
+    return all(
+        key in second and _same_value(value, second[key], depth - 1) for key, value in first.items()
+    )
+
+
+def _same_object(first: object, second: object, depth: int) -> bool:
+    """Return whether two objects of one class hold the same attributes.
+
+    An object with slots, or of a class made in C, hides what it holds: it is its own twin only.
+    """
+    kind = type(first)
+    if not _plain_class(kind):
+        return False
+    mine, other = _attributes(first), _attributes(second)
+    return mine is not None and other is not None and _same_dict(mine, other, depth - 1)
+
+
+def _plain_class(kind: type) -> bool:
+    """Return whether instances keep all they hold in ``__dict__``."""
+    bases = type.__dict__["__mro__"].__get__(kind)[:-1]
+    return all("__slots__" not in base.__dict__ and base.__flags__ & (1 << 9) for base in bases)
+
+
+def _attributes(target: object) -> dict[str, Any] | None:
+    try:
+        found = object.__getattribute__(target, "__dict__")
+    except AttributeError:
+        return None
+    return found if type(found) is dict else None
