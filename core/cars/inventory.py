@@ -1,0 +1,282 @@
+"""Reading cars from CSV files, and loading them so that a second time changes nothing.
+
+Three shapes of file are recognised by their header:
+
+- *plain*: the columns `make`, `model`, `year` and `price` (US dollars), and optionally `trim`,
+  `body_style`, `colour`, `drivetrain`, `horsepower`, `mpg_city`, `mpg_highway` and `origin`;
+- *gtcars*: the file of that name, with `mfr`, `bdy_style`, `msrp` and others;
+- *cars93*: the file of that name, with `manufacturer`, `type`, `min_price` and others; its prices
+  are in thousands of dollars and its year is 1993.
+
+The order of the columns does not matter, nor does the case of the header; other columns are
+ignored.
+"""
+
+from __future__ import annotations
+
+import csv
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from .models import Car
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+DATA = Path(__file__).parent / "data"
+BUNDLED = (DATA / "gtcars.csv", DATA / "cars93.csv")
+"""The files that come with the app; where they are from is written beside them."""
+
+YEAR_OF_CARS93 = 1993
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a line of a file."""
+
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.reason}"
+
+
+class InventoryError(Exception):
+    """A file cannot be loaded.
+
+    Attributes:
+        problems: Every problem in it, in the order of its lines; at least one.
+    """
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(map(str, problems)))
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A known kind of file.
+
+    Attributes:
+        columns: The columns by which its header is recognised.
+        read: Turns a row into the texts of a car's fields; raises ValueError with the reason.
+    """
+
+    columns: frozenset[str]
+    read: Callable[[Mapping[str, str]], dict[str, str]]
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What came of loading: how many cars are new, and how many were there already."""
+
+    created: int = 0
+    present: int = 0
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What has been read of a file so far."""
+
+    cars: list[Car] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read_cars(lines: Iterable[str]) -> list[Car]:
+    """Return the unsaved cars of a CSV file.
+
+    Args:
+        lines: The lines of the file, the header first.
+
+    Raises:
+        InventoryError: The header is of no known shape, or rows are bad: all of them are named.
+    """
+    rows = csv.reader(lines, strict=True)
+    reading = _Reading()
+    try:
+        header = [name.strip().lower() for name in next(rows, [])]
+        shape = _recognise(header)
+        for row in rows:
+            if any(cell.strip() for cell in row):
+                _read_row(shape, header, row, rows.line_num, reading)
+    except csv.Error as error:
+        reading.problems.append(Problem(rows.line_num, f"not valid CSV: {error}"))
+    except UnicodeDecodeError:
+        reading.problems.append(Problem(rows.line_num + 1, "not UTF-8 text"))
+    if not reading.problems and not reading.cars:
+        reading.problems.append(Problem(rows.line_num, "there is no car in the file"))
+    if reading.problems:
+        raise InventoryError(reading.problems)
+    return reading.cars
+
+
+def load_cars(cars: Iterable[Car]) -> Loaded:
+    """Save those of *cars* that are not there yet: all of them or none.
+
+    A car is the same when make, model, year and trim are. Of equal cars, a file may hold several:
+    with two of them in the file and one in the database, one more is saved.
+    """
+    loaded = Loaded()
+    met: Counter[tuple[str, str, int, str]] = Counter()
+    with transaction.atomic():
+        there = Counter(Car.objects.values_list("make", "model", "year", "trim"))
+        for car in cars:
+            identity = (car.make, car.model, car.year, car.trim)
+            met[identity] += 1
+            if met[identity] <= there[identity]:
+                loaded.present += 1
+            else:
+                car.save()
+                loaded.created += 1
+    return loaded
+
+
+def _recognise(header: list[str]) -> Shape:
+    """Return the shape of a file with that *header*."""
+    for shape in SHAPES:
+        if shape.columns <= set(header):
+            return shape
+    known = "; ".join(", ".join(sorted(shape.columns)) for shape in SHAPES)
+    raise InventoryError([Problem(1, f"the header needs the columns of one of these: {known}")])
+
+
+def _read_row(
+    shape: Shape, header: list[str], row: list[str], line: int, reading: _Reading
+) -> None:
+    """Add the car of a *row*, or what is wrong with it, to *reading*."""
+    if len(row) != len(header):
+        reason = f"{len(row)} columns where the header has {len(header)}"
+        reading.problems.append(Problem(line, reason))
+        return
+    cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
+    try:
+        reading.cars.append(_checked_car(shape.read(cells)))
+    except ValueError as error:
+        reading.problems.append(Problem(line, str(error)))
+
+
+def _checked_car(texts: dict[str, str]) -> Car:
+    """Return the unsaved car with these *texts* as its fields.
+
+    Raises:
+        ValueError: A field is wrong; the message says which and why, for all such fields.
+    """
+    values = {name: text for name, text in texts.items() if text}
+    values.setdefault("body_style", Car.BodyStyle.SEDAN.value)
+    values.setdefault("colour", _likely_colour(values))
+    car = Car(**values)
+    try:
+        car.clean_fields(exclude={"code", "buyer"})
+    except ValidationError as error:
+        reasons = [
+            f"{name} {values[name]!r}: {message}" if name in values else f"{name} is missing"
+            for name, messages in error.message_dict.items()
+            for message in messages
+        ]
+        raise ValueError("; ".join(reasons)) from None
+    if car.year > timezone.now().year + 1:
+        raise ValueError(f"year '{car.year}': that is in the future")
+    return car
+
+
+def _likely_colour(values: Mapping[str, str]) -> str:
+    """Return a colour for a car that names none; the same car always gets the same."""
+    name = f"{values.get('make')} {values.get('model')} {values.get('trim')}"
+    return Car.Colour.values[zlib.crc32(name.encode()) % len(Car.Colour.values)]
+
+
+def _read_plain(row: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields of a car in a plain file."""
+    texts = {name: row.get(name, "") for name in PLAIN_COLUMNS}
+    for name in ("body_style", "colour", "drivetrain"):
+        texts[name] = texts[name].lower()
+    texts["price"] = texts["price"].removeprefix("$").replace(",", "")
+    return texts
+
+
+def _read_gtcars(row: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields of a car in gtcars.csv."""
+    return {
+        "make": row["mfr"],
+        "model": row["model"],
+        "year": row["year"],
+        "trim": row["trim"],
+        "price": row["msrp"],
+        "body_style": row["bdy_style"],
+        "drivetrain": row.get("drivetrain", ""),
+        "horsepower": row.get("hp", ""),
+        "mpg_city": row.get("mpg_c", ""),
+        "mpg_highway": row.get("mpg_h", ""),
+        "origin": row.get("ctry_origin", ""),
+    }
+
+
+def _read_cars93(row: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields of a car in cars93.csv, whose prices are in thousands of dollars."""
+    try:
+        price = str(Decimal(row["price"]) * 1000)
+    except InvalidOperation:
+        raise ValueError(f"price {row['price']!r}: not a number") from None
+    body_styles = {
+        "Small": Car.BodyStyle.HATCHBACK,
+        "Compact": Car.BodyStyle.SEDAN,
+        "Midsize": Car.BodyStyle.SEDAN,
+        "Large": Car.BodyStyle.SEDAN,
+        "Sporty": Car.BodyStyle.COUPE,
+        "Van": Car.BodyStyle.VAN,
+    }
+    drivetrains = {
+        "Front": Car.Drivetrain.FRONT,
+        "Rear": Car.Drivetrain.REAR,
+        "4WD": Car.Drivetrain.ALL,
+    }
+    return {
+        "make": row["manufacturer"],
+        "model": row["model"],
+        "year": str(YEAR_OF_CARS93),
+        "price": price,
+        "body_style": _translated("type", row["type"], body_styles),
+        "drivetrain": _translated("drive_train", row.get("drive_train", ""), drivetrains),
+        "horsepower": row.get("horsepower", ""),
+        "mpg_city": row.get("mpg_city", ""),
+        "mpg_highway": row.get("mpg_highway", ""),
+        "origin": "United States" if row.get("origin") == "USA" else "",
+    }
+
+
+def _translated(column: str, text: str, words: Mapping[str, str]) -> str:
+    """Return what the word *text* of a file means here; "" for an empty one."""
+    if text and text not in words:
+        raise ValueError(f"{column} {text!r}: not one of {', '.join(words)}")
+    return str(words[text]) if text else ""
+
+
+PLAIN_COLUMNS = (
+    "make",
+    "model",
+    "year",
+    "price",
+    "trim",
+    "body_style",
+    "colour",
+    "drivetrain",
+    "horsepower",
+    "mpg_city",
+    "mpg_highway",
+    "origin",
+)
+
+# cars93.csv has columns called make, model and price as well, so the special shapes come first.
+SHAPES = (
+    Shape(frozenset({"mfr", "model", "year", "trim", "bdy_style", "msrp"}), _read_gtcars),
+    Shape(frozenset({"manufacturer", "model", "type", "min_price", "price"}), _read_cars93),
+    Shape(frozenset({"make", "model", "year", "price"}), _read_plain),
+)
