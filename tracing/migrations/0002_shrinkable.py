@@ -1,0 +1,41 @@
+"""Let a SQLite file of traces give its free pages back: pruning then makes it smaller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import migrations
+
+from tracing.routers import has_own_database, store_alias
+
+if TYPE_CHECKING:
+    from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+    from django.db.migrations.state import StateApps
+
+
+def set_incremental_vacuum(_apps: StateApps, editor: BaseDatabaseSchemaEditor) -> None:
+    connection = editor.connection
+    if connection.vendor != "sqlite" or connection.is_in_memory_db():
+        return
+    # A database that is shared with the application stays as it is: VACUUM rewrites the whole file.
+    if not has_own_database() or connection.alias != store_alias():
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        # The setting takes effect when the file is rewritten, and it is nearly empty now.
+        cursor.execute("VACUUM")
+
+
+class Migration(migrations.Migration):
+    atomic = False  # VACUUM refuses to run inside a transaction.
+
+    dependencies = [("tracing", "0001_store")]
+
+    operations = [
+        migrations.RunPython(
+            set_incremental_vacuum,
+            migrations.RunPython.noop,
+            elidable=False,
+            hints={"tracing": True},
+        ),
+    ]

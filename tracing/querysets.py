@@ -1,0 +1,978 @@
+"""The questions that are asked of the store: one trace whole, a page of traces, statistics.
+
+A list of traces over millions of dispatches must neither sort nor count them. ``search`` walks one
+index from the newest entry back until the page is full or its time is up, and then says how far it
+came: whatever is asked for, a page takes a bounded time.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.db import models
+from django.db.models import F, Max, Min, Q, Sum
+
+from tracing.capture import spans
+from tracing.rollups import HOUR_NS, Histogram
+from tracing.rows import decode_details, decode_facts, full_instance, label_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from tracing.models import Dispatch, ReceiverCall, Rollup, Trace
+else:
+    # The bases are generic for the type checker only; see tracing.models.
+    Dispatch = ReceiverCall = Rollup = Trace = models.Model
+
+PAGE_SIZE = 50
+PAGE_SECONDS = 0.1
+"""How long one page may search; the check is between batches, so a page takes a little more."""
+
+_FIRST_BATCH = 500
+_LARGEST_BATCH = 4_000
+_LONGEST_ID = 18
+"""Digits that surely fit into 64 bits."""
+_RARE = 2_000
+"""Up to so many matches of an index are fetched at once instead of walked."""
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSearch:
+    """What a trace must have to be listed; an empty condition is none.
+
+    The conditions from ``signal`` to ``instance`` must all hold for one and the same dispatch.
+    """
+
+    kind: str = ""
+    failed: bool | None = None
+    """Ended with an error, or a receiver raised."""
+    hazardous: bool = False
+    pinned: bool = False
+    name: str = ""
+    """Exactly this route, command ..."""
+    text: str = ""
+    """Part of the name or the path, or the beginning of the trace id; case does not matter."""
+    user_id: str = ""
+    slower_than_ns: int = 0
+    since_ns: int | None = None
+    until_ns: int | None = None
+    signal: str = ""
+    """Dotted path, or the last part of it."""
+    sender: str = ""
+    receiver: str = ""
+    """Dotted path, or the end of it after a dot."""
+    outcome: str = ""
+    """Outcome of a receiver call (of *receiver*, if that is given)."""
+    instance: str = ""
+    """As ``orders.Order:42``."""
+
+    @property
+    def asks_for_dispatches(self) -> bool:
+        """Return whether any condition is about a dispatch."""
+        return any((self.signal, self.sender, self.receiver, self.outcome, self.instance))
+
+
+@dataclass(slots=True)
+class TracePage:
+    """A page of traces, newest first."""
+
+    traces: list[Trace]
+    older: str = ""
+    """Cursor of the next page; empty when there is nothing further back."""
+    newer: str = ""
+    """Cursor of the page before; empty when nothing newer was there."""
+    complete: bool = True
+    """False if the time was up before the page was full: ``older`` goes on from there."""
+
+
+class TraceQuerySet(models.QuerySet[Trace]):
+    """Questions about traces."""
+
+    def of_kind(self, kind: str) -> TraceQuerySet:
+        """Return those of *kind*, a word of ``spans.Kind``."""
+        return self.filter(kind=kind)
+
+    def failed(self) -> TraceQuerySet:
+        """Return those that ended with an error or in which a receiver raised."""
+        return self.filter(failed=True)
+
+    def pinned(self) -> TraceQuerySet:
+        """Return those that pruning keeps."""
+        return self.filter(pinned=True)
+
+    def slower_than(self, duration_ns: int) -> TraceQuerySet:
+        """Return those that took *duration_ns* or longer."""
+        return self.filter(duration_ns__gte=duration_ns)
+
+    def between(self, since_ns: int | None = None, until_ns: int | None = None) -> TraceQuerySet:
+        """Return those that started from *since_ns* on and before *until_ns* (wall clock, ns)."""
+        found = self
+        if since_ns is not None:
+            found = found.filter(started_ns__gte=since_ns)
+        if until_ns is not None:
+            found = found.filter(started_ns__lt=until_ns)
+        return found
+
+    def with_trace_id(self, trace_id: str) -> TraceQuerySet:
+        """Return the rows of one W3C trace id: several if the caller sent it along repeatedly."""
+        return self.filter(trace_id=trace_id)
+
+    # -- One trace ---------------------------------------------------------------------------
+
+    def load(self, trace_id: str) -> spans.Trace:
+        """Return the finished spans of *trace_id*; of the newest, if several share the id.
+
+        Raises:
+            Trace.DoesNotExist: No such trace is stored.
+        """
+        row = self.with_trace_id(trace_id).select_related("label").order_by("-id").first()
+        if row is None:
+            raise self.model.DoesNotExist(f"No trace {trace_id}.")
+        return self.load_row(row)
+
+    def load_row(self, row: Trace) -> spans.Trace:
+        """Return the finished spans of the trace that *row* is about."""
+        return next(self.load_rows([row]))
+
+    def load_rows(self, rows: Iterable[Trace]) -> Iterator[spans.Trace]:
+        """Yield the finished spans of each of *rows*, a few hundred read at a time."""
+        using = self.db
+        waiting = list(rows)
+        for start in range(0, len(waiting), 200):
+            yield from _load(waiting[start : start + 200], using)
+
+    # -- A page of traces --------------------------------------------------------------------
+
+    def search(
+        self,
+        wanted: TraceSearch,
+        *,
+        before: str = "",
+        after: str = "",
+        size: int = PAGE_SIZE,
+        seconds: float = PAGE_SECONDS,
+    ) -> TracePage:
+        """Return a page of the traces that have what is *wanted*, newest recorded first.
+
+        Args:
+            wanted: The conditions.
+            before: ``older`` of a page, to get the next; an unreadable cursor is the first page.
+            after: ``newer`` of a page, to get the one before it.
+            size: Traces on a page.
+            seconds: How long to search before giving what was found.
+        """
+        walk = _Walk(self, wanted, _cursor(after or before), backwards=bool(after))
+        return walk.page(size, time.monotonic() + seconds)
+
+    def newer_than(self, row_id: int, size: int = 1_000) -> list[Trace]:
+        """Return up to *size* traces recorded after the row *row_id*, oldest first."""
+        return list(self.filter(pk__gt=row_id).order_by("pk")[:size])
+
+    def last_row_id(self) -> int:
+        """Return the id of the newest row; 0 for an empty store."""
+        return self.aggregate(last=Max("pk"))["last"] or 0
+
+    # -- Deleting ----------------------------------------------------------------------------
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete the traces with all that belongs to them; return counts as Django does.
+
+        Django's own way would look for the receiver calls of each dispatch, for which there is no
+        index: their ids follow the dispatch's.
+        """
+        deleted: dict[str, int] = {}
+        keys = list(self.order_by("pk").values_list("pk", flat=True))
+        for start in range(0, len(keys), 500):
+            for label, count in delete_traces(keys[start : start + 500], self.db).items():
+                deleted[label] = deleted.get(label, 0) + count
+        return sum(deleted.values()), deleted
+
+    delete.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]
+
+
+class TraceManager(models.Manager[Trace]):
+    """Traces with their names: nearly everything that shows a trace shows its name."""
+
+    def get_queryset(self) -> TraceQuerySet:
+        """Return all traces."""
+        return super().get_queryset().select_related("label")  # type: ignore[return-value]
+
+
+class DispatchQuerySet(models.QuerySet[Dispatch]):
+    """Questions about dispatches."""
+
+    def named(self) -> DispatchQuerySet:
+        """Return them with their labels, for showing."""
+        return self.select_related("signal", "sender", "callsite", "facts")
+
+    def about(self, instance: str) -> DispatchQuerySet:
+        """Return those whose instance is *instance*, as ``orders.Order:42``; no index serves it."""
+        label, colon, key = instance.partition(":")
+        return self.filter(
+            Q(instance=instance) | Q(instance=colon + key, sender__key=label_key(label))
+        )
+
+
+class ReceiverCallQuerySet(models.QuerySet[ReceiverCall]):
+    """Questions about receiver calls."""
+
+    def named(self) -> ReceiverCallQuerySet:
+        """Return them with their receivers, for showing."""
+        return self.select_related("receiver")
+
+    def of_dispatch(self, dispatch: Dispatch) -> ReceiverCallQuerySet:
+        """Return the calls of *dispatch* in calling order: their ids follow its own."""
+        first = dispatch.pk + 1
+        return self.filter(pk__range=(first, dispatch.pk + dispatch.receiver_call_count))
+
+
+# -- Statistics ------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What an hour or more of one signal from one sender came to, or of one receiver."""
+
+    signal: str
+    sender: str
+    receiver: str
+    """Empty for the dispatch as a whole; signal and sender are empty for a receiver's sum."""
+    count: int
+    error_count: int
+    total_ns: int
+    query_count: int
+    query_ns: int
+    histogram: Histogram = field(default_factory=Histogram)
+    receiver_id: int | None = None
+
+    @property
+    def mean_ns(self) -> int:
+        """Return the mean duration."""
+        return self.total_ns // self.count if self.count else 0
+
+    @property
+    def p50_ns(self) -> int:
+        """Return the median duration, within 2 %."""
+        return self.histogram.quantile(0.5) or 0
+
+    @property
+    def p95_ns(self) -> int:
+        """Return the duration that 95 % stay under, within 2 %."""
+        return self.histogram.quantile(0.95) or 0
+
+    @property
+    def p99_ns(self) -> int:
+        """Return the duration that 99 % stay under, within 2 %."""
+        return self.histogram.quantile(0.99) or 0
+
+
+class RollupQuerySet(models.QuerySet[Rollup]):
+    """Statistics by hour, which outlive the traces that they were made of."""
+
+    def between(self, since_ns: int | None = None, until_ns: int | None = None) -> RollupQuerySet:
+        """Return the hours from that of *since_ns* on and before *until_ns* (wall clock, ns)."""
+        found = self
+        if since_ns is not None:
+            found = found.filter(hour__gte=since_ns // HOUR_NS)
+        if until_ns is not None:
+            found = found.filter(hour__lt=-(-until_ns // HOUR_NS))
+        return found
+
+    def by_dispatch(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
+        """Return the statistics of each signal and sender.
+
+        Args:
+            order_by: A field of ``Statistics`` that is a column, with ``-`` for descending.
+            limit: At most so many; percentiles are read for these alone.
+        """
+        return _statistics(self.filter(receiver=0), ("signal", "sender"), order_by, limit)
+
+    def by_receiver(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
+        """Return the statistics of each receiver over all signals and senders; see above."""
+        return _statistics(self.exclude(receiver=0), ("receiver",), order_by, limit)
+
+    def by_call(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
+        """Return the statistics of each receiver for each signal and sender; see above."""
+        return _statistics(
+            self.exclude(receiver=0), ("signal", "sender", "receiver"), order_by, limit
+        )
+
+    def by_hour(self) -> list[tuple[int, Statistics]]:
+        """Return (hour since the epoch, sum over all that is selected), oldest first."""
+        hours: dict[int, Statistics] = {}
+        for hour, *sums, histogram in self.order_by("hour").values_list(
+            "hour", "count", "error_count", "total_ns", "query_count", "query_ns", "histogram"
+        ):
+            total = hours.setdefault(hour, Statistics("", "", "", 0, 0, 0, 0, 0))
+            total.count += sums[0]
+            total.error_count += sums[1]
+            total.total_ns += sums[2]
+            total.query_count += sums[3]
+            total.query_ns += sums[4]
+            total.histogram.merge(Histogram.decode(histogram))
+        return list(hours.items())
+
+
+def _statistics(
+    rollups: RollupQuerySet, keys: tuple[str, ...], order_by: str, limit: int
+) -> list[Statistics]:
+    direction, column = order_by[:1] == "-", order_by.lstrip("-")
+    ordering = F(f"{column}__sum")
+    columns = ("count", "error_count", "total_ns", "query_count", "query_ns")
+    groups = (
+        rollups.order_by()
+        .values(*keys)
+        .annotate(**{f"{name}__sum": Sum(name) for name in columns})
+        .order_by(ordering.desc() if direction else ordering.asc(), *keys)[:limit]
+    )
+    found: dict[tuple[int, ...], Statistics] = {}
+    for group in groups:
+        key = tuple(group[name] for name in keys)
+        found[key] = Statistics("", "", "", *(group[f"{name}__sum"] for name in columns))
+    if not found:
+        return []
+    chosen = Q()
+    for place, name in enumerate(keys):
+        chosen &= Q(**{f"{name}__in": {key[place] for key in found}})
+    for *parts, histogram in rollups.filter(chosen).values_list(*keys, "histogram").order_by():
+        if statistics := found.get(tuple(parts)):
+            statistics.histogram.merge(Histogram.decode(histogram))
+    for place, name in enumerate(keys):
+        model = apps.get_model("tracing", f"{name.title()}Label")
+        names = dict(
+            model.objects.using(rollups.db)
+            .filter(pk__in={key[place] for key in found})
+            .values_list("pk", "name")
+        )
+        for key, statistics in found.items():
+            setattr(statistics, name, names.get(key[place], ""))
+            if name == "receiver":
+                statistics.receiver_id = key[place]
+    return list(found.values())
+
+
+# -- Walking an index ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Cursor:
+    """Where a walk stands: the row it examined last, and the trace it gave last."""
+
+    row: int
+    trace: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.row}-{self.trace}" if self.trace else str(self.row)
+
+
+def _cursor(text: str) -> _Cursor | None:
+    row, _, trace = text.partition("-")
+    if not row.isascii() or not row.isdecimal() or len(row) > _LONGEST_ID:
+        return None
+    return _Cursor(int(row), int(trace) if trace.isascii() and trace.isdecimal() else 0)
+
+
+class _Walk:
+    """One search, from the newest row back or (``backwards``) from a row forward."""
+
+    def __init__(
+        self,
+        traces: TraceQuerySet,
+        wanted: TraceSearch,
+        cursor: _Cursor | None,
+        *,
+        backwards: bool,
+    ) -> None:
+        self.traces = traces
+        self.using = traces.db
+        self.wanted = wanted
+        self.cursor = cursor
+        self.backwards = backwards
+        self.low, self.high = self._window()
+        self.at = cursor
+
+    # -- Whole pages
+
+    def page(self, size: int, deadline: float) -> TracePage:
+        """Return up to *size* traces, found before *deadline* (monotonic)."""
+        found: list[tuple[int, Trace]] = []
+        complete, exhausted = True, True
+        if self.low <= self.high:
+            for batch in self._batches(size + 1):
+                found += batch
+                if len(found) > size:
+                    exhausted = False
+                    break
+                if time.monotonic() > deadline:
+                    complete = exhausted = False
+                    break
+        further = len(found) > size
+        found = found[:size]
+        end = ""
+        if further:
+            row, trace = found[-1]
+            end = str(_Cursor(row, trace.pk if self.wanted.asks_for_dispatches else 0))
+        elif not exhausted and self.at is not None:
+            end = str(self.at)
+        start = ""
+        if found:
+            row, trace = found[0]
+            start = str(_Cursor(row, trace.pk if self.wanted.asks_for_dispatches else 0))
+        elif self.cursor is not None:
+            start = str(self.cursor)
+        traces = [trace for _, trace in found]
+        if self.backwards:
+            return TracePage(traces[::-1], older=start, newer=end, complete=complete)
+        return TracePage(
+            traces, older=end, newer=start if self.cursor is not None else "", complete=complete
+        )
+
+    def _window(self) -> tuple[int, int]:
+        """Return the first and the last trace row that can have started in the wanted time."""
+        wanted = self.wanted
+        if wanted.since_ns is None and wanted.until_ns is None:
+            return 0, 2**62
+        span = (
+            self.traces.select_related(None)
+            .between(wanted.since_ns, wanted.until_ns)
+            .aggregate(low=Min("pk"), high=Max("pk"))
+        )
+        return (1, 0) if span["low"] is None else (span["low"], span["high"])
+
+    def _batches(self, size: int) -> Iterator[list[tuple[int, Trace]]]:
+        if self.wanted.asks_for_dispatches:
+            return self._by_dispatch()
+        return self._by_trace(size)
+
+    # -- By the traces themselves
+
+    def _conditions(self) -> Q | None:  # noqa: C901 - one branch for each condition.
+        """Return the conditions on the trace row; None if nothing can have what is wanted."""
+        wanted, conditions = self.wanted, Q()
+        if wanted.kind:
+            if wanted.kind not in set(spans.Kind):
+                return None
+            conditions &= Q(kind=wanted.kind)
+        if wanted.failed is not None:
+            conditions &= Q(failed=wanted.failed)
+        if wanted.hazardous:
+            conditions &= Q(hazard_count__gt=0)
+        if wanted.pinned:
+            conditions &= Q(pinned=True)
+        if wanted.user_id:
+            conditions &= Q(user_id=wanted.user_id)
+        if wanted.slower_than_ns:
+            conditions &= Q(duration_ns__gte=min(wanted.slower_than_ns, 2**62))
+        if wanted.since_ns is not None:
+            conditions &= Q(started_ns__gte=wanted.since_ns)
+        if wanted.until_ns is not None:
+            conditions &= Q(started_ns__lt=wanted.until_ns)
+        names = apps.get_model("tracing", "TraceLabel").objects.using(self.using)
+        if wanted.name:
+            conditions &= Q(label__in=list(_keys(names.filter(name=wanted.name))))
+        if wanted.text:
+            labels = list(_keys(names.filter(name__icontains=wanted.text)))
+            conditions &= (
+                Q(label__in=labels)
+                | Q(http_path__icontains=wanted.text)
+                | Q(trace_id__startswith=wanted.text.lower())
+            )
+        return conditions
+
+    @property
+    def _indexed(self) -> bool:
+        """Return whether an index gives the wanted traces in the order of their ids."""
+        plain = replace(self.wanted, kind="", failed=None)
+        return plain == TraceSearch()
+
+    def _by_trace(self, size: int) -> Iterator[list[tuple[int, Trace]]]:
+        conditions = self._conditions()
+        if conditions is None:
+            return
+        matching = self.traces.filter(conditions)
+        if self.wanted.slower_than_ns:
+            rare = self._rare(matching)
+            if rare is not None:
+                yield [(trace.pk, trace) for trace in rare]
+                return
+        step = 2**62 if self._indexed else 10_000
+        position = self._start()
+        first, last = self._ends()
+        while first <= position <= last:
+            if self.backwards:
+                window = Q(pk__gte=position, pk__lte=min(position + step, last))
+                rows = matching.filter(window).order_by("pk")[:size]
+            else:
+                window = Q(pk__lte=position, pk__gte=max(position - step, first))
+                rows = matching.filter(window).order_by("-pk")[:size]
+            batch = [(trace.pk, trace) for trace in rows]
+            if len(batch) == size:
+                position = batch[-1][0] + (1 if self.backwards else -1)
+            else:
+                position += (step + 1) if self.backwards else -(step + 1)
+            self.at = _Cursor(max(position + (-1 if self.backwards else 1), 1))
+            yield batch
+            step = min(step * 2, 200_000) if step < 2**61 else step
+
+    def _start(self) -> int:
+        if self.cursor is None:
+            return min(self.high, self.traces.last_row_id())
+        if self.backwards:
+            return max(self.cursor.row + 1, self.low)
+        return min(self.cursor.row - 1, self.high)
+
+    def _ends(self) -> tuple[int, int]:
+        if self._indexed:
+            return self.low, self.high
+        span = self.traces.select_related(None).aggregate(low=Min("pk"), high=Max("pk"))
+        return max(self.low, span["low"] or 1), min(self.high, span["high"] or 0)
+
+    def _rare(self, matching: TraceQuerySet) -> list[Trace] | None:
+        """Return all slow traces beyond the cursor if they are few, else None."""
+        slow = self.traces.select_related(None).filter(
+            duration_ns__gte=min(self.wanted.slower_than_ns, 2**62)
+        )
+        keys = list(_keys(slow.order_by("-duration_ns")[: _RARE + 1]))
+        if len(keys) > _RARE:
+            return None
+        if self.cursor is not None:
+            beyond = self.cursor.row
+            keys = [key for key in keys if (key > beyond if self.backwards else key < beyond)]
+        traces: list[Trace] = []
+        for start in range(0, len(keys), 500):
+            traces += matching.filter(pk__in=keys[start : start + 500])
+        return sorted(traces, key=lambda trace: trace.pk, reverse=not self.backwards)
+
+    # -- By dispatches
+
+    def _by_dispatch(self) -> Iterator[list[tuple[int, Trace]]]:
+        conditions = self._conditions()
+        source = self._source()
+        if conditions is None or source is None:
+            return
+        seen: set[int] = {self.cursor.trace} if self.cursor and self.cursor.trace else set()
+        for candidates in source:
+            fresh: dict[int, int] = {}
+            for row, trace_key in candidates:
+                if trace_key not in seen:
+                    seen.add(trace_key)
+                    fresh[trace_key] = row
+            keys = [key for key in fresh if self.low <= key <= self.high]
+            traces: dict[int, Trace] = {}
+            for start in range(0, len(keys), 500):
+                chunk = keys[start : start + 500]
+                traces |= {
+                    trace.pk: trace for trace in self.traces.filter(conditions, pk__in=chunk)
+                }
+            yield [(row, traces[key]) for key, row in fresh.items() if key in traces]
+
+    def _labels(self, model: str, name: str) -> list[int]:
+        """Return the ids of the labels that *name* can mean: the whole path or the end of it."""
+        manager = apps.get_model("tracing", model).objects.using(self.using)
+        exact = list(_keys(manager.filter(name=name)))
+        return exact or list(_keys(manager.filter(name__endswith=f".{name}"))[:200])
+
+    def _source(self) -> Iterator[list[tuple[int, int]]] | None:  # noqa: PLR0911 - guards.
+        """Return batches of (row, trace) of the matching dispatches; None if a name is unknown.
+
+        The index of the rarest condition is walked; the others are looked at in its rows, in Python
+        and not in SQL, so that the database cannot search on and on for a full batch.
+        """
+        wanted = self.wanted
+        signals = senders = receivers = None
+        if wanted.signal and not (signals := self._labels("SignalLabel", wanted.signal)):
+            return None
+        if wanted.sender and not (senders := self._labels("SenderLabel", wanted.sender)):
+            return None
+        if wanted.receiver and not (receivers := self._labels("ReceiverLabel", wanted.receiver)):
+            return None
+        if wanted.outcome and wanted.outcome not in set(spans.Outcome):
+            return None
+        checks = _DispatchChecks(
+            signals=frozenset(signals) if signals else None,
+            senders=frozenset(senders) if senders else None,
+            instance=wanted.instance,
+        )
+        if wanted.outcome == spans.Outcome.RAISED:
+            return self._calls("FailedCall", receivers, checks, "")
+        if receivers or wanted.outcome:
+            return self._calls("ReceiverCall", receivers, checks, wanted.outcome)
+        drivers = [("signal", signals), ("sender", senders)]
+        if wanted.instance and not senders:
+            # An instance nearly always has its own model as sender.
+            drivers.append(
+                ("sender", self._labels("SenderLabel", wanted.instance.partition(":")[0]) or None)
+            )
+        usable = [(column, keys) for column, keys in drivers if keys]
+        if not usable:
+            return self._dispatches("", [], checks)
+        column, keys = min(usable, key=lambda driver: self._frequency(*driver))
+        return self._dispatches(column, keys or [], checks)
+
+    def _frequency(self, column: str, keys: list[int] | None) -> int:
+        """Return how many dispatches have one of *keys*, up to a bound."""
+        dispatches = apps.get_model("tracing", "Dispatch").objects.using(self.using)
+        return sum(
+            dispatches.filter(**{column: key}).order_by()[: _RARE * 5].count() for key in keys or []
+        )
+
+    def _dispatches(
+        self, column: str, keys: list[int], checks: _DispatchChecks
+    ) -> Iterator[list[tuple[int, int]]]:
+        manager = apps.get_model("tracing", "Dispatch").objects.using(self.using)
+        columns = ("id", "trace_id", "signal_id", "sender_id", "sender__name", "instance")
+        runs = [manager.filter(**{column: key}) for key in keys] if column else [manager.all()]
+        for rows in self._merged([run.values_list(*columns) for run in runs]):
+            yield [(row[0], row[1]) for row in rows if checks.accept(*row[2:])]
+
+    def _calls(
+        self, model: str, receivers: list[int] | None, checks: _DispatchChecks, outcome: str
+    ) -> Iterator[list[tuple[int, int]]]:
+        manager = apps.get_model("tracing", model).objects.using(self.using)
+        dispatches = apps.get_model("tracing", "Dispatch").objects.using(self.using)
+        columns = ("id", "dispatch_id", *(("outcome",) if outcome else ()))
+        runs = [manager.filter(receiver=key) for key in receivers] if receivers else [manager.all()]
+        for rows in self._merged([run.values_list(*columns) for run in runs]):
+            calls = [row for row in rows if not outcome or row[2] == outcome]
+            owners: dict[int, tuple[Any, ...]] = {}
+            keys = list({row[1] for row in calls})
+            for start in range(0, len(keys), 500):
+                owners |= {
+                    owner[0]: owner[1:]
+                    for owner in dispatches.filter(pk__in=keys[start : start + 500]).values_list(
+                        "id", "trace_id", "signal_id", "sender_id", "sender__name", "instance"
+                    )
+                }
+            yield [
+                (row[0], owners[row[1]][0])
+                for row in calls
+                if row[1] in owners and checks.accept(*owners[row[1]][1:])
+            ]
+
+    def _merged(self, runs: Sequence[Any]) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield batches of rows in the order of their ids out of *runs*, each in that order."""
+        streams = [self._stream(run) for run in runs]
+        sign = 1 if self.backwards else -1
+        merged = heapq.merge(*streams, key=lambda row: sign * row[0])
+        size, batch = _FIRST_BATCH, []
+        for row in merged:
+            batch.append(row)
+            if len(batch) >= size:
+                self.at = _Cursor(row[0])
+                yield batch
+                size, batch = min(size * 2, _LARGEST_BATCH), []
+        if batch:
+            yield batch
+
+    def _stream(self, run: Any) -> Iterator[tuple[Any, ...]]:
+        position = self.cursor.row if self.cursor is not None else None
+        if position is not None and self.cursor is not None and self.cursor.trace:
+            # The same row again would only give the trace that was shown last.
+            position = self.cursor.row
+        size = _FIRST_BATCH
+        while True:
+            rows = run
+            if position is not None:
+                rows = run.filter(**{"pk__gt" if self.backwards else "pk__lt": position})
+            batch = list(rows.order_by("pk" if self.backwards else "-pk")[:size])
+            yield from batch
+            if len(batch) < size:
+                return
+            position = batch[-1][0]
+            size = min(size * 2, _LARGEST_BATCH)
+
+
+@dataclass(frozen=True, slots=True)
+class _DispatchChecks:
+    """The conditions on a dispatch that the walked index does not answer."""
+
+    signals: frozenset[int] | None
+    senders: frozenset[int] | None
+    instance: str
+
+    def accept(self, signal: int, sender: int, sender_name: str, instance: str) -> bool:
+        """Return whether a dispatch with these columns has what is wanted."""
+        return (
+            (self.signals is None or signal in self.signals)
+            and (self.senders is None or sender in self.senders)
+            and (not self.instance or full_instance(instance, sender_name) == self.instance)
+        )
+
+
+def _keys(rows: Any) -> Any:
+    return rows.values_list("pk", flat=True)
+
+
+# -- Building spans --------------------------------------------------------------------------
+
+# Columns whose names are also those of the span.
+_TRACE_FIELDS = (
+    "trace_id",
+    "started_ns",
+    "duration_ns",
+    "parent_span_id",
+    "parent_trace_id",
+    "http_method",
+    "http_path",
+    "http_status",
+    "user_id",
+    "host",
+    "process",
+    "thread",
+    "release",
+    "error",
+    "dispatch_count",
+    "receiver_call_count",
+    "query_count",
+    "query_ns",
+    "signal_ns",
+    "error_count",
+    "hazard_count",
+    "dropped_count",
+    "unheard_count",
+    "overhead_ns",
+    "segment",
+    "final",
+)
+
+
+def _load(rows: Sequence[Trace], using: str) -> Iterator[spans.Trace]:
+    def manager(model: str) -> Any:
+        return apps.get_model("tracing", model).objects.using(using)
+
+    traces: dict[int, spans.Trace] = {}
+    for row in rows:
+        trace = spans.Trace(
+            kind=spans.Kind(row.kind),
+            name=row.name,
+            status=spans.Status(row.status),
+            attributes=json.loads(row.attributes) if row.attributes else {},
+            **{name: getattr(row, name) for name in _TRACE_FIELDS},
+        )
+        traces[row.pk] = trace
+    dispatches = _load_dispatches(traces, manager)
+    calls = _load_calls(dispatches, manager)
+    for key, trace in traces.items():
+        for dispatch in sorted(dispatches.get(key, {}).values(), key=lambda d: d.number):
+            trace.dispatches.append(dispatch)
+            parent = calls.get((key, dispatch.parent_number or -1))
+            if parent is not None:
+                parent.dispatches.append(dispatch)
+    for key, signal, sender, count in (
+        manager("Unheard")
+        .filter(trace__in=list(traces))
+        .order_by("pk")
+        .values_list("trace_id", "signal__name", "sender__name", "count")
+    ):
+        traces[key].unheard.append((signal, sender, count))
+    _load_bypasses(traces, manager)
+    yield from traces.values()
+
+
+def _load_dispatches(
+    traces: dict[int, spans.Trace], manager: Any
+) -> dict[int, dict[int, spans.Dispatch]]:
+    """Return the dispatches, by row id, of each trace row."""
+    loaded: dict[int, dict[int, spans.Dispatch]] = {}
+    facts_of: dict[int, dict[str, Any]] = {}
+    for (
+        key, trace_key, number, parent, depth, signal, sender, method, transaction, start, duration,
+        instance, query_count, query_ns, details, facts_key, facts, file, line, function,
+    ) in (
+        manager("Dispatch")
+        .filter(trace__in=list(traces))
+        .order_by("pk")
+        .values_list(
+            "id", "trace_id", "number", "parent_number", "depth", "signal__name", "sender__name",
+            "method", "transaction", "start_ns", "duration_ns", "instance", "query_count",
+            "query_ns", "details", "facts_id", "facts__facts", "callsite__file", "callsite__line",
+            "callsite__name",
+        )
+    ):  # fmt: skip
+        shared = facts_of.get(facts_key)
+        if shared is None:
+            shared = facts_of[facts_key] = decode_facts(facts)
+        loaded.setdefault(trace_key, {})[key] = spans.Dispatch(
+            number=number,
+            parent_number=parent,
+            depth=depth,
+            signal=signal,
+            sender=sender,
+            method=spans.Method(method),
+            transaction=spans.TransactionOutcome(transaction),
+            start_ns=start,
+            duration_ns=duration,
+            instance=full_instance(instance, sender),
+            query_count=query_count,
+            query_ns=query_ns,
+            callsite=None if file is None else spans.Callsite(file, line, function),
+            **{"thread": traces[trace_key].thread, **shared, **decode_details(details)},
+        )
+    return loaded
+
+
+def _load_calls(
+    dispatches: dict[int, dict[int, spans.Dispatch]], manager: Any
+) -> dict[tuple[int, int], spans.ReceiverCall]:
+    """Put the receiver calls into their dispatches; return them by trace row and number."""
+    owners = {
+        key: (trace_key, dispatch)
+        for trace_key, of_trace in dispatches.items()
+        for key, dispatch in of_trace.items()
+    }
+    found: dict[tuple[int, int], spans.ReceiverCall] = {}
+    receivers: dict[int, spans.ReceiverLabel] = {}
+    for ranges in _chunks(_call_ranges(sorted(owners), manager), 100):
+        wanted = Q()
+        for first, last in ranges:
+            wanted |= Q(pk__range=(first, last))
+        for (
+            owner, number, position, outcome, start, duration, nested, query_count, query_ns,
+            details, label, name, file, line, uid, weak, is_async, app,
+        ) in (
+            manager("ReceiverCall")
+            .filter(wanted)
+            .order_by("pk")
+            .values_list(
+                "dispatch_id", "number", "position", "outcome", "start_ns", "duration_ns",
+                "nested_ns", "query_count", "query_ns", "details", "receiver_id",
+                "receiver__name", "receiver__file", "receiver__line", "receiver__dispatch_uid",
+                "receiver__weak", "receiver__is_async", "receiver__app",
+            )
+        ):  # fmt: skip
+            if owner not in owners:
+                continue
+            receiver = receivers.get(label)
+            if receiver is None:
+                receiver = receivers[label] = spans.ReceiverLabel(
+                    name, file, line, uid, bool(weak), bool(is_async), app
+                )
+            trace_key, dispatch = owners[owner]
+            call = spans.ReceiverCall(
+                number=number,
+                position=position,
+                receiver=receiver,
+                start_ns=dispatch.start_ns + start,
+                duration_ns=duration,
+                self_ns=duration - nested,
+                outcome=spans.Outcome(outcome),
+                query_count=query_count,
+                query_ns=query_ns,
+                **decode_details(details),
+            )
+            dispatch.receiver_calls.append(call)
+            found[trace_key, number] = call
+    return found
+
+
+def _call_ranges(keys: list[int], manager: Any) -> list[tuple[int, int]]:
+    """Return the ranges of ids in which the calls of the dispatches *keys* (sorted) are.
+
+    Dispatches of one trace mostly follow one another, so there is mostly one range.
+    """
+    ranges: list[list[int]] = []
+    for chunk in _chunks(keys, 900):
+        counts = dict(
+            manager("Dispatch").filter(pk__in=chunk).values_list("pk", "receiver_call_count")
+        )
+        for key in chunk:
+            last = key + counts[key]
+            if ranges and ranges[-1][1] + 1 >= key:
+                ranges[-1][1] = max(ranges[-1][1], last)
+            else:
+                ranges.append([key + 1, last])
+    return [(first, last) for first, last in ranges if first <= last]
+
+
+def _load_bypasses(traces: dict[int, spans.Trace], manager: Any) -> None:
+    labels: dict[int, spans.ReceiverLabel] = {}
+    for row in (
+        manager("Bypass").filter(trace__in=list(traces)).select_related("callsite").order_by("pk")
+    ):
+        keys = json.loads(row.receivers)
+        for label in manager("ReceiverLabel").filter(pk__in=set(keys) - set(labels)):
+            labels[label.pk] = spans.ReceiverLabel(
+                label.name,
+                label.file,
+                label.line,
+                label.dispatch_uid,
+                label.weak,
+                label.is_async,
+                label.app,
+            )
+        site = row.callsite
+        traces[row.trace_id].bypasses.append(
+            spans.Bypass(
+                operation=row.operation,
+                model=row.model,
+                signals=tuple(json.loads(row.signals)),
+                receivers=tuple(labels[key] for key in keys),
+                rows=row.rows,
+                start_ns=row.start_ns,
+                callsite=None if site is None else spans.Callsite(site.file, site.line, site.name),
+                parent_number=row.parent_number,
+            )
+        )
+
+
+# -- Deleting --------------------------------------------------------------------------------
+
+
+def delete_traces(keys: Sequence[int], using: str) -> dict[str, int]:
+    """Delete the trace rows *keys* and all that belongs to them; return rows by model label.
+
+    Children go first: when it is cut short, what is left is found by the next attempt.
+    """
+
+    def manager(model: str) -> Any:
+        return apps.get_model("tracing", model).objects.using(using)
+
+    deleted: dict[str, int] = {}
+
+    def remove(model: str, condition: Q) -> None:
+        # One DELETE; delete() would first read the rows to send signals for them.
+        count = manager(model).filter(condition)._raw_delete(using)  # noqa: SLF001
+        if count:
+            label = f"tracing.{model}"
+            deleted[label] = deleted.get(label, 0) + count
+
+    dispatches = list(
+        manager("Dispatch")
+        .filter(trace__in=keys)
+        .order_by("pk")
+        .values_list("pk", "receiver_call_count")
+    )
+    for chunk in _chunks(_merge_ranges(dispatches), 100):
+        calls, own = Q(), Q()
+        for first, last in chunk:
+            calls |= Q(pk__range=(first, last))
+            own |= Q(pk__range=(first, last))
+        remove("ReceiverCall", calls)
+        remove("FailedCall", calls)
+        remove("Dispatch", own)
+    for model in ("Unheard", "Bypass", "HazardSighting"):
+        remove(model, Q(trace__in=keys))
+    remove("Trace", Q(pk__in=keys))
+    return deleted
+
+
+def _merge_ranges(dispatches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the ranges of ids that the dispatches (id, calls), sorted, take with their calls."""
+    ranges: list[list[int]] = []
+    for key, count in dispatches:
+        if ranges and ranges[-1][1] + 1 >= key:
+            ranges[-1][1] = max(ranges[-1][1], key + count)
+        else:
+            ranges.append([key, key + count])
+    return [(first, last) for first, last in ranges]
+
+
+def _chunks(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

@@ -1,0 +1,58 @@
+"""The router that keeps traces in their own database, and everything else out of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS
+
+from tracing.conf import get_settings
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+
+
+def store_alias() -> str:
+    """Return the alias of the database that holds the traces.
+
+    It is the one that TRACING["DATABASE"] names, or the default if there is no such alias: an
+    application with one database needs no setting at all.
+    """
+    alias = get_settings().DATABASE
+    return alias if alias in settings.DATABASES else DEFAULT_DB_ALIAS
+
+
+def has_own_database() -> bool:
+    """Return whether the traces have a database to themselves."""
+    return store_alias() != DEFAULT_DB_ALIAS
+
+
+def app_label_of(model: type[Model] | Model) -> str:
+    """Return the label of the application that *model* belongs to."""
+    return model._meta.app_label  # noqa: SLF001 - documented by Django as public.
+
+
+class TracingRouter:
+    """Send the models of ``tracing`` to their alias and keep the tables of others out of it."""
+
+    app_label = "tracing"
+
+    def db_for_read(self, model: type[Model], **_hints: Any) -> str | None:
+        """Return the alias of the traces for their models, no opinion for others."""
+        return store_alias() if app_label_of(model) == self.app_label else None
+
+    def db_for_write(self, model: type[Model], **hints: Any) -> str | None:
+        """Return the same: there is one place for traces."""
+        return self.db_for_read(model, **hints)
+
+    def allow_relation(self, first: Model, second: Model, **_hints: Any) -> bool | None:
+        """Allow relations among the tracer's own rows, no opinion on others."""
+        labels = {app_label_of(first), app_label_of(second)}
+        return True if labels == {self.app_label} else None
+
+    def allow_migrate(self, db: str, app_label: str, **_hints: Any) -> bool | None:
+        """Allow the tracer's tables in its own database alone, and no others there."""
+        if app_label == self.app_label:
+            return db == store_alias()
+        return False if has_own_database() and db == store_alias() else None
