@@ -70,6 +70,7 @@ COLUMNS = [
     "skipped",
     "dispatches",
     "receiver calls",
+    "dropped traces",
     "stock s",
     "traced s",
     "new failures",
@@ -100,6 +101,8 @@ class Comparison:
     skipped: int = 0
     dispatches: int = 0
     receiver_calls: int = 0
+    dropped_traces: int = 0
+    tracer_failures: int = 0
     stock_seconds: float = 0.0
     traced_seconds: float = 0.0
     new_failures: dict[str, str] = field(default_factory=dict)
@@ -190,6 +193,13 @@ def compare(tests: Path, module: str, timeout: float) -> Comparison:
         comparison.skipped = sum(outcome == "skipped" for outcome in traced.outcomes.values())
         comparison.dispatches = traced.counts.get("dispatches", 0)
         comparison.receiver_calls = traced.counts.get("receiver_calls", 0)
+        comparison.dropped_traces = traced.counts.get("dropped_traces", 0)
+        comparison.tracer_failures = traced.counts.get("tracer_failures", 0)
+        if comparison.tracer_failures:
+            comparison.problem = (
+                f"the tracer failed {comparison.tracer_failures} times\n"
+                + "\n".join(traced.log.splitlines()[-60:])
+            )
         if not stock.outcomes:
             comparison.problem = "no test was found\n" + stock.log[-2000:]
         for test, change in changes(stock.outcomes, traced.outcomes).items():
@@ -245,11 +255,12 @@ def markdown(comparisons: list[Comparison]) -> str:
         f"# Django {django.get_version()}'s own tests, Python {platform.python_version()}",
         "",
         f"| {' | '.join(COLUMNS)} |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "|---" + "|--:" * (len(COLUMNS) - 1) + "|",
     ]
     lines += [
         f"| {row.module} | {row.stock_passed} | {row.traced_passed} | {row.stock_failed} "
         f"| {row.traced_failed} | {row.skipped} | {row.dispatches} | {row.receiver_calls} "
+        f"| {row.dropped_traces} "
         f"| {row.stock_seconds:.1f} | {row.traced_seconds:.1f} "
         f"| {'could not run' if row.problem else len(row.new_failures)} |"
         for row in comparisons
