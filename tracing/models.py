@@ -55,7 +55,7 @@ TRANSACTION_CODES = (
     TransactionOutcome.TEST,
     TransactionOutcome.UNKNOWN,
 )
-SEVERITY_CODES = ("info", "warning", "error")
+SEVERITY_CODES = ("warning", "error", "info")
 
 
 class Sequence(models.Model):
@@ -109,6 +109,7 @@ class ReceiverLabel(Label):
     weak = models.BooleanField(default=True)
     is_async = models.BooleanField(default=False)
     app = models.CharField(max_length=100, blank=True)
+    any_sender = models.BooleanField(default=False)
 
 
 class CallsiteLabel(Label):
@@ -159,6 +160,9 @@ class Trace(models.Model):
     release = models.CharField(max_length=100, blank=True)
     error = models.CharField(max_length=500, blank=True)
     attributes = models.TextField(blank=True, help_text=_("JSON object; empty for none."))
+    details = models.TextField(
+        blank=True, help_text=_("JSON object: side effects and lost receivers; empty for none.")
+    )
     dispatch_count = models.PositiveIntegerField(default=0)
     receiver_call_count = models.PositiveIntegerField(default=0)
     query_count = models.PositiveIntegerField(default=0)
@@ -381,16 +385,22 @@ class Unheard(models.Model):
 
 
 class Hazard(models.Model):
-    """Something risky that traces showed: one row however often it was seen."""
+    """A diagnosis: one row for the same thing, however often it was seen."""
 
     id = models.BigAutoField(primary_key=True)
-    code = models.CharField(max_length=50, help_text=_("Id of the rule that found it."))
     fingerprint = models.CharField(
-        max_length=32, unique=True, help_text=_("The same for the same thing seen again.")
+        max_length=32, unique=True, help_text=_("Hash of the rule and of what it is about.")
     )
+    hazard = models.CharField(max_length=50, help_text=_("Id of the rule, as slow-receiver."))
     severity = CodeField(codes=SEVERITY_CODES)
-    message = models.CharField(max_length=500)
-    evidence = models.TextField(blank=True, help_text=_("JSON object: as it was seen last."))
+    signal = models.CharField(max_length=255, blank=True)
+    sender = models.CharField(max_length=255, blank=True)
+    receiver = models.CharField(max_length=255, blank=True)
+    file = models.CharField(max_length=500, blank=True)
+    line = models.PositiveIntegerField(default=0)
+    message = models.TextField(help_text=_("As it was seen last."))
+    remedy = models.TextField(blank=True)
+    evidence = models.TextField(blank=True, help_text=_("JSON array of lines, as seen last."))
     count = models.PositiveBigIntegerField(default=0)
     first_seen_ns = models.BigIntegerField()
     last_seen_ns = models.BigIntegerField(db_index=True)
@@ -410,11 +420,11 @@ class Hazard(models.Model):
         ordering = ["-last_seen_ns"]
 
     def __str__(self) -> str:
-        return f"{self.code}: {self.message}"
+        return f"{self.hazard}: {self.message}"
 
 
 class HazardSighting(models.Model):
-    """A hazard in one trace."""
+    """A hazard as one trace showed it."""
 
     id = RowIdField(primary_key=True)
     hazard = models.ForeignKey(
@@ -423,7 +433,7 @@ class HazardSighting(models.Model):
     trace = models.ForeignKey(
         Trace, models.DO_NOTHING, related_name="sightings", db_constraint=False
     )
-    evidence = models.TextField(blank=True, help_text=_("JSON object."))
+    data = models.TextField(help_text=_("JSON object: the finding."))
 
     class Meta:
         ordering = ["id"]

@@ -19,7 +19,13 @@ from django.db.models import F, Max, Min, Q, Sum
 
 from tracing.capture import spans
 from tracing.rollups import HOUR_NS, Histogram
-from tracing.rows import decode_details, decode_facts, full_instance, label_key
+from tracing.rows import (
+    decode_details,
+    decode_facts,
+    decode_trace_details,
+    full_instance,
+    label_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -753,6 +759,7 @@ def _load(rows: Sequence[Trace], using: str) -> Iterator[spans.Trace]:
             name=row.name,
             status=spans.Status(row.status),
             attributes=json.loads(row.attributes) if row.attributes else {},
+            **decode_trace_details(json.loads(row.details) if row.details else {}),
             **{name: getattr(row, name) for name in _TRACE_FIELDS},
         )
         traces[row.pk] = trace
@@ -772,6 +779,13 @@ def _load(rows: Sequence[Trace], using: str) -> Iterator[spans.Trace]:
     ):
         traces[key].unheard.append((signal, sender, count))
     _load_bypasses(traces, manager)
+    for key, data in (
+        manager("HazardSighting")
+        .filter(trace__in=list(traces))
+        .order_by("pk")
+        .values_list("trace_id", "data")
+    ):
+        traces[key].hazards.append(spans.Hazard(**json.loads(data)))
     yield from traces.values()
 
 
@@ -834,7 +848,7 @@ def _load_calls(
             wanted |= Q(pk__range=(first, last))
         for (
             owner, number, position, outcome, start, duration, nested, query_count, query_ns,
-            details, label, name, file, line, uid, weak, is_async, app,
+            details, label, name, file, line, uid, weak, is_async, app, any_sender,
         ) in (
             manager("ReceiverCall")
             .filter(wanted)
@@ -843,7 +857,7 @@ def _load_calls(
                 "dispatch_id", "number", "position", "outcome", "start_ns", "duration_ns",
                 "nested_ns", "query_count", "query_ns", "details", "receiver_id",
                 "receiver__name", "receiver__file", "receiver__line", "receiver__dispatch_uid",
-                "receiver__weak", "receiver__is_async", "receiver__app",
+                "receiver__weak", "receiver__is_async", "receiver__app", "receiver__any_sender",
             )
         ):  # fmt: skip
             if owner not in owners:
@@ -851,7 +865,7 @@ def _load_calls(
             receiver = receivers.get(label)
             if receiver is None:
                 receiver = receivers[label] = spans.ReceiverLabel(
-                    name, file, line, uid, bool(weak), bool(is_async), app
+                    name, file, line, uid, bool(weak), bool(is_async), app, bool(any_sender)
                 )
             trace_key, dispatch = owners[owner]
             call = spans.ReceiverCall(
@@ -905,6 +919,7 @@ def _load_bypasses(traces: dict[int, spans.Trace], manager: Any) -> None:
                 label.weak,
                 label.is_async,
                 label.app,
+                label.any_sender,
             )
         site = row.callsite
         traces[row.trace_id].bypasses.append(

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
+
+from tracing.capture.spans import (
+    Callsite,
+    Hazard,
+    LostReceiver,
+    ReceiverLabel,
+    SideEffect,
+    Trace,
+    TransactionOutcome,
+)
 
 if TYPE_CHECKING:
     from tracing.capture.spans import Dispatch, ReceiverCall
@@ -21,6 +32,7 @@ FACTS: tuple[tuple[str, Any], ...] = (
     ("named", ()),
     ("parent_is_link", False),
     ("transaction_depth", 0),
+    ("in_event_loop", False),
 )
 
 
@@ -42,6 +54,7 @@ def facts_of(dispatch: Dispatch) -> tuple[Any, ...]:
         dispatch.named,
         dispatch.parent_is_link,
         dispatch.transaction_depth,
+        dispatch.in_event_loop,
     )
 
 
@@ -95,6 +108,8 @@ def call_details(call: ReceiverCall) -> str | None:
         details["exception_message"] = call.exception_message
     if call.hop_ns:
         details["hop_ns"] = call.hop_ns
+    if call.same_as is not None:
+        details["same_as"] = call.same_as
     if call.statements:
         details["statements"] = call.statements
     return dump(details) if details else None
@@ -108,6 +123,45 @@ def decode_details(text: str | None) -> dict[str, Any]:
     if "statements" in details:
         details["statements"] = [tuple(statement) for statement in details["statements"]]
     return details
+
+
+def trace_details(trace: Trace) -> dict[str, Any]:
+    """Return side effects and lost receivers of *trace* as JSON values; empty if there are none."""
+    details: dict[str, Any] = {}
+    if trace.side_effects:
+        details["side_effects"] = [asdict(effect) for effect in trace.side_effects]
+    if trace.lost_receivers:
+        details["lost_receivers"] = [asdict(lost) for lost in trace.lost_receivers]
+    return details
+
+
+def decode_trace_details(details: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``trace_details`` returned as arguments of ``spans.Trace``."""
+    return {
+        "side_effects": [_side_effect(effect) for effect in details.get("side_effects", ())],
+        "lost_receivers": [
+            LostReceiver(lost["signal"], lost["sender"], ReceiverLabel(**lost["receiver"]))
+            for lost in details.get("lost_receivers", ())
+        ],
+    }
+
+
+def _side_effect(values: dict[str, Any]) -> SideEffect:
+    site = values.get("callsite")
+    return SideEffect(
+        **values
+        | {
+            "callsite": None if site is None else Callsite(**site),
+            "transaction": TransactionOutcome(values.get("transaction", "none")),
+        }
+    )
+
+
+def hazard_fingerprint(hazard: Hazard) -> str:
+    """Return the hash that is the same whenever the same thing is found again."""
+    return label_key(
+        hazard.hazard, hazard.signal, hazard.sender, hazard.receiver, hazard.file, hazard.line
+    )
 
 
 def short_instance(instance: str, sender: str) -> str:

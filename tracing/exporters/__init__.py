@@ -1,0 +1,1 @@
+"""Exporters: where finished traces go. Each has ``export(batch)``, ``force_flush()``, ``shutdown()``."""
