@@ -1,7 +1,9 @@
 """One process of the conformance run: Django's ``runtests.py``, stock or traced, with a report.
 
-Usage: ``python bootstrap.py REPORT TESTS_FOLDER stock|traced LABEL...``
+Usage: ``python bootstrap.py REPORT TESTS_FOLDER RECORDING LABEL...``
 
+RECORDING is the file whose ``start_recording()`` switches the tracer on and returns what switches
+it off and returns the counts; ``-`` leaves Django as it is.
 The report is a JSON object: ``outcomes`` maps each test's id to what became of it, ``counts``
 tells what the tracer recorded (empty for stock). Written even when the run ends badly.
 """
@@ -14,7 +16,10 @@ import runpy
 import sys
 import unittest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -56,16 +61,13 @@ class ReportingResult(unittest.TextTestResult):
 
 
 def main() -> None:
-    report, tests, mode, *labels = sys.argv[1:]
+    report, tests, recording, *labels = sys.argv[1:]
     unittest.TextTestRunner.resultclass = ReportingResult
-    counts: dict[str, int] = {}
-    if mode == "traced":
-        sys.path.insert(0, str(REPOSITORY))
-        from recording import start_recording
-
-        stop_recording = start_recording()
-    else:
-        stop_recording = dict
+    stop_recording: Callable[[], dict[str, int]] = dict
+    if recording != "-":
+        # Last, so that no folder of this repository hides one of Django's test modules.
+        sys.path.append(str(REPOSITORY))
+        stop_recording = runpy.run_path(recording)["start_recording"]()
 
     owner = os.getpid()
     os.chdir(tests)

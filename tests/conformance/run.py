@@ -30,6 +30,7 @@ import django
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
+RECORDING = Path(__file__).with_name("recording.py")
 CACHE = REPOSITORY / ".cache" / "conformance"
 
 SHORT = [
@@ -149,7 +150,8 @@ def run_labels(tests: Path, mode: str, labels: list[str], timeout: float) -> Run
     """
     with tempfile.TemporaryDirectory(prefix="conformance-") as scratch:
         report = Path(scratch, "report.json")
-        command = [sys.executable, str(BOOTSTRAP), str(report), str(tests), mode, *labels]
+        command = [sys.executable, str(BOOTSTRAP), str(report), str(tests)]
+        command += [str(RECORDING) if mode == "traced" else "-", *labels]
         environment = {
             name: value
             for name, value in os.environ.items()
@@ -228,7 +230,8 @@ def changes(stock: dict[str, str], traced: dict[str, str]) -> dict[str, str]:
     found = {}
     for test in stock.keys() | traced.keys():
         before, after = stock.get(test, "not run"), traced.get(test, "not run")
-        if before != after and (before in GOOD or after not in GOOD):
+        is_worse = before in GOOD or (before == "not run" and after not in GOOD)
+        if before != after and is_worse:
             found[test] = f"{before} stock, {after} traced"
     return dict(sorted(found.items()))
 
