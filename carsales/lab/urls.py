@@ -1,6 +1,14 @@
 """URLs of the lab."""
+
 from __future__ import annotations
-from django.http import HttpResponse
+
 from django.urls import path
+
+from . import views
+
 app_name = "lab"
-urlpatterns = [path("", lambda r: HttpResponse("x"), name="index"), path("<slug:slug>/", lambda r, slug: HttpResponse("x"), name="lesson")]
+
+urlpatterns = [
+    path("", views.index, name="index"),
+    path("<slug:slug>/", views.lesson, name="lesson"),
+]

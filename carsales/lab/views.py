@@ -1,0 +1,45 @@
+"""The pages of the lab."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.http import Http404
+from django.shortcuts import render
+from django.views.decorators.http import require_http_methods, require_safe
+
+from .lessons import LESSONS
+from .recording import run
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponse
+
+
+@require_safe
+def index(request: HttpRequest) -> HttpResponse:
+    """List the lessons."""
+    return render(request, "lab/index.html", {"lessons": LESSONS})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def lesson(request: HttpRequest, slug: str) -> HttpResponse:
+    """Show a lesson; on POST run its experiment and show what came of it.
+
+    When htmx asks, the answer is the outcome alone.
+    """
+    for number, chosen in enumerate(LESSONS):
+        if chosen.slug == slug:
+            break
+    else:
+        raise Http404
+    context: dict[str, object] = {"lesson": chosen}
+    if request.method == "POST":
+        context["outcome"] = run(chosen)
+        if "HX-Request" in request.headers:
+            return render(request, "lab/outcome.html", context)
+    context |= {
+        "sources": chosen.sources(),
+        "previous": LESSONS[number - 1] if number else None,
+        "next": LESSONS[number + 1] if number + 1 < len(LESSONS) else None,
+    }
+    return render(request, "lab/lesson.html", context)
