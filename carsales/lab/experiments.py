@@ -158,14 +158,16 @@ def follow_m2m_changed() -> Findings:
             ("A.orders.add(order)", lambda: first.orders.add(order)),
             ("A.orders.set([])", lambda: first.orders.set([])),
             ("A.orders.set([order])", lambda: first.orders.set([order])),
-            ("A.orders.clear()", lambda: first.orders.clear()),
-            ("order.cars.clear()", lambda: order.cars.clear()),
+            ("A.orders.clear()", first.orders.clear),
+            ("order.cars.clear()", order.cars.clear),
         )
         for name, call in calls:
             actions.clear()
             call()
             order.refresh_from_db()
-            findings.add(name, ", ".join(actions) or "none", order.car_count, f"${order.total:,.0f}")
+            findings.add(
+                name, ", ".join(actions) or "none", order.car_count, f"${order.total:,.0f}"
+            )
     return findings
 
 
@@ -195,7 +197,12 @@ def follow_pre_delete() -> Findings:
     with connected(pre_delete, watcher.notice, Sale):
         sale.cancel()
     findings = Findings(("", "before", "at the end of pre_delete", "after"))
-    questions = ("Row of the sale is there", "Status of the order", "The car is", "Cars of the buyer")
+    questions = (
+        "Row of the sale is there",
+        "Status of the order",
+        "The car is",
+        "Cars of the buyer",
+    )
     for question, *answers in zip(questions, before, during, state(), strict=True):
         findings.add(question, *answers)
     return findings

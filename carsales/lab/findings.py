@@ -13,7 +13,7 @@ class Findings:
     rows: list[tuple[str, ...]] = field(default_factory=list)
 
     def add(self, *cells: object) -> None:
-        """Add a row; truth values read as yes and no, None as a dash."""
+        """Add a row; truth values read as yes and no, None and "" as none."""
         self.rows.append(tuple(_text(cell) for cell in cells))
 
 
@@ -21,4 +21,4 @@ def _text(cell: object) -> str:
     """Return how *cell* is written in the table."""
     if isinstance(cell, bool):
         return "yes" if cell else "no"
-    return "–" if cell is None or cell == "" else str(cell)
+    return "none" if cell is None or cell == "" else str(cell)

@@ -35,7 +35,7 @@ class Watcher:
         self.instance = instance
         self.look = look
 
-    def notice(self, sender: Any, instance: Model, **named: Any) -> None:
+    def notice(self, sender: Any, instance: Model, **named: Any) -> None:  # noqa: ARG002
         """Look at the instance, if it is the one that is watched."""
         if instance is self.instance:
             self.look(named)

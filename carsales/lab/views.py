@@ -14,6 +14,8 @@ from .recording import run
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
+    from core.http import HtmxRequest
+
 
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
@@ -22,20 +24,20 @@ def index(request: HttpRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def lesson(request: HttpRequest, slug: str) -> HttpResponse:
+def lesson(request: HtmxRequest, slug: str) -> HttpResponse:
     """Show a lesson; on POST run its experiment and show what came of it.
 
     When htmx asks, the answer is the outcome alone.
     """
-    for number, chosen in enumerate(LESSONS):
-        if chosen.slug == slug:
-            break
-    else:
+    numbers = {known.slug: number for number, known in enumerate(LESSONS)}
+    if slug not in numbers:
         raise Http404
+    number = numbers[slug]
+    chosen = LESSONS[number]
     context: dict[str, object] = {"lesson": chosen}
     if request.method == "POST":
         context["outcome"] = run(chosen)
-        if "HX-Request" in request.headers:
+        if request.htmx:
             return render(request, "lab/outcome.html", context)
     context |= {
         "sources": chosen.sources(),

@@ -9,19 +9,19 @@ from django.conf import settings
 from django.db import models, transaction
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+    from django.contrib.auth.models import User
 
 
 class BuyerQuerySet(models.QuerySet["Buyer"]):
     """Questions about buyers."""
 
-    def of(self, user: AbstractBaseUser | AnonymousUser) -> Buyer:
+    def of(self, user: User) -> Buyer:
         """Return the buyer of a logged-in *user*.
 
         The receiver on the user model makes it. A user who came in past the signal, by
         `bulk_create()` for one, gets a buyer here; `created_by_signal` tells the two apart.
         """
-        return self.select_related("user").get_or_create(user_id=user.pk)[0]
+        return self.select_related("user").get_or_create(user=user)[0]
 
 
 class Buyer(models.Model):

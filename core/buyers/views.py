@@ -18,6 +18,8 @@ from .models import Buyer
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
+    from core.http import UserRequest
+
 
 @sensitive_post_parameters()
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -38,7 +40,7 @@ def sign_up(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @require_safe
-def profile(request: HttpRequest) -> HttpResponse:
+def profile(request: UserRequest) -> HttpResponse:
     """Show the buyer, the cars bought and the latest notices."""
     buyer = Buyer.objects.of(request.user)
     context = {
@@ -51,7 +53,7 @@ def profile(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
-def edit_profile(request: HttpRequest) -> HttpResponse:
+def edit_profile(request: UserRequest) -> HttpResponse:
     """Change one's own data."""
     buyer = Buyer.objects.of(request.user)
     form = ProfileForm(request.POST or None, instance=buyer)

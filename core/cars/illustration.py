@@ -88,7 +88,11 @@ OUTLINES = {
             "M207 70 L256 70 L262 100 L207 100 Z",
             "M265 70 C292 72 310 82 324 100 L272 100 Z",
         ),
-        lines=("M124 106 C122 122 126 138 132 148", "M203 104 L203 148", "M266 104 C270 120 266 132 262 140"),
+        lines=(
+            "M124 106 C122 122 126 138 132 148",
+            "M203 104 L203 148",
+            "M266 104 C270 120 266 132 262 140",
+        ),
         wheels=(96, 300),
     ),
     Car.BodyStyle.SEDAN: Outline(
@@ -101,20 +105,30 @@ OUTLINES = {
             "M130 101 C150 82 172 74 198 74 L198 101 Z",
             "M207 74 C236 73 256 84 276 101 L207 101 Z",
         ),
-        lines=("M124 106 C122 122 126 138 132 148", "M203 105 L203 148", "M276 106 C280 120 276 132 272 140"),
+        lines=(
+            "M124 106 C122 122 126 138 132 148",
+            "M203 105 L203 148",
+            "M276 106 C280 120 276 132 272 140",
+        ),
         wheels=(92, 308),
     ),
     Car.BodyStyle.VAN: Outline(
         body=(
-            "M28 132 C28 112 36 104 58 100 L84 94 C106 66 124 50 152 48 L330 46 C348 46 356 52 360 66"
-            " L370 116 C373 130 372 140 369 145 C367 149 363 150 357 150 L40 150 C32 150 28 146 28 132 Z"
+            "M28 132 C28 112 36 104 58 100 L84 94 C106 66 124 50 152 48 L330 46 C348 46 356 52"
+            " 360 66 L370 116 C373 130 372 140 369 145 C367 149 363 150 357 150 L40 150"
+            " C32 150 28 146 28 132 Z"
         ),
         glass=(
             "M102 92 C120 70 132 59 154 58 L164 58 L164 92 Z",
             "M173 58 L244 57 L244 92 L173 92 Z",
             "M253 57 L330 56 C340 56 345 60 347 68 L352 92 L253 92 Z",
         ),
-        lines=("M108 100 C106 118 110 136 118 148", "M168 98 L168 148", "M249 98 L249 148", "M249 104 L352 104"),
+        lines=(
+            "M108 100 C106 118 110 136 118 148",
+            "M168 98 L168 148",
+            "M249 98 L249 148",
+            "M249 104 L352 104",
+        ),
         wheels=(98, 304),
     ),
 }
@@ -131,7 +145,8 @@ def draw(body_style: Car.BodyStyle, colour: Car.Colour) -> str:
         f' role="img"><title>{colour.label} {body_style.label.lower()}</title>'
         "<defs>"
         '<linearGradient id="paint" x1="0" y1="0" x2="0" y2="1">'
-        f'<stop offset="0" stop-color="{paint.light}"/><stop offset=".45" stop-color="{paint.base}"/>'
+        f'<stop offset="0" stop-color="{paint.light}"/>'
+        f'<stop offset=".45" stop-color="{paint.base}"/>'
         f'<stop offset="1" stop-color="{paint.dark}"/></linearGradient>'
         '<linearGradient id="glass" x1="0" y1="0" x2="1" y2="1">'
         '<stop offset="0" stop-color="#dcebf2"/><stop offset=".55" stop-color="#7f9bab"/>'

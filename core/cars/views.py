@@ -17,6 +17,8 @@ from .models import Car
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
+    from core.http import HtmxRequest
+
 CARS_ON_A_PAGE = 12
 CARS_ON_THE_FRONT_PAGE = 6
 
@@ -35,12 +37,14 @@ def home(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 @vary_on_headers("HX-Request")
-def car_list(request: HttpRequest) -> HttpResponse:
+def car_list(request: HtmxRequest) -> HttpResponse:
     """Show the cars that match, page by page; only the results when htmx asks."""
     found = CarFilter(request.GET, queryset=Car.objects.all())
     page = Paginator(found.qs, CARS_ON_A_PAGE).get_page(request.GET.get("page"))
     context = {"filter": found, "page": page}
-    template = "cars/car_results.html" if is_fragment(request) else "cars/car_list.html"
+    # When the browser goes back in its history, htmx asks for the whole page again.
+    partial = request.htmx and not request.htmx.history_restore_request
+    template = "cars/car_results.html" if partial else "cars/car_list.html"
     return render(request, template, context)
 
 
@@ -60,11 +64,3 @@ def car_picture(request: HttpRequest, body_style: str, colour: str) -> HttpRespo
     )
     response["Cache-Control"] = "public, max-age=86400"
     return response
-
-
-def is_fragment(request: HttpRequest) -> bool:
-    """Say whether htmx asks for a part of the page.
-
-    When the browser goes back in its history, htmx asks for the whole page again.
-    """
-    return "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers

@@ -134,11 +134,7 @@ class Order(models.Model):
         try:
             with transaction.atomic():
                 self._lock_open()
-                cars = list(self.cars.select_for_update())
-                if not cars:
-                    raise OrderEmptyError
-                if taken := [car for car in cars if car.is_sold]:
-                    raise CarsAlreadySoldError(taken)
+                self._lock_cars()
                 self.status = self.Status.ACTIVE
                 self.placed_at = timezone.now()
                 self.save(update_fields=["status", "placed_at"])
@@ -169,6 +165,14 @@ class Order(models.Model):
             self._lock_open()
             self.status = self.Status.CANCELLED
             self.save(update_fields=["status"])
+
+    def _lock_cars(self) -> None:
+        """Lock the rows of the cars until the transaction ends, and make sure they are for sale."""
+        cars = list(self.cars.select_for_update())
+        if not cars:
+            raise OrderEmptyError
+        if taken := [car for car in cars if car.is_sold]:
+            raise CarsAlreadySoldError(taken)
 
     def _lock_open(self) -> None:
         """Lock the row until the transaction ends, and make sure that it is still open."""

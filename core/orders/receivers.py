@@ -34,7 +34,10 @@ def count_cars(
 
 def follow_price(sender: type[Car], instance: Car, **named: Any) -> None:
     """Bring the baskets that hold a car in line with its price."""
-    if not named["created"] and not named["raw"]:
+    fields = named["update_fields"]
+    # A car that changes hands keeps its price. To lock the baskets of others then would invite a
+    # deadlock: they hold their basket and wait for the car.
+    if not named["created"] and not named["raw"] and (fields is None or "price" in fields):
         for order in Order.objects.open().holding([instance]):
             order.count_cars()
 
@@ -48,7 +51,8 @@ def count_without_car(sender: type[Car], instance: Car, **named: Any) -> None:
 
 def thank_buyer(sender: type[Order], order: Order, **named: Any) -> None:
     """Tell the buyer that the order arrived."""
-    order.buyer.notify(f"Thank you: {order} with {order.car_count} car(s) has been placed.")
+    cars = "one car" if order.car_count == 1 else f"{order.car_count} cars"
+    order.buyer.notify(f"Thank you: {order} with {cars} has been placed.")
 
 
 def warn_rivals(sender: type[Order], order: Order, **named: Any) -> None:
@@ -62,9 +66,7 @@ def warn_rivals(sender: type[Order], order: Order, **named: Any) -> None:
 
 def connect() -> None:
     """Connect the receivers of orders."""
-    m2m_changed.connect(
-        count_cars, sender=Order.cars.through, dispatch_uid="orders.count_cars"
-    )
+    m2m_changed.connect(count_cars, sender=Order.cars.through, dispatch_uid="orders.count_cars")
     post_save.connect(follow_price, sender=Car, dispatch_uid="orders.follow_price")
     pre_delete.connect(count_without_car, sender=Car, dispatch_uid="orders.count_without_car")
     order_placed.connect(thank_buyer, sender=Order, dispatch_uid="orders.thank_buyer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.dispatch import Signal
 
 order_placed = Signal()
-"""Sent by `Order.place()`, sender `Order`, inside its transaction, once the order is placed and sold.
+"""Sent by `Order.place()`, sender `Order`, inside its transaction, once the sale is made.
 
 Named arguments: `order`, the order that was placed.
 """

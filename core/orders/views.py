@@ -16,12 +16,14 @@ from .exceptions import OrderError
 from .models import Order
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpResponse
+
+    from core.http import UserRequest
 
 
 @login_required
 @require_safe
-def order_list(request: HttpRequest) -> HttpResponse:
+def order_list(request: UserRequest) -> HttpResponse:
     """Show one's own orders."""
     orders = Order.objects.filter(buyer=Buyer.objects.of(request.user)).prefetch_related("cars")
     return render(request, "orders/order_list.html", {"orders": orders})
@@ -29,14 +31,14 @@ def order_list(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @require_safe
-def order_detail(request: HttpRequest, pk: int) -> HttpResponse:
+def order_detail(request: UserRequest, pk: int) -> HttpResponse:
     """Show one order with its cars."""
     return render(request, "orders/order_detail.html", _order_context(_own_order(request, pk)))
 
 
 @login_required
 @require_safe
-def basket(request: HttpRequest) -> HttpResponse:
+def basket(request: UserRequest) -> HttpResponse:
     """Show the open order that was begun last, or that there is none."""
     order = Order.objects.current_basket(Buyer.objects.of(request.user))
     if order is None:
@@ -46,7 +48,7 @@ def basket(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @require_POST
-def add_to_basket(request: HttpRequest, code: str) -> HttpResponse:
+def add_to_basket(request: UserRequest, code: str) -> HttpResponse:
     """Put a car into the basket."""
     car = get_object_or_404(Car, code=code)
     try:
@@ -60,7 +62,7 @@ def add_to_basket(request: HttpRequest, code: str) -> HttpResponse:
 
 @login_required
 @require_POST
-def remove_car(request: HttpRequest, pk: int, code: str) -> HttpResponse:
+def remove_car(request: UserRequest, pk: int, code: str) -> HttpResponse:
     """Take a car out of an open order."""
     order = _own_order(request, pk)
     car = get_object_or_404(Car, code=code)
@@ -75,7 +77,7 @@ def remove_car(request: HttpRequest, pk: int, code: str) -> HttpResponse:
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
-def check_out(request: HttpRequest, pk: int) -> HttpResponse:
+def check_out(request: UserRequest, pk: int) -> HttpResponse:
     """Show what is about to be bought; buy it on POST."""
     order = _own_order(request, pk)
     if request.method == "POST":
@@ -93,7 +95,7 @@ def check_out(request: HttpRequest, pk: int) -> HttpResponse:
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
-def cancel_order(request: HttpRequest, pk: int) -> HttpResponse:
+def cancel_order(request: UserRequest, pk: int) -> HttpResponse:
     """Ask whether to give up an open order; give it up on POST."""
     order = _own_order(request, pk)
     if request.method == "POST":
@@ -109,7 +111,7 @@ def cancel_order(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "orders/order_confirm_cancel.html", {"order": order})
 
 
-def _own_order(request: HttpRequest, pk: int) -> Order:
+def _own_order(request: UserRequest, pk: int) -> Order:
     """Return the visitor's own order; anybody else's does not exist for them."""
     return get_object_or_404(Order, pk=pk, buyer=Buyer.objects.of(request.user))
 

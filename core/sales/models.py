@@ -12,20 +12,19 @@ from core.cars.models import Car
 from core.orders.exceptions import CarsAlreadySoldError
 from core.orders.models import Order
 
+from .exceptions import SaleCancelledError
 from .signals import sale_completed
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+    from django.contrib.auth.models import User
 
 
 class SaleQuerySet(models.QuerySet["Sale"]):
     """Questions about sales."""
 
-    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> SaleQuerySet:
+    def visible_to(self, user: User) -> SaleQuerySet:
         """Return the sales that *user* may see: one's own, or all of them for staff."""
-        if getattr(user, "is_staff", False):
-            return self.all()
-        return self.filter(buyer__user_id=user.pk)
+        return self.all() if user.is_staff else self.filter(buyer__user=user)
 
     def make_for(self, order: Order) -> Sale:
         """Make the sale of a placed *order* and hand its cars over to the buyer.
@@ -100,8 +99,15 @@ class Sale(models.Model):
         self.order.reopen()
 
     def cancel(self) -> None:
-        """Delete the sale; by signal its cars are for sale and its order is open again."""
+        """Delete the sale; by signal its cars are for sale and its order is open again.
+
+        Raises:
+            SaleCancelledError: Somebody has cancelled it before.
+        """
         with transaction.atomic():
+            # A second cancellation would reopen an order that may have been placed again.
+            if Sale.objects.select_for_update().filter(pk=self.pk).first() is None:
+                raise SaleCancelledError
             self.delete()
 
 

@@ -53,7 +53,5 @@ def connect() -> None:
     post_save.connect(make_sale, sender=Order, dispatch_uid="sales.make_sale")
     pre_delete.connect(reopen_order, sender=Sale, dispatch_uid="sales.reopen_order")
     sale_completed.connect(issue_receipt, sender=Sale, dispatch_uid="sales.issue_receipt")
-    sale_completed.connect(
-        report_to_registry, sender=Sale, dispatch_uid="sales.report_to_registry"
-    )
+    sale_completed.connect(report_to_registry, sender=Sale, dispatch_uid="sales.report_to_registry")
     sale_completed.connect(congratulate, sender=Sale, dispatch_uid="sales.congratulate")

@@ -34,8 +34,14 @@ SEARCHING = 40  # ... begin with a word typed into the search
 TRIES = 8
 """How often a visitor tries to buy something before the visit counts as failed."""
 
-FIRST_NAMES = "Ada Björn Chen Dora Emeka Farah Gustav Hana Ines Jonas Kofi Leila Mira Noor Omar Pia".split()
-LAST_NAMES = "Adeyemi Brandt Costa Dufour Eriksen Farouk Greco Hoang Ivanova Jansen Keller Lima".split()
+FIRST_NAMES = (
+    *("Ada", "Björn", "Chen", "Dora", "Emeka", "Farah", "Gustav", "Hana"),
+    *("Ines", "Jonas", "Kofi", "Leila", "Mira", "Noor", "Omar", "Pia"),
+)
+LAST_NAMES = (
+    *("Adeyemi", "Brandt", "Costa", "Dufour", "Eriksen", "Farouk"),
+    *("Greco", "Hoang", "Ivanova", "Jansen", "Keller", "Lima"),
+)
 
 CAR = re.compile(r"^/cars/[-\w]+/$")
 SALE = re.compile(r"^/sales/\d+/$")

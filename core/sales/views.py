@@ -10,17 +10,20 @@ from django.core.paginator import Paginator
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
+from .exceptions import SaleCancelledError
 from .models import Sale
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpResponse
+
+    from core.http import UserRequest
 
 SALES_ON_A_PAGE = 20
 
 
 @login_required
 @require_safe
-def sale_list(request: HttpRequest) -> HttpResponse:
+def sale_list(request: UserRequest) -> HttpResponse:
     """Show one's own sales; everybody's to staff."""
     sales = (
         Sale.objects.visible_to(request.user)
@@ -33,7 +36,7 @@ def sale_list(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @require_safe
-def sale_detail(request: HttpRequest, pk: int) -> HttpResponse:
+def sale_detail(request: UserRequest, pk: int) -> HttpResponse:
     """Show one sale with its cars and their prices."""
     sale = get_object_or_404(
         Sale.objects.visible_to(request.user).select_related("buyer__user", "order"), pk=pk
@@ -44,7 +47,7 @@ def sale_detail(request: HttpRequest, pk: int) -> HttpResponse:
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
-def cancel_sale(request: HttpRequest, pk: int) -> HttpResponse:
+def cancel_sale(request: UserRequest, pk: int) -> HttpResponse:
     """Ask whether to cancel a sale; cancel it on POST."""
     sale = get_object_or_404(
         Sale.objects.visible_to(request.user).select_related("order__buyer__user"), pk=pk
@@ -52,7 +55,11 @@ def cancel_sale(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST":
         order = sale.order
         name = str(sale)
-        sale.cancel()
+        try:
+            sale.cancel()
+        except SaleCancelledError as error:
+            messages.error(request, str(error))
+            return redirect("sales:list")
         messages.success(request, f"{name} is cancelled and {order} is open again.")
         if order.buyer.user_id == request.user.pk:
             return redirect(order)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from core.sales.exceptions import SaleCancelledError
 from core.sales.models import Sale
 from core.sales.simulation import USER_PREFIX, Simulation, SimulationError
 
@@ -126,10 +127,12 @@ def cancel_earlier_sale() -> bool:
         if sale is None:
             return False
         sale.cancel()
-        return True
+    except SaleCancelledError:
+        pass  # Another thread was faster; a car is free either way.
     finally:
         # This runs in a thread of the simulation, whose connection nobody else would close.
         connections.close_all()
+    return True
 
 
 def summary(tally: Tally, seed: int, seconds: float) -> str:
