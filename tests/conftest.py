@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.dispatch import Signal
 from django.urls import clear_url_caches
 
@@ -123,6 +125,23 @@ def clean_process() -> Iterator[None]:
     ]
     if left:
         pytest.fail("The test did not clean up: " + "; ".join(left), pytrace=False)
+
+
+# -- Async tests -------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a coroutine function as Django's own test cases do.
+
+    Under ``async_to_sync`` the ORM works in the test's thread, inside the test's transaction; with
+    an event loop of its own it would open another connection in another thread.
+    """
+    if not inspect.iscoroutinefunction(pyfuncitem.function):
+        return None
+    arguments = inspect.signature(pyfuncitem.obj).parameters
+    async_to_sync(pyfuncitem.obj)(**{name: pyfuncitem.funcargs[name] for name in arguments})
+    return True
 
 
 # -- Services ----------------------------------------------------------------------------------
