@@ -1,1 +1,1 @@
-"""Exporters: where finished traces go. Each has ``export(batch)``, ``force_flush()``, ``shutdown()``."""
+"""Exporters: where finished traces go, in batches."""

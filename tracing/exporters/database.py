@@ -1,0 +1,929 @@
+"""The exporter that writes traces into the store, on a connection of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import socket
+import threading
+import time
+from dataclasses import asdict
+from os import getpid
+from typing import TYPE_CHECKING, Any
+
+from tracing import models
+from tracing.capture import spans
+from tracing.exporters.sql import Database, MissingTablesError, open_database
+from tracing.pipeline import TemporaryError
+from tracing.rollups import HOUR_NS, Histogram
+from tracing.routers import store_alias
+from tracing.rows import (
+    call_details,
+    dispatch_details,
+    dump,
+    encode_facts,
+    facts_of,
+    hazard_fingerprint,
+    label_key,
+    trace_details,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tracing.pipeline import Statistics
+
+logger = logging.getLogger("tracing")
+
+SEQUENCES = {
+    "trace": ("tracing_trace",),
+    # A dispatch is followed by its receiver calls: they share their numbers.
+    "dispatch": ("tracing_dispatch", "tracing_receivercall"),
+    "other": ("tracing_bypass", "tracing_unheard", "tracing_hazardsighting"),
+}
+"""The tables that are numbered together."""
+
+DISPATCH_COLUMNS = (
+    "id", "trace_id", "number", "parent_number", "depth", "signal_id", "sender_id", "callsite_id",
+    "facts_id", "method", "transaction", "start_ns", "duration_ns", "instance",
+    "receiver_call_count", "query_count", "query_ns", "details",
+)  # fmt: skip
+CALL_COLUMNS = (
+    "id", "dispatch_id", "number", "position", "receiver_id", "outcome", "start_ns", "duration_ns",
+    "nested_ns", "query_count", "query_ns", "details",
+)  # fmt: skip
+TRACE_COLUMNS = (
+    "id", "trace_id", "label_id", "kind", "status", "failed", "started_ns", "duration_ns",
+    "parent_span_id", "parent_trace_id", "http_method", "http_path", "http_status", "user_id",
+    "host", "process", "thread", "release", "error", "attributes", "details", "dispatch_count",
+    "receiver_call_count", "query_count", "query_ns", "signal_ns", "error_count", "hazard_count",
+    "dropped_count", "unheard_count", "overhead_ns", "segment", "final", "pinned", "note",
+)  # fmt: skip
+_CHANGING = TRACE_COLUMNS[2:-2]
+"""What a later segment of a trace changes: not its ids, nor what people set."""
+ROLLUP_KEYS = ("hour", "signal_id", "sender_id", "receiver_id", "part")
+ROLLUP_COLUMNS = (
+    "count", "error_count", "total_ns", "query_count", "query_ns", "histogram",
+)  # fmt: skip
+
+_KIND = {word: number for number, word in enumerate(models.KIND_CODES)}
+_STATUS = {word: number for number, word in enumerate(models.STATUS_CODES)}
+_METHOD = {word: number for number, word in enumerate(models.METHOD_CODES)}
+_OUTCOME = {word: number for number, word in enumerate(models.OUTCOME_CODES)}
+_TRANSACTION = {word: number for number, word in enumerate(models.TRANSACTION_CODES)}
+_SEVERITY = {word: number for number, word in enumerate(models.SEVERITY_CODES)}
+
+_RAISED = spans.Outcome.RAISED
+_NAME_LIMIT = 255
+_LARGEST_CACHE = 50_000
+_HOURS_KEPT = 2
+_KEYS_AT_ONCE = 500
+
+Rows = dict[str, list[tuple[Any, ...]]]
+
+
+class DatabaseExporter:
+    """Write traces into the store.
+
+    Each batch takes its labels and ids in short transactions of their own, and one transaction for
+    its rows: other writers wait for the rows alone, and a batch that fails leaves nothing.
+
+    Args:
+        alias: Alias of the database; None for the one that the settings name.
+        shared_connection: Write on Django's connection of the running thread, within the
+            transaction of a test. Only for synchronous use.
+        on_control: Called with whether recording is paused when that changes in the store.
+    """
+
+    def __init__(
+        self,
+        alias: str | None = None,
+        *,
+        shared_connection: bool = False,
+        on_control: Callable[[bool], None] | None = None,
+    ) -> None:
+        self.name = "database"
+        self.on_control = on_control
+        self._alias = alias
+        self._shared = shared_connection
+        self._lock = threading.RLock()
+        self._database: Database | None = None
+        self._forget_everything()
+        self._started_ns = time.time_ns()
+        self._paused: bool | None = None
+        self._works = False
+
+    # -- The exporter's protocol -------------------------------------------------------------
+
+    def export(self, batch: Sequence[spans.Trace]) -> None:
+        """Store *batch* in one transaction; traces that are stored already are left out.
+
+        Raises:
+            TemporaryError: The database cannot take it now.
+        """
+        with self._lock:
+            database = self._connected()
+            if self._shared:
+                # The transaction of the test before took its labels back with it.
+                self._forget_everything()
+            try:
+                self._store(database, batch)
+            except Exception as error:
+                database.rollback()
+                raised = database.translate(error)
+                if isinstance(raised, TemporaryError):
+                    self._works = False
+                    database.close()
+                    if isinstance(raised, MissingTablesError):
+                        self._forget_everything()
+                    raise raised from None
+                if isinstance(error, database.errors.IntegrityError):
+                    # Stored already, or the ids were taken by a restored backup.
+                    self._recover(database, batch)
+                    return
+                self._store_cleaned(database, batch)
+            self._works = True
+
+    def force_flush(self) -> None:
+        """Do nothing: what was exported is committed."""
+
+    def shutdown(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def tick(self, statistics: Statistics) -> None:
+        """Tell the store how the recorder of this process is doing; obey what it says."""
+        with self._lock:
+            if not self._works or self._shared:
+                # The next export finds out whether the database is back.
+                return
+            database = self._connected()
+            try:
+                self._beat(database, statistics)
+            except Exception as error:
+                database.close()
+                raised = database.translate(error)
+                if isinstance(raised, TemporaryError):
+                    self._works = False
+                    return
+                raise
+
+    def after_fork(self) -> None:
+        """Leave the connection to the parent process."""
+        self._lock = threading.RLock()
+        if self._database is not None:
+            self._database.forget()
+            self._database = None
+        self._forget_everything()
+        self._started_ns = time.time_ns()
+        self._works = False
+
+    # -- Connecting --------------------------------------------------------------------------
+
+    def _connected(self) -> Database:
+        alias = self._alias or store_alias()
+        if self._database is None or self._database.alias != alias:
+            if self._database is not None:
+                self._database.close()
+            self._forget_everything()
+            self._database = open_database(alias, shared=self._shared)
+        database = self._database
+        was = database.raw
+        try:
+            database.connect()
+        except Exception as error:
+            raised = database.translate(error)
+            if isinstance(raised, TemporaryError):
+                raise raised from None
+            # Drivers and Django wrap what goes wrong while connecting in many ways.
+            raise TemporaryError(f"{type(error).__name__}: {error}") from None
+        if database.raw is not was:
+            # It may be another database behind the same address by now.
+            self._forget_everything()
+        return database
+
+    def _forget_everything(self) -> None:
+        """Forget what is known of the database: labels, running traces, this process' hours."""
+        self._labels = _Labels()
+        self._hours: dict[int, tuple[str, dict[tuple[int, int, int], _Sum]]] = {}
+
+    # -- One batch ---------------------------------------------------------------------------
+
+    def _store(
+        self, database: Database, batch: Sequence[spans.Trace], *, check: bool = False
+    ) -> None:
+        known = self._known(database, [t for t in batch if check or t.segment or not t.final])
+        batch = [trace for trace in batch if not _is_stored(trace, known)]
+        if not batch:
+            return
+        self._labels.resolve(database, batch)
+        first = self._allocate(database, batch, known)
+        rows = _Build(self._labels, known, first).rows(batch)
+        merged = self._rollups(rows)
+        database.begin()
+        self._remove_replaced(database, batch, known)
+        for table, (columns, values) in rows.tables():
+            if values:
+                database.insert(table, columns, values)
+        for values in rows.changed:
+            changes = ", ".join(f"{database.quote(name)} = %s" for name in _CHANGING)
+            database.execute(
+                f"UPDATE {database.quote('tracing_trace')} SET {changes} WHERE id = %s",  # noqa: S608
+                (*values[2:-2], values[0]),
+            )
+        self._store_hazards(database, rows)
+        database.upsert(
+            "tracing_rollup",
+            ROLLUP_KEYS,
+            ROLLUP_COLUMNS,
+            (
+                (hour, *key, part, *total.columns())
+                for hour, part, sums in merged
+                for key, total in sums.items()
+            ),
+        )
+        database.commit()
+        self._remember(merged)
+
+    def _recover(self, database: Database, batch: Sequence[spans.Trace]) -> None:
+        """Store what is new in *batch*, after something in it was there already."""
+        self._forget_everything()
+        try:
+            self._raise_sequences(database)
+            self._store(database, batch, check=True)
+        except Exception as error:
+            database.rollback()
+            raise database.translate(error) from None
+        self._works = True
+
+    def _store_cleaned(self, database: Database, batch: Sequence[spans.Trace]) -> None:
+        """Store *batch* without the characters that databases refuse."""
+        try:
+            self._store(database, [_cleaned(trace) for trace in batch])
+        except Exception as error:
+            database.rollback()
+            raise database.translate(error) from None
+
+    def _known(
+        self, database: Database, traces: Sequence[spans.Trace]
+    ) -> dict[tuple[str, int], _Known]:
+        """Return what is stored of *traces*, by trace id and start."""
+        known: dict[tuple[str, int], _Known] = {}
+        ids = sorted({trace.trace_id for trace in traces})
+        columns = ("trace_id", "started_ns", "id", "segment", "final", "details")
+        for start in range(0, len(ids), _KEYS_AT_ONCE):
+            chunk = ids[start : start + _KEYS_AT_ONCE]
+            for trace_id, started_ns, *values in database.rows(
+                f"SELECT {', '.join(map(database.quote, columns))} "  # noqa: S608
+                f"FROM {database.quote('tracing_trace')} "
+                f"WHERE trace_id IN ({', '.join(['%s'] * len(chunk))})",
+                chunk,
+            ):
+                known[trace_id, started_ns] = _Known(*values)
+        return known
+
+    def _allocate(
+        self,
+        database: Database,
+        batch: Sequence[spans.Trace],
+        known: dict[tuple[str, int], _Known],
+    ) -> dict[str, int]:
+        """Return the first id of each sequence for *batch*."""
+        needed = {
+            "trace": sum((trace.trace_id, trace.started_ns) not in known for trace in batch),
+            "dispatch": sum(
+                1 + len(dispatch.receiver_calls) for trace in batch for dispatch in trace.dispatches
+            ),
+            "other": sum(
+                len(trace.bypasses) + len(trace.unheard) + len(trace.hazards) for trace in batch
+            ),
+        }
+        first: dict[str, int] = {}
+        for name, count in needed.items():
+            if not count:
+                continue
+            last = database.allocate(name, count)
+            if last is None:
+                # A new store, or one that was emptied: then the labels are gone as well.
+                self._forget_everything()
+                self._labels.resolve(database, batch)
+                self._raise_sequences(database)
+                last = database.allocate(name, count)
+                if last is None:
+                    raise TemporaryError(f"the sequence {name} cannot be kept")
+            first[name] = last + 1
+        return first
+
+    def _raise_sequences(self, database: Database) -> None:
+        """Make sure that no sequence gives ids away that are in use."""
+        quote = database.quote
+        for name, tables in SEQUENCES.items():
+            last = max(
+                database.rows(f"SELECT COALESCE(MAX(id), 0) FROM {quote(table)}")[0][0]  # noqa: S608
+                for table in tables
+            )
+            database.begin()
+            try:
+                database.insert_new("tracing_sequence", ("name", "value"), [(name, last)])
+                database.execute(
+                    f"UPDATE {quote('tracing_sequence')} SET value = %s "  # noqa: S608
+                    "WHERE name = %s AND value < %s",
+                    (last, name, last),
+                )
+            except BaseException:
+                database.rollback()
+                raise
+            database.commit()
+
+    def _remove_replaced(
+        self,
+        database: Database,
+        batch: Sequence[spans.Trace],
+        known: dict[tuple[str, int], _Known],
+    ) -> None:
+        """Remove dispatches of earlier segments that come again: they were still running."""
+        quote = database.quote
+        for trace in batch:
+            stored = known.get((trace.trace_id, trace.started_ns))
+            if stored is None:
+                continue
+            numbers = [dispatch.number for dispatch in trace.dispatches]
+            for start in range(0, len(numbers), _KEYS_AT_ONCE):
+                chunk = numbers[start : start + _KEYS_AT_ONCE]
+                for row, count in database.rows(
+                    f"SELECT id, receiver_call_count FROM {quote('tracing_dispatch')} "  # noqa: S608
+                    f"WHERE trace_id = %s AND number IN ({', '.join(['%s'] * len(chunk))})",
+                    (stored.row, *chunk),
+                ):
+                    for table in ("tracing_dispatch", "tracing_receivercall", "tracing_failedcall"):
+                        database.execute(
+                            f"DELETE FROM {quote(table)} WHERE id BETWEEN %s AND %s",  # noqa: S608
+                            (row, row + count),
+                        )
+
+    def _store_hazards(self, database: Database, rows: _Build) -> None:
+        """Count the findings, one row for each thing found, and store each sighting."""
+        if not rows.hazards:
+            return
+        quote = database.quote
+        table = quote("tracing_hazard")
+        ids: dict[str, int] = {}
+        for fingerprint, sightings in rows.hazards.items():
+            hazard, trace_row, seen_ns = sightings[-1]
+            columns = {
+                "hazard": hazard.hazard[:50],
+                "severity": _SEVERITY.get(hazard.severity, 0),
+                "signal": hazard.signal[:255],
+                "sender": hazard.sender[:255],
+                "receiver": hazard.receiver[:255],
+                "file": hazard.file[:500],
+                "line": hazard.line,
+                "message": hazard.message,
+                "remedy": hazard.remedy,
+                "evidence": dump(hazard.evidence),
+                "first_seen_ns": min(seen for _, _, seen in sightings),
+                "known": False,
+                "reason": "",
+                "count": 0,
+                "last_seen_ns": 0,
+                "fingerprint": fingerprint,
+            }
+            names = tuple(columns)
+            database.insert_new("tracing_hazard", names, [tuple(columns.values())])
+            database.execute(
+                f"UPDATE {table} SET {quote('count')} = {quote('count')} + %s, message = %s, "  # noqa: S608
+                "evidence = %s, trace_id = %s, last_seen_ns = %s WHERE fingerprint = %s",
+                (
+                    len(sightings),
+                    hazard.message,
+                    columns["evidence"],
+                    trace_row,
+                    seen_ns,
+                    fingerprint,
+                ),
+            )
+            ids[fingerprint] = database.rows(
+                f"SELECT id FROM {table} WHERE fingerprint = %s",  # noqa: S608
+                (fingerprint,),
+            )[0][0]
+        database.insert(
+            "tracing_hazardsighting",
+            ("id", "hazard_id", "trace_id", "data"),
+            [
+                (rows.next_other(), ids[fingerprint], trace_row, dump(asdict(hazard)))
+                for fingerprint, sightings in rows.hazards.items()
+                for hazard, trace_row, _ in sightings
+            ],
+        )
+
+    def _rollups(self, rows: _Build) -> list[tuple[int, str, dict[tuple[int, int, int], _Sum]]]:
+        """Return (hour, part, sums so far by key) of the hours that *rows* belong to."""
+        current = time.time_ns() // HOUR_NS
+        merged = []
+        for hour, sums in rows.sums.items():
+            part, before = self._hours.get(hour) or (secrets.token_hex(8), {})
+            if hour <= current - _HOURS_KEPT:
+                # Long past: it may be compacted by now, so this is a part of its own.
+                part, before = secrets.token_hex(8), {}
+            merged.append(
+                (hour, part, {key: total.after(before.get(key)) for key, total in sums.items()})
+            )
+        return merged
+
+    def _remember(self, merged: list[tuple[int, str, dict[tuple[int, int, int], _Sum]]]) -> None:
+        current = time.time_ns() // HOUR_NS
+        for hour, part, sums in merged:
+            if hour > current - _HOURS_KEPT:
+                self._hours.setdefault(hour, (part, {}))[1].update(sums)
+        for hour in [hour for hour in self._hours if hour <= current - _HOURS_KEPT]:
+            del self._hours[hour]
+
+    # -- How this process is doing -----------------------------------------------------------
+
+    def _beat(self, database: Database, statistics: Statistics) -> None:
+        exporters = {name: asdict(values) for name, values in statistics.exporters.items()}
+        dropped = statistics.dropped + statistics.failed
+        database.upsert(
+            "tracing_recorderstate",
+            ("host", "process", "started_ns"),
+            ("seen_ns", "recorded", "dropped", "queued", "exporters", "version"),
+            [
+                (
+                    socket.gethostname()[:100],
+                    getpid(),
+                    self._started_ns,
+                    time.time_ns(),
+                    statistics.recorded,
+                    dropped,
+                    statistics.queued,
+                    dump(exporters),
+                    "",
+                )
+            ],
+        )
+        found = database.rows(
+            f"SELECT paused FROM {database.quote('tracing_recordercontrol')} WHERE id = 1"  # noqa: S608
+        )
+        paused = bool(found and found[0][0])
+        if (
+            paused != self._paused
+            and self.on_control is not None
+            and (paused or self._paused is not None)
+        ):
+            self.on_control(paused)
+        self._paused = paused
+
+
+class _Known:
+    """A trace that is stored: its row, its last segment and its details."""
+
+    __slots__ = ("details", "final", "row", "segment")
+
+    def __init__(self, row: int, segment: int, final: bool, details: str) -> None:  # noqa: FBT001
+        self.row = row
+        self.segment = segment
+        self.final = bool(final)
+        self.details = details
+
+
+def _is_stored(trace: spans.Trace, known: dict[tuple[str, int], _Known]) -> bool:
+    stored = known.get((trace.trace_id, trace.started_ns))
+    return stored is not None and (stored.final or stored.segment >= trace.segment)
+
+
+class _Sum:
+    """An hour of one key of the rollups, as this process saw it."""
+
+    __slots__ = ("count", "durations", "errors", "histogram", "queries", "query_ns", "total_ns")
+
+    def __init__(self) -> None:
+        self.count = self.errors = self.total_ns = self.queries = self.query_ns = 0
+        self.durations: list[int] = []
+        self.histogram = Histogram()
+
+    def after(self, before: _Sum | None) -> _Sum:
+        """Return the sum of *before* and this batch's durations."""
+        total = _Sum()
+        durations = self.durations
+        total.count = len(durations)
+        total.total_ns = sum(durations)
+        total.errors, total.queries, total.query_ns = self.errors, self.queries, self.query_ns
+        if before is not None:
+            total.count += before.count
+            total.total_ns += before.total_ns
+            total.errors += before.errors
+            total.queries += before.queries
+            total.query_ns += before.query_ns
+            total.histogram.buckets = dict(before.histogram.buckets)
+        total.histogram.add(durations)
+        return total
+
+    def columns(self) -> tuple[Any, ...]:
+        """Return the values of ``ROLLUP_COLUMNS``."""
+        return (
+            self.count,
+            self.errors,
+            self.total_ns,
+            self.queries,
+            self.query_ns,
+            self.histogram.encode(),
+        )
+
+
+class _Labels:
+    """The ids of names, kept from batch to batch."""
+
+    def __init__(self) -> None:
+        self.signals: dict[str, int] = {}
+        self.senders: dict[str, int] = {}
+        self.traces: dict[str, int] = {}
+        self.facts: dict[tuple[Any, ...], int] = {}
+        self.receivers: dict[spans.ReceiverLabel, int] = {}
+        self.callsites: dict[spans.Callsite, int] = {}
+        # Capture hands out the same label object again and again, and hashing its seven fields in
+        # Python takes longer than the rest of a row. The object is kept, so its id stays its own.
+        self._same: dict[int, tuple[Any, int]] = {}
+
+    def receiver(self, label: spans.ReceiverLabel) -> int:
+        """Return the id of *label*."""
+        same = self._same.get(id(label))
+        if same is not None:
+            return same[1]
+        return self._learn(label, self.receivers)
+
+    def callsite(self, site: spans.Callsite) -> int:
+        """Return the id of *site*."""
+        same = self._same.get(id(site))
+        if same is not None:
+            return same[1]
+        return self._learn(site, self.callsites)
+
+    def _learn(self, label: Any, ids: dict[Any, int]) -> int:
+        row = ids[label]
+        if len(self._same) < _LARGEST_CACHE:
+            self._same[id(label)] = (label, row)
+        return row
+
+    def resolve(self, database: Database, batch: Sequence[spans.Trace]) -> None:  # noqa: C901, PLR0912
+        """Learn the ids of all labels in *batch*, giving new ones a row."""
+        if len(self._same) >= _LARGEST_CACHE or len(self.facts) > _LARGEST_CACHE:
+            self.__init__()  # type: ignore[misc]
+        same = self._same
+        signals, senders, facts = set(), set(), set()
+        receivers: set[spans.ReceiverLabel] = set()
+        callsites: set[spans.Callsite] = set()
+        known_signals, known_senders, known_facts = self.signals, self.senders, self.facts
+        for trace in batch:
+            for dispatch in trace.dispatches:
+                if dispatch.signal not in known_signals:
+                    signals.add(dispatch.signal)
+                if dispatch.sender not in known_senders:
+                    senders.add(dispatch.sender)
+                shared = facts_of(dispatch)
+                if shared not in known_facts:
+                    facts.add(shared)
+                site = dispatch.callsite
+                if site is not None and id(site) not in same:
+                    callsites.add(site)
+                for call in dispatch.receiver_calls:
+                    if id(call.receiver) not in same:
+                        receivers.add(call.receiver)
+            for signal, sender, _ in trace.unheard:
+                signals.add(signal)
+                senders.add(sender)
+            for bypass in trace.bypasses:
+                receivers.update(bypass.receivers)
+                if bypass.callsite is not None:
+                    callsites.add(bypass.callsite)
+        names = {trace.name for trace in batch}
+        for table, ids, wanted, columns in (
+            ("tracing_signallabel", self.signals, signals, _name_columns),
+            ("tracing_senderlabel", self.senders, senders, _name_columns),
+            ("tracing_tracelabel", self.traces, names, _name_columns),
+            ("tracing_factslabel", self.facts, facts, _facts_columns),
+            ("tracing_receiverlabel", self.receivers, receivers, _receiver_columns),
+            ("tracing_callsitelabel", self.callsites, callsites, _callsite_columns),
+        ):
+            new = [label for label in wanted if label not in ids]  # type: ignore[operator]
+            if new:
+                _add_labels(database, table, ids, new, columns)  # type: ignore[arg-type]
+
+
+def _add_labels(
+    database: Database,
+    table: str,
+    ids: dict[Any, int],
+    new: Sequence[Any],
+    columns_of: Callable[[Any], dict[str, Any]],
+) -> None:
+    """Give each of *new* a row in *table*, or find the one it has, and put its id into *ids*."""
+    keyed: dict[str, Any] = {}
+    rows = []
+    for label in new:
+        values = columns_of(label)
+        keyed[values["key"]] = label
+        rows.append(tuple(_clean(value) for value in values.values()))
+    names = tuple(columns_of(new[0]))
+    # In a fixed order, so that two processes never wait for one another in a circle.
+    rows.sort(key=lambda row: row[0])
+    keys = sorted(keyed)
+    _find_labels(database, table, keyed, keys, ids)
+    missing = [row for row in rows if keyed[row[0]] not in ids]
+    if missing:
+        database.begin()
+        try:
+            database.insert_new(table, names, missing)
+        except BaseException:
+            database.rollback()
+            raise
+        database.commit()
+        _find_labels(database, table, keyed, [row[0] for row in missing], ids)
+
+
+def _find_labels(
+    database: Database, table: str, keyed: dict[str, Any], keys: Sequence[str], ids: dict[Any, int]
+) -> None:
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        chunk = keys[start : start + _KEYS_AT_ONCE]
+        for key, row in database.rows(
+            f"SELECT {database.quote('key')}, id FROM {database.quote(table)} "  # noqa: S608
+            f"WHERE {database.quote('key')} IN ({', '.join(['%s'] * len(chunk))})",
+            chunk,
+        ):
+            ids[keyed[key]] = row
+
+
+def _name_columns(name: str) -> dict[str, Any]:
+    return {"key": label_key(name), "name": name[:_NAME_LIMIT]}
+
+
+def _facts_columns(facts: tuple[Any, ...]) -> dict[str, Any]:
+    text = encode_facts(facts)
+    return {"key": label_key(text), "facts": text}
+
+
+def _receiver_columns(label: spans.ReceiverLabel) -> dict[str, Any]:
+    return {
+        "key": label_key(*asdict(label).values()),
+        "name": label.name[:_NAME_LIMIT],
+        "file": label.file[:500],
+        "line": label.line,
+        "dispatch_uid": label.dispatch_uid[:_NAME_LIMIT],
+        "weak": label.weak,
+        "is_async": label.is_async,
+        "app": label.app[:100],
+        "any_sender": label.any_sender,
+    }
+
+
+def _callsite_columns(site: spans.Callsite) -> dict[str, Any]:
+    return {
+        "key": label_key(site.file, site.line, site.function),
+        "name": site.function[:_NAME_LIMIT],
+        "file": site.file[:500],
+        "line": site.line,
+    }
+
+
+class _Build:
+    """The rows of one batch."""
+
+    def __init__(
+        self, labels: _Labels, known: dict[tuple[str, int], _Known], first: dict[str, int]
+    ) -> None:
+        self.labels = labels
+        self.known = known
+        self._trace = first.get("trace", 0)
+        self._dispatch = first.get("dispatch", 0)
+        self._other = first.get("other", 0)
+        self.traces: list[tuple[Any, ...]] = []
+        self.changed: list[tuple[Any, ...]] = []
+        self.dispatches: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[Any, ...]] = []
+        self.failed: list[tuple[Any, ...]] = []
+        self.unheard: list[tuple[Any, ...]] = []
+        self.bypasses: list[tuple[Any, ...]] = []
+        self.hazards: dict[str, list[tuple[spans.Hazard, int, int]]] = {}
+        self.sums: dict[int, dict[tuple[int, int, int], _Sum]] = {}
+
+    def tables(self) -> Sequence[tuple[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]]]:
+        """Return the tables with the columns and rows to insert."""
+        return (
+            ("tracing_trace", (TRACE_COLUMNS, self.traces)),
+            ("tracing_dispatch", (DISPATCH_COLUMNS, self.dispatches)),
+            ("tracing_receivercall", (CALL_COLUMNS, self.calls)),
+            (
+                "tracing_failedcall",
+                (("id", "dispatch_id", "receiver_id", "exception_type"), self.failed),
+            ),
+            (
+                "tracing_unheard",
+                (("id", "trace_id", "signal_id", "sender_id", "count"), self.unheard),
+            ),
+            (
+                "tracing_bypass",
+                (
+                    (
+                        "id", "trace_id", "operation", "model", "rows", "start_ns",
+                        "parent_number", "callsite_id", "signals", "receivers",
+                    ),
+                    self.bypasses,
+                ),
+            ),
+        )  # fmt: skip
+
+    def next_other(self) -> int:
+        """Return the next id of the sequence that the smaller tables share."""
+        self._other += 1
+        return self._other - 1
+
+    def rows(self, batch: Sequence[spans.Trace]) -> _Build:
+        """Make the rows of *batch*; return self."""
+        for trace in batch:
+            stored = self.known.get((trace.trace_id, trace.started_ns))
+            if stored is None:
+                row = self._trace
+                self._trace += 1
+                self.traces.append(self._trace_row(row, trace, ""))
+            else:
+                row = stored.row
+                self.changed.append(self._trace_row(row, trace, stored.details))
+            self._dispatch_rows(row, trace)
+            if trace.unheard or trace.bypasses or trace.hazards:
+                self._other_rows(row, trace)
+            # Give the traced threads the interpreter: they wait up to 5 ms for it otherwise.
+            time.sleep(0)
+        return self
+
+    def _trace_row(self, row: int, trace: spans.Trace, details: str) -> tuple[Any, ...]:
+        return (
+            row,
+            trace.trace_id,
+            self.labels.traces[trace.name],
+            _KIND[trace.kind],
+            _STATUS[trace.status],
+            trace.status is spans.Status.ERROR or trace.error_count > 0,
+            trace.started_ns,
+            trace.duration_ns,
+            trace.parent_span_id,
+            trace.parent_trace_id,
+            trace.http_method[:10],
+            trace.http_path[:500],
+            trace.http_status,
+            trace.user_id[:64],
+            trace.host[:100],
+            trace.process,
+            trace.thread[:100],
+            trace.release[:100],
+            trace.error[:500],
+            dump(trace.attributes) if trace.attributes else "",
+            _more_details(trace, details),
+            trace.dispatch_count,
+            trace.receiver_call_count,
+            trace.query_count,
+            trace.query_ns,
+            trace.signal_ns,
+            trace.error_count,
+            trace.hazard_count,
+            trace.dropped_count,
+            trace.unheard_count,
+            trace.overhead_ns,
+            trace.segment,
+            trace.final,
+            False,
+            "",
+        )
+
+    def _dispatch_rows(self, trace_row: int, trace: spans.Trace) -> None:  # noqa: C901
+        # The one hot loop of the exporter: everything is local, and nothing is called that is not
+        # needed. It runs once for every dispatch and receiver call of the application.
+        labels = self.labels
+        signals, senders, facts = labels.signals, labels.senders, labels.facts
+        same_get, receiver_id = labels._same.get, labels.receiver  # noqa: SLF001
+        add_dispatch, add_call = self.dispatches.append, self.calls.append
+        row, thread = self._dispatch, trace.thread
+        first_hour = trace.started_ns // HOUR_NS
+        spans_hours = (trace.started_ns + trace.duration_ns) // HOUR_NS != first_hour
+        sums = self.sums.setdefault(first_hour, {})
+        for dispatch in trace.dispatches:
+            start, calls = dispatch.start_ns, dispatch.receiver_calls
+            if spans_hours:
+                sums = self.sums.setdefault((trace.started_ns + start) // HOUR_NS, {})
+            sender_name, instance = dispatch.sender, dispatch.instance
+            signal, sender = signals[dispatch.signal], senders[sender_name]
+            if instance:
+                if instance.startswith(sender_name + ":"):
+                    instance = instance[len(sender_name) :]
+                if len(instance) > _NAME_LIMIT:
+                    instance = instance[:_NAME_LIMIT]
+            duration, site = dispatch.duration_ns, dispatch.callsite
+            add_dispatch((
+                row, trace_row, dispatch.number, dispatch.parent_number, dispatch.depth, signal,
+                sender, None if site is None else labels.callsite(site), facts[facts_of(dispatch)],
+                _METHOD[dispatch.method], _TRANSACTION[dispatch.transaction], start, duration,
+                instance, len(calls), dispatch.query_count, dispatch.query_ns,
+                dispatch_details(dispatch, thread)
+                if dispatch.thread != thread
+                or dispatch.exception_type
+                or dispatch.pk_count is not None
+                or dispatch.values
+                else None,
+            ))  # fmt: skip
+            key = (signal, sender, 0)
+            total = sums.get(key)
+            if total is None:
+                total = sums[key] = _Sum()
+            total.durations.append(duration)
+            if dispatch.query_count:
+                total.queries += dispatch.query_count
+                total.query_ns += dispatch.query_ns
+            failed, call_row = False, row
+            for call in calls:
+                call_row += 1
+                same = same_get(id(call.receiver))
+                receiver = same[1] if same is not None else receiver_id(call.receiver)
+                duration, outcome = call.duration_ns, call.outcome
+                add_call((
+                    call_row, row, call.number, call.position, receiver, _OUTCOME[outcome],
+                    call.start_ns - start, duration, duration - call.self_ns, call.query_count,
+                    call.query_ns,
+                    call_details(call)
+                    if call.response_type
+                    or call.exception_type
+                    or call.hop_ns
+                    or call.statements
+                    or call.same_as is not None
+                    or call.exception_message
+                    else None,
+                ))  # fmt: skip
+                key = (signal, sender, receiver)
+                total = sums.get(key)
+                if total is None:
+                    total = sums[key] = _Sum()
+                total.durations.append(duration)
+                if call.query_count:
+                    total.queries += call.query_count
+                    total.query_ns += call.query_ns
+                if outcome is _RAISED:
+                    failed = True
+                    total.errors += 1
+                    self.failed.append((call_row, row, receiver, call.exception_type[:_NAME_LIMIT]))
+            if failed:
+                sums[signal, sender, 0].errors += 1
+            row = call_row + 1
+        self._dispatch = row
+
+    def _other_rows(self, row: int, trace: spans.Trace) -> None:
+        labels = self.labels
+        for signal, sender, count in trace.unheard:
+            self.unheard.append(
+                (self.next_other(), row, labels.signals[signal], labels.senders[sender], count)
+            )
+        for bypass in trace.bypasses:
+            site = bypass.callsite
+            self.bypasses.append((
+                self.next_other(), row, bypass.operation[:20], bypass.model[:255], bypass.rows,
+                bypass.start_ns, bypass.parent_number,
+                None if site is None else labels.callsite(site), dump(bypass.signals),
+                dump([labels.receiver(receiver) for receiver in bypass.receivers]),
+            ))  # fmt: skip
+        for hazard in trace.hazards:
+            self.hazards.setdefault(hazard_fingerprint(hazard), []).append(
+                (hazard, row, trace.started_ns)
+            )
+
+
+def _more_details(trace: spans.Trace, before: str) -> str:
+    """Return the details of *trace* after those of its earlier segments, as a JSON object."""
+    details = trace_details(trace)
+    if before:
+        for name, values in json.loads(before).items():
+            details[name] = values + details.get(name, [])
+    return dump(details) if details else ""
+
+
+def _clean(value: Any) -> Any:
+    """Return *value* without what no database takes as text: NUL and lone surrogates."""
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    return value
+
+
+def _cleaned(value: Any) -> Any:
+    """Return a copy of a span with all its texts cleaned."""
+    if isinstance(value, str):
+        cleaned = _clean(value)
+        return type(value)(cleaned) if type(value) is not str else cleaned
+    if isinstance(value, (list, tuple)):
+        return type(value)(_cleaned(item) for item in value)
+    if isinstance(value, dict):
+        return {_cleaned(key): _cleaned(item) for key, item in value.items()}
+    if hasattr(value, "__dataclass_fields__"):
+        return type(value)(
+            **{name: _cleaned(getattr(value, name)) for name in value.__dataclass_fields__}
+        )
+    return value

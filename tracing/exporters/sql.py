@@ -1,0 +1,486 @@
+"""The three databases as the database exporter speaks to them: below the ORM, on the raw driver.
+
+Django's own cursors are avoided on purpose: they would send ``connection_created``, show up in
+``connection.queries`` and in ``assertNumQueries()``, and cost more than the writing itself.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from tracing.pipeline import TemporaryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+BUSY_SECONDS = 5
+"""How long a writer waits for another one's lock, and for a server to answer."""
+
+_leaked: list[Any] = []
+"""Connections inherited over fork(): they belong to the parent and are never closed here."""
+
+
+class MissingTablesError(TemporaryError):
+    """The database has no tables for traces, or older ones: it was not migrated."""
+
+    def __init__(self, alias: str, reason: object) -> None:
+        super().__init__(
+            f"the tables of the tracer are missing in the database {alias!r}: run "
+            f"manage.py migrate tracing --database {alias} [{reason}]"
+        )
+
+
+class Database:
+    """A connection of its own to the database of an alias.
+
+    Args:
+        alias: Alias in DATABASES.
+        shared: Use Django's connection of the running thread instead, inside whatever transaction
+            it is in. For tests, whose data is seen and rolled back on that connection only.
+    """
+
+    vendor = ""
+    placeholder = "%s"
+
+    def __init__(self, alias: str, *, shared: bool = False) -> None:
+        self.alias = alias
+        self.shared = shared
+        self.raw: Any = None
+        self._in_savepoint = False
+        self._wrapper: BaseDatabaseWrapper = connections.create_connection(alias)
+        options = self._wrapper.settings_dict.get("OPTIONS", {})
+        # The worker needs one connection for long, which is not what a pool is for.
+        self._wrapper.settings_dict = self._wrapper.settings_dict | {
+            "OPTIONS": {name: value for name, value in options.items() if name != "pool"}
+        }
+        self.errors: Any = self._wrapper.Database
+        self.quote = self._wrapper.ops.quote_name
+
+    # -- Connecting
+
+    def connect(self) -> None:
+        """Open the connection if it is not open.
+
+        Raises:
+            TemporaryError: It cannot be opened now.
+        """
+        if self.shared:
+            wrapper = connections[self.alias]
+            wrapper.ensure_connection()
+            self.raw = wrapper.connection
+        elif self.raw is None or self.is_stale():
+            self.close()
+            parameters = self.parameters(dict(self._wrapper.get_connection_params()))
+            self.raw = self._wrapper.get_new_connection(parameters)
+            self.prepare()
+
+    def parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return what to connect with, made of what Django would."""
+        return parameters
+
+    def prepare(self) -> None:
+        """Set up a new connection."""
+
+    def is_stale(self) -> bool:
+        """Return whether the connection leads nowhere any more."""
+        return False
+
+    def close(self) -> None:
+        """Close the connection; that never fails."""
+        raw, self.raw = self.raw, None
+        if raw is not None and not self.shared:
+            with suppress(Exception):
+                raw.close()
+
+    def forget(self) -> None:
+        """Let go of a connection that belongs to the parent process, without closing it."""
+        if self.raw is not None:
+            _leaked.append(self.raw)
+            self.raw = None
+
+    # -- Statements
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
+        """Run *statement* (with ``%s`` for parameters) and return the cursor."""
+        cursor = self.raw.cursor()
+        cursor.execute(self.dialect(statement), tuple(parameters))
+        return cursor
+
+    def dialect(self, statement: str) -> str:
+        """Return *statement* with the placeholders of the driver."""
+        return statement
+
+    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+        cursor = self.execute(statement, parameters)
+        try:
+            return list(cursor.fetchall())
+        finally:
+            cursor.close()
+
+    def begin(self) -> None:
+        """Begin a transaction; a savepoint inside that of a test."""
+        self._in_savepoint = self.shared and connections[self.alias].in_atomic_block
+        self.execute("SAVEPOINT tracing_export" if self._in_savepoint else self.begin_statement())
+
+    def begin_statement(self) -> str:
+        """Return the statement that begins a transaction."""
+        return "BEGIN"
+
+    def commit(self) -> None:
+        """Commit it."""
+        self.execute("RELEASE SAVEPOINT tracing_export" if self._in_savepoint else "COMMIT")
+
+    def rollback(self) -> None:
+        """Undo it; that never fails."""
+        with suppress(Exception):
+            if self._in_savepoint:
+                self.execute("ROLLBACK TO SAVEPOINT tracing_export")
+                self.execute("RELEASE SAVEPOINT tracing_export")
+            else:
+                self.execute("ROLLBACK")
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert *rows* the fastest way there is."""
+        raise NotImplementedError
+
+    def insert_new(
+        self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Insert those of *rows* that violate no unique constraint."""
+        raise NotImplementedError
+
+    def upsert(
+        self,
+        table: str,
+        keys: Sequence[str],
+        columns: Sequence[str],
+        rows: Iterable[tuple[Any, ...]],
+    ) -> None:
+        """Insert *rows* (keys, then columns) or give the columns of existing ones these values."""
+        cursor = self.raw.cursor()
+        try:
+            cursor.executemany(
+                self.dialect(self.upsert_statement(table, keys, columns)), list(rows)
+            )
+        finally:
+            cursor.close()
+
+    def upsert_statement(self, table: str, keys: Sequence[str], columns: Sequence[str]) -> str:
+        """Return the statement for ``upsert``."""
+        changes = ", ".join(f"{self.quote(name)} = excluded.{self.quote(name)}" for name in columns)
+        conflict = ", ".join(map(self.quote, keys))
+        return f"{self.insert_statement(table, [*keys, *columns])} ON CONFLICT ({conflict}) DO UPDATE SET {changes}"  # noqa: E501
+
+    def insert_statement(self, table: str, columns: Sequence[str], verb: str = "INSERT") -> str:
+        """Return an INSERT of one row."""
+        names = ", ".join(map(self.quote, columns))
+        values = ", ".join(["%s"] * len(columns))
+        return f"{verb} INTO {self.quote(table)} ({names}) VALUES ({values})"  # noqa: S608
+
+    def allocate(self, name: str, count: int) -> int | None:
+        """Return the id before the first of *count* new ones; None if there is no such sequence."""
+        raise NotImplementedError
+
+    # -- Errors
+
+    def translate(self, error: Exception) -> Exception:
+        """Return the error to raise for one of the driver's."""
+        if self.says_missing(error):
+            return MissingTablesError(self.alias, error)
+        errors = self.errors
+        passing = (errors.OperationalError, errors.InterfaceError, errors.InternalError)
+        # sqlite3 raises plain DatabaseError for a damaged file.
+        if isinstance(error, passing) or type(error) is errors.DatabaseError:
+            return TemporaryError(f"{type(error).__name__}: {error}".strip())
+        return error
+
+    def says_missing(self, error: Exception) -> bool:
+        """Return whether *error* means that a table or a column is not there."""
+        raise NotImplementedError
+
+
+class SQLite(Database):
+    """SQLite: one writer at a time, which takes its lock at once and holds it briefly."""
+
+    vendor = "sqlite"
+    # SQLite allows 32,766 parameters in a statement since 3.32 and 999 before.
+    rows_at_once = 40
+
+    _statements: dict[tuple[str, int], str]
+    _file: tuple[str, int] | None = None
+
+    def parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return what Django would use, with a patient timeout."""
+        return parameters | {"timeout": max(parameters.get("timeout", 0), BUSY_SECONDS)}
+
+    def prepare(self) -> None:
+        """Use a write-ahead log in a file that only holds traces, and sync at checkpoints alone."""
+        execute = self.raw.execute
+        if self.is_dedicated():
+            execute("PRAGMA journal_mode = WAL").fetchone()
+        # The mode is the file's, the rest is this connection's.
+        if execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            execute("PRAGMA synchronous = NORMAL")
+        execute("PRAGMA foreign_keys = OFF")
+        name = str(self._wrapper.settings_dict["NAME"])
+        with suppress(OSError):
+            self._file = (name, Path(name).stat().st_ino)
+
+    def is_dedicated(self) -> bool:
+        """Return whether no other alias uses the same file."""
+        name = str(self._wrapper.settings_dict["NAME"])
+        others = [
+            str(database["NAME"])
+            for alias, database in settings.DATABASES.items()
+            if alias != self.alias
+        ]
+        return self.alias != DEFAULT_DB_ALIAS and name not in others
+
+    def is_stale(self) -> bool:
+        """Return whether the file was deleted or replaced: SQLite would write to the old one."""
+        if self._file is None:
+            return False
+        name, inode = self._file
+        try:
+            return Path(name).stat().st_ino != inode
+        except OSError:
+            return True
+
+    def begin_statement(self) -> str:
+        """Return the statement that takes the write lock at once instead of failing halfway."""
+        return "BEGIN IMMEDIATE"
+
+    def dialect(self, statement: str) -> str:
+        """Return *statement* with question marks."""
+        return statement.replace("%s", "?")
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
+        """Run *statement* and return the cursor, past Django's subclass of it."""
+        import sqlite3  # noqa: PLC0415 - absent from some builds, whose users have another database.
+
+        return sqlite3.Cursor(self.raw).execute(self.dialect(statement), tuple(parameters))
+
+    def _executemany(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        import sqlite3  # noqa: PLC0415
+
+        sqlite3.Cursor(self.raw).executemany(self.dialect(statement), rows)
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert *rows* with one prepared statement."""
+        self._executemany(self.insert_statement(table, columns), rows)
+
+    def insert_new(
+        self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Insert those of *rows* that violate no unique constraint."""
+        self._executemany(self.insert_statement(table, columns, "INSERT OR IGNORE"), rows)
+
+    def upsert(
+        self,
+        table: str,
+        keys: Sequence[str],
+        columns: Sequence[str],
+        rows: Iterable[tuple[Any, ...]],
+    ) -> None:
+        """Insert *rows* or change existing ones."""
+        self._executemany(self.upsert_statement(table, keys, columns), list(rows))
+
+    def allocate(self, name: str, count: int) -> int | None:
+        """Take *count* ids in a transaction of its own."""
+        table = self.quote("tracing_sequence")
+        self.begin()
+        try:
+            self.execute(
+                f"UPDATE {table} SET value = value + %s WHERE name = %s",  # noqa: S608
+                (count, name),
+            )
+            found = self.rows(f"SELECT value FROM {table} WHERE name = %s", (name,))  # noqa: S608
+        except BaseException:
+            self.rollback()
+            raise
+        self.commit()
+        return found[0][0] - count if found else None
+
+    def says_missing(self, error: Exception) -> bool:
+        """Return whether SQLite knows no such table or column."""
+        text = str(error)
+        return "no such table" in text or "has no column" in text or "no such column" in text
+
+
+class PostgreSQL(Database):
+    """PostgreSQL, or what speaks its protocol: COPY with psycopg 3, multi-row INSERT with 2."""
+
+    vendor = "postgresql"
+
+    def parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return what Django would use, with limits on waiting for a server that is gone."""
+        # libpq's tcp_user_timeout is in ms.
+        limits = {"connect_timeout": BUSY_SECONDS, "tcp_user_timeout": BUSY_SECONDS * 2000}
+        return {**limits, "application_name": "tracing", **parameters}
+
+    def prepare(self) -> None:
+        """Leave transactions to the statements."""
+        self.raw.autocommit = True
+
+    def is_stale(self) -> bool:
+        """Return whether the driver knows that the connection is lost."""
+        return bool(self.raw.closed)
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
+        """Run *statement* and return the cursor."""
+        cursor = self.raw.cursor()
+        cursor.execute(statement, tuple(parameters) or None)
+        return cursor
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert *rows* through COPY."""
+        if not hasattr(self.raw.cursor(), "copy"):
+            self._insert_many(self.insert_statement(table, columns), rows)
+            return
+        names = ", ".join(map(self.quote, columns))
+        with (
+            self.raw.cursor() as cursor,
+            cursor.copy(f"COPY {self.quote(table)} ({names}) FROM STDIN") as copy,
+        ):
+            for start in range(0, len(rows), 500):
+                copy.write(_copy_text(rows[start : start + 500]))
+
+    def _insert_many(
+        self, statement: str, rows: Sequence[tuple[Any, ...]], ending: str = ""
+    ) -> None:
+        head, _, values = statement.rpartition("VALUES ")
+        for start in range(0, len(rows), 200):
+            chunk = rows[start : start + 200]
+            self.execute(
+                f"{head}VALUES {', '.join([values] * len(chunk))}{ending}",
+                [value for row in chunk for value in row],
+            )
+
+    def insert_new(
+        self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Insert those of *rows* that violate no unique constraint."""
+        self._insert_many(self.insert_statement(table, columns), rows, " ON CONFLICT DO NOTHING")
+
+    def allocate(self, name: str, count: int) -> int | None:
+        """Take *count* ids in a transaction of its own."""
+        found = self.rows(
+            f"UPDATE {self.quote('tracing_sequence')} SET value = value + %s "  # noqa: S608
+            "WHERE name = %s RETURNING value",
+            (count, name),
+        )
+        return found[0][0] - count if found else None
+
+    def says_missing(self, error: Exception) -> bool:
+        """Return whether the error is undefined_table or undefined_column."""
+        state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+        return state in {"42P01", "42703"}
+
+
+_COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def _copy_text(rows: Sequence[tuple[Any, ...]]) -> str:
+    """Return *rows* in the text format of COPY."""
+    lines = []
+    for row in rows:
+        cells = []
+        for cell in row:
+            if cell is None:
+                cells.append("\\N")
+            elif cell.__class__ is str:
+                cells.append(cell if cell.isalnum() else cell.translate(_COPY_ESCAPES))
+            elif cell.__class__ is bool:
+                cells.append("t" if cell else "f")
+            else:
+                cells.append(str(cell))
+        lines.append("\t".join(cells))
+    lines.append("")
+    return "\n".join(lines)
+
+
+class MariaDB(Database):
+    """MariaDB and MySQL: executemany, which both drivers turn into multi-row INSERTs."""
+
+    vendor = "mysql"
+
+    def parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return what Django would use, with limits on waiting for a server that is gone."""
+        limits = {
+            "connect_timeout": BUSY_SECONDS,
+            "read_timeout": 2 * BUSY_SECONDS,
+            "write_timeout": 2 * BUSY_SECONDS,
+        }
+        return {**limits, **parameters}
+
+    def prepare(self) -> None:
+        """Leave transactions to the statements."""
+        self.raw.autocommit(True)
+        # Rows appear to be invisible to one's own next read otherwise.
+        self.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert *rows* in multi-row statements."""
+        cursor = self.raw.cursor()
+        try:
+            cursor.executemany(self.insert_statement(table, columns), rows)
+        finally:
+            cursor.close()
+
+    def insert_new(
+        self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Insert those of *rows* that violate no unique constraint."""
+        key = self.quote(columns[0])
+        statement = self.insert_statement(table, columns)
+        cursor = self.raw.cursor()
+        try:
+            # Not INSERT IGNORE: that ignores everything else as well.
+            cursor.executemany(f"{statement} ON DUPLICATE KEY UPDATE {key} = {key}", rows)
+        finally:
+            cursor.close()
+
+    def upsert_statement(self, table: str, keys: Sequence[str], columns: Sequence[str]) -> str:
+        """Return the statement for ``upsert``."""
+        changes = ", ".join(f"{self.quote(name)} = VALUES({self.quote(name)})" for name in columns)
+        return (
+            f"{self.insert_statement(table, [*keys, *columns])} ON DUPLICATE KEY UPDATE {changes}"
+        )
+
+    def allocate(self, name: str, count: int) -> int | None:
+        """Take *count* ids in a transaction of its own."""
+        cursor = self.execute(
+            f"UPDATE {self.quote('tracing_sequence')} "  # noqa: S608
+            "SET value = LAST_INSERT_ID(value + %s) WHERE name = %s",
+            (count, name),
+        )
+        if not cursor.rowcount:
+            return None
+        return int(self.rows("SELECT LAST_INSERT_ID()")[0][0]) - count
+
+    def says_missing(self, error: Exception) -> bool:
+        """Return whether the error is ER_NO_SUCH_TABLE or ER_BAD_FIELD_ERROR."""
+        return bool(error.args) and error.args[0] in {1146, 1054}
+
+
+VENDORS: dict[str, type[Database]] = {"sqlite": SQLite, "postgresql": PostgreSQL, "mysql": MariaDB}
+
+
+def open_database(alias: str, *, shared: bool = False) -> Database:
+    """Return the database of *alias*, not connected yet.
+
+    Raises:
+        TemporaryError: No traces can be stored in that kind of database.
+    """
+    vendor = connections[alias].vendor
+    if vendor not in VENDORS:
+        raise TemporaryError(f"traces cannot be stored in a {vendor} database (alias {alias!r})")
+    return VENDORS[vendor](alias, shared=shared)
