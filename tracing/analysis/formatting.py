@@ -80,6 +80,11 @@ def plural(count: int, one: str, many: str = "") -> str:
     return f"{human_count(count)} {one if count == 1 else many or one + 's'}"
 
 
+def query_text(count: int) -> str:
+    """Return *count* as ``1 query`` or ``3 queries``."""
+    return plural(count, "query", "queries")
+
+
 def ordinal(position: int) -> str:
     """Return the place of *position*, counted from 0, as ``1st``, ``2nd``, ``11th``."""
     number = position + 1

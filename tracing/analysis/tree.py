@@ -14,7 +14,7 @@ from tracing.analysis.formatting import (
     callsite_text,
     human_ns,
     place,
-    plural,
+    query_text,
     short_receiver,
     short_signal,
     shorten_middle,
@@ -300,7 +300,7 @@ def title(span: Span) -> str:
         if span.callsite is not None:
             parts.append(f"sent by {callsite_text(span.callsite)}")
     if span.query_count:
-        parts.append(plural(span.query_count, "query", "queries"))
+        parts.append(query_text(span.query_count))
     return " · ".join(part for part in parts if part)
 
 

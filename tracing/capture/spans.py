@@ -229,6 +229,8 @@ class LostReceiver:
     sender: str
     """As it was connected: ``None`` for any sender."""
     receiver: ReceiverLabel
+    was_called: bool = False
+    """It ran at least once before it died."""
 
 
 @dataclass(slots=True)
@@ -253,6 +255,14 @@ class Hazard:
     evidence: list[str] = field(default_factory=list)
     """The same for a reader: one line per fact."""
     remedy: str = ""
+    known: str = ""
+    """Why the project accepts it, as it was marked; empty if it is not marked as known."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Return 32 hex digits that are the same for the same thing found again."""
+        parts = (self.hazard, self.signal, self.sender, self.receiver, self.file, str(self.line))
+        return blake2b("\x1f".join(parts).encode(errors="replace"), digest_size=16).hexdigest()
 
 
 @dataclass(slots=True)

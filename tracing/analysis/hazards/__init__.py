@@ -1,0 +1,161 @@
+"""Hazards: rules that name a bug in a finished trace, show the evidence and propose the remedy.
+
+``diagnose(trace)`` applies the rules to one trace, ``diagnose_across(traces)`` to what only several
+traces show together. docs/hazards has a page for each rule, and says how to add one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tracing.analysis.hazards.cost import unfiltered
+from tracing.analysis.hazards.facts import Calls, Facts
+from tracing.analysis.hazards.known import known_reason
+from tracing.analysis.hazards.rules import SEVERITIES, Rule, finding, rule
+from tracing.analysis.hazards.ruleset import (
+    BUILT_IN,
+    Configuration,
+    active_rules,
+    configuration,
+    configure,
+)
+from tracing.capture.failures import failed
+from tracing.capture.spans import span_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tracing.analysis.hazards.ruleset import Active
+    from tracing.capture.spans import Hazard, ReceiverLabel, Trace
+
+__all__ = [
+    "BUILT_IN",
+    "SEVERITIES",
+    "Calls",
+    "Facts",
+    "Rule",
+    "active_rules",
+    "as_dict",
+    "configuration",
+    "configure",
+    "diagnose",
+    "diagnose_across",
+    "find",
+    "finding",
+    "rule",
+    "worst",
+]
+
+
+def diagnose(trace: Trace, *, include_known: bool = False) -> list[Hazard]:
+    """Return the hazards of *trace*, the worst first, and put them into it with their count.
+
+    Args:
+        trace: A finished trace, or one segment of it.
+        include_known: Also return what the project marked as known; its ``known`` says why. The
+            trace itself only ever gets what is not known.
+    """
+    found = find(trace)
+    trace.hazards = [hazard for hazard in found if not hazard.known]
+    trace.hazard_count = len(trace.hazards)
+    return found if include_known else trace.hazards
+
+
+def find(trace: Trace, chosen: Configuration | None = None) -> list[Hazard]:
+    """Return all hazards of *trace*, known ones too, the worst first. Changes nothing.
+
+    Args:
+        trace: A finished trace, or one segment of it.
+        chosen: Other rules and options than those of the settings.
+    """
+    using = chosen if chosen is not None else configuration()
+    facts = Facts(trace, slow_ns=using.slow_ns, repeated=using.repeated, models=using.models)
+    found: list[Hazard] = []
+    for active in using.rules:
+        if getattr(facts, active.rule.wants):
+            found.extend(_apply(active, facts))
+    if not found:
+        return found
+    for hazard in found:
+        hazard.trace_id = trace.trace_id
+        hazard.known = known_reason(hazard, using.marks)
+    found.sort(key=_order)
+    return found
+
+
+def _apply(active: Active, facts: Facts) -> Iterator[Hazard]:
+    """Yield what one rule finds. A rule that fails costs its own findings only."""
+    try:
+        for hazard in active.rule.find(facts, active.options):
+            _sign(hazard, active)
+            yield hazard
+    except Exception as error:  # noqa: BLE001 - a rule may be anybody's.
+        failed(f"hazard rule {active.rule.id}", error)
+
+
+def _sign(hazard: Hazard, active: Active) -> None:
+    hazard.hazard = active.rule.id
+    hazard.severity = active.severity
+    hazard.remedy = hazard.remedy or active.rule.remedy
+
+
+def _order(hazard: Hazard) -> tuple[int, str]:
+    return SEVERITIES.index(hazard.severity), hazard.hazard
+
+
+def diagnose_across(traces: Iterable[Trace], *, include_known: bool = False) -> list[Hazard]:
+    """Return what only several traces show together: findings that belong to no single trace.
+
+    A receiver without sender may hear one model in each of many requests.
+    """
+    using = configuration()
+    by_label: dict[ReceiverLabel, Calls] = {}
+    alone: set[ReceiverLabel] = set()
+    for trace in traces:
+        for calls in Facts(trace, models=1).unfiltered:
+            if list(unfiltered(calls, using.models)):
+                alone.add(calls.label)
+            together = by_label.setdefault(calls.label, Calls(calls.label))
+            together.calls += calls.calls
+            together.dispatches += calls.dispatches
+    found = []
+    for active in using.rules:
+        if active.rule.id != "unfiltered-receiver":
+            continue
+        for label, calls in by_label.items():
+            if label in alone:
+                continue
+            for hazard in unfiltered(calls, active.options["models"]):
+                _sign(hazard, active)
+                hazard.numbers = []  # Numbers mean something within one trace only.
+                hazard.known = known_reason(hazard, using.marks)
+                found.append(hazard)
+    return [hazard for hazard in found if include_known or not hazard.known]
+
+
+def worst(hazards: Iterable[Hazard]) -> str:
+    """Return the highest severity among *hazards*; empty if there are none."""
+    return min((hazard.severity for hazard in hazards), key=SEVERITIES.index, default="")
+
+
+def as_dict(hazard: Hazard) -> dict[str, Any]:
+    """Return *hazard* as the JSON object that the command prints and the log writes."""
+    return {
+        "hazard": hazard.hazard,
+        "trace_id": hazard.trace_id,
+        "severity": hazard.severity,
+        "message": hazard.message,
+        "signal": hazard.signal,
+        "sender": hazard.sender,
+        "receiver": hazard.receiver,
+        "file": hazard.file,
+        "line": hazard.line,
+        "span_ids": (
+            [span_id(hazard.trace_id, number) for number in hazard.numbers]
+            if hazard.trace_id
+            else []
+        ),
+        "evidence": hazard.evidence,
+        "remedy": hazard.remedy,
+        "known": hazard.known,
+    }

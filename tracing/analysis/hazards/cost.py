@@ -1,0 +1,364 @@
+"""Rules about time and queries: slow receivers, fixtures, instances, hops and budgets."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final
+
+from tracing.analysis.formatting import (
+    callsite_text,
+    human_count,
+    human_ns,
+    plural,
+    query_text,
+    short_signal,
+)
+from tracing.analysis.hazards.facts import ASYNC, INSTANCE_SIGNALS, Calls, Facts
+from tracing.analysis.hazards.rules import Options, finding, names, rule, who
+from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, ReceiverLabel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tracing.capture.spans import Hazard, Trace
+
+_MS: Final = 1_000_000
+
+
+@rule(
+    "slow-receiver",
+    severity="warning",
+    summary="A receiver call takes much time of its own.",
+    why="Whoever sends the signal waits for it, and mostly does not know that it is there.",
+    remedy="Move the work to a task enqueued in on_commit, or make it cheaper.",
+    wants="slow",
+    threshold_ms=100,
+)
+def slow_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
+    """Yield receivers with a slow call, once per receiver and signal."""
+    found: dict[tuple[ReceiverLabel, str], list[tuple[ReceiverCall, Dispatch]]] = {}
+    for call, dispatch in facts.slow:
+        # Exactly the threshold is still within it.
+        if call.self_ns > options["threshold_ms"] * _MS:
+            found.setdefault((call.receiver, dispatch.signal), []).append((call, dispatch))
+    for (label, _signal), calls in found.items():
+        call, dispatch = max(calls, key=lambda pair: pair[0].self_ns)
+        queries = f", {human_ns(call.query_ns)} of it in SQL" if call.query_ns else ""
+        times = f"; {len(calls)} such calls in this trace" if len(calls) > 1 else ""
+        yield finding(
+            f"{who(label)} took {human_ns(call.self_ns)} of its own time for "
+            f"{short_signal(dispatch.signal)} of {dispatch.sender}{queries}{times}.",
+            dispatch=dispatch,
+            receiver=label,
+            spans=[call for call, _ in calls],
+            evidence=[
+                f"own time {human_ns(call.self_ns)}, in all {human_ns(call.duration_ns)}, "
+                f"{query_text(call.query_count)} in {human_ns(call.query_ns)}"
+                for call, _ in calls
+            ],
+        )
+
+
+def _all_queries(call: ReceiverCall) -> int:
+    """Return the queries of *call* and of what it sent."""
+    return call.query_count + sum(dispatch.query_count for dispatch in call.dispatches)
+
+
+@rule(
+    "raw-query",
+    severity="warning",
+    summary="A receiver queried the database for a raw=True dispatch (a fixture being loaded).",
+    why=(
+        "While a fixture is loaded related rows may not exist yet: the query fails or finds "
+        "nothing, and loaddata breaks depending on the order of the file."
+    ),
+    remedy="Return at once if raw is true.",
+    wants="raw",
+)
+def raw_query(facts: Facts, _options: Options) -> Iterator[Hazard]:
+    """Yield receivers that queried under raw=True, once per receiver and sender."""
+    found: dict[tuple[ReceiverLabel, str], list[tuple[ReceiverCall, Dispatch]]] = {}
+    for dispatch in facts.raw:
+        for call in dispatch.receiver_calls:
+            if _all_queries(call):
+                found.setdefault((call.receiver, dispatch.sender), []).append((call, dispatch))
+    for (label, sender), calls in found.items():
+        dispatch = calls[0][1]
+        queries = sum(_all_queries(call) for call, _ in calls)
+        yield finding(
+            f"{who(label)} ran {query_text(queries)} while a fixture was loading "
+            f"{sender}: it does not return early for raw=True.",
+            dispatch=dispatch,
+            receiver=label,
+            spans=[span for call, owner in calls for span in (call, owner)],
+            evidence=[
+                f"{owner.instance or owner.sender}: {query_text(_all_queries(call))}"
+                for call, owner in calls
+            ],
+        )
+
+
+@rule(
+    "init-receiver-cost",
+    severity="warning",
+    summary="A pre_init or post_init receiver queries or is slow, times the instances.",
+    why="It runs for every instance that is made, also for each row of a list that was one query.",
+    remedy=(
+        "Compute the value when it is asked for (cached_property), annotate the queryset, or use "
+        "from_db()."
+    ),
+    wants="init",
+    total_ms=10,
+)
+def init_receiver_cost(facts: Facts, options: Options) -> Iterator[Hazard]:
+    """Yield receivers of pre_init and post_init that cost queries or much time in all."""
+    found: defaultdict[ReceiverLabel, list[tuple[ReceiverCall, Dispatch]]] = defaultdict(list)
+    for dispatch in facts.init:
+        for call in dispatch.receiver_calls:
+            found[call.receiver].append((call, dispatch))
+    for label, calls in found.items():
+        queries = sum(_all_queries(call) for call, _ in calls)
+        total = sum(call.duration_ns for call, _ in calls)
+        if not queries and total <= options["total_ms"] * _MS:
+            continue
+        dispatch = calls[0][1]
+        cost = [human_ns(total)]
+        if queries:
+            cost.insert(0, query_text(queries))
+        yield finding(
+            f"{who(label)} cost {' and '.join(cost)} for {plural(len(calls), 'instance')} of "
+            f"{dispatch.sender}: {short_signal(dispatch.signal)} is sent for every instance made.",
+            dispatch=dispatch,
+            receiver=label,
+            spans=[call for call, _ in calls],
+            evidence=[
+                f"{plural(len(calls), 'instance')}, {human_ns(total / len(calls))} each",
+                query_text(queries),
+            ],
+        )
+
+
+@rule(
+    "unfiltered-receiver",
+    severity="info",
+    summary="A model-signal receiver without sender runs for many models.",
+    why="It is called for every model there is, sessions and log entries included.",
+    remedy="Connect it with sender=…, once for each model that it means.",
+    wants="unfiltered",
+    models=5,
+)
+def unfiltered_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
+    """Yield receivers that heard many models."""
+    for calls in facts.unfiltered:
+        yield from unfiltered(calls, options["models"])
+
+
+def unfiltered(calls: Calls, models: int) -> Iterator[Hazard]:
+    """Yield a finding for each signal that brought the receiver at least *models* senders."""
+    senders: defaultdict[str, dict[str, tuple[ReceiverCall, Dispatch]]] = defaultdict(dict)
+    for call, dispatch in zip(calls.calls, calls.dispatches, strict=True):
+        if dispatch.signal in INSTANCE_SIGNALS:
+            senders[dispatch.signal].setdefault(dispatch.sender, (call, dispatch))
+    for signal, by_sender in senders.items():
+        if len(by_sender) < models:
+            continue
+        heard = sorted(by_sender)
+        shown = ", ".join(heard[:models]) + (" …" if len(heard) > models else "")
+        hazard = finding(
+            f"{who(calls.label)} is connected to {short_signal(signal)} without a sender "
+            f"and ran for {len(heard)} models: {shown}.",
+            dispatch=next(iter(by_sender.values()))[1],
+            receiver=calls.label,
+            spans=[call for call, _ in by_sender.values()],
+            evidence=heard,
+        )
+        hazard.sender = "None"
+        yield hazard
+
+
+# --- async ---------------------------------------------------------------------------------------
+
+
+@rule(
+    "sync-send-in-loop",
+    severity="error",
+    summary="A sync send() with async receivers inside a running event loop.",
+    why=(
+        "Django cannot run the async receivers there: send() raises RuntimeError after the sync "
+        "receivers have already run."
+    ),
+    remedy="Await asend() or asend_robust() there.",
+    wants="sync_sends_of_async",
+)
+def sync_send_in_loop(facts: Facts, _options: Options) -> Iterator[Hazard]:
+    """Yield sync sends that met async receivers in an event loop, once per place."""
+    found: dict[tuple[str, str, object], list[Dispatch]] = {}
+    for dispatch in facts.sync_sends_of_async:
+        if dispatch.method in ASYNC or not _async_calls(dispatch):
+            continue
+        if not dispatch.in_event_loop and not _raised_by_django(dispatch):
+            continue
+        found.setdefault((dispatch.signal, dispatch.sender, dispatch.callsite), []).append(dispatch)
+    for dispatches in found.values():
+        dispatch = dispatches[0]
+        receivers = [call.receiver for call in _async_calls(dispatch)]
+        yield finding(
+            f"{callsite_text(dispatch.callsite)} called {dispatch.method}() of "
+            f"{short_signal(dispatch.signal)} inside a running event loop, "
+            f"where the async {names(receivers)} cannot run.",
+            dispatch=dispatch,
+            receiver=receivers[0],
+            callsite=dispatch.callsite,
+            spans=dispatches,
+            evidence=[f"async: {who(label)}" for label in receivers],
+        )
+
+
+def _async_calls(dispatch: Dispatch) -> list[ReceiverCall]:
+    return [call for call in dispatch.receiver_calls if call.receiver.is_async]
+
+
+def _raised_by_django(dispatch: Dispatch) -> bool:
+    """Return whether a RuntimeError left the dispatch that none of its receivers raised."""
+    return dispatch.exception_type == "RuntimeError" and not any(
+        call.outcome is Outcome.RAISED and not call.receiver.is_async
+        for call in dispatch.receiver_calls
+    )
+
+
+@rule(
+    "async-hop",
+    severity="info",
+    summary="Sync receivers under asend() whose hops into a thread cost much in a trace.",
+    why="Each asend() with sync receivers hands them to a thread and waits for it.",
+    remedy="Make the receivers async, or send once for many.",
+    wants="async_hops",
+    total_ms=5,
+)
+def async_hop(facts: Facts, options: Options) -> Iterator[Hazard]:
+    """Yield one finding if the hops of the trace add up to too much; it names the dearest."""
+    hops = [(call, dispatch) for call, dispatch in facts.async_hops if dispatch.method in ASYNC]
+    total = sum(call.hop_ns for call, _ in hops)
+    if total <= options["total_ms"] * _MS:
+        return
+    call, dispatch = max(hops, key=lambda pair: pair[0].hop_ns)
+    receivers = dict.fromkeys(
+        other.receiver
+        for _, owner in hops
+        for other in owner.receiver_calls
+        if not other.receiver.is_async
+    )
+    yield finding(
+        f"{plural(len(hops), 'hop')} into a thread cost {human_ns(total)}, because "
+        f"{names(list(receivers)[:5])} ran as sync under asend().",
+        dispatch=dispatch,
+        receiver=call.receiver,
+        spans=[call for call, _ in hops],
+        evidence=[
+            f"{short_signal(owner.signal)} of {owner.sender}: {human_ns(hop.hop_ns)}"
+            for hop, owner in hops
+        ],
+    )
+
+
+@rule(
+    "never-awaited",
+    severity="error",
+    summary="A callable object with async __call__ (or the like) is treated as sync.",
+    why=(
+        "Django asks iscoroutinefunction() when it connects; what looks sync is called and its "
+        "coroutine is dropped: not a line of it runs."
+    ),
+    remedy=(
+        "Connect an async function or an async method of the object, or mark the object with "
+        "asgiref.sync.markcoroutinefunction()."
+    ),
+    wants="coroutines",
+)
+def never_awaited(facts: Facts, _options: Options) -> Iterator[Hazard]:
+    """Yield receivers that were called as sync and returned a coroutine."""
+    found: dict[tuple[ReceiverLabel, str], list[tuple[ReceiverCall, Dispatch]]] = {}
+    for call, dispatch in facts.coroutines:
+        if not call.receiver.is_async:
+            found.setdefault((call.receiver, dispatch.signal), []).append((call, dispatch))
+    for (label, _signal), calls in found.items():
+        dispatch = calls[0][1]
+        yield finding(
+            f"{who(label)} returned a coroutine that nobody awaits: for Django it is a sync "
+            f"receiver of {short_signal(dispatch.signal)}, and nothing of it ran.",
+            dispatch=dispatch,
+            receiver=label,
+            spans=[call for call, _ in calls],
+            evidence=[f"called {plural(len(calls), 'time')}, each time returning a coroutine"],
+        )
+
+
+# --- budgets -------------------------------------------------------------------------------------
+
+MEASURES: Final[Mapping[str, tuple[str, Callable[[Trace], float]]]] = {
+    "dispatches": ("dispatches", lambda trace: trace.dispatch_count),
+    "receiver_calls": ("receiver calls", lambda trace: trace.receiver_call_count),
+    "receiver_ms": ("ms in receivers", lambda trace: trace.signal_ns / _MS),
+    "queries": ("queries", lambda trace: trace.query_count),
+    "receiver_queries": (
+        "queries in receivers",
+        lambda trace: sum(
+            call.query_count for dispatch in trace.dispatches for call in dispatch.receiver_calls
+        ),
+    ),
+    "duration_ms": ("ms in all", lambda trace: trace.duration_ns / _MS),
+}
+"""What a budget can limit: how it is read and how it is taken from a trace."""
+
+
+def applies(budget: Mapping[str, Any], trace: Trace) -> bool:
+    """Return whether *budget* is for *trace*: its kind, and its name or path by pattern."""
+    if budget.get("kind", trace.kind) != trace.kind:
+        return False
+    pattern = budget.get("name", "*")
+    return fnmatchcase(trace.name, pattern) or bool(
+        trace.http_path and fnmatchcase(trace.http_path, pattern)
+    )
+
+
+@rule(
+    "budget-exceeded",
+    severity="warning",
+    summary="A budget that the project set for a route, command or test is exceeded.",
+    why="It was set because more than that is known to hurt here.",
+    remedy="Look at what grew, in the trace's totals; then spend less or raise the budget.",
+    budgets=(),
+)
+def budget_exceeded(facts: Facts, options: Options) -> Iterator[Hazard]:
+    """Yield one finding per limit that the trace exceeds."""
+    trace = facts.trace
+    if not options["budgets"] or not trace.final:
+        return
+    for budget in options["budgets"]:
+        if not applies(budget, trace):
+            continue
+        for measure, (unit, taken) in MEASURES.items():
+            limit = budget.get(measure)
+            used = taken(trace) if limit is not None else 0
+            if limit is not None and used > limit:
+                hazard = finding(
+                    f"{trace.name} used {human_count(used)} {unit}, more than its budget of "
+                    f"{human_count(limit)}{_most(trace, measure)}.",
+                    spans=trace.roots,
+                    evidence=[f"budget: {measure} {limit}", f"used: {used:g}"],
+                )
+                yield hazard
+
+
+def _most(trace: Trace, measure: str) -> str:
+    """Return which receiver had the greatest part in what was exceeded."""
+    takers: defaultdict[ReceiverLabel, float] = defaultdict(float)
+    for dispatch in trace.dispatches:
+        for call in dispatch.receiver_calls:
+            taken = call.query_count if "queries" in measure else call.self_ns
+            takers[call.receiver] += 1 if measure in {"dispatches", "receiver_calls"} else taken
+    if not takers:
+        return ""
+    label = max(takers, key=lambda receiver: takers[receiver])
+    return f"; most of it by {who(label)}" if takers[label] else ""

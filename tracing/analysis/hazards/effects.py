@@ -1,0 +1,104 @@
+"""Rules about transactions: what was done to the world while nothing was certain yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tracing.analysis.formatting import place, plural, short_signal
+from tracing.analysis.hazards.rules import Options, finding, rule, who
+from tracing.capture.spans import ReceiverCall, ReceiverLabel, SideEffect, TransactionOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tracing.analysis.hazards.facts import Facts
+    from tracing.capture.spans import Hazard
+
+_ROLLED_BACK: Final = frozenset(
+    {TransactionOutcome.ROLLED_BACK, TransactionOutcome.SAVEPOINT_ROLLED_BACK}
+)
+_DONE: Final = {"mail": "sent mail", "task": "enqueued a task", "socket": "opened a socket"}
+_DATABASE_BACKENDS: Final = (
+    # Their queue is a table of the same database: it rolls back with the transaction.
+    "django_tasks.backends.database.",
+    "django_tasks_db.",
+    "mailer.backend.",
+    "post_office.",
+)
+
+
+def _risky(facts: Facts, options: Options) -> Iterator[tuple[SideEffect, ReceiverCall]]:
+    """Yield what receivers did to the world inside an open transaction of the application."""
+    harmless = (*_DATABASE_BACKENDS, *options["transactional_backends"])
+    for effect in facts.side_effects:
+        if effect.in_on_commit or effect.transaction_depth < 1:
+            continue
+        if effect.backend.startswith(harmless):
+            continue
+        call = facts.index.call(effect.parent_number)
+        if call is not None:
+            yield effect, call
+
+
+def _findings(
+    facts: Facts, options: Options, ending: str, *, rolled_back: bool
+) -> Iterator[Hazard]:
+    found: dict[tuple[ReceiverLabel, str, str], list[tuple[SideEffect, ReceiverCall]]] = {}
+    for effect, call in _risky(facts, options):
+        if (effect.transaction in _ROLLED_BACK) is rolled_back:
+            found.setdefault((call.receiver, effect.kind, effect.target), []).append((effect, call))
+    for (label, kind, target), effects in found.items():
+        effect, call = effects[0]
+        dispatch = facts.index.dispatch_of(call)
+        done = _DONE.get(kind, f"did {kind}") + (f" ({target})" if target else "")
+        where = ""
+        if effect.callsite is not None:
+            where = f" at {place(effect.callsite.file, effect.callsite.line)}"
+        times = f" {plural(len(effects), 'time')}" if len(effects) > 1 else ""
+        what = f"{short_signal(dispatch.signal)} of {dispatch.sender}"
+        yield finding(
+            f"{who(label)} {done}{where}{times} while the transaction of {what} {ending}.",
+            dispatch=dispatch,
+            receiver=label,
+            spans=[call for _, call in effects],
+            evidence=[
+                f"{_DONE.get(effect.kind, effect.kind)} {effect.target}, atomic blocks open: "
+                f"{effect.transaction_depth}, alias {effect.using or 'default'}, "
+                f"{effect.transaction.replace('_', ' ')}"
+                for effect, _ in effects
+            ],
+        )
+
+
+@rule(
+    "side-effect-in-transaction",
+    severity="warning",
+    summary="A receiver sent mail, enqueued a task or opened a socket in an open transaction.",
+    why=(
+        "The transaction may still roll back, and a worker may look for the row before it is "
+        "committed."
+    ),
+    remedy="Do it in transaction.on_commit(), which runs it after the commit and only then.",
+    wants="side_effects",
+    transactional_backends=(),
+)
+def side_effect_in_transaction(facts: Facts, options: Options) -> Iterator[Hazard]:
+    """Yield side effects whose transaction was open, and did not turn out to roll back."""
+    yield from _findings(facts, options, "was still open", rolled_back=False)
+
+
+@rule(
+    "rolled-back-side-effect",
+    severity="error",
+    summary="A side effect of a receiver happened and its transaction then rolled back.",
+    why="The world was told of something that never took place, and cannot be untold.",
+    remedy="Do it in transaction.on_commit(), which forgets it when the transaction rolls back.",
+    wants="side_effects",
+    transactional_backends=(),
+)
+def rolled_back_side_effect(facts: Facts, options: Options) -> Iterator[Hazard]:
+    """Yield side effects that the rollback did not undo.
+
+    A savepoint that was opened after the side effect, or closed before it, does not cover it.
+    """
+    yield from _findings(facts, options, "was open, and it then rolled back", rolled_back=True)

@@ -1,0 +1,190 @@
+"""Rules about receivers that raised, were skipped, were lost or never heard of a write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tracing.analysis.formatting import callsite_text, place, plural, short_signal, shorten_middle
+from tracing.analysis.hazards.facts import ROBUST, SAVES, Facts
+from tracing.analysis.hazards.rules import Options, finding, names, rule, who
+from tracing.capture.spans import (
+    Bypass,
+    Callsite,
+    Dispatch,
+    Kind,
+    Outcome,
+    ReceiverCall,
+    ReceiverLabel,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tracing.capture.spans import Hazard
+
+
+def _raised(call: ReceiverCall) -> str:
+    """Return what a call raised, as ``ValueError: no price``."""
+    text = call.exception_type or "an exception"
+    if call.exception_message:
+        text += f": {shorten_middle(call.exception_message, 120)}"
+    return text
+
+
+@rule(
+    "swallowed-error",
+    severity="warning",
+    summary="send_robust() caught an exception of a receiver.",
+    why="The caller went on as if nothing had happened; the work of that receiver is not done.",
+    remedy=(
+        "Repair the receiver, or have the caller look at the responses that send_robust() returns "
+        "and act on the exceptions among them."
+    ),
+    wants="raised",
+)
+def swallowed_error(facts: Facts, _options: Options) -> Iterator[Hazard]:
+    """Yield receivers whose exceptions went no further, once per receiver and type."""
+    found: dict[tuple[ReceiverLabel, str, str], list[tuple[ReceiverCall, Dispatch]]] = {}
+    for call, dispatch in facts.raised:
+        if dispatch.method in ROBUST and not dispatch.exception_type:
+            key = (call.receiver, call.exception_type, dispatch.signal)
+            found.setdefault(key, []).append((call, dispatch))
+    for (label, _type, _signal), calls in found.items():
+        call, dispatch = calls[0]
+        times = f" {plural(len(calls), 'time')}" if len(calls) > 1 else ""
+        yield finding(
+            f"{who(label)} raised {_raised(call)}{times}, and {dispatch.method}() of "
+            f"{short_signal(dispatch.signal)} swallowed it.",
+            dispatch=dispatch,
+            receiver=label,
+            spans=[call for call, _ in calls],
+            evidence=[_raised(call) for call, _ in calls],
+        )
+
+
+@rule(
+    "skipped-receivers",
+    severity="error",
+    summary="A receiver raised under send() and others did not run.",
+    why="Receivers after it never heard of what happened; what they keep in step is out of step.",
+    remedy=(
+        "Repair the receiver that raised. Where one receiver must not stop the others, send with "
+        "send_robust() and look at the responses."
+    ),
+    wants="raised",
+)
+def skipped_receivers(facts: Facts, _options: Options) -> Iterator[Hazard]:
+    """Yield receivers that kept others from running, once per receiver, signal and sender."""
+    found: dict[tuple[ReceiverLabel, str, str], list[tuple[ReceiverCall, Dispatch]]] = {}
+    for call, dispatch in facts.raised:
+        if any(other.outcome is Outcome.SKIPPED for other in dispatch.receiver_calls):
+            key = (call.receiver, dispatch.signal, dispatch.sender)
+            found.setdefault(key, []).append((call, dispatch))
+    for (label, _signal, _sender), calls in found.items():
+        call, dispatch = calls[0]
+        skipped = [other for other in dispatch.receiver_calls if other.outcome is Outcome.SKIPPED]
+        yield finding(
+            f"{who(label)} raised {_raised(call)} and {names(other.receiver for other in skipped)} "
+            f"did not run for {short_signal(dispatch.signal)} of {dispatch.sender}.",
+            dispatch=dispatch,
+            receiver=label,
+            spans=[*(span for pair in calls for span in pair), *skipped],
+            evidence=[
+                f"raised: {who(label)}",
+                *(f"skipped: {who(other.receiver)}" for other in skipped),
+            ],
+        )
+
+
+@rule(
+    "bypassed-receivers",
+    severity="warning",
+    summary="A write skipped signals that had receivers.",
+    why="What those receivers keep in step (totals, indexes, caches, logs) is now out of step.",
+    remedy=(
+        "Save the instances one by one if the receivers matter, or call their work explicitly "
+        "after the write; if they do not matter here, mark this place as known."
+    ),
+    wants="bypasses",
+)
+def bypassed_receivers(facts: Facts, _options: Options) -> Iterator[Hazard]:
+    """Yield writes past receivers, once per place.
+
+    Left alone: writes of no row, and a receiver that writes to its own model by update(): that is
+    the remedy for saving again, and on purpose.
+    """
+    found: dict[tuple[str, str, Callsite | None], list[Bypass]] = {}
+    for bypass in facts.bypasses:
+        if bypass.rows == 0 or not bypass.receivers or _on_purpose(facts, bypass):
+            continue
+        found.setdefault((bypass.operation, bypass.model, bypass.callsite), []).append(bypass)
+    for (operation, model, callsite), bypasses in found.items():
+        receivers = dict.fromkeys(label for bypass in bypasses for label in bypass.receivers)
+        signals = dict.fromkeys(signal for bypass in bypasses for signal in bypass.signals)
+        rows = [bypass.rows for bypass in bypasses]
+        written = plural(sum(row or 0 for row in rows), "row") if None not in rows else "some rows"
+        short = " and ".join(short_signal(signal) for signal in signals)
+        calls = [facts.index.call(bypass.parent_number) for bypass in bypasses]
+        hazard = finding(
+            f"{operation}() of {model} at {callsite_text(callsite)} wrote {written} without "
+            f"sending {short}: {names(receivers)} did not run.",
+            callsite=callsite,
+            spans=[call for call in calls if call is not None],
+            evidence=[f"did not run: {who(label)}" for label in receivers],
+        )
+        hazard.signal, hazard.sender = next(iter(signals), ""), model
+        hazard.receiver = next(iter(receivers)).name
+        yield hazard
+
+
+def _on_purpose(facts: Facts, bypass: Bypass) -> bool:
+    """Return whether a receiver of the model's save wrote past its own signals."""
+    if bypass.operation != "update" or bypass.parent_number is None:
+        return False
+    call = facts.index.call(bypass.parent_number)
+    if call is None:
+        return False
+    dispatch = facts.index.dispatch_of(call)
+    return dispatch.sender == bypass.model and dispatch.signal in SAVES
+
+
+@rule(
+    "lost-receiver",
+    severity="error",
+    summary="A weakly connected lambda, closure, partial or bound method died.",
+    why=(
+        "Nothing held it but the signal, which holds receivers weakly: it was collected, and "
+        "silently runs no more. With DEBUG on, Django happens to keep it alive."
+    ),
+    remedy="Connect it with weak=False, or keep a reference to it for as long as it is to run.",
+    wants="lost_receivers",
+)
+def lost_receiver(facts: Facts, _options: Options) -> Iterator[Hazard]:
+    """Yield receivers found dead.
+
+    Left alone: what ran before it died and may well have been meant to end: a method of an object
+    whose life was over, a receiver made inside a test.
+    """
+    seen = set()
+    for lost in facts.lost_receivers:
+        label = lost.receiver
+        if (label, lost.signal, lost.sender) in seen:
+            continue
+        seen.add((label, lost.signal, lost.sender))
+        if lost.was_called and (facts.trace.kind is Kind.TEST or not _is_local(label)):
+            continue
+        of = f" of {lost.sender}" if lost.sender != "None" else ""
+        hazard = finding(
+            f"{who(label)} was connected weakly to {short_signal(lost.signal)}{of} and has been "
+            f"garbage-collected: it does not run any more.",
+            receiver=label,
+            evidence=[f"connected weakly: {label.name} {place(label.file, label.line)}".rstrip()],
+        )
+        hazard.signal, hazard.sender = lost.signal, lost.sender
+        yield hazard
+
+
+def _is_local(label: ReceiverLabel) -> bool:
+    """Return whether a receiver is a lambda, a closure or a partial: nobody's but the signal's."""
+    name = label.name
+    return "<lambda>" in name or "<locals>" in name or name.startswith("functools.partial(")

@@ -1,0 +1,306 @@
+"""Rules about things that happen more often than they should: receivers, calls, queries."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from tracing.analysis.formatting import (
+    human_ns,
+    ordinal,
+    plural,
+    short_signal,
+    shorten_middle,
+)
+from tracing.analysis.hazards.facts import (
+    DELETES,
+    INITS,
+    INSTANCE_SIGNALS,
+    Calls,
+    Facts,
+)
+from tracing.analysis.hazards.recursion import chain, has_identity
+from tracing.analysis.hazards.rules import Options, finding, rule, site, who
+from tracing.capture.spans import Dispatch, Kind, ReceiverCall, ReceiverLabel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tracing.capture.spans import Hazard
+
+# --- duplicate-receiver --------------------------------------------------------------------------
+
+
+def _could_differ(label: ReceiverLabel) -> bool:
+    """Return whether two receivers from this place may be bound to different things."""
+    name = label.name
+    return (
+        "<" in name  # A closure or a lambda: one line may make many.
+        or name.endswith(")")  # A partial or a callable object.
+        or name.rpartition(".")[0].rpartition(".")[2][:1].isupper()  # A method.
+    )
+
+
+def _same_plain(first: ReceiverLabel, second: ReceiverLabel) -> bool:
+    """Return whether two labels of one place are one module-level function."""
+    return (
+        first.name.rpartition(".")[2] == second.name.rpartition(".")[2]
+        and not _could_differ(first)
+        and not _could_differ(second)
+    )
+
+
+def _how_twice(first: ReceiverLabel, second: ReceiverLabel) -> str:
+    if first.name != second.name:
+        return f"it is connected as {first.name} and as {second.name}"
+    if first.dispatch_uid != second.dispatch_uid:
+        uids = " and ".join(
+            f"dispatch_uid {label.dispatch_uid!r}" if label.dispatch_uid else "no dispatch_uid"
+            for label in (first, second)
+        )
+        return f"it is connected with {uids}"
+    if first.any_sender != second.any_sender:
+        return "it is connected once for this sender and once for every sender"
+    return "two objects made by the same code are connected"
+
+
+@rule(
+    "duplicate-receiver",
+    severity="error",
+    summary="One function runs twice for one dispatch.",
+    why="Everything it does is done twice: rows, mails, money.",
+    remedy=(
+        "Connect it once, in the ready() of one application, under one import path and with one "
+        "dispatch_uid."
+    ),
+)
+def duplicate_receiver(facts: Facts, _options: Options) -> Iterator[Hazard]:
+    """Yield receivers that run more than once for one dispatch."""
+    pairs: defaultdict[tuple[ReceiverLabel, ReceiverLabel, str, str], list[tuple[Dispatch, ...]]]
+    pairs = defaultdict(list)
+    evidence: dict[object, list[ReceiverCall]] = defaultdict(list)
+    found: list[tuple[ReceiverCall, ReceiverCall, Dispatch]] = []
+    for call, dispatch in facts.twins:
+        found.extend(
+            (first, call, dispatch)
+            for first in dispatch.receiver_calls
+            if first.position == call.same_as
+        )
+    known = {(call.number, dispatch.number) for _first, call, dispatch in found}
+    for sharing in facts.sharing:
+        found.extend(
+            triple
+            for triple in _meetings(sharing)
+            if (triple[1].number, triple[2].number) not in known
+        )
+    for first, second, dispatch in found:
+        key = (first.receiver, second.receiver, dispatch.signal, dispatch.sender)
+        pairs[key].append((dispatch,))
+        evidence[key] += [first, second]
+    for key, dispatches in pairs.items():
+        one, two, _signal, _sender = key
+        dispatch = dispatches[0][0]
+        what = f"{short_signal(dispatch.signal)} of {dispatch.sender}"
+        yield finding(
+            f"{who(two)} runs twice for one {what}: {_how_twice(one, two)}.",
+            dispatch=dispatch,
+            receiver=two,
+            spans=evidence[key],
+            evidence=[
+                f"{ordinal(call.position)}: {call.receiver.name}, {human_ns(call.duration_ns)}"
+                for call in evidence[key]
+            ],
+        )
+
+
+def _meetings(sharing: list[Calls]) -> Iterator[tuple[ReceiverCall, ReceiverCall, Dispatch]]:
+    """Yield the dispatches in which two receivers, the same plain function, both ran."""
+    for at, first in enumerate(sharing):
+        for second in sharing[at + 1 :]:
+            if not _same_plain(first.label, second.label):
+                continue
+            earlier = {
+                dispatch.number: call
+                for call, dispatch in zip(first.calls, first.dispatches, strict=True)
+            }
+            for call, dispatch in zip(second.calls, second.dispatches, strict=True):
+                other = earlier.get(dispatch.number)
+                if other is not None:
+                    one, two = sorted((other, call), key=lambda span: span.position)
+                    yield one, two, dispatch
+
+
+# --- repeated-receiver ---------------------------------------------------------------------------
+
+
+@rule(
+    "repeated-receiver",
+    severity="warning",
+    summary="A receiver runs many times in a trace where one call would do.",
+    why="Each of these calls costs its own time and queries; the last one alone gives the result.",
+    remedy=(
+        "Save the instance once, after all its fields are set; replace a loop of save() by "
+        "bulk_create() or bulk_update() and call the receiver's work once for all of them."
+    ),
+    wants="repeated",
+    calls=5,
+)
+def repeated_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
+    """Yield receivers called again and again for one instance, or by a loop that saves one by one.
+
+    Left alone: calls for different instances from different places, deletions in cascade, loops
+    of a test outside any receiver, fixtures, and what ``recursion`` explains.
+    """
+    least: int = options["calls"]
+    for calls in facts.repeated:
+        alike: dict[tuple[object, ...], list[tuple[ReceiverCall, Dispatch]]] = {}
+        loops: dict[tuple[object, ...], list[tuple[ReceiverCall, Dispatch]]] = {}
+        for call, dispatch in zip(calls.calls, calls.dispatches, strict=True):
+            signal = dispatch.signal
+            if dispatch.raw or signal in INITS:
+                continue
+            what = (signal, dispatch.sender, dispatch.action)
+            if has_identity(dispatch.instance):
+                alike.setdefault((*what, dispatch.instance), []).append((call, dispatch))
+            if dispatch.callsite is not None and signal not in DELETES:
+                loops.setdefault((*what, dispatch.callsite, dispatch.parent_number), []).append(
+                    (call, dispatch)
+                )
+        yield from _same_instance(facts, calls, alike, least)
+        yield from _loops(facts, calls, loops, least)
+
+
+def _same_instance(
+    facts: Facts,
+    calls: Calls,
+    alike: dict[tuple[object, ...], list[tuple[ReceiverCall, Dispatch]]],
+    least: int,
+) -> Iterator[Hazard]:
+    groups = [group for group in alike.values() if len(group) >= least]
+    groups = [group for group in groups if not _nests(facts, group)]
+    if not groups:
+        return
+    group = max(groups, key=len)
+    first = group[0][1]
+    others = f" and so for {plural(len(groups) - 1, 'other instance')}" if len(groups) > 1 else ""
+    sites = list(dict.fromkeys(site(dispatch) for _, dispatch in group if dispatch.callsite))
+    yield finding(
+        f"{who(calls.label)} runs {len(group)} times for {short_signal(first.signal)} of "
+        f"{first.instance}{others}, sent at {_few(sites)}.",
+        dispatch=first,
+        receiver=calls.label,
+        spans=[call for call, _ in group],
+        evidence=[
+            f"{first.instance} saved at {site(dispatch)}, {human_ns(call.duration_ns)}"
+            for call, dispatch in group
+        ],
+    )
+
+
+def _loops(
+    facts: Facts,
+    calls: Calls,
+    loops: dict[tuple[object, ...], list[tuple[ReceiverCall, Dispatch]]],
+    least: int,
+) -> Iterator[Hazard]:
+    for group in loops.values():
+        if len(group) < least:
+            continue
+        first = group[0][1]
+        instances = {dispatch.instance for _, dispatch in group}
+        if first.signal in INSTANCE_SIGNALS or has_identity(first.instance):
+            # Unsaved instances look alike; they are as many as their dispatches.
+            named = {instance for instance in instances if has_identity(instance)}
+            count = len(named) or len(group)
+        else:
+            count = len(group)
+        by_test = facts.trace.kind is Kind.TEST and first.parent_number is None
+        if (
+            count < least
+            or by_test
+            or first.signal.startswith("django.") != (first.signal in INSTANCE_SIGNALS)
+        ):
+            continue
+        total = sum(call.duration_ns for call, _ in group)
+        of = "" if first.sender == "None" else f" of {first.sender}"
+        yield finding(
+            f"{who(calls.label)} runs {len(group)} times ({human_ns(total)}) for "
+            f"{short_signal(first.signal)}{of}, because {site(first)} sends it in a loop.",
+            dispatch=first,
+            receiver=calls.label,
+            spans=[call for call, _ in group],
+            evidence=[
+                f"{dispatch.instance or dispatch.sender}, {human_ns(call.duration_ns)}"
+                for call, dispatch in group
+            ],
+        )
+
+
+def _nests(facts: Facts, group: list[tuple[ReceiverCall, Dispatch]]) -> bool:
+    """Return whether these calls run inside one another: recursion, not repetition."""
+    numbers = {call.number for call, _ in group}
+    inside = sum(
+        any(above.number in numbers for above, _ in chain(facts, dispatch)) for _, dispatch in group
+    )
+    return inside * 2 >= len(group)
+
+
+def _few(texts: list[str]) -> str:
+    """Return up to three of *texts*, and how many more there are."""
+    if not texts:
+        return "unknown places"
+    more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""  # noqa: PLR2004 - three fit.
+    return ", ".join(texts[:3]) + more
+
+
+# --- n-plus-one ----------------------------------------------------------------------------------
+
+_TRANSACTION_WORDS = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT", "START ", "SET ")
+
+
+@rule(
+    "n-plus-one",
+    severity="warning",
+    summary="A receiver's similar SQL repeats many times over the trace.",
+    why="The time grows with the number of rows instead of with the number of queries.",
+    remedy=(
+        "Fetch what is needed once (select_related, prefetch_related, in_bulk), or collect the "
+        "instances and do the work once, in on_commit."
+    ),
+    wants="with_statements",
+    queries=5,
+)
+def n_plus_one(facts: Facts, options: Options) -> Iterator[Hazard]:
+    """Yield receivers of which one normalised statement ran many times."""
+    least: int = options["queries"]
+    for calls in facts.with_statements:
+        totals: dict[str, list[int]] = {}
+        for call in calls.calls:
+            for sql, count, nanoseconds in call.statements:
+                total = totals.setdefault(sql, [0, 0])
+                total[0] += count
+                total[1] += nanoseconds
+        repeated = {
+            sql: total
+            for sql, total in totals.items()
+            if total[0] >= least and not sql.lstrip("( ").upper().startswith(_TRANSACTION_WORDS)
+        }
+        if not repeated:
+            continue
+        sql = max(repeated, key=lambda text: (repeated[text][0], repeated[text][1]))
+        count, nanoseconds = repeated[sql]
+        spans = [
+            call for call in calls.calls if any(text in repeated for text, _, _ in call.statements)
+        ]
+        times = "in one call" if len(spans) == 1 else f"in {len(spans)} calls"
+        yield finding(
+            f"{who(calls.label)} runs one query {count} times {times} ({human_ns(nanoseconds)}): "
+            f"{shorten_middle(sql, 160)}",
+            dispatch=calls.dispatches[calls.calls.index(spans[0])],
+            receiver=calls.label,
+            spans=spans,
+            evidence=[
+                f"{total[0]} times, {human_ns(total[1])}: {shorten_middle(text, 300)}"
+                for text, total in sorted(repeated.items(), key=lambda item: -item[1][0])
+            ],
+        )

@@ -1,0 +1,120 @@
+"""What a rule is: its id, what it starts from, its options, and how it words a finding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from tracing.analysis.formatting import place, short_receiver
+from tracing.capture.spans import Hazard, ReceiverLabel
+
+if TYPE_CHECKING:
+    from tracing.analysis.hazards.facts import Facts
+    from tracing.capture.spans import Callsite, Dispatch, ReceiverCall
+
+Options: TypeAlias = Mapping[str, Any]
+Find: TypeAlias = "Callable[[Facts, Options], Iterable[Hazard]]"
+
+SEVERITIES: Final = ("error", "warning", "info")
+
+MAX_NUMBERS: Final = 50
+"""Span numbers kept as the evidence of one finding."""
+MAX_EVIDENCE: Final = 12
+"""Lines of evidence kept of one finding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule: a function from the facts of a trace to findings."""
+
+    id: str
+    """As it is marked known, configured and documented: lower case with hyphens."""
+    severity: str
+    """error, warning or info; ``HAZARDS`` may say otherwise."""
+    summary: str
+    """When it finds something, in one sentence."""
+    why: str
+    """Why that matters, in one or two sentences."""
+    remedy: str
+    """What to do about it."""
+    find: Find
+    wants: str = "always"
+    """The attribute of ``Facts`` without which the rule has nothing to look at."""
+    options: Options = field(default_factory=dict)
+    """Thresholds by name, with their defaults; the name ends in its unit."""
+
+
+def rule(
+    id: str,  # noqa: A002 - it is the rule's id, as everywhere else.
+    *,
+    severity: str,
+    summary: str,
+    why: str,
+    remedy: str,
+    wants: str = "always",
+    **options: Any,
+) -> Callable[[Find], Rule]:
+    """Return a decorator that makes a rule of a function.
+
+    The function takes the ``Facts`` of a trace and the options (these defaults, overridden by
+    ``TRACING["HAZARDS"]``) and yields a ``Hazard`` for each finding; ``finding`` words it.
+    """
+
+    def decorate(find: Find) -> Rule:
+        return Rule(id, severity, summary, why, remedy, find, wants, options)
+
+    return decorate
+
+
+def finding(
+    message: str,
+    *,
+    dispatch: Dispatch | None = None,
+    receiver: ReceiverLabel | None = None,
+    callsite: Callsite | None = None,
+    spans: Iterable[Dispatch | ReceiverCall] = (),
+    evidence: Iterable[str] = (),
+) -> Hazard:
+    """Return a finding; its rule fills in id, severity and remedy.
+
+    Args:
+        message: One sentence that names functions with file and line.
+        dispatch: The dispatch it is about: gives signal and sender.
+        receiver: The receiver it is about: gives name, file and line.
+        callsite: The place it is about, where that is not the receiver.
+        spans: The evidence.
+        evidence: The same for a reader, a line per fact.
+    """
+    numbers = sorted({span.number for span in spans})[:MAX_NUMBERS]
+    lines = list(evidence)
+    if len(lines) > MAX_EVIDENCE:
+        lines[MAX_EVIDENCE:] = [f"and {len(lines) - MAX_EVIDENCE} more"]
+    hazard = Hazard("", "", message, numbers=numbers, evidence=lines)
+    if dispatch is not None:
+        hazard.signal, hazard.sender = dispatch.signal, dispatch.sender
+    if receiver is not None:
+        hazard.receiver, hazard.file, hazard.line = receiver.name, receiver.file, receiver.line
+    if callsite is not None:
+        hazard.file, hazard.line = callsite.file, callsite.line
+    return hazard
+
+
+def who(label: ReceiverLabel) -> str:
+    """Return a receiver as findings name it: ``make_sale (core/orders/receivers.py:30)``."""
+    where = place(label.file, label.line)
+    return f"{short_receiver(label.name)} ({where})" if where else short_receiver(label.name)
+
+
+def site(dispatch: Dispatch) -> str:
+    """Return the place that sent *dispatch*, as ``core/orders/models.py:88``; empty if unknown."""
+    found = dispatch.callsite
+    return place(found.file, found.line) if found is not None else ""
+
+
+def names(labels: Iterable[ReceiverLabel]) -> str:
+    """Return several receivers as findings name them, in a list with "and"."""
+    texts = list(dict.fromkeys(who(label) for label in labels))
+    if len(texts) < 2:  # noqa: PLR2004 - a list of one needs no "and".
+        return "".join(texts)
+    return f"{', '.join(texts[:-1])} and {texts[-1]}"

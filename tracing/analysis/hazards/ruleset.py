@@ -1,0 +1,172 @@
+"""Which rules apply and with which options: the built-in ones, the project's, other packages'.
+
+More rules come from ``TRACING["HAZARD_RULES"]`` (dotted paths) and from the entry point group
+``tracing.hazards``; each names a ``Rule``, made by the ``rule`` decorator.
+``TRACING["HAZARDS"]`` sets options and severities by id; False switches a rule off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Final
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from tracing.analysis.hazards import cost, effects, failure, recursion, repetition
+from tracing.analysis.hazards.known import Mark, parse_all
+from tracing.analysis.hazards.rules import SEVERITIES, Options, Rule
+from tracing.capture.failures import failed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+ENTRY_POINT_GROUP: Final = "tracing.hazards"
+
+BUILT_IN: Final[tuple[Rule, ...]] = (
+    repetition.duplicate_receiver,
+    recursion.recursion,
+    recursion.repeated_save,
+    repetition.repeated_receiver,
+    repetition.n_plus_one,
+    cost.slow_receiver,
+    failure.swallowed_error,
+    failure.skipped_receivers,
+    effects.side_effect_in_transaction,
+    effects.rolled_back_side_effect,
+    failure.bypassed_receivers,
+    failure.lost_receiver,
+    cost.raw_query,
+    cost.unfiltered_receiver,
+    cost.init_receiver_cost,
+    cost.sync_send_in_loop,
+    cost.async_hop,
+    cost.never_awaited,
+    cost.budget_exceeded,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """A rule as it is configured here."""
+
+    rule: Rule
+    severity: str
+    options: Options
+
+
+@dataclass(slots=True)
+class Configuration:
+    """Everything that diagnosing needs from the settings, worked out once."""
+
+    rules: list[Active] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    slow_ns: int = 0
+    repeated: int = 0
+    models: int = 0
+    problems: list[str] = field(default_factory=list)
+    """What is wrong with the settings, a sentence each; wrong entries are left out."""
+
+
+def configure(tracing: Mapping[str, Any]) -> Configuration:
+    """Return the configuration that the dictionary ``TRACING`` asks for. Raises nothing."""
+    result = Configuration()
+    overrides = tracing.get("HAZARDS") or {}
+    result.marks, problems = parse_all(tracing.get("KNOWN_HAZARDS") or ())
+    result.problems += problems
+    rules = [*BUILT_IN, *_extra(tracing.get("HAZARD_RULES") or (), result.problems)]
+    unknown = set(overrides) - {rule.id for rule in rules}
+    result.problems += [f"HAZARDS: there is no rule {name!r}" for name in sorted(unknown)]
+    for rule in rules:
+        override = overrides.get(rule.id, {})
+        if override is False:
+            continue
+        active = _active(rule, override, result.problems)
+        if rule.id == "budget-exceeded" and tracing.get("BUDGETS"):
+            budgets = tuple(tracing["BUDGETS"])
+            active = Active(rule, active.severity, {**active.options, "budgets": budgets})
+        result.rules.append(active)
+    result.slow_ns = int(_option(result, "slow-receiver", "threshold_ms") * 1_000_000)
+    result.repeated = int(_option(result, "repeated-receiver", "calls"))
+    result.models = int(_option(result, "unfiltered-receiver", "models"))
+    if not _option(result, "budget-exceeded", "budgets"):
+        # The one rule that would look at every trace has nothing to look for.
+        result.rules = [each for each in result.rules if each.rule.id != "budget-exceeded"]
+    return result
+
+
+def _option(configuration: Configuration, rule: str, name: str) -> Any:
+    """Return an option of a rule; its default also where the rule is switched off."""
+    for active in configuration.rules:
+        if active.rule.id == rule:
+            return active.options[name]
+    return next(built_in for built_in in BUILT_IN if built_in.id == rule).options[name]
+
+
+def _active(rule: Rule, override: object, problems: list[str]) -> Active:
+    if not isinstance(override, dict):
+        problems.append(f"HAZARDS: {rule.id!r} must be False or a dictionary")
+        return Active(rule, rule.severity, rule.options)
+    options = dict(rule.options)
+    severity = rule.severity
+    for name, value in override.items():
+        if name == "severity" and value in SEVERITIES:
+            severity = value
+        elif name in options and _fits(options[name], value):
+            options[name] = value
+        elif name in options or name == "severity":
+            problems.append(f"HAZARDS: {rule.id!r} cannot have {name} = {value!r}")
+        else:
+            allowed = ", ".join(["severity", *options])
+            problems.append(f"HAZARDS: {rule.id!r} has no option {name!r} (it has {allowed})")
+    return Active(rule, severity, options)
+
+
+def _fits(default: object, value: object) -> bool:
+    """Return whether *value* is of the kind of the default: a number not below 0, or a list."""
+    if isinstance(default, int | float):
+        return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, list | tuple)
+
+
+def _extra(paths: Iterable[Any], problems: list[str]) -> Iterator[Rule]:
+    """Yield the rules of the setting and of the entry points; a broken one is left out."""
+    for path in paths:
+        try:
+            found = import_string(path)
+        except Exception as error:  # noqa: BLE001 - an extension may fail in any way.
+            problems.append(f"HAZARD_RULES: {path!r} cannot be imported: {error}")
+            continue
+        if isinstance(found, Rule):
+            yield found
+        else:
+            problems.append(f"HAZARD_RULES: {path!r} is not a Rule; use the rule() decorator")
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            found = entry.load()
+        except Exception as error:  # noqa: BLE001 - the same.
+            failed(f"hazard rule {entry.name}", error)
+            continue
+        if isinstance(found, Rule):
+            yield found
+
+
+_cached: tuple[object, Configuration] | None = None
+
+
+def configuration() -> Configuration:
+    """Return the configuration of the current settings, worked out anew when they are replaced."""
+    global _cached  # noqa: PLW0603 - one value for the process, compared by identity.
+    tracing = getattr(settings, "TRACING", None)
+    cached = _cached
+    if cached is not None and cached[0] is tracing:
+        return cached[1]
+    result = configure(tracing if isinstance(tracing, dict) else {})
+    _cached = (tracing, result)
+    return result
+
+
+def active_rules() -> list[Rule]:
+    """Return every rule that is on, built-in ones first."""
+    return [active.rule for active in configuration().rules]
