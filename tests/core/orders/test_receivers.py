@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import pytest
 from django.core import serializers
 
-from core.cars.models import Car
 from core.orders.models import Order
 from core.orders.signals import order_placed
+
+if TYPE_CHECKING:
+    from core.cars.models import Car
 
 
 def counted(order: Order) -> tuple[int, Decimal]:
