@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from tracing.analysis.formatting import (
@@ -153,29 +153,27 @@ def repeated_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
     """
     least: int = options["calls"]
     for calls in facts.repeated:
-        alike: dict[tuple[object, ...], list[tuple[ReceiverCall, Dispatch]]] = {}
-        loops: dict[tuple[object, ...], list[tuple[ReceiverCall, Dispatch]]] = {}
-        for call, dispatch in zip(calls.calls, calls.dispatches, strict=True):
-            signal = dispatch.signal
-            if dispatch.raw or signal in INITS:
+        # Counting alone tells harmless receivers apart, at a fraction of what grouping costs.
+        instances = Counter([dispatch.instance for dispatch in calls.dispatches])
+        often = {name for name, count in instances.items() if count >= least}
+        if any(map(has_identity, often)):
+            yield from _same_instance(facts, calls, often, least)
+        lines = Counter(
+            [dispatch.callsite.line if dispatch.callsite else 0 for dispatch in calls.dispatches]
+        )
+        looping = {line for line, count in lines.items() if line and count >= least}
+        if looping:
+            yield from _loops(facts, calls, looping, least)
+
+
+def _same_instance(facts: Facts, calls: Calls, often: set[str], least: int) -> Iterator[Hazard]:
+    alike: dict[tuple[str, ...], list[tuple[ReceiverCall, Dispatch]]] = {}
+    for call, dispatch in zip(calls.calls, calls.dispatches, strict=True):
+        if dispatch.instance in often and has_identity(dispatch.instance):
+            if dispatch.raw or dispatch.signal in INITS:
                 continue
-            what = (signal, dispatch.sender, dispatch.action)
-            if has_identity(dispatch.instance):
-                alike.setdefault((*what, dispatch.instance), []).append((call, dispatch))
-            if dispatch.callsite is not None and signal not in DELETES:
-                loops.setdefault((*what, dispatch.callsite, dispatch.parent_number), []).append(
-                    (call, dispatch)
-                )
-        yield from _same_instance(facts, calls, alike, least)
-        yield from _loops(facts, calls, loops, least)
-
-
-def _same_instance(
-    facts: Facts,
-    calls: Calls,
-    alike: dict[tuple[object, ...], list[tuple[ReceiverCall, Dispatch]]],
-    least: int,
-) -> Iterator[Hazard]:
+            key = (dispatch.signal, dispatch.sender, dispatch.action, dispatch.instance)
+            alike.setdefault(key, []).append((call, dispatch))
     groups = [group for group in alike.values() if len(group) >= least]
     groups = [group for group in groups if not _nests(facts, group)]
     if not groups:
@@ -197,12 +195,17 @@ def _same_instance(
     )
 
 
-def _loops(
-    facts: Facts,
-    calls: Calls,
-    loops: dict[tuple[object, ...], list[tuple[ReceiverCall, Dispatch]]],
-    least: int,
-) -> Iterator[Hazard]:
+def _loops(facts: Facts, calls: Calls, looping: set[int], least: int) -> Iterator[Hazard]:
+    loops: dict[tuple[object, ...], list[tuple[ReceiverCall, Dispatch]]] = {}
+    for call, dispatch in zip(calls.calls, calls.dispatches, strict=True):
+        place = dispatch.callsite
+        if place is None or place.line not in looping or dispatch.raw:
+            continue
+        if dispatch.signal in INITS or dispatch.signal in DELETES:
+            continue
+        what = (dispatch.signal, dispatch.sender, dispatch.action)
+        key = (*what, place.file, place.line, dispatch.parent_number)
+        loops.setdefault(key, []).append((call, dispatch))
     for group in loops.values():
         if len(group) < least:
             continue
