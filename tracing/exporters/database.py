@@ -129,7 +129,7 @@ class DatabaseExporter:
                 self._forget_everything()
             try:
                 self._store(database, batch)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - drivers raise what they like.
                 database.rollback()
                 raised = database.translate(error)
                 if isinstance(raised, TemporaryError):
@@ -164,7 +164,7 @@ class DatabaseExporter:
             database = self._connected()
             try:
                 self._beat(database, statistics)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - drivers raise what they like.
                 database.close()
                 raised = database.translate(error)
                 if isinstance(raised, TemporaryError):
@@ -195,7 +195,7 @@ class DatabaseExporter:
         was = database.raw
         try:
             database.connect()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - drivers raise what they like.
             raised = database.translate(error)
             if isinstance(raised, TemporaryError):
                 raise raised from None
@@ -232,7 +232,7 @@ class DatabaseExporter:
         for values in rows.changed:
             changes = ", ".join(f"{database.quote(name)} = %s" for name in _CHANGING)
             database.execute(
-                f"UPDATE {database.quote('tracing_trace')} SET {changes} WHERE id = %s",  # noqa: S608
+                f"UPDATE {database.quote('tracing_trace')} SET {changes} WHERE id = %s",
                 (*values[2:-2], values[0]),
             )
         self._store_hazards(database, rows)
@@ -255,7 +255,7 @@ class DatabaseExporter:
         try:
             self._raise_sequences(database)
             self._store(database, batch, check=True)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - drivers raise what they like.
             database.rollback()
             raise database.translate(error) from None
         self._works = True
@@ -264,7 +264,7 @@ class DatabaseExporter:
         """Store *batch* without the characters that databases refuse."""
         try:
             self._store(database, [_cleaned(trace) for trace in batch])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - drivers raise what they like.
             database.rollback()
             raise database.translate(error) from None
 
@@ -278,7 +278,7 @@ class DatabaseExporter:
         for start in range(0, len(ids), _KEYS_AT_ONCE):
             chunk = ids[start : start + _KEYS_AT_ONCE]
             for trace_id, started_ns, *values in database.rows(
-                f"SELECT {', '.join(map(database.quote, columns))} "  # noqa: S608
+                f"SELECT {', '.join(map(database.quote, columns))} "
                 f"FROM {database.quote('tracing_trace')} "
                 f"WHERE trace_id IN ({', '.join(['%s'] * len(chunk))})",
                 chunk,
@@ -323,14 +323,14 @@ class DatabaseExporter:
         quote = database.quote
         for name, tables in SEQUENCES.items():
             last = max(
-                database.rows(f"SELECT COALESCE(MAX(id), 0) FROM {quote(table)}")[0][0]  # noqa: S608
+                database.rows(f"SELECT COALESCE(MAX(id), 0) FROM {quote(table)}")[0][0]
                 for table in tables
             )
             database.begin()
             try:
                 database.insert_new("tracing_sequence", ("name", "value"), [(name, last)])
                 database.execute(
-                    f"UPDATE {quote('tracing_sequence')} SET value = %s "  # noqa: S608
+                    f"UPDATE {quote('tracing_sequence')} SET value = %s "
                     "WHERE name = %s AND value < %s",
                     (last, name, last),
                 )
@@ -355,13 +355,13 @@ class DatabaseExporter:
             for start in range(0, len(numbers), _KEYS_AT_ONCE):
                 chunk = numbers[start : start + _KEYS_AT_ONCE]
                 for row, count in database.rows(
-                    f"SELECT id, receiver_call_count FROM {quote('tracing_dispatch')} "  # noqa: S608
+                    f"SELECT id, receiver_call_count FROM {quote('tracing_dispatch')} "
                     f"WHERE trace_id = %s AND number IN ({', '.join(['%s'] * len(chunk))})",
                     (stored.row, *chunk),
                 ):
                     for table in ("tracing_dispatch", "tracing_receivercall", "tracing_failedcall"):
                         database.execute(
-                            f"DELETE FROM {quote(table)} WHERE id BETWEEN %s AND %s",  # noqa: S608
+                            f"DELETE FROM {quote(table)} WHERE id BETWEEN %s AND %s",
                             (row, row + count),
                         )
 
@@ -395,7 +395,7 @@ class DatabaseExporter:
             names = tuple(columns)
             database.insert_new("tracing_hazard", names, [tuple(columns.values())])
             database.execute(
-                f"UPDATE {table} SET {quote('count')} = {quote('count')} + %s, message = %s, "  # noqa: S608
+                f"UPDATE {table} SET {quote('count')} = {quote('count')} + %s, message = %s, "
                 "evidence = %s, trace_id = %s, last_seen_ns = %s WHERE fingerprint = %s",
                 (
                     len(sightings),
@@ -407,7 +407,7 @@ class DatabaseExporter:
                 ),
             )
             ids[fingerprint] = database.rows(
-                f"SELECT id FROM {table} WHERE fingerprint = %s",  # noqa: S608
+                f"SELECT id FROM {table} WHERE fingerprint = %s",
                 (fingerprint,),
             )[0][0]
         database.insert(
@@ -466,7 +466,7 @@ class DatabaseExporter:
             ],
         )
         found = database.rows(
-            f"SELECT paused FROM {database.quote('tracing_recordercontrol')} WHERE id = 1"  # noqa: S608
+            f"SELECT paused FROM {database.quote('tracing_recordercontrol')} WHERE id = 1"
         )
         paused = bool(found and found[0][0])
         if (
@@ -546,33 +546,33 @@ class _Labels:
         self.callsites: dict[spans.Callsite, int] = {}
         # Capture hands out the same label object again and again, and hashing its seven fields in
         # Python takes longer than the rest of a row. The object is kept, so its id stays its own.
-        self._same: dict[int, tuple[Any, int]] = {}
+        self.same: dict[int, tuple[Any, int]] = {}
 
     def receiver(self, label: spans.ReceiverLabel) -> int:
         """Return the id of *label*."""
-        same = self._same.get(id(label))
+        same = self.same.get(id(label))
         if same is not None:
             return same[1]
         return self._learn(label, self.receivers)
 
     def callsite(self, site: spans.Callsite) -> int:
         """Return the id of *site*."""
-        same = self._same.get(id(site))
+        same = self.same.get(id(site))
         if same is not None:
             return same[1]
         return self._learn(site, self.callsites)
 
     def _learn(self, label: Any, ids: dict[Any, int]) -> int:
         row = ids[label]
-        if len(self._same) < _LARGEST_CACHE:
-            self._same[id(label)] = (label, row)
+        if len(self.same) < _LARGEST_CACHE:
+            self.same[id(label)] = (label, row)
         return row
 
     def resolve(self, database: Database, batch: Sequence[spans.Trace]) -> None:  # noqa: C901, PLR0912
         """Learn the ids of all labels in *batch*, giving new ones a row."""
-        if len(self._same) >= _LARGEST_CACHE or len(self.facts) > _LARGEST_CACHE:
+        if len(self.same) >= _LARGEST_CACHE or len(self.facts) > _LARGEST_CACHE:
             self.__init__()  # type: ignore[misc]
-        same = self._same
+        same = self.same
         signals, senders, facts = set(), set(), set()
         receivers: set[spans.ReceiverLabel] = set()
         callsites: set[spans.Callsite] = set()
@@ -650,7 +650,7 @@ def _find_labels(
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         chunk = keys[start : start + _KEYS_AT_ONCE]
         for key, row in database.rows(
-            f"SELECT {database.quote('key')}, id FROM {database.quote(table)} "  # noqa: S608
+            f"SELECT {database.quote('key')}, id FROM {database.quote(table)} "
             f"WHERE {database.quote('key')} IN ({', '.join(['%s'] * len(chunk))})",
             chunk,
         ):
@@ -803,7 +803,7 @@ class _Build:
         # needed. It runs once for every dispatch and receiver call of the application.
         labels = self.labels
         signals, senders, facts = labels.signals, labels.senders, labels.facts
-        same_get, receiver_id = labels._same.get, labels.receiver  # noqa: SLF001
+        same_get, receiver_id = labels.same.get, labels.receiver
         add_dispatch, add_call = self.dispatches.append, self.calls.append
         row, thread = self._dispatch, trace.thread
         first_hour = trace.started_ns // HOUR_NS

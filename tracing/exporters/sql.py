@@ -6,6 +6,7 @@ Django's own cursors are avoided on purpose: they would send ``connection_create
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,13 +178,14 @@ class Database:
         """Return the statement for ``upsert``."""
         changes = ", ".join(f"{self.quote(name)} = excluded.{self.quote(name)}" for name in columns)
         conflict = ", ".join(map(self.quote, keys))
-        return f"{self.insert_statement(table, [*keys, *columns])} ON CONFLICT ({conflict}) DO UPDATE SET {changes}"  # noqa: E501
+        insert = self.insert_statement(table, [*keys, *columns])
+        return f"{insert} ON CONFLICT ({conflict}) DO UPDATE SET {changes}"
 
     def insert_statement(self, table: str, columns: Sequence[str], verb: str = "INSERT") -> str:
         """Return an INSERT of one row."""
         names = ", ".join(map(self.quote, columns))
         values = ", ".join(["%s"] * len(columns))
-        return f"{verb} INTO {self.quote(table)} ({names}) VALUES ({values})"  # noqa: S608
+        return f"{verb} INTO {self.quote(table)} ({names}) VALUES ({values})"
 
     def allocate(self, name: str, count: int) -> int | None:
         """Return the id before the first of *count* new ones; None if there is no such sequence."""
@@ -264,13 +266,9 @@ class SQLite(Database):
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
         """Run *statement* and return the cursor, past Django's subclass of it."""
-        import sqlite3  # noqa: PLC0415 - absent from some builds, whose users have another database.
-
         return sqlite3.Cursor(self.raw).execute(self.dialect(statement), tuple(parameters))
 
     def _executemany(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        import sqlite3  # noqa: PLC0415
-
         sqlite3.Cursor(self.raw).executemany(self.dialect(statement), rows)
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
@@ -299,10 +297,10 @@ class SQLite(Database):
         self.begin()
         try:
             self.execute(
-                f"UPDATE {table} SET value = value + %s WHERE name = %s",  # noqa: S608
+                f"UPDATE {table} SET value = value + %s WHERE name = %s",
                 (count, name),
             )
-            found = self.rows(f"SELECT value FROM {table} WHERE name = %s", (name,))  # noqa: S608
+            found = self.rows(f"SELECT value FROM {table} WHERE name = %s", (name,))
         except BaseException:
             self.rollback()
             raise
@@ -373,7 +371,7 @@ class PostgreSQL(Database):
     def allocate(self, name: str, count: int) -> int | None:
         """Take *count* ids in a transaction of its own."""
         found = self.rows(
-            f"UPDATE {self.quote('tracing_sequence')} SET value = value + %s "  # noqa: S608
+            f"UPDATE {self.quote('tracing_sequence')} SET value = value + %s "
             "WHERE name = %s RETURNING value",
             (count, name),
         )
@@ -458,7 +456,7 @@ class MariaDB(Database):
     def allocate(self, name: str, count: int) -> int | None:
         """Take *count* ids in a transaction of its own."""
         cursor = self.execute(
-            f"UPDATE {self.quote('tracing_sequence')} "  # noqa: S608
+            f"UPDATE {self.quote('tracing_sequence')} "
             "SET value = LAST_INSERT_ID(value + %s) WHERE name = %s",
             (count, name),
         )

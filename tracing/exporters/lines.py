@@ -1,0 +1,485 @@
+"""The schema of the log: spans as records of strings, numbers and lists, and back without loss.
+
+docs/logs.md describes every field. A field that has its default is left out, so that lines stay
+short; reading puts it back.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, asdict, fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from tracing.capture.spans import (
+    Bypass,
+    Callsite,
+    Dispatch,
+    Hazard,
+    Kind,
+    Method,
+    Outcome,
+    ReceiverCall,
+    ReceiverLabel,
+    Status,
+    Trace,
+    TransactionOutcome,
+    span_id,
+)
+from tracing.rows import decode_trace_details, trace_details
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+SCHEMA = 1
+"""Version of the lines: goes up when a field changes its meaning or goes away."""
+
+DISPATCH_FINISHED = "dispatch_finished"
+RECEIVER_FAILED = "receiver_failed"
+TRACE_FINISHED = "trace_finished"
+TRACE_RUNNING = "trace_running"
+"""A segment of a long trace: like ``trace_finished``, with the counts so far."""
+HAZARD_FOUND = "hazard_found"
+
+ROOT_NUMBER = 0
+"""Span number of the trace itself: those of its dispatches and receiver calls begin at 1."""
+
+Record = dict[str, Any]
+
+_NANOSECONDS = 1_000_000_000
+
+
+def _defaults(span: type, *without: str) -> dict[str, Any]:
+    """Return the fields of *span* that have a plain default, with it."""
+    return {
+        item.name: item.default
+        for item in fields(span)
+        if item.default is not MISSING and item.name not in without
+    }
+
+
+_CALL_DEFAULTS = _defaults(ReceiverCall)
+_TRACE_DEFAULTS = _defaults(Trace, "status")
+_LABEL_DEFAULTS = _defaults(ReceiverLabel)
+
+
+class Clock:
+    """Wall clock times as text: ``2026-11-22T13:35:17.123456Z``."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def text(self, at_ns: int) -> str:
+        """Return the moment *at_ns* (ns since the epoch) in UTC, to the microsecond."""
+        second, rest = divmod(at_ns, _NANOSECONDS)
+        if second != self._second:
+            self._second = second
+            self._text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+        return f"{self._text}{rest // 1000:06d}Z"
+
+
+_labels: dict[int, tuple[ReceiverLabel, Record]] = {}
+_LARGEST_CACHE = 10_000
+
+
+def label_record(label: ReceiverLabel) -> Record:
+    """Return *label* as a record; the same one for the same object, so it must not be changed."""
+    known = _labels.get(id(label))
+    if known is not None and known[0] is label:
+        return known[1]
+    record = {"receiver": label.name}
+    for name, default in _LABEL_DEFAULTS.items():
+        value = getattr(label, name)
+        if value != default:
+            record[name] = value
+    if len(_labels) >= _LARGEST_CACHE:
+        _labels.clear()
+    _labels[id(label)] = (label, record)
+    return record
+
+
+def call_record(call: ReceiverCall) -> Record:
+    """Return *call* as a record, its receiver's label included."""
+    record = {
+        **label_record(call.receiver),
+        "number": call.number,
+        "position": call.position,
+        "start_ns": call.start_ns,
+        "duration_ns": call.duration_ns,
+        "self_ns": call.self_ns,
+        "outcome": call.outcome,
+    }
+    if call.query_count:
+        record["query_count"] = call.query_count
+        record["query_ns"] = call.query_ns
+    if call.response_type:
+        record["response_type"] = call.response_type
+    if call.exception_type:
+        record["exception_type"] = call.exception_type
+    if call.exception_message:
+        record["exception_message"] = call.exception_message
+    if call.hop_ns:
+        record["hop_ns"] = call.hop_ns
+    if call.same_as is not None:
+        record["same_as"] = call.same_as
+    if call.statements:
+        record["statements"] = call.statements
+    return record
+
+
+def dispatch_record(trace: Trace, dispatch: Dispatch) -> Record:  # noqa: C901, PLR0912 - fields.
+    """Return *dispatch* of *trace* as a record, with its receiver calls."""
+    number, parent = dispatch.number, dispatch.parent_number
+    trace_id, site = trace.trace_id, dispatch.callsite
+    record: Record = {
+        "trace_id": trace_id,
+        "trace_started_ns": trace.started_ns,
+        "span_id": span_id(trace_id, number),
+        "parent_span_id": span_id(trace_id, parent or ROOT_NUMBER),
+        "number": number,
+        "signal": dispatch.signal,
+        "sender": dispatch.sender,
+        "method": dispatch.method,
+        "start_ns": dispatch.start_ns,
+        "duration_ns": dispatch.duration_ns,
+        "receivers": [call_record(call) for call in dispatch.receiver_calls],
+    }
+    if parent is not None:
+        record["parent_number"] = parent
+        record["depth"] = dispatch.depth
+        if dispatch.parent_is_link:
+            record["parent_is_link"] = True
+    elif dispatch.depth or dispatch.parent_is_link:
+        record["depth"] = dispatch.depth
+        record["parent_is_link"] = dispatch.parent_is_link
+    if dispatch.instance:
+        record["instance"] = dispatch.instance
+    if dispatch.created is not None:
+        record["created"] = dispatch.created
+    if dispatch.raw is not None:
+        record["raw"] = dispatch.raw
+    if dispatch.using:
+        record["using"] = dispatch.using
+    if dispatch.update_fields is not None:
+        record["update_fields"] = dispatch.update_fields
+    if dispatch.action:
+        record["action"] = dispatch.action
+        record["reverse"] = dispatch.reverse
+        record["pk_count"] = dispatch.pk_count
+    elif dispatch.reverse is not None or dispatch.pk_count is not None:
+        record["reverse"] = dispatch.reverse
+        record["pk_count"] = dispatch.pk_count
+    if dispatch.named:
+        record["named"] = dispatch.named
+    if dispatch.values:
+        record["values"] = dispatch.values
+    if site is not None:
+        record["file"] = site.file
+        record["line"] = site.line
+        record["function"] = site.function
+    record["transaction"] = dispatch.transaction
+    if dispatch.transaction_depth:
+        record["transaction_depth"] = dispatch.transaction_depth
+    if dispatch.thread:
+        record["thread"] = dispatch.thread
+    if dispatch.in_event_loop:
+        record["in_event_loop"] = True
+    if dispatch.exception_type:
+        record["exception_type"] = dispatch.exception_type
+    if dispatch.query_count or dispatch.query_ns:
+        record["query_count"] = dispatch.query_count
+        record["query_ns"] = dispatch.query_ns
+    return record
+
+
+def failure_record(trace: Trace, dispatch: Dispatch, call: ReceiverCall) -> Record:
+    """Return the record of *call*, which raised, for people who look for errors alone."""
+    record: Record = {
+        "trace_id": trace.trace_id,
+        "trace_started_ns": trace.started_ns,
+        "span_id": span_id(trace.trace_id, call.number),
+        "parent_span_id": span_id(trace.trace_id, dispatch.number),
+        "signal": dispatch.signal,
+        "sender": dispatch.sender,
+        "receiver": call.receiver.name,
+        "file": call.receiver.file,
+        "line": call.receiver.line,
+        "exception_type": call.exception_type,
+        "exception_message": call.exception_message,
+        "duration_ns": call.duration_ns,
+    }
+    if dispatch.instance:
+        record["instance"] = dispatch.instance
+    return record
+
+
+def hazard_record(trace: Trace, hazard: Hazard) -> Record:
+    """Return the record of *hazard*, found in *trace*."""
+    values = asdict(hazard)
+    return {
+        "trace_id": trace.trace_id,
+        "trace_started_ns": trace.started_ns,
+        "of_trace": values.pop("trace_id") is not None,
+        **values,
+    }
+
+
+def trace_record(trace: Trace) -> Record:
+    """Return *trace* as a record, without its dispatches and hazards."""
+    record: Record = {
+        "trace_id": trace.trace_id,
+        "span_id": span_id(trace.trace_id, ROOT_NUMBER),
+        "kind": trace.kind,
+        "name": trace.name,
+        "status": trace.status,
+        "started_ns": trace.started_ns,
+        "duration_ns": trace.duration_ns,
+    }
+    for name, default in _TRACE_DEFAULTS.items():
+        value = getattr(trace, name)
+        if value != default:
+            record[name] = value
+    if trace.attributes:
+        record["attributes"] = trace.attributes
+    if trace.unheard:
+        record["unheard"] = trace.unheard
+    if trace.bypasses:
+        record["bypasses"] = [asdict(bypass) for bypass in trace.bypasses]
+    record.update(trace_details(trace))
+    return record
+
+
+_RESERVED = frozenset(
+    {item.name for span in (Trace, Dispatch, ReceiverCall, ReceiverLabel, Hazard, Callsite)
+     for item in fields(span)}
+    | {"event", "level", "timestamp", "schema", "span_id", "receivers", "trace_started_ns"}
+    | {"of_trace", "exception"}
+)  # fmt: skip
+"""Names of the schema: an attribute of the application with such a name stays in ``attributes``."""
+
+Line = tuple[str, str, int, Record]
+"""(level, event, moment in ns since the epoch, record)."""
+
+
+def lines(trace: Trace, *, per: str = "dispatch") -> Iterator[Line]:
+    """Yield the lines of *trace*: its dispatches as they began, failures, hazards, then itself.
+
+    Args:
+        trace: The trace, or a segment of one.
+        per: ``dispatch`` for a line of each dispatch, ``trace`` to have them within the trace's.
+    """
+    started = trace.started_ns
+    end = started + trace.duration_ns
+    context = {name: text for name, text in trace.attributes.items() if name not in _RESERVED}
+    for dispatch in trace.dispatches:
+        if per == "dispatch":
+            record = dispatch_record(trace, dispatch)
+            if context:
+                record.update(context)
+            at = started + dispatch.start_ns + dispatch.duration_ns
+            yield "info", DISPATCH_FINISHED, at, record
+        for call in dispatch.receiver_calls:
+            if call.outcome is Outcome.RAISED:
+                at = started + call.start_ns + call.duration_ns
+                failure = failure_record(trace, dispatch, call)
+                yield "error", RECEIVER_FAILED, at, failure | context
+    for hazard in trace.hazards:
+        level = hazard.severity if hazard.severity in {"error", "warning"} else "info"
+        yield level, HAZARD_FOUND, end, hazard_record(trace, hazard) | context
+    record = trace_record(trace)
+    if per != "dispatch":
+        record["dispatches"] = [dispatch_record(trace, dispatch) for dispatch in trace.dispatches]
+    level = "error" if trace.status is Status.ERROR else "info"
+    yield level, TRACE_FINISHED if trace.final else TRACE_RUNNING, end, record | context
+
+
+# -- Reading ---------------------------------------------------------------------------------
+
+
+class LineError(ValueError):
+    """A line is not one of the schema."""
+
+
+class Reader:
+    """Put traces together out of the lines of a log; lines that are not the tracer's are skipped.
+
+    The lines of a trace must come in the order in which they were written; those of other traces
+    may come in between.
+    """
+
+    def __init__(self) -> None:
+        self.skipped = 0
+        """Lines without ``schema``: the application's own."""
+        self._parts: dict[tuple[str, int], _Parts] = {}
+
+    def feed(self, line: str | bytes) -> Trace | None:
+        """Take one line; return the trace that it completes, if it does.
+
+        Raises:
+            LineError: The line is not JSON, or of a newer schema, or lacks a field.
+        """
+        if not line.strip():
+            return None
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise LineError(f"no JSON: {error}") from None
+        if not isinstance(record, dict) or "schema" not in record:
+            self.skipped += 1
+            return None
+        if record["schema"] != SCHEMA:
+            raise LineError(f"schema {record['schema']!r} is not known here; this is {SCHEMA}")
+        try:
+            return self._take(record)
+        except (KeyError, TypeError, ValueError) as error:
+            raise LineError(f"{type(error).__name__}: {error}") from None
+
+    def _take(self, record: Record) -> Trace | None:
+        event = record["event"]
+        if event in {TRACE_FINISHED, TRACE_RUNNING}:
+            key = (record["trace_id"], record["started_ns"])
+            parts = self._parts.setdefault(key, _Parts())
+            parts.add_trace(record)
+            if event == TRACE_FINISHED:
+                del self._parts[key]
+                return parts.build()
+        elif event in {DISPATCH_FINISHED, HAZARD_FOUND}:
+            key = (record["trace_id"], record["trace_started_ns"])
+            parts = self._parts.setdefault(key, _Parts())
+            if event == DISPATCH_FINISHED:
+                parts.add_dispatch(record)
+            else:
+                parts.hazards.append(_hazard(record))
+        return None
+
+    def rest(self) -> Iterator[Trace]:
+        """Yield the traces that were still running when the log ended."""
+        for parts in self._parts.values():
+            if parts.trace is not None:
+                yield parts.build()
+
+    @property
+    def incomplete(self) -> int:
+        """Return how many traces have dispatches but no line of their own so far."""
+        return sum(parts.trace is None for parts in self._parts.values())
+
+
+class _Parts:
+    """What was read of one trace."""
+
+    def __init__(self) -> None:
+        self.trace: Trace | None = None
+        # By number: a dispatch that was running comes again when it has ended.
+        self.dispatches: dict[int, Dispatch] = {}
+        self.hazards: list[Hazard] = []
+        self._sites: dict[tuple[str, int, str], Callsite] = {}
+        self._receivers: dict[tuple[Any, ...], ReceiverLabel] = {}
+
+    def add_trace(self, record: Record) -> None:
+        before = self.trace
+        for dispatch in record.get("dispatches", ()):
+            self.add_dispatch(dispatch)
+        self.trace = trace = Trace(
+            kind=Kind(record["kind"]),
+            status=Status(record["status"]),
+            attributes=dict(record.get("attributes", {})),
+            bypasses=[_bypass(bypass) for bypass in record.get("bypasses", ())],
+            unheard=[
+                (signal, sender, count) for signal, sender, count in record.get("unheard", ())
+            ],
+            **decode_trace_details(record),
+            **{name: record[name] for name in ("trace_id", "name", "started_ns", "duration_ns")},
+            **{name: record[name] for name in _TRACE_DEFAULTS if name in record},
+        )
+        if before is not None:
+            trace.bypasses[:0] = before.bypasses
+            trace.side_effects[:0] = before.side_effects
+            trace.lost_receivers[:0] = before.lost_receivers
+            trace.unheard = _added(before.unheard, trace.unheard)
+
+    def add_dispatch(self, record: Record) -> None:
+        site = None
+        if "file" in record:
+            place = (record["file"], record["line"], record["function"])
+            site = self._sites.setdefault(place, Callsite(*place))
+        fields_ = record.get("update_fields")
+        self.dispatches[record["number"]] = Dispatch(
+            method=Method(record["method"]),
+            transaction=TransactionOutcome(record["transaction"]),
+            callsite=site,
+            update_fields=None if fields_ is None else tuple(fields_),
+            named=tuple(record.get("named", ())),
+            values=dict(record.get("values", {})),
+            receiver_calls=[self._call(call) for call in record["receivers"]],
+            **{
+                name: record[name]
+                for name in ("number", "signal", "sender", "start_ns", "duration_ns")
+            },
+            **{name: record[name] for name in _PLAIN if name in record},
+        )
+
+    def _call(self, record: Record) -> ReceiverCall:
+        label = {name: record[name] for name in _LABEL_DEFAULTS if name in record}
+        key = (record["receiver"], *label.items())
+        receiver = self._receivers.setdefault(key, ReceiverLabel(record["receiver"], **label))
+        values = {name: record[name] for name in _CALL_DEFAULTS if name in record}
+        values["outcome"] = Outcome(record["outcome"])
+        return ReceiverCall(
+            number=record["number"],
+            position=record["position"],
+            receiver=receiver,
+            start_ns=record["start_ns"],
+            duration_ns=record["duration_ns"],
+            statements=[(sql, count, ns) for sql, count, ns in record.get("statements", ())],
+            **values,
+        )
+
+    def build(self) -> Trace:
+        trace = self.trace
+        if trace is None:
+            raise LineError("a trace without a line of its own")
+        trace.dispatches = [self.dispatches[number] for number in sorted(self.dispatches)]
+        calls = {
+            call.number: call for dispatch in trace.dispatches for call in dispatch.receiver_calls
+        }
+        for dispatch in trace.dispatches:
+            parent = calls.get(dispatch.parent_number or -1)
+            if parent is not None:
+                parent.dispatches.append(dispatch)
+        trace.hazards = self.hazards
+        return trace
+
+
+_PLAIN = tuple(
+    _defaults(Dispatch, "method", "transaction", "callsite", "update_fields", "named", "number")
+)
+
+
+def _hazard(record: Record) -> Hazard:
+    names = {item.name for item in fields(Hazard)} - {"trace_id"}
+    return Hazard(
+        trace_id=record["trace_id"] if record["of_trace"] else None,
+        **{name: record[name] for name in names if name in record},
+    )
+
+
+def _bypass(record: Record) -> Bypass:
+    site = record["callsite"]
+    return Bypass(
+        **record
+        | {
+            "signals": tuple(record["signals"]),
+            "receivers": tuple(ReceiverLabel(**receiver) for receiver in record["receivers"]),
+            "callsite": None if site is None else Callsite(**site),
+        }
+    )
+
+
+def _added(
+    first: Iterable[tuple[str, str, int]], second: Iterable[tuple[str, str, int]]
+) -> list[tuple[str, str, int]]:
+    counts: dict[tuple[str, str], int] = {}
+    for signal, sender, count in (*first, *second):
+        counts[signal, sender] = counts.get((signal, sender), 0) + count
+    return [(*names, count) for names, count in counts.items()]

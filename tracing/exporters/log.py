@@ -1,0 +1,216 @@
+"""The exporter that writes structured log lines through structlog.
+
+It has a structlog chain of its own: the project's ``structlog.configure()`` and ``LOGGING`` are
+neither used nor changed, unless a logger of the project is named to write to.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+import structlog
+
+from tracing.exporters.files import LineFile
+from tracing.exporters.lines import SCHEMA, Clock, lines
+
+try:
+    import orjson
+except ImportError:
+    orjson = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from structlog.typing import EventDict, WrappedLogger
+
+    from tracing.capture import spans
+
+Rendering = Literal["json", "console", "dict"]
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+def _json_default(value: object) -> object:
+    """Return *value* as JSON can have it."""
+    return list(value) if isinstance(value, (set, frozenset)) else str(value)
+
+
+def _encode(value: Any) -> bytes:
+    if orjson is not None:
+        try:
+            return orjson.dumps(value, default=_json_default)
+        except TypeError:
+            # Numbers beyond 64 bits, or text that is no UTF-8: the standard library escapes it.
+            pass
+    return json.dumps(value, separators=(",", ":"), default=_json_default).encode()
+
+
+def _render_bytes(_logger: WrappedLogger, _method: str, line: EventDict) -> bytes:
+    """Render *line* as JSON, for a file."""
+    return _encode(line)
+
+
+def _render_text(_logger: WrappedLogger, _method: str, line: EventDict) -> str:
+    """Render *line* as JSON, for a logger of the standard library."""
+    return _encode(line).decode()
+
+
+class _Lines:
+    """A logger in structlog's sense: keeps the rendered lines of a batch."""
+
+    def __init__(self) -> None:
+        self.lines: list[Any] = []
+        self.info = self.warning = self.error = self.lines.append
+
+
+class _Stamp:
+    """A structlog processor: put schema, level and time in front, where a reader looks first."""
+
+    def __init__(self) -> None:
+        self._clock = Clock()
+
+    def __call__(self, _logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
+        """Return *line* with its beginning."""
+        at_ns = line.pop("at_ns")
+        event = line.pop("event")
+        return {
+            "timestamp": self._clock.text(at_ns),
+            "level": method,
+            "event": event,
+            "schema": SCHEMA,
+            **line,
+        }
+
+
+def _for_console(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """Shorten *line* for people: a structlog processor, for before ``ConsoleRenderer``."""
+    short: EventDict = {name: line[name] for name in ("timestamp", "level", "event")}
+    for name in (
+        "kind", "name", "status", "signal", "sender", "instance", "receiver", "hazard", "message",
+        "exception_type", "exception_message", "error", "transaction", "query_count",
+        "dispatch_count", "receiver_call_count", "error_count",
+    ):  # fmt: skip
+        if line.get(name):
+            short[name] = str(line[name])
+    if "receivers" in line:
+        short["receivers"] = " ".join(
+            f"{call['receiver'].rpartition('.')[2]}={call['duration_ns'] / 1e6:.2f}ms"
+            + ("" if call["outcome"] == "returned" else f"({call['outcome']})")
+            for call in line["receivers"]
+        )
+    if "duration_ns" in line:
+        short["ms"] = f"{line['duration_ns'] / 1e6:.2f}"
+    short["trace_id"] = line["trace_id"]
+    return short
+
+
+def _chain(render: Rendering, *, to_logger: bool, colors: bool) -> list[Any]:
+    """Return the structlog processors for *render*."""
+    if render == "json":
+        return [_Stamp(), _render_text if to_logger else _render_bytes]
+    if render == "console":
+        return [_Stamp(), _for_console, structlog.dev.ConsoleRenderer(colors=colors)]
+    if not to_logger:
+        raise ValueError('LogExporter renders "dict" for a logger only, not for a file.')
+    return [_Stamp(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
+
+
+class LogExporter:
+    """Write a line for each dispatch, failure, hazard and trace.
+
+    Args:
+        path: The file; None when *logger* is given.
+        logger: Name of a standard library logger to write to instead of a file.
+        per: ``dispatch`` for lines of dispatches, ``trace`` for them within the trace's line.
+        level: Leave out lines below this: debug, info, warning, error or critical.
+        render: ``json``, ``console`` (short, for people) or, for a *logger* whose handler uses
+            structlog's ``ProcessorFormatter``, ``dict``.
+        max_bytes: Rotate before the file is larger; 0 for no limit.
+        every_seconds: Rotate at each multiple of this time; 0 for never.
+        keep: Rotated files to keep.
+        compress: Compress rotated files with gzip.
+        colors: Whether console lines are coloured.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        logger: str = "",
+        per: Literal["dispatch", "trace"] = "dispatch",
+        level: str = "info",
+        render: Rendering = "json",
+        max_bytes: int = 50_000_000,
+        every_seconds: float = 0,
+        keep: int = 10,
+        compress: bool = True,
+        colors: bool = False,
+    ) -> None:
+        if (path is None) is not bool(logger):
+            raise ValueError("LogExporter writes to a path or to a logger: give one of them.")
+        self.name = "log"
+        self.per = per
+        self._lock = threading.Lock()
+        self._file: LineFile | None = None
+        if path is not None:
+            self._file = LineFile(
+                path,
+                max_bytes=max_bytes,
+                every_seconds=every_seconds,
+                keep=keep,
+                compress=compress,
+            )
+        self._lines = _Lines()
+        self._log: Any = structlog.wrap_logger(
+            logging.getLogger(logger) if logger else self._lines,
+            processors=_chain(render, to_logger=bool(logger), colors=colors),
+            wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+            context_class=dict,
+            cache_logger_on_first_use=True,
+        ).bind()
+
+    def export(self, batch: Sequence[spans.Trace]) -> None:
+        """Write all lines of *batch* at once.
+
+        Raises:
+            OSError: The file cannot be written; nothing of *batch* is in it then.
+        """
+        with self._lock:
+            rendered = self._lines.lines
+            rendered.clear()
+            self._render(batch)
+            if self._file is not None and rendered:
+                whole = [line.encode() if isinstance(line, str) else line for line in rendered]
+                rendered.clear()
+                self._file.write(b"\n".join(whole) + b"\n")
+
+    def _render(self, batch: Sequence[spans.Trace]) -> None:
+        log, per = self._log, self.per
+        write: dict[str, Callable[..., Any]] = {
+            level: getattr(log, level) for level in ("info", "warning", "error")
+        }
+        for trace in batch:
+            for level, event, at_ns, record in lines(trace, per=per):
+                write[level](event, at_ns=at_ns, **record)
+            # Give the traced threads the interpreter: they wait up to 5 ms for it otherwise.
+            time.sleep(0)
+
+    def force_flush(self) -> None:
+        """Do nothing: what was exported is with the operating system."""
+
+    def shutdown(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+
+    def after_fork(self) -> None:
+        """Let go of the parent's descriptors and locks."""
+        self._lock = threading.Lock()
+        if self._file is not None:
+            self._file.close()
