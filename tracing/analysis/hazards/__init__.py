@@ -14,10 +14,10 @@ from tracing.analysis.hazards.known import known_reason
 from tracing.analysis.hazards.rules import SEVERITIES, Rule, finding, rule
 from tracing.analysis.hazards.ruleset import (
     BUILT_IN,
-    Configuration,
+    RuleSet,
     active_rules,
-    configuration,
     configure,
+    current,
 )
 from tracing.capture.failures import failed
 from tracing.capture.spans import span_id
@@ -36,8 +36,8 @@ __all__ = [
     "Rule",
     "active_rules",
     "as_dict",
-    "configuration",
     "configure",
+    "current",
     "diagnose",
     "diagnose_across",
     "find",
@@ -61,14 +61,14 @@ def diagnose(trace: Trace, *, include_known: bool = False) -> list[Hazard]:
     return found if include_known else trace.hazards
 
 
-def find(trace: Trace, chosen: Configuration | None = None) -> list[Hazard]:
+def find(trace: Trace, chosen: RuleSet | None = None) -> list[Hazard]:
     """Return all hazards of *trace*, known ones too, the worst first. Changes nothing.
 
     Args:
         trace: A finished trace, or one segment of it.
         chosen: Other rules and options than those of the settings.
     """
-    using = chosen if chosen is not None else configuration()
+    using = chosen if chosen is not None else current()
     facts = Facts(trace, slow_ns=using.slow_ns, repeated=using.repeated, models=using.models)
     found: list[Hazard] = []
     for active in using.rules:
@@ -87,16 +87,10 @@ def _apply(active: Active, facts: Facts) -> Iterator[Hazard]:
     """Yield what one rule finds. A rule that fails costs its own findings only."""
     try:
         for hazard in active.rule.find(facts, active.options):
-            _sign(hazard, active)
+            active.sign(hazard)
             yield hazard
     except Exception as error:  # noqa: BLE001 - a rule may be anybody's.
         failed(f"hazard rule {active.rule.id}", error)
-
-
-def _sign(hazard: Hazard, active: Active) -> None:
-    hazard.hazard = active.rule.id
-    hazard.severity = active.severity
-    hazard.remedy = hazard.remedy or active.rule.remedy
 
 
 def _order(hazard: Hazard) -> tuple[int, str]:
@@ -108,7 +102,7 @@ def diagnose_across(traces: Iterable[Trace], *, include_known: bool = False) -> 
 
     A receiver without sender may hear one model in each of many requests.
     """
-    using = configuration()
+    using = current()
     by_label: dict[ReceiverLabel, Calls] = {}
     alone: set[ReceiverLabel] = set()
     for trace in traces:
@@ -126,7 +120,7 @@ def diagnose_across(traces: Iterable[Trace], *, include_known: bool = False) -> 
             if label in alone:
                 continue
             for hazard in unfiltered(calls, active.options["models"]):
-                _sign(hazard, active)
+                active.sign(hazard)
                 hazard.numbers = []  # Numbers mean something within one trace only.
                 hazard.known = known_reason(hazard, using.marks)
                 found.append(hazard)

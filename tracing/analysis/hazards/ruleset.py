@@ -22,6 +22,8 @@ from tracing.capture.failures import failed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from tracing.capture.spans import Hazard
+
 ENTRY_POINT_GROUP: Final = "tracing.hazards"
 
 BUILT_IN: Final[tuple[Rule, ...]] = (
@@ -55,10 +57,16 @@ class Active:
     severity: str
     options: Options
 
+    def sign(self, hazard: Hazard) -> None:
+        """Put id, severity and remedy of this rule into what it found."""
+        hazard.hazard = self.rule.id
+        hazard.severity = self.severity
+        hazard.remedy = hazard.remedy or self.rule.remedy
+
 
 @dataclass(slots=True)
-class Configuration:
-    """Everything that diagnosing needs from the settings, worked out once."""
+class RuleSet:
+    """Rules, options and marks: all that diagnosing needs from the settings, worked out once."""
 
     rules: list[Active] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
@@ -69,9 +77,9 @@ class Configuration:
     """What is wrong with the settings, a sentence each; wrong entries are left out."""
 
 
-def configure(tracing: Mapping[str, Any]) -> Configuration:
-    """Return the configuration that the dictionary ``TRACING`` asks for. Raises nothing."""
-    result = Configuration()
+def configure(tracing: Mapping[str, Any]) -> RuleSet:
+    """Return the rules that the dictionary ``TRACING`` asks for. Raises nothing."""
+    result = RuleSet()
     overrides = tracing.get("HAZARDS") or {}
     result.marks, problems = parse_all(tracing.get("KNOWN_HAZARDS") or ())
     result.problems += problems
@@ -96,9 +104,9 @@ def configure(tracing: Mapping[str, Any]) -> Configuration:
     return result
 
 
-def _option(configuration: Configuration, rule: str, name: str) -> Any:
+def _option(rules: RuleSet, rule: str, name: str) -> Any:
     """Return an option of a rule; its default also where the rule is switched off."""
-    for active in configuration.rules:
+    for active in rules.rules:
         if active.rule.id == rule:
             return active.options[name]
     return next(built_in for built_in in BUILT_IN if built_in.id == rule).options[name]
@@ -152,11 +160,11 @@ def _extra(paths: Iterable[Any], problems: list[str]) -> Iterator[Rule]:
             yield found
 
 
-_cached: tuple[object, Configuration] | None = None
+_cached: tuple[object, RuleSet] | None = None
 
 
-def configuration() -> Configuration:
-    """Return the configuration of the current settings, worked out anew when they are replaced."""
+def current() -> RuleSet:
+    """Return the rules of the current settings, worked out anew when they are replaced."""
     global _cached  # noqa: PLW0603 - one value for the process, compared by identity.
     tracing = getattr(settings, "TRACING", None)
     cached = _cached
@@ -169,4 +177,4 @@ def configuration() -> Configuration:
 
 def active_rules() -> list[Rule]:
     """Return every rule that is on, built-in ones first."""
-    return [active.rule for active in configuration().rules]
+    return [active.rule for active in current().rules]

@@ -1,0 +1,79 @@
+"""Hazards of the wiring: bugs that show in what is connected, before anything is sent.
+
+They are those of the rules ``duplicate-receiver``, ``lost-receiver`` and ``never-awaited``, seen in
+the registries of the running process; they belong to no trace.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tracing.analysis.formatting import short_signal
+from tracing.analysis.hazards import known
+from tracing.analysis.hazards.rules import finding, who
+from tracing.analysis.hazards.ruleset import current
+from tracing.analysis.wiring import ANY, DEAD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tracing.analysis.wiring import Connection, Route
+    from tracing.capture.spans import Hazard
+
+
+def diagnose_wiring(routes: Iterable[Route], *, include_known: bool = False) -> list[Hazard]:
+    """Return the hazards of *routes*, each connection once.
+
+    Args:
+        routes: What ``tracing.analysis.wiring.read_wiring`` returned.
+        include_known: Also return what the project marked as known.
+    """
+    rules = current()
+    active = {each.rule.id: each for each in rules.rules}
+    found: dict[str, Hazard] = {}
+    for route in routes:
+        for name, hazard in _of_route(route):
+            if name not in active:
+                continue
+            active[name].sign(hazard)
+            hazard.signal, hazard.sender = route.signal, route.sender
+            hazard.known = known.known_reason(hazard, rules.marks)
+            # A receiver for any sender stands in the route of every sender.
+            found.setdefault(f"{name} {hazard.signal} {hazard.message}", hazard)
+    return [hazard for hazard in found.values() if include_known or not hazard.known]
+
+
+def _of_route(route: Route) -> Iterator[tuple[str, Hazard]]:
+    to = short_signal(route.signal) + ("" if route.sender == ANY else f" of {route.sender}")
+    for connection in route.connections:
+        label = connection.receiver
+        if not connection.alive:
+            uid = f" with dispatch_uid {label.dispatch_uid!r}" if label.dispatch_uid else ""
+            message = (
+                f"A receiver connected weakly to {to}{uid} has been garbage-collected: it does not "
+                "run any more."
+            )
+            yield "lost-receiver", finding(message, evidence=[DEAD])
+        elif connection.kept_by_debug:
+            message = (
+                f"{who(label)} is connected weakly to {to} and held by nothing else: it runs only "
+                "because DEBUG is on, and is garbage-collected at once without it."
+            )
+            evidence = ["held by the cache in which Django keeps signatures when DEBUG is on"]
+            yield "lost-receiver", finding(message, receiver=label, evidence=evidence)
+        if connection.unawaited:
+            message = (
+                f"{who(label)} has an async __call__ and is connected to {to} as a sync receiver: "
+                "its coroutine will never be awaited."
+            )
+            yield "never-awaited", finding(message, receiver=label)
+        if connection.same_as is not None:
+            yield "duplicate-receiver", _twice(route, connection, to)
+
+
+def _twice(route: Route, connection: Connection, to: str) -> Hazard:
+    other = route.connections[connection.same_as or 0].receiver
+    message = f"{who(connection.receiver)} is connected twice and will run twice for each {to}"
+    if other.name != connection.receiver.name:
+        message += f": it is the same function as {other.name}"
+    return finding(f"{message}.", receiver=connection.receiver, evidence=[who(other)])

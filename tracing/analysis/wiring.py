@@ -1,0 +1,454 @@
+"""Wiring: which receivers are connected to which signal and sender, in calling order.
+
+Read from the registries of this process without calling anything: ``Signal.receivers`` holds
+3-tuples on Django 5.2 and 4-tuples from 6.0 on, so entries are indexed, never unpacked. What comes
+out are strings and flags; they can be written to a file and compared with what is connected later.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+import weakref
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, Final
+
+from django.apps import apps
+from django.dispatch import Signal, dispatcher
+
+from tracing.analysis.formatting import place, short_path
+from tracing.capture import names
+from tracing.capture.spans import ReceiverLabel
+from tracing.capture.twins import same_function
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+FILE_VERSION: Final = 1
+"""Version of the file that ``--write`` makes."""
+
+ANY: Final = "None"
+"""Sender of a receiver that hears every sender, as in the rest of the tracer."""
+DEAD: Final = "(dead)"
+UNKNOWN_SENDER: Final = "(unknown sender)"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One receiver as it is connected."""
+
+    receiver: ReceiverLabel
+    alive: bool = True
+    """False if it was connected weakly and has died."""
+    kept_by_debug: bool = False
+    """Nothing holds it but Django's cache of signatures, which fills with DEBUG on only."""
+    unawaited: bool = False
+    """Calling it gives a coroutine, and Django takes it for a sync receiver."""
+    same_as: int | None = None
+    """Position of an earlier receiver of the same route that is the same function."""
+
+
+@dataclass(slots=True)
+class Route:
+    """The receivers that a sending of one signal from one sender calls, in calling order."""
+
+    signal: str
+    sender: str
+    """``None``: the receivers that any other sender reaches."""
+    connections: list[Connection] = field(default_factory=list)
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def all_signals() -> list[Signal]:
+    """Return every signal that exists in this process, also those no module names."""
+    found = [thing for thing in gc.get_objects() if issubclass(type(thing), Signal)]
+    return sorted(found, key=names.signal_name)
+
+
+def read_wiring(signals: Iterable[Signal] | None = None) -> list[Route]:
+    """Return the routes of *signals* (all there are unless given), by signal and sender.
+
+    A route of a sender contains the receivers for any sender too, where they stand in the order.
+    """
+    senders = _Senders()
+    routes = []
+    for signal in signals if signals is not None else all_signals():
+        entries = list(signal.receivers)
+        if entries:
+            routes += _routes_of(signal, entries, senders)
+    return routes
+
+
+def _routes_of(signal: Signal, entries: list[Any], senders: _Senders) -> list[Route]:
+    keys = dict.fromkeys(entry[0][1] for entry in entries)
+    name = names.signal_name(signal)
+    made = {id(entry): _connection(entry) for entry in entries}
+    routes = []
+    for key in keys:
+        heard = [entry for entry in entries if entry[0][1] in {key, dispatcher.NONE_ID}]
+        # Django calls the sync receivers first, each kind in the order in which it was connected.
+        heard.sort(key=lambda entry: bool(entry[-1]))
+        sender = ANY if key == dispatcher.NONE_ID else senders.name(key, heard)
+        connections = _with_twins([(entry, made[id(entry)]) for entry in heard])
+        routes.append(Route(name, sender, connections))
+    routes.sort(key=lambda route: (route.sender != ANY, route.sender))
+    return routes
+
+
+def _connection(entry: Any) -> Connection:
+    lookup_key, reference = entry[0], entry[1]
+    weak = isinstance(reference, weakref.ReferenceType)
+    receiver = reference() if weak else reference
+    options: dict[str, Any] = {"weak": weak, "is_async": bool(entry[-1])}
+    any_sender = lookup_key[1] == dispatcher.NONE_ID
+    if receiver is None:
+        text = lookup_key[0] if type(lookup_key[0]) is str else ""
+        dead = ReceiverLabel(DEAD, dispatch_uid=text, any_sender=any_sender, **options)
+        return Connection(dead, alive=False)
+    uid = lookup_key[0]
+    if uid == dispatcher._make_id(receiver):  # type: ignore[attr-defined]  # noqa: SLF001
+        uid = None
+    label = names.receiver_label(receiver, dispatch_uid=uid, **options)
+    return Connection(
+        _for_any(label) if any_sender else label,
+        kept_by_debug=weak and _kept_by_debug(receiver, label),
+        unawaited=not entry[-1] and _returns_coroutine(receiver),
+    )
+
+
+def _for_any(label: ReceiverLabel) -> ReceiverLabel:
+    return ReceiverLabel(
+        label.name,
+        label.file,
+        label.line,
+        label.dispatch_uid,
+        label.weak,
+        label.is_async,
+        label.app,
+        any_sender=True,
+    )
+
+
+def _kept_by_debug(receiver: object, label: ReceiverLabel) -> bool:
+    """Return whether a lambda, closure or partial would die at once with DEBUG off.
+
+    With DEBUG on, connect() looks at the signature through a cache that happens to hold it.
+    """
+    local = "<locals>" in label.name or "<lambda>" in label.name or label.name.endswith(")")
+    if not local or isinstance(receiver, MethodType):
+        return False
+    holders = [held for held in gc.get_referrers(receiver) if not inspect.isframe(held)]
+    return bool(holders) and all(
+        type(held) is tuple
+        and any(
+            isinstance(owner, functools._lru_cache_wrapper)  # noqa: SLF001 - its only name.
+            for owner in gc.get_referrers(held)
+        )
+        for held in holders
+    )
+
+
+def _returns_coroutine(receiver: object) -> bool:
+    """Return whether a receiver that Django takes for sync has an async ``__call__``."""
+    for _ in range(10):
+        if type(receiver) is not functools.partial:
+            break
+        receiver = receiver.func
+    if isinstance(receiver, FunctionType | MethodType | type):
+        return False
+    call = names._class_attribute(type(receiver), "__call__")  # noqa: SLF001 - no public name.
+    return type(call) is FunctionType and inspect.iscoroutinefunction(call)
+
+
+def _with_twins(heard: list[tuple[Any, Connection]]) -> list[Connection]:
+    """Return the connections of a route with the twins among them marked."""
+    connections: list[Connection] = []
+    earlier: list[object] = []
+    for entry, connection in heard:
+        receiver = entry[1]() if connection.receiver.weak else entry[1]
+        twin = next(
+            (
+                position
+                for position, other in enumerate(earlier)
+                if receiver is not None and other is not None and same_function(other, receiver)
+            ),
+            None,
+        )
+        earlier.append(receiver)
+        if twin is not None:
+            connection = Connection(  # noqa: PLW2901 - the same one, seen from this route.
+                connection.receiver,
+                connection.alive,
+                connection.kept_by_debug,
+                connection.unawaited,
+                twin,
+            )
+        connections.append(connection)
+    return connections
+
+
+class _Senders:
+    """Names of senders by what a lookup key holds of them: an id."""
+
+    def __init__(self) -> None:
+        models = apps.get_models(include_auto_created=True, include_swapped=True)
+        self._names: dict[int, str] = {id(model): names.sender_name(model) for model in models}
+        for config in apps.get_app_configs():
+            self._names[id(config)] = f"{names.sender_name(config)} ({config.label})"
+        self._searched = False
+
+    def name(self, key: Any, entries: Sequence[Any]) -> str:
+        """Return the name of the sender with this key in a lookup key."""
+        for entry in entries:
+            # From Django 6.0 on, the entry itself refers to the sender.
+            if entry[0][1] == key and len(entry) > 3 and entry[2] is not None:  # noqa: PLR2004
+                sender = entry[2]()
+                if sender is not None:
+                    return self._named(sender)
+        if not isinstance(key, int):
+            return UNKNOWN_SENDER
+        if key not in self._names and not self._searched:
+            self._search()
+        return self._names.get(key, UNKNOWN_SENDER)
+
+    def _named(self, sender: object) -> str:
+        return self._names.get(id(sender)) or names.sender_name(sender)
+
+    def _search(self) -> None:
+        """Add every class and function alive: what Django 5.2 kept of a sender is its id alone."""
+        self._searched = True
+        for thing in gc.get_objects():
+            if issubclass(type(thing), type) or type(thing) is FunctionType:
+                self._names.setdefault(id(thing), names.sender_name(thing))
+
+
+# --- as JSON -------------------------------------------------------------------------------------
+
+
+def as_dicts(routes: Iterable[Route], seen: dict[str, int] | None = None) -> list[dict[str, Any]]:
+    """Return one JSON object per receiver of each route, in calling order.
+
+    Args:
+        routes: What ``read_wiring`` returned.
+        seen: Calls by receiver name, as the store counted them; None if it was not asked.
+    """
+    return [
+        {
+            "signal": route.signal,
+            "sender": None if route.sender == ANY else route.sender,
+            "position": position,
+            "receiver": connection.receiver.name,
+            "file": connection.receiver.file,
+            "line": connection.receiver.line,
+            "app": connection.receiver.app,
+            "dispatch_uid": connection.receiver.dispatch_uid or None,
+            "weak": connection.receiver.weak,
+            "async": connection.receiver.is_async,
+            "any_sender": connection.receiver.any_sender,
+            "alive": connection.alive,
+            "calls": None if seen is None else seen.get(connection.receiver.name, 0),
+        }
+        for route in routes
+        for position, connection in enumerate(route.connections)
+    ]
+
+
+def describe(connection: Connection) -> str:
+    """Return a receiver with what the comparison looks at, as one line of a wiring file."""
+    label = connection.receiver
+    parts = [label.name]
+    if label.dispatch_uid:
+        parts.append(f"uid={label.dispatch_uid}")
+    parts += [
+        word
+        for word, said in (
+            ("strong", not label.weak),
+            ("async", label.is_async),
+            ("any sender", label.any_sender),
+            ("dead", not connection.alive),
+        )
+        if said
+    ]
+    return f"{parts[0]} [{', '.join(parts[1:])}]" if len(parts) > 1 else parts[0]
+
+
+def to_file(routes: Iterable[Route]) -> dict[str, Any]:
+    """Return the JSON document of ``wiring --write``.
+
+    It holds no file, line or path, so that it changes only when the wiring does.
+    """
+    signals: dict[str, dict[str, list[str]]] = {}
+    for route in routes:
+        lines = signals.setdefault(route.signal, {}).setdefault(route.sender, [])
+        # Signals that no module names share one heading.
+        lines += [describe(connection) for connection in route.connections]
+    return {"version": FILE_VERSION, "signals": signals}
+
+
+# --- comparison ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WiringChange:
+    """How one route differs from what a file says."""
+
+    kind: str
+    """added, lost, changed or reordered."""
+    signal: str
+    sender: str
+    receiver: str
+    """As ``describe`` words it."""
+    was: str = ""
+    """What it was before, if it changed; its place before, if it was reordered."""
+
+
+def compare_wiring(document: object, routes: Iterable[Route]) -> list[WiringChange]:
+    """Return how *routes* differ from the JSON document of an earlier ``wiring --write``.
+
+    Raises:
+        ValueError: The document is not one of those.
+    """
+    if not isinstance(document, dict) or document.get("version") != FILE_VERSION:
+        raise ValueError("it is not a wiring file of this version; write it anew with --write")
+    signals = document.get("signals")
+    if not isinstance(signals, dict) or not all(
+        isinstance(by_sender, dict) for by_sender in signals.values()
+    ):
+        raise ValueError("its 'signals' is not an object of objects")
+    now = to_file(routes)["signals"]
+    changes: list[WiringChange] = []
+    for signal in sorted({*signals, *now}):
+        before, after = signals.get(signal, {}), now.get(signal, {})
+        for sender in sorted({*before, *after}, key=lambda name: (name != ANY, name)):
+            old = before.get(sender)
+            new = after.get(sender)
+            # A sender without a route of its own reaches those who hear any sender.
+            old = before.get(ANY, []) if old is None else old
+            new = after.get(ANY, []) if new is None else new
+            changes.extend(_route_changes(signal, sender, list(map(str, old)), new))
+    return _once(changes)
+
+
+def _route_changes(
+    signal: str, sender: str, old: list[str], new: list[str]
+) -> Iterator[WiringChange]:
+    gone = [line for line in old if line not in new]
+    come = [line for line in new if line not in old]
+    by_name = {_name(line): line for line in gone}
+    for line in come:
+        was = by_name.pop(_name(line), None)
+        if was is None:
+            yield WiringChange("added", signal, sender, line)
+        else:
+            gone.remove(was)
+            yield WiringChange("changed", signal, sender, line, was)
+    for line in gone:
+        yield WiringChange("lost", signal, sender, line)
+    kept_old = [line for line in old if line in new]
+    kept_new = [line for line in new if line in old]
+    if kept_old == kept_new:
+        return
+    matcher = SequenceMatcher(None, kept_old, kept_new, autojunk=False)
+    for tag, start, end, _, _ in matcher.get_opcodes():
+        if tag in {"delete", "replace"}:
+            for line in kept_old[start:end]:
+                where = f"{kept_old.index(line) + 1} of {len(kept_old)}"
+                yield WiringChange("reordered", signal, sender, line, where)
+
+
+def _name(line: str) -> str:
+    return line.partition(" [")[0]
+
+
+def _once(changes: list[WiringChange]) -> list[WiringChange]:
+    """Return *changes* without those of single senders that any sender already has."""
+    general = {
+        (change.kind, change.signal, change.receiver) for change in changes if change.sender == ANY
+    }
+
+    def is_new(change: WiringChange) -> bool:
+        return (change.kind, change.signal, change.receiver) not in general
+
+    return [change for change in changes if change.sender == ANY or is_new(change)]
+
+
+SIGNS: Final = {"added": "+", "lost": "-", "changed": "~", "reordered": "↕"}
+
+
+def change_lines(changes: Iterable[WiringChange]) -> Iterator[str]:
+    """Yield a readable diff: a heading per signal and sender, a signed line per change."""
+    heading = ""
+    for change in changes:
+        of = "any sender" if change.sender == ANY else change.sender
+        if (new := f"{change.signal} from {of}") != heading:
+            heading = new
+            yield heading
+        text = f"  {SIGNS[change.kind]} {change.kind}: {change.receiver}"
+        if change.was:
+            text += f" (was {change.was})"
+        yield text
+
+
+# --- filters -------------------------------------------------------------------------------------
+
+
+def unseen(routes: Iterable[Route], seen: dict[str, int]) -> list[Route]:
+    """Return the routes with only the receivers that the store has never seen called."""
+    found = []
+    for route in routes:
+        left = [
+            connection
+            for connection in route.connections
+            if not seen.get(connection.receiver.name) and connection.alive
+        ]
+        if left:
+            found.append(Route(route.signal, route.sender, left))
+    return found
+
+
+def matching(
+    routes: Iterable[Route],
+    *,
+    signal: str = "",
+    sender: str = "",
+    receiver: str = "",
+    app: str = "",
+) -> list[Route]:
+    """Return the routes whose signal and sender contain the texts given, with such receivers only.
+
+    Args:
+        routes: What to choose from.
+        signal: Part of the signal's dotted path.
+        sender: Part of the sender's label.
+        receiver: Part of the receiver's name or file.
+        app: Label of the application that defines the receiver.
+    """
+    found = []
+    for route in routes:
+        if signal not in route.signal or sender.lower() not in route.sender.lower():
+            continue
+        chosen = [
+            connection
+            for connection in route.connections
+            if (receiver in connection.receiver.name or receiver in connection.receiver.file)
+            and (not app or connection.receiver.app == app)
+        ]
+        if chosen:
+            found.append(Route(route.signal, route.sender, chosen))
+    return found
+
+
+def where(connection: Connection) -> str:
+    """Return the place of a receiver, relative to the project; empty if it is unknown."""
+    return place(connection.receiver.file, connection.receiver.line)
+
+
+def origin(connection: Connection) -> str:
+    """Return the application that defines a receiver, else the package or file it is from."""
+    label = connection.receiver
+    return label.app or short_path(label.file).partition("/")[0]
