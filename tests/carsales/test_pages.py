@@ -78,3 +78,7 @@ def test_both_entries_serve_the_site():
     from carsales.wsgi import application as wsgi
 
     assert (type(asgi).__name__, type(wsgi).__name__) == ("ASGIHandler", "WSGIHandler")
+
+
+def test_the_icon_that_browsers_ask_for_is_there(client):
+    assert client.get("/favicon.ico").url == "/static/carsales/icon.svg"

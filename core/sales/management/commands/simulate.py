@@ -98,7 +98,7 @@ class Command(BaseCommand):
         except SimulationError as error:
             raise CommandError(str(error)) from None
         finally:
-            if verbosity > 0:
+            if verbosity > 0 and simulation.tally.signups:
                 seconds = time.perf_counter() - started
                 self.stdout.write(summary(simulation.tally, simulation.seed, seconds))
 
