@@ -154,6 +154,7 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "staticfiles"
+STATIC_ROOT.mkdir(exist_ok=True)  # WhiteNoise warns when it is not there
 STATICFILES_DIRS = [BASE_DIR / "carsales" / "static"]
 # The demo serves its files from where they are; nobody has to run collectstatic first.
 WHITENOISE_USE_FINDERS = True

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.template.loader import render_to_string
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.urls import path, reverse
 
 from carsales import urls
@@ -71,6 +72,16 @@ def test_errors_have_pages_of_the_site(address, status, words):
 
 def test_the_page_for_a_fault_needs_no_context():
     assert "Something broke" in render_to_string("500.html")
+
+
+@pytest.mark.django_db
+def test_the_site_works_under_asgi():
+    response = async_to_sync(AsyncClient().get)("/")
+
+    assert (response.status_code, "The forecourt is empty" in response.content.decode()) == (
+        200,
+        True,
+    )
 
 
 def test_both_entries_serve_the_site():
