@@ -771,18 +771,13 @@ def _load(rows: Sequence[Trace], using: str) -> Iterator[spans.Trace]:
             parent = calls.get((key, dispatch.parent_number or -1))
             if parent is not None:
                 parent.dispatches.append(dispatch)
-    unheard: dict[int, dict[tuple[str, str], int]] = {}
     for key, signal, sender, count in (
         manager("Unheard")
         .filter(trace__in=list(traces))
         .order_by("pk")
         .values_list("trace_id", "signal__name", "sender__name", "count")
     ):
-        counts = unheard.setdefault(key, {})
-        # Each segment of a long trace brought its own count.
-        counts[signal, sender] = counts.get((signal, sender), 0) + count
-    for key, counts in unheard.items():
-        traces[key].unheard = [(*names, count) for names, count in counts.items()]
+        traces[key].unheard.append((signal, sender, count))
     _load_bypasses(traces, manager)
     for key, data in (
         manager("HazardSighting")

@@ -123,27 +123,48 @@ class DatabaseExporter:
             TemporaryError: The database cannot take it now.
         """
         with self._lock:
+            for part in _apart(batch):
+                self._export(part)
+
+    def _export(self, batch: Sequence[spans.Trace]) -> None:
+        database = self._connected()
+        if self._shared:
+            # The transaction of the test before took its labels back with it.
+            self._forget_everything()
+        try:
+            self._store(database, batch)
+        except Exception as error:  # noqa: BLE001 - drivers raise what they like.
+            database.rollback()
+            raised = database.translate(error)
+            if isinstance(raised, TemporaryError):
+                self._works = False
+                database.close()
+                if isinstance(raised, MissingTablesError):
+                    self._forget_everything()
+                raise raised from None
+            if isinstance(error, database.errors.IntegrityError):
+                # Stored already, or the ids were taken by a restored backup.
+                self._recover(database, batch)
+                return
+            self._store_cleaned(database, batch)
+        self._works = True
+
+    def store_new(self, batch: Sequence[spans.Trace]) -> int:
+        """Store those of *batch* that are not stored yet; return how many that were.
+
+        Raises:
+            TemporaryError: The database cannot take it now.
+        """
+        with self._lock:
             database = self._connected()
-            if self._shared:
-                # The transaction of the test before took its labels back with it.
-                self._forget_everything()
             try:
-                self._store(database, batch)
-            except Exception as error:  # noqa: BLE001 - drivers raise what they like.
+                return sum(
+                    self._store(database, [_cleaned(trace) for trace in part], check=True)
+                    for part in _apart(batch)
+                )
+            except Exception as error:
                 database.rollback()
-                raised = database.translate(error)
-                if isinstance(raised, TemporaryError):
-                    self._works = False
-                    database.close()
-                    if isinstance(raised, MissingTablesError):
-                        self._forget_everything()
-                    raise raised from None
-                if isinstance(error, database.errors.IntegrityError):
-                    # Stored already, or the ids were taken by a restored backup.
-                    self._recover(database, batch)
-                    return
-                self._store_cleaned(database, batch)
-            self._works = True
+                raise database.translate(error) from None
 
     def force_flush(self) -> None:
         """Do nothing: what was exported is committed."""
@@ -164,7 +185,7 @@ class DatabaseExporter:
             database = self._connected()
             try:
                 self._beat(database, statistics)
-            except Exception as error:  # noqa: BLE001 - drivers raise what they like.
+            except Exception as error:
                 database.close()
                 raised = database.translate(error)
                 if isinstance(raised, TemporaryError):
@@ -195,7 +216,7 @@ class DatabaseExporter:
         was = database.raw
         try:
             database.connect()
-        except Exception as error:  # noqa: BLE001 - drivers raise what they like.
+        except Exception as error:
             raised = database.translate(error)
             if isinstance(raised, TemporaryError):
                 raise raised from None
@@ -215,11 +236,11 @@ class DatabaseExporter:
 
     def _store(
         self, database: Database, batch: Sequence[spans.Trace], *, check: bool = False
-    ) -> None:
+    ) -> int:
         known = self._known(database, [t for t in batch if check or t.segment or not t.final])
         batch = [trace for trace in batch if not _is_stored(trace, known)]
         if not batch:
-            return
+            return 0
         self._labels.resolve(database, batch)
         first = self._allocate(database, batch, known)
         rows = _Build(self._labels, known, first).rows(batch)
@@ -248,6 +269,7 @@ class DatabaseExporter:
         )
         database.commit()
         self._remember(merged)
+        return len(batch)
 
     def _recover(self, database: Database, batch: Sequence[spans.Trace]) -> None:
         """Store what is new in *batch*, after something in it was there already."""
@@ -351,6 +373,10 @@ class DatabaseExporter:
             stored = known.get((trace.trace_id, trace.started_ns))
             if stored is None:
                 continue
+            # A segment brings the counts so far.
+            database.execute(
+                f"DELETE FROM {quote('tracing_unheard')} WHERE trace_id = %s", (stored.row,)
+            )
             numbers = [dispatch.number for dispatch in trace.dispatches]
             for start in range(0, len(numbers), _KEYS_AT_ONCE):
                 chunk = numbers[start : start + _KEYS_AT_ONCE]
@@ -476,6 +502,19 @@ class DatabaseExporter:
         ):
             self.on_control(paused)
         self._paused = paused
+
+
+def _apart(batch: Sequence[spans.Trace]) -> list[Sequence[spans.Trace]]:
+    """Return *batch* in parts in which no trace comes twice: segments build on one another."""
+    parts: list[list[spans.Trace]] = []
+    times: dict[tuple[str, int], int] = {}
+    for trace in batch:
+        key = (trace.trace_id, trace.started_ns)
+        place = times[key] = times.get(key, -1) + 1
+        if place == len(parts):
+            parts.append([])
+        parts[place].append(trace)
+    return parts  # type: ignore[return-value]
 
 
 class _Known:

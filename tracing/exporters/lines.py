@@ -29,7 +29,7 @@ from tracing.capture.spans import (
 from tracing.rows import decode_trace_details, trace_details
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 SCHEMA = 1
 """Version of the lines: goes up when a field changes its meaning or goes away."""
@@ -396,7 +396,6 @@ class _Parts:
             trace.bypasses[:0] = before.bypasses
             trace.side_effects[:0] = before.side_effects
             trace.lost_receivers[:0] = before.lost_receivers
-            trace.unheard = _added(before.unheard, trace.unheard)
 
     def add_dispatch(self, record: Record) -> None:
         site = None
@@ -474,12 +473,3 @@ def _bypass(record: Record) -> Bypass:
             "callsite": None if site is None else Callsite(**site),
         }
     )
-
-
-def _added(
-    first: Iterable[tuple[str, str, int]], second: Iterable[tuple[str, str, int]]
-) -> list[tuple[str, str, int]]:
-    counts: dict[tuple[str, str], int] = {}
-    for signal, sender, count in (*first, *second):
-        counts[signal, sender] = counts.get((signal, sender), 0) + count
-    return [(*names, count) for names, count in counts.items()]

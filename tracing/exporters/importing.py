@@ -1,0 +1,117 @@
+"""Log files into the store: plain or compressed, of this host or others, as often as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracing.exporters.database import DatabaseExporter
+from tracing.exporters.files import open_log
+from tracing.exporters.lines import LineError, Reader
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator
+
+    from tracing.capture.spans import Trace
+
+_DISPATCHES_AT_ONCE = 2_000
+_MOST_ERRORS = 100
+
+Progress = Callable[[int, int], object]
+"""Called with (bytes read so far, bytes altogether); compressed bytes of compressed files."""
+
+
+@dataclass(slots=True)
+class Imported:
+    """What came of an import."""
+
+    traces: int = 0
+    """Stored now."""
+    known: int = 0
+    """Stored before already."""
+    dispatches: int = 0
+    """In the traces that are stored now or were before."""
+    other_lines: int = 0
+    """Lines that are not the tracer's."""
+    bad_lines: int = 0
+    errors: list[str] = field(default_factory=list)
+    """The first hundred bad lines, as ``file:line: reason``."""
+    incomplete: int = 0
+    """Traces left out because the line of the trace itself was in none of the files."""
+
+
+def import_logs(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    using: str | None = None,
+    progress: Progress | None = None,
+) -> Imported:
+    """Store the traces in the log files at *paths* that are not stored yet.
+
+    Args:
+        paths: Files in the order in which they were written, as ``log_files`` returns them.
+        using: Alias of the store; None for the one that the settings name.
+        progress: Called now and then.
+
+    Raises:
+        OSError: A file cannot be read.
+        TemporaryError: The store cannot be written.
+    """
+    files = [Path(path) for path in paths]
+    result, reader = Imported(), Reader()
+    exporter = DatabaseExporter(using)
+    batch: list[Trace] = []
+    weight = 0
+
+    def store() -> None:
+        nonlocal weight
+        if batch:
+            stored = exporter.store_new(batch)
+            result.traces += stored
+            result.known += len(batch) - stored
+            result.dispatches += sum(len(trace.dispatches) for trace in batch)
+            batch.clear()
+            weight = 0
+
+    try:
+        for trace in _traces(files, reader, result, progress):
+            batch.append(trace)
+            weight += 1 + len(trace.dispatches)
+            if weight >= _DISPATCHES_AT_ONCE:
+                store()
+        batch += reader.rest()
+        store()
+    finally:
+        exporter.shutdown()
+    result.other_lines = reader.skipped
+    result.incomplete = reader.incomplete
+    return result
+
+
+def _traces(
+    files: list[Path], reader: Reader, result: Imported, progress: Progress | None
+) -> Iterator[Trace]:
+    total = sum(path.stat().st_size for path in files)
+    done = 0
+    for path in files:
+        with open_log(path) as file:
+            # The compressed file below, to see how far it was read.
+            below = getattr(getattr(file, "fileobj", None), "tell", file.tell)
+            for number, line in enumerate(file, 1):
+                try:
+                    trace = reader.feed(line)
+                except LineError as error:
+                    result.bad_lines += 1
+                    if len(result.errors) < _MOST_ERRORS:
+                        result.errors.append(f"{path}:{number}: {error}")
+                    continue
+                if trace is not None:
+                    yield trace
+                if progress is not None and number % 1_000 == 0:
+                    progress(done + below(), total)
+        done += path.stat().st_size
+        if progress is not None:
+            progress(done, total)

@@ -1,0 +1,410 @@
+"""Retention: old traces go, in small steps between which others can write."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections, transaction
+from django.db.models import F, Sum
+
+from tracing import models
+from tracing.querysets import TraceQuerySet, delete_traces
+from tracing.rollups import HOUR_NS, Histogram
+from tracing.routers import store_alias
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+_TRACES_AT_ONCE = 200
+_DISPATCHES_AT_ONCE = 2_000
+_PAGES_AT_ONCE = 1_000
+_PAUSE_SECONDS = 0.005
+"""Between two steps, so that a writer who waits for the lock gets it."""
+
+_MERGED = "merged"
+_DAY_HOURS = 24
+_TABLES = (
+    "tracing_trace", "tracing_dispatch", "tracing_receivercall", "tracing_failedcall",
+    "tracing_unheard", "tracing_bypass", "tracing_hazard", "tracing_hazardsighting",
+    "tracing_rollup", "tracing_recorderstate", "tracing_signallabel", "tracing_senderlabel",
+    "tracing_receiverlabel", "tracing_callsitelabel", "tracing_factslabel", "tracing_tracelabel",
+)  # fmt: skip
+
+Progress = Callable[[int, int], object]
+"""Called with (dispatches pruned so far, dispatches to prune altogether)."""
+
+
+@dataclass(slots=True)
+class Pruned:
+    """What pruning did, or with ``dry_run`` would do."""
+
+    traces: int = 0
+    dispatches: int = 0
+    receiver_calls: int = 0
+    bytes_before: int = 0
+    bytes_after: int = 0
+    """On servers deleted rows leave reusable space, and the files stay as large as they are."""
+    complete: bool = True
+    """False if the time was up before everything was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What to keep. With no limit given, everything is kept."""
+
+    older_than: timedelta | None = None
+    """Prune traces that started longer ago than this."""
+    max_rows: int | None = None
+    """Keep at most this many dispatches, the newest."""
+    max_size: int | None = None
+    """Keep the store within this many bytes."""
+    keep_failed: bool = False
+    keep_pinned: bool = True
+    keep_rollups: timedelta | None = None
+    """Prune statistics by hour that are older than this; None keeps them for good."""
+
+
+def prune(
+    retention: Retention,
+    *,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    using: str | None = None,
+    seconds: float | None = None,
+) -> Pruned:
+    """Delete what *retention* does not keep, oldest first.
+
+    Args:
+        retention: What to keep.
+        dry_run: Only count.
+        progress: Called after each step.
+        using: Alias of the store; None for the one that the settings name.
+        seconds: Stop after this time; None for no limit.
+    """
+    return _Pruning(retention, using or store_alias(), dry_run, progress, seconds).run()
+
+
+class _Pruning:
+    def __init__(
+        self,
+        retention: Retention,
+        using: str,
+        dry_run: bool,  # noqa: FBT001 - private, and given by position once.
+        progress: Progress | None,
+        seconds: float | None,
+    ) -> None:
+        self.retention = retention
+        self.using = using
+        self.dry_run = dry_run
+        self.progress = progress
+        self.deadline = None if seconds is None else time.monotonic() + seconds
+        self.result = Pruned()
+        self.expected = 0
+
+    def run(self) -> Pruned:
+        result, retention = self.result, self.retention
+        result.bytes_before = result.bytes_after = store_size(self.using)
+        aged = self._aged()
+        surplus = self._surplus()
+        self.expected = max(self._count(aged), surplus)
+        if aged is not None:
+            self._delete(aged.order_by("started_ns", "pk"), None)
+        # Counted again: what was too old may have been the surplus.
+        left = self._surplus() - (result.dispatches if self.dry_run else 0)
+        if left > 0:
+            self._delete(self._prunable().order_by("pk"), left)
+        if not self.dry_run:
+            self._shrink()
+            if retention.max_size is not None and self._is_sqlite():
+                # The first estimate took all traces for equally large.
+                for _ in range(5):
+                    left = self._surplus()
+                    if left <= 0 or self._is_late():
+                        break
+                    before = result.traces
+                    self._delete(self._prunable().order_by("pk"), left)
+                    self._shrink()
+                    if result.traces == before:
+                        break
+            self._prune_rollups()
+            compact_rollups(self.using)
+            day_ago = time.time_ns() - _DAY_HOURS * HOUR_NS
+            models.RecorderState.objects.using(self.using).filter(seen_ns__lt=day_ago).delete()
+            result.bytes_after = store_size(self.using)
+        return result
+
+    # -- What goes
+
+    def _prunable(self) -> TraceQuerySet:
+        traces: Any = models.Trace.objects.using(self.using).filter(final=True)
+        if self.retention.keep_pinned:
+            traces = traces.filter(pinned=False)
+        if self.retention.keep_failed:
+            traces = traces.filter(failed=False)
+        return traces  # type: ignore[no-any-return]
+
+    def _aged(self) -> TraceQuerySet | None:
+        age = self.retention.older_than
+        if age is None:
+            return None
+        before_ns = time.time_ns() - int(age.total_seconds() * 1_000_000_000)
+        traces: Any = models.Trace.objects.using(self.using).filter(started_ns__lt=before_ns)
+        if self.retention.keep_pinned:
+            traces = traces.filter(pinned=False)
+        if self.retention.keep_failed:
+            traces = traces.filter(failed=False)
+        return traces  # type: ignore[no-any-return]
+
+    def _surplus(self) -> int:
+        """Return how many dispatches are beyond the limits of rows and size."""
+        retention, surplus = self.retention, 0
+        if retention.max_rows is None and retention.max_size is None:
+            return 0
+        rows = models.Dispatch.objects.using(self.using).count()
+        if retention.max_rows is not None:
+            surplus = rows - retention.max_rows
+        if retention.max_size is not None:
+            size = store_size(self.using)
+            if size > retention.max_size:
+                surplus = max(surplus, -(-rows * (size - retention.max_size) // size), 1)
+        return max(surplus, 0)
+
+    def _count(self, traces: TraceQuerySet | None) -> int:
+        if traces is None:
+            return 0
+        return traces.order_by().aggregate(sum=Sum("dispatch_count"))["sum"] or 0
+
+    # -- Deleting
+
+    def _delete(self, traces: Any, dispatches: int | None) -> None:  # noqa: C901
+        """Delete from the first of *traces* on, until *dispatches* are gone if that is given."""
+        result, gone = self.result, 0
+        columns = ("pk", "dispatch_count", "receiver_call_count")
+        rows = traces.values_list(*columns)
+        if self.dry_run:
+            for _, count, calls in rows.iterator(chunk_size=2_000):
+                if dispatches is not None and gone >= dispatches:
+                    break
+                gone += count
+                result.traces += 1
+                result.dispatches += count
+                result.receiver_calls += calls
+            return
+        while dispatches is None or gone < dispatches:
+            step: list[int] = []
+            weight = 0
+            for key, count, _ in rows[:_TRACES_AT_ONCE]:
+                if step and weight + count > _DISPATCHES_AT_ONCE:
+                    break
+                if dispatches is not None and gone + weight >= dispatches:
+                    break
+                step.append(key)
+                weight += count
+            if not step:
+                break
+            if self._is_late():
+                result.complete = False
+                break
+            with transaction.atomic(using=self.using):
+                deleted = delete_traces(step, self.using)
+            result.traces += deleted.get("tracing.Trace", 0)
+            result.dispatches += deleted.get("tracing.Dispatch", 0)
+            result.receiver_calls += deleted.get("tracing.ReceiverCall", 0)
+            # By the traces' own count: dispatches of lost segments must not keep this going.
+            gone += max(weight, deleted.get("tracing.Dispatch", 0))
+            if self.progress is not None:
+                self.progress(min(result.dispatches, self.expected), self.expected)
+            time.sleep(_PAUSE_SECONDS)
+
+    def _prune_rollups(self) -> None:
+        age = self.retention.keep_rollups
+        if age is not None:
+            before = (time.time_ns() - int(age.total_seconds() * 1_000_000_000)) // HOUR_NS
+            old = models.Rollup.objects.using(self.using).filter(hour__lt=before)
+            while keys := list(old.order_by().values_list("pk", flat=True)[:_DISPATCHES_AT_ONCE]):
+                models.Rollup.objects.using(self.using).filter(pk__in=keys).delete()
+
+    def _is_late(self) -> bool:
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    def _is_sqlite(self) -> bool:
+        return connections[self.using].vendor == "sqlite"
+
+    def _shrink(self) -> None:
+        """Give the free pages of a SQLite file back to the file system."""
+        connection = connections[self.using]
+        if connection.vendor != "sqlite":
+            return
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA auto_vacuum")
+            if cursor.fetchone()[0] != 2:  # noqa: PLR2004 - 2 is incremental.
+                return
+            while not self._is_late():
+                cursor.execute("PRAGMA freelist_count")
+                free = cursor.fetchone()[0]
+                if not free:
+                    break
+                # Each row that it returns is a page given back.
+                cursor.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
+                cursor.fetchall()
+                time.sleep(_PAUSE_SECONDS)
+            # The pages leave the file when the log is written back into it.
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            cursor.fetchall()
+
+
+def store_size(using: str | None = None) -> int:
+    """Return how many bytes the traces take in the database.
+
+    On SQLite that is the whole file with its write-ahead log, without free pages.
+    """
+    connection = connections[using or store_alias()]
+    if connection.vendor == "sqlite":
+        return _sqlite_size(connection)
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                "SELECT COALESCE(SUM(pg_total_relation_size(c.oid)), 0) FROM pg_class c "
+                "WHERE c.relkind = 'r' AND c.relname = ANY(%s) AND pg_table_is_visible(c.oid)",
+                [list(_TABLES)],
+            )
+        else:
+            cursor.execute(
+                "SELECT COALESCE(SUM(data_length + index_length), 0) "
+                "FROM information_schema.tables "
+                "WHERE table_schema = DATABASE() AND table_name IN %s",
+                [_TABLES],
+            )
+        return int(cursor.fetchone()[0])
+
+
+def _sqlite_size(connection: BaseDatabaseWrapper) -> int:
+    with connection.cursor() as cursor:
+        numbers = []
+        for pragma in ("page_count", "freelist_count", "page_size"):
+            cursor.execute(f"PRAGMA {pragma}")
+            numbers.append(cursor.fetchone()[0])
+    pages, free, page_size = numbers
+    return int((pages - free) * page_size)
+
+
+def file_size(using: str | None = None) -> int | None:
+    """Return the size in bytes of the SQLite file with its log; None on servers and in memory."""
+    connection = connections[using or store_alias()]
+    if connection.vendor != "sqlite":
+        return None
+    name = os.fspath(connection.settings_dict["NAME"])
+    try:
+        size = Path(name).stat().st_size
+    except OSError:
+        return None
+    log = Path(f"{name}-wal")
+    return size + (log.stat().st_size if log.exists() else 0)
+
+
+# -- Statistics ------------------------------------------------------------------------------
+
+
+def compact_rollups(using: str | None = None, *, now_ns: int | None = None) -> int:
+    """Add up the parts of past hours, and the hours of past days; return how many rows went.
+
+    Hours that a worker may still be writing are left alone, and after a week a day is one row.
+    """
+    using = using or store_alias()
+    hour = (time.time_ns() if now_ns is None else now_ns) // HOUR_NS
+    went = 0
+    rollups = models.Rollup.objects.using(using)
+    week_ago = (hour - 7 * _DAY_HOURS) // _DAY_HOURS * _DAY_HOURS
+    hours = (
+        rollups.filter(hour__lt=hour - 3)
+        .exclude(part=_MERGED)
+        .order_by("hour")
+        .values_list("hour", flat=True)
+        .distinct()
+    )
+    whole_days = (
+        rollups.filter(hour__lt=week_ago)
+        .annotate(rest=F("hour") % _DAY_HOURS)
+        .exclude(rest=0, part=_MERGED)
+        .values_list("hour", flat=True)
+        .distinct()
+    )
+    spans = {
+        (h // _DAY_HOURS * _DAY_HOURS, h // _DAY_HOURS * _DAY_HOURS + _DAY_HOURS)
+        if h < week_ago
+        else (h, h + 1)
+        for h in {*hours, *whole_days}
+    }
+    for first, end in sorted(spans):
+        went += _merge(using, first, end)
+        time.sleep(_PAUSE_SECONDS)
+    return went
+
+
+def _merge(using: str, first: int, end: int) -> int:
+    """Make one row of each key's rows in the hours from *first* to before *end*."""
+    with transaction.atomic(using=using):
+        # Writing comes first: it takes the lock that keeps two processes from adding up twice.
+        sequence, _ = models.Sequence.objects.using(using).get_or_create(name="compact")
+        models.Sequence.objects.using(using).filter(pk=sequence.pk).update(value=F("value") + 1)
+        rows = list(models.Rollup.objects.using(using).filter(hour__gte=first, hour__lt=end))
+        groups: dict[tuple[int, int, int], list[models.Rollup]] = {}
+        for row in rows:
+            groups.setdefault((row.signal_id, row.sender_id, row.receiver_id), []).append(row)
+        merged = []
+        gone = []
+        for key, group in groups.items():
+            if len(group) == 1 and group[0].hour == first and group[0].part == _MERGED:
+                continue
+            gone += [row.pk for row in group]
+            merged.append(_added(key, first, group))
+        for start in range(0, len(gone), 500):
+            chunk = gone[start : start + 500]
+            models.Rollup.objects.using(using).filter(pk__in=chunk).delete()
+        models.Rollup.objects.using(using).bulk_create(merged, batch_size=50)
+    return len(gone) - len(merged)
+
+
+def _added(key: tuple[int, int, int], hour: int, group: list[models.Rollup]) -> models.Rollup:
+    histogram = Histogram()
+    for row in group:
+        histogram.merge(Histogram.decode(row.histogram))
+    signal, sender, receiver = key
+    return models.Rollup(
+        hour=hour,
+        part=_MERGED,
+        signal_id=signal,
+        sender_id=sender,
+        receiver_id=receiver,
+        count=sum(row.count for row in group),
+        error_count=sum(row.error_count for row in group),
+        total_ns=sum(row.total_ns for row in group),
+        query_count=sum(row.query_count for row in group),
+        query_ns=sum(row.query_ns for row in group),
+        histogram=histogram.encode(),
+    )
+
+
+def take_turn(name: str, every_seconds: float, using: str | None = None) -> bool:
+    """Return whether it is this process' turn to do what all processes need done once.
+
+    Args:
+        name: What is to be done.
+        every_seconds: At most once in this time, by any process.
+        using: Alias of the store.
+    """
+    alias = using or store_alias()
+    now = int(time.time())
+    sequences = models.Sequence.objects.using(alias)
+    sequence, created = sequences.get_or_create(name=name, defaults={"value": now})
+    if created:
+        return True
+    due = sequences.filter(pk=sequence.pk, value__lte=now - int(every_seconds))
+    return due.update(value=now) == 1
