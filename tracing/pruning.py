@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +15,11 @@ from django.db import connections, transaction
 from django.db.models import F, Sum
 
 from tracing import models
+from tracing.conf import store_alias
 from tracing.querysets import TraceQuerySet, delete_traces
 from tracing.rollups import HOUR_NS, Histogram
-from tracing.routers import store_alias
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 _TRACES_AT_ONCE = 200
@@ -408,3 +408,45 @@ def take_turn(name: str, every_seconds: float, using: str | None = None) -> bool
         return True
     due = sequences.filter(pk=sequence.pk, value__lte=now - int(every_seconds))
     return due.update(value=now) == 1
+
+
+def give_turn_back(name: str, using: str | None = None) -> None:
+    """Let the next process that asks ``take_turn`` have it at once."""
+    models.Sequence.objects.using(using or store_alias()).filter(name=name).update(value=0)
+
+
+# -- Ages and sizes as people write them -----------------------------------------------------
+
+_AGE_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_SIZE_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def parse_age(text: str) -> timedelta:
+    """Return the time that *text* means: a number with s, m, h, d or w.
+
+    Raises:
+        ValueError: It is nothing of the kind.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", text)
+    if match is None:
+        raise ValueError(f"{text!r} is no time: write 12h, 7d or 4w (s, m, h, d, w).")
+    try:
+        return timedelta(seconds=float(match[1]) * _AGE_UNITS[match[2]])
+    except OverflowError:
+        raise ValueError(f"{text!r} is too long a time.") from None
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that *text* means: a number, perhaps with K, M, G or T and a B.
+
+    KB is a thousand bytes and KiB 1,024.
+
+    Raises:
+        ValueError: It is nothing of the kind.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", text, re.IGNORECASE)
+    if match is None or (match[3] and not match[2]):
+        raise ValueError(f"{text!r} is no size: write 500MB or 2GB.")
+    unit = match[2].upper()
+    factor = 1024 ** " KMGT".index(unit) if match[3] else _SIZE_UNITS[unit]
+    return int(float(match[1]) * factor)

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS
 
-from tracing.conf import get_settings
+from tracing.conf import store_alias
 
 if TYPE_CHECKING:
     from django.db.models import Model
-
-
-def store_alias() -> str:
-    """Return the alias of the database that holds the traces.
-
-    It is the one that TRACING["DATABASE"] names, or the default if there is no such alias: an
-    application with one database needs no setting at all.
-    """
-    alias = get_settings().DATABASE
-    return alias if alias in settings.DATABASES else DEFAULT_DB_ALIAS
 
 
 def has_own_database() -> bool:

@@ -12,12 +12,15 @@ from dataclasses import asdict
 from os import getpid
 from typing import TYPE_CHECKING, Any
 
+from django.db import connections
+
 from tracing import models
 from tracing.capture import spans
+from tracing.conf import store_alias
 from tracing.exporters.sql import Database, MissingTablesError, open_database
 from tracing.pipeline import TemporaryError
+from tracing.pruning import Retention, give_turn_back, prune, take_turn
 from tracing.rollups import HOUR_NS, Histogram
-from tracing.routers import store_alias
 from tracing.rows import (
     call_details,
     dispatch_details,
@@ -94,6 +97,8 @@ class DatabaseExporter:
         shared_connection: Write on Django's connection of the running thread, within the
             transaction of a test. Only for synchronous use.
         on_control: Called with whether recording is paused when that changes in the store.
+        retention: What to keep; a worker prunes the rest now and then. None keeps everything.
+        prune_seconds: How often that happens, by one of all processes.
     """
 
     def __init__(
@@ -102,8 +107,13 @@ class DatabaseExporter:
         *,
         shared_connection: bool = False,
         on_control: Callable[[bool], None] | None = None,
+        retention: Retention | None = None,
+        prune_seconds: float = 600,
     ) -> None:
         self.name = "database"
+        self.retention = retention
+        self.prune_seconds = prune_seconds
+        self._prune_at = time.monotonic() + prune_seconds / 10
         self.on_control = on_control
         self._alias = alias
         self._shared = shared_connection
@@ -162,7 +172,7 @@ class DatabaseExporter:
                     self._store(database, [_cleaned(trace) for trace in part], check=True)
                     for part in _apart(batch)
                 )
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - drivers raise what they like.
                 database.rollback()
                 raise database.translate(error) from None
 
@@ -216,7 +226,7 @@ class DatabaseExporter:
         was = database.raw
         try:
             database.connect()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - drivers raise what they like.
             raised = database.translate(error)
             if isinstance(raised, TemporaryError):
                 raise raised from None
@@ -470,7 +480,25 @@ class DatabaseExporter:
 
     # -- How this process is doing -----------------------------------------------------------
 
+    def _prune_in_turn(self) -> None:
+        """Prune for a second at most, if it is due and no other process does."""
+        if self.retention is None or time.monotonic() < self._prune_at:
+            return
+        self._prune_at = time.monotonic() + self.prune_seconds / 10
+        alias = self._alias or store_alias()
+        try:
+            if take_turn("prune", self.prune_seconds, alias):
+                pruned = prune(self.retention, using=alias, seconds=1.0)
+                if not pruned.complete:
+                    # There is more: go on at the next beat, whoever's that is.
+                    give_turn_back("prune", alias)
+                    self._prune_at = time.monotonic()
+        finally:
+            # Django's connection of this thread, which nobody else would close.
+            connections[alias].close()
+
     def _beat(self, database: Database, statistics: Statistics) -> None:
+        self._prune_in_turn()
         exporters = {name: asdict(values) for name, values in statistics.exporters.items()}
         dropped = statistics.dropped + statistics.failed
         database.upsert(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from django.db import migrations
 
-from tracing.routers import has_own_database, store_alias
+from tracing.conf import store_alias
+from tracing.routers import has_own_database
 
 if TYPE_CHECKING:
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor

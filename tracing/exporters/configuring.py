@@ -1,0 +1,133 @@
+"""From ``TRACING`` to exporters, options and retention."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.utils.module_loading import import_string
+
+from tracing.exporters.database import DatabaseExporter
+from tracing.exporters.log import LogExporter
+from tracing.exporters.memory import MemoryExporter
+from tracing.pipeline import Options
+from tracing.pruning import Retention, parse_age, parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tracing.conf import Settings
+    from tracing.pipeline import Exporter
+
+DEFAULT_LOG_PATH = "logs/tracing.jsonl"
+"""From the folder in which the process was started."""
+
+_PERIODS = {"minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800}
+
+
+def build_options(settings: Settings) -> Options:
+    """Return the pipeline's options that ``TRACING["PIPELINE"]`` asks for.
+
+    Raises:
+        ValueError: It has an unknown key.
+    """
+    return Options(**_lower("PIPELINE", settings.pipeline, {item.name for item in fields(Options)}))
+
+
+def build_retention(settings: Settings) -> Retention | None:
+    """Return what ``TRACING["PRUNE"]`` wants kept; None if nothing is to be pruned by itself.
+
+    Raises:
+        ValueError: It has an unknown key, or an age or a size is none.
+    """
+    allowed = {item.name for item in fields(Retention)} | {"every_seconds"}
+    given = _lower("PRUNE", settings.prune, allowed)
+    given.pop("every_seconds", None)
+    for name in ("older_than", "keep_rollups"):
+        if isinstance(given.get(name), str):
+            given[name] = parse_age(given[name])
+        elif given.get(name) is not None and not isinstance(given[name], timedelta):
+            raise ValueError(f'TRACING["PRUNE"]: {name} is {given[name]!r}; write it like "7d".')
+    if isinstance(given.get("max_size"), str):
+        given["max_size"] = parse_size(given["max_size"])
+    return Retention(**given) if given else None
+
+
+def build_exporters(
+    settings: Settings, *, on_control: Callable[[bool], None] | None = None
+) -> list[Exporter]:
+    """Return new exporters for ``TRACING["EXPORTERS"]``, the quick ones first.
+
+    Args:
+        settings: The settings.
+        on_control: Called with whether recording is paused when the store says so.
+
+    Raises:
+        ValueError: An exporter is unknown, or its settings are wrong.
+        ImportError: An exporter needs a package that is not installed.
+    """
+    made: list[Exporter] = []
+    # One worker serves all: what never waits comes before what may.
+    for name in sorted(settings.exporters, key=_waits):
+        if name == "memory":
+            made.append(MemoryExporter())
+        elif name == "log":
+            made.append(build_log_exporter(settings.log))
+        elif name == "database":
+            every = _lower("PRUNE", settings.prune).get("every_seconds", 600)
+            made.append(
+                DatabaseExporter(
+                    on_control=on_control, retention=build_retention(settings), prune_seconds=every
+                )
+            )
+        elif name == "otlp":
+            from tracing.exporters.otlp import OtlpExporter  # noqa: PLC0415 - an extra.
+
+            made.append(OtlpExporter(**_lower("OTLP", settings.otlp)))
+        elif "." in name:
+            made.append(import_string(name)())
+        else:
+            raise ValueError(
+                f'TRACING["EXPORTERS"] has {name!r}; it must be database, log, memory, otlp or '
+                "the dotted path of a class."
+            )
+    return made
+
+
+def build_log_exporter(given: Mapping[str, Any]) -> LogExporter:
+    """Return the exporter that ``TRACING["LOG"]`` asks for.
+
+    Raises:
+        ValueError: It has an unknown key or a wrong value.
+    """
+    allowed = {
+        "path", "logger", "per", "level", "render", "max_size", "every", "keep", "compress",
+        "colors",
+    }  # fmt: skip
+    values = _lower("LOG", given, allowed)
+    if not values.get("logger"):
+        values.setdefault("path", DEFAULT_LOG_PATH)
+    if "max_size" in values:
+        size = values.pop("max_size")
+        values["max_bytes"] = parse_size(size) if isinstance(size, str) else size
+    if "every" in values:
+        every = values.pop("every")
+        values["every_seconds"] = _PERIODS.get(every) or (
+            parse_age(every).total_seconds() if isinstance(every, str) else every
+        )
+    return LogExporter(**values)
+
+
+def _waits(name: str) -> int:
+    return {"memory": 0, "log": 1, "database": 2}.get(name, 3)
+
+
+def _lower(key: str, given: Mapping[str, Any], allowed: set[str] | None = None) -> dict[str, Any]:
+    """Return *given* with its keys in lower case, refusing those that are not *allowed*."""
+    values = {str(name).lower(): value for name, value in given.items()}
+    unknown = sorted(set(values) - allowed) if allowed is not None else []
+    if unknown:
+        known = ", ".join(sorted(allowed or ()))
+        raise ValueError(f'TRACING["{key}"] has {", ".join(unknown)}; known are {known}.')
+    return values
