@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import re
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from tracing.rows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tracing.models import Dispatch, ReceiverCall, Rollup, Trace
 else:
@@ -39,6 +40,7 @@ PAGE_SIZE = 50
 PAGE_SECONDS = 0.1
 """How long one page may search; the check is between batches, so a page takes a little more."""
 
+_OVERLAP = 1_000
 _FIRST_BATCH = 500
 _LARGEST_BATCH = 4_000
 _LONGEST_ID = 18
@@ -68,7 +70,7 @@ class TraceSearch:
     since_ns: int | None = None
     until_ns: int | None = None
     signal: str = ""
-    """Dotted path, or the last part of it."""
+    """Dotted path, or the last part of it; with ``*`` for any characters, the whole path."""
     sender: str = ""
     receiver: str = ""
     """Dotted path, or the end of it after a dot."""
@@ -76,6 +78,8 @@ class TraceSearch:
     """Outcome of a receiver call (of *receiver*, if that is given)."""
     instance: str = ""
     """As ``orders.Order:42``."""
+    condition: Q | None = None
+    """Anything further about the trace's own row, in SQL."""
 
     @property
     def asks_for_dispatches(self) -> bool:
@@ -479,6 +483,8 @@ class _Walk:
             conditions &= Q(started_ns__gte=wanted.since_ns)
         if wanted.until_ns is not None:
             conditions &= Q(started_ns__lt=wanted.until_ns)
+        if wanted.condition is not None:
+            conditions &= wanted.condition
         names = apps.get_model("tracing", "TraceLabel").objects.using(self.using)
         if wanted.name:
             conditions &= Q(label__in=list(_keys(names.filter(name=wanted.name))))
@@ -581,6 +587,8 @@ class _Walk:
     def _labels(self, model: str, name: str) -> list[int]:
         """Return the ids of the labels that *name* can mean: the whole path or the end of it."""
         manager = apps.get_model("tracing", model).objects.using(self.using)
+        if "*" in name:
+            return list(_keys(manager.filter(name__iregex=wildcard_expression(name))))
         exact = list(_keys(manager.filter(name=name)))
         return exact or list(_keys(manager.filter(name__endswith=f".{name}"))[:200])
 
@@ -709,6 +717,11 @@ class _DispatchChecks:
             and (self.senders is None or sender in self.senders)
             and (not self.instance or full_instance(instance, sender_name) == self.instance)
         )
+
+
+def wildcard_expression(pattern: str) -> str:
+    """Return the regular expression for a whole name in which ``*`` stands for anything."""
+    return "^" + ".*".join(re.escape(part) for part in pattern.split("*")) + "$"
 
 
 def _keys(rows: Any) -> Any:
@@ -991,3 +1004,46 @@ def _merge_ranges(dispatches: Iterable[tuple[int, int]]) -> list[tuple[int, int]
 def _chunks(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     for start in range(0, len(values), size):
         yield values[start : start + size]
+
+
+# -- Following -------------------------------------------------------------------------------
+
+
+def follow(
+    traces: TraceQuerySet,
+    *,
+    after: int | None = None,
+    poll_seconds: float = 0.5,
+    keep_on: Callable[[], bool] = lambda: True,
+    wait: Callable[[float], object] = time.sleep,
+) -> Iterator[Trace]:
+    """Yield traces as they are stored, each once.
+
+    Two processes may commit in another order than they took their ids, so the last thousand ids
+    are looked at again each time.
+
+    Args:
+        traces: Those to follow, as ``Trace.objects.all()`` or a filtered queryset.
+        after: Row id after which to begin; None for what is stored from now on.
+        poll_seconds: How often to look.
+        keep_on: Asked at each look; the iteration ends when it returns False.
+        wait: How to wait, in seconds.
+    """
+    first = traces.last_row_id() if after is None else after
+    seen: dict[int, None] = {}
+    if after is None:
+        seen = dict.fromkeys(_keys(traces.filter(pk__gt=first - _OVERLAP)))
+        first -= _OVERLAP
+    while True:
+        fresh = [row for row in traces.newer_than(first, _OVERLAP * 2) if row.pk not in seen]
+        for row in fresh:
+            seen[row.pk] = None
+            yield row
+        if seen:
+            first = max(first, max(seen) - _OVERLAP)
+            for key in [key for key in seen if key <= first]:
+                del seen[key]
+        if not fresh:
+            if not keep_on():
+                return
+            wait(poll_seconds)

@@ -1,0 +1,1 @@
+"""The trace log viewer: pages over the store, server-rendered, each with a JSON form."""

@@ -1,0 +1,266 @@
+"""Pages of traces that fit a query: the store walks an index, what it cannot ask is asked here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from tracing.models import ReceiverLabel, SenderLabel, SignalLabel, Trace, TraceLabel
+from tracing.querysets import PAGE_SECONDS, PAGE_SIZE, TracePage, TraceSearch, wildcard_expression
+from tracing.viewer.language import (
+    Both,
+    Completion,
+    Match,
+    Negation,
+    Place,
+    Query,
+    Term,
+    complete_key,
+    nearest,
+    quoted,
+    terms,
+)
+from tracing.viewer.matching import Matcher, is_of_trace, split, trace_condition
+
+if TYPE_CHECKING:
+    from django.db.models import Q
+
+SPANS_SECONDS: Final = 0.3
+"""How long a page may search whose query must look into the spans of each candidate."""
+_LARGEST_BATCH: Final = 100
+_MOST_NAMES: Final = 50
+
+_LABELS: Final[dict[str, Any]] = {
+    "signal": SignalLabel,
+    "sender": SenderLabel,
+    "receiver": ReceiverLabel,
+    "name": TraceLabel,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a query is answered."""
+
+    search: TraceSearch
+    """What the store can be asked for; everything that fits the query fits this too."""
+    is_exact: bool
+    """Everything that fits the search fits the query."""
+
+
+def plan(query: Query) -> Plan:
+    """Return how *query* is answered.
+
+    The conditions on the trace become one SQL condition. Of those on its calls the store takes one
+    value of each kind; what remains is looked for in the spans of what the store gives.
+    """
+    parts = query if isinstance(query, Both) and not query.is_group else Both((query,))
+    own = [part for part in parts.parts if is_of_trace(part)]
+    joint, others = split(parts)
+    remaining = [part for part in others if not is_of_trace(part)]
+    condition: Q | None = trace_condition(Both(tuple(own))) if own else None
+    search = _driver(own, condition)
+    taken: dict[str, str] = {}
+    for part in joint:
+        for term in part.parts if isinstance(part, Both) else (part,):
+            if isinstance(term, Term) and _store_takes(term) and term.key.name not in taken:
+                taken[term.key.name] = term.value
+            else:
+                remaining.append(term)
+    return Plan(replace(search, **taken), is_exact=not remaining)
+
+
+def _driver(own: list[Query], condition: Q | None) -> TraceSearch:
+    """Return the search for the conditions on the trace, in the store's own terms where it has them.
+
+    Those terms have indexes; a condition that is only SQL is tried on row after row.
+    """
+    search = TraceSearch(condition=condition)
+    simple = True
+    for part in own:
+        term = part if isinstance(part, Term) else None
+        if term is None or "*" in term.value:
+            simple = False
+        elif term.key.name == "kind":
+            search = replace(search, kind=term.value)
+        elif term.key.name == "duration" and term.operator in {">", ">="}:
+            floor = term.number + (term.operator == ">")
+            search = replace(search, slower_than_ns=max(search.slower_than_ns, floor))
+        elif term.key.name == "since":
+            search = replace(search, since_ns=max(search.since_ns or 0, term.number))
+        elif term.key.name == "until":
+            until = term.number if search.until_ns is None else min(search.until_ns, term.number)
+            search = replace(search, until_ns=until)
+        elif (term.key.name, term.operator, term.number) == ("errors", ">", 0):
+            search = replace(search, failed=True)
+            simple = False
+        else:
+            simple = False
+    kinds = [part.value for part in own if isinstance(part, Term) and part.key.name == "kind"]
+    if simple and len(set(kinds)) <= 1:
+        # The store's own terms say it all, and alone they walk an index without looking further.
+        search = replace(search, condition=None)
+    return search
+
+
+def _store_takes(term: Term) -> bool:
+    if term.key.name in {"signal", "sender", "receiver"}:
+        if term.operator != ":" or not term.value:
+            return False
+        # The store walks one index run for each name; with very many, reading spans is faster.
+        names = _LABELS[term.key.name].objects.filter(name__iregex=wildcard_expression(term.value))
+        return "*" not in term.value or names.count() <= _MOST_NAMES
+    return term.key.name in {"outcome", "instance"} and "*" not in term.value
+
+
+@dataclass(slots=True)
+class Found:
+    """A page of traces, and what there is to say about the search."""
+
+    traces: list[Trace] = field(default_factory=list)
+    older: str = ""
+    newer: str = ""
+    complete: bool = True
+    """False if the time was up first: ``older`` goes on from there."""
+    hints: list[str] = field(default_factory=list)
+
+
+def find(
+    query: Query,
+    *,
+    before: str = "",
+    after: str = "",
+    size: int = PAGE_SIZE,
+    seconds: float | None = None,
+) -> Found:
+    """Return a page of the traces that fit *query*, newest recorded first.
+
+    Args:
+        query: What they must fit.
+        before: ``older`` of a page, to get the next.
+        after: ``newer`` of a page, to get the one before it.
+        size: Traces on a page; a search through spans may give some more.
+        seconds: How long to search; None for the usual time.
+    """
+    answer = plan(query)
+    if answer.is_exact:
+        page = Trace.objects.search(
+            answer.search, before=before, after=after, size=size, seconds=seconds or PAGE_SECONDS
+        )
+        return Found(page.traces, page.older, page.newer, page.complete)
+    return _find_in_spans(query, answer, before, after, size, seconds or SPANS_SECONDS)
+
+
+def _find_in_spans(
+    query: Query, answer: Plan, before: str, after: str, size: int, seconds: float
+) -> Found:
+    deadline = time.monotonic() + seconds
+    matcher = Matcher(query)
+    found = Found()
+    backwards = bool(after)
+    cursor, batch, is_first = after or before, size, True
+    while True:
+        page: TracePage = Trace.objects.search(
+            answer.search,
+            before="" if backwards else cursor,
+            after=cursor if backwards else "",
+            size=batch,
+            seconds=max(deadline - time.monotonic(), 0.02),
+        )
+        fitting = matcher.fitting(page.traces)
+        found.traces = fitting + found.traces if backwards else found.traces + fitting
+        if is_first:
+            found.newer, found.older = page.newer, page.older
+        if backwards:
+            found.newer = cursor = page.newer
+        else:
+            found.older = cursor = page.older
+        is_first = False
+        if not cursor or len(found.traces) >= size:
+            break
+        if time.monotonic() >= deadline:
+            found.complete = False
+            break
+        batch = min(max(size - len(found.traces), 20), _LARGEST_BATCH)
+    return found
+
+
+def fitting_newer(query: Query, row_id: int, size: int = 100) -> tuple[list[Trace], int]:
+    """Return the traces recorded after the row *row_id* that fit, newest first, and the last id."""
+    rows = Trace.objects.newer_than(row_id, size)
+    last = rows[-1].pk if rows else row_id
+    return Matcher(query).fitting(rows)[::-1], last
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+def unknown_names(query: Query) -> list[tuple[Term, str]]:
+    """Return the terms whose name no trace ever had, each with the nearest known name."""
+    found = []
+    for term in terms(query):
+        model = _LABELS.get(term.key.name)
+        if model is None or term.key.match is not Match.DOTTED or "*" in term.value:
+            continue
+        names = model.objects.all()
+        if not (
+            names.filter(name=term.value).exists()
+            or names.filter(name__endswith=f".{term.value}").exists()
+        ):
+            known = list(names.values_list("name", flat=True)[:2_000])
+            shorts = [name.rpartition(".")[2] for name in known]
+            found.append((term, nearest(term.value, [*shorts, *known])))
+    return found
+
+
+def complete(place: Place, size: int = 12) -> list[Completion]:
+    """Return what may be typed at *place*: keys, or values of its key that the store has."""
+    if place.key is None:
+        return complete_key(place)[:size]
+    key, typed = place.key, place.typed
+    if key.choices:
+        starting = [word for word in key.choices if word.startswith(typed)]
+        holding = [word for word in key.choices if typed in word and word not in starting]
+        return [Completion(word) for word in starting + holding][:size]
+    if key.name in {"duration", "took"}:
+        return [Completion(word) for word in ("1ms", "10ms", "50ms", "100ms", "1s") if not typed]
+    if key.name in {"since", "until"}:
+        return [Completion(word) for word in ("5m", "1h", "2h", "1d", "7d") if not typed]
+    if key.name == "app":
+        apps = ReceiverLabel.objects.filter(app__icontains=typed).exclude(app="")
+        return [
+            Completion(quoted(app))
+            for app in apps.values_list("app", flat=True).distinct().order_by("app")[:size]
+        ]
+    model = _LABELS.get(key.name)
+    if model is None or "\0" in typed:
+        return []
+    names = model.objects.filter(name__icontains=typed).order_by("name")
+    values = names.values_list("name", flat=True).distinct()[:200]
+    # A name that begins with it, or whose last part does, is more likely meant.
+    ranked = sorted(
+        values,
+        key=lambda name: (
+            not name.rpartition(".")[2].startswith(typed),
+            not name.startswith(typed),
+            name,
+        ),
+    )
+    return [Completion(quoted(name)) for name in ranked[:size]]
+
+
+def and_also(query: Query, *others: Query) -> Query:
+    """Return the query that *query* and all of *others* fit."""
+    parts: list[Query] = []
+    for one in (query, *others):
+        if isinstance(one, Both) and not one.is_group:
+            parts += one.parts
+        else:
+            parts.append(one)
+    return parts[0] if len(parts) == 1 else Both(tuple(parts))
+
+
+def is_denied(query: Query) -> bool:
+    """Return whether *query* only says what must not be."""
+    return isinstance(query, Negation)
