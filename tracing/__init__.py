@@ -1,0 +1,44 @@
+"""Trace Django signals: which receivers ran, who sent them, what they cost, what became of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "current_span_id",
+    "current_trace_id",
+    "flush",
+    "instrument",
+    "is_instrumented",
+    "pause",
+    "resume",
+    "suppress",
+    "trace",
+    "uninstrument",
+]
+
+if TYPE_CHECKING:
+    from tracing.api import (
+        current_span_id,
+        current_trace_id,
+        flush,
+        instrument,
+        is_instrumented,
+        pause,
+        resume,
+        suppress,
+        trace,
+        uninstrument,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    # Django's models cannot be imported before the settings are there; the package can.
+    if name in __all__:
+        from tracing import api
+
+        return getattr(api, name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

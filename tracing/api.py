@@ -1,0 +1,178 @@
+"""The public functions of the package, for applications and their tests."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import ContextDecorator, contextmanager
+from functools import wraps
+from types import TracebackType
+from typing import Any, TypeVar
+
+from tracing import pipeline
+from tracing.capture import context, instrumentation, sampling
+from tracing.capture.context import LiveTrace, Stream
+from tracing.capture.failures import failed
+from tracing.capture.instrumentation import is_instrumented, uninstrument
+from tracing.capture.spans import Kind
+from tracing.setup import capture_options
+
+__all__ = [
+    "current_span_id",
+    "current_trace_id",
+    "flush",
+    "instrument",
+    "is_instrumented",
+    "pause",
+    "resume",
+    "suppress",
+    "trace",
+    "uninstrument",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def instrument() -> Callable[[], None]:
+    """Record Django's signals from now on, as the settings say; return what undoes it.
+
+    Idempotent. ``tracing`` among INSTALLED_APPS calls it when the application starts.
+    """
+    return instrumentation.instrument(**capture_options())
+
+
+class trace(ContextDecorator):  # noqa: N801 - reads as a verb where it is used.
+    """Record a block, or each call of a function, as a trace of its own.
+
+    Inside another trace it is a trace too, which knows the one around it.
+
+    Args:
+        name: What the viewer calls it.
+        kind: ``block``, or ``task``, ``command``, ``test`` for what is one.
+        attributes: Facts about it, kept as strings.
+
+    Example:
+        with tracing.trace("import prices", supplier="ACME"):
+            ...
+    """
+
+    def __init__(self, name: str, /, *, kind: Kind | str = Kind.BLOCK, **attributes: object) -> None:
+        self.name = name
+        self.kind = Kind(kind)
+        self.attributes = {key: str(value)[:200] for key, value in attributes.items()}
+        self.live: LiveTrace | None = None
+        self._before: Stream | None = None
+
+    @property
+    def trace_id(self) -> str:
+        """Return the id of the trace, empty while or where nothing is recorded."""
+        return self.live.trace_id if self.live is not None else ""
+
+    def __enter__(self) -> trace:
+        try:
+            self._before = outer = context.current()
+            if sampling.decide(self.kind, self.name):
+                parent = outer.trace.trace_id if outer is not None and outer.trace is not None else ""
+                self.live = LiveTrace(self.kind, self.name, parent_trace_id=parent, outer=outer)
+                self.live.attributes.update(self.attributes)
+                context.begin(self.live)
+            else:
+                context.enter(context.UNRECORDED)
+        except Exception as error:
+            failed("trace", error)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if self.live is None:
+                context.leave(self._before)
+                return
+            if exc_value is not None:
+                self.live.error = describe_error(exc_value)
+            context.finish(self.live)
+        except Exception as error:
+            failed("trace", error)
+
+    async def __aenter__(self) -> trace:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(exc_type, exc_value, traceback)
+
+    def _recreate_cm(self) -> trace:
+        return trace(self.name, kind=self.kind, **self.attributes)
+
+    def __call__(self, function: F) -> F:
+        if not inspect.iscoroutinefunction(function):
+            return super().__call__(function)
+
+        @wraps(function)
+        async def traced(*args: Any, **kwargs: Any) -> Any:
+            with self._recreate_cm():
+                return await function(*args, **kwargs)
+
+        return traced  # type: ignore[return-value]
+
+
+def describe_error(error: BaseException) -> str:
+    """Return type and message of an exception as one line of at most 500 characters."""
+    from tracing.capture.sanitize import error_text
+
+    name, message = error_text(error)
+    return f"{name}: {message}"[:500] if message else name[:500]
+
+
+@contextmanager
+def suppress() -> Iterator[None]:
+    """Record nothing of what happens in the block."""
+    before = context.enter(context.UNRECORDED)
+    try:
+        yield
+    finally:
+        context.leave(before)
+
+
+def current_trace_id() -> str:
+    """Return the id of the running trace, 32 hex digits; empty outside any."""
+    live = context.current_trace()
+    return live.trace_id if live is not None else ""
+
+
+def current_span_id() -> str:
+    """Return the id of the span that encloses the running trace's dispatches; empty outside any trace."""
+    from tracing.capture.spans import span_id
+
+    live = context.current_trace()
+    return span_id(live.trace_id, 0) if live is not None else ""
+
+
+def flush(timeout: float = 5.0) -> bool:
+    """Have everything that has ended so far written by all exporters.
+
+    Args:
+        timeout: Seconds to wait at most.
+
+    Returns:
+        Whether it was all written in time.
+    """
+    return pipeline.default.force_flush(timeout)
+
+
+def pause() -> None:
+    """Begin no new traces in this process, until ``resume()``. See ``manage.py tracing pause`` for all."""
+    sampling.switch.paused = True
+
+
+def resume() -> None:
+    """Begin traces again."""
+    sampling.switch.paused = False

@@ -1,0 +1,778 @@
+"""Assembly: from the streams of a live trace to finished spans.
+
+Runs in the worker (or wherever a finished trace is wanted now), never on the way of a dispatch. Each
+stream is read like a document: an opening pushes a dispatch, each end moves on to the next receiver
+and the last one closes it; what stands between belongs inside. Reading may stop anywhere and go on
+later, which is how a long trace is exported in segments while it runs.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final
+
+from tracing.capture import context
+from tracing.capture.callsites import callsite
+from tracing.capture.context import (
+    ASYNC_CLOSE,
+    ASYNC_OPEN,
+    ASYNC_PHASE,
+    BATCH,
+    BATCH_END,
+    BYPASS,
+    CALL,
+    CALL_END,
+    CALLBACK,
+    CALLBACK_END,
+    CUT,
+    EFFECT,
+    HOST,
+    LINK,
+    LOST_RECEIVER,
+    QUERY,
+    RAISED,
+    REGISTERED,
+    RETURNED,
+    TRANSACTION,
+    VALUES,
+    LiveTrace,
+    Stream,
+)
+from tracing.capture.details import (
+    CREATED,
+    HAS_CREATED,
+    HAS_RAW,
+    HAS_REVERSE,
+    M2M,
+    RAW,
+    REVERSE,
+    SAVE,
+)
+from tracing.capture.names import MAX_NAME
+from tracing.capture.process import identity
+from tracing.capture.spans import (
+    Bypass,
+    Dispatch,
+    Kind,
+    LostReceiver,
+    Method,
+    Outcome,
+    ReceiverCall,
+    SideEffect,
+    Status,
+    Trace,
+    TransactionOutcome,
+)
+from tracing.capture.sql import normalised
+from tracing.capture.transactions import Block
+from tracing.capture.wirings import WiringLabel, labels
+
+COST_OF_A_DISPATCH_NS: Final = 700
+COST_OF_A_CALL_NS: Final = 150
+COST_OF_A_QUERY_NS: Final = 400
+"""What recording costs the traced thread, from docs/performance.md; the overhead is these times counts."""
+
+
+class Open:
+    """What is open at a point of a stream: a dispatch whose sync receivers run one after the other."""
+
+    __slots__ = ("call", "dispatch", "is_batch", "is_link", "label", "nested_ns", "position")
+
+    def __init__(
+        self,
+        dispatch: Dispatch | None,
+        label: WiringLabel,
+        call: ReceiverCall | None = None,
+        *,
+        is_batch: bool = False,
+        is_link: bool = False,
+    ) -> None:
+        self.dispatch = dispatch
+        """None for an on_commit callback, which is no dispatch but sends some."""
+        self.label = label
+        self.call = call
+        """The receiver call that is running."""
+        self.is_batch = is_batch
+        """The dispatch is async; only its sync receivers run here, and its end is read elsewhere."""
+        self.is_link = is_link
+        """What is sent from here hangs under a call that did not wait for it."""
+        self.position = 0
+        self.nested_ns = 0
+        """Time of the dispatches sent from inside the running receiver."""
+
+
+class Reader:
+    """Where the reading of one stream stands."""
+
+    __slots__ = ("blocks", "outer", "outer_is_link", "place", "stack", "stream")
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.stack: list[Open] = []
+        self.blocks: dict[str, Block] = {}
+        """The innermost open transaction block by alias; the one opened last comes last."""
+        self.outer: ReceiverCall | None = None
+        """The receiver call under which this stream's own roots hang."""
+        self.outer_is_link = False
+        self.place = 0
+        """Items read so far."""
+
+class Assembly:
+    """The reading of one live trace, which may go on over several segments."""
+
+    def __init__(self, live: LiveTrace) -> None:
+        self.live = live
+        self.trace = Trace(
+            trace_id=live.trace_id,
+            kind=live.kind,
+            name=live.name,
+            started_ns=live.started_ns,
+            duration_ns=0,
+        )
+        self._next = 1
+        self._readers: dict[int, Reader] = {}
+        self._by_key: dict[int, tuple[Dispatch, WiringLabel]] = {}
+        """Dispatches whose receivers run in streams of their own, by key."""
+        self._closing: list[tuple[Dispatch, int, str]] = []
+        """(dispatch, end, exception type) of async dispatches that have ended."""
+        self._links: dict[int, list[tuple[int, ReceiverCall | None]]] = {}
+        """(item, call): what handed work over to the stream of that number, from which item on."""
+        self._depths: dict[int, int] = {}
+        """Depth of the dispatch of each receiver call, by the call's number."""
+        self._callbacks: dict[int, ReceiverCall | None] = {}
+        self._blocks: list[tuple[Dispatch | SideEffect, tuple[Block, ...]]] = []
+        self._unheard: dict[tuple[str, str], int] = {}
+        self._done: list[Dispatch] = []
+        self._bypasses: list[Bypass] = []
+        self._effects: list[SideEffect] = []
+        self._lost: list[LostReceiver] = []
+        self._statements: dict[int, dict[str, list[int]]] = {}
+        self._segment = 0
+        self._first_root: Dispatch | None = None
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def read(self, *, consume: bool = True) -> None:
+        """Read what the streams hold now; take it out of them unless *consume* is False."""
+        streams = list(self.live.streams)
+        # Lengths from the last stream to the first: what a later one holds was announced in an
+        # earlier one before, so no item is read whose announcement is not.
+        lengths = [len(stream.events or ()) for stream in reversed(streams)][::-1]
+        for stream, length in zip(streams, lengths, strict=True):
+            events = stream.events
+            if events is None:
+                continue
+            items = events[:length]
+            if consume:
+                del events[:length]
+            self._read(stream, items)
+
+    def _read(self, stream: Stream, items: list[Any]) -> None:
+        reader = self._readers.get(stream.number)
+        if reader is None:
+            reader = self._readers[stream.number] = self._reader(stream)
+        for item in items:
+            kind = type(item)
+            if kind is int:
+                self._returned(reader, item, "")
+            else:
+                word = item[0]
+                if type(word) is int:
+                    self._open(reader, item)
+                else:
+                    _READ[word](self, reader, item)
+            reader.place += 1
+
+    def _reader(self, stream: Stream) -> Reader:
+        reader = Reader(stream)
+        reader.outer_is_link = stream.origin is not None and stream.origin[0] == "link"
+        return reader
+
+    def _running_call(self, reader: Reader) -> ReceiverCall | None:
+        """Return the receiver call in which the next item of the stream happens."""
+        if reader.stack:
+            return reader.stack[-1].call
+        links = self._links.get(reader.stream.number)
+        if links is None:
+            return reader.outer
+        # Another thread goes on with work that was handed over, perhaps several times.
+        found = None
+        for place, call in links:
+            if place > reader.place:
+                break
+            found = call
+        return found
+
+    def _number(self) -> int:
+        number = self._next
+        self._next += 1
+        return number
+
+    def _since(self, moment: int) -> int:
+        return max(moment - self.live.start, 0)
+
+    # -- dispatches --------------------------------------------------------------------------
+
+    def _new_dispatch(
+        self, reader: Reader, start: int, number: int, method: Method, code: Any, instruction: int, details: Any
+    ) -> tuple[Dispatch, WiringLabel]:
+        label = labels[number]
+        call = self._running_call(reader)
+        parent_is_link = reader.stack[-1].is_link if reader.stack else reader.outer_is_link
+        dispatch = Dispatch(
+            number=self._number(),
+            signal=label.signal,
+            sender=label.sender,
+            method=method,
+            start_ns=self._since(start),
+            duration_ns=0,
+            depth=self._depth_below(call),
+            parent_number=call.number if call is not None else None,
+            parent_is_link=call is not None and parent_is_link,
+            callsite=callsite(code, instruction) if code is not None else None,
+            thread=reader.stream.thread,
+        )
+        if details is not None:
+            _put_details(dispatch, details)
+        self._note_block(reader, dispatch)
+        if call is not None:
+            call.dispatches.append(dispatch)
+        elif self._first_root is None:
+            self._first_root = dispatch
+        self.trace.dispatch_count += 1
+        return dispatch, label
+
+    def _depth_below(self, call: ReceiverCall | None) -> int:
+        return self._depths.get(call.number, 0) + 1 if call is not None else 0
+
+    def _note_block(self, reader: Reader, dispatch: Dispatch) -> None:
+        block = reader.blocks.get(dispatch.using) if dispatch.using else None
+        if block is None and not dispatch.using and reader.blocks:
+            block = next(reversed(reader.blocks.values()))
+        if block is not None:
+            self._blocks.append((dispatch, (block,)))
+            dispatch.transaction = TransactionOutcome.UNKNOWN
+            dispatch.transaction_depth = block.depth
+
+    def _call(self, dispatch: Dispatch, label: WiringLabel, position: int, start: int) -> ReceiverCall:
+        call = ReceiverCall(
+            number=self._number(),
+            position=position,
+            receiver=label.receivers[position],
+            start_ns=self._since(start),
+            duration_ns=0,
+            outcome=Outcome.RUNNING,
+            same_as=label.same_as[position] if position < len(label.same_as) else None,
+        )
+        self._depths[call.number] = dispatch.depth
+        dispatch.receiver_calls.append(call)
+        self.trace.receiver_call_count += 1
+        return call
+
+    def _open(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        start, number, code, instruction, details, method = item
+        dispatch, label = self._new_dispatch(reader, start, number, method, code, instruction, details)
+        first = self._call(dispatch, label, 0, start) if label.sync_count else None
+        reader.stack.append(Open(dispatch, label, first))
+
+    def _returned(self, reader: Reader, end: int, response_type: str) -> None:
+        opened = reader.stack[-1] if reader.stack else None
+        if opened is None or opened.call is None:
+            return
+        opened.call.response_type = response_type
+        self._end_call(opened.call, end, Outcome.RETURNED, opened.nested_ns)
+        self._advance(reader, opened, end)
+
+    def _end_call(self, call: ReceiverCall, end: int, outcome: Outcome, nested_ns: int) -> None:
+        call.duration_ns = max(self._since(end) - call.start_ns, 0)
+        call.self_ns = max(call.duration_ns - nested_ns, 0)
+        call.outcome = outcome
+
+    def _advance(self, reader: Reader, opened: Open, end: int) -> None:
+        """Go on with the next sync receiver, or close the dispatch after the last one."""
+        dispatch, label = opened.dispatch, opened.label
+        opened.position += 1
+        opened.nested_ns = 0
+        opened.call = None
+        if dispatch is None:
+            return
+        if opened.position < label.sync_count:
+            if opened.is_batch:
+                opened.call = dispatch.receiver_calls[opened.position]
+                opened.call.start_ns = self._since(end)
+            else:
+                opened.call = self._call(dispatch, label, opened.position, end)
+        elif not opened.is_batch and label.sync_count == len(label.receivers):
+            self._close(reader, end)
+        # Otherwise ASYNC_CLOSE or BATCH_END will say that it is over.
+
+    def _read_returned(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        self._returned(reader, item[1], item[2])
+
+    def _read_raised(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        _word, end, name, message, closes = item
+        opened = reader.stack[-1] if reader.stack else None
+        if opened is None or opened.call is None or opened.dispatch is None:
+            return
+        call = opened.call
+        self._end_call(call, end, _outcome_of(name), opened.nested_ns)
+        call.exception_type, call.exception_message = name, message
+        self.trace.error_count += 1
+        if not closes:
+            self._advance(reader, opened, end)
+        elif opened.is_batch:
+            opened.call = None
+        else:
+            opened.dispatch.exception_type = name
+            self._close(reader, end)
+
+    def _read_cut(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        """Close a dispatch that ended without the end of its running receiver being known."""
+        opened = reader.stack[-1] if reader.stack else None
+        if opened is None or opened.dispatch is None:
+            return
+        end = item[1] or self._last_moment(opened.dispatch)
+        call = opened.call
+        if call is not None and call.outcome is Outcome.RUNNING:
+            if item[1]:
+                # It is the receiver after the failed one: Django's report of the failure failed.
+                call.outcome = Outcome.SKIPPED
+            else:
+                self._end_call(call, end, Outcome.UNKNOWN, opened.nested_ns)
+        opened.dispatch.exception_type = item[2]
+        if not opened.is_batch:
+            self._close(reader, end)
+
+    def _last_moment(self, dispatch: Dispatch) -> int:
+        starts = [dispatch.start_ns, *(call.start_ns for call in dispatch.receiver_calls)]
+        return self.live.start + max(starts)
+
+    def _close(self, reader: Reader, end: int) -> None:
+        opened = reader.stack.pop()
+        dispatch = opened.dispatch
+        if dispatch is None:
+            return
+        dispatch.duration_ns = max(self._since(end) - dispatch.start_ns, 0)
+        self._skip_rest(dispatch, opened.label, end)
+        if reader.stack:
+            reader.stack[-1].nested_ns += dispatch.duration_ns
+        self._finished(dispatch)
+
+    def _skip_rest(self, dispatch: Dispatch, label: WiringLabel, end: int) -> None:
+        """Record the receivers that were not called because an earlier one raised."""
+        for position in range(len(dispatch.receiver_calls), len(label.receivers)):
+            call = self._call(dispatch, label, position, end)
+            call.outcome = Outcome.SKIPPED
+            self.trace.receiver_call_count -= 1
+
+    def _finished(self, dispatch: Dispatch) -> None:
+        """Add a closed dispatch to what is done, with the queries of all that is below it."""
+        for call in dispatch.receiver_calls:
+            dispatch.query_count += call.query_count
+            dispatch.query_ns += call.query_ns
+            for inner in call.dispatches:
+                if not inner.parent_is_link:
+                    dispatch.query_count += inner.query_count
+                    dispatch.query_ns += inner.query_ns
+        if dispatch.parent_number is None:
+            self.trace.signal_ns += dispatch.duration_ns
+        self._done.append(dispatch)
+
+    # -- async -------------------------------------------------------------------------------
+
+    def _read_async_open(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        _word, start, key, number, method, code, instruction, details = item
+        dispatch, label = self._new_dispatch(reader, start, number, method, code, instruction, details)
+        for position in range(len(label.receivers)):
+            self._call(dispatch, label, position, start)
+        self._by_key[key] = (dispatch, label)
+
+    def _read_async_phase(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        _word, start, key, in_event_loop = item
+        opened = reader.stack[-1] if reader.stack else None
+        if opened is None or opened.dispatch is None:
+            return
+        opened.dispatch.in_event_loop = in_event_loop
+        for position in range(opened.label.sync_count, len(opened.label.receivers)):
+            self._call(opened.dispatch, opened.label, position, start)
+        self._by_key[key] = (opened.dispatch, opened.label)
+
+    def _read_async_close(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        _word, end, key, escaped = item
+        dispatch = self._by_key.get(key, (None,))[0]
+        if dispatch is None:
+            return
+        if reader.stack and reader.stack[-1].dispatch is dispatch:
+            reader.stack.pop()
+        if reader.stack:
+            reader.stack[-1].nested_ns += max(self._since(end) - dispatch.start_ns, 0)
+        self._closing.append((dispatch, end, escaped))
+
+    def _settle_async(self) -> None:
+        """Close the async dispatches that have ended, now that their receivers' streams are read."""
+        # Inner ones were opened later: they go first, so that their queries reach the outer ones.
+        for dispatch, end, escaped in sorted(self._closing, key=_by_opening, reverse=True):
+            dispatch.duration_ns = max(self._since(end) - dispatch.start_ns, 0)
+            dispatch.exception_type = escaped
+            for call in dispatch.receiver_calls:
+                if call.outcome is Outcome.RUNNING:
+                    # It never took a step, or its end is not known.
+                    call.outcome = Outcome.SKIPPED if escaped else Outcome.UNKNOWN
+            self._finished(dispatch)
+        self._closing.clear()
+
+    def _read_call(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        _word, start, key, position = item
+        dispatch = self._by_key.get(key, (None,))[0]
+        if dispatch is not None and position < len(dispatch.receiver_calls):
+            reader.outer = dispatch.receiver_calls[position]
+            reader.outer.start_ns = self._since(start)
+
+    def _read_call_end(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        _word, end, _key, _position, outcome, name, message = item
+        call = reader.outer
+        if call is None:
+            return
+        nested = sum(inner.duration_ns for inner in call.dispatches if not inner.parent_is_link)
+        self._end_call(call, end, outcome, nested)
+        if outcome is Outcome.RETURNED:
+            call.response_type = name
+        else:
+            call.exception_type, call.exception_message = name, message
+            self.trace.error_count += outcome is Outcome.RAISED
+
+    def _read_batch(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        _word, start, key, requested = item
+        dispatch, label = self._by_key.get(key, (None, None))
+        if dispatch is None or label is None or not dispatch.receiver_calls:
+            return
+        first = dispatch.receiver_calls[0]
+        first.start_ns = self._since(start)
+        first.hop_ns = max(start - requested, 0)
+        reader.stack.append(Open(dispatch, label, first, is_batch=True))
+
+    def _read_batch_end(self, reader: Reader, _item: tuple[Any, ...]) -> None:
+        if reader.stack and reader.stack[-1].is_batch:
+            reader.stack.pop()
+
+    # -- what else happens -------------------------------------------------------------------
+
+    def _read_query(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        _word, start, end, _alias, statement = item
+        self.trace.query_count += 1
+        self.trace.query_ns += end - start
+        call = self._running_call(reader)
+        if call is not None:
+            call.query_count += 1
+            call.query_ns += end - start
+            if statement:
+                counts = self._statements.setdefault(call.number, {})
+                counted = counts.setdefault(normalised(statement), [0, 0])
+                counted[0] += 1
+                counted[1] += end - start
+                call.statements = [(sql, count, ns) for sql, (count, ns) in counts.items()]
+
+    def _read_transaction(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        _word, alias, block = item
+        reader.blocks.pop(alias, None)
+        if block is not None:
+            reader.blocks[alias] = block
+
+    def _read_values(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        _word, key, values = item
+        if key:
+            dispatch = self._by_key.get(key, (None,))[0]
+        else:
+            dispatch = reader.stack[-1].dispatch if reader.stack else None
+        if dispatch is not None:
+            dispatch.values = values
+
+    def _read_link(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        _word, number, place = item
+        self._links.setdefault(number, []).append((place, self._running_call(reader)))
+
+    def _read_bypass(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        _word, start, operation, model, signals, receivers, rows, code, instruction = item
+        call = self._running_call(reader)
+        self._bypasses.append(
+            Bypass(
+                operation=operation,
+                model=model,
+                signals=signals,
+                receivers=receivers,
+                rows=rows,
+                start_ns=self._since(start),
+                callsite=callsite(code, instruction) if code is not None else None,
+                parent_number=call.number if call is not None else None,
+            )
+        )
+
+    def _read_effect(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        _word, start, kind, target, backend, in_on_commit, code, instruction = item
+        call = self._running_call(reader)
+        effect = SideEffect(
+            kind=kind,
+            target=target,
+            start_ns=self._since(start),
+            parent_number=call.number if call is not None else None,
+            backend=backend,
+            in_on_commit=in_on_commit,
+            callsite=callsite(code, instruction) if code is not None else None,
+        )
+        blocks = tuple(reader.blocks.values())
+        if blocks:
+            effect.using = blocks[-1].alias
+            effect.transaction = TransactionOutcome.UNKNOWN
+            effect.transaction_depth = max(block.application_depth for block in blocks)
+            self._blocks.append((effect, blocks))
+        self._effects.append(effect)
+
+    def _read_registered(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        self._callbacks[item[1]] = self._running_call(reader)
+
+    def _read_callback(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        registered_in = self._callbacks.get(item[2])
+        if registered_in is None:
+            registered_in = self._running_call(reader)
+        reader.stack.append(Open(None, labels[0], registered_in, is_link=True))
+
+    def _read_callback_end(self, reader: Reader, _item: tuple[Any, ...]) -> None:
+        while reader.stack:
+            if reader.stack.pop().dispatch is None:
+                return
+
+    def _read_lost_receiver(self, _reader: Reader, item: tuple[Any, ...]) -> None:
+        _word, signal, sender, label, was_called = item
+        self._lost.append(LostReceiver(signal, sender, label, was_called))
+
+    # -- finishing ---------------------------------------------------------------------------
+
+    @property
+    def unsettled(self) -> bool:
+        """Return whether the fate of a transaction of this trace is not known yet."""
+        return any(not block.settled for _span, blocks in self._blocks for block in blocks)
+
+    @property
+    def pending(self) -> int:
+        """Return how many finished dispatches wait to be exported."""
+        return len(self._done)
+
+    def _settle_blocks(self, *, final: bool) -> None:
+        waiting = []
+        for span, blocks in self._blocks:
+            outcomes = [block.outcome for block in blocks]
+            worst = next((o for o in _GRAVEST if o in outcomes), outcomes[0])
+            span.transaction = worst
+            if worst is TransactionOutcome.UNKNOWN and not final:
+                waiting.append((span, blocks))
+        self._blocks = waiting
+
+    def segment(self, *, final: bool) -> Trace:
+        """Return what has been read since the last segment as a trace; *final* if no more follows."""
+        self._settle_async()
+        live, trace = self.live, self.trace
+        if final:
+            self._close_open()
+        self._settle_blocks(final=final)
+        self._count_unheard()
+        result = Trace(
+            trace_id=trace.trace_id,
+            kind=live.kind,
+            name=self._name(),
+            started_ns=live.started_ns,
+            duration_ns=live.duration_ns(),
+            status=_status(live, final=final),
+            parent_span_id=live.parent_span_id,
+            parent_trace_id=live.parent_trace_id,
+            http_method=live.http_method,
+            http_path=live.http_path,
+            http_status=live.http_status,
+            user_id=live.user_id,
+            host=HOST,
+            process=identity.pid,
+            thread=live.thread,
+            release=identity.release,
+            error=live.error,
+            attributes=dict(live.attributes),
+            dispatch_count=trace.dispatch_count,
+            receiver_call_count=trace.receiver_call_count,
+            query_count=trace.query_count,
+            query_ns=trace.query_ns,
+            signal_ns=trace.signal_ns,
+            error_count=trace.error_count,
+            dropped_count=live.dropped,
+            unheard_count=sum(self._unheard.values()),
+            overhead_ns=trace.dispatch_count * COST_OF_A_DISPATCH_NS
+            + trace.receiver_call_count * COST_OF_A_CALL_NS
+            + trace.query_count * COST_OF_A_QUERY_NS,
+            segment=self._segment,
+            final=final,
+            dispatches=sorted(self._done, key=_by_number),
+            bypasses=self._bypasses,
+            unheard=[(signal, sender, count) for (signal, sender), count in self._unheard.items()],
+            side_effects=self._effects,
+            lost_receivers=self._lost,
+        )
+        self._segment += 1
+        self._done, self._bypasses, self._effects, self._lost = [], [], [], []
+        self._statements.clear()
+        return result
+
+    def _name(self) -> str:
+        live = self.live
+        if live.kind is Kind.DISPATCH and not live.name and self._first_root is not None:
+            signal = self._first_root.signal.rpartition(".")[2]
+            return f"{signal} {self._first_root.sender}"[:MAX_NAME]
+        return live.name[:MAX_NAME]
+
+    def _close_open(self) -> None:
+        """Give an end to what never came to one: the trace is over."""
+        ending = self.live.end if self.live.end is not None else context.clock()
+        for reader in self._readers.values():
+            while reader.stack:
+                opened = reader.stack.pop()
+                if opened.dispatch is None or opened.is_batch:
+                    continue
+                if opened.call is not None and opened.call.outcome is Outcome.RUNNING:
+                    self._end_call(opened.call, ending, Outcome.UNKNOWN, opened.nested_ns)
+                opened.dispatch.duration_ns = self._since(ending) - opened.dispatch.start_ns
+                self._finished(opened.dispatch)
+
+    def _count_unheard(self) -> None:
+        counted: dict[tuple[str, str], int] = {}
+        for stream in self.live.streams:
+            for entry in list(stream.unheard.values()):
+                label = labels[entry.number]
+                key = (label.signal, label.sender)
+                counted[key] = counted.get(key, 0) + entry.count
+        self._unheard = counted
+
+
+_READ: Final = {
+    RETURNED: Assembly._read_returned,
+    RAISED: Assembly._read_raised,
+    CUT: Assembly._read_cut,
+    QUERY: Assembly._read_query,
+    TRANSACTION: Assembly._read_transaction,
+    ASYNC_OPEN: Assembly._read_async_open,
+    ASYNC_PHASE: Assembly._read_async_phase,
+    ASYNC_CLOSE: Assembly._read_async_close,
+    BATCH: Assembly._read_batch,
+    BATCH_END: Assembly._read_batch_end,
+    CALL: Assembly._read_call,
+    CALL_END: Assembly._read_call_end,
+    VALUES: Assembly._read_values,
+    LINK: Assembly._read_link,
+    BYPASS: Assembly._read_bypass,
+    EFFECT: Assembly._read_effect,
+    REGISTERED: Assembly._read_registered,
+    CALLBACK: Assembly._read_callback,
+    CALLBACK_END: Assembly._read_callback_end,
+    LOST_RECEIVER: Assembly._read_lost_receiver,
+}
+"""How each word of a stream is read."""
+
+_GRAVEST: Final = (
+    TransactionOutcome.ROLLED_BACK,
+    TransactionOutcome.SAVEPOINT_ROLLED_BACK,
+    TransactionOutcome.UNKNOWN,
+    TransactionOutcome.TEST,
+)
+"""Of several open blocks, the worst fate is told."""
+
+
+def _by_number(dispatch: Dispatch) -> int:
+    return dispatch.number
+
+
+def _by_opening(closing: tuple[Dispatch, int, str]) -> int:
+    return closing[0].number
+
+
+def _outcome_of(exception_type: str) -> Outcome:
+    """Return cancelled for the exceptions that mean so, else raised."""
+    if exception_type in {"asyncio.exceptions.CancelledError", "GeneratorExit"}:
+        return Outcome.CANCELLED
+    return Outcome.RAISED
+
+
+def _status(live: LiveTrace, *, final: bool) -> Status:
+    if not final:
+        return Status.RUNNING
+    failed = live.error or (live.http_status is not None and live.http_status >= 500)
+    return Status.ERROR if failed else Status.OK
+
+
+def _put_details(dispatch: Dispatch, details: tuple[Any, ...]) -> None:
+    """Put what ``tracing.capture.details`` has kept into the fields of *dispatch*."""
+    shape, label, pk = details[:3]
+    if label:
+        dispatch.instance = f"{label}:{pk}"[:MAX_NAME]
+    if shape == SAVE:
+        flags, dispatch.using, update_fields = details[3:]
+        if flags & HAS_CREATED:
+            dispatch.created = bool(flags & CREATED)
+        if flags & HAS_RAW:
+            dispatch.raw = bool(flags & RAW)
+        dispatch.update_fields = update_fields
+    elif shape == M2M:
+        dispatch.action, flags, dispatch.pk_count, dispatch.using = details[3:]
+        if flags & HAS_REVERSE:
+            dispatch.reverse = bool(flags & REVERSE)
+    else:
+        dispatch.named = tuple(name for name in details[3] if name != "instance")
+
+
+_lock = threading.Lock()
+
+
+def assemble(live: LiveTrace) -> Trace:
+    """Return the finished spans of a trace that has ended, or its last segment."""
+    reading = live.reading
+    if reading is None:
+        reading = live.reading = Assembly(live)
+    reading.read()
+    return reading.segment(final=True)
+
+
+def snapshot(live: LiveTrace) -> Trace:
+    """Return the spans of a trace that may still run, leaving its streams as they are.
+
+    Raises nothing of its own; what was exported in earlier segments is not in it.
+    """
+    reading = Assembly(live)
+    reading.read(consume=False)
+    trace = reading.segment(final=True)
+    trace.final = live.end is not None
+    if live.end is None:
+        trace.status = Status.RUNNING
+    return trace
+
+
+SEGMENT_DISPATCHES: Final = 2_000
+SEGMENT_SECONDS: Final = 5.0
+
+
+def drain() -> list[Trace]:
+    """Read what running traces have recorded so far; return segments of those that have much or are old.
+
+    Called in the worker, several times a second. Keeps the streams short, so that a command of hours
+    takes no more memory than a short one.
+    """
+    segments = []
+    for live in list(context.running.values()):
+        if live.end is not None or live.excluded or live.held:
+            continue
+        waiting = sum(len(stream.events or ()) for stream in live.streams)
+        age_ns = live.duration_ns()
+        if waiting < SEGMENT_DISPATCHES and age_ns < SEGMENT_SECONDS * 1e9:
+            continue
+        with _lock:
+            if live.reading is None:
+                live.reading = Assembly(live)
+            live.reading.read()
+            if live.reading.pending >= SEGMENT_DISPATCHES or (
+                live.reading.pending and age_ns >= SEGMENT_SECONDS * 1e9
+            ):
+                segments.append(live.reading.segment(final=False))
+    return segments

@@ -1,0 +1,140 @@
+"""Bypasses: writes that send no signals although receivers are connected for them.
+
+``bulk_create``, ``bulk_update``, ``QuerySet.update``, raw deletes and the database's own cascade
+reach the database without a signal. They are recognised when their statement has run, by the
+function of Django that is on the stack; nothing is wrapped, so no traceback grows.
+"""
+
+from __future__ import annotations
+
+from sys import _getframe as getframe
+from types import CodeType, FrameType
+from typing import Any, Final
+
+from django.db.models import Model, QuerySet
+from django.db.models import deletion
+from django.db.models import signals as model_signals
+from django.db.models.deletion import Collector
+from django.db.models.sql.compiler import SQLInsertCompiler
+
+from tracing.capture import names
+from tracing.capture.callsites import application_frame
+from tracing.capture.context import BYPASS, Stream
+from tracing.capture.wirings import entry_labels
+
+_DEEP: Final = 40
+"""Frames looked at above the cursor."""
+
+
+def _code(owner: Any, name: str) -> CodeType | None:
+    return getattr(getattr(owner, name, None), "__code__", None)
+
+
+_OPERATIONS: Final[dict[CodeType, str]] = {
+    code: operation
+    for owner, name, operation in (
+        (QuerySet, "bulk_create", "bulk_create"),
+        (QuerySet, "bulk_update", "bulk_update"),
+        (QuerySet, "update", "update"),
+        (QuerySet, "_raw_delete", "delete"),
+        (Model, "save_base", ""),
+        (Collector, "delete", "collector"),
+    )
+    if (code := _code(owner, name)) is not None
+}
+"""What the innermost of these on the stack says about a write; empty: signals were sent."""
+
+_INSERT: Final = SQLInsertCompiler.execute_sql.__code__
+_BY_NAME: Final = {code.co_name for code in _OPERATIONS}
+_DB_CASCADE: Final = getattr(deletion, "DB_CASCADE", None)
+"""Django 6.1: the database deletes by itself."""
+_SAVES: Final = (model_signals.pre_save, model_signals.post_save)
+_DELETES: Final = (model_signals.pre_delete, model_signals.post_delete)
+
+
+def note_write(stream: Stream, cursor: Any, sql: str, start: int) -> None:
+    """Record a bypass if the write *sql*, which has just run, was one."""
+    frame: FrameType | None = getframe(3)
+    operation: str | None = None
+    inserted: int | None = None
+    for _ in range(_DEEP):
+        if frame is None:
+            return
+        code = frame.f_code
+        if code is _INSERT:
+            # The driver does not count rows that are inserted and returned.
+            inserted = len(frame.f_locals["self"].query.objs)
+        elif code.co_name in _BY_NAME:
+            operation = _OPERATIONS.get(code)
+            if operation is not None:
+                break
+        frame = frame.f_back
+    if not operation or frame is None:
+        return
+    if operation == "collector":
+        _note_cascade(stream, frame, sql, start)
+        return
+    model = getattr(frame.f_locals.get("self"), "model", None)
+    if operation == "update":
+        outer = frame.f_back
+        if outer is not None and _OPERATIONS.get(outer.f_code) == "bulk_update":
+            operation, frame = "bulk_update", outer
+    if model is None or model._meta.auto_created:
+        return
+    signals = _DELETES if operation == "delete" else _SAVES
+    rows = inserted if operation == "bulk_create" else getattr(cursor, "rowcount", None)
+    if type(rows) is not int or rows < 0:
+        rows = None
+    _note(stream, operation, model, signals, rows, frame, start)
+
+
+def _note_cascade(stream: Stream, frame: FrameType, sql: str, start: int) -> None:
+    """Record rows that the database deletes by itself with those of the collector (Django 6.1)."""
+    if not sql.startswith("DELETE "):
+        return
+    collector = frame.f_locals.get("self")
+    deleted = getattr(collector, "data", None)
+    if not deleted:
+        return
+    for model in list(deleted):
+        for relation in model._meta.related_objects:
+            on_delete = getattr(relation, "on_delete", None)
+            if on_delete is not None and on_delete is _DB_CASCADE:
+                if f'"{model._meta.db_table}"' in sql or f"`{model._meta.db_table}`" in sql:
+                    _note(stream, "db_cascade", relation.related_model, _DELETES, None, frame, start)
+
+
+def _note(
+    stream: Stream,
+    operation: str,
+    model: type[Model],
+    signals: tuple[Any, ...],
+    rows: int | None,
+    frame: FrameType | None,
+    start: int,
+) -> None:
+    if rows == 0:
+        return
+    skipped = []
+    receivers = []
+    for signal in signals:
+        labels = entry_labels(signal, model)
+        if labels:
+            skipped.append(names.signal_name(signal))
+            receivers.extend(labels)
+    if not receivers or stream.events is None:
+        return
+    place = application_frame(frame)
+    stream.events.append(
+        (
+            BYPASS,
+            start,
+            operation,
+            model._meta.label,
+            tuple(skipped),
+            tuple(receivers),
+            rows,
+            place.f_code if place is not None else None,
+            place.f_lasti if place is not None else 0,
+        )
+    )

@@ -1,0 +1,84 @@
+"""Callsites: which frame of the application sent a signal.
+
+While the program runs, a callsite is a code object and the offset of an instruction in it; file,
+line and function are worked out later from the code's own tables.
+"""
+
+from __future__ import annotations
+
+import os
+from types import CodeType, FrameType
+
+import asgiref
+import django
+
+from tracing.capture.spans import Callsite
+
+_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_LIBRARIES = (
+    os.path.dirname(os.path.abspath(django.__file__)) + os.sep,
+    os.path.dirname(os.path.abspath(asgiref.__file__)) + os.sep,
+    os.path.dirname(os.path.abspath(os.__file__)) + os.sep,
+)
+_PACKAGES = tuple(
+    os.path.join(os.path.dirname(os.path.abspath(os.__file__)), name) + os.sep
+    for name in ("site-packages", "dist-packages")
+)
+_FACES = tuple(_OWN + name + os.sep for name in ("capture", "pipeline"))
+
+
+is_library: dict[str, bool] = {}
+"""Whether a file belongs to Django, asgiref, the standard library or the recording itself.
+
+A third-party package is not skipped: when it sends a signal, it is the sender. An exact dictionary,
+since that is the fastest thing to ask; ``classify`` fills it.
+"""
+
+
+def classify(filename: str) -> bool:
+    """Enter *filename* into ``is_library`` and return what was entered."""
+    if filename[:1] == "<":
+        # A frozen module is Python's own; "<console>" and "<string>" are somebody typing.
+        library = filename.startswith("<frozen")
+    else:
+        path = os.path.abspath(filename)
+        library = path.startswith((*_FACES, *_LIBRARIES[:2])) or (
+            path.startswith(_LIBRARIES[2]) and not path.startswith(_PACKAGES)
+        )
+    is_library[filename] = library
+    return library
+
+
+def application_frame(frame: FrameType | None) -> FrameType | None:
+    """Return the innermost frame from *frame* outwards that is the application's; None without one."""
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        library = is_library.get(filename)
+        if library is None:
+            library = classify(filename)
+        if not library:
+            return frame
+        frame = frame.f_back
+    return None
+
+
+_callsites: dict[tuple[int, int], tuple[CodeType, Callsite]] = {}
+_LIMIT = 20_000
+
+
+def callsite(code: CodeType, instruction: int) -> Callsite:
+    """Return the file, line and qualified name that *code* has at the byte offset *instruction*."""
+    key = (id(code), instruction)
+    known = _callsites.get(key)
+    if known is not None and known[0] is code:
+        return known[1]
+    line = code.co_firstlineno
+    for start, end, number in code.co_lines():
+        if start <= instruction < end and number is not None:
+            line = number
+            break
+    found = Callsite(os.path.abspath(code.co_filename), line, code.co_qualname)
+    if len(_callsites) >= _LIMIT:
+        _callsites.clear()
+    _callsites[key] = (code, found)
+    return found

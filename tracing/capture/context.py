@@ -1,0 +1,308 @@
+"""What is running now: live traces, and the stream into which each thread writes.
+
+A live trace owns one *stream* per thread that works for it. A stream is a plain list with one
+writer, in the order in which things happen:
+
+- a dispatch opens with one tuple whose first item is its start;
+- each receiver that returns None adds one number, the time at which it returned;
+- everything else adds a tuple whose first item is one of the words below.
+
+Nesting needs no bookkeeping while the program runs: what stands between an opening and the number
+that closes it happened inside. ``tracing.capture.assembly`` reads the streams, later and in another
+thread. Streams hold numbers, strings, code objects and labels, never an object of the traced
+program.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import random
+import socket
+import threading
+import time
+from itertools import count
+from threading import get_ident
+from time import perf_counter_ns as clock
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from tracing.capture.spans import Kind
+
+if TYPE_CHECKING:
+    from tracing.capture.assembly import Assembly
+    from tracing.capture.spans import Trace
+    from tracing.capture.transactions import Block
+
+# --- the words of a stream -------------------------------------------------------------------
+
+RETURNED: Final = "returned"
+"""(RETURNED, end, type name): a receiver returned something else than None."""
+RAISED: Final = "raised"
+"""(RAISED, end, type, message, closes): a receiver raised; *closes* if that ended the dispatch."""
+CUT: Final = "cut"
+"""(CUT, end, type): the dispatch ended between its receivers."""
+QUERY: Final = "query"
+"""(QUERY, start, end, alias, statement or None)."""
+TRANSACTION: Final = "transaction"
+"""(TRANSACTION, alias, Block or None): the innermost open block of the alias is now this one."""
+ASYNC_OPEN: Final = "async_open"
+"""(ASYNC_OPEN, start, key, wiring number, method, code, instruction, details): an asend began."""
+ASYNC_PHASE: Final = "async_phase"
+"""(ASYNC_PHASE, start, key, in event loop): the async receivers of the open dispatch are next."""
+ASYNC_CLOSE: Final = "async_close"
+"""(ASYNC_CLOSE, end, key, exception type)."""
+BATCH: Final = "batch"
+"""(BATCH, start, key, requested): this thread runs the sync receivers of the asend *key*."""
+BATCH_END: Final = "batch_end"
+"""(BATCH_END, end, key)."""
+CALL: Final = "call"
+"""(CALL, start, key, position): the async receiver of that position took its first step."""
+CALL_END: Final = "call_end"
+"""(CALL_END, end, key, position, outcome, type, message)."""
+LINK: Final = "link"
+"""(LINK, stream number): work handed over from here goes on in that stream."""
+BYPASS: Final = "bypass"
+"""(BYPASS, start, operation, model label, signals, receivers, rows, code, instruction)."""
+EFFECT: Final = "effect"
+"""(EFFECT, start, kind, target, backend, in on_commit, code, instruction): mail, a task, a socket."""
+CALLBACK: Final = "callback"
+"""(CALLBACK, start, callback number): an on_commit callback began."""
+CALLBACK_END: Final = "callback_end"
+"""(CALLBACK_END, end)."""
+REGISTERED: Final = "registered"
+"""(REGISTERED, callback number): an on_commit callback was registered here."""
+LOST_RECEIVER: Final = "lost_receiver"
+"""(LOST_RECEIVER, signal, sender, ReceiverLabel, was called): a weak receiver was found dead."""
+VALUES: Final = "values"
+"""(VALUES, key, dict): redacted named arguments of the async dispatch *key*; of the open one for 0."""
+
+STREAM_LIMIT: Final = 50_000
+"""Items one stream may hold before new dispatches are dropped until it has been drained."""
+
+_random = random.Random()
+"""Our own generator: the application's sequence of random numbers stays as it is."""
+
+os.register_at_fork(after_in_child=_random.seed)
+
+HOST: Final = socket.gethostname()
+_numbers = count(1)
+
+
+class Stream:
+    """What one thread has recorded for one trace. One writer; drained from the worker."""
+
+    __slots__ = (
+        "events",
+        "ident",
+        "in_callback",
+        "number",
+        "origin",
+        "outer",
+        "thread",
+        "trace",
+        "unheard",
+    )
+
+    events: list[Any] | None
+    """None where nothing is to be recorded."""
+
+    def __init__(
+        self, trace: LiveTrace | None, ident: int, origin: tuple[str, int, int] | None = None
+    ) -> None:
+        self.trace = trace
+        self.ident = ident
+        self.origin = origin
+        self.events = [] if trace is not None else None
+        self.unheard: dict[Any, Any] = {}
+        self.in_callback = False
+        """Whether an on_commit callback is running."""
+        self.number = next(_numbers)
+        self.outer: Stream | None = None
+        """What was running before, for the root of a trace."""
+        self.thread = threading.current_thread().name if trace is not None else ""
+
+    def here(self) -> Stream:
+        """Return the stream of this trace for the running thread, which is not the writer of this one."""
+        trace = self.trace
+        if trace is None:
+            return self
+        return trace.branch(self, get_ident())
+
+
+class Processor(Protocol):
+    """What is told of live traces; the pipeline is one."""
+
+    def on_start(self, trace: LiveTrace) -> None:
+        """Take note of a trace that has begun. Called on the traced thread."""
+
+    def on_end(self, trace: LiveTrace) -> None:
+        """Take over a trace that has ended. Called on the traced thread."""
+
+
+class LiveTrace:
+    """A unit of work that is being recorded."""
+
+    __slots__ = (
+        "attributes",
+        "branches",
+        "dropped",
+        "end",
+        "error",
+        "excluded",
+        "held",
+        "http_method",
+        "http_path",
+        "http_status",
+        "kind",
+        "name",
+        "parent_span_id",
+        "parent_trace_id",
+        "reading",
+        "root",
+        "start",
+        "started_ns",
+        "streams",
+        "tags",
+        "thread",
+        "trace_id",
+        "user_id",
+    )
+
+    def __init__(
+        self,
+        kind: Kind,
+        name: str,
+        *,
+        trace_id: str = "",
+        parent_span_id: str = "",
+        parent_trace_id: str = "",
+        outer: Stream | None = None,
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.trace_id = trace_id or new_trace_id()
+        self.parent_span_id = parent_span_id
+        self.parent_trace_id = parent_trace_id
+        self.attributes: dict[str, str] = {}
+        self.http_method = ""
+        self.http_path = ""
+        self.http_status: int | None = None
+        self.user_id = ""
+        self.error = ""
+        self.dropped = 0
+        self.excluded = False
+        self.held = False
+        """Somebody wants the whole of it at its end: it is not exported in segments meanwhile."""
+        self.tags: set[str] | None = None
+        self.end: int | None = None
+        self.branches: dict[tuple[int, int], Stream] = {}
+        self.streams: list[Stream] = []
+        self.reading: Assembly | None = None
+        self.thread = threading.current_thread().name
+        self.root = self.open_stream()
+        self.root.outer = outer
+        self.started_ns = time.time_ns()
+        self.start = clock()
+
+    def open_stream(self, origin: tuple[str, int, int] | None = None) -> Stream:
+        """Return a new stream for the running thread; *origin* says under what its dispatches hang."""
+        stream = Stream(self, get_ident(), origin)
+        self.streams.append(stream)
+        for block in open_blocks():
+            stream.events.append((TRANSACTION, block.alias, block))  # type: ignore[union-attr]
+        return stream
+
+    def branch(self, stream: Stream, ident: int) -> Stream:
+        """Return the stream in which thread *ident* goes on with the work of *stream*."""
+        key = (stream.number, ident)
+        branch = self.branches.get(key)
+        if branch is None:
+            branch = self.branches[key] = self.open_stream(("branch", stream.number, 0))
+        if stream.events is not None and branch.events is not None:
+            stream.events.append((LINK, branch.number, len(branch.events)))
+        return branch
+
+    def duration_ns(self) -> int:
+        """Return how long it took, or has taken so far."""
+        return (self.end if self.end is not None else clock()) - self.start
+
+    def assemble(self) -> Trace:
+        """Return the finished spans. Called once, after the end, off the traced thread."""
+        from tracing.capture.assembly import assemble
+
+        return assemble(self)
+
+
+def new_trace_id() -> str:
+    """Return a random W3C trace id."""
+    return f"{_random.getrandbits(128) or 1:032x}"
+
+
+# --- now ---------------------------------------------------------------------------------------
+
+_current: contextvars.ContextVar[Stream | None] = contextvars.ContextVar("tracing.stream", default=None)
+current = _current.get
+"""Return the stream of the running context, None outside any trace."""
+
+UNRECORDED: Final = Stream(None, 0)
+"""The stream of work that is not sampled, suppressed or paused: it swallows nothing because
+nothing is offered to it."""
+
+processor: Processor | None = None
+"""Who is told of live traces. One per process; set by ``set_processor``."""
+
+running: dict[int, LiveTrace] = {}
+"""Traces that have begun and not ended, by the number of their root stream."""
+
+
+def open_blocks() -> list[Block]:
+    """Return the open transaction blocks of the running thread, innermost per alias.
+
+    Replaced by ``tracing.capture.transactions``, which knows them.
+    """
+    return []
+
+
+def set_processor(new: Processor | None) -> Processor | None:
+    """Send live traces to *new* from now on, and return what received them before."""
+    global processor
+    previous, processor = processor, new
+    return previous
+
+
+def begin(trace: LiveTrace) -> None:
+    """Make *trace* the one that the running context records into."""
+    running[trace.root.number] = trace
+    _current.set(trace.root)
+    if processor is not None:
+        processor.on_start(trace)
+
+
+def finish(trace: LiveTrace) -> None:
+    """End *trace* and hand it over. The context goes back to what it was in before."""
+    if trace.end is None:
+        trace.end = clock()
+    now = current()
+    if now is not None and now.trace is trace:
+        _current.set(trace.root.outer)
+    running.pop(trace.root.number, None)
+    if processor is not None and not trace.excluded:
+        processor.on_end(trace)
+
+
+def current_trace() -> LiveTrace | None:
+    """Return the trace of the running context, None outside any or where nothing is recorded."""
+    stream = current()
+    return stream.trace if stream is not None else None
+
+
+def enter(stream: Stream | None) -> Stream | None:
+    """Make *stream* the running one and return what was, for ``leave``."""
+    before = current()
+    _current.set(stream)
+    return before
+
+
+def leave(before: Stream | None) -> None:
+    """Put back what ``enter`` returned."""
+    _current.set(before)

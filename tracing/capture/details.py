@@ -1,0 +1,209 @@
+"""Details: what is kept of a dispatch's named arguments, as numbers and short strings.
+
+A reader is chosen once per wiring and called once per dispatch. It keeps primary keys, flags and
+names; it never evaluates a value, and what is not exactly of a plain type is not kept.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import uuid
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from django.db.models import Model
+from django.db.models import signals as model_signals
+from django.dispatch import Signal
+
+from tracing.capture.names import dotted
+
+Details = Callable[[Mapping[str, Any]], tuple[Any, ...]]
+"""Reads named arguments into a tuple whose first item says which shape it has."""
+
+SAVE: Final = "save"
+"""(SAVE, model label, pk, flags, using, update_fields)."""
+M2M: Final = "m2m"
+"""(M2M, model label, pk, action, flags, pk count, using)."""
+NAMED: Final = "named"
+"""(NAMED, model label, pk, names); the names with ``instance`` among them."""
+
+CREATED, HAS_CREATED, RAW, HAS_RAW, REVERSE, HAS_REVERSE = 1, 2, 4, 8, 16, 32
+
+PLAIN_TYPES: Final = frozenset(
+    {int, str, bool, float, type(None), uuid.UUID, decimal.Decimal, datetime.date, datetime.datetime}
+)
+"""Types whose very instances are values: keeping or printing one runs nobody's code."""
+
+MAX_TEXT: Final = 100
+"""Characters kept of a primary key that is a string."""
+
+
+def plain(value: object) -> Any:
+    """Return *value* if it is a plain value, cut if it is a long string; else the name of its type."""
+    kind = type(value)
+    if kind in PLAIN_TYPES:
+        if kind is str and len(value) > MAX_TEXT:  # type: ignore[arg-type]
+            return value[:MAX_TEXT] + "…"  # type: ignore[index]
+        return value
+    return f"<{type.__dict__['__qualname__'].__get__(kind)}>"
+
+
+def _pk_attname(model: type[Model]) -> str | None:
+    """Return the attribute that holds the primary key in an instance's ``__dict__``.
+
+    None if the model intercepts attribute access: then reading it would run its code.
+    """
+    if model.__getattribute__ is not object.__getattribute__:
+        return None
+    pk = model._meta.pk
+    return pk.attname if pk is not None else None
+
+
+_kinds: dict[int, tuple[weakref.ref[type], str, str | None]] = {}
+"""(reference, label, attribute of the primary key) by the identity of a model class."""
+
+
+def _kind_of(kind: type) -> tuple[weakref.ref[type], str, str | None]:
+    """Return what is needed to name an instance of *kind*, and remember it as long as *kind* lives."""
+    key = id(kind)
+
+    def forget(reference: weakref.ref[type]) -> None:
+        entry = _kinds.get(key)
+        if entry is not None and entry[0] is reference:
+            del _kinds[key]
+
+    is_model = issubclass(kind, Model)
+    label = kind._meta.label if is_model else dotted(kind)  # type: ignore[attr-defined]
+    entry = (weakref.ref(kind, forget), label, _pk_attname(kind) if is_model else None)
+    _kinds[key] = entry
+    return entry
+
+
+def instance_key(instance: object) -> tuple[str, Any]:
+    """Return (model label, primary key) of a model instance; a class path and None of another object."""
+    kind = type(instance)
+    entry = _kinds.get(id(kind))
+    if entry is None or entry[0]() is not kind:
+        entry = _kind_of(kind)
+    attname = entry[2]
+    if attname is None:
+        return entry[1], None
+    pk = instance.__dict__.get(attname)
+    return entry[1], pk if type(pk) is int else plain(pk)
+
+
+def _save_reader(model: type[Model], signal: Signal) -> Details:
+    """Return a reader for pre_save or post_save of *model*, as ``Model.save_base`` sends them.
+
+    Subscripts rather than ``get``: this runs for each save of the application.
+    """
+    label = model._meta.label
+    attname = _pk_attname(model)
+    if attname is None:
+        return _read_save
+    is_post = signal is model_signals.post_save
+
+    def read(named: Mapping[str, Any]) -> tuple[Any, ...]:
+        try:
+            instance = named["instance"]
+            if type(instance) is not model:
+                return _read_save(named)
+            pk = instance.__dict__[attname]
+            if type(pk) is not int:
+                pk = plain(pk)
+            flags = HAS_RAW
+            if named["raw"] is True:
+                flags = HAS_RAW | RAW
+            if is_post:
+                flags += 3 if named["created"] is True else 2
+            using = named["using"]
+            if type(using) is not str:
+                using = ""
+            update_fields = named["update_fields"]
+        except KeyError:
+            return _read_save(named)
+        return (
+            SAVE,
+            label,
+            pk,
+            flags,
+            using,
+            None if update_fields is None else _strings(update_fields),
+        )
+
+    return read
+
+
+def _read_save(named: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Read a save or delete of which nothing is known beforehand."""
+    instance = named.get("instance")
+    label, pk = instance_key(instance) if instance is not None else ("", None)
+    return (SAVE, label, pk, *_flags(named))
+
+
+def _flags(named: Mapping[str, Any]) -> tuple[int, str, tuple[str, ...] | None]:
+    flags = 0
+    if "created" in named:
+        flags |= HAS_CREATED | (CREATED if named["created"] is True else 0)
+    if "raw" in named:
+        flags |= HAS_RAW | (RAW if named["raw"] is True else 0)
+    using = named.get("using")
+    return flags, using if type(using) is str else "", _strings(named.get("update_fields"))
+
+
+def _strings(values: object) -> tuple[str, ...] | None:
+    """Return the exact strings in a plain collection, sorted; None for anything else."""
+    if type(values) in {frozenset, set, list, tuple}:
+        return tuple(sorted(value for value in values if type(value) is str))  # type: ignore[attr-defined]
+    return None
+
+
+def _read_m2m(named: Mapping[str, Any]) -> tuple[Any, ...]:
+    instance = named.get("instance")
+    label, pk = instance_key(instance) if instance is not None else ("", None)
+    action = named.get("action")
+    pk_set = named.get("pk_set")
+    flags = 0
+    if "reverse" in named:
+        flags = HAS_REVERSE | (REVERSE if named["reverse"] is True else 0)
+    using = named.get("using")
+    return (
+        M2M,
+        label,
+        pk,
+        action if type(action) is str else "",
+        flags,
+        len(pk_set) if type(pk_set) in {set, frozenset, list, tuple} else None,  # type: ignore[arg-type]
+        using if type(using) is str else "",
+    )
+
+
+def _read_named(named: Mapping[str, Any]) -> tuple[Any, ...]:
+    instance = named.get("instance")
+    if instance is None:
+        return (NAMED, "", None, tuple(named))
+    label, pk = instance_key(instance)
+    return (NAMED, label, pk, tuple(named))
+
+
+_SAVES: Final = (
+    model_signals.pre_save,
+    model_signals.post_save,
+    model_signals.pre_delete,
+    model_signals.post_delete,
+    model_signals.pre_init,
+    model_signals.post_init,
+)
+
+
+def details_reader(signal: Signal, sender: object) -> Details:
+    """Return the reader for dispatches of *signal* from *sender*."""
+    if signal is model_signals.m2m_changed:
+        return _read_m2m
+    if any(signal is save for save in _SAVES):
+        if issubclass(type(sender), type) and issubclass(sender, Model):  # type: ignore[arg-type]
+            return _save_reader(sender, signal)  # type: ignore[arg-type]
+        return _read_save
+    return _read_named

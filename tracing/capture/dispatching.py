@@ -1,0 +1,671 @@
+"""The timed send loops: what ``Signal.send`` and its three siblings are while tracing is installed.
+
+Each does what Django's method does, in the same order, with the same objects, and takes the time on
+the way: one reading when a dispatch opens and one as each receiver returns, the end of one being
+the start of the next. Receivers are called from the same depth of the stack as by Django.
+
+Where the loop cannot know what Django's method would do (a named argument called ``signal``, a
+failure of our own) Django's own method runs instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
+from itertools import count
+from sys import _getframe as getframe
+from threading import get_ident
+from time import perf_counter_ns as clock
+from types import CoroutineType, FrameType, TracebackType
+from typing import Any, Final
+
+from asgiref.sync import async_to_sync, sync_to_async
+from django.core.signals import request_finished, request_started
+from django.db.models.signals import post_init, pre_init
+from django.dispatch import Signal, dispatcher
+
+from tracing.capture import requests
+from tracing.capture.callsites import application_frame, is_library
+from tracing.capture.context import (
+    ASYNC_CLOSE,
+    ASYNC_OPEN,
+    ASYNC_PHASE,
+    BATCH,
+    BATCH_END,
+    CALL,
+    CALL_END,
+    CUT,
+    RAISED,
+    RETURNED,
+    STREAM_LIMIT,
+    VALUES,
+    Stream,
+    current,
+    enter,
+    leave,
+)
+from tracing.capture.failures import failed
+from tracing.capture.lone import begin_lone, finish_lone
+from tracing.capture.names import qualname_of
+from tracing.capture.sanitize import Redaction, error_text
+from tracing.capture.spans import Method, Outcome
+from tracing.capture.unheard import count_unheard
+from tracing.capture.wirings import (
+    PlainWiring,
+    ResolvedWiring,
+    Wiring,
+    cached_wiring,
+    plain_wiring,
+)
+
+STOCK_LIVE_RECEIVERS: Final = Signal._live_receivers  # type: ignore[attr-defined]
+NO_RECEIVERS: Final = dispatcher.NO_RECEIVERS
+LOST: Final = (CUT, 0, "")
+"""Stands where the end of a receiver could not be recorded."""
+
+_keys = count(1)
+"""Numbers of dispatches whose receivers run elsewhere: in another thread or task."""
+
+Resolved = tuple[Wiring | PlainWiring | ResolvedWiring | None, list[Any], list[Any]]
+
+
+class Options:
+    """What the loops record besides structure, times and outcomes.
+
+    Args:
+        callsite: The frame of the application that sent the signal.
+        details: Instance, save and m2m details, names of the other named arguments.
+        values: How to redact the values of named arguments; None to leave them out.
+    """
+
+    __slots__ = ("callsite", "details", "values")
+
+    def __init__(
+        self, *, callsite: bool = True, details: bool = True, values: Redaction | None = None
+    ) -> None:
+        self.callsite = callsite
+        self.details = details
+        self.values = values
+
+
+def is_overridden(signal: Signal) -> bool:
+    """Return whether somebody else decides which receivers *signal* has: a subclass or a patch."""
+    return (
+        type(signal)._live_receivers is not STOCK_LIVE_RECEIVERS  # type: ignore[attr-defined]
+        or "_live_receivers" in signal.__dict__
+    )
+
+
+def resolve(signal: Signal, sender: Any) -> Resolved:
+    """Return (wiring, live sync receivers, live async receivers), as ``_live_receivers`` would."""
+    if not signal.use_caching:
+        return plain_wiring(signal, sender)
+    wiring = None if signal._dead_receivers else signal.sender_receivers_cache.get(sender)  # type: ignore[attr-defined]
+    if wiring is NO_RECEIVERS:
+        return None, [], []
+    if type(wiring) is not Wiring:
+        wiring = cached_wiring(signal, sender)
+        if wiring is None:
+            return None, [], []
+    live = [deref() for deref in wiring.derefs]
+    live_async = [deref() for deref in wiring.async_derefs]
+    for receiver in (*live, *live_async):
+        if receiver is None:
+            return resolve_live(signal, sender)
+    return wiring, live, live_async
+
+
+def resolve_live(signal: Signal, sender: Any) -> Resolved:
+    """Return the same from the signal's own ``_live_receivers``, whoever wrote it."""
+    live, live_async = signal._live_receivers(sender)  # type: ignore[attr-defined]
+    try:
+        return ResolvedWiring(signal, sender, live, live_async), live, live_async
+    except Exception as error:
+        failed("resolve_live", error)
+        return None, live, live_async
+
+
+def raised(error: BaseException, *, closes: bool) -> tuple[Any, ...]:
+    """Return the item of a stream for a receiver that raised."""
+    return (RAISED, clock(), *error_text(error), closes)
+
+
+def drop(stream: Stream) -> None:
+    """Count a dispatch that does not fit into its stream any more."""
+    if stream.trace is not None:
+        stream.trace.dropped += 1
+
+
+def sync_sender(
+    method: Method, original: Callable[..., Any], options: Options
+) -> Callable[..., list[tuple[Any, Any]]]:
+    """Return the timed ``send`` or ``send_robust`` that stands in for *original*."""
+    robust = method is Method.SEND_ROBUST
+    with_callsite = options.callsite
+    with_details = options.details
+    redaction = options.values
+
+    def send(self: Signal, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
+        if not self.receivers:
+            if self is pre_init or self is post_init:
+                return []
+            if self is request_started:
+                requests.started(named)
+            if current() is not None:
+                count_unheard(self, sender)
+                if self is request_finished:
+                    requests.finished()
+            return []
+        wiring = self.sender_receivers_cache.get(sender)
+        if wiring is NO_RECEIVERS:
+            if self is not pre_init and self is not post_init and current() is not None:
+                count_unheard(self, sender)
+            return []
+        merged = {"signal": self, "sender": sender, **named}
+        if merged["signal"] is not self:
+            return original(self, sender, **named)  # type: ignore[no-any-return]
+        live = []
+        live_async = None
+        if (
+            type(wiring) is Wiring
+            and not self._dead_receivers  # type: ignore[attr-defined]
+            and type(self)._live_receivers is STOCK_LIVE_RECEIVERS  # type: ignore[attr-defined]
+        ):
+            for deref in wiring.derefs:
+                receiver = deref()
+                if receiver is None:
+                    wiring = None
+                    break
+                live.append(receiver)
+            else:
+                if wiring.async_derefs:
+                    wiring = None
+        else:
+            wiring = None
+        if wiring is None:
+            if (
+                type(self)._live_receivers is not STOCK_LIVE_RECEIVERS  # type: ignore[attr-defined]
+                or "_live_receivers" in self.__dict__
+            ):
+                wiring, live, live_async = resolve_live(self, sender)
+            else:
+                try:
+                    if self.use_caching:
+                        wiring, live, live_async = resolve(self, sender)
+                    else:
+                        wiring, live, live_async = plain_wiring(self, sender)
+                except Exception:
+                    # Also what Django raises for a sender that it cannot look up.
+                    return original(self, sender, **named)  # type: ignore[no-any-return]
+            if not live and not live_async:
+                if current() is not None:
+                    count_unheard(self, sender)
+                return []
+
+        responses = []
+        opening = after = None
+        if self is request_started:
+            requests.started(named)
+        elif self is request_finished:
+            after = requests.finished
+        stream = current()
+        if stream is None:
+            stream = begin_lone()
+            if stream is not None:
+                after = finish_lone
+        events = stream.events if stream is not None else None
+        try:
+            if events is not None:
+                try:
+                    if stream.ident != get_ident():  # type: ignore[union-attr]
+                        stream = stream.here()  # type: ignore[union-attr]
+                        events = stream.events
+                    if len(events) >= STREAM_LIMIT or wiring is None:  # type: ignore[arg-type]
+                        drop(stream)  # type: ignore[arg-type]
+                        events = None
+                    else:
+                        code = None
+                        instruction = 0
+                        if with_callsite:
+                            frame = getframe(1)
+                            code = frame.f_code
+                            try:
+                                while is_library[code.co_filename]:
+                                    frame = frame.f_back  # type: ignore[assignment]
+                                    code = frame.f_code
+                            except (KeyError, AttributeError):
+                                frame = application_frame(frame)  # type: ignore[assignment]
+                                code = frame.f_code if frame is not None else None
+                            if frame is not None:
+                                instruction = frame.f_lasti
+                            frame = None  # type: ignore[assignment]
+                        opening = (
+                            clock(),
+                            wiring.number,
+                            code,
+                            instruction,
+                            wiring.details(named) if with_details else None,  # type: ignore[misc]
+                            method,
+                        )
+                        events.append(opening)  # type: ignore[union-attr]
+                        if redaction is not None:
+                            events.append((VALUES, 0, redaction.named(named)))  # type: ignore[union-attr]
+                except Exception as error:
+                    failed("opening", error)
+                    if events is not None and (not events or events[-1] is not opening):
+                        events = None
+            if events is None:
+                for receiver in live:
+                    try:
+                        response = receiver(**merged)
+                    except Exception as err:
+                        if not robust:
+                            raise
+                        self._log_robust_failure(receiver, err)  # type: ignore[attr-defined]
+                        responses.append((receiver, err))
+                    else:
+                        responses.append((receiver, response))
+                if live_async:
+                    responses.extend(
+                        async_to_sync(async_phase)(self, merged, live_async, robust, None, 0, 0)
+                    )
+                return responses
+
+            for receiver in live:
+                try:
+                    response = receiver(**merged)
+                except Exception as err:
+                    try:
+                        end = raised(err, closes=not robust)
+                    except Exception:
+                        end = LOST
+                    events.append(end)
+                    if not robust:
+                        raise
+                    try:
+                        self._log_robust_failure(receiver, err)  # type: ignore[attr-defined]
+                    except BaseException as failure:
+                        # Django names a failing receiver by an attribute that a partial lacks.
+                        events.append((CUT, clock(), qualname_of(type(failure))))
+                        raise
+                    responses.append((receiver, err))
+                except BaseException as err:
+                    try:
+                        end = raised(err, closes=True)
+                    except Exception:
+                        end = LOST
+                    events.append(end)
+                    raise
+                else:
+                    responses.append((receiver, response))
+                    if response is None:
+                        events.append(clock())
+                    else:
+                        events.append((RETURNED, clock(), qualname_of(type(response))))
+            if live_async:
+                key = next(_keys)
+                events.append((ASYNC_PHASE, clock(), key, asyncio._get_running_loop() is not None))
+                escaped = ""
+                try:
+                    responses.extend(
+                        async_to_sync(async_phase)(
+                            self, merged, live_async, robust, stream, key, len(live)
+                        )
+                    )
+                except BaseException as err:
+                    escaped = qualname_of(type(err))
+                    raise
+                finally:
+                    events.append((ASYNC_CLOSE, clock(), key, escaped))
+            return responses
+        finally:
+            if after is not None:
+                after(stream)
+
+    return send
+
+
+class Stepped(Coroutine[Any, Any, Any]):
+    """A receiver's coroutine, watched step by step.
+
+    Whatever the coroutine sends while it runs belongs to this call, also where Django lets several
+    receivers share one context: the running stream is set before each step and put back after it,
+    so the context never holds it in between. Adds no frame to a traceback.
+    """
+
+    __slots__ = ("__weakref__", "_coroutine", "_inner", "_key", "_origin", "_own", "_position")
+
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Any], origin: Stream, key: int, position: int
+    ) -> None:
+        self._coroutine = coroutine
+        self._origin = origin
+        self._key = key
+        self._position = position
+        self._own: Stream | None = None
+        self._inner: Stream | None = None
+
+    def _begin(self) -> None:
+        trace = self._origin.trace
+        if trace is not None:
+            own = trace.open_stream(("call", self._key, self._position))
+            own.events.append((CALL, clock(), self._key, self._position))  # type: ignore[union-attr]
+            self._own = self._inner = own
+
+    def _end(self, outcome: Outcome, error: BaseException | None, response: Any = None) -> None:
+        own = self._own
+        if own is None or own.events is None:
+            return
+        end = clock()
+        name, message = ("", "") if error is None else error_text(error)
+        if response is not None:
+            name = qualname_of(type(response))
+        own.events.append((CALL_END, end, self._key, self._position, outcome, name, message))
+
+    def _step(self, advance: Callable[..., Any], *args: Any) -> Any:
+        before = current()
+        try:
+            if self._own is None:
+                self._begin()
+            enter(self._inner)
+        except Exception as error:
+            failed("step", error)
+        try:
+            return advance(*args)
+        except StopIteration as stop:
+            self._settle(Outcome.RETURNED, None, stop.value)
+            raise
+        except (asyncio.CancelledError, GeneratorExit) as error:
+            self._settle(Outcome.CANCELLED, error)
+            error.__traceback__ = _without_own_frame(error.__traceback__)
+            raise
+        except BaseException as error:
+            self._settle(Outcome.RAISED, error)
+            error.__traceback__ = _without_own_frame(error.__traceback__)
+            raise
+        finally:
+            self._inner = current()
+            leave(before)
+
+    def _settle(self, outcome: Outcome, error: BaseException | None, response: Any = None) -> None:
+        try:
+            self._end(outcome, error, response)
+        except Exception as failure:
+            failed("settle", failure)
+
+    def send(self, value: Any) -> Any:
+        try:
+            return self._step(self._coroutine.send, value)
+        except BaseException as error:
+            error.__traceback__ = _without_own_frame(error.__traceback__)
+            raise
+
+    def __next__(self) -> Any:
+        try:
+            return self._step(self._coroutine.send, None)
+        except BaseException as error:
+            error.__traceback__ = _without_own_frame(error.__traceback__)
+            raise
+
+    def throw(self, *args: Any) -> Any:  # type: ignore[override]
+        try:
+            return self._step(self._coroutine.throw, *args)
+        except BaseException as error:
+            error.__traceback__ = _without_own_frame(error.__traceback__)
+            raise
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self  # type: ignore[return-value]
+
+    def __iter__(self) -> Stepped:
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._coroutine, name)
+
+
+def _without_own_frame(traceback: TracebackType | None) -> TracebackType | None:
+    """Return *traceback* without its first entry, the frame that is asking.
+
+    A bare ``raise`` adds no entry, so an exception leaves as if the frame had not been there.
+    """
+    return traceback.tb_next if traceback is not None else None
+
+
+def stepped(awaitable: Any, stream: Stream | None, key: int, position: int) -> Any:
+    """Return *awaitable* watched, or as it is where that cannot be done."""
+    if stream is None or type(awaitable) is not CoroutineType:
+        return awaitable
+    return Stepped(awaitable, stream, key, position)
+
+
+def in_parallel(*awaitables: Awaitable[Any]) -> Awaitable[list[Any]]:
+    """Return what runs *awaitables* together in the way of the installed Django."""
+    run = getattr(dispatcher, "_run_parallel", None)
+    return run(*awaitables) if run is not None else asyncio.gather(*awaitables)
+
+
+async def call_robust(
+    signal: Signal,
+    receiver: Any,
+    merged: dict[str, Any],
+    stream: Stream | None,
+    key: int,
+    position: int,
+) -> Any:
+    """Return what the async *receiver* returns, or the exception that it raises."""
+    try:
+        response = await stepped(receiver(**merged), stream, key, position)
+    except Exception as err:
+        signal._log_robust_failure(receiver, err)  # type: ignore[attr-defined]
+        return err
+    return response
+
+
+def awaitables(
+    signal: Signal,
+    merged: dict[str, Any],
+    receivers: list[Any],
+    robust: bool,
+    stream: Stream | None,
+    key: int,
+    first: int,
+) -> Generator[Any, None, None]:
+    """Yield what to await for each async receiver.
+
+    *first* is the position of the first of them among all receivers of the dispatch.
+    """
+    for position, receiver in enumerate(receivers, first):
+        if robust:
+            yield call_robust(signal, receiver, merged, stream, key, position)
+        else:
+            yield stepped(receiver(**merged), stream, key, position)
+
+
+async def async_phase(
+    signal: Signal,
+    merged: dict[str, Any],
+    receivers: list[Any],
+    robust: bool,
+    stream: Stream | None,
+    key: int,
+    first: int,
+) -> Any:
+    """Run async *receivers* together; return pairs of receiver and response."""
+    responses = await in_parallel(
+        *awaitables(signal, merged, receivers, robust, stream, key, first)
+    )
+    return zip(receivers, responses)
+
+
+async def no_receivers() -> list[tuple[Any, Any]]:
+    """Stand where Django awaits the sync receivers of a dispatch that has none."""
+    return []
+
+
+def call_batch(
+    signal: Signal,
+    receivers: list[Any],
+    merged: dict[str, Any],
+    robust: bool,
+    stream: Stream | None,
+    key: int,
+    requested: int,
+) -> list[tuple[Any, Any]]:
+    """Call the sync *receivers* of an async dispatch, in the thread where they have to run.
+
+    *requested* is when the thread was asked for; what passes until it runs is the cost of the hop.
+    """
+    events = None
+    before = current()
+    try:
+        if stream is not None and stream.trace is not None:
+            own = stream.trace.open_stream(("batch", key, 0))
+            events = own.events
+            events.append((BATCH, clock(), key, requested))  # type: ignore[union-attr]
+            enter(own)
+    except Exception as error:
+        failed("batch", error)
+    responses = []
+    try:
+        for receiver in receivers:
+            try:
+                response = receiver(**merged)
+            except BaseException as err:
+                ordinary = issubclass(type(err), Exception)
+                if events is not None:
+                    try:
+                        end = raised(err, closes=not (robust and ordinary))
+                    except Exception:
+                        end = LOST
+                    events.append(end)
+                if not (robust and ordinary):
+                    raise
+                signal._log_robust_failure(receiver, err)  # type: ignore[attr-defined]
+                responses.append((receiver, err))
+            else:
+                responses.append((receiver, response))
+                if events is not None:
+                    events.append(
+                        clock()
+                        if response is None
+                        else (RETURNED, clock(), qualname_of(type(response)))
+                    )
+    finally:
+        if events is not None:
+            events.append((BATCH_END, clock(), key))
+            leave(before)
+    return responses
+
+
+def opening_of(
+    method: Method,
+    key: int,
+    wiring: Wiring | PlainWiring | ResolvedWiring,
+    named: dict[str, Any],
+    frame: FrameType | None,
+    options: Options,
+) -> tuple[Any, ...]:
+    """Return the item with which an async dispatch opens."""
+    code = None
+    instruction = 0
+    if options.callsite:
+        frame = application_frame(frame)
+        if frame is not None:
+            code, instruction = frame.f_code, frame.f_lasti
+    details = wiring.details(named) if options.details and wiring.details is not None else None
+    return (ASYNC_OPEN, clock(), key, wiring.number, method, code, instruction, details)
+
+
+def async_sender(
+    method: Method, original: Callable[..., Any], options: Options
+) -> Callable[..., Coroutine[Any, Any, list[tuple[Any, Any]]]]:
+    """Return the timed ``asend`` or ``asend_robust`` that stands in for *original*."""
+    robust = method is Method.ASEND_ROBUST
+
+    async def asend(self: Signal, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
+        if self is request_started:
+            requests.started(named)
+        if not self.receivers or self.sender_receivers_cache.get(sender) is NO_RECEIVERS:
+            if current() is not None:
+                count_unheard(self, sender)
+                if self is request_finished:
+                    requests.finished()
+            return []
+        if "signal" in named:
+            return await original(self, sender, **named)  # type: ignore[no-any-return]
+        if is_overridden(self):
+            wiring, live, live_async = resolve_live(self, sender)
+        else:
+            try:
+                wiring, live, live_async = resolve(self, sender)
+            except Exception:
+                return await original(self, sender, **named)  # type: ignore[no-any-return]
+
+        merged = {"signal": self, "sender": sender, **named}
+        stream = current()
+        key = 0
+        after = requests.finished if self is request_finished else None
+        if stream is None and (live or live_async):
+            stream = begin_lone()
+            if stream is not None:
+                after = finish_lone
+        root = stream
+        try:
+            if stream is not None and stream.events is not None and stream.ident != get_ident():
+                stream = stream.here()
+            if stream is None or stream.events is None or wiring is None:
+                stream = None
+            elif len(stream.events) >= STREAM_LIMIT:
+                drop(stream)
+                stream = None
+            else:
+                key = next(_keys)
+                stream.events.append(
+                    opening_of(method, key, wiring, named, getframe(1), options)
+                )
+                if options.values is not None:
+                    stream.events.append((VALUES, key, options.values.named(named)))
+        except Exception as error:
+            failed("async opening", error)
+            stream = None
+
+        sync_send: Callable[[], Awaitable[list[tuple[Any, Any]]]]
+        if live:
+            sync_send = sync_to_async(
+                partial(call_batch, self, live, merged, robust, stream, key, clock())
+            )
+        else:
+            sync_send = no_receivers
+
+        escaped = ""
+        try:
+            if hasattr(dispatcher, "_run_parallel"):
+                # Django 6.1 finishes the sync receivers first.
+                responses = await sync_send()
+                async_responses = await dispatcher._run_parallel(  # type: ignore[attr-defined]
+                    *awaitables(self, merged, live_async, robust, stream, key, len(live))
+                )
+            else:
+                responses, async_responses = await asyncio.gather(
+                    sync_send(),
+                    asyncio.gather(
+                        *awaitables(self, merged, live_async, robust, stream, key, len(live))
+                    ),
+                )
+            responses.extend(zip(live_async, async_responses))
+            return responses
+        except BaseException as err:
+            escaped = qualname_of(type(err))
+            raise
+        finally:
+            if stream is not None and stream.events is not None:
+                stream.events.append((ASYNC_CLOSE, clock(), key, escaped))
+            if after is not None:
+                after(root)
+
+    return asend

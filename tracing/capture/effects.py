@@ -1,0 +1,150 @@
+"""Side effects: what a receiver does to the world outside the database.
+
+Mail that is sent, tasks that are enqueued and sockets that are connected are noted where they happen,
+with the transaction that was open: a rollback takes none of them back. Of a mail or a task the socket
+below is not noted again, nor are connections to the project's own databases and caches.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from functools import update_wrapper
+from sys import _getframe as getframe
+from threading import get_ident
+from time import perf_counter_ns as clock
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+
+from tracing.capture.callsites import application_frame
+from tracing.capture.context import EFFECT, current
+from tracing.capture.failures import failed
+from tracing.capture.names import dotted
+
+
+class _Thread(threading.local):
+    busy = 0
+    """How many side effects are under way: what they do below is theirs."""
+
+
+_thread: Final = _Thread()
+_own_hosts: set[tuple[str, int | None]] = set()
+
+
+def configure() -> None:
+    """Learn the hosts of the project's databases and caches, whose sockets are no side effects."""
+    _own_hosts.clear()
+    for database in settings.DATABASES.values():
+        host, port = database.get("HOST"), database.get("PORT")
+        if host:
+            _own_hosts.add((str(host), int(port) if str(port or "").isdigit() else None))
+    for cache in settings.CACHES.values():
+        location = cache.get("LOCATION") or ""
+        for place in location if isinstance(location, list | tuple) else [location]:
+            try:
+                parts = urlsplit(place if "//" in str(place) else f"//{place}")
+                if parts.hostname:
+                    _own_hosts.add((parts.hostname, parts.port))
+            except ValueError:
+                continue
+
+
+def _note(kind: str, target: str, backend: str) -> None:
+    """Record a side effect of the running trace. Never raises."""
+    try:
+        stream = current()
+        if stream is None or stream.events is None:
+            return
+        if stream.ident != get_ident():
+            stream = stream.here()
+        if stream.events is None:
+            return
+        frame = application_frame(getframe(2))
+        stream.events.append(
+            (
+                EFFECT,
+                clock(),
+                kind,
+                target[:200],
+                backend,
+                stream.in_callback,
+                frame.f_code if frame is not None else None,
+                frame.f_lasti if frame is not None else 0,
+            )
+        )
+    except Exception as error:
+        failed("side effect", error)
+
+
+def _watched(
+    original: Callable[..., Any], kind: str, describe: Callable[..., tuple[str, str] | None]
+) -> Callable[..., Any]:
+    """Return *original* with a note of what it does; *describe* gives (target, backend) or None."""
+
+    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if _thread.busy == 0 and current() is not None:
+            try:
+                found = describe(self, *args, **kwargs)
+            except Exception as error:
+                failed("side effect", error)
+                found = None
+            if found is not None:
+                _note(kind, *found)
+        _thread.busy += 1
+        try:
+            return original(self, *args, **kwargs)
+        except BaseException as error:
+            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+            raise
+        finally:
+            _thread.busy -= 1
+
+    return update_wrapper(watched, original)
+
+
+def _mail(message: Any, *_args: Any, **_kwargs: Any) -> tuple[str, str]:
+    count = sum(len(getattr(message, name, None) or ()) for name in ("to", "cc", "bcc"))
+    connection = getattr(message, "connection", None)
+    backend = dotted(type(connection)) if connection is not None else str(settings.EMAIL_BACKEND)
+    return f"{count} recipient{'' if count == 1 else 's'}", backend
+
+
+def _django_task(task: Any, *_args: Any, **_kwargs: Any) -> tuple[str, str]:
+    return str(getattr(task, "name", "")), str(getattr(task, "backend", ""))
+
+
+def _celery_task(task: Any, *_args: Any, **_kwargs: Any) -> tuple[str, str]:
+    return str(getattr(task, "name", "")), "celery"
+
+
+def _socket(_self: Any, address: Any, *_args: Any) -> tuple[str, str] | None:
+    if type(address) is not tuple or len(address) < 2:
+        return None
+    host, port = str(address[0]), address[1]
+    if (host, port) in _own_hosts or (host, None) in _own_hosts:
+        return None
+    return f"{host}:{port}", ""
+
+
+def replacements() -> list[tuple[Any, str, Callable[..., Any]]]:
+    """Return (class, name, replacement) for what sends mail, enqueues tasks and connects sockets."""
+    found: list[tuple[Any, str, Callable[..., Any]]] = [
+        (EmailMessage, "send", _watched(EmailMessage.__dict__["send"], "mail", _mail)),
+        (socket.socket, "connect", _watched(socket.socket.connect, "socket", _socket)),
+    ]
+    try:
+        from django.tasks.base import Task
+    except ImportError:
+        pass
+    else:
+        found.append((Task, "enqueue", _watched(Task.__dict__["enqueue"], "task", _django_task)))
+    celery = sys.modules.get("celery.app.task")
+    if celery is not None:
+        task = celery.Task
+        found.append((task, "apply_async", _watched(task.__dict__["apply_async"], "task", _celery_task)))
+    return found

@@ -1,0 +1,31 @@
+"""Lone dispatches: a dispatch outside any request, command, task, test or block is its own trace."""
+
+from __future__ import annotations
+
+from tracing.capture import context
+from tracing.capture.context import LiveTrace, Stream
+from tracing.capture.failures import failed
+from tracing.capture.sampling import decide
+from tracing.capture.spans import Kind
+
+
+def begin_lone() -> Stream | None:
+    """Begin the trace of a lone dispatch and return its stream; None if it is not to be recorded."""
+    try:
+        if not decide(Kind.DISPATCH, ""):
+            return None
+        trace = LiveTrace(Kind.DISPATCH, "")
+        context.begin(trace)
+        return trace.root
+    except Exception as error:
+        failed("begin_lone", error)
+        return None
+
+
+def finish_lone(stream: Stream | None) -> None:
+    """End the trace that ``begin_lone`` began."""
+    try:
+        if stream is not None and stream.trace is not None:
+            context.finish(stream.trace)
+    except Exception as error:
+        failed("finish_lone", error)

@@ -1,0 +1,257 @@
+"""Names: from signals, senders and receivers to dotted strings.
+
+Nothing here calls a receiver, evaluates a value or trusts ``__class__``: what is named may be
+hostile. A name is resolved once per object and remembered under its identity; the memory holds
+only a weak reference, whose death forgets the name before the id can be given out again.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import types
+import weakref
+from typing import Any, Generic, TypeVar
+
+from django.apps import apps
+from django.db.models import Model
+from django.dispatch import Signal
+
+from tracing.capture.spans import ReceiverLabel
+
+T = TypeVar("T")
+
+MAX_NAME = 255
+"""Characters kept of a name."""
+
+qualname_of = type.__dict__["__qualname__"].__get__
+"""Return a class's qualified name without asking its metaclass."""
+
+
+def module_of(cls: type) -> str:
+    """Return the module of *cls* as a string, empty if it has none."""
+    module = type.__getattribute__(cls, "__module__")
+    return module if type(module) is str else ""
+
+
+class IdentityMemory(Generic[T]):
+    """Remember a value per object, by identity, without keeping the object alive.
+
+    Objects that cannot be weakly referenced are not remembered.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values: dict[int, tuple[weakref.ref[Any], T]] = {}
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, target: object) -> T | None:
+        """Return what is remembered for this very object, None if nothing is."""
+        entry = self._values.get(id(target))
+        if entry is not None and entry[0]() is target:
+            return entry[1]
+        return None
+
+    def put(self, target: object, value: T) -> None:
+        """Remember *value* for *target* as long as *target* lives."""
+        key = id(target)
+        values = self._values
+
+        def forget(reference: weakref.ref[Any]) -> None:
+            entry = values.get(key)
+            if entry is not None and entry[0] is reference:
+                del values[key]
+
+        try:
+            values[key] = (weakref.ref(target, forget), value)
+        except TypeError:
+            pass
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._values.clear()
+
+
+def dotted(cls: type) -> str:
+    """Return ``module.qualname`` of a class; builtins without their module."""
+    module = module_of(cls)
+    name: str = qualname_of(cls)
+    return name if module in {"", "builtins"} else f"{module}.{name}"
+
+
+# --- signals ---------------------------------------------------------------------------------
+
+_signal_names: IdentityMemory[str] = IdentityMemory()
+
+
+def _preference(path: str) -> tuple[bool, int, str]:
+    """Order candidate paths of one signal: a ``signals`` module first, then the shortest."""
+    module = path.rpartition(".")[0]
+    return (not module.endswith("signals"), path.count("."), path)
+
+
+def _search(wanted: dict[int, Signal]) -> dict[int, str]:
+    """Return the best dotted path for each wanted signal found in a loaded module or its classes."""
+    found: dict[int, str] = {}
+
+    def offer(signal_id: int, path: str) -> None:
+        known = found.get(signal_id)
+        if known is None or _preference(path) < _preference(known):
+            found[signal_id] = path
+
+    for module_name, module in list(sys.modules.items()):
+        if type(module) is not types.ModuleType:
+            continue
+        for name, value in list(module.__dict__.items()):
+            if id(value) in wanted:
+                offer(id(value), f"{module_name}.{name}")
+            elif type(value) is type and value.__module__ == module_name:
+                for inner, attribute in list(vars(value).items()):
+                    if id(attribute) in wanted:
+                        offer(id(attribute), f"{module_name}.{qualname_of(value)}.{inner}")
+    return found
+
+
+def signal_name(signal: Signal) -> str:
+    """Return the dotted path under which *signal* can be imported.
+
+    A signal that no module holds is named after its class, as ``django.dispatch.Signal (unnamed)``.
+    The first answer searches the loaded modules (some milliseconds): call it off the traced thread.
+    """
+    known = _signal_names.get(signal)
+    if known is not None:
+        return known
+    found = _search({id(signal): signal})
+    name = found.get(id(signal)) or f"{_public_class(type(signal))} (unnamed)"
+    name = name[:MAX_NAME]
+    _signal_names.put(signal, name)
+    return name
+
+
+def _public_class(cls: type) -> str:
+    return "django.dispatch.Signal" if cls is Signal else dotted(cls)
+
+
+# --- senders ---------------------------------------------------------------------------------
+
+
+def is_class(target: object) -> bool:
+    """Return whether *target* is a class, without asking it."""
+    return issubclass(type(target), type)
+
+
+def sender_name(sender: object) -> str:
+    """Return a model's label, another class's or function's dotted path, or an instance's class."""
+    if sender is None:
+        return "None"
+    kind = type(sender)
+    if is_class(sender):
+        if issubclass(sender, Model):  # type: ignore[arg-type]
+            meta = getattr(sender, "_meta", None)
+            if meta is not None:
+                return str(meta.label)[:MAX_NAME]
+        return dotted(sender)[:MAX_NAME]  # type: ignore[arg-type]
+    if kind is str:
+        return f"'{sender}'"[:MAX_NAME]
+    if kind is types.ModuleType:
+        return str(sender.__name__)[:MAX_NAME]  # type: ignore[attr-defined]
+    if kind is types.FunctionType:
+        return f"{sender.__module__}.{sender.__qualname__}"[:MAX_NAME]  # type: ignore[attr-defined]
+    return f"{dotted(kind)} instance"[:MAX_NAME]
+
+
+# --- receivers -------------------------------------------------------------------------------
+
+
+def _code_of(function: object) -> types.CodeType | None:
+    """Return the code a function wraps, following ``functools.wraps`` through plain functions."""
+    for _ in range(20):
+        if type(function) is not types.FunctionType:
+            return None
+        inner = function.__dict__.get("__wrapped__")
+        if type(inner) is not types.FunctionType:
+            return function.__code__
+        function = inner
+    return None
+
+
+def _describe(receiver: object) -> tuple[str, types.CodeType | None, str]:
+    """Return (name, code or None, module) of a receiver of any kind."""
+    kind = type(receiver)
+    if kind is types.FunctionType:
+        module = str(receiver.__module__ or "")  # type: ignore[attr-defined]
+        return f"{module}.{receiver.__qualname__}", _code_of(receiver), module  # type: ignore[attr-defined]
+    if kind is types.MethodType:
+        owner = receiver.__self__  # type: ignore[attr-defined]
+        function = receiver.__func__  # type: ignore[attr-defined]
+        cls = owner if is_class(owner) else type(owner)
+        if type(function) is types.FunctionType:
+            return f"{dotted(cls)}.{function.__name__}", _code_of(function), module_of(cls)
+        name, code, _module = _describe(function)
+        return f"{dotted(cls)}.{name}", code, module_of(cls)
+    if kind is functools.partial:
+        name, code, module = _describe(functools.partial.func.__get__(receiver))  # type: ignore[attr-defined]
+        return f"functools.partial({name})", code, module
+    if kind in {types.BuiltinFunctionType, types.MethodWrapperType}:
+        module = str(getattr(receiver, "__module__", None) or "builtins")
+        return f"{module}.{receiver.__qualname__}", None, module  # type: ignore[attr-defined]
+    if is_class(receiver):
+        return dotted(receiver), None, module_of(receiver)  # type: ignore[arg-type]
+    call = _class_attribute(kind, "__call__")
+    return f"{dotted(kind)}()", _code_of(call), module_of(kind)
+
+
+def _class_attribute(cls: type, name: str) -> object:
+    """Return what *cls* or a base holds under *name*, without binding or asking it."""
+    for base in type.__dict__["__mro__"].__get__(cls):
+        if name in base.__dict__:
+            return base.__dict__[name]
+    return None
+
+
+_app_of_module: dict[str, str] = {}
+
+
+def app_of(module: str) -> str:
+    """Return the label of the installed application that contains *module*, empty if none does."""
+    known = _app_of_module.get(module)
+    if known is None:
+        if not apps.apps_ready:
+            return ""
+        config = apps.get_containing_app_config(module)
+        known = _app_of_module[module] = config.label if config is not None else ""
+    return known
+
+
+def receiver_label(
+    receiver: object,
+    *,
+    dispatch_uid: object = None,
+    weak: bool = True,
+    is_async: bool = False,
+    any_sender: bool = False,
+) -> ReceiverLabel:
+    """Return the label of *receiver* as connected with these options.
+
+    A dispatch_uid that is not a string is shown as its type's name, since its repr is not ours to call.
+    """
+    name, code, module = _describe(receiver)
+    uid = ""
+    if type(dispatch_uid) is str:
+        uid = dispatch_uid
+    elif dispatch_uid is not None:
+        uid = f"<{qualname_of(type(dispatch_uid))}>"
+    return ReceiverLabel(
+        name=name[:MAX_NAME],
+        file=os.path.abspath(code.co_filename) if code is not None and code.co_filename[:1] != "<" else "",
+        line=code.co_firstlineno if code is not None else 0,
+        dispatch_uid=uid[:MAX_NAME],
+        weak=weak,
+        is_async=is_async,
+        app=app_of(module),
+        any_sender=any_sender,
+    )

@@ -1,0 +1,141 @@
+"""Request traces: from ``request_started`` to ``request_finished``, both inside."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from types import CodeType
+from typing import Any, Final
+
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
+
+from tracing.capture import context
+from tracing.capture.context import LiveTrace, Stream, current, enter
+from tracing.capture.failures import failed
+from tracing.capture.sampling import decide
+from tracing.capture.spans import Kind
+
+_TRACEPARENT: Final = re.compile(r"^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$")
+
+excluded_paths: list[str] = []
+"""Patterns of paths that are not recorded."""
+
+MAX_PATH: Final = 500
+"""Characters kept of a path."""
+
+
+def parse_traceparent(header: str) -> tuple[str, str, bool] | None:
+    """Return (trace id, parent span id, sampled) of a W3C ``traceparent``; None if it is not valid."""
+    match = _TRACEPARENT.match(header.strip().lower())
+    if match is None:
+        return None
+    version, trace_id, span_id, flags, rest = match.groups()
+    if version == "ff" or (version == "00" and rest) or not int(trace_id, 16) or not int(span_id, 16):
+        return None
+    return trace_id, span_id, bool(int(flags, 16) & 1)
+
+
+def opentelemetry_parent() -> tuple[str, str, bool] | None:
+    """Return the same of OpenTelemetry's current span; None where it is not loaded or not active."""
+    api = sys.modules.get("opentelemetry.trace")
+    if api is None:
+        return None
+    found = api.get_current_span().get_span_context()
+    if not found.is_valid:
+        return None
+    return f"{found.trace_id:032x}", f"{found.span_id:016x}", bool(found.trace_flags.sampled)
+
+
+def _facts(named: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return (method, path, traceparent) from a WSGI environ or an ASGI scope."""
+    environ = named.get("environ")
+    if isinstance(environ, dict):
+        path = str(environ.get("SCRIPT_NAME", "")).rstrip("/") + str(environ.get("PATH_INFO", ""))
+        return (
+            str(environ.get("REQUEST_METHOD", "")),
+            path.encode("latin-1", "replace").decode("utf-8", "replace"),
+            str(environ.get("HTTP_TRACEPARENT", "")),
+        )
+    scope = named.get("scope")
+    if isinstance(scope, dict):
+        parent = next(
+            (value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"traceparent"),
+            "",
+        )
+        return str(scope.get("method", "")), str(scope.get("path", "")), parent
+    return "", "", ""
+
+
+_ENTRIES: Final[frozenset[CodeType]] = frozenset(
+    {WSGIHandler.__call__.__code__, ASGIHandler.handle.__code__}  # type: ignore[attr-defined]
+)
+
+
+def _is_stale(outer: Stream) -> bool:
+    """Return whether the request of *outer* was never finished: its server did not close the response.
+
+    A request within a request (a view that calls another through a client) has two handlers on the
+    stack; a stale one has left none.
+    """
+    if outer.trace is not None and outer.trace.kind is not Kind.REQUEST:
+        return False
+    handlers = 0
+    frame = sys._getframe(1)
+    while frame is not None:
+        handlers += frame.f_code in _ENTRIES
+        frame = frame.f_back  # type: ignore[assignment]
+    return handlers == 1
+
+
+def started(named: Mapping[str, Any]) -> None:
+    """Open the trace of a request, just before ``request_started`` is sent. Never raises."""
+    try:
+        outer = current()
+        if outer is not None and _is_request(outer) and _is_stale(outer):
+            if outer.trace is not None:
+                context.finish(outer.trace)
+            outer = outer.outer
+        method, path, header = _facts(named)
+        parent = opentelemetry_parent() or parse_traceparent(header)
+        excluded = any(fnmatchcase(path, pattern) for pattern in excluded_paths)
+        if excluded or not decide(Kind.REQUEST, path, parent[2] if parent is not None else None):
+            unrecorded = Stream(None, 0, ("request", 0, 0))
+            unrecorded.outer = outer
+            enter(unrecorded)
+            return
+        trace = LiveTrace(
+            Kind.REQUEST,
+            path[:MAX_PATH],
+            trace_id=parent[0] if parent is not None else "",
+            parent_span_id=parent[1] if parent is not None else "",
+            parent_trace_id=outer.trace.trace_id if outer is not None and outer.trace is not None else "",
+            outer=outer,
+        )
+        trace.http_method = method[:10]
+        trace.http_path = path[:MAX_PATH]
+        context.begin(trace)
+    except Exception as error:
+        failed("request_started", error)
+
+
+def _is_request(stream: Stream) -> bool:
+    if stream.trace is not None:
+        return stream.trace.kind is Kind.REQUEST
+    return stream.origin is not None and stream.origin[0] == "request"
+
+
+def finished(_stream: Stream | None = None) -> None:
+    """Close the trace of the running request, just after ``request_finished`` was sent. Never raises."""
+    try:
+        stream = current()
+        if stream is None or not _is_request(stream):
+            return
+        if stream.trace is not None:
+            context.finish(stream.trace)
+        else:
+            enter(stream.outer)
+    except Exception as error:
+        failed("request_finished", error)

@@ -1,0 +1,118 @@
+"""Values of the application as short text: redacted by key, capped in size and depth, never evaluated.
+
+Only instances of exactly the built-in types are looked into. Everything else is named by its type:
+a queryset is not run, a lazy object not resolved, no ``__repr__``, ``__str__`` or ``__class__`` of
+the application is called. The text of an exception is the one exception, since nobody can debug
+without it: its ``__str__`` is called, and what goes wrong in it stays there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.db.models import Model
+
+from tracing.capture.details import PLAIN_TYPES, instance_key
+from tracing.capture.names import dotted, qualname_of
+
+HIDDEN: Final = "********************"
+SENSITIVE: Final = re.compile(r"API|AUTH|TOKEN|KEY|SECRET|PASS|SIGNATURE|HTTP_COOKIE|SESSION|CSRF|CARD", re.I)
+"""Keys whose values are hidden: Django's own list for its debug pages, and a few more."""
+
+MAX_MESSAGE: Final = 500
+"""Characters kept of an exception's message."""
+
+
+def error_text(error: BaseException) -> tuple[str, str]:
+    """Return (dotted type, message) of an exception; the message is cut, empty if it cannot be had."""
+    kind = type(error)
+    name = dotted(kind)
+    try:
+        message = str(error)
+    except BaseException:  # Its own code: whatever it raises is not the application's outcome.
+        return name, f"<{qualname_of(kind)}: its text cannot be had>"
+    if type(message) is not str:
+        message = str.__str__(message)
+    if len(message) > MAX_MESSAGE:
+        message = message[:MAX_MESSAGE] + "…"
+    return name, message
+
+
+class Redaction:
+    """How named arguments become text.
+
+    Args:
+        sensitive: Pattern of keys whose values are hidden, searched ignoring case.
+        max_text: Characters kept of one string.
+        max_items: Items kept of one collection.
+        max_depth: Collections looked into within one another.
+    """
+
+    __slots__ = ("max_depth", "max_items", "max_text", "sensitive")
+
+    def __init__(
+        self,
+        sensitive: re.Pattern[str] = SENSITIVE,
+        *,
+        max_text: int = 200,
+        max_items: int = 20,
+        max_depth: int = 3,
+    ) -> None:
+        self.sensitive = sensitive
+        self.max_text = max_text
+        self.max_items = max_items
+        self.max_depth = max_depth
+
+    def named(self, named: Mapping[str, Any]) -> dict[str, str]:
+        """Return each named argument as text."""
+        return {name: self._entry(name, value, 0) for name, value in list(named.items())[: self.max_items]}
+
+    def _entry(self, key: object, value: object, depth: int) -> str:
+        if type(key) is str and self.sensitive.search(key):
+            return HIDDEN
+        return self.text(value, depth)
+
+    def text(self, value: object, depth: int = 0) -> str:
+        """Return *value* as text."""
+        kind = type(value)
+        if kind is str:
+            return repr(value if len(value) <= self.max_text else value[: self.max_text] + "…")  # type: ignore[arg-type, index]
+        if kind is int:
+            # The decimal digits of a huge number cost time that grows with its square.
+            return repr(value) if value.bit_length() <= 256 else f"<int of {value.bit_length()} bits>"  # type: ignore[attr-defined]
+        if kind in PLAIN_TYPES:
+            return repr(value)
+        if kind is bytes:
+            return f"<bytes: {len(value)}>"  # type: ignore[arg-type]
+        if kind is dict:
+            return self._mapping(value, depth)  # type: ignore[arg-type]
+        if kind in {list, tuple, set, frozenset}:
+            return self._collection(value, depth)
+        if issubclass(kind, type):
+            return f"<class {dotted(value)}>"  # type: ignore[arg-type]
+        if issubclass(kind, Model):
+            label, pk = instance_key(value)
+            return f"<{label}:{pk}>"
+        return f"<{dotted(kind)}>"
+
+    def _mapping(self, value: dict[Any, Any], depth: int) -> str:
+        if depth >= self.max_depth:
+            return f"<dict: {len(value)}>"
+        items = [
+            f"{self.text(key, self.max_depth)}: {self._entry(key, item, depth + 1)}"
+            for key, item in list(value.items())[: self.max_items]
+        ]
+        return "{" + ", ".join(items + self._rest(len(value))) + "}"
+
+    def _collection(self, value: Any, depth: int) -> str:
+        kind = type(value)
+        if depth >= self.max_depth:
+            return f"<{kind.__name__}: {len(value)}>"
+        items = [self.text(item, depth + 1) for item in list(value)[: self.max_items]]
+        return f"{kind.__name__}({', '.join(items + self._rest(len(value)))})"
+
+    def _rest(self, length: int) -> list[str]:
+        more = length - self.max_items
+        return [f"… {more} more"] if more > 0 else []

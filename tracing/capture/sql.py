@@ -1,0 +1,93 @@
+"""SQL: which receiver ran how many queries, on which connection, in whatever thread.
+
+``CursorWrapper.execute`` and ``executemany`` are replaced by functions that do the same and take the
+time. ``connection.queries``, ``execute_wrappers`` and ``assertNumQueries`` stay as they are; what a
+debug cursor or the toolbar puts around the cursor stays around it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from threading import get_ident
+from time import perf_counter_ns as clock
+from typing import Any, Final
+
+from tracing.capture import bypass, transactions
+from tracing.capture.context import QUERY, STREAM_LIMIT, current
+from tracing.capture.failures import failed
+
+WRITES: Final = ("INSERT ", "UPDATE ", "DELETE ", "REPLACE ")
+MAX_STATEMENT: Final = 2_000
+"""Characters kept of a statement."""
+
+
+def _note(cursor: Any, sql: Any, start: int, succeeded: bool, keep_statements: bool) -> None:
+    """Record one query that has ended."""
+    try:
+        end = clock()
+        text = sql if type(sql) is str else ""
+        connection = cursor.db
+        if succeeded and text.startswith(transactions.STATEMENTS):
+            transactions.note_statement(connection, text)
+        stream = current()
+        if stream is None or stream.events is None:
+            return
+        if stream.ident != get_ident():
+            stream = stream.here()
+        events = stream.events
+        if events is None or len(events) >= STREAM_LIMIT:
+            return
+        events.append(
+            (QUERY, start, end, connection.alias, text[:MAX_STATEMENT] if keep_statements else None)
+        )
+        if succeeded and text.startswith(WRITES):
+            bypass.note_write(stream, cursor, text, start)
+    except Exception as error:
+        failed("query", error)
+
+
+def timed_execute(*, keep_statements: bool) -> Callable[..., Any]:
+    """Return the timed ``CursorWrapper.execute``."""
+
+    def execute(self: Any, sql: Any, params: Any = None) -> Any:
+        start = clock()
+        succeeded = False
+        try:
+            result = self._execute_with_wrappers(sql, params, many=False, executor=self._execute)
+            succeeded = True
+            return result
+        finally:
+            _note(self, sql, start, succeeded, keep_statements)
+
+    return execute
+
+
+def timed_executemany(*, keep_statements: bool) -> Callable[..., Any]:
+    """Return the timed ``CursorWrapper.executemany``."""
+
+    def executemany(self: Any, sql: Any, param_list: Any) -> Any:
+        start = clock()
+        succeeded = False
+        try:
+            result = self._execute_with_wrappers(
+                sql, param_list, many=True, executor=self._executemany
+            )
+            succeeded = True
+            return result
+        finally:
+            _note(self, sql, start, succeeded, keep_statements)
+
+    return executemany
+
+
+_LITERALS: Final = re.compile(r"'(?:[^']|'')*'|\b\d+(?:\.\d+)?\b")
+_LISTS: Final = re.compile(r"\(\s*(?:%s|\?)(?:\s*,\s*(?:%s|\?))+\s*\)")
+_SPACE: Final = re.compile(r"\s+")
+
+
+@lru_cache(maxsize=5_000)
+def normalised(sql: str) -> str:
+    """Return *sql* without values: literals as ``?``, lists of placeholders as one, single spaces."""
+    return _SPACE.sub(" ", _LISTS.sub("(…)", _LITERALS.sub("?", sql))).strip()

@@ -1,0 +1,328 @@
+"""Wirings: the receivers of one signal for one sender, resolved once and known by number.
+
+For a signal that caches, the wiring is stored where Django stores the same fact: as the value in
+``sender_receivers_cache``. It is a list with the items that Django puts there, so Django's own code
+goes on working with it, and Django forgets it whenever it forgets its own (connect, disconnect, a
+dead receiver). For other signals it is found by the identities of the parts.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from itertools import repeat
+from threading import Lock
+from typing import Any, Final
+from weakref import ReferenceType, WeakMethod
+
+from django.dispatch import Signal, dispatcher
+
+from tracing.capture import names
+from tracing.capture.details import Details, details_reader
+from tracing.capture.spans import ReceiverLabel
+from tracing.capture.twins import same_function
+
+MAX_WIRINGS: Final = 100_000
+"""Distinct wirings that are told apart in one process; later ones share a nameless one."""
+
+
+class WiringLabel:
+    """What is remembered of a wiring after its parts are gone: strings, and a signal if it still lives."""
+
+    __slots__ = ("_signal", "_signal_name", "receivers", "same_as", "sender", "sync_count")
+
+    def __init__(
+        self,
+        signal: Signal | None,
+        sender: str,
+        receivers: tuple[ReceiverLabel, ...],
+        sync_count: int,
+        same_as: tuple[int | None, ...] = (),
+    ) -> None:
+        self._signal = weakref.ref(signal) if signal is not None else None
+        self._signal_name = "" if signal is not None else "(too many wirings)"
+        self.sender = sender
+        self.receivers = receivers
+        """In calling order: the sync ones, then the async ones."""
+        self.sync_count = sync_count
+        self.same_as = same_as
+        """For each receiver the position of an earlier one that is the same function, or None."""
+
+    @property
+    def signal(self) -> str:
+        """Return the dotted path of the signal. Slow once; call it off the traced thread."""
+        if not self._signal_name:
+            signal = self._signal() if self._signal is not None else None
+            if signal is None:
+                return "django.dispatch.Signal (gone)"
+            self._signal_name = names.signal_name(signal)
+        return self._signal_name
+
+
+labels: list[WiringLabel] = [WiringLabel(None, "", (), 0)]
+"""Every wiring label by its number."""
+
+_numbers: dict[Any, int] = {}
+_lock = Lock()
+
+
+class Wiring(list[Any]):
+    """Django's cached receivers of a sender, with what recording needs beside them."""
+
+    __slots__ = ("async_derefs", "derefs", "details", "number")
+
+    number: int
+    """Index into ``labels``."""
+    derefs: tuple[Callable[[], Any], ...]
+    """What to call to have each live sync receiver, in order; None from one that died."""
+    async_derefs: tuple[Callable[[], Any], ...]
+    details: Details | None
+
+
+class _SignalKeys:
+    """A stable number for each signal, since two signals may reuse one id one after the other."""
+
+    __slots__ = ("_memory", "_next")
+
+    def __init__(self) -> None:
+        self._memory: names.IdentityMemory[int] = names.IdentityMemory()
+        self._next = 0
+
+    def of(self, signal: Signal) -> int:
+        key = self._memory.get(signal)
+        if key is None:
+            self._next += 1
+            key = self._next
+            self._memory.put(signal, key)
+        return key
+
+
+_signal_keys = _SignalKeys()
+
+
+def wiring_number(
+    signal: Signal,
+    sender: str,
+    receivers: tuple[ReceiverLabel, ...],
+    sync_count: int,
+    same_as: tuple[int | None, ...] = (),
+) -> int:
+    """Return the number of this wiring, a new one if it was never seen."""
+    key = (_signal_keys.of(signal), sender, receivers, sync_count, same_as)
+    number = _numbers.get(key)
+    if number is None:
+        with _lock:
+            number = _numbers.get(key)
+            if number is None:
+                if len(labels) >= MAX_WIRINGS:
+                    return 0
+                number = len(labels)
+                labels.append(WiringLabel(signal, sender, receivers, sync_count, same_as))
+                _numbers[key] = number
+    return number
+
+
+def _label(entry: Any) -> ReceiverLabel:
+    """Return the label of one entry of ``Signal.receivers``."""
+    lookup_key, reference = entry[0], entry[1]
+    weak = isinstance(reference, weakref.ReferenceType)
+    receiver = reference() if weak else reference
+    uid = lookup_key[0]
+    if type(uid) is not str and uid == dispatcher._make_id(receiver):
+        uid = None
+    return names.receiver_label(
+        receiver,
+        dispatch_uid=uid,
+        weak=weak,
+        is_async=entry[-1],
+        any_sender=lookup_key[1] == dispatcher.NONE_ID,
+    )
+
+
+def entry_labels(signal: Signal, sender: Any) -> list[ReceiverLabel]:
+    """Return the labels of the receivers that a send of *signal* from *sender* would reach."""
+    if not signal.receivers:
+        return []
+    with signal.lock:
+        entries = _reached(signal.receivers, dispatcher.NONE_ID, dispatcher._make_id(sender))
+    return [_label(entry) for entry in entries if _alive(entry) is not None]
+
+
+def _alive(entry: Any) -> Any:
+    """Return the receiver of an entry, None if it has died."""
+    reference = entry[1]
+    return reference() if isinstance(reference, ReferenceType) else reference
+
+
+def _twins(receivers: list[Any]) -> tuple[int | None, ...]:
+    """Return for each receiver the position of an earlier one that is the same function, or None."""
+    if len(receivers) < 2:
+        return (None,) * len(receivers)
+    return tuple(
+        next((i for i in range(n) if same_function(receivers[i], receivers[n])), None)
+        for n in range(len(receivers))
+    )
+
+
+def _deref(reference: Any) -> Callable[[], Any]:
+    """Return what gives the receiver when called: a weak reference does, a strong one is repeated."""
+    if isinstance(reference, weakref.ReferenceType):
+        return reference
+    return repeat(reference).__next__
+
+
+def _labelled(signal: Signal, sender: Any, entries: list[Any]) -> int:
+    """Return the wiring number of *entries*, which a send from *sender* reaches."""
+    sync = [entry for entry in entries if not entry[-1]]
+    ordered = sync + [entry for entry in entries if entry[-1]]
+    receivers = tuple(_label(entry) for entry in ordered)
+    same_as = _twins([_alive(entry) for entry in ordered])
+    return wiring_number(signal, names.sender_name(sender), receivers, len(sync), same_as)
+
+
+def cached_wiring(signal: Signal, sender: Any) -> Wiring | None:
+    """Return the wiring of a caching signal and leave it in Django's cache; None without receivers.
+
+    Does what ``Signal._live_receivers`` does on a miss, with the same lock, and raises what it
+    raises for a sender that cannot be weakly referenced.
+    """
+    with signal.lock:
+        signal._clear_dead_receivers()  # type: ignore[attr-defined]
+        none_id = dispatcher.NONE_ID
+        sender_id = dispatcher._make_id(sender)
+        entries = _reached(signal.receivers, none_id, sender_id)
+        if not entries:
+            signal.sender_receivers_cache[sender] = dispatcher.NO_RECEIVERS
+            return None
+        # The items are what this release of Django caches: the entry without its lookup key.
+        wiring = Wiring(entry[1:] if len(entry) > 3 else (entry[1], entry[2]) for entry in entries)
+        wiring.derefs = tuple(_deref(entry[1]) for entry in entries if not entry[-1])
+        wiring.async_derefs = tuple(_deref(entry[1]) for entry in entries if entry[-1])
+        wiring.details = details_reader(signal, sender)
+        wiring.number = _labelled(signal, sender, entries)
+        signal.sender_receivers_cache[sender] = wiring
+    return wiring
+
+
+class PlainWiring:
+    """The wiring of a signal that does not cache, with what proves that it still holds."""
+
+    __slots__ = ("details", "keys", "number", "sender")
+
+    def __init__(self, signal: Signal, sender: Any, entries: list[Any]) -> None:
+        self.keys = [entry[0] for entry in entries]
+        """The lookup keys of the connections, compared by identity: a new connection has a new one."""
+        self.sender = sender_reference(sender)
+        self.details = details_reader(signal, sender)
+        self.number = _labelled(signal, sender, entries)
+
+
+def _nobody() -> object:
+    return _nobody
+
+
+def sender_reference(sender: Any) -> Callable[[], Any]:
+    """Return what gives *sender* while it lives and something else afterwards."""
+    if sender is None or type(sender) is str:
+        return repeat(sender).__next__
+    try:
+        return weakref.ref(sender)
+    except TypeError:
+        return _nobody
+
+
+def plain_wiring(signal: Signal, sender: Any) -> tuple[PlainWiring | None, list[Any], list[Any]]:
+    """Return (wiring, live sync receivers, live async receivers) of a signal that does not cache.
+
+    Scans as ``Signal._live_receivers`` does, under the same lock. The wiring is None without live
+    receivers.
+    """
+    live: list[Any] = []
+    live_async: list[Any] = []
+    keys: list[Any] = []
+    with signal.lock:
+        if signal._dead_receivers:  # type: ignore[attr-defined]
+            signal._clear_dead_receivers()  # type: ignore[attr-defined]
+        receivers = signal.receivers
+        none_id = dispatcher.NONE_ID
+        sender_id = dispatcher._make_id(sender)
+        for entry in receivers:
+            key = entry[0]
+            if key[1] == none_id or key[1] == sender_id:
+                receiver = entry[1]
+                kind = type(receiver)
+                if kind is ReferenceType or kind is WeakMethod:
+                    receiver = receiver()
+                    if receiver is None:
+                        break
+                if entry[-1]:
+                    live_async.append(receiver)
+                else:
+                    live.append(receiver)
+                keys.append(key)
+        else:
+            receivers = None
+    if receivers is not None:
+        # A receiver has died since the clearing: only the living are called.
+        return _living(signal, sender, _reached(receivers, none_id, sender_id))
+    if not keys:
+        return None, live, live_async
+    # Django keeps an empty dictionary here for signals that do not cache, asks it for senders and
+    # clears it with every connect and disconnect: the right place for a memory keyed by sender id.
+    memory = signal.sender_receivers_cache
+    wiring = memory.get(sender_id)
+    # Identical connections are told by identical lookup keys: each connect() makes a new one.
+    if type(wiring) is not PlainWiring or wiring.keys != keys or wiring.sender() is not sender:
+        wiring = PlainWiring(signal, sender, _reached(signal.receivers, none_id, sender_id))
+        if len(wiring.keys) == len(keys) and all(type(key[0]) in _PLAIN_KEYS for key in keys):
+            if len(memory) >= _PLAIN_LIMIT:
+                memory.clear()
+            memory[sender_id] = wiring
+    return wiring, live, live_async
+
+
+_PLAIN_LIMIT: Final = 1_000
+"""Senders remembered per signal."""
+
+_PLAIN_KEYS: Final = frozenset({int, str, tuple})
+"""Types of the first half of a lookup key that can be compared without running anybody's code."""
+
+
+def _reached(receivers: list[Any], none_id: Any, sender_id: Any) -> list[Any]:
+    """Return the entries of ``Signal.receivers`` that a send from this sender reaches."""
+    return [entry for entry in receivers if entry[0][1] == none_id or entry[0][1] == sender_id]
+
+
+def _living(
+    signal: Signal, sender: Any, entries: list[Any]
+) -> tuple[PlainWiring | None, list[Any], list[Any]]:
+    """Return what ``plain_wiring`` returns when some weak references among *entries* are dead."""
+    held = []
+    for entry in entries:
+        receiver = entry[1]
+        if isinstance(receiver, weakref.ReferenceType):
+            receiver = receiver()
+            if receiver is None:
+                continue
+        if len(entry) > 3 and entry[2] is not None and entry[2]() is None:
+            continue
+        held.append((entry, receiver))
+    if not held:
+        return None, [], []
+    wiring = PlainWiring(signal, sender, [entry for entry, _receiver in held])
+    live = [receiver for entry, receiver in held if not entry[-1]]
+    live_async = [receiver for entry, receiver in held if entry[-1]]
+    return wiring, live, live_async
+
+
+class ResolvedWiring:
+    """The wiring of receivers that somebody else resolved: an override of ``_live_receivers``."""
+
+    __slots__ = ("details", "number")
+
+    def __init__(self, signal: Signal, sender: Any, live: list[Any], live_async: list[Any]) -> None:
+        receivers = tuple(names.receiver_label(receiver) for receiver in live) + tuple(
+            names.receiver_label(receiver, is_async=True) for receiver in live_async
+        )
+        self.details = details_reader(signal, sender)
+        self.number = wiring_number(signal, names.sender_name(sender), receivers, len(live))

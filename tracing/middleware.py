@@ -1,0 +1,126 @@
+"""The middleware: what only the handling of a request knows about its trace.
+
+Route, status and user are put into the trace; the viewer's and the toolbar's own requests are left
+out of the store. Sync and async, whichever the project runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.utils.functional import LazyObject, empty
+
+from tracing.capture import context
+from tracing.capture.context import LiveTrace
+from tracing.capture.failures import failed
+from tracing.capture.names import MAX_NAME
+from tracing.capture.sanitize import error_text
+from tracing.capture.spans import Kind
+from tracing.conf import get_settings
+
+OWN_NAMESPACES = frozenset({"tracing", "djdt"})
+"""URL namespaces whose requests are about traces, not in them."""
+
+HEADER = "Tracing-Trace-Id"
+
+
+class TracingMiddleware:
+    """Put route, status and user into the trace of each request. Belongs first in MIDDLEWARE."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(
+        self, get_response: Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]]
+    ) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if self.is_async:
+            return self.__acall__(request)
+        live = request_trace()
+        response = self.get_response(request)
+        return _described(live, request, response)  # type: ignore[arg-type]
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponse:
+        live = request_trace()
+        response = await self.get_response(request)  # type: ignore[misc]
+        return _described(live, request, response)  # type: ignore[arg-type]
+
+    def process_view(self, request: HttpRequest, *_args: Any) -> None:
+        """Leave out requests that are about traces, as soon as it is known that one is."""
+        match = request.resolver_match
+        live = request_trace()
+        if live is not None and match is not None and OWN_NAMESPACES.intersection(match.namespaces):
+            live.excluded = True
+
+    def process_exception(self, _request: HttpRequest, exception: Exception) -> None:
+        """Keep what a view raised."""
+        live = request_trace()
+        if live is not None:
+            try:
+                name, message = error_text(exception)
+                live.error = f"{name}: {message}"[:500]
+            except Exception as error:  # The application's exception is on its way; ours is not.
+                failed("process_exception", error)
+
+
+def request_trace() -> LiveTrace | None:
+    """Return the trace of the running request, None if it is not recorded."""
+    live = context.current_trace()
+    return live if live is not None and live.kind is Kind.REQUEST else None
+
+
+def _described(live: LiveTrace | None, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """Put what is known at the end of a request into its trace, and the header into its response."""
+    if live is None:
+        return response
+    try:
+        live.http_status = response.status_code
+        match = request.resolver_match
+        if match is not None:
+            live.name = f"{request.method} /{match.route.lstrip('^/')}"[:MAX_NAME]
+        else:
+            live.name = f"{request.method} {request.path}"[:MAX_NAME]
+        live.user_id = _user_id(request)
+        if get_settings().header and not live.excluded and may_see_traces(request):
+            response.headers[HEADER] = live.trace_id
+    except Exception as error:
+        failed("middleware", error)
+    return response
+
+
+def _loaded_user(request: HttpRequest) -> Any:
+    """Return the user of *request* if somebody has asked for it already; None otherwise.
+
+    Asking would load the session and the user: queries that the application does not make.
+    """
+    user = request.__dict__.get("user")
+    if isinstance(user, LazyObject):
+        wrapped = user.__dict__.get("_wrapped", empty)
+        return None if wrapped is empty else wrapped
+    return user
+
+
+def _user_id(request: HttpRequest) -> str:
+    pk = getattr(_loaded_user(request), "pk", None)
+    return "" if pk is None else str(pk)[:64]
+
+
+def may_see_traces(request: HttpRequest) -> bool:
+    """Return whether the viewer would let *request* in, judged without a query."""
+    if settings.DEBUG and request.META.get("REMOTE_ADDR") in settings.INTERNAL_IPS:
+        return True
+    user = _loaded_user(request)
+    return bool(
+        user is not None
+        and getattr(user, "is_active", False)
+        and getattr(user, "is_superuser", False)
+    )

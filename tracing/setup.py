@@ -1,0 +1,142 @@
+"""Setting up: from the settings to instrumented signals, a pipeline and its exporters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.utils.module_loading import import_string
+
+from tracing import pipeline
+from tracing.capture import assembly, context, effects, parking, requests, sampling
+from tracing.capture.dispatching import Options
+from tracing.capture.failures import failed
+from tracing.capture.process import identity
+from tracing.capture.sanitize import SENSITIVE, Redaction
+from tracing.conf import Settings, get_settings
+from tracing.pipeline import Exporter
+from tracing.selection import Lists, Tail
+
+
+def capture_options() -> dict[str, Any]:
+    """Return the arguments of ``instrumentation.instrument`` that the settings mean."""
+    chosen = get_settings()
+    redaction = None
+    if chosen.capture_values:
+        pattern = SENSITIVE
+        if chosen.sensitive_keys:
+            pattern = re.compile(f"{SENSITIVE.pattern}|{chosen.sensitive_keys}", re.IGNORECASE)
+        redaction = Redaction(pattern)
+    return {
+        "options": Options(
+            callsite=chosen.capture_callsite, details=chosen.capture_details, values=redaction
+        ),
+        "sql": chosen.capture_sql,
+        "statements": chosen.capture_statements,
+        "side_effects": chosen.capture_effects,
+    }
+
+
+def log_path() -> Path:
+    """Return the path of the log file: as set, else ``logs/tracing.jsonl`` in the project's folder."""
+    path = get_settings().log.get("path")
+    if path:
+        return Path(path)
+    base = getattr(django_settings, "BASE_DIR", None)
+    return Path(base or ".") / "logs" / "tracing.jsonl"
+
+
+def _make_exporter(name: str, chosen: Settings) -> Exporter:
+    """Return the exporter called *name*, or of the class that is this dotted path."""
+    if name == "database":
+        from tracing.conf import store_alias
+        from tracing.exporters.database import DatabaseExporter
+
+        return DatabaseExporter(store_alias(), on_control=_control)
+    if name == "log":
+        from tracing.exporters.log import LogExporter
+
+        options = {key: value for key, value in chosen.log.items() if key != "path"}
+        if options.get("logger"):
+            return LogExporter(**options)
+        return LogExporter(log_path(), **options)
+    if name == "memory":
+        from tracing.exporters.memory import MemoryExporter
+
+        return MemoryExporter()
+    if name == "otlp":
+        return import_string("tracing.exporters.otlp.OTLPExporter")(**chosen.otlp)  # type: ignore[no-any-return]
+    return import_string(name)()  # type: ignore[no-any-return]
+
+
+def _control(paused: bool) -> None:
+    """Pause or resume as the store says; called by the worker."""
+    sampling.switch.paused = paused
+
+
+def configure() -> None:
+    """Put the settings into force: sampling, exporters, processors. Never raises."""
+    chosen = get_settings()
+    sampling.switch.sampler = sampling.Sampler(
+        chosen.sample_ratio,
+        by_kind=chosen.sample_by_kind,
+        by_path=[(str(pattern), float(ratio)) for pattern, ratio in chosen.sample_by_path],
+        parent_based=chosen.sample_parent_based,
+    )
+    requests.excluded_paths[:] = chosen.exclude_paths
+    identity.release = chosen.release
+    exporters: list[Exporter] = []
+    for name in chosen.exporters:
+        try:
+            exporters.append(_make_exporter(name, chosen))
+        except Exception as error:
+            failed(f"exporter {name}", error)
+    processors: list[pipeline.Processor] = []
+    lists = Lists(chosen)
+    if lists:
+        processors.append(lists)
+    processors.append(_diagnose)
+    if chosen.keep:
+        processors.append(Tail(chosen.keep))
+    pipeline.configure(exporters, options=_pipeline_options(chosen), processors=processors)
+
+
+def _pipeline_options(chosen: Settings) -> pipeline.Options:
+    try:
+        return pipeline.Options(**chosen.pipeline)
+    except TypeError as error:
+        failed("TRACING['PIPELINE']", error)
+        return pipeline.Options()
+
+
+def _diagnose(trace: Any) -> Any:
+    from tracing.analysis.hazards import diagnose
+
+    diagnose(trace)
+    return trace
+
+
+_removers: list[Callable[[], None]] = []
+
+
+def start() -> None:
+    """Configure, connect recording with the pipeline, and instrument. Idempotent; never raises."""
+    from tracing import api
+    from tracing.capture.commands import excluded
+
+    try:
+        configure()
+        excluded.clear()
+        excluded.update(get_settings().exclude_commands)
+        context.set_processor(parking.Parking(pipeline.default))
+        if not _removers:
+            _removers.append(pipeline.add_drain(assembly.drain))
+            _removers.append(pipeline.add_drain(parking.release_expired))
+        if get_settings().enabled:
+            effects.configure()
+            api.instrument()
+    except Exception as error:
+        failed("start", error)
