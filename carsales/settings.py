@@ -71,14 +71,18 @@ INSTALLED_APPS = [
     "debug_toolbar",
     "django_filters",
     "django_htmx",
+    "tracing",
     "core.buyers",
     "core.cars",
     "core.orders",
     "core.sales",
     "carsales.lab",
+    "tracing",
 ]
 
 MIDDLEWARE = [
+    "tracing.middleware.TracingMiddleware",
+    "tracing.middleware.TracingMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -125,7 +129,22 @@ DATABASES: dict[str, dict[str, Any]] = {
         "NAME": DATA_DIR / "db.sqlite3",
         "OPTIONS": _SQLITE_OPTIONS,
     },
+    # Traces have a file of their own: writing them neither locks nor rolls back with the sales.
+    "tracing": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": DATA_DIR / "traces.sqlite3",
+        "OPTIONS": _SQLITE_OPTIONS,
+    },
+    # Traces live in a file of their own: they neither wait for the site's write lock nor vanish
+    # with a transaction that is rolled back.
+    "tracing": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": DATA_DIR / "traces.sqlite3",
+        "OPTIONS": _SQLITE_OPTIONS,
+    },
 }
+DATABASE_ROUTERS = ["tracing.routers.TracingRouter"]
+DATABASE_ROUTERS = ["tracing.routers.TracingRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # -- People ----------------------------------------------------------------------------------
@@ -200,6 +219,16 @@ LOGGING: dict[str, Any] = {
     },
 }
 
+# -- Tracing ---------------------------------------------------------------------------------
+
+TRACING: dict[str, Any] = {"LOG": {"path": LOG_DIR / "tracing.jsonl"}}
+
 # -- Debug toolbar ---------------------------------------------------------------------------
 
 DEBUG_TOOLBAR_CONFIG = {"SHOW_COLLAPSED": True}
+
+# -- Tracing ---------------------------------------------------------------------------------
+
+TRACING: dict[str, Any] = {
+    "LOG": {"path": LOG_DIR / "tracing.jsonl"},
+}

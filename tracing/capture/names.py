@@ -88,10 +88,18 @@ def dotted(cls: type) -> str:
 _signal_names: IdentityMemory[str] = IdentityMemory()
 
 
-def _preference(path: str) -> tuple[bool, int, str]:
-    """Order candidate paths of one signal: a ``signals`` module first, then the shortest."""
+def _preference(path: str) -> tuple[bool, bool, int, str]:
+    """Order candidate paths of one signal: where it is defined rather than imported.
+
+    Django imports nobody's signals; others define theirs in a module of that name, most often.
+    """
     module = path.rpartition(".")[0]
-    return (not module.endswith("signals"), path.count("."), path)
+    return (
+        not path.startswith("django."),
+        module.rpartition(".")[2] != "signals",
+        path.count("."),
+        path,
+    )
 
 
 def _search(wanted: dict[int, Signal]) -> dict[int, str]:
