@@ -71,7 +71,6 @@ INSTALLED_APPS = [
     "debug_toolbar",
     "django_filters",
     "django_htmx",
-    "tracing",
     "core.buyers",
     "core.cars",
     "core.orders",
@@ -81,7 +80,6 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "tracing.middleware.TracingMiddleware",
     "tracing.middleware.TracingMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -135,15 +133,7 @@ DATABASES: dict[str, dict[str, Any]] = {
         "NAME": DATA_DIR / "traces.sqlite3",
         "OPTIONS": _SQLITE_OPTIONS,
     },
-    # Traces live in a file of their own: they neither wait for the site's write lock nor vanish
-    # with a transaction that is rolled back.
-    "tracing": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": DATA_DIR / "traces.sqlite3",
-        "OPTIONS": _SQLITE_OPTIONS,
-    },
 }
-DATABASE_ROUTERS = ["tracing.routers.TracingRouter"]
 DATABASE_ROUTERS = ["tracing.routers.TracingRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -218,10 +208,6 @@ LOGGING: dict[str, Any] = {
         "django.dispatch": {"handlers": ["file"], "level": "ERROR", "propagate": False},
     },
 }
-
-# -- Tracing ---------------------------------------------------------------------------------
-
-TRACING: dict[str, Any] = {"LOG": {"path": LOG_DIR / "tracing.jsonl"}}
 
 # -- Debug toolbar ---------------------------------------------------------------------------
 
