@@ -1,0 +1,388 @@
+"""The panel's page: from what was stored of a trace to the words and shapes of its template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from django.urls import NoReverseMatch, reverse
+
+from tracing.analysis.formatting import (
+    human_count,
+    human_ns,
+    human_percent,
+    plural,
+    query_text,
+    short_receiver,
+    short_signal,
+)
+from tracing.analysis.tree import TIMES
+from tracing.analysis.wiring import ANY
+from tracing.capture.spans import span_id
+from tracing.conf import get_settings
+from tracing.panels.stats import place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tracing.analysis.wiring import Connection, Route
+    from tracing.panels.stats import Json
+
+MAX_GUIDES: Final = 24
+"""Levels that are indented; deeper ones stand as far in and say how deep they are."""
+TICKS: Final = 4
+"""Stretches into which the axis is divided."""
+OUTCOMES: Final = {
+    "returned": ("ok", "returned"),
+    "raised": ("bad", "raised"),
+    "cancelled": ("bad", "cancelled"),
+    "skipped": ("bad", "skipped"),
+    "running": ("open", "running"),
+    "unknown": ("open", "end unknown"),
+}
+"""Outcome to (class, word); the sign beside the word comes from the class."""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where the rows of a panel lead to."""
+
+    trace_id: str
+    stored: bool
+
+    def trace(self) -> str:
+        """Return the address of the trace in the viewer; empty if it has none."""
+        if not self.stored:
+            return ""
+        try:
+            return reverse("tracing:trace", args=[self.trace_id])
+        except NoReverseMatch:
+            return ""
+
+    def span(self, number: int | None) -> str:
+        """Return the address of one span in the viewer; empty if it has none."""
+        if not self.stored or not number:
+            return ""
+        span = span_id(self.trace_id, number)
+        try:
+            return reverse("tracing:span", args=[self.trace_id, span])
+        except NoReverseMatch:
+            trace = self.trace()
+            return f"{trace}#{span}" if trace else ""
+
+
+def editor_url(place: Json | None) -> str:
+    """Return what opens *place* in the editor of the settings; empty without either."""
+    template = get_settings().panel.get("EDITOR", "")
+    if not template or place is None:
+        return ""
+    line = str(place["line"] or 1)
+    return str(template).replace("{file}", quote(place["file"])).replace("{line}", line)
+
+
+def subtitle(stats: Json) -> str:
+    """Return the two lines of the side bar: how much was dispatched, and what is worst."""
+    if "note" in stats and "rows" not in stats:
+        return str(stats["note"])
+    counts = (
+        f"{plural(stats['dispatch_count'], 'dispatch', 'dispatches')}, "
+        f"{plural(stats['receiver_call_count'], 'receiver')}, {human_ns(stats['signal_ns'])}"
+    )
+    parts = [counts]
+    worst = stats.get("worst")
+    if worst:
+        parts.append(f"worst: {worst['label']} {human_ns(worst['self_ns'])}")
+    return " · ".join(parts)
+
+
+def hazard_mark(stats: Json) -> str:
+    """Return the mark of the side bar, empty if no hazard was found and nothing failed."""
+    marks = []
+    if stats.get("hazard_count"):
+        marks.append(f"⚠ {plural(stats['hazard_count'], 'hazard')}")
+    if stats.get("error_count"):
+        marks.append(f"✕ {stats['error_count']} raised")
+    return " · ".join(marks)
+
+
+def context(stats: Json, wiring: Iterable[Route] = ()) -> dict[str, Any]:
+    """Return the template's context for what was stored as *stats*.
+
+    Args:
+        stats: What ``tracing.panels.stats.describe`` returned, perhaps a while ago.
+        wiring: What is connected now.
+    """
+    links = Links(stats["trace_id"], stats.get("stored", False))
+    receivers = _receivers(stats, links)
+    idle = _not_called(stats, wiring)
+    hazards = [_hazard(hazard, links) for hazard in stats["hazards"]]
+    return {
+        "trace_id": stats["trace_id"],
+        "trace_url": links.trace(),
+        "request_id": stats.get("request_id", ""),
+        "note": stats.get("note", ""),
+        "summary": _summary(stats),
+        "dropped": stats["dropped_count"] and human_count(stats["dropped_count"]),
+        "ticks": _ticks(stats["extent_ns"]),
+        "rows": _rows(stats, links),
+        "left_out": stats["rows_left_out"] and human_count(stats["rows_left_out"]),
+        "receivers": receivers,
+        "receivers_left_out": stats["receivers_left_out"],
+        "idle": idle,
+        "unheard": [
+            {**entry, "short": short_signal(entry["signal"]), "count": human_count(entry["count"])}
+            for entry in stats["unheard"]
+        ],
+        "unheard_left_out": stats["unheard_left_out"],
+        "unheard_count": human_count(stats["unheard_count"]),
+        "slowest": _slowest(stats, links),
+        "hazards": hazards,
+        "hazard_count": stats["hazard_count"],
+        "hazards_left_out": stats["hazard_count"] - len(hazards),
+        "bypasses": [_bypass(bypass, links) for bypass in stats["bypasses"]],
+        "bypass_count": stats["bypass_count"],
+        "bypasses_left_out": stats["bypass_count"] - len(stats["bypasses"]),
+        "called_count": stats["receivers_left_out"] + len(receivers),
+    }
+
+
+def _summary(stats: Json) -> list[dict[str, str]]:
+    duration = stats["duration_ns"] or 1
+    share = human_percent(min(stats["signal_ns"] / duration, 1.0))
+    share_of = f"{share} of {human_ns(stats['duration_ns'])}"
+    facts = [
+        (human_count(stats["dispatch_count"]), "dispatches", ""),
+        (human_count(stats["receiver_call_count"]), "receiver calls", ""),
+        (
+            human_ns(stats["signal_ns"]),
+            "in signals",
+            share_of,
+        ),
+        (
+            human_count(stats["receiver_query_count"]),
+            "queries in receivers",
+            f"of {human_count(stats['query_count'])}",
+        ),
+        (human_count(stats["error_count"]), "raised", ""),
+        (human_count(stats["unheard_count"]), "without receivers", ""),
+        (human_ns(stats["overhead_ns"]), "cost of tracing", "estimated"),
+    ]
+    return [{"value": value, "name": name, "note": note} for value, name, note in facts]
+
+
+def _ticks(extent_ns: int) -> list[str]:
+    return [human_ns(extent_ns * step / TICKS) if step else "0" for step in range(TICKS)]
+
+
+# --- the tree ------------------------------------------------------------------------------------
+
+
+def _rows(stats: Json, links: Links) -> list[dict[str, Any]]:
+    return [
+        _rest(position, row) if row["is"] == "rest" else _row(position, row, links, stats)
+        for position, row in enumerate(stats["rows"])
+    ]
+
+
+def _indent(row: Json) -> dict[str, Any]:
+    depth = row["depth"]
+    return {
+        "guides": range(min(depth, MAX_GUIDES)),
+        "level": depth + 1,
+        "deep": depth if depth > MAX_GUIDES else 0,
+        "parent": "" if row["parent"] is None else row["parent"],
+    }
+
+
+def _rest(position: int, row: Json) -> dict[str, Any]:
+    spans = plural(row["count"], "more span")
+    return {
+        "id": position,
+        "is_rest": True,
+        "text": f"{spans} not shown, {human_ns(row['total_ns'])} in all",
+        **_indent(row),
+    }
+
+
+def _row(position: int, row: Json, links: Links, stats: Json) -> dict[str, Any]:
+    outcome, word = OUTCOMES.get(row["outcome"], ("open", row["outcome"]))
+    if row["count"] > 1 and row["error_count"]:
+        word = f"{word} {row['error_count']} {TIMES}"
+    place = row["place"] or {}
+    texts = [row["label"], row.get("instance", ""), place.get("text", ""), word]
+    texts += [fact["text"] for fact in row["facts"]]
+    return {
+        "id": position,
+        "is_rest": False,
+        "is_dispatch": row["is"] == "dispatch",
+        "number": row["number"],
+        "numbers": " ".join(map(str, row["numbers"])),
+        "label": row["label"],
+        "instance": row.get("instance", ""),
+        "times": human_count(row["count"]) if row["count"] > 1 else "",
+        "is_async": row.get("async", False) or str(row.get("method", "")).startswith("a"),
+        "later": row.get("later", False),
+        "critical": row["critical"],
+        "total": human_ns(row["total_ns"]),
+        "self": human_ns(row["self_ns"]),
+        "total_ns": row["total_ns"],
+        "self_ns": row["self_ns"],
+        "max": human_ns(row["max_ns"]) if row["count"] > 1 else "",
+        "query_count": row["query_count"],
+        "queries": human_count(row["query_count"]) if row["query_count"] else "",
+        "outcome": outcome,
+        "word": word,
+        "failed": outcome == "bad",
+        "bars": [{"left": left, "width": width} for left, width in row["bars"]],
+        "facts": [_with_editor(fact) for fact in [*row["facts"], *_time_facts(row, stats)]],
+        "occurrences": [
+            {
+                "text": occurrence["text"],
+                "time": human_ns(occurrence["duration_ns"]),
+                "at": human_ns(occurrence["start_ns"]),
+                "url": links.span(occurrence["number"]),
+            }
+            for occurrence in row["occurrences"]
+        ],
+        "occurrences_left_out": max(row["count"] - len(row["occurrences"]), 0),
+        "url": links.span(row["number"]),
+        "place": row["place"],
+        "editor": editor_url(row["place"]),
+        "search": " ".join(texts).lower(),
+        **_indent(row),
+    }
+
+
+def _time_facts(row: Json, stats: Json) -> list[Json]:
+    share = human_percent(min(row["total_ns"] / (stats["duration_ns"] or 1), 1.0))
+    times = [
+        f"{human_ns(row['total_ns'])} ({share} of the trace)",
+        f"{human_ns(row['self_ns'])} own",
+    ]
+    if row["count"] > 1:
+        mean = human_ns(row["total_ns"] / row["count"])
+        times += [f"{mean} on average", f"{human_ns(row['max_ns'])} the longest"]
+    facts: list[Json] = [{"name": "Time", "text": ", ".join(times), "place": None}]
+    if row["query_count"]:
+        text = f"{query_text(row['query_count'])}, {human_ns(row['query_ns'])}"
+        facts.append({"name": "Queries", "text": text, "place": None})
+    return facts
+
+
+def _with_editor(fact: Json) -> dict[str, Any]:
+    return {**fact, "editor": editor_url(fact["place"])}
+
+
+# --- the other tabs ------------------------------------------------------------------------------
+
+
+def _receivers(stats: Json, links: Links) -> list[dict[str, Any]]:
+    return [
+        {
+            **receiver,
+            "short": short_receiver(receiver["name"]),
+            "total": human_ns(receiver["total_ns"]),
+            "self": human_ns(receiver["self_ns"]),
+            "max": human_ns(receiver["max_ns"]),
+            "share_text": human_percent(receiver["share"]),
+            "share_width": round(receiver["share"] * 100, 2),
+            "signal": ", ".join(map(short_signal, receiver["signals"])),
+            "sender": ", ".join(receiver["senders"]),
+            "editor": editor_url(receiver["place"]),
+            "url": links.span(receiver["number"]),
+            "search": f"{receiver['name']} {' '.join(receiver['signals'])} "
+            f"{' '.join(receiver['senders'])} {receiver['app']}".lower(),
+        }
+        for receiver in stats["receivers"]
+    ]
+
+
+def _not_called(stats: Json, wiring: Iterable[Route]) -> list[dict[str, Any]]:
+    """Return the connected receivers that this trace did not call, with the reason."""
+    called = {tuple(receiver["key"]) for receiver in stats["receivers"]}
+    sent = set(stats["signals"])
+    found = []
+    for route in wiring:
+        for connection in route.connections:
+            label = connection.receiver
+            # Those for any sender stand in the routes of all senders, too.
+            elsewhere = label.any_sender and route.sender != ANY
+            if elsewhere or (label.name, label.file, label.line) in called:
+                continue
+            where = place_of(label.file, label.line)
+            found.append(
+                {
+                    "name": label.name,
+                    "short": short_receiver(label.name),
+                    "signal": route.signal,
+                    "short_signal": short_signal(route.signal),
+                    "sender": "any sender" if label.any_sender else route.sender,
+                    "reason": _reason(connection, was_sent=route.signal in sent),
+                    "place": where,
+                    "editor": editor_url(where),
+                    "search": f"{label.name} {route.signal} {route.sender}".lower(),
+                }
+            )
+    return found
+
+
+def _reason(connection: Connection, *, was_sent: bool) -> str:
+    if not connection.alive:
+        return "dead: connected weakly, and nothing else held it"
+    return "sent, but by other senders" if was_sent else "signal not sent"
+
+
+def _slowest(stats: Json, links: Links) -> list[dict[str, Any]]:
+    longest = max((entry["self_ns"] for entry in stats["slowest"]), default=0) or 1
+    found = []
+    for entry in stats["slowest"]:
+        outcome, word = OUTCOMES.get(entry["outcome"], ("open", entry["outcome"]))
+        found.append(
+            {
+                **entry,
+                "self": human_ns(entry["self_ns"]),
+                "total": human_ns(entry["total_ns"]),
+                "width": round(entry["self_ns"] / longest * 100, 2),
+                "queries": human_count(entry["query_count"]) if entry["query_count"] else "",
+                "query_time": human_ns(entry["query_ns"]) if entry["query_count"] else "",
+                "outcome": outcome,
+                "word": word,
+                "editor": editor_url(entry["place"]),
+                "url": links.span(entry["number"]),
+                "search": f"{entry['name']} {entry['of']} {entry['instance']}".lower(),
+            }
+        )
+    return found
+
+
+def _hazard(hazard: Json, links: Links) -> dict[str, Any]:
+    first = hazard["numbers"][0] if hazard["numbers"] else None
+    return {
+        **hazard,
+        "number": first,
+        "url": links.span(first),
+        "editor": editor_url(hazard["place"]),
+        "search": f"{hazard['hazard']} {hazard['message']}".lower(),
+    }
+
+
+def _bypass(bypass: Json, links: Links) -> dict[str, Any]:
+    rows = "an unknown number of rows" if bypass["rows"] is None else plural(bypass["rows"], "row")
+    return {
+        **bypass,
+        "rows_text": rows,
+        "signal_text": ", ".join(map(short_signal, bypass["signals"])),
+        "editor": editor_url(bypass["place"]),
+        "receivers": [
+            {
+                **receiver,
+                "short": short_receiver(receiver["name"]),
+                "editor": editor_url(receiver["place"]),
+            }
+            for receiver in bypass["receivers"]
+        ],
+        "receivers_left_out": bypass["receiver_count"] - len(bypass["receivers"]),
+        "url": links.span(bypass["number"]),
+        "search": f"{bypass['operation']} {bypass['model']} {bypass['by']}".lower(),
+    }
