@@ -225,6 +225,9 @@ class SQLite(Database):
 
     def prepare(self) -> None:
         """Use a write-ahead log in a file that only holds traces, and sync at checkpoints alone."""
+        # Without it sqlite3 begins a transaction of its own before the first INSERT, and the next
+        # explicit BEGIN fails.
+        self.raw.isolation_level = None
         execute = self.raw.execute
         if self.is_dedicated():
             execute("PRAGMA journal_mode = WAL").fetchone()
