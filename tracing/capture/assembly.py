@@ -104,7 +104,7 @@ class Open:
 class Reader:
     """Where the reading of one stream stands."""
 
-    __slots__ = ("blocks", "outer", "outer_is_link", "place", "stack", "stream")
+    __slots__ = ("blocks", "done", "outer", "outer_is_link", "place", "stack", "stream")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -116,6 +116,8 @@ class Reader:
         self.outer_is_link = False
         self.place = 0
         """Items read so far."""
+        self.done = False
+        """Nothing more will come."""
 
 class Assembly:
     """The reading of one live trace, which may go on over several segments."""
@@ -137,6 +139,8 @@ class Assembly:
         """(dispatch, end, exception type) of async dispatches that have ended."""
         self._links: dict[int, list[tuple[int, ReceiverCall | None]]] = {}
         """(item, call): what handed work over to the stream of that number, from which item on."""
+        self._awaited: set[int] = set()
+        """Calls that handed work over and may have waited for it."""
         self._depths: dict[int, int] = {}
         """Depth of the dispatch of each receiver call, by the call's number."""
         self._callbacks: dict[int, ReceiverCall | None] = {}
@@ -164,8 +168,19 @@ class Assembly:
                 continue
             items = events[:length]
             if consume:
+                stream.taken += length
                 del events[:length]
             self._read(stream, items)
+        if consume:
+            self._forget_done(streams)
+
+    def _forget_done(self, streams: list[Stream]) -> None:
+        """Let go of the streams of async receivers that have ended: a long trace has many."""
+        for stream in streams:
+            reader = self._readers.get(stream.number)
+            if reader is not None and reader.done:
+                self.live.streams.remove(stream)
+                del self._readers[stream.number]
 
     def _read(self, stream: Stream, items: list[Any]) -> None:
         reader = self._readers.get(stream.number)
@@ -366,14 +381,7 @@ class Assembly:
             self.trace.receiver_call_count -= 1
 
     def _finished(self, dispatch: Dispatch) -> None:
-        """Add a closed dispatch to what is done, with the queries of all that is below it."""
-        for call in dispatch.receiver_calls:
-            dispatch.query_count += call.query_count
-            dispatch.query_ns += call.query_ns
-            for inner in call.dispatches:
-                if not inner.parent_is_link:
-                    dispatch.query_count += inner.query_count
-                    dispatch.query_ns += inner.query_ns
+        """Add a closed dispatch to what is done."""
         if dispatch.parent_number is None:
             self.trace.signal_ns += dispatch.duration_ns
         self._done.append(dispatch)
@@ -431,6 +439,7 @@ class Assembly:
     def _read_call_end(self, reader: Reader, item: tuple[Any, ...]) -> None:
         _word, end, _key, _position, outcome, name, message = item
         call = reader.outer
+        reader.done = True
         if call is None:
             return
         nested = sum(inner.duration_ns for inner in call.dispatches if not inner.parent_is_link)
@@ -452,6 +461,7 @@ class Assembly:
         reader.stack.append(Open(dispatch, label, first, is_batch=True))
 
     def _read_batch_end(self, reader: Reader, _item: tuple[Any, ...]) -> None:
+        reader.done = True
         if reader.stack and reader.stack[-1].is_batch:
             reader.stack.pop()
 
@@ -489,7 +499,10 @@ class Assembly:
 
     def _read_link(self, reader: Reader, item: tuple[Any, ...]) -> None:
         _word, number, place = item
-        self._links.setdefault(number, []).append((place, self._running_call(reader)))
+        call = self._running_call(reader)
+        self._links.setdefault(number, []).append((place, call))
+        if call is not None:
+            self._awaited.add(call.number)
 
     def _read_bypass(self, reader: Reader, item: tuple[Any, ...]) -> None:
         _word, start, operation, model, signals, receivers, rows, code, instruction = item
@@ -575,6 +588,8 @@ class Assembly:
             self._close_open()
         self._settle_blocks(final=final)
         self._count_unheard()
+        dispatches = sorted(self._done, key=_by_number)
+        self._sum_up(dispatches)
         result = Trace(
             trace_id=trace.trace_id,
             kind=live.kind,
@@ -607,16 +622,40 @@ class Assembly:
             + trace.query_count * COST_OF_A_QUERY_NS,
             segment=self._segment,
             final=final,
-            dispatches=sorted(self._done, key=_by_number),
+            dispatches=dispatches,
             bypasses=self._bypasses,
             unheard=[(signal, sender, count) for (signal, sender), count in self._unheard.items()],
             side_effects=self._effects,
             lost_receivers=self._lost,
         )
         self._segment += 1
+        if not final:
+            self._let_go()
         self._done, self._bypasses, self._effects, self._lost = [], [], [], []
         self._statements.clear()
         return result
+
+    def _sum_up(self, dispatches: list[Dispatch]) -> None:
+        """Add to each of *dispatches*, ordered by number, the queries of all that is below it.
+
+        What is below has a higher number. A task that was started and awaited lies within the call
+        that started it, and counts there.
+        """
+        calls = {call.number: call for dispatch in dispatches for call in dispatch.receiver_calls}
+        for dispatch in dispatches:
+            if dispatch.parent_is_link and dispatch.parent_number is not None:
+                call = calls.get(dispatch.parent_number)
+                if call is not None and dispatch.parent_number in self._awaited:
+                    ending = call.start_ns + call.duration_ns
+                    dispatch.parent_is_link = dispatch.start_ns + dispatch.duration_ns > ending
+        for dispatch in reversed(dispatches):
+            for call in dispatch.receiver_calls:
+                dispatch.query_count += call.query_count
+                dispatch.query_ns += call.query_ns
+                for inner in call.dispatches:
+                    if not inner.parent_is_link:
+                        dispatch.query_count += inner.query_count
+                        dispatch.query_ns += inner.query_ns
 
     def _name(self) -> str:
         live = self.live
@@ -624,6 +663,27 @@ class Assembly:
             signal = self._first_root.signal.rpartition(".")[2]
             return f"{signal} {self._first_root.sender}"[:MAX_NAME]
         return live.name[:MAX_NAME]
+
+    def _let_go(self) -> None:
+        """Take what has been exported out of the calls that are still open, and keep its queries.
+
+        Else a command that is one long dispatch would hold all that was sent inside it.
+        """
+        exported = {dispatch.number for dispatch in self._done}
+        for reader in self._readers.values():
+            for opened in reader.stack:
+                dispatch = opened.dispatch
+                if dispatch is None:
+                    continue
+                for call in dispatch.receiver_calls:
+                    kept = []
+                    for inner in call.dispatches:
+                        if inner.number not in exported:
+                            kept.append(inner)
+                        elif not inner.parent_is_link:
+                            dispatch.query_count += inner.query_count
+                            dispatch.query_ns += inner.query_ns
+                    call.dispatches = kept
 
     def _close_open(self) -> None:
         """Give an end to what never came to one: the trace is over."""
@@ -723,16 +783,22 @@ def _put_details(dispatch: Dispatch, details: tuple[Any, ...]) -> None:
         dispatch.named = tuple(name for name in details[3] if name != "instance")
 
 
-_lock = threading.Lock()
+_lock: Final = threading.Lock()
+"""A trace is read by one thread at a time: the worker, or whoever assembles it meanwhile."""
 
 
 def assemble(live: LiveTrace) -> Trace:
     """Return the finished spans of a trace that has ended, or its last segment."""
-    reading = live.reading
-    if reading is None:
-        reading = live.reading = Assembly(live)
-    reading.read()
-    return reading.segment(final=True)
+    with _lock:
+        reading = live.reading
+        if reading is None:
+            reading = live.reading = Assembly(live)
+        reading.read()
+        for stream in live.streams:
+            # Whoever still holds one, a thread that outlives the trace, fills nothing any more.
+            stream.ended = True
+            stream.events = None
+        return reading.segment(final=True)
 
 
 def snapshot(live: LiveTrace) -> Trace:

@@ -92,12 +92,14 @@ class Stream:
     """What one thread has recorded for one trace. One writer; drained from the worker."""
 
     __slots__ = (
+        "ended",
         "events",
         "ident",
         "in_callback",
         "number",
         "origin",
         "outer",
+        "taken",
         "thread",
         "trace",
         "unheard",
@@ -116,17 +118,37 @@ class Stream:
         self.unheard: dict[Any, Any] = {}
         self.in_callback = False
         """Whether an on_commit callback is running."""
+        self.taken = 0
+        """Items that have been read and taken out."""
+        self.ended = False
+        """Whether its trace has ended: what comes now belongs to no trace or to another."""
         self.number = next(_numbers)
         self.outer: Stream | None = None
         """What was running before, for the root of a trace."""
-        self.thread = threading.current_thread().name if trace is not None else ""
+        self.thread = threading.current_thread().name if ident else ""
 
     def here(self) -> Stream:
         """Return the stream of this trace for the running thread, which is not the writer of this one."""
         trace = self.trace
         if trace is None:
             return self
+        if not self.ident:
+            # A continuation is taken up: from now on this thread writes it.
+            self.ident = get_ident()
+            self.thread = threading.current_thread().name
+            trace.streams.append(self)
+            return self
         return trace.branch(self, get_ident())
+
+    def continuation(self) -> Stream:
+        """Return a stream for work that is started here and runs elsewhere.
+
+        It is nobody's until its first dispatch. Called by the writer of this stream.
+        """
+        stream = Stream(self.trace, 0, ("link", self.number, 0))
+        if self.events is not None:
+            self.events.append((LINK, stream.number, 0))
+        return stream
 
 
 class Processor(Protocol):
@@ -219,7 +241,7 @@ class LiveTrace:
         if branch is None:
             branch = self.branches[key] = self.open_stream(("branch", stream.number, 0))
         if stream.events is not None and branch.events is not None:
-            stream.events.append((LINK, branch.number, len(branch.events)))
+            stream.events.append((LINK, branch.number, branch.taken + len(branch.events)))
         return branch
 
     def duration_ns(self) -> int:
@@ -285,6 +307,8 @@ def finish(trace: LiveTrace) -> None:
     now = current()
     if now is not None and now.trace is trace:
         _current.set(trace.root.outer)
+    for stream in trace.streams:
+        stream.ended = True
     running.pop(trace.root.number, None)
     if processor is not None and not trace.excluded:
         processor.on_end(trace)

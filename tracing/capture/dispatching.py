@@ -210,11 +210,12 @@ def sync_sender(
         elif self is request_finished:
             after = requests.finished
         stream = current()
-        if stream is None:
+        events = stream.events if stream is not None else None
+        if events is None and (stream is None or stream.ended):
             stream = begin_lone()
             if stream is not None:
                 after = finish_lone
-        events = stream.events if stream is not None else None
+                events = stream.events
         try:
             if events is not None:
                 try:
@@ -282,6 +283,7 @@ def sync_sender(
                         end = LOST
                     events.append(end)
                     if not robust:
+                        __tracebackhide__ = True  # Read by pytest: it stands in for Django's frame.
                         raise
                     try:
                         self._log_robust_failure(receiver, err)  # type: ignore[attr-defined]
@@ -610,7 +612,7 @@ def async_sender(
         stream = current()
         key = 0
         after = requests.finished if self is request_finished else None
-        if stream is None and (live or live_async):
+        if (stream is None or stream.ended) and (live or live_async):
             stream = begin_lone()
             if stream is not None:
                 after = finish_lone

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tracing.capture import context
-from tracing.capture.context import LiveTrace, Stream
+from tracing.capture.context import LiveTrace, Stream, current
 from tracing.capture.failures import failed
 from tracing.capture.sampling import decide
 from tracing.capture.spans import Kind
@@ -14,7 +14,8 @@ def begin_lone() -> Stream | None:
     try:
         if not decide(Kind.DISPATCH, ""):
             return None
-        trace = LiveTrace(Kind.DISPATCH, "")
+        outer = current()
+        trace = LiveTrace(Kind.DISPATCH, "", outer=None if outer is not None and outer.ended else outer)
         context.begin(trace)
         return trace.root
     except Exception as error:

@@ -58,6 +58,9 @@ def timed_execute(*, keep_statements: bool) -> Callable[..., Any]:
             result = self._execute_with_wrappers(sql, params, many=False, executor=self._execute)
             succeeded = True
             return result
+        except BaseException:
+            __tracebackhide__ = True  # Read by pytest: the frame stands in for Django's own.
+            raise
         finally:
             _note(self, sql, start, succeeded, keep_statements)
 
@@ -76,6 +79,9 @@ def timed_executemany(*, keep_statements: bool) -> Callable[..., Any]:
             )
             succeeded = True
             return result
+        except BaseException:
+            __tracebackhide__ = True  # Read by pytest: the frame stands in for Django's own.
+            raise
         finally:
             _note(self, sql, start, succeeded, keep_statements)
 
