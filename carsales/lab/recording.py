@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tracing.testing import capture_dispatches
 
 from .experiments import rolled_back
 
 if TYPE_CHECKING:
+    from tracing.testing import Captured
+
     from .findings import Findings
     from .lessons import Lesson
 
@@ -18,15 +22,15 @@ class Outcome:
 
     Attributes:
         findings: What it noted.
-        trace: The tree of what was dispatched meanwhile.
+        captured: What was dispatched meanwhile.
     """
 
     findings: Findings
-    trace: Any
+    captured: Captured
 
 
 def run(lesson: Lesson) -> Outcome:
     """Run the experiment of *lesson*, undo what it did, and return what it found."""
-    with rolled_back():
+    with capture_dispatches(name=f"lab: {lesson.slug}") as captured, rolled_back():
         findings = lesson.experiment()
-    return Outcome(findings, None)
+    return Outcome(findings, captured)

@@ -134,3 +134,22 @@ def test_sender_receiver_dispatcher(settings, debug):
         "a method of a guest connected to the back door, send": ("greet: says hello",),
         "the same when the guest has gone": (nobody,),
     }
+
+
+@pytest.mark.parametrize(
+    ("slug", "receiver"),
+    [
+        ("sender-receiver-dispatcher", "carsales.lab.receivers.open_door"),
+        ("pre-save-and-post-save", "core.cars.receivers.give_code"),
+        ("pre-save-and-save", "core.cars.receivers.give_code"),
+        ("m2m-changed", "core.orders.receivers.count_cars"),
+        ("pre-delete", "core.sales.receivers.reopen_order"),
+        ("user-and-buyer", "core.buyers.receivers.create_buyer"),
+        ("when-to-use-signals", "core.sales.receivers.make_sale"),
+    ],
+)
+def test_the_trace_of_an_experiment_holds_the_receivers_it_is_about(slug, receiver):
+    captured = run(BY_SLUG[slug]).captured
+
+    assert captured.trace.name == f"lab: {slug}"
+    assert receiver in {call.receiver.name for call in captured.receiver_calls}

@@ -38,6 +38,8 @@ def test_a_lesson_runs_its_experiment_without_a_script(client, lesson):
     page = client.post(address(lesson)).content.decode()
 
     assert "What was found" in page
+    assert "What the tracer recorded" in page
+    assert f"lab: {lesson.slug}" in page
     assert "<html" in page
 
 
