@@ -357,6 +357,18 @@ def fold(trace: Trace) -> list[Node]:
     return fold_spans(roots(trace))
 
 
+def unfolded(trace: Trace) -> list[Node]:
+    """Return the tree of *trace* with every span as a node of its own."""
+    nodes: dict[int, Node] = {}
+    top: list[Node] = []
+    for visit in walk(trace):
+        node = _node(node_key(visit.span), [visit.span], visit.depth)
+        nodes[visit.span.number] = node
+        siblings = top if visit.parent is None else nodes[visit.parent.number].children
+        siblings.append(node)
+    return top
+
+
 def fold_spans(spans: Sequence[Span], *, split_failed: bool = True) -> list[Node]:
     """Return *spans* and all below them, folded."""
     top: list[Node] = []

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
-from django.conf import settings
 from django.utils.module_loading import import_string
 
 from tracing.analysis.hazards import cost, effects, failure, recursion, repetition
 from tracing.analysis.hazards.known import Mark, parse_all
 from tracing.analysis.hazards.rules import SEVERITIES, Options, Rule
 from tracing.capture.failures import failed
+from tracing.conf import get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -166,12 +166,19 @@ _cached: tuple[object, RuleSet] | None = None
 def current() -> RuleSet:
     """Return the rules of the current settings, worked out anew when they are replaced."""
     global _cached  # noqa: PLW0603 - one value for the process, compared by identity.
-    tracing = getattr(settings, "TRACING", None)
+    settings = get_settings()
     cached = _cached
-    if cached is not None and cached[0] is tracing:
+    if cached is not None and cached[0] is settings:
         return cached[1]
-    result = configure(tracing if isinstance(tracing, dict) else {})
-    _cached = (tracing, result)
+    result = configure(
+        {
+            "HAZARDS": settings.hazards,
+            "HAZARD_RULES": settings.hazard_rules,
+            "KNOWN_HAZARDS": settings.known_hazards,
+            "BUDGETS": settings.budgets,
+        }
+    )
+    _cached = (settings, result)
     return result
 
 

@@ -1,0 +1,62 @@
+"""``manage.py tracing``: read, diagnose, compare and keep traces, from the terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import BaseCommand
+
+from tracing.api import suppress
+from tracing.management.terminal import Terminal
+from tracing.management.verbs import VERBS, Run
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from django.core.management.base import CommandParser
+
+EPILOG = """
+Exit codes: 0 all is well; 1 something was found that you asked to be told of (wiring --check,
+hazards --fail-on, compare --fail); 2 wrong arguments; 3 no such trace, or nothing to show;
+4 the store is missing, unreachable or not migrated.
+"""
+
+
+class Command(BaseCommand):
+    """Read, diagnose, compare and keep traces."""
+
+    help = "Read, diagnose, compare and keep the traces of Django signals."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add one subparser per verb."""
+        parser.epilog = EPILOG
+        verbs: _SubParsersAction[Any] = parser.add_subparsers(
+            dest="verb", metavar="verb", required=True, title="verbs"
+        )
+        for verb in VERBS:
+            sub = verbs.add_parser(verb.name, help=verb.help, description=verb.description)
+            verb.add_arguments(sub)
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Run the verb that was asked for."""
+        verb = next(verb for verb in VERBS if verb.name == options["verb"])
+        terminal = Terminal(
+            self.stdout,
+            self.stderr,
+            no_color=bool(options.get("no_color")),
+            force_color=bool(options.get("force_color")),
+        )
+        # What the command itself sends is nobody's business.
+        with suppress():
+            try:
+                code = verb.run(Run(options, terminal))
+            except KeyboardInterrupt:
+                code = 130
+            except BrokenPipeError:
+                # `| head` has read enough; Python would complain when it closes stdout.
+                sys.stderr.close()
+                code = 0
+        if code:
+            sys.exit(code)

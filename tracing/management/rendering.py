@@ -1,0 +1,430 @@
+"""Traces, hazards and comparisons as tables and trees of the terminal.
+
+Nothing is told by colour alone: what failed says so in words, what is on the critical path carries
+a mark, and a change has its sign.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from tracing.analysis import tree
+from tracing.analysis.formatting import (
+    callsite_text,
+    human_count,
+    human_difference,
+    human_ns,
+    human_percent,
+    place,
+    plural,
+    query_text,
+    short_receiver,
+    short_signal,
+    shorten_middle,
+)
+from tracing.capture.spans import (
+    Dispatch,
+    Kind,
+    Method,
+    Outcome,
+    ReceiverCall,
+    Status,
+    TransactionOutcome,
+)
+from tracing.management.terminal import joined, plain, table, text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from rich.text import Text
+
+    from tracing import models
+    from tracing.analysis.comparison import Comparison
+    from tracing.analysis.regression import Regression, Sample
+    from tracing.analysis.tree import Node, ReceiverTotal
+    from tracing.analysis.wiring import Route
+    from tracing.capture.spans import Hazard, Trace
+
+NARROW: Final = 110
+"""Below so many columns, places go onto a line of their own."""
+CRITICAL: Final = "*"
+"""Before what the critical path goes through."""
+
+STYLES: Final = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+
+
+# --- one trace -----------------------------------------------------------------------------------
+
+
+def result(row: models.Trace) -> Text:
+    """Return how a trace ended, with its errors and hazards in words."""
+    parts = [str(row.http_status) if row.http_status is not None else str(row.status)]
+    if row.status != Status.OK and row.http_status is not None:
+        parts.append(str(row.status))
+    if row.error_count:
+        parts.append(f"{row.error_count} raised")
+    if row.hazard_count:
+        parts.append(plural(row.hazard_count, "hazard"))
+    failed = row.failed or row.status == Status.ERROR
+    return text(", ".join(parts), "bold red" if failed else "yellow" if row.hazard_count else "")
+
+
+def tail_line(row: models.Trace, started: str) -> Text:
+    """Return a trace as one line."""
+    return joined(
+        (started, "dim"),
+        f"  {human_ns(row.duration_ns):>8}  ",
+        result(row),
+        "  ",
+        (f"{row.http_method} {row.name}".strip(), "bold"),
+        f"  {plural(row.dispatch_count, 'dispatch', 'dispatches')}, "
+        f"{plural(row.receiver_call_count, 'call')}, {query_text(row.query_count)}  ",
+        (row.trace_id, "dim"),
+    )
+
+
+def heading(trace: Trace) -> Text:
+    """Return what the trace is, how it ended and how long it took."""
+    parts: list[tuple[object, str] | object] = []
+    if trace.kind is Kind.REQUEST and trace.http_path:
+        parts += [(f"{trace.http_method} {trace.http_path}".strip(), "bold"), f"  {trace.name}"]
+    else:
+        parts += [f"{trace.kind} ", (trace.name, "bold")]
+    word = tree.status_word(trace)
+    parts += ["  ", (word, "bold red" if trace.status is Status.ERROR else "bold")]
+    parts += [f"  {human_ns(trace.duration_ns)}  ", (trace.trace_id, "dim")]
+    return joined(*parts)
+
+
+def summary(trace: Trace) -> Text:
+    """Return the counts of a trace in one line, and what was left out."""
+    parts = [
+        plural(trace.dispatch_count, "dispatch", "dispatches"),
+        plural(trace.receiver_call_count, "receiver call"),
+        f"{human_ns(trace.signal_ns)} in receivers",
+        f"{query_text(trace.query_count)} in {human_ns(trace.query_ns)}",
+    ]
+    if trace.unheard_count:
+        parts.append(f"{human_count(trace.unheard_count)} dispatches nobody received")
+    if trace.dropped_count:
+        parts.append(f"{human_count(trace.dropped_count)} dispatches not recorded (limit reached)")
+    if not trace.final:
+        parts.append("still running")
+    line = joined(", ".join(parts))
+    if trace.error:
+        line.append("\n")
+        line.append_text(text(trace.error, "bold red"))
+    return line
+
+
+def trace_tree(nodes: Sequence[Node], critical: set[int], width: int, *, sql: bool = False) -> Any:
+    """Return the tree of a trace as a table: what, time, own time, SQL, where.
+
+    Args:
+        nodes: Folded or not.
+        critical: Numbers of the spans on the critical path.
+        width: Columns of the terminal; where there are few, places get lines of their own.
+        sql: Add the statements of receivers, if they were recorded.
+    """
+    narrow = width < NARROW
+    headings = ("", "time", "own time", "SQL") + (() if narrow else ("where",))
+    shown = table(*headings, right=("time", "own time", "SQL"))
+    shown.columns[0].ratio = 1
+    for node, prefix, below in _with_guides(nodes):
+        mark = CRITICAL if critical & set(node.numbers) else " "
+        cells = [
+            joined((mark, "bold magenta"), (prefix, "dim"), *_what(node)),
+            text(human_ns(node.total_ns), "" if node.is_dispatch else "bold"),
+            text("" if node.is_dispatch else human_ns(node.self_ns)),
+            text(_sql_cell(node)),
+        ]
+        where = _where(node)
+        if not narrow:
+            cells.append(text(where, "dim"))
+        shown.add_row(*cells)
+        if narrow and where:
+            shown.add_row(joined((f" {below}", "dim"), (where, "dim")))
+        if sql and isinstance(node.span, ReceiverCall):
+            for statement, count, nanoseconds in node.span.statements:
+                line = f"{count} x {human_ns(nanoseconds)}  {statement}"
+                shown.add_row(joined((f" {below}  ", "dim"), (line, "cyan")))
+    return shown
+
+
+def _with_guides(nodes: Sequence[Node]) -> Iterator[tuple[Node, str, str]]:
+    """Yield each node with what leads to it and what leads on below it."""
+    stack = [(node, "", "") for node in reversed(nodes)]
+    while stack:
+        node, prefix, below = stack.pop()
+        children = node.children
+        yield node, prefix, below + ("│  " if children else "   ")
+        for position in range(len(children) - 1, -1, -1):
+            last = position == len(children) - 1
+            stack.append(
+                (
+                    children[position],
+                    below + ("└─ " if last else "├─ "),
+                    below + ("   " if last else "│  "),
+                )
+            )
+
+
+def _what(node: Node) -> list[tuple[str, str]]:
+    span = node.span
+    times = f" {tree.TIMES} {node.count}" if node.count > 1 else ""
+    if isinstance(span, Dispatch):
+        return _what_dispatch(span, node, times)
+    parts = [(short_receiver(span.receiver.name), "bold")]
+    if times:
+        parts.append((times, "bold"))
+    else:
+        parts.append((f" #{span.number}", "dim"))
+    if span.receiver.is_async:
+        parts.append((" async", "cyan"))
+    if span.outcome is Outcome.RAISED:
+        message = shorten_middle(span.exception_message, 80)
+        error = f"{span.exception_type}: {message}" if message else span.exception_type
+        parts.append((f"  RAISED {error}", "bold red"))
+    elif span.outcome is not Outcome.RETURNED:
+        parts.append((f"  {span.outcome.upper()}", "yellow"))
+    return parts
+
+
+def _what_dispatch(span: Dispatch, node: Node, times: str) -> list[tuple[str, str]]:
+    parts = [(short_signal(span.signal), "cyan")]
+    about = span.sender if times or not span.instance else span.instance
+    if about != "None":
+        parts.append((f" {about}", ""))
+    parts.append((times, "bold"))
+    words = ", ".join(_words(span, node))
+    if words:
+        parts.append((f" {words}", "dim"))
+    if span.transaction in _ROLLED_BACK:
+        parts.append((f"  {span.transaction.upper().replace('_', ' ')}", "bold yellow"))
+    if span.exception_type:
+        parts.append((f"  LEFT BY {span.exception_type}", "bold red"))
+    return parts
+
+
+def _words(span: Dispatch, node: Node) -> Iterator[str]:
+    """Yield the facts that are worth a word."""
+    if span.action:
+        yield span.action
+    if span.created is not None and node.count == 1:
+        yield "created" if span.created else "updated"
+    if span.raw:
+        yield "raw"
+    if span.method != Method.SEND:
+        yield str(span.method)
+    if span.parent_is_link:
+        yield "later"
+    if len(node.instances) > 1:
+        yield plural(len(node.instances), "instance")
+
+
+_ROLLED_BACK: Final = frozenset(
+    {TransactionOutcome.ROLLED_BACK, TransactionOutcome.SAVEPOINT_ROLLED_BACK}
+)
+
+
+def _sql_cell(node: Node) -> str:
+    if not node.query_count:
+        return ""
+    return f"{human_count(node.query_count)} in {human_ns(node.query_ns)}"
+
+
+def _where(node: Node) -> str:
+    span = node.span
+    if isinstance(span, ReceiverCall):
+        return place(span.receiver.file, span.receiver.line)
+    if span.callsite is None:
+        return ""
+    return f"{place(span.callsite.file, span.callsite.line)} {span.callsite.function}"
+
+
+def extras(trace: Trace) -> Iterator[Text]:
+    """Yield lines for what happened beside the dispatches: bypasses, mail, tasks, the dead."""
+    for bypass in trace.bypasses:
+        names = ", ".join(short_receiver(label.name) for label in bypass.receivers)
+        yield joined(
+            ("bypass: ", "yellow"),
+            f"{bypass.operation}() of {bypass.model} at {callsite_text(bypass.callsite)} did not "
+            f"reach {names}",
+        )
+    for effect in trace.side_effects:
+        outcome = effect.transaction.replace("_", " ")
+        later = "after the commit" if effect.in_on_commit else f"transaction: {outcome}"
+        yield joined((f"{effect.kind}: ", "yellow"), f"{effect.target} ({later})")
+    for lost in trace.lost_receivers:
+        yield joined(
+            ("lost: ", "bold red"),
+            f"{lost.receiver.name} does not receive {short_signal(lost.signal)} any more",
+        )
+
+
+def totals(found: Sequence[ReceiverTotal]) -> Any:
+    """Return what each receiver cost in a trace."""
+    numbers = ("own time", "share", "calls", "in all", "longest", "SQL", "errors")
+    shown = table(*numbers, "receiver", "where", right=numbers)
+    for total in found:
+        shown.add_row(
+            text(human_ns(total.self_ns), "bold"),
+            text(human_percent(total.share)),
+            text(human_count(total.calls)),
+            text(human_ns(total.total_ns)),
+            text(human_ns(total.max_ns)),
+            text(human_count(total.query_count)),
+            count_of_errors(total.error_count),
+            text(short_receiver(total.name), "bold"),
+            text(place(total.file, total.line), "dim"),
+        )
+    return shown
+
+
+def count_of_errors(count: int) -> Text:
+    """Return a number of errors, which stands out unless it is 0."""
+    return text(human_count(count), "bold red" if count else "")
+
+
+# --- hazards -------------------------------------------------------------------------------------
+
+
+def hazards(found: Iterable[Hazard], seen: dict[str, int] | None = None) -> Text:
+    """Return hazards for reading: severity and id, the finding, the evidence, the remedy.
+
+    Args:
+        found: One hazard for each fingerprint.
+        seen: In how many traces each fingerprint was found.
+    """
+    whole = joined()
+    for hazard in found:
+        times = (seen or {}).get(hazard.fingerprint, 1)
+        where = f"  in {plural(times, 'trace')}" if times > 1 else ""
+        if whole:
+            whole.append("\n")
+        whole.append_text(
+            joined(
+                (f"{hazard.severity.upper():<7} ", STYLES.get(hazard.severity, "")),
+                (hazard.hazard, "bold"),
+                (where, "dim"),
+                (f"  known: {hazard.known}" if hazard.known else "", "dim"),
+            )
+        )
+        whole.append(f"\n  {plain(hazard.message)}\n")
+        whole.append_text(joined(("  remedy: ", "dim"), (plain(hazard.remedy), "dim")))
+        if hazard.trace_id:
+            whole.append("\n")
+            whole.append_text(joined((f"  trace {hazard.trace_id}", "dim")))
+            if hazard.numbers:
+                spans = ", ".join(f"#{number}" for number in hazard.numbers[:8])
+                whole.append_text(joined((f", spans {spans}", "dim")))
+        whole.append("\n")
+    whole.right_crop(1)
+    return whole
+
+
+# --- wiring --------------------------------------------------------------------------------------
+
+
+def wiring(routes: Sequence[Route], seen: dict[str, int] | None) -> Text:
+    """Return the wiring: a heading per signal and sender, the receivers in calling order."""
+    whole = joined()
+    for route in routes:
+        of = "any sender" if route.sender == "None" else route.sender
+        whole.append_text(joined((route.signal, "cyan"), " from ", (of, "bold"), "\n"))
+        for position, connection in enumerate(route.connections, 1):
+            label = connection.receiver
+            words = ["weak" if label.weak else "strong", "async" if label.is_async else "sync"]
+            if label.dispatch_uid:
+                words.append(f"uid {label.dispatch_uid}")
+            if label.any_sender and route.sender != "None":
+                words.append("any sender")
+            whole.append_text(
+                joined(
+                    f"  {position:>2}. ",
+                    (label.name, "bold" if connection.alive else "bold red"),
+                    (f"  {', '.join(words)}", ""),
+                    (f"  {place(label.file, label.line)}", "dim"),
+                    (f"  [{label.app}]" if label.app else "", "dim"),
+                )
+            )
+            if not connection.alive:
+                whole.append("  DEAD", style="bold red")
+            elif connection.kept_by_debug:
+                whole.append("  KEPT ALIVE BY DEBUG ONLY", style="bold red")
+            if connection.unawaited:
+                whole.append("  NEVER AWAITED", style="bold red")
+            if connection.same_as is not None:
+                whole.append(f"  SAME AS {connection.same_as + 1}", style="bold red")
+            if seen is not None and connection.alive:
+                calls = seen.get(label.name, 0)
+                whole.append_text(
+                    text("  never seen", "yellow") if not calls else text(f"  {calls:,} calls")
+                )
+            whole.append("\n")
+    whole.right_crop(1)
+    return whole
+
+
+# --- comparisons ---------------------------------------------------------------------------------
+
+
+def regressions(found: Sequence[Regression]) -> Any:
+    """Return two periods compared, a receiver per row."""
+    numbers = ("calls", "median before", "after", "change", "SQL per call", "errors", "p")
+    shown = table("verdict", *numbers, "receiver", right=numbers)
+    for regression in found:
+        old, new = regression.before, regression.after
+        medians = [human_ns(each.median_ns) if each else "-" for each in (old, new)]
+        grown = human_difference(new.median_ns - old.median_ns) if old and new else ""
+        tested = (regression.p_time, regression.p_queries, regression.p_errors)
+        p_values = [p for p in tested if p is not None]
+        shown.add_row(
+            text(
+                ", ".join(regression.verdicts) or "the same",
+                "bold red" if regression.is_worse else "",
+            ),
+            text(_pair(old, new, lambda sample: human_count(sample.count))),
+            text(medians[0]),
+            text(medians[1]),
+            text(grown),
+            text(_pair(old, new, lambda sample: f"{sample.queries_per_call:.1f}")),
+            text(_pair(old, new, lambda sample: human_percent(sample.error_share))),
+            text(_p_text(min(p_values)) if p_values else "-"),
+            text(regression.receiver),
+        )
+    return shown
+
+
+def _p_text(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"  # noqa: PLR2004 - less is not worth digits.
+
+
+def _pair(before: Sample | None, after: Sample | None, show: Callable[[Sample], str]) -> str:
+    return f" {ARROW} ".join(show(sample) if sample else "-" for sample in (before, after))
+
+
+ARROW: Final = "\N{RIGHTWARDS ARROW}"
+
+_SIGNS: Final = {"appeared": "+", "vanished": "-", "moved": "~"}
+
+
+def comparison(found: Comparison, *, everything: bool = False) -> Any:
+    """Return two traces compared: the places of either tree where something changed."""
+    numbers = ("time", "SQL")
+    shown = table("", "change", *numbers, "what", right=numbers)
+    for change in found.changes if everything else found.changed:
+        sign = next((_SIGNS[word] for word in change.verdicts if word in _SIGNS), " ")
+        words = ", ".join(change.verdicts)
+        if change.moved_from:
+            words += f" from {change.moved_from}"
+        worse = {"slower", "more SQL", "more errors"} & set(change.verdicts)
+        queries = change.difference_queries
+        shown.add_row(
+            text(sign),
+            text(words, "bold red" if worse else "bold" if words else "dim"),
+            text(human_difference(change.difference_ns)),
+            text(f"{queries:+d}" if queries else ""),
+            text(f"{'   ' * change.depth}{change.label}"),
+        )
+    return shown

@@ -1,0 +1,180 @@
+"""The terminal: text and tables for people, JSON for machines, on the command's own stdout."""
+
+# ruff: noqa: PLC0415 - rich is optional: JSON works without it.
+
+from __future__ import annotations
+
+import json
+import os
+import unicodedata
+from typing import IO, TYPE_CHECKING, Any, Final, cast
+
+from django.core.management.base import CommandError
+
+if TYPE_CHECKING:
+    from django.core.management.base import OutputWrapper
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+PIPED_WIDTH: Final = 160
+"""Columns when nothing says how wide the reader is: a file or a pager."""
+
+
+class _Stream:
+    """Django's stdout wrapper as the file that rich wants: it adds no line ends."""
+
+    encoding = "utf-8"
+
+    def __init__(self, stdout: OutputWrapper) -> None:
+        self._stdout = stdout
+
+    def write(self, text: str) -> int:
+        self._stdout.write(text, ending="")
+        return len(text)
+
+    def flush(self) -> None:
+        self._stdout.flush()
+
+    def isatty(self) -> bool:
+        return bool(self._stdout.isatty())
+
+
+class Terminal:
+    """Where a verb writes.
+
+    Args:
+        stdout: The command's.
+        stderr: The command's, for warnings.
+        no_color: Write no escape codes at all. So does the environment variable NO_COLOR, and so
+            does writing into a pipe or file.
+        force_color: Write them nevertheless.
+    """
+
+    def __init__(
+        self,
+        stdout: OutputWrapper,
+        stderr: OutputWrapper,
+        *,
+        no_color: bool = False,
+        force_color: bool = False,
+    ) -> None:
+        self._stdout = stdout
+        self._stderr = stderr
+        self._no_color = no_color or bool(os.environ.get("NO_COLOR"))
+        self._force_color = force_color
+        self._console: Console | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Return whether somebody is looking."""
+        return bool(self._stdout.isatty())
+
+    @property
+    def console(self) -> Console:
+        """Return the console of the ``rich`` library.
+
+        Raises:
+            CommandError: The library is not installed.
+        """
+        if self._console is None:
+            try:
+                from rich.console import Console
+            except ImportError:
+                raise CommandError(
+                    "Text output needs the rich library: pip install 'django-signal-tracing[cli]'. "
+                    "--format json works without it."
+                ) from None
+            plain = (self._no_color or not self.is_terminal) and not self._force_color
+            self._console = Console(
+                file=cast("IO[str]", _Stream(self._stdout)),
+                color_system=None if plain else "auto",
+                force_terminal=True if self._force_color else None,
+                no_color=plain,
+                width=None if self.is_terminal else _piped_width(),
+                highlight=False,
+                markup=False,
+                emoji=False,
+                soft_wrap=False,
+            )
+        return self._console
+
+    @property
+    def width(self) -> int:
+        """Return how many columns there are."""
+        return self.console.width
+
+    def print(self, *what: RenderableType, end: str = "\n") -> None:
+        """Write text, tables and whatever else rich can render."""
+        self.console.print(*what, end=end)
+
+    def json(self, value: Any, *, lines: bool = False) -> None:
+        """Write *value* as JSON: indented for one document, on one line with *lines*."""
+        text = json.dumps(value, indent=None if lines else 2, ensure_ascii=False, default=str)
+        self._stdout.write(text)
+
+    def raw(self, text: str) -> None:
+        """Write *text* as it is, with no line end of its own."""
+        self._stdout.write(text, ending="")
+
+    def warn(self, message: str) -> None:
+        """Write a line to stderr."""
+        self._stderr.write(plain(message))
+
+    def flush(self) -> None:
+        """Have what was written appear."""
+        self._stdout.flush()
+
+
+def _piped_width() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdigit() and int(columns) else PIPED_WIDTH
+
+
+def plain(text: object) -> str:
+    """Return *text* as one line that cannot command a terminal.
+
+    Names, paths and messages come from the traced application, and with them whatever a visitor
+    put into a URL.
+    """
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(
+        character
+        if character.isprintable()
+        else " "
+        if character in "\n\t"
+        else f"\\x{ord(character):02x}"
+        for character in shown
+        if unicodedata.category(character) != "Cf"
+    )
+
+
+def text(content: object = "", style: str = "") -> Text:
+    """Return *content* as text in a style, harmless."""
+    from rich.text import Text
+
+    return Text(plain(content), style=style)
+
+
+def joined(*parts: tuple[object, str] | object) -> Text:
+    """Return one text of several parts; a part is a value or (value, style)."""
+    from rich.text import Text
+
+    whole = Text()
+    for part in parts:
+        content, style = part if isinstance(part, tuple) else (part, "")
+        whole.append(plain(content), style=str(style))
+    return whole
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Any:
+    """Return an empty table with these headings; those in *right* hold numbers."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for name in columns:
+        made.add_column(
+            name, justify="right" if name in right else "left", no_wrap=True, overflow="ellipsis"
+        )
+    return made

@@ -1,0 +1,231 @@
+"""What verbs have in common: arguments, times and ids as people write them, errors that help."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Final
+
+from django.core.management.base import CommandError
+from django.db import DatabaseError, connections
+from django.utils import timezone
+
+from tracing import models
+from tracing.analysis.formatting import human_ns
+from tracing.conf import store_alias
+from tracing.management.terminal import Terminal, plain
+from tracing.querysets import TraceQuerySet, TraceSearch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+FOUND: Final = 1
+NOT_FOUND: Final = 3
+NO_STORE: Final = 4
+
+SECOND_NS: Final = 1_000_000_000
+_UNITS: Final = {
+    "ms": 1_000_000,
+    "s": SECOND_NS,
+    "m": 60 * SECOND_NS,
+    "min": 60 * SECOND_NS,
+    "h": 3600 * SECOND_NS,
+    "d": 86_400 * SECOND_NS,
+    "w": 7 * 86_400 * SECOND_NS,
+}
+_SIZES: Final = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "b": 1}
+
+
+@dataclass(slots=True)
+class Run:
+    """One running of the command."""
+
+    options: dict[str, Any]
+    terminal: Terminal
+
+    @property
+    def as_json(self) -> bool:
+        """Return whether a machine reads the output."""
+        return bool(self.options.get("format") == "json")
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb: what it is called, what it takes and what it does."""
+
+    name: str
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[Run], int | None]
+    """Returns the exit code; None is 0."""
+    description: str = ""
+
+
+# --- arguments -----------------------------------------------------------------------------------
+
+
+def add_format(parser: argparse.ArgumentParser, *others: str) -> None:
+    """Add ``--format``: text for people unless asked otherwise."""
+    parser.add_argument(
+        "--format",
+        choices=["text", "json", *others],
+        default="text",
+        help="text for people (default), json for machines",
+    )
+
+
+def add_period(parser: argparse.ArgumentParser) -> None:
+    """Add ``--since`` and ``--until``."""
+    parser.add_argument(
+        "--since", type=moment, metavar="WHEN", help="e.g. 2h, 3d, 2026-11-22, 2026-11-22T14:30"
+    )
+    parser.add_argument("--until", type=moment, metavar="WHEN", help="the same, the end")
+
+
+def duration(text: str) -> int:
+    """Return nanoseconds of a duration like ``250ms``, ``1.5s``, ``30m``, ``2h`` or ``7d``."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text.lower())
+    if match is None or match[2] not in _UNITS:
+        units = ", ".join(_UNITS)
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write e.g. 2h (units: {units})")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def moment(text: str) -> int:
+    """Return wall-clock nanoseconds of a moment: how long ago (``2h``), or a date or date and time.
+
+    A date without a zone is in the zone of the project.
+    """
+    try:
+        return time.time_ns() - duration(text)
+    except argparse.ArgumentTypeError:
+        pass
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no moment; write how long ago (2h, 3d) or a date (2026-11-22T14:30)"
+        ) from None
+    if timezone.is_naive(found):
+        found = timezone.make_aware(found)
+    return int(found.timestamp() * SECOND_NS)
+
+
+def size(text: str) -> int:
+    """Return bytes of a size like ``500MB``."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
+    if match is None or match[2] not in _SIZES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write e.g. 500MB or 2GB")
+    return int(float(match[1]) * _SIZES[match[2]])
+
+
+def positive(text: str) -> int:
+    """Return a whole number above 0."""
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+# --- the store -----------------------------------------------------------------------------------
+
+
+def fail(message: str, code: int) -> CommandError:
+    """Return the error that ends the command with this message and exit code."""
+    return CommandError(message, returncode=code)
+
+
+def traces() -> TraceQuerySet:
+    """Return all traces of the store."""
+    return models.Trace.objects.get_queryset()
+
+
+def require_store() -> str:
+    """Return the alias of the store after checking that it can be read.
+
+    Raises:
+        CommandError: It cannot be reached, or its tables are not there yet; with what to do.
+    """
+    alias = store_alias()
+    try:
+        with connections[alias].cursor() as cursor:
+            tables = connections[alias].introspection.table_names(cursor)
+    except DatabaseError as error:
+        raise fail(
+            f"The store (database alias {alias!r}) cannot be reached: {plain(error)}", NO_STORE
+        ) from None
+    if "tracing_trace" not in tables:
+        database = "" if alias == "default" else f" --database {alias}"
+        raise fail(
+            f"The store (database alias {alias!r}) has no tables yet. "
+            f"Create them with: manage.py migrate{database}",
+            NO_STORE,
+        )
+    return alias
+
+
+def require_traces() -> str:
+    """Return the alias of the store after checking that there is something in it."""
+    alias = require_store()
+    if not traces().exists():
+        raise fail(
+            "The store is empty. Use the site with tracing on (manage.py tracing status says "
+            "whether it is), read logs with manage.py tracing import, or make up some traces with "
+            "manage.py tracing fill.",
+            NOT_FOUND,
+        )
+    return alias
+
+
+def find_trace(wanted: str) -> models.Trace:
+    """Return the trace that *wanted* names: an id, the beginning of one, or ``last``.
+
+    Raises:
+        CommandError: There is none, or there are several; the message lists what comes close.
+    """
+    require_traces()
+    stored = traces()
+    if wanted == "last":
+        return stored.get(pk=stored.last_row_id())
+    prefix = wanted.lower().replace("-", "")
+    if re.fullmatch(r"[0-9a-f]{1,32}", prefix):
+        found = list(stored.filter(trace_id__startswith=prefix).order_by("-pk")[:6])
+        if found and all(row.trace_id == found[0].trace_id for row in found):
+            return found[0]
+        if found:
+            raise fail(
+                f"Several traces begin with {prefix}:\n{_listed(found[:5])}\nWrite more of the id.",
+                NOT_FOUND,
+            )
+    raise fail(_no_such(wanted, prefix), NOT_FOUND)
+
+
+def _no_such(wanted: str, prefix: str) -> str:
+
+    newest = list(traces().order_by("-pk")[:500])
+    by_id = {row.trace_id: row for row in reversed(newest)}
+    heads = {trace_id[: len(prefix)]: trace_id for trace_id in by_id}
+    near = [by_id[heads[head]] for head in get_close_matches(prefix, heads, n=3, cutoff=0.6)]
+    hint = "The nearest ids are"
+    if not near:
+        near = traces().search(TraceSearch(text=wanted), size=3).traces
+        hint = "Traces of that name are"
+    if not near:
+        near, hint = newest[:3], "The newest traces are"
+    return f"There is no trace {plain(wanted)}. {hint}:\n{_listed(near)}"
+
+
+def _listed(rows: list[models.Trace]) -> str:
+    return "\n".join(
+        f"  {row.trace_id}  {human_ns(row.duration_ns):>8}  {plain(row.kind)} {plain(row.name)}"
+        for row in rows
+    )
+
+
+def when(row: models.Trace) -> str:
+    """Return when a trace started, in the zone of the project, to the second."""
+    return timezone.localtime(row.started_at).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,237 @@
+"""The verbs that compare: ``compare`` two periods or releases, ``diff`` two traces."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import CommandError
+
+from tracing.analysis import comparison
+from tracing.analysis.formatting import plural
+from tracing.analysis.regression import ALPHA, RATIO, Sample, compare_samples, samples
+from tracing.management import rendering
+from tracing.management.terminal import joined, plain, text
+from tracing.management.verbs.base import (
+    FOUND,
+    NOT_FOUND,
+    Run,
+    Verb,
+    add_format,
+    fail,
+    find_trace,
+    moment,
+    positive,
+    require_traces,
+    traces,
+)
+
+if TYPE_CHECKING:
+    from tracing import models
+    from tracing.analysis.regression import Regression
+    from tracing.querysets import TraceQuerySet
+
+# --- compare -------------------------------------------------------------------------------------
+
+
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    forms = "a release; a moment (2h, 2026-11-20); or a period FROM..TO"
+    parser.add_argument("--before", required=True, metavar="WHAT", help=f"{forms}: until then")
+    parser.add_argument("--after", required=True, metavar="WHAT", help="the same: from then on")
+    parser.add_argument("--kind", default="", help="only traces of this kind")
+    parser.add_argument("--name", default="", help="only this route, command or test")
+    parser.add_argument(
+        "--sample", type=positive, default=2000, help="newest traces of each side (default 2000)"
+    )
+    parser.add_argument(
+        "--alpha", type=_share, default=ALPHA, help=f"significance level (default {ALPHA})"
+    )
+    parser.add_argument(
+        "--ratio", type=float, default=RATIO, help=f"growth that matters (default {RATIO})"
+    )
+    parser.add_argument("--all", action="store_true", help="also what did not change")
+    parser.add_argument("--fail", action="store_true", help="exit with 1 if anything got worse")
+    add_format(parser)
+
+
+def _share(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1")
+    return found
+
+
+def side(wanted: str, *, later: bool) -> tuple[TraceQuerySet, str]:
+    """Return the traces that one side of a comparison means, and what to call them.
+
+    A release wins over a moment of the same spelling. A moment is a border: before it, or from it
+    on.
+
+    Raises:
+        CommandError: It is none of the three.
+    """
+    released = traces().filter(release=wanted)
+    if released.exists():
+        return released, f"release {wanted}"
+    first, dots, last = wanted.partition("..")
+    try:
+        if dots:
+            since = moment(first) if first else None
+            until = moment(last) if last else None
+            return traces().between(since, until), wanted
+        border = moment(wanted)
+    except argparse.ArgumentTypeError:
+        raise CommandError(_no_side(wanted), returncode=NOT_FOUND) from None
+    if later:
+        return traces().between(since_ns=border), f"from {wanted} on"
+    return traces().between(until_ns=border), f"before {wanted}"
+
+
+def _no_side(wanted: str) -> str:
+    known = traces().exclude(release="").order_by().values_list("release", flat=True)
+    releases = ", ".join(plain(release) for release in sorted(set(known.distinct()[:50])))
+    hint = (
+        f"The store has the releases {releases}."
+        if releases
+        else ('No trace in the store has a release; set TRACING["RELEASE"].')
+    )
+    return (
+        f"{plain(wanted)!r} is neither a release nor a moment (2h, 2026-11-20) nor FROM..TO. {hint}"
+    )
+
+
+def _taken(options: dict[str, Any], chosen: TraceQuerySet) -> dict[str, Sample]:
+    if options["kind"]:
+        chosen = chosen.filter(kind=options["kind"])
+    if options["name"]:
+        chosen = chosen.filter(label__name=options["name"])
+    return samples(traces().load_rows(chosen.order_by("-pk")[: options["sample"]]))
+
+
+def _sample_record(sample: Sample | None) -> dict[str, Any] | None:
+    if sample is None:
+        return None
+    return {
+        "calls": sample.count,
+        "errors": sample.error_count,
+        "queries": sample.query_count,
+        "total_ns": sample.total_ns,
+        "median_ns": sample.median_ns,
+        "p95_ns": sample.p95_ns,
+    }
+
+
+def regression_record(found: Regression) -> dict[str, Any]:
+    """Return one receiver of a comparison as a JSON object."""
+    return {
+        "receiver": found.receiver,
+        "verdicts": found.verdicts,
+        "before": _sample_record(found.before),
+        "after": _sample_record(found.after),
+        "p_time": found.p_time,
+        "p_queries": found.p_queries,
+        "p_errors": found.p_errors,
+    }
+
+
+def _compare(run: Run) -> int:
+    require_traces()
+    options = run.options
+    sides = [
+        side(options["before"], later=False),
+        side(options["after"], later=True),
+    ]
+    taken = [_taken(options, chosen) for chosen, _ in sides]
+    for (_, name), sample in zip(sides, taken, strict=True):
+        if not sample:
+            raise fail(f"No receiver was called {plain(name)}.", NOT_FOUND)
+    found = compare_samples(*taken, alpha=options["alpha"], ratio=options["ratio"])
+    if run.as_json:
+        run.terminal.json([regression_record(regression) for regression in found])
+    else:
+        shown = [regression for regression in found if regression.verdicts or options["all"]]
+        run.terminal.print(joined((sides[0][1], "bold"), " and ", (sides[1][1], "bold")))
+        if shown:
+            run.terminal.print(rendering.regressions(shown))
+        same = len(found) - len(shown)
+        if same:
+            run.terminal.print(text(f"{plural(same, 'receiver')} without a difference.", "dim"))
+        run.terminal.print(
+            text(
+                f"Own time and SQL per call: Mann-Whitney U; errors: Fisher's exact test; "
+                f"p corrected by Holm, alpha {options['alpha']:g}, ratio {options['ratio']:g}.",
+                "dim",
+            )
+        )
+    worse = any(regression.is_worse for regression in found)
+    return FOUND if options["fail"] and worse else 0
+
+
+# --- diff ----------------------------------------------------------------------------------------
+
+
+def _diff_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("before", metavar="TRACE", help="trace id, the beginning of one, or: last")
+    parser.add_argument("after", metavar="TRACE")
+    parser.add_argument("--all", action="store_true", help="also what did not change")
+    add_format(parser)
+
+
+def change_record(change: comparison.Change) -> dict[str, Any]:
+    """Return one place of two compared traces as a JSON object."""
+    return {
+        "what": change.label,
+        "depth": change.depth,
+        "verdicts": change.verdicts,
+        "moved_from": change.moved_from or None,
+        "before": _node_record(change.before),
+        "after": _node_record(change.after),
+    }
+
+
+def _node_record(node: Any) -> dict[str, Any] | None:
+    if node is None:
+        return None
+    return {
+        "count": node.count,
+        "total_ns": node.total_ns,
+        "self_ns": node.self_ns,
+        "query_count": node.query_count,
+        "error_count": node.error_count,
+        "numbers": node.numbers,
+    }
+
+
+def _diff(run: Run) -> int:
+    rows: list[models.Trace] = [find_trace(run.options[name]) for name in ("before", "after")]
+    before, after = (row.load() for row in rows)
+    found = comparison.compare(before, after)
+    everything = run.options["all"]
+    if run.as_json:
+        changes = found.changes if everything else found.changed
+        run.terminal.json([change_record(change) for change in changes])
+        return 0
+    for trace in (before, after):
+        run.terminal.print(rendering.heading(trace))
+    run.terminal.print()
+    if found.changed or everything:
+        run.terminal.print(rendering.comparison(found, everything=everything))
+    else:
+        run.terminal.print(text("The same receivers ran, about as long and with as much SQL."))
+    return 0
+
+
+VERBS = (
+    Verb(
+        "compare",
+        "which receivers got slower between two releases or periods",
+        _compare_arguments,
+        _compare,
+        "Compare the receiver calls of two releases or periods with statistical tests, so that "
+        "chance is not taken for a change.",
+    ),
+    Verb("diff", "what differs between two traces", _diff_arguments, _diff),
+)

@@ -1,0 +1,293 @@
+"""The verbs that diagnose: ``hazards`` and ``wiring``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from django.core.management.base import CommandError
+from django.db import DatabaseError
+
+from tracing import models
+from tracing.analysis import wiring
+from tracing.analysis.hazards import (
+    SEVERITIES,
+    active_rules,
+    as_dict,
+    current,
+    diagnose_across,
+    find,
+)
+from tracing.analysis.hazards.connected import diagnose_wiring
+from tracing.management import rendering
+from tracing.management.terminal import joined, plain, text
+from tracing.management.verbs.base import (
+    FOUND,
+    NOT_FOUND,
+    Run,
+    Verb,
+    add_format,
+    add_period,
+    fail,
+    find_trace,
+    positive,
+    require_store,
+    traces,
+)
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Iterable
+
+    from tracing.analysis.wiring import Route
+    from tracing.capture.spans import Hazard, Trace
+    from tracing.querysets import RollupQuerySet
+
+# --- hazards -------------------------------------------------------------------------------------
+
+
+def _hazards_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--trace", help="only this trace: id, the beginning of one, or: last")
+    parser.add_argument(
+        "--hazard", action="append", metavar="ID", help="only this hazard; may be repeated"
+    )
+    parser.add_argument("--severity", choices=SEVERITIES, help="only this severity and worse")
+    parser.add_argument("--known", action="store_true", help="also what is marked as known")
+    parser.add_argument(
+        "--limit", type=positive, default=500, help="newest traces to look at (default 500)"
+    )
+    add_period(parser)
+    parser.add_argument(
+        "--no-wiring", action="store_true", help="leave out what is connected in this process"
+    )
+    parser.add_argument("--rules", action="store_true", help="list the rules instead")
+    parser.add_argument(
+        "--fail-on", choices=SEVERITIES, help="exit with 1 if there is this severity or worse"
+    )
+    add_format(parser)
+
+
+def _hazards(run: Run) -> int:
+    options = run.options
+    if options["rules"]:
+        return _rules(run)
+    wanted = set(options["hazard"] or ())
+    unknown = wanted - {rule.id for rule in active_rules()}
+    if unknown:
+        ids = ", ".join(sorted(rule.id for rule in active_rules()))
+        raise CommandError(f"There is no rule {', '.join(sorted(unknown))}. The rules are: {ids}")
+    found = [
+        hazard
+        for hazard in _found(run)
+        if (options["known"] or not hazard.known)
+        and (not wanted or hazard.hazard in wanted)
+        and _is_as_bad(hazard, options["severity"] or SEVERITIES[-1])
+    ]
+    if run.as_json:
+        run.terminal.json([as_dict(hazard) for hazard in found])
+    elif found:
+        seen = Counter(hazard.fingerprint for hazard in found)
+        each = {hazard.fingerprint: hazard for hazard in reversed(found)}
+        order = sorted(each.values(), key=lambda hazard: SEVERITIES.index(hazard.severity))
+        run.terminal.print(rendering.hazards(order, seen))
+    else:
+        run.terminal.print(text("No hazards found."))
+    for problem in current().problems:
+        run.terminal.warn(f"TRACING: {problem}")
+    threshold = options["fail_on"]
+    if threshold and any(_is_as_bad(hazard, threshold) for hazard in found if not hazard.known):
+        return FOUND
+    return 0
+
+
+def _is_as_bad(hazard: Hazard, threshold: str) -> bool:
+    return SEVERITIES.index(hazard.severity) <= SEVERITIES.index(threshold)
+
+
+def _found(run: Run) -> list[Hazard]:
+    """Return the hazards of the traces that were asked for, known ones too."""
+    options = run.options
+    if options["trace"]:
+        return find(find_trace(options["trace"]).load())
+    found: list[Hazard] = []
+    if not options["no_wiring"]:
+        found += diagnose_wiring(wiring.read_wiring(), include_known=True)
+    recent = _recent(run)
+    for trace in recent:
+        found += find(trace)
+    return found + diagnose_across(recent, include_known=True)
+
+
+def _recent(run: Run) -> list[Trace]:
+    require_store()
+    rows = traces().between(run.options["since"], run.options["until"]).order_by("-pk")
+    return list(traces().load_rows(rows[: run.options["limit"]]))
+
+
+def _rules(run: Run) -> int:
+    active = current().rules
+    if run.as_json:
+        run.terminal.json(
+            [
+                {
+                    "hazard": each.rule.id,
+                    "severity": each.severity,
+                    "summary": each.rule.summary,
+                    "why": each.rule.why,
+                    "remedy": each.rule.remedy,
+                    "options": dict(each.options),
+                }
+                for each in active
+            ]
+        )
+        return 0
+    for each in active:
+        style = rendering.STYLES[each.severity]
+        set_to = ", ".join(f"{name}={value}" for name, value in each.options.items())
+        run.terminal.print(
+            joined(
+                (f"{each.severity:<8}", style),
+                (each.rule.id, "bold"),
+                (f"  {set_to}" if set_to else "", "dim"),
+                f"\n        {each.rule.summary}",
+            )
+        )
+    return 0
+
+
+# --- wiring --------------------------------------------------------------------------------------
+
+
+def _wiring_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--signal", default="", help="part of the signal's dotted path")
+    parser.add_argument("--sender", default="", help="part of the sender's label")
+    parser.add_argument("--receiver", default="", help="part of the receiver's name or file")
+    parser.add_argument("--app", default="", help="label of the application it is from")
+    parser.add_argument(
+        "--unseen", action="store_true", help="only receivers that the store never saw called"
+    )
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the wiring for --check")
+    parser.add_argument(
+        "--check", type=Path, metavar="FILE", help="compare with what was written; exit 1 if not"
+    )
+    add_format(parser)
+
+
+def _wiring(run: Run) -> int:
+    options = run.options
+    routes = wiring.matching(
+        wiring.read_wiring(),
+        signal=options["signal"],
+        sender=options["sender"],
+        receiver=options["receiver"],
+        app=options["app"],
+    )
+    if options["check"]:
+        return _check(run, options["check"], routes)
+    if options["write"]:
+        return _write(run, options["write"], routes)
+    seen = seen_receivers(required=options["unseen"])
+    if options["unseen"]:
+        routes = wiring.unseen(routes, seen or {})
+    if run.as_json:
+        run.terminal.json(wiring.as_dicts(routes, seen))
+    elif routes:
+        run.terminal.print(rendering.wiring(routes, seen))
+    elif options["unseen"]:
+        run.terminal.print(text("Every receiver that is connected has been called."))
+    else:
+        raise fail("No receiver is connected that fits.", NOT_FOUND)
+    return 0
+
+
+def seen_receivers(*, required: bool) -> dict[str, int] | None:
+    """Return how often the store saw each receiver called, by name; None if it cannot say.
+
+    Args:
+        required: Fail rather than answer None.
+    """
+    rollups: RollupQuerySet = models.Rollup.objects.get_queryset()  # type: ignore[assignment]
+    try:
+        require_store()
+        statistics = rollups.by_receiver(limit=100_000)
+    except (CommandError, DatabaseError):
+        if required:
+            raise
+        return None
+    seen: Counter[str] = Counter()
+    for each in statistics:
+        seen[each.receiver] += each.count
+    return seen
+
+
+def _write(run: Run, path: Path, routes: Iterable[Route]) -> int:
+    document = wiring.to_file(routes)
+    content = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error}") from None
+    count = sum(
+        len(lines) for senders in document["signals"].values() for lines in senders.values()
+    )
+    if not run.as_json:
+        run.terminal.print(text(f"{path}: {count} connections. Check them with --check {path}"))
+    return 0
+
+
+def _check(run: Run, path: Path, routes: list[Route]) -> int:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        changes = wiring.compare_wiring(document, routes)
+    except OSError as error:
+        message = f"{path} cannot be read: {error}. Write it with --write {path}"
+        raise fail(message, NOT_FOUND) from None
+    except ValueError as error:
+        raise CommandError(f"{path} is no wiring file: {error}") from None
+    if run.as_json:
+        run.terminal.json(
+            [
+                {
+                    "change": change.kind,
+                    "signal": change.signal,
+                    "sender": None if change.sender == wiring.ANY else change.sender,
+                    "receiver": change.receiver,
+                    "was": change.was or None,
+                }
+                for change in changes
+            ]
+        )
+    elif changes:
+        styles = {"+": "green", "-": "red", "~": "yellow", "↕": "yellow"}
+        for line in wiring.change_lines(changes):
+            run.terminal.print(text(line, styles.get(line.strip()[:1], "bold")))
+        run.terminal.print(
+            text(
+                f"\nThe wiring differs from {plain(path)}. If that is meant: --write {plain(path)}"
+            )
+        )
+    else:
+        run.terminal.print(text(f"The wiring is that of {path}."))
+    return FOUND if changes else 0
+
+
+VERBS = (
+    Verb(
+        "hazards",
+        "name the bugs in traces and in the wiring, with evidence and remedy",
+        _hazards_arguments,
+        _hazards,
+        "Apply the rules to the newest traces of the store and to what is connected here. "
+        "docs/hazards explains each rule, and how to mark a finding as known.",
+    ),
+    Verb(
+        "wiring",
+        "which receivers are connected to what, in calling order",
+        _wiring_arguments,
+        _wiring,
+        "List the receivers of every signal and sender in calling order; --write and --check keep "
+        "them under version control.",
+    ),
+)

@@ -1,0 +1,341 @@
+"""The verbs that keep the store: ``prune``, ``export``, ``import`` and ``fill``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from django.core.management.base import CommandError
+
+from tracing.analysis.formatting import human_bytes, human_count, plural
+from tracing.exporters import formats
+from tracing.exporters.database import DatabaseExporter
+from tracing.exporters.files import log_files
+from tracing.exporters.importing import import_logs
+from tracing.filling import Filler
+from tracing.management.terminal import text
+from tracing.management.verbs.base import (
+    FOUND,
+    NOT_FOUND,
+    SECOND_NS,
+    Run,
+    Verb,
+    duration,
+    fail,
+    find_trace,
+    positive,
+    require_store,
+    require_traces,
+    size,
+    traces,
+)
+from tracing.management.verbs.reading import add_filters, chosen, trace_document
+from tracing.pruning import Retention, prune
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+    from tracing import models
+    from tracing.capture import spans
+Progress = Callable[[int, int], object]
+
+
+@contextmanager
+def progress_bar(run: Run, what: str) -> Iterator[Progress | None]:
+    """Yield what reports (done, of all): a bar on stderr if somebody is looking, else None."""
+    if run.as_json or not sys.stderr.isatty():
+        yield None
+        return
+    # Optional: JSON works without it.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress as Bar  # noqa: PLC0415
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def report(done: int, whole: int) -> None:
+            bar.update(task, completed=done, total=max(whole, 1))
+
+        yield report
+
+
+def _add_format(parser: ArgumentParser) -> None:
+    parser.add_argument("--format", choices=["text", "json"], default="text")
+
+
+# --- prune ---------------------------------------------------------------------------------------
+
+
+def _prune_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--older-than", type=duration, metavar="TIME", help="traces older than e.g. 7d"
+    )
+    parser.add_argument("--max-rows", type=positive, help="keep the newest so many dispatches")
+    parser.add_argument("--max-size", type=size, help="keep the store within e.g. 2GB")
+    parser.add_argument("--keep-failed", action="store_true", help="keep traces with errors")
+    parser.add_argument(
+        "--with-pinned", action="store_true", help="prune pinned traces too; else they are kept"
+    )
+    parser.add_argument(
+        "--rollups-older-than", type=duration, metavar="TIME", help="statistics by hour as well"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+    parser.add_argument("--yes", "--noinput", action="store_true", help="do not ask")
+    _add_format(parser)
+
+
+def _days(nanoseconds: int | None) -> timedelta | None:
+    return timedelta(seconds=nanoseconds / SECOND_NS) if nanoseconds is not None else None
+
+
+def _prune(run: Run) -> int:
+    alias = require_store()
+    options = run.options
+    limits = ("older_than", "max_rows", "max_size", "rollups_older_than")
+    if all(options[name] is None for name in limits):
+        raise CommandError(
+            "Say what to prune: --older-than 7d, --max-rows 1000000, --max-size 2GB or "
+            "--rollups-older-than 365d."
+        )
+    retention = Retention(
+        older_than=_days(options["older_than"]),
+        max_rows=options["max_rows"],
+        max_size=options["max_size"],
+        keep_failed=options["keep_failed"],
+        keep_pinned=not options["with_pinned"],
+        keep_rollups=_days(options["rollups_older_than"]),
+    )
+    if not options["dry_run"] and not options["yes"]:
+        would = prune(retention, dry_run=True, using=alias)
+        _confirm(run, f"Delete {_counted(would)}?")
+    with progress_bar(run, "pruning") as progress:
+        pruned = prune(retention, dry_run=options["dry_run"], progress=progress, using=alias)
+    if run.as_json:
+        run.terminal.json(
+            {
+                "dry_run": options["dry_run"],
+                "traces": pruned.traces,
+                "dispatches": pruned.dispatches,
+                "receiver_calls": pruned.receiver_calls,
+                "bytes_before": pruned.bytes_before,
+                "bytes_after": pruned.bytes_after,
+            }
+        )
+        return 0
+    done = "Would delete" if options["dry_run"] else "Deleted"
+    sizes = (
+        ""
+        if options["dry_run"]
+        else (
+            f" The store has {human_bytes(pruned.bytes_after)} (it had "
+            f"{human_bytes(pruned.bytes_before)})."
+        )
+    )
+    run.terminal.print(text(f"{done} {_counted(pruned)}.{sizes}"))
+    return 0
+
+
+def _counted(pruned: Any) -> str:
+    dispatches = plural(pruned.dispatches, "dispatch", "dispatches")
+    return f"{plural(pruned.traces, 'trace')} with {dispatches}"
+
+
+def _confirm(run: Run, question: str) -> None:
+    """Ask, and end the command unless the answer is yes."""
+    if run.as_json or not sys.stdin.isatty():
+        raise CommandError(f"{question} Confirm it with --yes, or look first with --dry-run.")
+    if input(f"{question} [y/N] ").strip().lower() not in {"y", "yes"}:
+        raise fail("Nothing was deleted.", FOUND)
+
+
+# --- export --------------------------------------------------------------------------------------
+
+_FORMATS: Final = ("jsonl", "json", "csv", "speedscope", "chrome", "otlp")
+
+
+def _export_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("traces", nargs="*", help="trace ids, beginnings of them, or: last")
+    add_filters(parser)
+    parser.add_argument("--limit", type=positive, default=1000, help="traces (default 1000)")
+    parser.add_argument("--format", choices=_FORMATS, default="jsonl")
+    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="instead of stdout")
+
+
+class _Out:
+    """The command's stdout as a file for those that write text."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def write(self, content: str) -> int:
+        self._run.terminal.raw(content)
+        return len(content)
+
+
+def _export(run: Run) -> int:
+    options = run.options
+    rows: list[models.Trace]
+    if options["traces"]:
+        rows = [find_trace(wanted) for wanted in options["traces"]]
+    else:
+        require_traces()
+        # Oldest first, as a log has them.
+        rows = chosen(options, options["limit"])[::-1]
+    if not rows:
+        raise fail("No trace has what you asked for.", NOT_FOUND)
+    path: Path | None = options["output"]
+    if path is None:
+        _write(options["format"], rows, _Out(run))
+        return 0
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            _write(options["format"], rows, file)
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error}") from None
+    run.terminal.print(text(f"{path}: {plural(len(rows), 'trace')}"))
+    return 0
+
+
+def _write(name: str, rows: list[models.Trace], file: Any) -> None:
+    loaded = traces().load_rows(rows)
+    if name == "jsonl":
+        formats.write_jsonl(loaded, file)
+    elif name == "csv":
+        formats.write_csv(loaded, file)
+    elif name == "json":
+        _dump([trace_document(trace) for trace in loaded], file)
+    elif name == "speedscope":
+        _dump(formats.speedscope(loaded), file)
+    elif name == "chrome":
+        _dump(formats.chrome_trace(loaded), file)
+    else:
+        _dump(formats.otlp_json(loaded), file)
+
+
+def _dump(document: Any, file: IO[str]) -> None:
+    file.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
+
+
+# --- import --------------------------------------------------------------------------------------
+
+
+def _import_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "files", nargs="+", type=Path, help="log files; rotated ones of the same name come along"
+    )
+    _add_format(parser)
+
+
+def _import(run: Run) -> int:
+    alias = require_store()
+    paths: list[Path] = []
+    for path in run.options["files"]:
+        if not path.exists():
+            raise fail(f"There is no file {path}.", NOT_FOUND)
+        paths += [found for found in (log_files(path) or [path]) if found not in paths]
+    with progress_bar(run, "importing") as progress:
+        result = import_logs(paths, using=alias, progress=progress)
+    if run.as_json:
+        run.terminal.json(
+            {
+                "files": [str(path) for path in paths],
+                "traces": result.traces,
+                "known": result.known,
+                "dispatches": result.dispatches,
+                "other_lines": result.other_lines,
+                "bad_lines": result.bad_lines,
+                "incomplete": result.incomplete,
+                "errors": result.errors,
+            }
+        )
+    else:
+        run.terminal.print(
+            text(
+                f"{plural(result.traces, 'trace')} imported, {human_count(result.known)} were "
+                f"there already, {plural(result.other_lines, 'other line')} skipped."
+            )
+        )
+        for error in result.errors:
+            run.terminal.warn(error)
+        if result.incomplete:
+            run.terminal.warn(
+                f"{plural(result.incomplete, 'trace')} left out: their own line is in none of the "
+                "files."
+            )
+    return FOUND if result.bad_lines else 0
+
+
+# --- fill ----------------------------------------------------------------------------------------
+
+
+def _fill_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--dispatches", type=positive, default=10_000, help="(default 10000)")
+    parser.add_argument("--days", type=positive, default=7, help="spread over (default 7)")
+    parser.add_argument("--apps", type=positive, default=12, help="of the shop (default 12)")
+    parser.add_argument("--seed", type=int, default=1, help="the same traces for the same seed")
+    _add_format(parser)
+
+
+def _fill(run: Run) -> int:
+    alias = require_store()
+    options = run.options
+    whole: int = options["dispatches"]
+    filler = Filler(
+        options["seed"], newest_ns=time.time_ns(), days=options["days"], apps=options["apps"]
+    )
+    exporter = DatabaseExporter(alias)
+    written = done = 0
+    batch: list[spans.Trace] = []
+    began = time.monotonic()
+    try:
+        with progress_bar(run, "filling") as progress:
+            for trace in filler.traces(whole):
+                batch.append(trace)
+                done += len(trace.dispatches)
+                if len(batch) >= 500:  # noqa: PLR2004 - a batch as the pipeline would send it.
+                    exporter.export(batch)
+                    batch = []
+                    if progress is not None:
+                        progress(done, whole)
+                written += 1
+            exporter.export(batch)
+    finally:
+        exporter.shutdown()
+    if run.as_json:
+        run.terminal.json({"traces": written, "dispatches": done})
+    else:
+        seconds = time.monotonic() - began
+        run.terminal.print(
+            text(
+                f"{plural(written, 'made-up trace')} with {plural(done, 'dispatch', 'dispatches')} "
+                f"written in {seconds:.1f} s."
+            )
+        )
+    return 0
+
+
+VERBS = (
+    Verb(
+        "prune",
+        "delete old traces; statistics by hour stay",
+        _prune_arguments,
+        _prune,
+        "Delete traces, oldest first, in small steps that never lock for long. Pinned traces stay.",
+    ),
+    Verb(
+        "export",
+        "write traces as JSON lines, CSV, or for other tools",
+        _export_arguments,
+        _export,
+        "jsonl is the format of the log, which import reads back; speedscope, chrome (Perfetto) "
+        "and otlp are for other tools.",
+    ),
+    Verb("import", "read log files into the store", _import_arguments, _import),
+    Verb("fill", "make up traces, to try the viewer and to measure", _fill_arguments, _fill),
+)

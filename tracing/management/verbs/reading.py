@@ -1,0 +1,353 @@
+"""The verbs that read: ``list``, ``show``, ``tail`` and ``stats``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from tracing import models
+from tracing.analysis import tree
+from tracing.analysis.formatting import human_count, human_ns, short_signal
+from tracing.analysis.hazards import as_dict, find
+from tracing.analysis.why import why
+from tracing.exporters.lines import dispatch_record, trace_record
+from tracing.management import rendering
+from tracing.management.terminal import joined, table, text
+from tracing.management.verbs.base import (
+    NOT_FOUND,
+    Run,
+    Verb,
+    add_format,
+    add_period,
+    duration,
+    fail,
+    find_trace,
+    positive,
+    require_store,
+    require_traces,
+    traces,
+    when,
+)
+from tracing.querysets import RollupQuerySet, Statistics, TraceSearch
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Iterator
+
+    from tracing.capture.spans import Trace
+# --- list ----------------------------------------------------------------------------------------
+
+
+def _list_arguments(parser: ArgumentParser) -> None:
+    add_filters(parser)
+    parser.add_argument("--limit", type=positive, default=20, help="traces (default 20)")
+    add_format(parser)
+
+
+def add_filters(parser: ArgumentParser) -> None:
+    """Add the conditions that choose traces."""
+    kinds = ["request", "command", "task", "test", "block", "dispatch"]
+    parser.add_argument("--kind", choices=kinds, default="")
+    parser.add_argument("--name", default="", help="exactly this route, command or test")
+    parser.add_argument("--text", default="", help="part of the name or the path")
+    parser.add_argument("--signal", default="", help="dotted path, or its last part")
+    parser.add_argument("--sender", default="", help="as orders.Order")
+    parser.add_argument("--receiver", default="", help="dotted path, or the end of it")
+    outcomes = ["returned", "raised", "skipped", "cancelled"]
+    parser.add_argument("--outcome", choices=outcomes, default="", help="of a receiver call")
+    parser.add_argument("--instance", default="", help="as orders.Order:42")
+    parser.add_argument("--failed", action="store_true", help="only traces with an error")
+    parser.add_argument("--hazards", action="store_true", help="only traces with a hazard")
+    parser.add_argument(
+        "--slower-than", type=duration, default=0, metavar="TIME", help="e.g. 250ms"
+    )
+    add_period(parser)
+
+
+def chosen(options: dict[str, Any], limit: int) -> list[models.Trace]:
+    """Return the newest traces that fit the options of ``add_filters``, newest first."""
+    wanted = TraceSearch(
+        kind=options["kind"],
+        failed=True if options["failed"] else None,
+        hazardous=options["hazards"],
+        name=options["name"],
+        text=options["text"],
+        slower_than_ns=options["slower_than"],
+        since_ns=options["since"],
+        until_ns=options["until"],
+        signal=options["signal"],
+        sender=options["sender"],
+        receiver=options["receiver"],
+        outcome=options["outcome"],
+        instance=options["instance"],
+    )
+    found: list[models.Trace] = []
+    cursor = ""
+    while len(found) < limit:
+        page = traces().search(wanted, before=cursor, size=min(limit - len(found), 200))
+        found += page.traces
+        cursor = page.older
+        if not cursor:
+            break
+    return found
+
+
+def row_record(row: models.Trace) -> dict[str, Any]:
+    """Return a trace of a list as a JSON object."""
+    names = (
+        "trace_id",
+        "kind",
+        "name",
+        "status",
+        "failed",
+        "started_ns",
+        "duration_ns",
+        "http_method",
+        "http_path",
+        "http_status",
+        "user_id",
+        "host",
+        "process",
+        "release",
+        "error",
+        "dispatch_count",
+        "receiver_call_count",
+        "query_count",
+        "query_ns",
+        "signal_ns",
+        "error_count",
+        "hazard_count",
+        "dropped_count",
+        "pinned",
+    )
+    record = {name: getattr(row, name) for name in names}
+    record["started_at"] = row.started_at.isoformat()
+    return record
+
+
+def _list(run: Run) -> int:
+    require_traces()
+    rows = chosen(run.options, run.options["limit"])
+    if run.as_json:
+        run.terminal.json([row_record(row) for row in rows])
+        return 0
+    if not rows:
+        raise fail("No trace has what you asked for.", NOT_FOUND)
+    numbers = ("time", "signals", "dispatches", "calls", "SQL")
+    shown = table("started", *numbers, "result", "kind", "name", "trace", right=numbers)
+    for row in rows:
+        shown.add_row(
+            text(when(row)),
+            text(human_ns(row.duration_ns)),
+            text(human_ns(row.signal_ns)),
+            text(human_count(row.dispatch_count)),
+            text(human_count(row.receiver_call_count)),
+            text(human_count(row.query_count)),
+            rendering.result(row),
+            text(row.kind),
+            text(f"{row.http_method} {row.name}".strip(), "bold"),
+            text(row.trace_id[:16] if run.terminal.width < 150 else row.trace_id, "dim"),  # noqa: PLR2004
+        )
+    run.terminal.print(shown)
+    return 0
+
+
+# --- show ----------------------------------------------------------------------------------------
+
+
+def _show_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("trace", help="trace id, the beginning of one, or: last")
+    parser.add_argument("--all", action="store_true", help="do not fold repetitions")
+    parser.add_argument("--totals", action="store_true", help="add what each receiver cost")
+    parser.add_argument("--sql", action="store_true", help="add the statements of receivers")
+    parser.add_argument(
+        "--why", type=positive, metavar="SPAN", help="say why the span of this number ran"
+    )
+    add_format(parser)
+
+
+def trace_document(trace: Trace) -> dict[str, Any]:
+    """Return a trace with its dispatches and hazards as one JSON object."""
+    record = trace_record(trace)
+    record["dispatches"] = [dispatch_record(trace, dispatch) for dispatch in trace.dispatches]
+    record["hazards"] = [as_dict(hazard) for hazard in find(trace)]
+    return record
+
+
+def _show(run: Run) -> int:
+    trace = find_trace(run.options["trace"]).load()
+    number = run.options["why"]
+    if number is not None:
+        return _why(run, trace, number)
+    if run.as_json:
+        run.terminal.json(trace_document(trace))
+        return 0
+    write = run.terminal.print
+    write(rendering.heading(trace))
+    write(rendering.summary(trace))
+    write()
+    nodes = tree.unfolded(trace) if run.options["all"] else tree.fold(trace)
+    write(
+        rendering.trace_tree(
+            nodes, tree.critical_numbers(trace), run.terminal.width, sql=run.options["sql"]
+        )
+    )
+    for extra in rendering.extras(trace):
+        write(extra)
+    if run.options["totals"]:
+        write()
+        write(rendering.totals(tree.totals(trace)))
+    hazards = [hazard for hazard in find(trace) if not hazard.known]
+    if hazards:
+        write()
+        write(rendering.hazards(hazards))
+    return 0
+
+
+def _why(run: Run, trace: Trace, number: int) -> int:
+    steps = why(trace, number)
+    if not steps:
+        message = f"The trace has no span {number}; its numbers are in: show {trace.trace_id} --all"
+        raise fail(message, NOT_FOUND)
+    if run.as_json:
+        run.terminal.json(
+            [
+                {
+                    "sentence": step.sentence,
+                    "file": step.file,
+                    "line": step.line,
+                    "number": step.number,
+                }
+                for step in steps
+            ]
+        )
+        return 0
+    for depth, step in enumerate(steps):
+        run.terminal.print(joined(("   " * depth, ""), step.sentence))
+    return 0
+
+
+# --- tail ----------------------------------------------------------------------------------------
+
+
+def _tail_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--follow", "-f", action="store_true", help="go on with what comes")
+    parser.add_argument("--lines", "-n", type=positive, default=10, help="traces (default 10)")
+    parser.add_argument("--tree", action="store_true", help="show each trace with its tree")
+    parser.add_argument("--failed", action="store_true", help="only traces with an error")
+    parser.add_argument(
+        "--every", type=duration, default=500_000_000, metavar="TIME", help="(default 500ms)"
+    )
+    add_format(parser)
+
+
+def newest(run: Run) -> Iterator[models.Trace]:
+    """Yield the last traces and, with ``--follow``, those that come, oldest first."""
+    options = run.options
+    wanted = traces().failed() if options["failed"] else traces()
+    last = list(wanted.order_by("-pk")[: options["lines"]])
+    seen = max([row.pk for row in last], default=0)
+    yield from reversed(last)
+    while options["follow"]:
+        rows = wanted.newer_than(seen)
+        for row in rows:
+            seen = row.pk
+            yield row
+        if not rows:
+            run.terminal.flush()
+            time.sleep(options["every"] / 1_000_000_000)
+
+
+def _tail(run: Run) -> int:
+    require_store()
+    for row in newest(run):
+        if run.as_json:
+            run.terminal.json(row_record(row), lines=True)
+            continue
+        run.terminal.print(rendering.tail_line(row, when(row)))
+        if run.options["tree"]:
+            trace = row.load()
+            critical = tree.critical_numbers(trace)
+            run.terminal.print(rendering.trace_tree(tree.fold(trace), critical, run.terminal.width))
+        run.terminal.flush()
+    return 0
+
+
+# --- stats ---------------------------------------------------------------------------------------
+
+_ORDERS = ("total_ns", "count", "error_count", "query_count", "query_ns")
+
+
+def _stats_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--by", choices=["receiver", "dispatch", "call"], default="receiver")
+    parser.add_argument("--order", choices=_ORDERS, default="total_ns")
+    parser.add_argument("--limit", type=positive, default=25, help="rows (default 25)")
+    add_period(parser)
+    add_format(parser)
+
+
+def statistics_record(found: Statistics) -> dict[str, Any]:
+    """Return statistics as a JSON object; what they are not about is null."""
+    return {
+        "signal": found.signal or None,
+        "sender": found.sender or None,
+        "receiver": found.receiver or None,
+        "count": found.count,
+        "error_count": found.error_count,
+        "total_ns": found.total_ns,
+        "mean_ns": found.mean_ns,
+        "p50_ns": found.p50_ns,
+        "p95_ns": found.p95_ns,
+        "p99_ns": found.p99_ns,
+        "query_count": found.query_count,
+        "query_ns": found.query_ns,
+    }
+
+
+def _stats(run: Run) -> int:
+    require_store()
+    options = run.options
+    statistics: RollupQuerySet = models.Rollup.objects.get_queryset()  # type: ignore[assignment]
+    rollups = statistics.between(options["since"], options["until"])
+    ask = getattr(rollups, f"by_{options['by']}")
+    found: list[Statistics] = ask(order_by=f"-{options['order']}", limit=options["limit"])
+    if run.as_json:
+        run.terminal.json([statistics_record(each) for each in found])
+        return 0
+    if not found:
+        raise fail("There are no statistics for that time yet.", NOT_FOUND)
+    numbers = ("count", "errors", "total", "mean", "p50", "p95", "p99", "SQL", "SQL time")
+    shown = table(*numbers, options["by"], right=numbers)
+    for each in found:
+        name = each.receiver
+        if each.signal:
+            what = f"{short_signal(each.signal)} of {each.sender}"
+            name = f"{what}: {name}" if name else what
+        shown.add_row(
+            text(human_count(each.count)),
+            rendering.count_of_errors(each.error_count),
+            text(human_ns(each.total_ns), "bold"),
+            text(human_ns(each.mean_ns)),
+            text(human_ns(each.p50_ns)),
+            text(human_ns(each.p95_ns)),
+            text(human_ns(each.p99_ns)),
+            text(human_count(each.query_count)),
+            text(human_ns(each.query_ns)),
+            text(name),
+        )
+    run.terminal.print(shown)
+    return 0
+
+
+VERBS = (
+    Verb("list", "list traces, newest first", _list_arguments, _list),
+    Verb("show", "show one trace as a tree", _show_arguments, _show),
+    Verb("tail", "show the last traces, and those that come", _tail_arguments, _tail),
+    Verb(
+        "stats",
+        "what receivers and dispatches cost over time",
+        _stats_arguments,
+        _stats,
+        "Counts, percentiles (within 2 %%) and SQL per receiver, by the hour: they outlive traces.",
+    ),
+)

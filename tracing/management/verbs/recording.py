@@ -1,0 +1,168 @@
+"""The verbs about the recording itself: ``pause``, ``resume`` and ``status``."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import CommandError
+from django.db import connections
+
+from tracing import models
+from tracing.analysis.formatting import human_bytes, human_count, human_ns, plural
+from tracing.conf import get_settings
+from tracing.management.terminal import joined, text
+from tracing.management.verbs.base import Run, Verb, add_format, require_store, traces
+from tracing.pruning import store_size
+from tracing.setup import log_path
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+ALIVE_NS = 60_000_000_000
+"""A recorder that wrote nothing for so long is taken for gone."""
+
+
+def _set_paused(run: Run, *, paused: bool) -> int:
+    require_store()
+    models.RecorderControl.objects.update_or_create(
+        id=1,
+        defaults={"paused": paused, "changed_ns": time.time_ns(), "changed_by": _me()},
+    )
+    if run.as_json:
+        run.terminal.json({"paused": paused})
+    else:
+        done = "Recording pauses" if paused else "Recording resumes"
+        run.terminal.print(text(f"{done} in every process within a few seconds."))
+    return 0
+
+
+def _me() -> str:
+    try:
+        return f"manage.py ({getpass.getuser()})"[:150]
+    except (OSError, KeyError):  # A user without a name, as in containers.
+        return "manage.py"
+
+
+def _pause(run: Run) -> int:
+    return _set_paused(run, paused=True)
+
+
+def _resume(run: Run) -> int:
+    return _set_paused(run, paused=False)
+
+
+def _status(run: Run) -> int:
+    found = status()
+    if run.as_json:
+        run.terminal.json(found)
+        return 0
+    write = run.terminal.print
+    store = found["store"]
+    if store is None:
+        write(joined(("store      ", "dim"), (found["problem"], "bold red")))
+    else:
+        write(
+            joined(
+                ("store      ", "dim"),
+                f"{store['alias']} ({store['engine']}), {human_bytes(store['bytes'])}, "
+                f"{plural(store['traces'], 'trace')}, "
+                f"{plural(store['dispatches'], 'dispatch', 'dispatches')}",
+            )
+        )
+    recording = "paused" if found["paused"] else "on" if found["enabled"] else "off (ENABLED)"
+    write(joined(("recording  ", "dim"), (recording, "" if recording == "on" else "bold yellow")))
+    write(joined(("exporters  ", "dim"), ", ".join(found["exporters"]) or "none"))
+    write(joined(("log        ", "dim"), found["log"] or "none"))
+    if not found["recorders"]:
+        write(joined(("processes  ", "dim"), "none has recorded lately"))
+    for recorder in found["recorders"]:
+        ago = human_ns(max(0, time.time_ns() - recorder["seen_ns"]))
+        lost = f", {human_count(recorder['dropped'])} lost" if recorder["dropped"] else ""
+        write(
+            joined(
+                ("process    ", "dim"),
+                f"{recorder['host']}:{recorder['process']}, seen {ago} ago, "
+                f"{plural(recorder['recorded'], 'trace')} recorded, "
+                f"{human_count(recorder['queued'])} waiting",
+                (lost, "bold red"),
+            )
+        )
+        for name, error in recorder["errors"].items():
+            write(joined(("           ", ""), (f"{name}: {error}", "bold red")))
+    return 0
+
+
+def status() -> dict[str, Any]:
+    """Return how recording and the store are doing, as a JSON object."""
+    settings = get_settings()
+    found: dict[str, Any] = {
+        "enabled": settings.enabled,
+        "paused": False,
+        "release": settings.release or None,
+        "exporters": list(settings.exporters),
+        "log": str(log_path()) if "log" in settings.exporters else None,
+        "store": None,
+        "recorders": [],
+        "problem": None,
+    }
+    try:
+        alias = require_store()
+    except CommandError as error:
+        found["problem"] = str(error)
+        return found
+    found["store"] = _store(alias)
+    found.update(_recorders())
+    return found
+
+
+def _store(alias: str) -> dict[str, Any]:
+    return {
+        "alias": alias,
+        "engine": connections[alias].vendor,
+        "bytes": store_size(alias),
+        "traces": traces().count(),
+        "dispatches": models.Dispatch.objects.count(),
+        "failed": traces().failed().count(),
+    }
+
+
+def _recorders() -> dict[str, Any]:
+    control = models.RecorderControl.objects.filter(id=1).first()
+    alive = models.RecorderState.objects.filter(seen_ns__gte=time.time_ns() - ALIVE_NS)
+    return {
+        "paused": control is not None and control.paused,
+        "recorders": [_recorder(row) for row in alive.order_by("host", "process")],
+    }
+
+
+def _recorder(row: models.RecorderState) -> dict[str, Any]:
+    exporters = json.loads(row.exporters) if row.exporters else {}
+    return {
+        "host": row.host,
+        "process": row.process,
+        "started_ns": row.started_ns,
+        "seen_ns": row.seen_ns,
+        "recorded": row.recorded,
+        "dropped": row.dropped,
+        "queued": row.queued,
+        "version": row.version,
+        "errors": {
+            name: state["error"]
+            for name, state in exporters.items()
+            if isinstance(state, dict) and state.get("error")
+        },
+    }
+
+
+def _format_only(parser: ArgumentParser) -> None:
+    add_format(parser)
+
+
+VERBS = (
+    Verb("pause", "pause recording in every process", _format_only, _pause),
+    Verb("resume", "resume recording", _format_only, _resume),
+    Verb("status", "how recording and the store are doing", _format_only, _status),
+)
