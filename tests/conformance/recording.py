@@ -60,6 +60,7 @@ def start_recording() -> Callable[[], dict[str, int]]:
             "receiver_calls": exporter.receiver_calls,
             "dropped_traces": statistics.dropped,
             "tracer_failures": failures.counts.total() + statistics.failed + (not is_flushed),
+            **{f"failed in {place}": count for place, count in failures.counts.items()},
         }
 
     return stop_recording

@@ -198,10 +198,7 @@ def compare(tests: Path, module: str, timeout: float) -> Comparison:
         comparison.dropped_traces = traced.counts.get("dropped_traces", 0)
         comparison.tracer_failures = traced.counts.get("tracer_failures", 0)
         if comparison.tracer_failures:
-            comparison.problem = (
-                f"the tracer failed {comparison.tracer_failures} times\n"
-                + "\n".join(traced.log.splitlines()[-60:])
-            )
+            comparison.problem = tracer_failures(traced)
         if not stock.outcomes:
             comparison.problem = "no test was found\n" + stock.log[-2000:]
         for test, change in changes(stock.outcomes, traced.outcomes).items():
@@ -243,6 +240,15 @@ def is_unsteady(tests: Path, test: str, timeout: float) -> bool:
     return any(tally(run_labels(tests, "stock", [test], timeout))[1] for _ in range(CONFIRMATIONS))
 
 
+def tracer_failures(run: Run) -> str:
+    """Return where the tracer itself failed, with the first traceback that it logged."""
+    places = [f"{name}: {count}" for name, count in run.counts.items() if name.startswith("failed")]
+    lines = run.log.splitlines()
+    logged = [number for number, line in enumerate(lines) if "Recording failed in" in line]
+    traceback = lines[logged[0] : logged[0] + 40] if logged else ["no traceback was logged"]
+    return "\n".join(["the tracer failed", *places, *traceback])
+
+
 def failure_of(test: str, log: str) -> str:
     """Return the part of the runner's log that reports the test's failure."""
     lines = log.splitlines()
@@ -265,12 +271,12 @@ def markdown(comparisons: list[Comparison]) -> str:
         f"| {row.traced_failed} | {row.skipped} | {row.dispatches} | {row.receiver_calls} "
         f"| {row.dropped_traces} "
         f"| {row.stock_seconds:.1f} | {row.traced_seconds:.1f} "
-        f"| {'could not run' if row.problem else len(row.new_failures)} |"
+        f"| {'see below' if row.problem else len(row.new_failures)} |"
         for row in comparisons
     ]
     for row in comparisons:
         if row.problem:
-            lines += ["", f"## {row.module} could not run", "", "```", row.problem, "```"]
+            lines += ["", f"## {row.module}", "", "```", row.problem, "```"]
         for test, change in row.new_failures.items():
             lines += ["", f"## {test}", "", "```", change, "```"]
         lines += [f"- unsteady without tracing too: {test}" for test in row.unsteady]
@@ -316,7 +322,7 @@ def main() -> int:
             row = future.result()
             comparisons.append(row)
             verdict = (
-                "could not run"
+                row.problem.partition("\n")[0]
                 if row.problem
                 else f"{row.traced_passed} passed of {row.stock_passed} stock,"
                 f" {row.dispatches} dispatches recorded, {len(row.new_failures)} new failures"
