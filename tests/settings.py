@@ -24,7 +24,6 @@ from carsales.settings import DATABASES, STATIC_ROOT  # noqa: E402
 # WhiteNoise warns when it is not there; the files themselves come from the apps.
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 
-EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 # Hashing is not what is tested, and it is most of the cost of a sign-up.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
