@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, BrowserContext, Page
 
+    from tracing.pipeline import Pipeline
+
 ARTIFACTS = Path(__file__).with_name("artifacts")
 
 # -- The process is left clean -----------------------------------------------------------------
@@ -79,10 +81,17 @@ def belongs_to_others(receiver: Any, modules_before: set[str]) -> bool:
 def tracer_state() -> dict[str, Any]:
     """Return what a test could leave behind in the tracer."""
     tracing = sys.modules.get("tracing")
-    state: dict[str, Any] = {}
-    if tracing is not None and hasattr(tracing, "is_instrumented"):
-        state["instrumented"] = tracing.is_instrumented()
-    return state
+    if tracing is None:
+        return {}
+    from tracing import pipeline
+    from tracing.capture import context
+
+    return {
+        "instrumentation": tracing.is_instrumented(),
+        "queue": pipeline.statistics().queued,
+        "exporters": [exporter.name for exporter in pipeline.default.exporters],
+        "running trace": context.current_trace(),
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -125,6 +134,36 @@ def clean_process() -> Iterator[None]:
     ]
     if left:
         pytest.fail("The test did not clean up: " + "; ".join(left), pytrace=False)
+
+
+# -- The whole line ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recording(transactional_db: None, settings: Any) -> Iterator[Pipeline]:
+    """Trace as CarSales does, into its database and its log file; return the pipeline.
+
+    The worker is another thread with a connection of its own, so the test must let it commit:
+    ``@pytest.mark.django_db(transaction=True, databases="__all__")``. ``tracing.flush()`` waits
+    until what has ended is stored.
+    """
+    import tracing
+    from tracing import pipeline, setup
+
+    settings.TRACING = settings.TRACING_OF_CARSALES
+    setup.start()
+    log = Path(settings.TRACING["LOG"]["path"])
+    log.unlink(missing_ok=True)
+
+    yield pipeline.default
+
+    # Stored, not only asked for: a test whose traces cannot be written has failed.
+    is_flushed = tracing.flush(30)
+    failures = {name: exporter.error for name, exporter in pipeline.statistics().exporters.items()}
+    tracing.uninstrument()
+    settings.TRACING = {**settings.TRACING, "ENABLED": False, "EXPORTERS": []}
+    setup.configure()
+    assert is_flushed, f"the exporters did not write everything: {failures}"
 
 
 # -- Async tests -------------------------------------------------------------------------------

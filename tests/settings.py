@@ -19,13 +19,17 @@ atexit.register(shutil.rmtree, _scratch, ignore_errors=True)
 os.environ["CARSALES_DATA_DIR"] = str(_scratch)
 
 from carsales.settings import *  # noqa: E402, F403
-from carsales.settings import DATABASES, STATIC_ROOT  # noqa: E402
+from carsales.settings import DATABASES, STATIC_ROOT, TRACING  # noqa: E402
 
 # WhiteNoise warns when it is not there; the files themselves come from the apps.
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 
 # Hashing is not what is tested, and it is most of the cost of a sign-up.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# A test that wants its traces stored and logged asks for the fixture ``recording``.
+TRACING_OF_CARSALES = TRACING
+TRACING = {**TRACING, "ENABLED": False, "EXPORTERS": []}
 
 _server = os.environ.get("TEST_DATABASE", "sqlite")
 if _server == "sqlite":
