@@ -107,10 +107,22 @@ def _watched(
     return update_wrapper(watched, original)
 
 
+def _setting(name: str) -> str:
+    """Return a setting as it was set, without asking for it: asking may warn of a deprecation."""
+    holder = settings._wrapped  # type: ignore[misc]
+    while holder is not None:
+        known = getattr(holder, "__dict__", {})
+        if name in known:
+            return str(known[name])
+        holder = known.get("default_settings")
+    return ""
+
+
 def _mail(message: Any, *_args: Any, **_kwargs: Any) -> tuple[str, str]:
-    count = sum(len(getattr(message, name, None) or ()) for name in ("to", "cc", "bcc"))
-    connection = getattr(message, "connection", None)
-    backend = dotted(type(connection)) if connection is not None else str(settings.EMAIL_BACKEND)
+    facts = getattr(message, "__dict__", {})
+    count = sum(len(facts.get(name) or ()) for name in ("to", "cc", "bcc"))
+    connection = facts.get("connection", facts.get("_connection"))
+    backend = dotted(type(connection)) if connection is not None else _setting("EMAIL_BACKEND")
     return f"{count} recipient{'' if count == 1 else 's'}", backend
 
 
