@@ -81,29 +81,28 @@ def editor_url(place: Json | None) -> str:
     return str(template).replace("{file}", quote(place["file"])).replace("{line}", line)
 
 
-def subtitle(stats: Json) -> str:
-    """Return the two lines of the side bar: how much was dispatched, and what is worst."""
-    if "note" in stats and "rows" not in stats:
-        return str(stats["note"])
-    counts = (
-        f"{plural(stats['dispatch_count'], 'dispatch', 'dispatches')}, "
-        f"{plural(stats['receiver_call_count'], 'receiver')}, {human_ns(stats['signal_ns'])}"
-    )
-    parts = [counts]
-    worst = stats.get("worst")
-    if worst:
-        parts.append(f"worst: {worst['label']} {human_ns(worst['self_ns'])}")
-    return " · ".join(parts)
-
-
-def hazard_mark(stats: Json) -> str:
-    """Return the mark of the side bar, empty if no hazard was found and nothing failed."""
-    marks = []
+def mark(stats: Json) -> str:
+    """Return the sign beside the title: whether a hazard was found or a receiver raised."""
     if stats.get("hazard_count"):
-        marks.append(f"⚠ {plural(stats['hazard_count'], 'hazard')}")
-    if stats.get("error_count"):
-        marks.append(f"✕ {stats['error_count']} raised")
-    return " · ".join(marks)
+        return "⚠"
+    return "✕" if stats.get("error_count") else ""
+
+
+def subtitle(stats: Json) -> str:
+    """Return the line of the side bar: what is wrong, how much was dispatched, what was worst."""
+    if "rows" not in stats:
+        return str(stats.get("note", ""))
+    dispatches = plural(stats["dispatch_count"], "dispatch", "dispatches")
+    receivers = plural(stats["receiver_call_count"], "receiver")
+    parts = [f"{dispatches}, {receivers} in {human_ns(stats['signal_ns'])}"]
+    if stats["error_count"]:
+        parts.insert(0, f"{stats['error_count']} raised")
+    if stats["hazard_count"]:
+        parts.insert(0, plural(stats["hazard_count"], "hazard"))
+    worst = stats["worst"]
+    if worst:
+        parts.append(f"worst {worst['label']} {human_ns(worst['self_ns'])}")
+    return " · ".join(parts)
 
 
 def context(stats: Json, wiring: Iterable[Route] = ()) -> dict[str, Any]:
@@ -216,8 +215,6 @@ def _row(position: int, row: Json, links: Links, stats: Json) -> dict[str, Any]:
         "id": position,
         "is_rest": False,
         "is_dispatch": row["is"] == "dispatch",
-        "number": row["number"],
-        "numbers": " ".join(map(str, row["numbers"])),
         "label": row["label"],
         "instance": row.get("instance", ""),
         "times": human_count(row["count"]) if row["count"] > 1 else "",
@@ -225,7 +222,7 @@ def _row(position: int, row: Json, links: Links, stats: Json) -> dict[str, Any]:
         "later": row.get("later", False),
         "critical": row["critical"],
         "total": human_ns(row["total_ns"]),
-        "self": human_ns(row["self_ns"]),
+        "self": human_ns(row["self_ns"]) if row["self_ns"] else "",
         "total_ns": row["total_ns"],
         "self_ns": row["self_ns"],
         "max": human_ns(row["max_ns"]) if row["count"] > 1 else "",
@@ -357,11 +354,9 @@ def _slowest(stats: Json, links: Links) -> list[dict[str, Any]]:
 
 
 def _hazard(hazard: Json, links: Links) -> dict[str, Any]:
-    first = hazard["numbers"][0] if hazard["numbers"] else None
     return {
         **hazard,
-        "number": first,
-        "url": links.span(first),
+        "url": links.span(hazard["number"]),
         "editor": editor_url(hazard["place"]),
         "search": f"{hazard['hazard']} {hazard['message']}".lower(),
     }

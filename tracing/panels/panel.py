@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from debug_toolbar.panels import Panel
 from django.template.loader import render_to_string
 from django.templatetags.static import static
-from django.utils.html import format_html
 
 from tracing.analysis.formatting import human_ns
 from tracing.analysis.hazards import diagnose
@@ -129,8 +128,7 @@ class SignalTracePanel(Panel):  # type: ignore[misc]  # the toolbar ships no typ
     @property
     def nav_title(self) -> str:
         """Return the title in the side bar, with a mark if a hazard was found."""
-        mark = page.hazard_mark(self.get_stats())
-        return format_html("{} <strong>{}</strong>", self.title, mark) if mark else self.title
+        return f"{self.title} {page.mark(self.get_stats())}".rstrip()
 
     @property
     def nav_subtitle(self) -> str:

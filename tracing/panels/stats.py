@@ -69,8 +69,9 @@ def describe(trace: Trace, hazards: Sequence[Hazard], *, max_bytes: int = MAX_BY
 
 def _describe(trace: Trace, hazards: Sequence[Hazard], *, rows: int, listed: int) -> Json:
     totals = tree.totals(trace)
-    slowest = _slowest(trace, min(SLOWEST, listed))
     shown = _Rows(trace, rows)
+    row_of = shown.position_of
+    slowest = _slowest(trace, min(SLOWEST, listed), row_of)
     return {
         "version": VERSION,
         "trace_id": trace.trace_id,
@@ -92,13 +93,13 @@ def _describe(trace: Trace, hazards: Sequence[Hazard], *, rows: int, listed: int
         "rows_left_out": shown.left_out,
         "worst": slowest[0] if slowest else None,
         "slowest": slowest,
-        "receivers": [_receiver(total) for total in totals[:listed]],
+        "receivers": [_receiver(total, row_of) for total in totals[:listed]],
         "receivers_left_out": max(len(totals) - listed, 0),
         "unheard": _unheard(trace, listed),
         "unheard_left_out": max(len(trace.unheard) - listed, 0),
-        "hazards": [_hazard(hazard) for hazard in hazards[:listed]],
+        "hazards": [_hazard(hazard, row_of) for hazard in hazards[:listed]],
         "hazard_count": len(hazards),
-        "bypasses": [_bypass(bypass) for bypass in trace.bypasses[:listed]],
+        "bypasses": [_bypass(bypass, row_of) for bypass in trace.bypasses[:listed]],
         "bypass_count": len(trace.bypasses),
     }
 
@@ -140,6 +141,8 @@ class _Rows:
 
     def __init__(self, trace: Trace, limit: int) -> None:
         self.rows: list[Json] = []
+        self.position_of: dict[int, int] = {}
+        """Which row shows the span of that number."""
         self.left_out = 0
         self._index = tree.Index(trace)
         self._extent = tree.extent_ns(trace)
@@ -158,6 +161,7 @@ class _Rows:
                 continue
             position = len(self.rows)
             self.rows.append(self._row(entry.node, entry.parent))
+            self.position_of.update(dict.fromkeys(entry.node.numbers, position))
             stack += self._entries(entry.node.children, position)[::-1]
 
     def _entries(self, nodes: list[Node], parent: int | None) -> list[_Entry | Json]:
@@ -186,7 +190,6 @@ class _Rows:
             "parent": parent,
             "depth": node.depth,
             "number": span.number,
-            "numbers": node.numbers[:MAX_OCCURRENCES],
             "label": clip(node.label, 160),
             "count": node.count,
             "total_ns": node.total_ns,
@@ -399,7 +402,7 @@ def _connection(label: ReceiverLabel) -> str:
 # --- the other tabs ------------------------------------------------------------------------------
 
 
-def _slowest(trace: Trace, limit: int) -> list[Json]:
+def _slowest(trace: Trace, limit: int, row_of: dict[int, int]) -> list[Json]:
     """Return the receiver calls with the most time of their own, the slowest first."""
     calls = [
         (call, dispatch)
@@ -411,6 +414,7 @@ def _slowest(trace: Trace, limit: int) -> list[Json]:
     return [
         {
             "number": call.number,
+            "row": row_of.get(call.number),
             "label": clip(tree.label(call), 160),
             "of": clip(tree.label(dispatch), 160),
             "instance": clip(dispatch.instance, 120),
@@ -426,7 +430,7 @@ def _slowest(trace: Trace, limit: int) -> list[Json]:
     ]
 
 
-def _receiver(total: tree.ReceiverTotal) -> Json:
+def _receiver(total: tree.ReceiverTotal, row_of: dict[int, int]) -> Json:
     return {
         "name": clip(total.name),
         "place": place_of(total.file, total.line),
@@ -443,6 +447,7 @@ def _receiver(total: tree.ReceiverTotal) -> Json:
         "signals": [clip(signal) for signal in total.signals[:5]],
         "senders": [clip(sender) for sender in total.senders[:5]],
         "number": total.slowest_number,
+        "row": row_of.get(total.slowest_number),
     }
 
 
@@ -454,7 +459,7 @@ def _unheard(trace: Trace, limit: int) -> list[Json]:
     ]
 
 
-def _hazard(hazard: Hazard) -> Json:
+def _hazard(hazard: Hazard, row_of: dict[int, int]) -> Json:
     return {
         "hazard": hazard.hazard,
         "severity": hazard.severity,
@@ -462,11 +467,12 @@ def _hazard(hazard: Hazard) -> Json:
         "remedy": clip(hazard.remedy, 600),
         "evidence": [clip(line) for line in hazard.evidence[:12]],
         "place": place_of(hazard.file, hazard.line),
-        "numbers": hazard.numbers[:MAX_OCCURRENCES],
+        "number": next(iter(hazard.numbers), None),
+        "row": next((row_of[number] for number in hazard.numbers if number in row_of), None),
     }
 
 
-def _bypass(bypass: Bypass) -> Json:
+def _bypass(bypass: Bypass, row_of: dict[int, int]) -> Json:
     return {
         "operation": bypass.operation,
         "model": clip(bypass.model),
@@ -480,4 +486,5 @@ def _bypass(bypass: Bypass) -> Json:
         "place": _site(bypass.callsite),
         "by": clip(callsite_text(bypass.callsite)),
         "number": bypass.parent_number,
+        "row": row_of.get(bypass.parent_number or 0),
     }
