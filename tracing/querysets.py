@@ -43,8 +43,8 @@ PAGE_SECONDS = 0.1
 _OVERLAP = 1_000
 _FIRST_BATCH = 500
 _LARGEST_BATCH = 4_000
-_LONGEST_ID = 18
-"""Digits that surely fit into 64 bits."""
+_LONGEST_ID = 19
+_LARGEST_ID = 2**62
 _RARE = 2_000
 """Up to so many matches of an index are fetched at once instead of walked."""
 
@@ -385,7 +385,10 @@ def _cursor(text: str) -> _Cursor | None:
     row, _, trace = text.partition("-")
     if not row.isascii() or not row.isdecimal() or len(row) > _LONGEST_ID:
         return None
-    return _Cursor(int(row), int(trace) if trace.isascii() and trace.isdecimal() else 0)
+    number = int(row)
+    if number > _LARGEST_ID:
+        return None
+    return _Cursor(number, int(trace) if trace.isascii() and trace.isdecimal() else 0)
 
 
 class _Walk:
@@ -511,6 +514,8 @@ class _Walk:
         if self.wanted.slower_than_ns:
             rare = self._rare(matching)
             if rare is not None:
+                # All of them: whoever goes on from here finds no more.
+                self.at = _Cursor(2**62 if self.backwards else 1)
                 yield [(trace.pk, trace) for trace in rare]
                 return
         step = 2**62 if self._indexed else 10_000
@@ -682,13 +687,11 @@ class _Walk:
                 yield batch
                 size, batch = min(size * 2, _LARGEST_BATCH), []
         if batch:
+            self.at = _Cursor(batch[-1][0])
             yield batch
 
     def _stream(self, run: Any) -> Iterator[tuple[Any, ...]]:
         position = self.cursor.row if self.cursor is not None else None
-        if position is not None and self.cursor is not None and self.cursor.trace:
-            # The same row again would only give the trace that was shown last.
-            position = self.cursor.row
         size = _FIRST_BATCH
         while True:
             rows = run

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+from django.core.management import call_command
+from django.db import connections
+
+from tests.tracing.samples import full_trace, plain_trace
+from tracing import models
+from tracing.capture import spans
+from tracing.conf import store_alias
+from tracing.exporters.database import DatabaseExporter
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+
+
+@pytest.fixture
+def exporter():
+    exporter = DatabaseExporter()
+    yield exporter
+    exporter.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("codes", "words"),
+    [
+        (models.KIND_CODES, spans.Kind),
+        (models.STATUS_CODES, spans.Status),
+        (models.METHOD_CODES, spans.Method),
+        (models.OUTCOME_CODES, spans.Outcome),
+        (models.TRANSACTION_CODES, spans.TransactionOutcome),
+    ],
+)
+def test_codes_cover_every_word_once(codes, words):
+    assert sorted(codes) == sorted(words)
+
+
+def test_trace_with_everything_is_loaded_as_it_was_stored(exporter):
+    trace = full_trace()
+
+    exporter.export([trace])
+
+    assert models.Trace.objects.load(trace.trace_id) == trace
+
+
+def test_sample_trace_leaves_no_field_at_its_default():
+    trace = full_trace()
+
+    root, nested, m2m = trace.dispatches
+    merged = {}
+    for span in (root, nested, m2m, *root.receiver_calls, *nested.receiver_calls):
+        for item in fields(span):
+            if getattr(span, item.name) != item.default:
+                merged.setdefault(type(span).__name__, set()).add(item.name)
+
+    assert merged["Dispatch"] == {item.name for item in fields(spans.Dispatch)}
+    assert merged["ReceiverCall"] == {item.name for item in fields(spans.ReceiverCall)}
+    left = {item.name for item in fields(trace) if getattr(trace, item.name) == item.default}
+    assert left == {"final"}
+
+
+def test_unknown_trace_does_not_exist():
+    with pytest.raises(models.Trace.DoesNotExist):
+        models.Trace.objects.load("0" * 32)
+
+
+def test_words_are_filtered_and_read_as_words_and_kept_as_numbers(exporter):
+    exporter.export([full_trace(), plain_trace(1)])
+
+    words = set(models.ReceiverCall.objects.values_list("outcome", flat=True))
+    raised = models.ReceiverCall.objects.filter(outcome="raised").count()
+    with connections[store_alias()].cursor() as cursor:
+        cursor.execute("SELECT DISTINCT outcome FROM tracing_receivercall")
+        numbers = {row[0] for row in cursor.fetchall()}
+
+    assert words == {"returned", "raised", "cancelled", "skipped"}
+    assert raised == 1
+    assert numbers == {0, 1, 2, 3}
+
+
+def test_calls_of_a_dispatch_have_the_ids_after_its_own(exporter):
+    exporter.export([full_trace()])
+
+    dispatch = models.Dispatch.objects.get(number=1)
+    calls = models.ReceiverCall.objects.of_dispatch(dispatch)
+
+    assert [(call.dispatch_id, call.number) for call in calls] == [
+        (dispatch.pk, 2),
+        (dispatch.pk, 3),
+    ]
+    assert [call.pk for call in calls] == [dispatch.pk + 1, dispatch.pk + 2]
+
+
+def test_instance_of_the_sender_is_kept_short_and_found_whole(exporter):
+    exporter.export([full_trace()])
+
+    about = models.Dispatch.objects.about("shop.Order:42").values_list("instance", flat=True)
+
+    assert sorted(about) == [":42", "shop.Order:42"]
+
+
+def test_segments_of_a_long_trace_become_one(exporter):
+    whole = plain_trace(1, dispatches=4)
+    running = replace(
+        whole,
+        dispatches=whole.dispatches[:2],
+        status=spans.Status.RUNNING,
+        final=False,
+        dispatch_count=2,
+        duration_ns=1_000,
+        unheard=[("a", "b", 1)],
+        side_effects=[spans.SideEffect("mail", "1 recipient", 5)],
+    )
+    # The last dispatch of the first segment comes again: it was still running then.
+    last = replace(
+        whole,
+        segment=1,
+        dispatches=whole.dispatches[1:],
+        unheard=[("a", "b", 3)],
+        side_effects=[spans.SideEffect("mail", "2 recipients", 9)],
+    )
+
+    exporter.export([running])
+    seen_while_running = models.Trace.objects.load(whole.trace_id)
+    exporter.export([last])
+
+    assert seen_while_running == running
+    assert models.Trace.objects.load(whole.trace_id) == replace(
+        last,
+        dispatches=whole.dispatches,
+        side_effects=running.side_effects + last.side_effects,
+    )
+    assert models.Trace.objects.count() == 1
+    assert models.Dispatch.objects.count() == 4
+
+
+def test_segments_in_one_batch_become_one(exporter):
+    whole = plain_trace(1, dispatches=2)
+    first = replace(whole, dispatches=whole.dispatches[:1], final=False)
+    second = replace(whole, dispatches=whole.dispatches[1:], segment=1)
+
+    exporter.export([first, plain_trace(2), second])
+
+    assert models.Trace.objects.load(whole.trace_id) == replace(whole, segment=1)
+    assert models.Trace.objects.count() == 2
+
+
+def test_hazard_seen_twice_is_one_row_with_two_sightings(exporter):
+    first = full_trace()
+    second = replace(full_trace(), trace_id="2" * 32)
+
+    exporter.export([first])
+    exporter.export([second])
+
+    hazard = models.Hazard.objects.get()
+    assert (hazard.hazard, hazard.severity, hazard.count) == ("slow-receiver", "warning", 2)
+    assert hazard.sightings.count() == 2
+
+
+def test_migrations_have_all_changes_of_the_models():
+    call_command("makemigrations", "tracing", check=True, dry_run=True, verbosity=0)
+
+
+def test_ids_are_the_rowids_of_sqlite():
+    connection = connections[store_alias()]
+    if connection.vendor != "sqlite":
+        pytest.skip("about SQLite")
+
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA index_list(tracing_receivercall)")
+        indexes = {row[1] for row in cursor.fetchall()}
+
+    assert indexes == {"tracing_call_receiver"}

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+from django.db import connections
+
+from tests.tracing.samples import plain_trace
+from tracing.capture.spans import Outcome
+from tracing.exporters.database import DatabaseExporter
+from tracing.filling import Filler
+from tracing.models import Dispatch, FailedCall, ReceiverCall, Trace, Unheard
+from tracing.querysets import TraceSearch, follow
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+
+NEWEST_NS = 1_800_000_000_000_000_000
+HOUR_NS = 3_600_000_000_000
+
+
+@pytest.fixture
+def stored():
+    """Store some hundred traces; return them, newest first."""
+    traces = list(Filler(7, newest_ns=NEWEST_NS, apps=3).traces(4_000))
+    exporter = DatabaseExporter()
+    for start in range(0, len(traces), 100):
+        exporter.export(traces[start : start + 100])
+    exporter.shutdown()
+    return traces[::-1]
+
+
+def dispatches_like(trace, wanted):
+    for dispatch in trace.dispatches:
+        calls = [
+            call
+            for call in dispatch.receiver_calls
+            if (not wanted.receiver or call.receiver.name.endswith(wanted.receiver))
+            and (not wanted.outcome or call.outcome == wanted.outcome)
+        ]
+        if (
+            dispatch.signal.endswith(wanted.signal)
+            and wanted.sender in {"", dispatch.sender}
+            and wanted.instance in {"", dispatch.instance}
+            and (calls or not (wanted.receiver or wanted.outcome))
+        ):
+            yield dispatch
+
+
+def is_like(trace, wanted):
+    """Return whether *trace* has what is wanted: the plain meaning of TraceSearch."""
+    return (
+        (not wanted.kind or trace.kind == wanted.kind)
+        and (wanted.failed is None or (trace.error_count > 0) is wanted.failed)
+        and wanted.name in {"", trace.name}
+        and wanted.text.lower() in f"{trace.name}\n{trace.http_path}"
+        and wanted.user_id in {"", trace.user_id}
+        and trace.duration_ns >= wanted.slower_than_ns
+        and (wanted.since_ns is None or trace.started_ns >= wanted.since_ns)
+        and (wanted.until_ns is None or trace.started_ns < wanted.until_ns)
+        and (not wanted.asks_for_dispatches or any(dispatches_like(trace, wanted)))
+    )
+
+
+def all_pages(wanted, size, **options):
+    """Return the trace ids of all pages, walking back and then forward again."""
+    older, pages = "", []
+    for _ in range(1_000):
+        page = Trace.objects.search(wanted, before=older, size=size, **options)
+        pages.append([trace.trace_id for trace in page.traces])
+        older = page.older
+        if not older:
+            return pages, page
+    pytest.fail("The pages have no end.")
+
+
+def describe(wanted):
+    """Return the conditions of *wanted* as the name of a test."""
+    given = {item.name: getattr(wanted, item.name) for item in fields(wanted)}
+    return ",".join(
+        f"{name}={value}" for name, value in given.items() if value not in {"", 0, None}
+    )
+
+
+SEARCHES = [
+    TraceSearch(),
+    TraceSearch(kind="task"),
+    TraceSearch(kind="nonsense"),
+    TraceSearch(failed=True),
+    TraceSearch(failed=False),
+    TraceSearch(name="shop1:list"),
+    TraceSearch(text="SHOP1/d"),
+    TraceSearch(text="nowhere"),
+    TraceSearch(slower_than_ns=100_000_000),
+    TraceSearch(slower_than_ns=10_000_000, kind="request"),
+    TraceSearch(since_ns=NEWEST_NS - 48 * HOUR_NS, until_ns=NEWEST_NS - 12 * HOUR_NS),
+    TraceSearch(until_ns=NEWEST_NS - 9_000 * HOUR_NS),
+    TraceSearch(signal="post_save"),
+    TraceSearch(signal="django.db.models.signals.post_save", sender="shop1.Order"),
+    TraceSearch(signal="order_placed", kind="task"),
+    TraceSearch(sender="shop2.services.Checkout"),
+    TraceSearch(sender="shop9.Unknown"),
+    TraceSearch(receiver="notify_7"),
+    TraceSearch(receiver="shop0.receivers.index_2", signal="post_delete"),
+    TraceSearch(receiver="index_2", signal="pre_save"),
+    TraceSearch(outcome="raised"),
+    TraceSearch(outcome="raised", receiver="index_1"),
+    TraceSearch(outcome="skipped"),
+    TraceSearch(outcome="nonsense"),
+    TraceSearch(signal="pre_save", since_ns=NEWEST_NS - 24 * HOUR_NS),
+]
+
+
+@pytest.mark.parametrize("wanted", SEARCHES, ids=describe)
+def test_search_finds_what_a_plain_loop_finds(stored, wanted):
+    expected = [trace.trace_id for trace in stored if is_like(trace, wanted)]
+
+    pages, _ = all_pages(wanted, 40, seconds=60)
+
+    assert [trace_id for page in pages for trace_id in page] == expected
+    assert all(len(page) == 40 for page in pages[:-1])
+
+
+@pytest.mark.parametrize(
+    "wanted", [SEARCHES[0], SEARCHES[7], SEARCHES[8], SEARCHES[12], SEARCHES[17]], ids=str
+)
+def test_search_comes_back_the_way_it_went(stored, wanted):
+    first = Trace.objects.search(wanted, size=25, seconds=60)
+    if not first.older:
+        assert first.newer == ""
+        return
+    second = Trace.objects.search(wanted, before=first.older, size=25, seconds=60)
+
+    back = Trace.objects.search(wanted, after=second.newer, size=25, seconds=60)
+
+    assert [trace.pk for trace in back.traces] == [trace.pk for trace in first.traces]
+
+
+def test_search_of_an_instance_finds_its_dispatches(stored):
+    instance = next(
+        dispatch.instance
+        for trace in stored[50:]
+        for dispatch in trace.dispatches
+        if dispatch.instance
+    )
+    wanted = TraceSearch(instance=instance)
+
+    found = Trace.objects.search(wanted, seconds=60)
+
+    assert [trace.trace_id for trace in found.traces] == [
+        trace.trace_id for trace in stored if is_like(trace, wanted)
+    ]
+
+
+@pytest.mark.parametrize(
+    "wanted", [TraceSearch(text="nowhere"), TraceSearch(instance="shop0.Order:none")]
+)
+def test_search_without_time_gives_up_and_can_be_continued(stored, wanted):
+    page = Trace.objects.search(wanted, seconds=-1)
+    pages, last = all_pages(wanted, 40, seconds=-1)
+
+    assert page.traces == []
+    assert last.older == ""
+    if not page.complete:
+        assert page.older
+
+
+@pytest.mark.parametrize("cursor", ["x", "-", "9" * 30, "١", "1-x", "'; DROP TABLE"])
+def test_search_takes_an_unreadable_cursor_for_the_first_page(stored, cursor):
+    first = Trace.objects.search(TraceSearch(), size=5)
+
+    page = Trace.objects.search(TraceSearch(), before=cursor, size=5)
+
+    if cursor == "1-x":
+        assert page.traces == []
+    else:
+        assert [trace.pk for trace in page.traces] == [trace.pk for trace in first.traces]
+
+
+def test_search_of_a_page_runs_few_queries(stored, django_assert_max_num_queries):
+    with django_assert_max_num_queries(4, connection=connections[Trace.objects.db]):
+        Trace.objects.search(TraceSearch(kind="request", failed=False))
+
+
+def test_traces_are_deleted_with_all_that_is_theirs(stored):
+    gone = [trace.trace_id for trace in stored[50:150]]
+
+    Trace.objects.filter(trace_id__in=gone).delete()
+
+    left = stored[:50] + stored[150:]
+    assert Trace.objects.count() == len(left)
+    assert Dispatch.objects.count() == sum(len(trace.dispatches) for trace in left)
+    calls = [call for trace in left for d in trace.dispatches for call in d.receiver_calls]
+    assert ReceiverCall.objects.count() == len(calls)
+    raised = [call for call in calls if call.outcome is Outcome.RAISED]
+    assert FailedCall.objects.count() == len(raised)
+    assert Unheard.objects.count() == len(left)
+    assert Trace.objects.load(left[-1].trace_id) == left[-1]
+
+
+def test_follow_yields_each_new_trace_once():
+    exporter = DatabaseExporter()
+    exporter.export([plain_trace(1)])
+    rounds = iter([[plain_trace(2), plain_trace(3)], [plain_trace(4)]])
+
+    def wait(_seconds):
+        exporter.export(next(rounds, []))
+
+    looks = iter([True, True, False])
+    followed = [
+        trace.trace_id
+        for trace in follow(Trace.objects.all(), keep_on=lambda: next(looks), wait=wait)
+    ]
+    exporter.shutdown()
+
+    assert followed == [plain_trace(number).trace_id for number in (2, 3, 4)]
+
+
+def test_follow_notices_a_trace_that_was_committed_late():
+    exporter = DatabaseExporter()
+    exporter.export([plain_trace(number) for number in (1, 2, 3)])
+    exporter.shutdown()
+    late = Trace.objects.order_by("pk")[1]
+    Trace.objects.filter(pk=late.pk).delete()
+    looks = iter([True, False])
+
+    def wait(_seconds):
+        late.save(force_insert=True)
+
+    followed = list(follow(Trace.objects.all(), keep_on=lambda: next(looks), wait=wait))
+
+    assert followed == [late]
