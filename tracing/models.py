@@ -528,3 +528,22 @@ class RecorderState(models.Model):
 
     def __str__(self) -> str:
         return f"{self.host}:{self.process}"
+
+
+class SavedSearch(models.Model):
+    """A search of the viewer under a name, seen by everybody who may see traces."""
+
+    id = models.BigAutoField(primary_key=True)
+    name = models.CharField(max_length=100, unique=True)
+    query = models.CharField(
+        max_length=4_000, blank=True, help_text=_("Parameters of the list's address.")
+    )
+    created_ns = models.BigIntegerField(help_text=_("Wall clock, nanoseconds since the epoch."))
+    created_by = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name_plural = "saved searches"
+
+    def __str__(self) -> str:
+        return self.name
