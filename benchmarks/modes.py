@@ -1,0 +1,330 @@
+"""Modes: what is installed while something is measured. Each runs in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from benchmarks import project
+
+UNIT = 100
+"""Dispatches after which a unit of work ends: about what a page of a shop sends."""
+
+
+class Mode:
+    """Stock Django, and what the other modes have in common with it."""
+
+    name = "stock"
+
+    def set_up(self, folder: Path, *, instances: bool) -> None:
+        """Configure Django with what this mode needs."""
+        project.set_up(folder, instances=instances)
+
+    def begin(self) -> None:
+        """Begin the first unit of work, in the thread and context that are measured."""
+
+    def rest(self) -> None:
+        """End a unit of work and begin the next."""
+
+    async def rest_async(self) -> None:
+        """Do the same inside an event loop."""
+        self.rest()
+
+    def flush(self) -> None:
+        """Wait until everything recorded has gone where it goes."""
+
+    def wrap(self, application: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the WSGI application with what this mode puts around it."""
+        return application
+
+
+class Again(Mode):
+    """Stock Django a second time: what differs is the noise of the machine."""
+
+    name = "again"
+
+
+class Tracing(Mode):
+    """The tracer's recording without its pipeline: records are thrown away after each unit."""
+
+    options: dict[str, bool] = {}
+
+    def begin(self) -> None:
+        from tracing.capture import context, instrumentation
+        from tracing.capture.spans import Kind
+
+        instrumentation.instrument(**self.arguments())
+        self.trace = context.LiveTrace(Kind.BLOCK, "benchmark")
+        context.begin(self.trace)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of ``instrument``: by default what the default settings mean."""
+        from tracing.setup import capture_options
+
+        return capture_options()
+
+    def rest(self) -> None:
+        self.trace.root.events.clear()  # type: ignore[union-attr]
+
+    async def rest_async(self) -> None:
+        from tracing.capture import context
+        from tracing.capture.spans import Kind
+
+        context.finish(self.trace)
+        self.trace = context.LiveTrace(Kind.BLOCK, "benchmark")
+        context.begin(self.trace)
+
+
+class Structure(Tracing):
+    """Signal, sender, receivers, times, outcomes and nesting; nothing else."""
+
+    name = "structure"
+
+    def arguments(self) -> dict[str, Any]:
+        from tracing.capture.dispatching import Options
+
+        options = Options(callsite=False, details=False)
+        return {"options": options, "sql": False, "side_effects": False}
+
+
+class Default(Tracing):
+    """The default settings: callsite, details, SQL with statements, transactions, side effects."""
+
+    name = "default"
+
+
+class Unsampled(Tracing):
+    """The default settings, in a trace that the sampler left out."""
+
+    name = "unsampled"
+
+    def begin(self) -> None:
+        super().begin()
+        from tracing.capture import context
+
+        context.finish(self.trace)
+        context.enter(context.UNRECORDED)
+
+    def rest(self) -> None:
+        pass
+
+    async def rest_async(self) -> None:
+        pass
+
+
+class Complete(Mode):
+    """The tracer as its manual installs it: default settings, worker, database and log file."""
+
+    name = "complete"
+    settings: dict[str, Any] = {}
+
+    def set_up(self, folder: Path, *, instances: bool) -> None:
+        project.set_up(folder, instances=instances, tracing=self.settings)
+
+    def begin(self) -> None:
+        import tracing
+        from tracing.capture import context
+        from tracing.capture.spans import Kind
+
+        if not tracing.is_instrumented():
+            raise RuntimeError("the tracer was not installed")
+        self.trace = context.LiveTrace(Kind.BLOCK, "benchmark")
+        context.begin(self.trace)
+
+    def rest(self) -> None:
+        from tracing.capture import context
+        from tracing.capture.spans import Kind
+
+        context.finish(self.trace)
+        self.trace = context.LiveTrace(Kind.BLOCK, "benchmark")
+        context.begin(self.trace)
+
+    def flush(self) -> None:
+        import tracing
+
+        if not tracing.flush(60):
+            raise RuntimeError("the exporters did not take what was recorded")
+
+
+class CompleteUnsampled(Complete):
+    """The same, with a sampler that leaves everything out."""
+
+    name = "complete-unsampled"
+    settings = {"SAMPLE_RATIO": 0.0}
+
+    def begin(self) -> None:
+        pass
+
+    def rest(self) -> None:
+        pass
+
+
+class Sentry(Mode):
+    """sentry-sdk with spans for receivers; a transaction for each unit, sent nowhere."""
+
+    name = "sentry"
+
+    def set_up(self, folder: Path, *, instances: bool) -> None:
+        import sentry_sdk
+        from sentry_sdk.integrations.django import DjangoIntegration
+        from sentry_sdk.transport import Transport
+
+        class Nowhere(Transport):
+            def capture_envelope(self, envelope: Any) -> None:
+                envelope.serialize()
+
+        sentry_sdk.init(
+            dsn="http://key@localhost/1",
+            traces_sample_rate=1.0,
+            transport=Nowhere,
+            integrations=[DjangoIntegration(signals_spans=True)],
+        )
+        super().set_up(folder, instances=instances)
+
+    def begin(self) -> None:
+        import sentry_sdk
+
+        self.transaction = sentry_sdk.start_transaction(name="benchmark")
+        self.transaction.__enter__()
+
+    def rest(self) -> None:
+        self.transaction.__exit__(None, None, None)
+        self.begin()
+
+
+class OpenTelemetry(Mode):
+    """opentelemetry-sdk with a span for each receiver, as an integrator would write it."""
+
+    name = "opentelemetry"
+
+    def set_up(self, folder: Path, *, instances: bool) -> None:
+        super().set_up(folder, instances=instances)
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+        class Nowhere(SpanExporter):
+            def export(self, spans: Any) -> SpanExportResult:
+                return SpanExportResult.SUCCESS
+
+        self.provider = TracerProvider()
+        self.provider.add_span_processor(
+            BatchSpanProcessor(Nowhere(), max_queue_size=200_000, max_export_batch_size=512)
+        )
+        trace.set_tracer_provider(self.provider)
+        self.tracer = trace.get_tracer("benchmarks")
+        self._instrument()
+
+    def _instrument(self) -> None:
+        from django.dispatch import Signal
+
+        tracer = self.tracer
+        original = Signal._live_receivers  # type: ignore[attr-defined]  # noqa: SLF001
+
+        def spanned(receiver: Any, sender: Any) -> Any:
+            name = getattr(receiver, "__qualname__", repr(receiver))
+            attributes = {"signal.sender": getattr(sender, "__qualname__", str(sender))}
+
+            def receive(**named: Any) -> Any:
+                with tracer.start_as_current_span(name, attributes=attributes):
+                    return receiver(**named)
+
+            return receive
+
+        def spanned_async(receiver: Any, sender: Any) -> Any:
+            name = getattr(receiver, "__qualname__", repr(receiver))
+            attributes = {"signal.sender": getattr(sender, "__qualname__", str(sender))}
+
+            async def receive(**named: Any) -> Any:
+                with tracer.start_as_current_span(name, attributes=attributes):
+                    return await receiver(**named)
+
+            return receive
+
+        def live_receivers(signal: Signal, sender: Any) -> Any:
+            live, live_async = original(signal, sender)
+            return (
+                [spanned(receiver, sender) for receiver in live],
+                [spanned_async(receiver, sender) for receiver in live_async],
+            )
+
+        Signal._live_receivers = live_receivers  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def begin(self) -> None:
+        self.unit = self.tracer.start_as_current_span("benchmark")
+        self.unit.__enter__()
+
+    def rest(self) -> None:
+        self.unit.__exit__(None, None, None)
+        self.begin()
+
+    def flush(self) -> None:
+        self.provider.force_flush()
+
+    def wrap(self, application: Callable[..., Any]) -> Callable[..., Any]:
+        def traced(environ: dict[str, Any], start_response: Any) -> Any:
+            with self.tracer.start_as_current_span(environ["PATH_INFO"]):
+                return application(environ, start_response)
+
+        return traced
+
+
+class HandWritten(Mode):
+    """A wrapped ``send`` that creates a row for each dispatch."""
+
+    name = "hand-written"
+
+    def set_up(self, folder: Path, *, instances: bool) -> None:
+        super().set_up(folder, instances=instances)
+        from django.db.models.signals import post_init, pre_init
+        from django.dispatch import Signal
+
+        from benchmarks.models import SignalLog
+
+        original = Signal.send
+
+        def send(signal: Signal, sender: Any, **named: Any) -> Any:
+            if sender is SignalLog or signal is pre_init or signal is post_init:
+                return original(signal, sender, **named)
+            start = perf_counter()
+            responses = original(signal, sender, **named)
+            SignalLog.objects.create(
+                signal=type(signal).__name__,
+                sender=str(sender),
+                receivers=", ".join(receiver.__qualname__ for receiver, _ in responses),
+                duration_ms=(perf_counter() - start) * 1000,
+            )
+            return responses
+
+        Signal.send = send  # type: ignore[method-assign]
+
+
+class Silk(Mode):
+    """django-silk: its middleware, every request recorded."""
+
+    name = "silk"
+
+    def set_up(self, folder: Path, *, instances: bool) -> None:
+        project.set_up(
+            folder, apps=("silk",), middleware=("silk.middleware.SilkyMiddleware",), instances=instances
+        )
+
+
+MODES: dict[str, type[Mode]] = {
+    mode.name: mode
+    for mode in (
+        Mode,
+        Again,
+        Structure,
+        Default,
+        Unsampled,
+        Complete,
+        CompleteUnsampled,
+        Sentry,
+        OpenTelemetry,
+        HandWritten,
+        Silk,
+    )
+}

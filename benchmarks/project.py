@@ -1,0 +1,96 @@
+"""The project that is measured: settings, tables and rows, made anew in a folder of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+SQLITE_OPTIONS = {
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    "transaction_mode": "IMMEDIATE",
+}
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "benchmarks",
+]
+
+INSTANCES = 10_000
+
+
+def set_up(
+    folder: Path,
+    *,
+    apps: tuple[str, ...] = (),
+    middleware: tuple[str, ...] = (),
+    tracing: dict[str, Any] | None = None,
+    instances: bool = False,
+) -> None:
+    """Configure Django and create tables.
+
+    Args:
+        folder: Where database and log files go; empty.
+        apps: Further applications.
+        middleware: Classes to put first.
+        tracing: The setting ``TRACING``; with it the tracer is installed as its manual says.
+        instances: Create ``INSTANCES`` cars to load.
+    """
+    import django
+    from django.conf import settings
+    from django.core.management import call_command
+
+    database = {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(folder / "site.sqlite3"),
+        "OPTIONS": SQLITE_OPTIONS,
+    }
+    configured: dict[str, Any] = {
+        "ALLOWED_HOSTS": ["*"],
+        "DATABASES": {"default": database},
+        "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",
+        "INSTALLED_APPS": [*APPS, *apps],
+        "LOGGING_CONFIG": None,
+        "MIDDLEWARE": [*middleware, *MIDDLEWARE],
+        "ROOT_URLCONF": "benchmarks.site",
+        "SECRET_KEY": "of no use outside the benchmark",
+        "TEMPLATES": [
+            {"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}
+        ],
+        "USE_TZ": True,
+    }
+    aliases = ["default"]
+    if tracing is not None:
+        configured["INSTALLED_APPS"].append("tracing")
+        configured["MIDDLEWARE"].insert(0, "tracing.middleware.TracingMiddleware")
+        configured["DATABASES"]["tracing"] = {**database, "NAME": str(folder / "traces.sqlite3")}
+        configured["DATABASE_ROUTERS"] = ["tracing.routers.TracingRouter"]
+        configured["TRACING"] = {"LOG": {"path": str(folder / "tracing.jsonl")}, **tracing}
+        aliases.append("tracing")
+    settings.configure(**configured)
+    django.setup()
+    for alias in aliases:
+        call_command("migrate", database=alias, run_syncdb=True, verbosity=0)
+
+    from benchmarks.models import Item
+
+    Item.objects.bulk_create(Item(name=f"item {n}", stock=n) for n in range(5))
+    if instances:
+        from benchmarks.models import Car
+
+        Car.objects.bulk_create(
+            Car(make="Volvo", model="240", year=1980 + n % 40, price=n, mileage=n * 10, sold=False)
+            for n in range(INSTANCES)
+        )
