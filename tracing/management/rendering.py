@@ -76,7 +76,7 @@ def tail_line(row: models.Trace, started: str) -> Text:
         f"  {human_ns(row.duration_ns):>8}  ",
         result(row),
         "  ",
-        (f"{row.http_method} {row.name}".strip(), "bold"),
+        (row.name, "bold"),
         f"  {plural(row.dispatch_count, 'dispatch', 'dispatches')}, "
         f"{plural(row.receiver_call_count, 'call')}, {query_text(row.query_count)}  ",
         (row.trace_id, "dim"),
@@ -128,10 +128,12 @@ def trace_tree(nodes: Sequence[Node], critical: set[int], width: int, *, sql: bo
     """
     narrow = width < NARROW
     headings = ("", "time", "own time", "SQL") + (() if narrow else ("where",))
-    shown = table(*headings, right=("time", "own time", "SQL"))
-    shown.columns[0].ratio = 1
+    shown = table(*headings, right=("time", "own time", "SQL"), flexible="")
+    # A path that goes through everything is no news.
+    if all(critical.intersection(node.numbers) for node in tree.flatten(nodes)):
+        critical = set()
     for node, prefix, below in _with_guides(nodes):
-        mark = CRITICAL if critical & set(node.numbers) else " "
+        mark = CRITICAL if critical.intersection(node.numbers) else " "
         cells = [
             joined((mark, "bold magenta"), (prefix, "dim"), *_what(node)),
             text(human_ns(node.total_ns), "" if node.is_dispatch else "bold"),

@@ -7,13 +7,14 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
-from typing import IO, TYPE_CHECKING, Any, Final, cast
+from typing import IO, TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 from django.core.management.base import CommandError
 
 if TYPE_CHECKING:
     from django.core.management.base import OutputWrapper
     from rich.console import Console, RenderableType
+    from rich.table import Table
     from rich.text import Text
 
 PIPED_WIDTH: Final = 160
@@ -103,9 +104,30 @@ class Terminal:
         """Return how many columns there are."""
         return self.console.width
 
-    def print(self, *what: RenderableType, end: str = "\n") -> None:
+    def print(self, *what: RenderableType) -> None:
         """Write text, tables and whatever else rich can render."""
-        self.console.print(*what, end=end)
+        for each in what:
+            self._fit(each)
+        if self.is_terminal:
+            self.console.print(*what)
+            return
+        # A file needs neither the spaces that fill the last column nor sentences broken into lines,
+        # unless its reader said how wide it is.
+        whole = "COLUMNS" not in os.environ
+        with self.console.capture() as capture:
+            for each in what or ("",):
+                self.console.print(each, soft_wrap=whole and not _is_table(each))
+        lines = capture.get().split("\n")
+        self._stdout.write("\n".join(line.rstrip() for line in lines), ending="")
+
+    def _fit(self, what: RenderableType) -> None:
+        """Have the flexible column of a table give way, if it is wider than the terminal."""
+        from rich.measure import Measurement
+
+        if _is_table(what):
+            unlimited = self.console.options.update_width(100_000)
+            needed = Measurement.get(self.console, unlimited, what).maximum
+            what.expand = needed > self.width
 
     def json(self, value: Any, *, lines: bool = False) -> None:
         """Write *value* as JSON: indented for one document, on one line with *lines*."""
@@ -123,6 +145,12 @@ class Terminal:
     def flush(self) -> None:
         """Have what was written appear."""
         self._stdout.flush()
+
+
+def _is_table(what: RenderableType) -> TypeGuard[Table]:
+    from rich.table import Table
+
+    return isinstance(what, Table)
 
 
 def _piped_width() -> int:
@@ -158,23 +186,33 @@ def text(content: object = "", style: str = "") -> Text:
 
 
 def joined(*parts: tuple[object, str] | object) -> Text:
-    """Return one text of several parts; a part is a value or (value, style)."""
+    """Return one text of several parts: values or (value, style); a lone line end is one."""
     from rich.text import Text
 
     whole = Text()
     for part in parts:
         content, style = part if isinstance(part, tuple) else (part, "")
-        whole.append(plain(content), style=str(style))
+        whole.append("\n" if content == "\n" else plain(content), style=str(style))
     return whole
 
 
-def table(*columns: str, right: tuple[str, ...] = ()) -> Any:
-    """Return an empty table with these headings; those in *right* hold numbers."""
+def table(*columns: str, right: tuple[str, ...] = (), flexible: str | None = None) -> Any:
+    """Return an empty table with these headings.
+
+    Args:
+        columns: The headings.
+        right: Those that hold numbers: they are aligned to the right.
+        flexible: The one that gives way where the terminal is too narrow; the last unless given.
+    """
     from rich.table import Table
 
     made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for name in columns:
         made.add_column(
-            name, justify="right" if name in right else "left", no_wrap=True, overflow="ellipsis"
+            name,
+            justify="right" if name in right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            ratio=1 if name == (columns[-1] if flexible is None else flexible) else None,
         )
     return made

@@ -78,7 +78,7 @@ def find(trace: Trace, chosen: RuleSet | None = None) -> list[Hazard]:
         return found
     for hazard in found:
         hazard.trace_id = trace.trace_id
-        hazard.known = known_reason(hazard, using.marks)
+        hazard.known = known_reason(hazard, using.marks, trace.name)
     found.sort(key=_order)
     return found
 

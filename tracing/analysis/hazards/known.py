@@ -2,8 +2,9 @@
 
 ``TRACING["KNOWN_HAZARDS"]`` lists them as ``"slow-receiver"``, as
 ``"slow-receiver:core.reports.*"`` (a pattern for the receiver) or as a dictionary with ``hazard``
-and any of ``receiver``, ``signal``, ``sender``, ``message`` (patterns) and ``reason``. A comment at
-the receiver, or at the place that a finding names, does the same for that place::
+and any of ``receiver``, ``signal``, ``sender``, ``message``, ``trace`` (patterns; the last is for
+the name of the trace) and ``reason``. A comment at the receiver, or at the place that a finding
+names, does the same for that place::
 
     # tracing: known slow-receiver (the report is built while the clerk waits)
 """
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from tracing.capture.spans import Hazard
 
-_FIELDS: Final = ("hazard", "receiver", "signal", "sender", "message")
+_FIELDS: Final = ("hazard", "receiver", "signal", "sender", "message", "trace")
 _COMMENT: Final = re.compile(
     r"#\s*tracing:\s*known\s+(?P<ids>[a-z0-9-]+(?:\s*,\s*[a-z0-9-]+)*)\s*(?:\((?P<reason>[^)]*)\))?"
 )
@@ -38,9 +39,12 @@ class Mark:
     """(field of a hazard, pattern): all must match."""
     reason: str
 
-    def covers(self, hazard: Hazard) -> bool:
-        """Return whether *hazard* is what this entry accepts."""
-        return all(fnmatchcase(getattr(hazard, name), pattern) for name, pattern in self.patterns)
+    def covers(self, hazard: Hazard, trace_name: str) -> bool:
+        """Return whether *hazard*, found in a trace of that name, is what this entry accepts."""
+        return all(
+            fnmatchcase(trace_name if name == "trace" else getattr(hazard, name), pattern)
+            for name, pattern in self.patterns
+        )
 
 
 def parse(entry: object) -> Mark:
@@ -78,10 +82,16 @@ def parse_all(entries: Iterable[Any]) -> tuple[list[Mark], list[str]]:
     return marks, problems
 
 
-def known_reason(hazard: Hazard, marks: Sequence[Mark]) -> str:
-    """Return why *hazard* is accepted; empty if it is not."""
+def known_reason(hazard: Hazard, marks: Sequence[Mark], trace_name: str = "") -> str:
+    """Return why *hazard* is accepted; empty if it is not.
+
+    Args:
+        hazard: A finding.
+        marks: What the settings accept.
+        trace_name: The name of the trace it was found in; empty if it belongs to none.
+    """
     for mark in marks:
-        if mark.covers(hazard):
+        if mark.covers(hazard, trace_name):
             return mark.reason
     return _comment_reason(hazard) if hazard.file and hazard.line else ""
 

@@ -151,7 +151,8 @@ def _rules(run: Run) -> int:
                 (f"{each.severity:<8}", style),
                 (each.rule.id, "bold"),
                 (f"  {set_to}" if set_to else "", "dim"),
-                f"\n        {each.rule.summary}",
+                "\n",
+                f"        {each.rule.summary}",
             )
         )
     return 0

@@ -15,6 +15,7 @@ from tracing.management import rendering
 from tracing.management.terminal import joined, table, text
 from tracing.management.verbs.base import (
     NOT_FOUND,
+    SECOND_NS,
     Run,
     Verb,
     add_format,
@@ -28,13 +29,16 @@ from tracing.management.verbs.base import (
     traces,
     when,
 )
-from tracing.querysets import RollupQuerySet, Statistics, TraceSearch
+from tracing.querysets import RollupQuerySet, Statistics, TraceSearch, follow
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Iterator
 
     from tracing.capture.spans import Trace
+SHORT_ID = 12
+"""Digits of a trace id in a list: enough to name it to the other verbs."""
+
 # --- list ----------------------------------------------------------------------------------------
 
 
@@ -133,21 +137,22 @@ def _list(run: Run) -> int:
         return 0
     if not rows:
         raise fail("No trace has what you asked for.", NOT_FOUND)
-    numbers = ("time", "signals", "dispatches", "calls", "SQL")
-    shown = table("started", *numbers, "result", "kind", "name", "trace", right=numbers)
+    narrow = run.terminal.width < rendering.NARROW
+    numbers = ("time", "SQL") if narrow else ("time", "signals", "dispatches", "calls", "SQL")
+    kind = () if narrow else ("kind",)
+    shown = table("trace", "started", *numbers, "result", *kind, "name", right=numbers)
     for row in rows:
-        shown.add_row(
-            text(when(row)),
-            text(human_ns(row.duration_ns)),
-            text(human_ns(row.signal_ns)),
-            text(human_count(row.dispatch_count)),
-            text(human_count(row.receiver_call_count)),
-            text(human_count(row.query_count)),
-            rendering.result(row),
-            text(row.kind),
-            text(f"{row.http_method} {row.name}".strip(), "bold"),
-            text(row.trace_id[:16] if run.terminal.width < 150 else row.trace_id, "dim"),  # noqa: PLR2004
-        )
+        started = when(row)
+        cells = [text(row.trace_id[:SHORT_ID], "dim"), text(started[11:] if narrow else started)]
+        cells.append(text(human_ns(row.duration_ns)))
+        if not narrow:
+            cells.append(text(human_ns(row.signal_ns)))
+            cells.append(text(human_count(row.dispatch_count)))
+            cells.append(text(human_count(row.receiver_call_count)))
+        cells += [text(human_count(row.query_count)), rendering.result(row)]
+        if not narrow:
+            cells.append(text(row.kind))
+        shown.add_row(*cells, text(row.name, "bold"))
     run.terminal.print(shown)
     return 0
 
@@ -246,16 +251,16 @@ def newest(run: Run) -> Iterator[models.Trace]:
     options = run.options
     wanted = traces().failed() if options["failed"] else traces()
     last = list(wanted.order_by("-pk")[: options["lines"]])
-    seen = max([row.pk for row in last], default=0)
     yield from reversed(last)
-    while options["follow"]:
-        rows = wanted.newer_than(seen)
-        for row in rows:
-            seen = row.pk
-            yield row
-        if not rows:
-            run.terminal.flush()
-            time.sleep(options["every"] / 1_000_000_000)
+    if options["follow"]:
+        run.terminal.flush()
+        seconds = options["every"] / SECOND_NS
+        after = last[0].pk if last else 0
+        yield from follow(wanted, after=after, poll_seconds=seconds, wait=wait)
+
+
+wait = time.sleep
+"""How ``tail`` waits for more."""
 
 
 def _tail(run: Run) -> int:

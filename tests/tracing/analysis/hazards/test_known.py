@@ -27,6 +27,7 @@ def slow(receiver="core.reports.receivers.build", **options):
         {"hazard": "slow-receiver", "sender": "orders.Order", "reason": "KNOWN_HAZARDS"},
         {"hazard": "*", "signal": "*.post_save"},
         {"hazard": "slow-receiver", "message": "build (*"},
+        {"hazard": "slow-receiver", "trace": "orders:*"},
     ],
 )
 def test_known_hazard_is_recognised_by_setting(entry):
@@ -41,6 +42,7 @@ def test_known_hazard_is_recognised_by_setting(entry):
         "n-plus-one",
         "slow-receiver:core.orders.*",
         {"hazard": "slow-receiver", "sender": "sales.Sale"},
+        {"hazard": "slow-receiver", "trace": "load_cars"},
     ],
 )
 def test_known_hazard_does_not_cover_others(entry):

@@ -1,0 +1,690 @@
+"""Tests of ``manage.py tracing``: each verb on a real store, as text and as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.dispatch import Signal
+
+from tests.tracing.analysis.building import MS, TraceBuilder, label
+from tests.tracing.command_line import (
+    ANSI,
+    checkout,
+    code_of,
+    command,
+    error_of,
+    run,
+    run_json,
+    store,
+)
+from tracing import models
+from tracing.analysis.tree import TIMES
+from tracing.capture.spans import Kind, Status
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+listened = Signal()
+
+
+def receive(sender, **kwargs):
+    raise AssertionError("the command sent a signal")
+
+
+def receive_too(sender, **kwargs):
+    raise AssertionError("the command sent a signal")
+
+
+@pytest.fixture
+def traces():
+    return store(
+        checkout(1), checkout(2), command(3, "load_cars", status=Status.ERROR, error="OSError: x")
+    )
+
+
+# --- list ----------------------------------------------------------------------------------------
+
+
+def test_list_shows_the_newest_trace_first(traces):
+    lines = run("list").splitlines()
+
+    assert lines[0].split() == [
+        "trace", "started", "time", "signals", "dispatches", "calls", "SQL", "result", "kind",
+        "name",
+    ]  # fmt: skip
+    assert [line.split()[0] for line in lines[1:]] == [
+        trace.trace_id[:12] for trace in traces[::-1]
+    ]
+    assert "302, 1 raised" in lines[2]
+    assert "orders:checkout" in lines[2]
+    assert not ANSI.search(run("list"))
+
+
+def test_list_fits_a_narrow_terminal(traces, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+
+    assert max(map(len, run("list").splitlines())) <= 70
+
+
+def test_list_as_json_has_whole_numbers_and_moments(traces):
+    found = run_json("list")
+
+    assert [trace["trace_id"] for trace in found] == [trace.trace_id for trace in traces[::-1]]
+    assert found[1]["dispatch_count"] == 2
+    assert found[1]["started_at"] == "2026-11-22T12:02:00+00:00"
+    assert found[1]["duration_ns"] == traces[1].duration_ns
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers"),
+    [
+        (["--kind", "command"], [3]),
+        (["--failed"], [3, 2, 1]),
+        (["--name", "load_cars"], [3]),
+        (["--text", "check"], [2, 1]),
+        (["--signal", "order_placed"], [2, 1]),
+        (["--sender", "cars.Car"], [3]),
+        (["--receiver", "thank", "--outcome", "raised"], [2, 1]),
+        (["--instance", "orders.Order:2"], [2]),
+        (["--slower-than", "4ms"], [2, 1]),
+        (["--since", "2026-11-22T12:02:00+00:00"], [3, 2]),
+        (["--until", "2026-11-22T12:02:00+00:00"], [1]),
+        (["--limit", "1"], [3]),
+    ],
+)
+def test_list_takes_conditions(traces, options, numbers):
+    found = run_json("list", *options)
+
+    assert [int(trace["trace_id"][:8], 16) for trace in found] == numbers
+
+
+def test_list_of_nothing_says_so(traces):
+    assert error_of("list", "--name", "nowhere") == (3, "No trace has what you asked for.")
+    assert run_json("list", "--name", "nowhere") == []
+
+
+def test_list_of_an_empty_store_says_what_to_do():
+    code, message = error_of("list")
+
+    assert code == 3
+    assert message.startswith("The store is empty.")
+    assert "manage.py tracing fill" in message
+
+
+def test_store_without_tables_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(
+        "django.db.backends.base.introspection.BaseDatabaseIntrospection.table_names",
+        lambda self, cursor=None, include_views=False: [],
+    )
+
+    assert error_of("list") == (
+        4,
+        (
+            "The store (database alias 'tracing') has no tables yet. Create them with: manage.py "
+            "migrate --database tracing"
+        ),
+    )
+
+
+def test_store_out_of_reach_is_named(monkeypatch):
+    from django.db import OperationalError
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    def refuse(self):
+        raise OperationalError("no \x1b[0mroute")
+
+    monkeypatch.setattr(BaseDatabaseWrapper, "cursor", refuse)
+
+    assert error_of("list") == (
+        4,
+        "The store (database alias 'tracing') cannot be reached: no \\x1b[0mroute",
+    )
+
+
+# --- show ----------------------------------------------------------------------------------------
+
+
+def test_show_draws_the_tree_with_times_sql_outcome_and_place(traces):
+    shown = run("show", traces[0].trace_id)
+
+    lines = [re.sub(r" +", " ", line) for line in shown.splitlines()]
+    assert lines[0].startswith("POST /checkout/1/ orders:checkout 302 5.02 ms")
+    assert lines[1] == (
+        "2 dispatches, 4 receiver calls, 5.02 ms in receivers, 3 queries in 0 ns"
+    ).replace("4 receiver", "3 receiver")
+    assert "post_save orders.Order:1 created 5.02 ms 3 in 0 ns /app/core/orders/models.py:88" in (
+        shown and re.sub(r" +", " ", shown)
+    )
+    assert any("├─ make_sale #2 5.01 ms 5.00 ms 2 in 0 ns" in line for line in lines)
+    assert any("└─ order_placed send_robust" in line for line in lines)
+    assert any("└─ thank #5 RAISED OSError: no \\x1b[31mroute" in line for line in lines)
+    assert any("swallowed-error" in line for line in lines)
+    assert not ANSI.search(shown)
+
+
+def test_show_marks_the_critical_path_where_it_is_news():
+    build = TraceBuilder()
+    dispatch = build.dispatch()
+    build.call(dispatch, "core.a.slow", own_ns=9 * MS)
+    build.call(dispatch, "core.a.quick", own_ns=1 * MS)
+    trace = build.build()
+    dispatch.receiver_calls[1].start_ns = dispatch.receiver_calls[0].start_ns
+    store(trace)
+    shown = run("show", "last").splitlines()
+
+    assert [line[:1] for line in shown if "quick" in line or "slow" in line] == ["*", " "]
+
+
+def test_show_puts_places_on_their_own_line_in_a_narrow_terminal(traces, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "72")
+    lines = run("show", traces[0].trace_id).splitlines()
+
+    assert "where" not in lines[4]
+    assert any(line.strip("│ ").startswith("/app/core/orders/models.py:88") for line in lines)
+    assert max(map(len, lines)) <= 72
+
+
+def test_show_folds_repetitions_unless_asked_for_all():
+    build = TraceBuilder(Kind.COMMAND, "load_cars")
+    for number in range(214):
+        build.call(build.dispatch(sender="cars.Car", instance=f"cars.Car:{number}"), "core.index")
+    store(build.build())
+
+    assert f"index {TIMES} 214" in run("show", "last")
+    assert f"post_save cars.Car {TIMES} 214 214 instances" in run("show", "last")
+    assert run("show", "last", "--all").count("index #") == 214
+
+
+def test_show_adds_totals_and_statements(traces):
+    shown = run("show", "last", "--totals", "--sql")
+    with_sql = run("show", traces[0].trace_id, "--sql")
+
+    assert "give_code" in shown.split("receiver  ")[-1]
+    assert "1 x 1.00 µs  SELECT 1" in with_sql
+
+
+def test_show_says_why_a_receiver_ran(traces):
+    lines = run("show", traces[0].trace_id, "--why", "5").splitlines()
+
+    assert lines[0] == "A POST request for /checkout/1/ (orders:checkout) came in."
+    assert lines[-1].strip().endswith("was called and raised OSError.")
+    assert len(lines) == 5
+    steps = run_json("show", traces[0].trace_id, "--why", "5")
+    assert [step["number"] for step in steps] == [None, 1, 2, 4, 5]
+
+
+def test_show_of_an_unknown_span_names_the_way(traces):
+    code, message = error_of("show", "last", "--why", "99")
+
+    assert code == 3
+    assert f"show {traces[2].trace_id} --all" in message
+
+
+def test_show_as_json_is_the_schema_of_the_log_with_hazards(traces):
+    found = run_json("show", traces[0].trace_id[:8])
+
+    assert found["trace_id"] == traces[0].trace_id
+    assert [dispatch["number"] for dispatch in found["dispatches"]] == [1, 4]
+    assert found["dispatches"][0]["receivers"][0]["receiver"] == "core.orders.receivers.make_sale"
+    assert [hazard["hazard"] for hazard in found["hazards"]] == ["swallowed-error"]
+
+
+def test_show_says_what_happened_beside_the_dispatches():
+    build = TraceBuilder(status=Status.ERROR, error="ValueError: x", unheard_count=9)
+    build.trace.dropped_count = 4
+    build.trace.final = False
+    build.bypass()
+    build.side_effect(build.call(build.dispatch(raw=True, exception_type="ValueError")))
+    build.lost(label("core.apps.ready.<locals>.receive"))
+    store(build.build())
+    shown = run("show", "last")
+
+    assert "ValueError: x" in shown
+    assert "9 dispatches nobody received, 4 dispatches not recorded (limit reached)" in shown
+    assert "still running" in shown
+    assert "bypass: update() of orders.Order at unknown code did not reach make_sale" in shown
+    assert "mail: 1 recipient (transaction: committed)" in shown
+    assert "lost: core.apps.ready.<locals>.receive does not receive post_save any more" in shown
+    assert "LEFT BY ValueError" in shown
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hint"),
+    [
+        ("0000ab", "The nearest ids are"),
+        ("load", "Traces of that name are"),
+        ("zzz", "The newest traces are"),
+    ],
+)
+def test_show_of_an_unknown_trace_names_what_comes_close(traces, wanted, hint):
+    code, message = error_of("show", wanted)
+
+    assert code == 3
+    assert message.startswith(f"There is no trace {wanted}. {hint}:\n  0000000")
+
+
+def test_show_of_an_ambiguous_beginning_lists_the_traces(traces):
+    code, message = error_of("show", "0000000")
+
+    assert code == 3
+    assert message.startswith("Several traces begin with 0000000:")
+    assert all(trace.trace_id in message for trace in traces)
+
+
+def test_show_writes_colour_only_when_forced(traces, monkeypatch):
+    assert ANSI.search(run("show", "last", force_color=True))
+    assert not ANSI.search(run("show", "last", no_color=True))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not ANSI.search(run("show", "last"))
+
+
+# --- tail and stats ------------------------------------------------------------------------------
+
+
+def test_tail_shows_the_last_traces_oldest_first(traces):
+    lines = run("tail", "-n", "2").splitlines()
+
+    assert [line.split()[-1] for line in lines] == [trace.trace_id for trace in traces[1:]]
+    assert "└─ order_placed" in run("tail", "--tree")
+    assert [json.loads(line)["kind"] for line in run("tail", "--format", "json").splitlines()] == [
+        "request",
+        "request",
+        "command",
+    ]
+
+
+def test_tail_follows_what_comes_until_it_is_interrupted(traces, monkeypatch):
+    waits = []
+
+    def wait(seconds):
+        waits.append(seconds)
+        if len(waits) == 2:
+            raise KeyboardInterrupt
+        store(checkout(9))
+
+    monkeypatch.setattr("tracing.management.verbs.reading.wait", wait)
+    code, shown = code_of("tail", "--follow", "-n", "1", "--every", "50ms")
+
+    assert code == 130
+    assert [line.split()[-1][:8] for line in shown.splitlines()] == ["00000003", "00000009"]
+    assert waits == [0.05, 0.05]
+
+
+def test_stats_are_per_receiver(traces):
+    rows = {line.split()[-1]: line.split() for line in run("stats").splitlines()[1:]}
+    found = {each["receiver"]: each for each in run_json("stats")}
+
+    assert rows["core.orders.receivers.make_sale"][0] == "2"
+    assert found["core.orders.receivers.make_sale"]["count"] == 2
+    assert found["core.mail.thank"]["error_count"] == 2
+    assert found["core.mail.thank"]["signal"] is None
+
+
+def test_stats_are_per_dispatch_and_call_too(traces):
+    by_dispatch = run("stats", "--by", "dispatch")
+    by_call = run_json("stats", "--by", "call", "--order", "count", "--limit", "1")
+
+    assert "post_save of orders.Order" in by_dispatch
+    assert (by_call[0]["count"], len(by_call)) == (2, 1)
+    assert error_of("stats", "--until", "2020-01-01") == (
+        3,
+        "There are no statistics for that time yet.",
+    )
+
+
+# --- hazards -------------------------------------------------------------------------------------
+
+
+def test_hazards_are_found_in_all_traces_and_shown_once(traces):
+    shown = run("hazards", "--no-wiring")
+
+    assert shown.count("swallowed-error") == 1
+    assert "WARNING swallowed-error  in 2 traces" in shown
+    assert "thank (/app/core/mail.py:" in shown
+    assert "remedy: Repair the receiver" in shown
+
+
+def test_hazards_as_json_are_one_object_per_trace(traces):
+    found = run_json("hazards", "--no-wiring")
+
+    assert [hazard["trace_id"] for hazard in found] == [traces[1].trace_id, traces[0].trace_id]
+    assert {
+        "hazard", "trace_id", "severity", "message", "signal", "sender", "receiver", "file",
+        "line", "span_ids",
+    } <= set(found[0])  # fmt: skip
+
+
+def test_hazards_of_one_trace_only(traces):
+    assert len(run_json("hazards", "--trace", traces[0].trace_id)) == 1
+    assert run_json("hazards", "--trace", "last") == []
+    assert run("hazards", "--trace", "last") == "No hazards found.\n"
+
+
+def test_hazards_of_the_wiring_belong_to_no_trace():
+    listened.connect(receive, dispatch_uid="a")
+    listened.connect(receive, dispatch_uid="b")
+    try:
+        found = [hazard for hazard in run_json("hazards") if hazard["signal"].endswith("listened")]
+    finally:
+        listened.disconnect(dispatch_uid="a")
+        listened.disconnect(dispatch_uid="b")
+
+    assert [(hazard["hazard"], hazard["trace_id"]) for hazard in found] == [
+        ("duplicate-receiver", None)
+    ]
+
+
+def test_hazards_fail_on_a_severity(traces):
+    code, _ = code_of("hazards", "--no-wiring", "--fail-on", "warning")
+    run("hazards", "--no-wiring", "--fail-on", "error")
+
+    assert code == 1
+
+
+def test_hazards_are_chosen_by_id_and_severity(traces):
+    assert run_json("hazards", "--no-wiring", "--hazard", "n-plus-one") == []
+    assert run_json("hazards", "--no-wiring", "--severity", "error") == []
+    assert len(run_json("hazards", "--no-wiring", "--severity", "info")) == 2
+    assert error_of("hazards", "--hazard", "nonsense")[1].startswith("There is no rule nonsense.")
+
+
+def test_known_hazards_are_shown_only_when_asked_for(traces, settings):
+    settings.TRACING = {
+        **settings.TRACING,
+        "KNOWN_HAZARDS": ["swallowed-error"],
+        "HAZARDS": {"x": {}},
+    }
+    stderr = io.StringIO()
+
+    assert run_json("hazards", "--no-wiring") == []
+    run("hazards", "--no-wiring", "--fail-on", "info", stderr=stderr)
+    assert "there is no rule 'x'" in stderr.getvalue()
+    assert "known: KNOWN_HAZARDS" in run("hazards", "--no-wiring", "--known")
+
+
+def test_hazard_rules_are_listed():
+    shown = run("hazards", "--rules")
+    found = run_json("hazards", "--rules")
+
+    assert "slow-receiver  threshold_ms=100" in shown
+    assert len(found) >= 18
+    assert found[0]["hazard"] == "duplicate-receiver"
+
+
+# --- wiring --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wired():
+    listened.connect(receive, dispatch_uid="one", weak=False)
+    yield
+    listened.disconnect(dispatch_uid="one")
+    listened.disconnect(dispatch_uid="two")
+
+
+def test_wiring_is_listed(wired, traces):
+    shown = run("wiring", "--signal", "test_command.listened")
+    (found,) = run_json("wiring", "--signal", "test_command.listened")
+
+    assert f"{__name__}.listened from any sender\n   1. {__name__}.receive" in shown
+    assert "strong, sync, uid one" in shown
+    assert "never seen" in shown
+    assert (found["dispatch_uid"], found["weak"], found["calls"]) == ("one", False, 0)
+
+
+def test_wiring_counts_calls_by_the_store(wired):
+    trace = checkout(1)
+    trace.dispatches[0].receiver_calls[0].receiver = label(f"{__name__}.receive")
+    store(trace)
+
+    assert "1 calls" in run("wiring", "--signal", "test_command.listened")
+    assert run("wiring", "--signal", "test_command.listened", "--unseen") == (
+        "Every receiver that is connected has been called.\n"
+    )
+
+
+def test_wiring_of_nothing_says_so():
+    assert error_of("wiring", "--signal", "nonsense") == (
+        3,
+        "No receiver is connected that fits.",
+    )
+
+
+def test_wiring_written_and_checked_tells_what_changed(wired, tmp_path):
+    path = tmp_path / "wiring.json"
+    options = ["--signal", "test_command.listened"]
+
+    assert run("wiring", *options, "--write", path) == (
+        f"{path}: 1 connections. Check them with --check {path}\n"
+    )
+    assert run("wiring", *options, "--check", path) == f"The wiring is that of {path}.\n"
+    listened.connect(receive_too, dispatch_uid="two", weak=False)
+    code, shown = code_of("wiring", *options, "--check", path)
+    assert code == 1
+    assert shown.splitlines()[:2] == [
+        f"{__name__}.listened from any sender",
+        f"  + added: {__name__}.receive_too [uid=two, strong, any sender]",
+    ]
+    code, shown = code_of("wiring", *options, "--check", path, "--format", "json")
+    assert code == 1
+    assert json.loads(shown) == [
+        {
+            "change": "added",
+            "signal": f"{__name__}.listened",
+            "sender": None,
+            "receiver": f"{__name__}.receive_too [uid=two, strong, any sender]",
+            "was": None,
+        }
+    ]
+
+
+def test_wiring_check_of_what_is_no_wiring_file_is_an_error(tmp_path):
+    path = tmp_path / "wiring.json"
+    missing = error_of("wiring", "--check", path)
+    path.write_text("{")
+    broken = error_of("wiring", "--check", path)
+    path.write_text("{}")
+    foreign = error_of("wiring", "--check", path)
+
+    assert missing[0] == 3
+    assert f"Write it with --write {path}" in missing[1]
+    assert broken[1].startswith(f"{path} is no wiring file")
+    assert foreign[1].startswith(f"{path} is no wiring file")
+    assert "cannot be written" in error_of("wiring", "--write", tmp_path / "no" / "x")[1]
+
+
+# --- compare and diff ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def releases():
+    return store(
+        *(checkout(number, release="1.0", own_ms=5 + number % 3) for number in range(1, 21)),
+        *(checkout(number, release="1.1", own_ms=9 + number % 3) for number in range(21, 41)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "title"),
+    [
+        ("1.0", "1.1", "release 1.0 and release 1.1"),
+        (
+            "2026-11-22T12:21:00+00:00",
+            "2026-11-22T12:21:00+00:00",
+            "before 2026-11-22T12:21:00+00:00 and from 2026-11-22T12:21:00+00:00 on",
+        ),
+        (
+            "..2026-11-22T12:21:00+00:00",
+            "2026-11-22T12:21:00+00:00..2026-11-23",
+            "..2026-11-22T12:21:00+00:00 and 2026-11-22T12:21:00+00:00..2026-11-23",
+        ),
+    ],
+)
+def test_compare_names_what_got_slower(releases, before, after, title):
+    lines = run("compare", "--before", before, "--after", after).splitlines()
+    found = run_json("compare", "--before", before, "--after", after)
+
+    assert lines[0] == title
+    assert lines[2].startswith("slower")
+    assert lines[2].endswith("core.orders.receivers.make_sale")
+    assert "2 receivers without a difference." in lines
+    assert "Mann-Whitney U" in lines[-1]
+    assert found[0]["verdicts"] == ["slower"]
+    assert found[0]["before"]["calls"] == 20
+    assert found[0]["p_time"] < 0.01
+
+
+def test_compare_fails_on_what_got_worse_if_asked(releases):
+    options = ["--before", "1.0", "--after", "1.1"]
+    code, _ = code_of("compare", *options, "--fail")
+    run("compare", "--before", "1.1", "--after", "1.0", "--fail")
+
+    assert code == 1
+
+
+def test_compare_takes_one_route_only(releases):
+    options = ["--before", "1.0", "--after", "1.1", "--kind", "request"]
+
+    assert len(run_json("compare", *options, "--name", "orders:checkout")) == 3
+    assert error_of("compare", *options, "--name", "nowhere") == (
+        3,
+        "No receiver was called release 1.0.",
+    )
+
+
+def test_compare_of_an_unknown_release_names_the_known_ones(releases):
+    code, message = error_of("compare", "--before", "0.9", "--after", "1.1")
+
+    assert code == 3
+    assert message.endswith("The store has the releases 1.0, 1.1.")
+
+
+def test_compare_without_releases_says_how_to_have_some(traces):
+    _, message = error_of("compare", "--before", "v1", "--after", "v2")
+
+    assert message.endswith('No trace in the store has a release; set TRACING["RELEASE"].')
+
+
+def test_diff_shows_what_changed_between_two_traces():
+    slower = checkout(2, own_ms=20, queries=6)
+    first, second = store(checkout(1), slower)
+    shown = run("diff", first.trace_id, second.trace_id)
+    found = {change["what"]: change for change in run_json("diff", first.trace_id, second.trace_id)}
+
+    assert "slower" in shown
+    assert found["make_sale"]["verdicts"] == ["slower"]
+    assert found["Indexer.on_save"]["verdicts"] == ["more SQL"]
+    assert "thank" not in found
+    assert "thank" in run("diff", first.trace_id, second.trace_id, "--all")
+
+
+def test_diff_of_one_trace_with_itself_finds_nothing(traces):
+    assert "The same receivers ran" in run("diff", "last", "last")
+
+
+def test_diff_shows_what_appeared_and_vanished():
+    before, after = TraceBuilder(), TraceBuilder()
+    before.call(before.dispatch(), "core.old")
+    after.call(after.dispatch(), "core.new")
+    first, second = before.build(), after.build()
+    second.trace_id = "f" * 32
+    store(first, second)
+    shown = [line.split() for line in run("diff", first.trace_id, "f").splitlines()[4:]]
+
+    assert ["+", "appeared"] in [words[:2] for words in shown]
+    assert ["-", "vanished"] in [words[:2] for words in shown]
+
+
+# --- pause, resume, status -----------------------------------------------------------------------
+
+
+def test_pause_and_resume_reach_every_process_through_the_store():
+    shown = run("pause")
+    control = models.RecorderControl.objects.get(id=1)
+    paused = run_json("status")["paused"]
+    resumed = run_json("resume")
+
+    assert shown == "Recording pauses in every process within a few seconds.\n"
+    assert (control.paused, paused, resumed) == (True, True, {"paused": False})
+    assert control.changed_by.startswith("manage.py")
+    assert run_json("status")["paused"] is False
+
+
+def test_status_says_how_everything_is_doing(traces):
+    import time
+
+    models.RecorderState.objects.create(
+        host="web1",
+        process=7,
+        started_ns=1,
+        seen_ns=time.time_ns(),
+        recorded=3,
+        dropped=2,
+        exporters=json.dumps({"log": {"error": "OSError: disk full"}, "database": {}}),
+    )
+    shown = run("status")
+    found = run_json("status")
+
+    assert found["store"]["traces"] == 3
+    assert found["recorders"][0]["errors"] == {"log": "OSError: disk full"}
+    assert "3 traces, 5 dispatches" in shown
+    assert "web1:7" in shown
+    assert "2 lost" in shown
+    assert "log: OSError: disk full" in shown
+
+
+def test_status_without_a_store_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(
+        "django.db.backends.base.introspection.BaseDatabaseIntrospection.table_names",
+        lambda self, cursor=None, include_views=False: [],
+    )
+
+    assert run_json("status")["problem"].startswith("The store (database alias 'tracing') has no")
+    assert "has no tables yet" in run("status")
+
+
+# --- the command itself --------------------------------------------------------------------------
+
+
+def test_text_without_rich_says_how_to_get_it(traces, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+
+    assert "pip install 'django-signal-tracing[cli]'" in error_of("list")[1]
+    assert len(run_json("list")) == 3
+
+
+def test_output_into_a_closed_pipe_ends_quietly(traces):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    stderr, sys.stderr = sys.stderr, io.StringIO()
+    try:
+        call_command("tracing", "list", "--format", "json", stdout=Closed())
+    finally:
+        sys.stderr = stderr
+
+
+def test_wrong_arguments_are_named():
+    for arguments, message in [
+        (["list", "--since", "soon"], "'soon' is no moment"),
+        (["list", "--slower-than", "5x"], "'5x' is no duration"),
+        (["list", "--limit", "0"], "no whole number above 0"),
+        (["prune", "--max-size", "big"], "'big' is no size"),
+        (["compare", "--before", "a", "--after", "b", "--alpha", "2"], "between 0 and 1"),
+    ]:
+        with pytest.raises(CommandError, match=message):
+            run(*arguments)
+
+
+def test_the_command_itself_leaves_no_trace(traces):
+    from tracing.testing import capture_dispatches
+
+    with capture_dispatches() as captured:
+        run("list")
+
+    assert captured.dispatches == []

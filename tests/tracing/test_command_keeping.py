@@ -1,0 +1,125 @@
+"""Tests of the verbs that keep the store: prune, export, import and fill."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+
+from tests.tracing.command_line import (
+    checkout,
+    code_of,
+    command,
+    error_of,
+    run,
+    run_json,
+    store,
+)
+from tracing import models
+from tracing.capture.spans import Status
+
+# They write through connections of their own, which no test transaction contains.
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+
+
+@pytest.fixture
+def traces():
+    return store(
+        checkout(1),
+        checkout(2),
+        command(3, "load_cars", status=Status.ERROR, error="OSError: x"),
+        shared=False,
+    )
+
+
+# --- prune, export, import, fill -----------------------------------------------------------------
+
+
+def test_prune_asks_what_to_prune_and_whether_to(traces, monkeypatch):
+    assert error_of("prune")[1].startswith("Say what to prune: --older-than 7d")
+    _, message = error_of("prune", "--older-than", "0s")
+
+    assert message.startswith("Delete ")
+    assert message.endswith("Confirm it with --yes, or look first with --dry-run.")
+    assert models.Trace.objects.count() == 3
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n", 3), ("yes", 1)])
+def test_prune_obeys_the_answer(traces, monkeypatch, answer, left):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: answer)
+    if left == 3:
+        assert error_of("prune", "--max-rows", "1") == (1, "Nothing was deleted.")
+    else:
+        run("prune", "--max-rows", "1")
+
+    assert models.Trace.objects.count() == left
+
+
+def test_prune_says_what_went(traces):
+    dry = run("prune", "--max-rows", "1", "--dry-run")
+    found = run_json("prune", "--max-rows", "1", "--yes")
+
+    assert dry == "Would delete 2 traces with 4 dispatches.\n"
+    assert (found["traces"], found["dispatches"], found["dry_run"]) == (2, 4, False)
+    assert run("prune", "--max-size", "1GB", "--yes").startswith(
+        "Deleted 0 traces with 0 dispatches. The store has "
+    )
+
+
+def test_export_writes_lines_that_import_reads_back(traces, tmp_path):
+    path = tmp_path / "traces.jsonl"
+    assert run("export", "--output", path) == f"{path}: 3 traces\n"
+    models.Trace.objects.all().delete()
+    found = run_json("import", path)
+
+    assert (found["traces"], found["known"], found["bad_lines"]) == (3, 0, 0)
+    assert models.Trace.objects.load(traces[0].trace_id).name == "orders:checkout"
+    assert (
+        run("import", path) == "0 traces imported, 3 were there already, 0 other lines skipped.\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["json", "speedscope", "chrome", "otlp"])
+def test_export_writes_json_of_other_tools(traces, name):
+    assert json.loads(run("export", traces[0].trace_id, "--format", name))
+
+
+def test_export_writes_a_table(traces):
+    lines = run("export", "--failed", "--format", "csv").splitlines()
+
+    assert len(lines) == 8
+    assert "core.mail.thank" in lines[3]
+
+
+def test_export_of_nothing_and_to_nowhere_are_errors(traces, tmp_path):
+    assert error_of("export", "--name", "nowhere") == (3, "No trace has what you asked for.")
+    assert "cannot be written" in error_of("export", "--output", tmp_path / "no" / "x")[1]
+
+
+def test_import_names_bad_lines(traces, tmp_path):
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"event": "mine"}\nnonsense\n')
+    stderr = io.StringIO()
+    code, shown = code_of("import", path, stderr=stderr)
+
+    assert code == 1
+    assert shown == "0 traces imported, 0 were there already, 1 other line skipped.\n"
+    assert f"{path}:2: no JSON" in stderr.getvalue()
+    assert error_of("import", tmp_path / "none") == (3, f"There is no file {tmp_path / 'none'}.")
+
+
+def test_fill_makes_up_the_same_traces_for_the_same_seed():
+    found = run_json("fill", "--dispatches", "300", "--apps", "3", "--seed", "5")
+    names = [trace.name for trace in models.Trace.objects.order_by("pk")]
+    models.Trace.objects.all().delete()
+    shown = run("fill", "--dispatches", "300", "--apps", "3", "--seed", "5")
+
+    assert found["dispatches"] >= 300
+    assert found["traces"] == len(names)
+    assert shown.startswith(
+        f"{found['traces']} made-up traces with {found['dispatches']} dispatches"
+    )
+    assert [trace.name for trace in models.Trace.objects.order_by("pk")] == names
