@@ -156,7 +156,7 @@ def test_search_of_an_instance_finds_its_dispatches(stored):
 )
 def test_search_without_time_gives_up_and_can_be_continued(stored, wanted):
     page = Trace.objects.search(wanted, seconds=-1)
-    pages, last = all_pages(wanted, 40, seconds=-1)
+    _, last = all_pages(wanted, 40, seconds=-1)
 
     assert page.traces == []
     assert last.older == ""
@@ -164,7 +164,7 @@ def test_search_without_time_gives_up_and_can_be_continued(stored, wanted):
         assert page.older
 
 
-@pytest.mark.parametrize("cursor", ["x", "-", "9" * 30, "١", "1-x", "'; DROP TABLE"])
+@pytest.mark.parametrize("cursor", ["x", "-", "9" * 30, "\u0661", "1-x", "'; DROP TABLE"])
 def test_search_takes_an_unreadable_cursor_for_the_first_page(stored, cursor):
     first = Trace.objects.search(TraceSearch(), size=5)
 

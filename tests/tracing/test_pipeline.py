@@ -1,0 +1,439 @@
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+import pytest
+
+from tests.tracing.samples import plain_trace
+from tracing.exporters.memory import MemoryExporter
+from tracing.pipeline import Options, Pipeline, TemporaryError, is_worker_thread
+
+
+class Failing:
+    """An exporter that raises what it is told to, and takes what it gets otherwise."""
+
+    def __init__(self, name="failing", error=None, poison=None):
+        self.name = name
+        self.error = error
+        self.poison = poison
+        self.traces = []
+        self.attempts = 0
+
+    def export(self, batch):
+        self.attempts += 1
+        if self.error is not None:
+            raise self.error
+        if self.poison is not None and any(trace.trace_id == self.poison for trace in batch):
+            raise KeyError("poison")
+        self.traces += batch
+
+    def force_flush(self):
+        pass
+
+    def shutdown(self):
+        pass
+
+
+class Gate:
+    """An exporter that stands still until it is opened."""
+
+    name = "gate"
+
+    def __init__(self):
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+        self.traces = []
+
+    def export(self, batch):
+        self.reached.set()
+        assert self.opened.wait(10)
+        self.traces += batch
+
+    def force_flush(self):
+        pass
+
+    def shutdown(self):
+        pass
+
+
+class Live:
+    """A live trace: assembled in the worker."""
+
+    def __init__(self, trace, error=None):
+        self.trace = trace
+        self.error = error
+        self.assembled_in = ""
+
+    def assemble(self):
+        self.assembled_in = threading.current_thread().name
+        if self.error is not None:
+            raise self.error
+        return self.trace
+
+
+@pytest.fixture
+def make():
+    """Return a function that makes a pipeline; all are shut at the end."""
+    made = []
+
+    def make_pipeline(*exporters, processors=(), **options):
+        pipeline = Pipeline(Options(**{"batch_seconds": 0.01, **options}))
+        for exporter in exporters:
+            pipeline.add_exporter(exporter)
+        for processor in processors:
+            pipeline.add_processor(processor)
+        made.append(pipeline)
+        return pipeline
+
+    yield make_pipeline
+    for pipeline in made:
+        pipeline.shutdown(2)
+
+
+def test_submitted_traces_arrive_in_order(make):
+    memory = MemoryExporter()
+    pipeline = make(memory)
+    traces = [plain_trace(number) for number in range(50)]
+
+    for trace in traces:
+        pipeline.submit(trace)
+
+    assert pipeline.force_flush()
+    assert list(memory.traces) == traces
+    assert pipeline.statistics().recorded == 50
+
+
+def test_live_trace_is_assembled_in_the_worker(make):
+    memory = MemoryExporter()
+    pipeline = make(memory)
+    live = Live(plain_trace(1))
+
+    pipeline.on_end(live)
+    pipeline.force_flush()
+
+    assert list(memory.traces) == [live.trace]
+    assert live.assembled_in == "tracing-worker"
+
+
+def test_worker_starts_with_the_first_trace_and_is_a_daemon(make):
+    pipeline = make(MemoryExporter())
+    before = {thread.name for thread in threading.enumerate()}
+
+    pipeline.submit(plain_trace(1))
+    workers = [thread for thread in threading.enumerate() if thread.name == "tracing-worker"]
+
+    assert "tracing-worker" not in before
+    assert [worker.daemon for worker in workers] == [True]
+
+
+def test_flush_of_nothing_starts_no_worker(make):
+    pipeline = make(MemoryExporter())
+
+    assert pipeline.force_flush()
+    assert "tracing-worker" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_flush_gives_up_when_its_time_is_over(make):
+    gate = Gate()
+    pipeline = make(gate)
+    pipeline.submit(plain_trace(1))
+    gate.reached.wait(5)
+
+    assert not pipeline.force_flush(0.05)
+
+    gate.opened.set()
+    assert pipeline.force_flush(5)
+    assert len(gate.traces) == 1
+
+
+def test_worker_knows_that_it_is_one(make):
+    seen = []
+
+    class Asking(MemoryExporter):
+        def export(self, batch):
+            seen.append(is_worker_thread())
+
+    pipeline = make(Asking())
+    pipeline.submit(plain_trace(1))
+    pipeline.force_flush()
+
+    assert seen == [True]
+    assert not is_worker_thread()
+
+
+def test_full_queue_drops_the_oldest_and_counts(make):
+    gate = Gate()
+    pipeline = make(gate, queue_limit=10)
+    pipeline.submit(plain_trace(0))
+    gate.reached.wait(5)
+    traces = [plain_trace(number) for number in range(1, 21)]
+
+    for trace in traces:
+        pipeline.submit(trace)
+    statistics = pipeline.statistics()
+    gate.opened.set()
+    pipeline.force_flush()
+
+    # Each of these traces weighs three: itself, a dispatch and a receiver call. The trace that the
+    # exporter holds counts until it is taken.
+    assert statistics.queued_items <= 10
+    assert statistics.dropped == 20 - statistics.queued
+    assert gate.traces[1:] == traces[-statistics.queued :]
+
+
+def test_blocking_queue_waits_until_there_is_room(make):
+    memory = MemoryExporter()
+    pipeline = make(memory, queue_limit=6, policy="block", block_seconds=10)
+    traces = [plain_trace(number) for number in range(40)]
+
+    for trace in traces:
+        pipeline.submit(trace)
+    pipeline.force_flush()
+
+    assert list(memory.traces) == traces
+    assert pipeline.statistics().dropped == 0
+
+
+def test_blocking_queue_drops_when_waiting_does_not_help(make):
+    gate = Gate()
+    pipeline = make(gate, queue_limit=6, policy="block", block_seconds=0.02)
+    pipeline.submit(plain_trace(0))
+    gate.reached.wait(5)
+
+    for number in range(1, 6):
+        pipeline.submit(plain_trace(number))
+
+    assert pipeline.statistics().dropped > 0
+    gate.opened.set()
+
+
+def test_trace_that_cannot_be_assembled_is_lost_alone(make, caplog):
+    memory = MemoryExporter()
+    pipeline = make(memory)
+
+    pipeline.submit(Live(plain_trace(1), ZeroDivisionError("test")))
+    pipeline.submit(plain_trace(2))
+    pipeline.force_flush()
+
+    assert list(memory.traces) == [plain_trace(2)]
+    assert pipeline.statistics().failed == 1
+
+
+def test_processor_changes_and_discards(make):
+    memory = MemoryExporter()
+
+    def sample(trace):
+        trace.user_id = "seen"
+        return trace if trace.trace_id.endswith("1") else None
+
+    pipeline = make(memory, processors=[sample])
+    pipeline.submit(plain_trace(1))
+    pipeline.submit(plain_trace(2))
+    pipeline.force_flush()
+
+    assert [(trace.trace_id, trace.user_id) for trace in memory.traces] == [(f"{1:032x}", "seen")]
+    assert pipeline.statistics().discarded == 1
+
+
+def test_processor_that_fails_lets_the_trace_pass(make):
+    memory = MemoryExporter()
+
+    def broken(trace):
+        raise ValueError("test")
+
+    pipeline = make(memory, processors=[broken])
+    pipeline.submit(plain_trace(1))
+    pipeline.force_flush()
+
+    assert list(memory.traces) == [plain_trace(1)]
+
+
+def test_segments_of_running_traces_are_drained(make):
+    memory = MemoryExporter()
+    pipeline = make(memory)
+    segments = [[plain_trace(1, final=False)], []]
+    remove = pipeline.add_drain(lambda: segments.pop(0) if segments else [])
+
+    pipeline.submit(plain_trace(2))
+    pipeline.force_flush()
+    remove()
+
+    assert {trace.trace_id for trace in memory.traces} == {f"{1:032x}", f"{2:032x}"}
+
+
+@pytest.mark.parametrize("error", [TemporaryError("gone"), OSError(28, "No space left on device")])
+def test_failing_exporter_is_retried_while_others_go_on(make, caplog, error):
+    failing, memory = Failing(error=error), MemoryExporter()
+    pipeline = make(failing, memory)
+    traces = [plain_trace(number) for number in range(3)]
+
+    for trace in traces:
+        pipeline.submit(trace)
+        assert not pipeline.force_flush()
+    waiting = pipeline.statistics().exporters["failing"]
+    failing.error = None
+    assert pipeline.force_flush()
+
+    assert list(memory.traces) == traces
+    assert (waiting.waiting, waiting.dropped, waiting.failures) == (3, 0, 3)
+    assert type(error).__name__ in waiting.error
+    assert failing.traces == traces
+    messages = [r.getMessage() for r in caplog.records if r.name == "tracing"]
+    assert len(messages) == 2, messages
+    assert "cannot write" in messages[0]
+    assert "again after 3" in messages[1]
+
+
+def test_failing_exporter_recovers_without_a_flush(make):
+    failing = Failing(error=TemporaryError("gone"))
+    pipeline = make(failing)
+    pipeline.submit(plain_trace(1))
+    pipeline.force_flush()
+
+    failing.error = None
+    deadline = time.monotonic() + 10
+    while not failing.traces and time.monotonic() < deadline:
+        pipeline.wake()
+        time.sleep(0.01)
+
+    assert failing.traces == [plain_trace(1)]
+
+
+def test_failing_exporter_keeps_a_bounded_number_and_counts_the_rest(make):
+    failing = Failing(error=TemporaryError("gone"))
+    pipeline = make(failing, retry_items=9)
+
+    for number in range(10):
+        pipeline.submit(plain_trace(number))
+        pipeline.force_flush()
+    statistics = pipeline.statistics().exporters["failing"]
+
+    assert statistics.waiting == 3
+    assert statistics.dropped == 7
+
+
+def test_failing_exporter_drops_what_waited_too_long(make):
+    failing = Failing(error=TemporaryError("gone"))
+    pipeline = make(failing, retry_seconds=0)
+
+    pipeline.submit(plain_trace(1))
+    pipeline.force_flush()
+    pipeline.submit(plain_trace(2))
+    pipeline.force_flush()
+
+    assert pipeline.statistics().exporters["failing"].dropped >= 1
+
+
+def test_trace_that_an_exporter_cannot_take_is_found_and_dropped(make, caplog):
+    failing = Failing(poison=f"{5:032x}")
+    gate = Gate()
+    pipeline = make(gate, failing)
+    pipeline.submit(plain_trace(100))
+    gate.reached.wait(5)
+    for number in range(9):
+        pipeline.submit(plain_trace(number))
+    gate.opened.set()
+    pipeline.force_flush()
+
+    assert [int(trace.trace_id, 16) for trace in failing.traces] == [100, 0, 1, 2, 3, 4, 6, 7, 8]
+    assert pipeline.statistics().exporters["failing"].dropped == 1
+    assert [r.levelno for r in caplog.records if r.name == "tracing"] == [logging.ERROR]
+
+
+def test_synchronous_pipeline_exports_before_it_returns(make):
+    memory = MemoryExporter()
+    pipeline = make(memory, synchronous=True)
+
+    pipeline.submit(plain_trace(1))
+
+    assert list(memory.traces) == [plain_trace(1)]
+    assert "tracing-worker" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_synchronous_pipeline_swallows_a_failing_exporter(make):
+    pipeline = make(Failing(error=RuntimeError("test")), synchronous=True)
+
+    pipeline.submit(plain_trace(1))
+
+    assert pipeline.statistics().exporters["failing"].dropped == 1
+
+
+def test_shut_pipeline_drops_and_counts(make):
+    memory = MemoryExporter()
+    pipeline = make(memory)
+    pipeline.submit(plain_trace(1))
+
+    assert pipeline.shutdown()
+    pipeline.submit(plain_trace(2))
+
+    assert list(memory.traces) == [plain_trace(1)]
+    assert pipeline.statistics().dropped == 1
+    assert "tracing-worker" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_configured_pipeline_uses_the_new_exporters_and_shuts_the_old(make):
+    shut = []
+
+    class Old(MemoryExporter):
+        def shutdown(self):
+            shut.append(self)
+
+    old, new = Old(), MemoryExporter()
+    pipeline = make(old)
+    pipeline.submit(plain_trace(1))
+
+    pipeline.configure([new])
+    pipeline.submit(plain_trace(2))
+    pipeline.force_flush()
+
+    assert (list(old.traces), list(new.traces)) == ([plain_trace(1)], [plain_trace(2)])
+    assert shut == [old]
+
+
+def test_exporter_that_was_added_can_be_removed(make):
+    memory = MemoryExporter()
+    pipeline = make()
+    remove = pipeline.add_exporter(memory)
+    pipeline.submit(plain_trace(1))
+    pipeline.force_flush()
+
+    remove()
+    pipeline.submit(plain_trace(2))
+    pipeline.force_flush()
+
+    assert list(memory.traces) == [plain_trace(1)]
+
+
+def test_many_threads_lose_nothing(make):
+    memory = MemoryExporter(None)
+    pipeline = make(memory)
+
+    def work(first):
+        for number in range(first, first + 200):
+            pipeline.submit(plain_trace(number))
+
+    threads = [threading.Thread(target=work, args=(1_000 * n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert pipeline.force_flush()
+    assert len({trace.trace_id for trace in memory.traces}) == len(memory.traces) == 1_600
+    assert pipeline.statistics().queued_items == 0
+
+
+def test_tick_reaches_exporters_that_have_one(make):
+    ticks = []
+
+    class Ticking(MemoryExporter):
+        def tick(self, statistics):
+            ticks.append(statistics.recorded)
+
+    pipeline = make(Ticking())
+    pipeline.submit(plain_trace(1))
+    pipeline.force_flush()
+
+    assert ticks == [1]

@@ -1,0 +1,256 @@
+"""What becomes of traces when processes fork, end, or are told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tracing import pipeline as pipeline_module
+from tracing.pipeline import Pipeline, flush_on_sigterm
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PREPARE = """
+import os, signal, sys, threading, time
+from tracing.exporters.log import LogExporter
+from tracing.pipeline import Options, Pipeline, flush_on_sigterm
+from tests.tracing.samples import plain_trace
+
+# So long a batch that only a flush can write it in time.
+pipeline = Pipeline(Options(batch_seconds=60))
+pipeline.add_exporter(LogExporter(sys.argv[1], max_bytes=0))
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Return a function that starts a Python script in a process of its own."""
+    started = []
+
+    def run(script, *arguments):
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                PREPARE + textwrap.dedent(script),
+                str(tmp_path / "t.jsonl"),
+                *arguments,
+            ],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"},
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def finished(tmp_path):
+    """Return the numbers of the traces in the log."""
+    lines = (tmp_path / "t.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    return [
+        int(record["trace_id"], 16) for record in records if record["event"] == "trace_finished"
+    ]
+
+
+def test_end_of_the_process_writes_what_is_queued(start, tmp_path):
+    process = start("for number in range(100): pipeline.submit(plain_trace(number))")
+
+    _, errors = process.communicate(timeout=30)
+
+    assert (process.returncode, errors) == (0, "")
+    assert finished(tmp_path) == list(range(100))
+
+
+def test_failing_process_writes_what_is_queued(start, tmp_path):
+    process = start("pipeline.submit(plain_trace(1)); raise SystemExit(3)")
+
+    process.communicate(timeout=30)
+
+    assert process.returncode == 3
+    assert finished(tmp_path) == [1]
+
+
+def test_trace_that_ends_in_an_exit_handler_is_written(start, tmp_path):
+    process = start(
+        """
+        import atexit
+        # Registered before the pipeline's own handler, so it runs after it.
+        atexit.register(lambda: (pipeline.submit(plain_trace(2)), pipeline.force_flush()))
+        pipeline.submit(plain_trace(1))
+        """
+    )
+
+    process.communicate(timeout=30)
+
+    assert finished(tmp_path) == [1, 2]
+
+
+def test_worker_does_not_keep_the_process_alive(start, tmp_path):
+    process = start(
+        """
+        class Stuck:
+            name = "stuck"
+            def export(self, batch): time.sleep(3600)
+            def force_flush(self): pass
+            def shutdown(self): pass
+        pipeline.options = Options(exit_seconds=0.2)
+        pipeline.add_exporter(Stuck())
+        pipeline.submit(plain_trace(1))
+        """
+    )
+
+    process.communicate(timeout=20)
+
+    assert process.returncode == 0
+    assert finished(tmp_path) == [1]
+
+
+def test_sigterm_flushes_and_still_ends_the_process(start, tmp_path):
+    process = start(
+        """
+        flush_on_sigterm(pipeline)
+        pipeline.submit(plain_trace(1))
+        print("ready", flush=True)
+        time.sleep(60)
+        """
+    )
+    process.stdout.readline()
+
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+
+    assert process.returncode == -signal.SIGTERM
+    assert finished(tmp_path) == [1]
+
+
+def test_sigterm_leaves_the_decision_to_an_installed_handler(start, tmp_path):
+    process = start(
+        """
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(7))
+        flush_on_sigterm(pipeline)
+        pipeline.submit(plain_trace(1))
+        print("ready", flush=True)
+        time.sleep(60)
+        """
+    )
+    process.stdout.readline()
+
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+
+    assert process.returncode == 7
+    assert finished(tmp_path) == [1]
+
+
+def test_sigterm_while_submitting_does_not_hang(start, tmp_path):
+    process = start(
+        """
+        flush_on_sigterm(pipeline)
+        print("ready", flush=True)
+        number = 0
+        while True:
+            pipeline.submit(plain_trace(number))
+            number += 1
+        """
+    )
+    process.stdout.readline()
+
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+
+    assert process.returncode == -signal.SIGTERM
+
+
+def test_forked_child_writes_its_own_traces_and_not_its_parents(start, tmp_path):
+    process = start(
+        """
+        import warnings
+        warnings.simplefilter("ignore")  # Forking with threads is what is tested.
+        pipeline.submit(plain_trace(1))
+        child = os.fork()
+        if not child:
+            pipeline.submit(plain_trace(2))
+            sys.exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        """
+    )
+
+    _, errors = process.communicate(timeout=30)
+
+    assert (process.returncode, errors) == (0, "")
+    assert sorted(finished(tmp_path)) == [1, 2]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_multiprocessing_children_write_their_traces(start, tmp_path, method):
+    script = tmp_path / "work.py"
+    script.write_text(
+        PREPARE
+        + textwrap.dedent(
+            """
+            import multiprocessing, warnings
+            warnings.simplefilter("ignore")
+
+            def work(number):
+                pipeline.submit(plain_trace(number))
+
+            if __name__ == "__main__":
+                context = multiprocessing.get_context(sys.argv[2])
+                pipeline.submit(plain_trace(1))
+                children = [context.Process(target=work, args=(n,)) for n in (2, 3)]
+                for child in children: child.start()
+                for child in children: child.join()
+            """
+        )
+    )
+    completed = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "t.jsonl"), method],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (completed.returncode, completed.stderr) == (0, b"")
+    assert sorted(finished(tmp_path)) == [1, 2, 3]
+
+
+def test_sigterm_handler_is_taken_back():
+    before = signal.getsignal(signal.SIGTERM)
+
+    undo = flush_on_sigterm(Pipeline())
+    during = signal.getsignal(signal.SIGTERM)
+    undo()
+
+    assert during is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        flush_on_sigterm(Pipeline())
+
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_the_module_is_a_pipeline():
+    assert pipeline_module.submit == pipeline_module.default.submit
