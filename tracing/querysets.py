@@ -313,6 +313,14 @@ class RollupQuerySet(models.QuerySet[Rollup]):
             self.exclude(receiver=0), ("signal", "sender", "receiver"), order_by, limit
         )
 
+    def by_signal(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
+        """Return the statistics of the dispatches of each signal; see above."""
+        return _statistics(self.filter(receiver=0), ("signal",), order_by, limit)
+
+    def by_sender(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
+        """Return the statistics of the dispatches from each sender; see above."""
+        return _statistics(self.filter(receiver=0), ("sender",), order_by, limit)
+
     def by_hour(self) -> list[tuple[int, Statistics]]:
         """Return (hour since the epoch, sum over all that is selected), oldest first."""
         hours: dict[int, Statistics] = {}
