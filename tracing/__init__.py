@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     # Django's models cannot be imported before the settings are there; the package can.
     if name in __all__:
-        from tracing import api
+        from tracing import api  # noqa: PLC0415 - see above.
 
         return getattr(api, name)
     msg = f"module {__name__!r} has no attribute {name!r}"

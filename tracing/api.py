@@ -6,8 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator, contextmanager
 from functools import wraps
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tracing import pipeline
 from tracing.capture import context, instrumentation, sampling
@@ -16,6 +15,9 @@ from tracing.capture.failures import failed
 from tracing.capture.instrumentation import is_instrumented, uninstrument
 from tracing.capture.spans import Kind
 from tracing.setup import capture_options
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 __all__ = [
     "current_span_id",
@@ -41,7 +43,7 @@ def instrument() -> Callable[[], None]:
     return instrumentation.instrument(**capture_options())
 
 
-class trace(ContextDecorator):  # noqa: N801 - reads as a verb where it is used.
+class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
     """Record a block, or each call of a function, as a trace of its own.
 
     Inside another trace it is a trace too, which knows the one around it.
@@ -56,7 +58,9 @@ class trace(ContextDecorator):  # noqa: N801 - reads as a verb where it is used.
             ...
     """
 
-    def __init__(self, name: str, /, *, kind: Kind | str = Kind.BLOCK, **attributes: object) -> None:
+    def __init__(
+        self, name: str, /, *, kind: Kind | str = Kind.BLOCK, **attributes: object
+    ) -> None:
         self.name = name
         self.kind = Kind(kind)
         self.attributes = {key: str(value)[:200] for key, value in attributes.items()}
@@ -68,11 +72,13 @@ class trace(ContextDecorator):  # noqa: N801 - reads as a verb where it is used.
         """Return the id of the trace, empty while or where nothing is recorded."""
         return self.live.trace_id if self.live is not None else ""
 
-    def __enter__(self) -> trace:
+    def __enter__(self) -> Self:
         try:
             self._before = outer = context.current()
             if sampling.decide(self.kind, self.name):
-                parent = outer.trace.trace_id if outer is not None and outer.trace is not None else ""
+                parent = (
+                    outer.trace.trace_id if outer is not None and outer.trace is not None else ""
+                )
                 self.live = LiveTrace(self.kind, self.name, parent_trace_id=parent, outer=outer)
                 self.live.attributes.update(self.attributes)
                 context.begin(self.live)
@@ -98,7 +104,7 @@ class trace(ContextDecorator):  # noqa: N801 - reads as a verb where it is used.
         except Exception as error:
             failed("trace", error)
 
-    async def __aenter__(self) -> trace:
+    async def __aenter__(self) -> Self:
         return self.__enter__()
 
     async def __aexit__(
@@ -113,6 +119,7 @@ class trace(ContextDecorator):  # noqa: N801 - reads as a verb where it is used.
         return trace(self.name, kind=self.kind, **self.attributes)
 
     def __call__(self, function: F) -> F:
+        """Return *function*, sync or async, with a trace of its own for each call."""
         if not inspect.iscoroutinefunction(function):
             return super().__call__(function)
 

@@ -15,6 +15,7 @@ class TracingConfig(AppConfig):
 
     def ready(self) -> None:
         """Start recording, as the settings say. Runs again whenever a test replaces INSTALLED_APPS."""
-        from tracing import checks, setup  # noqa: F401 - importing registers the checks.
+        # Settings and models are there only now; importing the checks registers them.
+        from tracing import checks, setup  # noqa: F401, PLC0415
 
         setup.start()

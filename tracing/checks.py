@@ -6,7 +6,8 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Tags, Warning, register
+from django.core.checks import CheckMessage, Tags, register
+from django.core.checks import Warning as CheckWarning
 
 from tracing.capture.instrumentation import sends_are_verified
 from tracing.conf import get_settings, read, store_alias
@@ -19,7 +20,7 @@ ROUTER = "tracing.routers.TracingRouter"
 def check_settings(**_kwargs: Any) -> list[CheckMessage]:
     """Check the dictionary TRACING (tracing.W001, tracing.W002)."""
     problems = read(getattr(django_settings, "TRACING", {}))[1]
-    return [Warning(message, hint=hint, id=check_id) for check_id, message, hint in problems]
+    return [CheckWarning(message, hint=hint, id=check_id) for check_id, message, hint in problems]
 
 
 @register(Tags.compatibility)
@@ -31,7 +32,7 @@ def check_store(**_kwargs: Any) -> list[CheckMessage]:
     alias = store_alias()
     if alias not in django_settings.DATABASES:
         return [
-            Warning(
+            CheckWarning(
                 f"TRACING['DATABASE'] names {alias!r}, which is not in DATABASES.",
                 hint=f"Add a database {alias!r} or name one of: {', '.join(django_settings.DATABASES)}.",
                 id="tracing.W003",
@@ -39,7 +40,7 @@ def check_store(**_kwargs: Any) -> list[CheckMessage]:
         ]
     if alias != "default" and ROUTER not in django_settings.DATABASE_ROUTERS:
         found.append(
-            Warning(
+            CheckWarning(
                 f"The traces have a database of their own, {alias!r}, but no router leads there.",
                 hint=f"Add {ROUTER!r} to DATABASE_ROUTERS.",
                 id="tracing.W004",
@@ -54,7 +55,7 @@ def check_middleware(**_kwargs: Any) -> list[CheckMessage]:
     if MIDDLEWARE in django_settings.MIDDLEWARE:
         return []
     return [
-        Warning(
+        CheckWarning(
             "Request traces will have no route, status or user: the middleware is missing.",
             hint=f"Put {MIDDLEWARE!r} first in MIDDLEWARE.",
             id="tracing.W005",
@@ -70,7 +71,7 @@ def check_django(**_kwargs: Any) -> list[CheckMessage]:
     import django
 
     return [
-        Warning(
+        CheckWarning(
             f"The dispatcher of Django {django.get_version()} was not verified: dispatches are recorded"
             " without the times of their receivers.",
             hint="Upgrade tracing, or run its conformance tests against this release.",
@@ -88,7 +89,7 @@ def check_panel(**_kwargs: Any) -> list[CheckMessage]:
     if panels is not None and "tracing.panels.SignalTracePanel" in panels:
         return []
     return [
-        Warning(
+        CheckWarning(
             "The debug toolbar is installed without the signal trace panel.",
             hint="Add 'tracing.panels.SignalTracePanel' to DEBUG_TOOLBAR_PANELS.",
             id="tracing.W007",

@@ -6,13 +6,15 @@ A wrong or unknown key never stops a start: its default is used and ``manage.py 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Problem = tuple[str, str, str]
 """(check id, message, hint)."""
@@ -59,7 +61,9 @@ class Settings:
     keep: dict[str, Any] = field(default_factory=dict)
     """Tail rules, e.g. {"errors": True, "slow_ms": 500, "hazards": True, "else": 0.1}; empty keeps all."""
     exclude_commands: list[str] = field(
-        default_factory=_list("runserver", "runserver_plus", "shell", "shell_plus", "dbshell", "test", "tracing")
+        default_factory=_list(
+            "runserver", "runserver_plus", "shell", "shell_plus", "dbshell", "test", "tracing"
+        )
     )
     """Commands that are no trace of their own; what they send is traced as requests or lone dispatches."""
     exclude_paths: list[str] = field(default_factory=_list("/static/*", "/media/*", "/favicon.ico"))
@@ -106,9 +110,7 @@ class Settings:
 
 
 FIELDS = {item.name.upper(): item for item in fields(Settings)}
-DEFAULTS: dict[str, Any] = {
-    name: getattr(Settings(), item.name) for name, item in FIELDS.items()
-}
+DEFAULTS: dict[str, Any] = {name: getattr(Settings(), item.name) for name, item in FIELDS.items()}
 """Every key of ``TRACING`` with its default."""
 
 
@@ -120,7 +122,9 @@ def _fits(default: object, value: object) -> bool:
     if isinstance(default, bool):
         return isinstance(value, bool)
     if isinstance(default, float):
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value <= 1.0
+        return (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value <= 1.0
+        )
     if isinstance(default, str):
         return isinstance(value, str | os.PathLike)
     if isinstance(default, list):
@@ -150,12 +154,16 @@ def read(given: object) -> tuple[Settings, list[Problem]]:
         item = FIELDS.get(key) if isinstance(key, str) else None
         if item is None:
             near = get_close_matches(str(key).upper(), FIELDS, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else "The keys are listed in docs/settings.md."
+            hint = (
+                f"Did you mean {near[0]!r}?" if near else "The keys are listed in docs/settings.md."
+            )
             problems.append(("tracing.W001", f"TRACING has an unknown key {key!r}.", hint))
         elif not _fits(DEFAULTS[key], value):
             expected = _EXPECTED[type(DEFAULTS[key])]
             message = f"TRACING[{key!r}] is {value!r}; it must be {expected}."
-            problems.append(("tracing.W002", message, f"Until then its default is used: {DEFAULTS[key]!r}."))
+            problems.append(
+                ("tracing.W002", message, f"Until then its default is used: {DEFAULTS[key]!r}.")
+            )
         else:
             values[item.name] = list(value) if isinstance(value, tuple) else value
     return Settings(**values), problems

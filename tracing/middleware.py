@@ -6,21 +6,25 @@ out of the store. Sync and async, whichever the project runs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
 from django.utils.functional import LazyObject, empty
 
 from tracing.capture import context
-from tracing.capture.context import LiveTrace
 from tracing.capture.failures import failed
 from tracing.capture.names import MAX_NAME
 from tracing.capture.sanitize import error_text
 from tracing.capture.spans import Kind
 from tracing.conf import get_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from django.http import HttpRequest, HttpResponse
+
+    from tracing.capture.context import LiveTrace
 
 OWN_NAMESPACES = frozenset({"tracing", "djdt"})
 """URL namespaces whose requests are about traces, not in them."""
@@ -43,6 +47,7 @@ class TracingMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
+        """Return the response to *request*, or an awaitable of it under ASGI."""
         if self.is_async:
             return self.__acall__(request)
         live = request_trace()
@@ -52,7 +57,7 @@ class TracingMiddleware:
     async def __acall__(self, request: HttpRequest) -> HttpResponse:
         live = request_trace()
         response = await self.get_response(request)  # type: ignore[misc]
-        return _described(live, request, response)  # type: ignore[arg-type]
+        return _described(live, request, response)
 
     def process_view(self, request: HttpRequest, *_args: Any) -> None:
         """Leave out requests that are about traces, as soon as it is known that one is."""
@@ -78,7 +83,9 @@ def request_trace() -> LiveTrace | None:
     return live if live is not None and live.kind is Kind.REQUEST else None
 
 
-def _described(live: LiveTrace | None, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+def _described(
+    live: LiveTrace | None, request: HttpRequest, response: HttpResponse
+) -> HttpResponse:
     """Put what is known at the end of a request into its trace, and the header into its response."""
     if live is None:
         return response

@@ -6,15 +6,21 @@ applied, and the tail rules, which know how a trace ended.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from tracing.capture.spans import Dispatch, Trace
-from tracing.conf import Settings
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tracing.capture.spans import Dispatch, Trace
+    from tracing.conf import Settings
 
 _random = Random()
+
+
+MAX_KNOWN: Final = 10_000
+"""Names whose verdict is remembered."""
 
 
 class Patterns:
@@ -37,7 +43,7 @@ class Patterns:
             known = not any(fnmatchcase(name, pattern) for pattern in self._deny) and (
                 not self._allow or any(fnmatchcase(name, pattern) for pattern in self._allow)
             )
-            if len(self._known) < 10_000:
+            if len(self._known) < MAX_KNOWN:
                 self._known[name] = known
         return known
 
@@ -62,7 +68,9 @@ class Lists:
     def __call__(self, trace: Trace) -> Trace | None:
         """Return *trace* without what is left out."""
         by_number = {
-            call.number: (call, dispatch) for dispatch in trace.dispatches for call in dispatch.receiver_calls
+            call.number: (call, dispatch)
+            for dispatch in trace.dispatches
+            for call in dispatch.receiver_calls
         }
         kept: list[Dispatch] = []
         gone: dict[int, int | None] = {}
@@ -95,7 +103,9 @@ class Lists:
             kept.append(dispatch)
         trace.dispatches = kept
         trace.unheard = [
-            entry for entry in trace.unheard if self._signals.keeps(entry[0]) and self._senders.keeps(entry[1])
+            entry
+            for entry in trace.unheard
+            if self._signals.keeps(entry[0]) and self._senders.keeps(entry[1])
         ]
         return trace
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
 from django.utils.module_loading import import_string
@@ -17,8 +16,12 @@ from tracing.capture.failures import failed
 from tracing.capture.process import identity
 from tracing.capture.sanitize import SENSITIVE, Redaction
 from tracing.conf import Settings, get_settings
-from tracing.pipeline import Exporter
 from tracing.selection import Lists, Tail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tracing.pipeline import Exporter
 
 
 def capture_options() -> dict[str, Any]:
@@ -72,7 +75,7 @@ def _make_exporter(name: str, chosen: Settings) -> Exporter:
     return import_string(name)()  # type: ignore[no-any-return]
 
 
-def _control(paused: bool) -> None:
+def _control(paused: bool) -> None:  # noqa: FBT001 - called by the exporter with the state.
     """Pause or resume as the store says; called by the worker."""
     sampling.switch.paused = paused
 

@@ -9,7 +9,8 @@ later, which is how a long trace is exported in segments while it runs.
 from __future__ import annotations
 
 import threading
-from typing import Any, Final
+from time import perf_counter_ns as clock
+from typing import TYPE_CHECKING, Any, Final
 
 from tracing.capture import context
 from tracing.capture.callsites import callsite
@@ -64,9 +65,13 @@ from tracing.capture.spans import (
     TransactionOutcome,
 )
 from tracing.capture.sql import normalised
-from tracing.capture.transactions import Block
 from tracing.capture.wirings import WiringLabel, labels
 
+if TYPE_CHECKING:
+    from tracing.capture.transactions import Block
+
+SERVER_ERROR: Final = 500
+"""HTTP statuses from here on are failures of the application."""
 COST_OF_A_DISPATCH_NS: Final = 700
 COST_OF_A_CALL_NS: Final = 150
 COST_OF_A_QUERY_NS: Final = 400
@@ -118,6 +123,7 @@ class Reader:
         """Items read so far."""
         self.done = False
         """Nothing more will come."""
+
 
 class Assembly:
     """The reading of one live trace, which may go on over several segments."""
@@ -229,7 +235,14 @@ class Assembly:
     # -- dispatches --------------------------------------------------------------------------
 
     def _new_dispatch(
-        self, reader: Reader, start: int, number: int, method: Method, code: Any, instruction: int, details: Any
+        self,
+        reader: Reader,
+        start: int,
+        number: int,
+        method: Method,
+        code: Any,
+        instruction: int,
+        details: Any,
     ) -> tuple[Dispatch, WiringLabel]:
         label = labels[number]
         call = self._running_call(reader)
@@ -269,7 +282,9 @@ class Assembly:
             dispatch.transaction = TransactionOutcome.UNKNOWN
             dispatch.transaction_depth = block.depth
 
-    def _call(self, dispatch: Dispatch, label: WiringLabel, position: int, start: int) -> ReceiverCall:
+    def _call(
+        self, dispatch: Dispatch, label: WiringLabel, position: int, start: int
+    ) -> ReceiverCall:
         call = ReceiverCall(
             number=self._number(),
             position=position,
@@ -286,7 +301,9 @@ class Assembly:
 
     def _open(self, reader: Reader, item: tuple[Any, ...]) -> None:
         start, number, code, instruction, details, method = item
-        dispatch, label = self._new_dispatch(reader, start, number, method, code, instruction, details)
+        dispatch, label = self._new_dispatch(
+            reader, start, number, method, code, instruction, details
+        )
         first = self._call(dispatch, label, 0, start) if label.sync_count else None
         reader.stack.append(Open(dispatch, label, first))
 
@@ -390,7 +407,9 @@ class Assembly:
 
     def _read_async_open(self, reader: Reader, item: tuple[Any, ...]) -> None:
         _word, start, key, number, method, code, instruction, details = item
-        dispatch, label = self._new_dispatch(reader, start, number, method, code, instruction, details)
+        dispatch, label = self._new_dispatch(
+            reader, start, number, method, code, instruction, details
+        )
         for position in range(len(label.receivers)):
             self._call(dispatch, label, position, start)
         self._by_key[key] = (dispatch, label)
@@ -687,7 +706,7 @@ class Assembly:
 
     def _close_open(self) -> None:
         """Give an end to what never came to one: the trace is over."""
-        ending = self.live.end if self.live.end is not None else context.clock()
+        ending = self.live.end if self.live.end is not None else clock()
         for reader in self._readers.values():
             while reader.stack:
                 opened = reader.stack.pop()
@@ -759,7 +778,7 @@ def _outcome_of(exception_type: str) -> Outcome:
 def _status(live: LiveTrace, *, final: bool) -> Status:
     if not final:
         return Status.RUNNING
-    failed = live.error or (live.http_status is not None and live.http_status >= 500)
+    failed = live.error or (live.http_status is not None and live.http_status >= SERVER_ERROR)
     return Status.ERROR if failed else Status.OK
 
 

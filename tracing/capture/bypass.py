@@ -8,11 +8,9 @@ function of Django that is on the stack; nothing is wrapped, so no traceback gro
 from __future__ import annotations
 
 from sys import _getframe as getframe
-from types import CodeType, FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from django.db.models import Model, QuerySet
-from django.db.models import deletion
+from django.db.models import Model, QuerySet, deletion
 from django.db.models import signals as model_signals
 from django.db.models.deletion import Collector
 from django.db.models.sql.compiler import SQLInsertCompiler
@@ -21,6 +19,9 @@ from tracing.capture import names
 from tracing.capture.callsites import application_frame
 from tracing.capture.context import BYPASS, Stream
 from tracing.capture.wirings import entry_labels
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
 
 _DEEP: Final = 40
 """Frames looked at above the cursor."""
@@ -90,18 +91,18 @@ def note_write(stream: Stream, cursor: Any, sql: str, start: int) -> None:
 
 def _note_cascade(stream: Stream, frame: FrameType, sql: str, start: int) -> None:
     """Record rows that the database deletes by itself with those of the collector (Django 6.1)."""
-    if not sql.startswith("DELETE "):
+    if _DB_CASCADE is None or not sql.startswith("DELETE "):
         return
     collector = frame.f_locals.get("self")
     deleted = getattr(collector, "data", None)
     if not deleted:
         return
     for model in list(deleted):
+        table = model._meta.db_table
         for relation in model._meta.related_objects:
-            on_delete = getattr(relation, "on_delete", None)
-            if on_delete is not None and on_delete is _DB_CASCADE:
-                if f'"{model._meta.db_table}"' in sql or f"`{model._meta.db_table}`" in sql:
-                    _note(stream, "db_cascade", relation.related_model, _DELETES, None, frame, start)
+            if getattr(relation, "on_delete", None) is _DB_CASCADE and table in sql:
+                related = relation.related_model
+                _note(stream, "db_cascade", related, _DELETES, None, frame, start)
 
 
 def _note(

@@ -8,16 +8,26 @@ and says which one is running.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from itertools import count
 from threading import get_ident
 from time import perf_counter_ns as clock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import django
 
-from tracing.capture.context import CALLBACK, CALLBACK_END, REGISTERED, Stream, current, enter, leave
+from tracing.capture.context import (
+    CALLBACK,
+    CALLBACK_END,
+    REGISTERED,
+    Stream,
+    current,
+    enter,
+    leave,
+)
 from tracing.capture.failures import failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _logger = logging.getLogger("django.db.backends.base")
 _numbers = count(1)
@@ -69,13 +79,11 @@ def _log_failure(func: Any, error: Exception) -> None:
     """Log a failed robust callback in the words of the installed Django."""
     if django.VERSION >= (6, 1):
         name = getattr(func, "__qualname__", func)
-        _logger.exception("Error calling %s in on_commit() during transaction (%s).", name, error)
+        message = "Error calling %s in on_commit() during transaction (%s)."
+        _logger.error(message, name, error, exc_info=error)
     else:
-        _logger.error(
-            f"Error calling {func.__qualname__} in on_commit() during transaction (%s).",
-            error,
-            exc_info=True,
-        )
+        message = f"Error calling {func.__qualname__} in on_commit() during transaction (%s)."
+        _logger.error(message, error, exc_info=error)
 
 
 def _begin(entry: Any) -> tuple[Stream | None, Stream | None, bool]:

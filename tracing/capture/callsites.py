@@ -7,12 +7,15 @@ line and function are worked out later from the code's own tables.
 from __future__ import annotations
 
 import os
-from types import CodeType, FrameType
+from typing import TYPE_CHECKING
 
 import asgiref
 import django
 
 from tracing.capture.spans import Callsite
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
 
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _LIBRARIES = (

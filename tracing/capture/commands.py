@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracing.capture import context
 from tracing.capture.context import LiveTrace, current
@@ -11,6 +10,9 @@ from tracing.capture.failures import failed
 from tracing.capture.sampling import decide
 from tracing.capture.sanitize import error_text
 from tracing.capture.spans import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 excluded: set[str] = set()
 """Names of commands that are no trace of their own."""

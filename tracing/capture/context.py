@@ -26,11 +26,9 @@ from threading import get_ident
 from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from tracing.capture.spans import Kind
-
 if TYPE_CHECKING:
     from tracing.capture.assembly import Assembly
-    from tracing.capture.spans import Trace
+    from tracing.capture.spans import Kind, Trace
     from tracing.capture.transactions import Block
 
 # --- the words of a stream -------------------------------------------------------------------
@@ -250,7 +248,8 @@ class LiveTrace:
 
     def assemble(self) -> Trace:
         """Return the finished spans. Called once, after the end, off the traced thread."""
-        from tracing.capture.assembly import assemble
+        # Assembly reads what is defined here.
+        from tracing.capture.assembly import assemble  # noqa: PLC0415
 
         return assemble(self)
 
@@ -262,7 +261,9 @@ def new_trace_id() -> str:
 
 # --- now ---------------------------------------------------------------------------------------
 
-_current: contextvars.ContextVar[Stream | None] = contextvars.ContextVar("tracing.stream", default=None)
+_current: contextvars.ContextVar[Stream | None] = contextvars.ContextVar(
+    "tracing.stream", default=None
+)
 current = _current.get
 """Return the stream of the running context, None outside any trace."""
 

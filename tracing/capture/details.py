@@ -6,18 +6,20 @@ names; it never evaluates a value, and what is not exactly of a plain type is no
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Model
 from django.db.models import signals as model_signals
-from django.dispatch import Signal
 
 from tracing.capture.names import dotted
+
+if TYPE_CHECKING:
+    from django.dispatch import Signal
 
 Details = Callable[[Mapping[str, Any]], tuple[Any, ...]]
 """Reads named arguments into a tuple whose first item says which shape it has."""
@@ -32,7 +34,17 @@ NAMED: Final = "named"
 CREATED, HAS_CREATED, RAW, HAS_RAW, REVERSE, HAS_REVERSE = 1, 2, 4, 8, 16, 32
 
 PLAIN_TYPES: Final = frozenset(
-    {int, str, bool, float, type(None), uuid.UUID, decimal.Decimal, datetime.date, datetime.datetime}
+    {
+        int,
+        str,
+        bool,
+        float,
+        type(None),
+        uuid.UUID,
+        decimal.Decimal,
+        dt.date,
+        dt.datetime,
+    }
 )
 """Types whose very instances are values: keeping or printing one runs nobody's code."""
 
@@ -57,7 +69,7 @@ def _pk_attname(model: type[Model]) -> str | None:
     """
     if model.__getattribute__ is not object.__getattribute__:
         return None
-    pk = model._meta.pk
+    pk: Any = model._meta.pk  # None for an abstract model
     return pk.attname if pk is not None else None
 
 

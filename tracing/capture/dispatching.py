@@ -59,7 +59,7 @@ from tracing.capture.wirings import (
     plain_wiring,
 )
 
-STOCK_LIVE_RECEIVERS: Final = Signal._live_receivers  # type: ignore[attr-defined]
+STOCK_LIVE_RECEIVERS: Final = Signal._live_receivers
 NO_RECEIVERS: Final = dispatcher.NO_RECEIVERS
 LOST: Final = (CUT, 0, "")
 """Stands where the end of a receiver could not be recorded."""
@@ -92,7 +92,7 @@ class Options:
 def is_overridden(signal: Signal) -> bool:
     """Return whether somebody else decides which receivers *signal* has: a subclass or a patch."""
     return (
-        type(signal)._live_receivers is not STOCK_LIVE_RECEIVERS  # type: ignore[attr-defined]
+        type(signal)._live_receivers is not STOCK_LIVE_RECEIVERS
         or "_live_receivers" in signal.__dict__
     )
 
@@ -118,7 +118,7 @@ def resolve(signal: Signal, sender: Any) -> Resolved:
 
 def resolve_live(signal: Signal, sender: Any) -> Resolved:
     """Return the same from the signal's own ``_live_receivers``, whoever wrote it."""
-    live, live_async = signal._live_receivers(sender)  # type: ignore[attr-defined]
+    live, live_async = signal._live_receivers(sender)
     try:
         return ResolvedWiring(signal, sender, live, live_async), live, live_async
     except Exception as error:
@@ -162,15 +162,15 @@ def sync_sender(
             if self is not pre_init and self is not post_init and current() is not None:
                 count_unheard(self, sender)
             return []
-        merged = {"signal": self, "sender": sender, **named}
-        if merged["signal"] is not self:
+        if "signal" in named:
             return original(self, sender, **named)  # type: ignore[no-any-return]
+        merged = {"signal": self, "sender": sender, **named}
         live = []
         live_async = None
         if (
             type(wiring) is Wiring
             and not self._dead_receivers  # type: ignore[attr-defined]
-            and type(self)._live_receivers is STOCK_LIVE_RECEIVERS  # type: ignore[attr-defined]
+            and type(self)._live_receivers is STOCK_LIVE_RECEIVERS
         ):
             for deref in wiring.derefs:
                 receiver = deref()
@@ -185,7 +185,7 @@ def sync_sender(
             wiring = None
         if wiring is None:
             if (
-                type(self)._live_receivers is not STOCK_LIVE_RECEIVERS  # type: ignore[attr-defined]
+                type(self)._live_receivers is not STOCK_LIVE_RECEIVERS
                 or "_live_receivers" in self.__dict__
             ):
                 wiring, live, live_async = resolve_live(self, sender)
@@ -204,7 +204,8 @@ def sync_sender(
                 return []
 
         responses = []
-        opening = after = None
+        opening: tuple[Any, ...] | None = None
+        after: Callable[[Stream | None], None] | None = None
         if self is request_started:
             requests.started(named)
         elif self is request_finished:
@@ -229,18 +230,18 @@ def sync_sender(
                         code = None
                         instruction = 0
                         if with_callsite:
-                            frame = getframe(1)
+                            frame: Any = getframe(1)
                             code = frame.f_code
                             try:
                                 while is_library[code.co_filename]:
-                                    frame = frame.f_back  # type: ignore[assignment]
+                                    frame = frame.f_back
                                     code = frame.f_code
                             except (KeyError, AttributeError):
-                                frame = application_frame(frame)  # type: ignore[assignment]
+                                frame = application_frame(frame)
                                 code = frame.f_code if frame is not None else None
                             if frame is not None:
                                 instruction = frame.f_lasti
-                            frame = None  # type: ignore[assignment]
+                            frame = None
                         opening = (
                             clock(),
                             wiring.number,
@@ -397,6 +398,7 @@ class Stepped(Coroutine[Any, Any, Any]):
             failed("settle", failure)
 
     def send(self, value: Any) -> Any:
+        """Take the next step, as the coroutine's own ``send``."""
         try:
             return self._step(self._coroutine.send, value)
         except BaseException as error:
@@ -410,7 +412,8 @@ class Stepped(Coroutine[Any, Any, Any]):
             error.__traceback__ = _without_own_frame(error.__traceback__)
             raise
 
-    def throw(self, *args: Any) -> Any:  # type: ignore[override]
+    def throw(self, *args: Any) -> Any:
+        """Raise an exception inside, as the coroutine's own ``throw``."""
         try:
             return self._step(self._coroutine.throw, *args)
         except BaseException as error:
@@ -418,16 +421,26 @@ class Stepped(Coroutine[Any, Any, Any]):
             raise
 
     def close(self) -> None:
+        """Close the coroutine."""
         self._coroutine.close()
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return self  # type: ignore[return-value]
+        return self
 
     def __iter__(self) -> Stepped:
         return self
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._coroutine, name)
+
+
+_UNSEEN: Final = "<frozen tracing.capture.dispatching, for importlib._bootstrap>"
+"""A file name whose frames ``warnings`` and ``logging`` skip when they count levels of the stack."""
+
+for _name in ("_step", "send", "__next__", "throw"):
+    _function = Stepped.__dict__[_name]
+    # A receiver's warnings.warn(stacklevel=...) has to point where it points without these frames.
+    _function.__code__ = _function.__code__.replace(co_filename=_UNSEEN)
 
 
 def _without_own_frame(traceback: TracebackType | None) -> TracebackType | None:
@@ -501,7 +514,7 @@ async def async_phase(
     responses = await in_parallel(
         *awaitables(signal, merged, receivers, robust, stream, key, first)
     )
-    return zip(receivers, responses)
+    return zip(receivers, responses, strict=False)
 
 
 async def no_receivers() -> list[tuple[Any, Any]]:
@@ -611,7 +624,9 @@ def async_sender(
         merged = {"signal": self, "sender": sender, **named}
         stream = current()
         key = 0
-        after = requests.finished if self is request_finished else None
+        after: Callable[[Stream | None], None] | None = None
+        if self is request_finished:
+            after = requests.finished
         if (stream is None or stream.ended) and (live or live_async):
             stream = begin_lone()
             if stream is not None:
@@ -620,18 +635,17 @@ def async_sender(
         try:
             if stream is not None and stream.events is not None and stream.ident != get_ident():
                 stream = stream.here()
-            if stream is None or stream.events is None or wiring is None:
+            events = stream.events if stream is not None else None
+            if stream is None or events is None or wiring is None:
                 stream = None
-            elif len(stream.events) >= STREAM_LIMIT:
+            elif len(events) >= STREAM_LIMIT:
                 drop(stream)
                 stream = None
             else:
                 key = next(_keys)
-                stream.events.append(
-                    opening_of(method, key, wiring, named, getframe(1), options)
-                )
+                events.append(opening_of(method, key, wiring, named, getframe(1), options))
                 if options.values is not None:
-                    stream.events.append((VALUES, key, options.values.named(named)))
+                    events.append((VALUES, key, options.values.named(named)))
         except Exception as error:
             failed("async opening", error)
             stream = None
@@ -649,7 +663,7 @@ def async_sender(
             if hasattr(dispatcher, "_run_parallel"):
                 # Django 6.1 finishes the sync receivers first.
                 responses = await sync_send()
-                async_responses = await dispatcher._run_parallel(  # type: ignore[attr-defined]
+                async_responses = await dispatcher._run_parallel(
                     *awaitables(self, merged, live_async, robust, stream, key, len(live))
                 )
             else:
@@ -659,7 +673,7 @@ def async_sender(
                         *awaitables(self, merged, live_async, robust, stream, key, len(live))
                     ),
                 )
-            responses.extend(zip(live_async, async_responses))
+            responses.extend(zip(live_async, async_responses, strict=False))
             return responses
         except BaseException as err:
             escaped = qualname_of(type(err))

@@ -10,12 +10,11 @@ from __future__ import annotations
 import socket
 import sys
 import threading
-from collections.abc import Callable
 from functools import update_wrapper
 from sys import _getframe as getframe
 from threading import get_ident
 from time import perf_counter_ns as clock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -25,6 +24,13 @@ from tracing.capture.callsites import application_frame
 from tracing.capture.context import EFFECT, current
 from tracing.capture.failures import failed
 from tracing.capture.names import dotted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+HOST_AND_PORT: Final = 2
+"""Items of an internet address; IPv6 has more."""
 
 
 class _Thread(threading.local):
@@ -42,7 +48,7 @@ def configure() -> None:
     for database in settings.DATABASES.values():
         host, port = database.get("HOST"), database.get("PORT")
         if host:
-            _own_hosts.add((str(host), int(port) if str(port or "").isdigit() else None))
+            _own_hosts.add((str(host), int(str(port)) if str(port or "").isdigit() else None))
     for cache in settings.CACHES.values():
         location = cache.get("LOCATION") or ""
         for place in location if isinstance(location, list | tuple) else [location]:
@@ -109,7 +115,7 @@ def _watched(
 
 def _setting(name: str) -> str:
     """Return a setting as it was set, without asking for it: asking may warn of a deprecation."""
-    holder = settings._wrapped  # type: ignore[misc]
+    holder = settings._wrapped
     while holder is not None:
         known = getattr(holder, "__dict__", {})
         if name in known:
@@ -135,7 +141,7 @@ def _celery_task(task: Any, *_args: Any, **_kwargs: Any) -> tuple[str, str]:
 
 
 def _socket(_self: Any, address: Any, *_args: Any) -> tuple[str, str] | None:
-    if type(address) is not tuple or len(address) < 2:
+    if type(address) is not tuple or len(address) < HOST_AND_PORT:
         return None
     host, port = str(address[0]), address[1]
     if (host, port) in _own_hosts or (host, None) in _own_hosts:
@@ -150,7 +156,7 @@ def replacements() -> list[tuple[Any, str, Callable[..., Any]]]:
         (socket.socket, "connect", _watched(socket.socket.connect, "socket", _socket)),
     ]
     try:
-        from django.tasks.base import Task
+        from django.tasks.base import Task  # noqa: PLC0415 - Django 6.0 and later.
     except ImportError:
         pass
     else:
@@ -158,5 +164,7 @@ def replacements() -> list[tuple[Any, str, Callable[..., Any]]]:
     celery = sys.modules.get("celery.app.task")
     if celery is not None:
         task = celery.Task
-        found.append((task, "apply_async", _watched(task.__dict__["apply_async"], "task", _celery_task)))
+        found.append(
+            (task, "apply_async", _watched(task.__dict__["apply_async"], "task", _celery_task))
+        )
     return found

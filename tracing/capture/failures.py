@@ -25,6 +25,8 @@ def failed(place: str, error: BaseException) -> None:
         if len(counts) <= _LOGGED_PLACES:
             counts[key] = known + 1
         if not known:
-            logger.error("Recording failed in %s; the application is not affected.", place, exc_info=error)
+            logger.error(
+                "Recording failed in %s; the application is not affected.", place, exc_info=error
+            )
     except Exception:  # Even logging may be broken; there is nobody left to tell.
         return

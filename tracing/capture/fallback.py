@@ -6,20 +6,23 @@ what they send is not put under one of them. A system check says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from itertools import count
 from sys import _getframe as getframe
 from threading import get_ident
 from time import perf_counter_ns as clock
-from typing import Any
-
-from django.dispatch import Signal
+from typing import TYPE_CHECKING, Any
 
 from tracing.capture.context import ASYNC_CLOSE, Stream, current
 from tracing.capture.dispatching import Options, opening_of, resolve_live
 from tracing.capture.failures import failed
 from tracing.capture.names import qualname_of
-from tracing.capture.spans import Method
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from django.dispatch import Signal
+
+    from tracing.capture.spans import Method
 
 _keys = count(-1, -1)
 """Negative, so that they never meet those of the timed loops."""
@@ -50,7 +53,9 @@ def _end(stream: Stream | None, key: int, escaped: str) -> None:
         stream.events.append((ASYNC_CLOSE, clock(), key, escaped))
 
 
-def whole_sender(method: Method, original: Callable[..., Any], options: Options) -> Callable[..., Any]:
+def whole_sender(
+    method: Method, original: Callable[..., Any], options: Options
+) -> Callable[..., Any]:
     """Return a ``send`` or ``send_robust`` that records the dispatch as a whole."""
 
     def send(self: Signal, sender: Any, **named: Any) -> Any:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio.base_events
 import threading
-from collections.abc import Callable
 from concurrent.futures import thread as futures_thread
 from contextvars import copy_context
 from functools import update_wrapper
 from threading import get_ident
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tracing.capture.context import Stream, current, enter, leave
 from tracing.capture.failures import failed
 from tracing.capture.names import IdentityMemory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _handed: Final[IdentityMemory[Stream]] = IdentityMemory()
 """The stream that a thread or a work item will record into."""
@@ -91,11 +93,11 @@ def _running(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _initialised(original: Callable[..., None]) -> Callable[..., None]:
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         _hand_over(self)
 
-    return update_wrapper(__init__, original)
+    return update_wrapper(initialise, original)
 
 
 def _creating_task(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -83,7 +83,9 @@ def fingerprint(*functions: Any) -> str:
         for function in functions:
             tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
             for node in ast.walk(tree):
-                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+                    node
+                ):
                     node.body = node.body[1:] or [ast.Pass()]
             digest.update(ast.unparse(tree).encode())
     except (OSError, TypeError, SyntaxError):
@@ -98,7 +100,7 @@ def sends_are_verified() -> bool:
     return (
         fingerprint(
             *STOCK_SENDS.values(),
-            Signal._live_receivers,  # type: ignore[attr-defined]
+            Signal._live_receivers,
             Signal._clear_dead_receivers,  # type: ignore[attr-defined]
             Signal._log_robust_failure,  # type: ignore[attr-defined]
             *parallel,
@@ -136,7 +138,7 @@ def instrument(
         statements: Keep the statements of each receiver, normalised and without parameters.
         side_effects: Note mail, tasks and sockets.
     """
-    global _patches
+    global _patches  # noqa: PLW0603 - one set of replacements per process, under the lock.
     with _lock:
         if _patches is not None:
             return uninstrument
@@ -161,7 +163,7 @@ def instrument(
 
 def uninstrument() -> None:
     """Put back exactly the functions that ``instrument`` replaced."""
-    global _patches
+    global _patches  # noqa: PLW0603 - one set of replacements per process, under the lock.
     with _lock:
         if _patches is not None:
             _patches.undo()
@@ -187,7 +189,7 @@ def _replace_database(patches: Patches, *, statements: bool) -> None:
         patches.replace(CursorWrapper, "execute", _disguised(timed, execute))
         timed_many = timed_executemany(keep_statements=statements)
         patches.replace(CursorWrapper, "executemany", _disguised(timed_many, executemany))
-        inner = database_base.debug_transaction
+        inner = database_base.__dict__["debug_transaction"]
 
         @wraps(inner)
         def debug_transaction(connection: Any, sql: str) -> WatchedTransaction:

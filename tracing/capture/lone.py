@@ -15,7 +15,9 @@ def begin_lone() -> Stream | None:
         if not decide(Kind.DISPATCH, ""):
             return None
         outer = current()
-        trace = LiveTrace(Kind.DISPATCH, "", outer=None if outer is not None and outer.ended else outer)
+        trace = LiveTrace(
+            Kind.DISPATCH, "", outer=None if outer is not None and outer.ended else outer
+        )
         context.begin(trace)
         return trace.root
     except Exception as error:

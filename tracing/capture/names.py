@@ -12,6 +12,7 @@ import os
 import sys
 import types
 import weakref
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from django.apps import apps
@@ -66,10 +67,8 @@ class IdentityMemory(Generic[T]):
             if entry is not None and entry[0] is reference:
                 del values[key]
 
-        try:
+        with suppress(TypeError):
             values[key] = (weakref.ref(target, forget), value)
-        except TypeError:
-            pass
 
     def clear(self) -> None:
         """Forget everything."""
@@ -191,7 +190,7 @@ def _describe(receiver: object) -> tuple[str, types.CodeType | None, str]:
     """Return (name, code or None, module) of a receiver of any kind."""
     kind = type(receiver)
     if kind is types.FunctionType:
-        module = str(receiver.__module__ or "")  # type: ignore[attr-defined]
+        module = str(receiver.__module__ or "")
         return f"{module}.{receiver.__qualname__}", _code_of(receiver), module  # type: ignore[attr-defined]
     if kind is types.MethodType:
         owner = receiver.__self__  # type: ignore[attr-defined]
@@ -202,7 +201,7 @@ def _describe(receiver: object) -> tuple[str, types.CodeType | None, str]:
         name, code, _module = _describe(function)
         return f"{dotted(cls)}.{name}", code, module_of(cls)
     if kind is functools.partial:
-        name, code, module = _describe(functools.partial.func.__get__(receiver))  # type: ignore[attr-defined]
+        name, code, module = _describe(functools.partial.func.__get__(receiver))
         return f"functools.partial({name})", code, module
     if kind in {types.BuiltinFunctionType, types.MethodWrapperType}:
         module = str(getattr(receiver, "__module__", None) or "builtins")
@@ -255,7 +254,9 @@ def receiver_label(
         uid = f"<{qualname_of(type(dispatch_uid))}>"
     return ReceiverLabel(
         name=name[:MAX_NAME],
-        file=os.path.abspath(code.co_filename) if code is not None and code.co_filename[:1] != "<" else "",
+        file=os.path.abspath(code.co_filename)
+        if code is not None and code.co_filename[:1] != "<"
+        else "",
         line=code.co_firstlineno if code is not None else 0,
         dispatch_uid=uid[:MAX_NAME],
         weak=weak,

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from tracing.capture.context import LiveTrace, Processor
 from tracing.capture.failures import failed
 from tracing.capture.transactions import Block, open_blocks, root_of, when_ended
+
+if TYPE_CHECKING:
+    from tracing.capture.context import LiveTrace, Processor
 
 SECONDS: Final = 10.0
 LIMIT: Final = 1_000

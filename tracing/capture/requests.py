@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from types import CodeType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
@@ -18,7 +16,13 @@ from tracing.capture.failures import failed
 from tracing.capture.sampling import decide
 from tracing.capture.spans import Kind
 
-_TRACEPARENT: Final = re.compile(r"^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$")
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import CodeType, FrameType
+
+_TRACEPARENT: Final = re.compile(
+    r"^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$"
+)
 
 excluded_paths: list[str] = []
 """Patterns of paths that are not recorded."""
@@ -33,7 +37,12 @@ def parse_traceparent(header: str) -> tuple[str, str, bool] | None:
     if match is None:
         return None
     version, trace_id, span_id, flags, rest = match.groups()
-    if version == "ff" or (version == "00" and rest) or not int(trace_id, 16) or not int(span_id, 16):
+    if (
+        version == "ff"
+        or (version == "00" and rest)
+        or not int(trace_id, 16)
+        or not int(span_id, 16)
+    ):
         return None
     return trace_id, span_id, bool(int(flags, 16) & 1)
 
@@ -62,7 +71,11 @@ def _facts(named: Mapping[str, Any]) -> tuple[str, str, str]:
     scope = named.get("scope")
     if isinstance(scope, dict):
         parent = next(
-            (value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"traceparent"),
+            (
+                value.decode("latin-1")
+                for name, value in scope.get("headers", ())
+                if name == b"traceparent"
+            ),
             "",
         )
         return str(scope.get("method", "")), str(scope.get("path", "")), parent
@@ -70,7 +83,7 @@ def _facts(named: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 _ENTRIES: Final[frozenset[CodeType]] = frozenset(
-    {WSGIHandler.__call__.__code__, ASGIHandler.handle.__code__}  # type: ignore[attr-defined]
+    {WSGIHandler.__call__.__code__, ASGIHandler.handle.__code__}
 )
 
 
@@ -83,10 +96,10 @@ def _is_stale(outer: Stream) -> bool:
     if outer.trace is not None and outer.trace.kind is not Kind.REQUEST:
         return False
     handlers = 0
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         handlers += frame.f_code in _ENTRIES
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return handlers == 1
 
 
@@ -111,7 +124,9 @@ def started(named: Mapping[str, Any]) -> None:
             path[:MAX_PATH],
             trace_id=parent[0] if parent is not None else "",
             parent_span_id=parent[1] if parent is not None else "",
-            parent_trace_id=outer.trace.trace_id if outer is not None and outer.trace is not None else "",
+            parent_trace_id=outer.trace.trace_id
+            if outer is not None and outer.trace is not None
+            else "",
             outer=outer,
         )
         trace.http_method = method[:10]

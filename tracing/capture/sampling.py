@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from tracing.capture.spans import Kind
+if TYPE_CHECKING:
+    from tracing.capture.spans import Kind
 
 _random = Random()
 

@@ -9,16 +9,20 @@ without it: its ``__str__`` is called, and what goes wrong in it stays there.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Model
 
 from tracing.capture.details import PLAIN_TYPES, instance_key
 from tracing.capture.names import dotted, qualname_of
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 HIDDEN: Final = "********************"
-SENSITIVE: Final = re.compile(r"API|AUTH|TOKEN|KEY|SECRET|PASS|SIGNATURE|HTTP_COOKIE|SESSION|CSRF|CARD", re.I)
+SENSITIVE: Final = re.compile(
+    r"API|AUTH|TOKEN|KEY|SECRET|PASS|SIGNATURE|HTTP_COOKIE|SESSION|CSRF|CARD", re.IGNORECASE
+)
 """Keys whose values are hidden: Django's own list for its debug pages, and a few more."""
 
 MAX_MESSAGE: Final = 500
@@ -38,6 +42,10 @@ def error_text(error: BaseException) -> tuple[str, str]:
     if len(message) > MAX_MESSAGE:
         message = message[:MAX_MESSAGE] + "…"
     return name, message
+
+
+MAX_BITS: Final = 256
+"""Size of a number that is still written out."""
 
 
 class Redaction:
@@ -67,7 +75,10 @@ class Redaction:
 
     def named(self, named: Mapping[str, Any]) -> dict[str, str]:
         """Return each named argument as text."""
-        return {name: self._entry(name, value, 0) for name, value in list(named.items())[: self.max_items]}
+        return {
+            name: self._entry(name, value, 0)
+            for name, value in list(named.items())[: self.max_items]
+        }
 
     def _entry(self, key: object, value: object, depth: int) -> str:
         if type(key) is str and self.sensitive.search(key):
@@ -79,9 +90,13 @@ class Redaction:
         kind = type(value)
         if kind is str:
             return repr(value if len(value) <= self.max_text else value[: self.max_text] + "…")  # type: ignore[arg-type, index]
-        if kind is int:
+        if isinstance(value, int) and kind is int:
             # The decimal digits of a huge number cost time that grows with its square.
-            return repr(value) if value.bit_length() <= 256 else f"<int of {value.bit_length()} bits>"  # type: ignore[attr-defined]
+            return (
+                repr(value)
+                if value.bit_length() <= MAX_BITS
+                else f"<int of {int.bit_length(value)} bits>"
+            )
         if kind in PLAIN_TYPES:
             return repr(value)
         if kind is bytes:

@@ -8,15 +8,17 @@ debug cursor or the toolbar puts around the cursor stays around it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from threading import get_ident
 from time import perf_counter_ns as clock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tracing.capture import bypass, transactions
 from tracing.capture.context import QUERY, STREAM_LIMIT, current
 from tracing.capture.failures import failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WRITES: Final = ("INSERT ", "UPDATE ", "DELETE ", "REPLACE ")
 MAX_STATEMENT: Final = 2_000

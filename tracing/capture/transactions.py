@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tracing.capture import context
 from tracing.capture.context import TRANSACTION
 from tracing.capture.failures import failed
 from tracing.capture.spans import TransactionOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
 
 
 class Block:
@@ -44,7 +47,7 @@ class Block:
         connection = self._connection()
         if connection is None or self.is_test:
             return
-        blocks = getattr(connection, "atomic_blocks", ())
+        blocks: list[Any] = getattr(connection, "atomic_blocks", [])
         # The transaction is the first block, each savepoint a later one; some have no savepoint.
         if self.outer is None:
             self.is_test = bool(blocks) and getattr(blocks[0], "_from_testcase", False)
@@ -64,7 +67,7 @@ class Block:
             if block._ended not in {None, TransactionOutcome.COMMITTED} or (
                 block._ended is not None and block.outer is None
             ):
-                return block._ended  # type: ignore[return-value]
+                return block._ended
             if block.is_test:
                 return TransactionOutcome.TEST
             block = block.outer
@@ -206,14 +209,13 @@ def rolled_back_to(connection: Any, name: str) -> None:
 
 def note_statement(connection: Any, sql: str) -> None:
     """Note what *sql*, which succeeded, did to the blocks of *connection*, if it is about them."""
-    words = sql.split(None, 3)
-    verb = words[0].upper()
-    name = words[-1].strip('"`[];')
+    verb, *rest = sql.upper().split(None, 1)
+    name = sql.rsplit(maxsplit=1)[-1].strip('"`[];')
     if verb == "SAVEPOINT":
         savepoint(connection, name)
     elif verb == "RELEASE":
         released(connection, name)
-    elif verb == "ROLLBACK" and len(words) > 2:
+    elif verb == "ROLLBACK" and rest:
         rolled_back_to(connection, name)
     elif verb == "BEGIN":
         began(connection)
@@ -236,7 +238,12 @@ class WatchedTransaction:
     def __enter__(self) -> Any:
         return self._inner.__enter__()
 
-    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> Any:
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Any:
         try:
             if exc_type is None:
                 if self._sql == "COMMIT":

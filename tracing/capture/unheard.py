@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
-
-from django.dispatch import Signal
+from typing import TYPE_CHECKING, Any, Final
 
 from tracing.capture.context import Stream, current
 from tracing.capture.failures import failed
 from tracing.capture.names import sender_name
 from tracing.capture.wirings import sender_reference, wiring_number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.dispatch import Signal
 
 LIMIT: Final = 2_000
 """Pairs of signal and sender told apart in one stream; the rest are counted together."""
@@ -45,7 +47,7 @@ def count_unheard(signal: Signal, sender: Any) -> None:
 
 
 def _first(stream: Stream, key: Any, signal: Signal, sender: Any) -> Unheard:
-    unheard = stream.unheard
+    unheard: dict[Any, Unheard] = stream.unheard
     if len(unheard) >= LIMIT:
         return unheard.setdefault(None, Unheard(0, sender_reference(None)))
     number = wiring_number(signal, sender_name(sender), (), 0)

@@ -9,19 +9,27 @@ dead receiver). For other signals it is found by the identities of the parts.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
 from itertools import repeat
 from threading import Lock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import ReferenceType, WeakMethod
 
-from django.dispatch import Signal, dispatcher
+from django.dispatch import Signal
+from django.dispatch import dispatcher as _dispatcher
 
 from tracing.capture import names
 from tracing.capture.details import Details, details_reader
-from tracing.capture.spans import ReceiverLabel
 from tracing.capture.twins import same_function
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tracing.capture.spans import ReceiverLabel
+
+ENTRY_OF_5_2: Final = 3
+"""Items of an entry of ``Signal.receivers`` in Django 5.2; later ones have one for the sender."""
+dispatcher: Final[Any] = _dispatcher
+"""Django's module, untyped: its private names are looked up when they are needed."""
 MAX_WIRINGS: Final = 100_000
 """Distinct wirings that are told apart in one process; later ones share a nameless one."""
 
@@ -156,7 +164,7 @@ def _alive(entry: Any) -> Any:
 
 def _twins(receivers: list[Any]) -> tuple[int | None, ...]:
     """Return for each receiver the position of an earlier one that is the same function, or None."""
-    if len(receivers) < 2:
+    if len(receivers) <= 1:
         return (None,) * len(receivers)
     return tuple(
         next((i for i in range(n) if same_function(receivers[i], receivers[n])), None)
@@ -195,7 +203,9 @@ def cached_wiring(signal: Signal, sender: Any) -> Wiring | None:
             signal.sender_receivers_cache[sender] = dispatcher.NO_RECEIVERS
             return None
         # The items are what this release of Django caches: the entry without its lookup key.
-        wiring = Wiring(entry[1:] if len(entry) > 3 else (entry[1], entry[2]) for entry in entries)
+        wiring = Wiring(
+            entry[1:] if len(entry) > ENTRY_OF_5_2 else (entry[1], entry[2]) for entry in entries
+        )
         wiring.derefs = tuple(_deref(entry[1]) for entry in entries if not entry[-1])
         wiring.async_derefs = tuple(_deref(entry[1]) for entry in entries if entry[-1])
         wiring.details = details_reader(signal, sender)
@@ -243,10 +253,10 @@ def plain_wiring(signal: Signal, sender: Any) -> tuple[PlainWiring | None, list[
     with signal.lock:
         if signal._dead_receivers:  # type: ignore[attr-defined]
             signal._clear_dead_receivers()  # type: ignore[attr-defined]
-        receivers = signal.receivers
+        receivers: list[Any] | None = signal.receivers
         none_id = dispatcher.NONE_ID
         sender_id = dispatcher._make_id(sender)
-        for entry in receivers:
+        for entry in signal.receivers:
             key = entry[0]
             if key[1] == none_id or key[1] == sender_id:
                 receiver = entry[1]
@@ -304,7 +314,7 @@ def _living(
             receiver = receiver()
             if receiver is None:
                 continue
-        if len(entry) > 3 and entry[2] is not None and entry[2]() is None:
+        if len(entry) > ENTRY_OF_5_2 and entry[2] is not None and entry[2]() is None:
             continue
         held.append((entry, receiver))
     if not held:
