@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from tracing.capture.context import Processor
-    from tracing.capture.spans import Hazard, Trace
+    from tracing.capture.spans import Bypass, Hazard, SideEffect, Trace
 
 __all__ = [
     "Captured",
@@ -163,7 +163,7 @@ def _merge(trace: Trace, other: Trace, offset_ns: int) -> None:
             span.start_ns += offset_ns
         if dispatch.parent_number is not None:
             dispatch.parent_number += above
-    for note in (*other.bypasses, *other.side_effects):
+    for note in _notes(other):
         note.start_ns += offset_ns
         if note.parent_number is not None:
             note.parent_number += above
@@ -192,6 +192,10 @@ _SUMS: Final = (
 )
 
 
+def _notes(trace: Trace) -> list[Bypass | SideEffect]:
+    return [*trace.bypasses, *trace.side_effects]
+
+
 def _spans(dispatch: Dispatch) -> tuple[Dispatch | ReceiverCall, ...]:
     return (dispatch, *dispatch.receiver_calls)
 
@@ -209,7 +213,7 @@ def _renumber(trace: Trace) -> None:
         dispatch.parent_number = numbers.get(dispatch.parent_number or 0)
         for span in _spans(dispatch):
             span.number = numbers[span.number]
-    for note in (*trace.bypasses, *trace.side_effects):
+    for note in _notes(trace):
         note.parent_number = numbers.get(note.parent_number or 0)
     trace.dispatches = ordered
 
@@ -302,7 +306,9 @@ _watch: Final = _Watch()
 
 
 @contextmanager
-def capture_dispatches(name: str = "block", *, kind: Kind = Kind.BLOCK) -> Generator[Captured]:
+def capture_dispatches(
+    name: str = "block", *, kind: Kind | str = Kind.BLOCK
+) -> Generator[Captured]:
     """Record every dispatch of the block, whatever is sampled or paused, and hand it to nobody.
 
     Instruments Django for as long as the block lasts, if it is not instrumented already. Requests
@@ -320,7 +326,7 @@ def capture_dispatches(name: str = "block", *, kind: Kind = Kind.BLOCK) -> Gener
 
     undo = None if tracing.is_instrumented() else tracing.instrument()
     outer = context.current()
-    live = LiveTrace(kind, name, outer=outer)
+    live = LiveTrace(Kind(kind), name, outer=outer)
     if outer is not None and outer.trace is not None:
         live.parent_trace_id = outer.trace.trace_id
     live.excluded = True

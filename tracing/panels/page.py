@@ -16,6 +16,7 @@ from tracing.analysis.formatting import (
     query_text,
     short_receiver,
     short_signal,
+    shorten_middle,
 )
 from tracing.analysis.tree import TIMES
 from tracing.analysis.wiring import ANY
@@ -101,7 +102,7 @@ def subtitle(stats: Json) -> str:
         parts.insert(0, plural(stats["hazard_count"], "hazard"))
     worst = stats["worst"]
     if worst:
-        parts.append(f"worst {worst['label']} {human_ns(worst['self_ns'])}")
+        parts.append(f"worst {shorten_middle(worst['label'], 28)} {human_ns(worst['self_ns'])}")
     return " · ".join(parts)
 
 

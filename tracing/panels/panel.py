@@ -39,7 +39,7 @@ OWN_PAGE = "A page of the tracer itself: not traced."
 LEFT_OUT = "The panel failed to record this request; the log of the tracer says why."
 
 
-class SignalTracePanel(Panel):  # type: ignore[misc]  # the toolbar ships no types.
+class SignalTracePanel(Panel):
     """The signals of a request: the tree of dispatches and receivers, with times and hazards.
 
     Never named ``SignalsPanel``: the toolbar knows panels by the names of their classes, and would
@@ -48,7 +48,7 @@ class SignalTracePanel(Panel):  # type: ignore[misc]  # the toolbar ships no typ
 
     is_async = True
     title = "Signal trace"
-    nav_icon = "tracing/panel/icon.svg"
+    nav_icon = "tracing/panel/icon.svg"  # type: ignore[assignment]  # the toolbar says None.
     template = "tracing/panel.html"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -96,7 +96,7 @@ class SignalTracePanel(Panel):  # type: ignore[misc]  # the toolbar ships no typ
 
     def generate_stats(self, request: HttpRequest, response: HttpResponse) -> None:  # noqa: ARG002
         """Store what the panel will show. No query is made here: there may be an event loop."""
-        self.record_stats(self._stats())
+        self.record_stats(self._stats())  # type: ignore[no-untyped-call]  # the toolbar's.
 
     def _stats(self) -> stats.Json:
         trace = self._trace
@@ -117,23 +117,28 @@ class SignalTracePanel(Panel):  # type: ignore[misc]  # the toolbar ships no typ
 
     def generate_server_timing(self, request: HttpRequest, response: HttpResponse) -> None:  # noqa: ARG002
         """Tell the browser's own tools how long the signals took."""
-        found = self.get_stats()
+        found = self._stored()
         if "signal_ns" not in found:
             return
         text = f"Signals {found['dispatch_count']}, receivers {found['receiver_call_count']}"
-        self.record_server_timing("signals", text, round(found["signal_ns"] / 1e6, 3))
+        milliseconds = round(found["signal_ns"] / 1e6, 3)
+        self.record_server_timing("signals", text, milliseconds)  # type: ignore[no-untyped-call]
+
+    def _stored(self) -> stats.Json:
+        found: stats.Json = self.get_stats()  # type: ignore[no-untyped-call]  # the toolbar's.
+        return found
 
     # -- Showing -----------------------------------------------------------------------------
 
     @property
     def nav_title(self) -> str:
         """Return the title in the side bar, with a mark if a hazard was found."""
-        return f"{self.title} {page.mark(self.get_stats())}".rstrip()
+        return f"{self.title} {page.mark(self._stored())}".rstrip()
 
     @property
     def nav_subtitle(self) -> str:
         """Return the line under the title in the side bar."""
-        return page.subtitle(self.get_stats())
+        return page.subtitle(self._stored())
 
     @property
     def scripts(self) -> list[str]:
@@ -143,7 +148,7 @@ class SignalTracePanel(Panel):  # type: ignore[misc]  # the toolbar ships no typ
     @property
     def content(self) -> str:
         """Return the panel's HTML, from what is stored; there may be no request any more."""
-        return render(self.get_stats())
+        return render(self._stored())
 
     @classmethod
     def get_urls(cls) -> list[URLPattern]:

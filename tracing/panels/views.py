@@ -27,7 +27,7 @@ PANEL_ID = "SignalTracePanel"
 
 
 @login_not_required
-@require_show_toolbar
+@require_show_toolbar  # type: ignore[untyped-decorator]  # the toolbar's.
 @never_cache
 @require_safe
 def recent(request: HttpRequest) -> HttpResponse:
@@ -50,7 +50,7 @@ def recent(request: HttpRequest) -> HttpResponse:
 
 
 @login_not_required
-@require_show_toolbar
+@require_show_toolbar  # type: ignore[untyped-decorator]  # the toolbar's.
 @never_cache
 @require_safe
 def one(request: HttpRequest, key: str) -> HttpResponse:
