@@ -44,16 +44,32 @@ class Family:
     count: tuple[int, int]
 
 
-def _family(name: str, clock: int | dict[str, int], count: tuple[int, int], *workloads: str) -> Family:
+def _family(
+    name: str, clock: int | dict[str, int], count: tuple[int, int], *workloads: str
+) -> Family:
     rounds = clock if isinstance(clock, dict) else dict.fromkeys(workloads, clock)
     return Family(name, workloads, rounds, count)
 
 
 CACHING = _family(
-    "model signals", 1_000, (400, 1_400), "nobody", "caching-0", "caching-1", "caching-3", "caching-10"
+    "model signals",
+    1_000,
+    (400, 1_400),
+    "nobody",
+    "caching-0",
+    "caching-1",
+    "caching-3",
+    "caching-10",
 )
 PLAIN = _family(
-    "plain signals", 1_000, (400, 1_400), "plain-0", "plain-1", "plain-five-1", "plain-3", "plain-10"
+    "plain signals",
+    1_000,
+    (400, 1_400),
+    "plain-0",
+    "plain-1",
+    "plain-five-1",
+    "plain-3",
+    "plain-10",
 )
 INSTANCES = _family("instances", 1, (1, 2), "instances")
 SAVE = _family("save", 50, (50, 150), "save")
@@ -65,7 +81,12 @@ class Worker:
     """A process in one mode. A context manager that ends it."""
 
     def __init__(
-        self, environment: Environment, mode: str, workloads: Sequence[str], *, prefix: Sequence[str] = ()
+        self,
+        environment: Environment,
+        mode: str,
+        workloads: Sequence[str],
+        *,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.mode = mode
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__.

@@ -203,7 +203,11 @@ class OpenTelemetry(Mode):
         super().set_up(folder, instances=instances)
         from opentelemetry import trace
         from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+        from opentelemetry.sdk.trace.export import (
+            BatchSpanProcessor,
+            SpanExporter,
+            SpanExportResult,
+        )
 
         class Nowhere(SpanExporter):
             def export(self, spans: Any) -> SpanExportResult:
@@ -308,7 +312,10 @@ class Silk(Mode):
 
     def set_up(self, folder: Path, *, instances: bool) -> None:
         project.set_up(
-            folder, apps=("silk",), middleware=("silk.middleware.SilkyMiddleware",), instances=instances
+            folder,
+            apps=("silk",),
+            middleware=("silk.middleware.SilkyMiddleware",),
+            instances=instances,
         )
 
 

@@ -263,10 +263,10 @@ WORKLOADS: dict[str, Callable[[Mode], Run]] = {
 # -- Memory and the garbage collector ---------------------------------------------------------
 
 
-def held_bytes(run: Run, mode: Any, dispatches: int = 20_000) -> float:
+def held_bytes(run: Run, mode: Any, dispatches: int = 10_000) -> float:
     """Return the bytes held for each dispatch while nobody drains the trace.
 
-    *mode* is one that records. Fewer dispatches than fill a stream.
+    *mode* is one that records. Fewer dispatches than fill a stream (50,000 items).
     """
     rest, mode.rest = mode.rest, lambda: None
     try:

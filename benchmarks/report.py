@@ -1,0 +1,214 @@
+"""The report: results as tables, for the terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.table import Table
+
+from benchmarks import goals
+
+Results = dict[str, Any]
+"""What a run has found; the keys are those that ``__main__`` puts in."""
+
+
+def verdict(ratio: float | None, goal: float | None) -> str:
+    """Return a ratio with its goal: ``0.92 (≤ 1.00)``, or ``**1.12, not ≤ 1.05**``."""
+    if ratio is None:
+        return "–"
+    if goal is None:
+        return f"{ratio:.2f}"
+    if round(ratio, 2) <= goal:
+        return f"{ratio:.2f} (≤ {goal:.2f})"
+    return f"**{ratio:.2f}, not ≤ {goal:.2f}**"
+
+
+def _ratio(by_mode: dict[str, float], mode: str) -> float | None:
+    return by_mode[mode] / by_mode["stock"] if mode in by_mode and by_mode.get("stock") else None
+
+
+def instruction_rows(result: Results) -> Iterator[list[str]]:
+    """Yield the cells of each row of instruction counts of one environment."""
+    for row in goals.ROWS:
+        by_mode = result.get("instructions", {}).get(row.workload)
+        if by_mode:
+            yield [
+                row.title,
+                f"{by_mode['stock']:,.0f}",
+                *(verdict(_ratio(by_mode, mode), row.goals.get(mode)) for mode in goals.MODES),
+            ]
+
+
+def clock_rows(result: Results) -> Iterator[list[str]]:
+    """Yield the cells of each row of CPU times of one environment."""
+    for row in goals.ROWS:
+        by_mode = result.get("clock", {}).get(row.workload)
+        if by_mode:
+            cells = [by_mode.get(mode) for mode in (*goals.MODES, "again")]
+            yield [
+                row.title,
+                f"{by_mode['stock']['thread_us']:,.2f} µs",
+                *(f"{cell['thread']:.2f}" if cell else "–" for cell in cells),
+            ]
+
+
+def request_rows(result: Results) -> Iterator[list[str]]:
+    """Yield the cells of each row about requests of one environment."""
+    clock = result.get("clock", {}).get("request", {})
+    counts = result.get("instructions", {}).get("request", {})
+    for mode, title in goals.REQUEST_MODES.items():
+        if mode in clock or mode in counts:
+            sampled = mode == "complete"
+            cell = clock.get(mode, {})
+            yield [
+                title,
+                verdict(_ratio(counts, mode), goals.REQUEST_THREAD if sampled else None),
+                verdict(cell.get("thread"), goals.REQUEST_THREAD if sampled else None),
+                verdict(cell.get("process"), goals.REQUEST_PROCESS if sampled else None),
+            ]
+
+
+def memory_rows(result: Results) -> Iterator[list[str]]:
+    """Yield the cells of each row about memory and the garbage collector of one environment."""
+    memory = result.get("memory", {})
+    for key, title in (
+        ("held-1", "bytes held per undrained dispatch, 1 receiver"),
+        ("held-3", "bytes held per undrained dispatch, 3 receivers"),
+    ):
+        if key in memory:
+            held = memory[key]
+            text = f"{held['structure']:.0f} structure only, {held['default']:.0f} default settings"
+            if key == "held-1":
+                reached = held["default"] <= goals.HELD_BYTES
+                text += f" ({'≤' if reached else '**not ≤**'} {goals.HELD_BYTES})"
+            yield [title, text]
+    for key, title in (
+        ("stock", "stock"),
+        ("complete", "traced, a trace per 100 dispatches, drained by the worker"),
+        ("undrained", "traced, two traces of 20,000 dispatches that nobody drains"),
+    ):
+        if key in memory.get("pauses", {}):
+            found = memory["pauses"][key]
+            yield [
+                f"garbage collection during 40,000 dispatches, {title}",
+                f"longest pause {found['longest_ms']:.2f} ms, all {found['collections']:.0f} together "
+                f"{found['sum_ms']:.1f} ms of {found['elapsed_ms']:.0f} ms",
+            ]
+
+
+def peer_rows(peers: Results) -> Iterator[list[str]]:
+    """Yield the cells of each row about peers: CPU of the sending thread / of the whole process."""
+    for mode, title in goals.PEERS.items():
+        cells = []
+        for workload in goals.PEER_WORKLOADS:
+            cell = peers["clock"].get(workload, {}).get(mode)
+            cells.append(f"{cell['thread']:.2f} / {cell['process']:.2f}" if cell else "–")
+        yield [title, *cells]
+
+
+INSTRUCTION_HEAD = ["instructions, sending thread", "stock", *goals.MODES.values()]
+CLOCK_HEAD = ["CPU time, sending thread", "stock", *goals.MODES.values(), "stock again"]
+REQUEST_HEAD = ["request", "instructions, thread", "CPU, thread", "CPU, whole process"]
+MEMORY_HEAD = ["memory", "found"]
+PEER_HEAD = [
+    "CPU, sending thread / whole process",
+    *(title for _, title in goals.PEER_WORKLOADS.values()),
+]
+
+SECTIONS = (
+    (INSTRUCTION_HEAD, instruction_rows),
+    (CLOCK_HEAD, clock_rows),
+    (REQUEST_HEAD, request_rows),
+    (MEMORY_HEAD, memory_rows),
+)
+
+
+def tables(result: Results, title: str) -> Iterator[Table]:
+    """Yield the tables of one environment for the terminal."""
+    for head, cells in SECTIONS:
+        rows = list(cells(result))
+        if rows:
+            yield table(head, rows, title)
+
+
+def table(head: list[str], rows: list[list[str]], title: str) -> Table:
+    """Return one table for the terminal."""
+    made = Table(title=title, title_justify="left")
+    for number, name in enumerate(head):
+        made.add_column(name, justify="left" if number == 0 else "right")
+    for row in rows:
+        made.add_row(*(f"[red]{cell.strip('*')}[/red]" if "**" in cell else cell for cell in row))
+    return made
+
+
+def _markdown_table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'|'.join('---' if number == 0 else '---:' for number in range(len(head)))}|"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def missed(results: Results) -> list[str]:
+    """Return a sentence for each goal that a run did not reach."""
+    found = []
+    for result in results["environments"]:
+        name = f"Python {result['python']}, Django {result['django']}"
+        for head, cells in SECTIONS:
+            if head is CLOCK_HEAD:
+                continue
+            for row in cells(result):
+                for column, cell in zip(head[1:], row[1:], strict=True):
+                    if "**" in cell:
+                        found.append(f"{name}: {row[0]}, {column}: {cell.replace('**', '')}")
+    return found
+
+
+def goals_judged(results: Results) -> int:
+    """Return how many goals a run has judged."""
+    return sum(
+        "≤" in cell
+        for result in results["environments"]
+        for head, cells in SECTIONS
+        if head is not CLOCK_HEAD
+        for row in cells(result)
+        for cell in row
+    )
+
+
+def markdown(results: Results) -> str:
+    """Return the report."""
+    machine = results["machine"]
+    lines = [
+        f"Run on {results['date']}: {machine['cpu']}, {machine['cores']} cores, {machine['system']}. "
+        f"Load average at the start {machine['load']:.1f}. Commit {results['commit']}.",
+        "",
+    ]
+    failed = missed(results)
+    judged = goals_judged(results)
+    lines += [f"{judged - len(failed)} of {judged} goals reached.", ""]
+    for result in results["environments"]:
+        built = "" if result["optimised"] else ", built without profile-guided optimisation"
+        lines += [f"### Python {result['python']}{built}, Django {result['django']}", ""]
+        for head, cells in SECTIONS:
+            rows = list(cells(result))
+            if rows:
+                lines += _markdown_table(head, rows)
+        if reason := result.get("not_counted"):
+            lines += [f"Instructions were not counted: {reason}.", ""]
+    if peers := results.get("peers"):
+        versions = ", ".join(f"{name} {version}" for name, version in peers["versions"].items())
+        lines += [
+            f"### Peers, on Python {peers['python']} and Django {peers['django']}",
+            "",
+            f"{versions}.",
+            "",
+            *_markdown_table(PEER_HEAD, list(peer_rows(peers))),
+        ]
+        lines += [
+            f"{name} could not be measured: {error}." for name, error in peers["errors"].items()
+        ]
+    if failed:
+        lines += ["### Goals not reached", "", *(f"- {sentence}" for sentence in failed), ""]
+    return "\n".join(lines).rstrip() + "\n"
