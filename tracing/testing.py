@@ -74,7 +74,9 @@ ReceiverName: TypeAlias = "Callable[..., Any] | str"
 class Captured:
     """What was dispatched within a block. While the block runs: what was dispatched so far."""
 
-    def __init__(self, live: LiveTrace) -> None:
+    def __init__(self, live: LiveTrace, *, is_alone: bool = False) -> None:
+        self.is_alone = is_alone
+        """Django is instrumented for this capture only: nothing is recorded for anybody else."""
         self._live = live
         self._running: list[LiveTrace] = []
         self._ended: list[Trace] = []
@@ -289,7 +291,8 @@ class _Watch:
             captured._over(trace)  # noqa: SLF001 - the two belong together.
 
     def on_start(self, trace: LiveTrace) -> None:
-        if self._sampling is not None and self._sampling.was_refused():
+        refused = self._sampling is not None and self._sampling.was_refused()
+        if refused or any(captured.is_alone for captured in self._captures):
             trace.excluded = True
         for captured in self._captures:
             captured._begun(trace)  # noqa: SLF001 - the same.
@@ -330,7 +333,7 @@ def capture_dispatches(
     if outer is not None and outer.trace is not None:
         live.parent_trace_id = outer.trace.trace_id
     live.excluded = True
-    captured = Captured(live)
+    captured = Captured(live, is_alone=undo is not None)
     _watch.add(captured)
     context.begin(live)
     try:
