@@ -217,4 +217,11 @@ DEBUG_TOOLBAR_CONFIG = {"SHOW_COLLAPSED": True}
 
 TRACING: dict[str, Any] = {
     "LOG": {"path": LOG_DIR / "tracing.jsonl"},
+    "KNOWN_HAZARDS": [
+        {
+            "hazard": "swallowed-error",
+            "receiver": "core.sales.receivers.report_to_registry",
+            "reason": "The vehicle registry of this demo never answers, to show a failing receiver.",
+        },
+    ],
 }
