@@ -206,5 +206,14 @@ def _replace_database(patches: Patches, *, statements: bool) -> None:
 
 
 def _disguised(replacement: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
-    """Give *replacement* the name, documentation and signature of *original*."""
+    """Give *replacement* the name, documentation and signature of *original*.
+
+    The name in its code too: that is the one which a traceback shows.
+    """
+    name = getattr(original, "__name__", "")
+    if name:
+        code = replacement.__code__  # type: ignore[attr-defined]
+        replacement.__code__ = code.replace(  # type: ignore[attr-defined]
+            co_name=name, co_qualname=getattr(original, "__qualname__", name)
+        )
     return update_wrapper(replacement, original)

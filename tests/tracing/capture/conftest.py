@@ -1,0 +1,108 @@
+"""Fixtures of the recording's own tests: Django without it, and traces taken by hand."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tracing.capture import context, instrumentation, sampling
+from tracing.capture.assembly import assemble
+from tracing.capture.context import LiveTrace
+from tracing.capture.failures import counts
+from tracing.capture.sampling import Sampler
+from tracing.capture.spans import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tracing.capture.spans import Trace
+
+
+@pytest.fixture
+def stock() -> Iterator[None]:
+    """Take the recording out of Django for the test, and put the very same functions back after it."""
+    patches = instrumentation._patches
+    made = list(patches._made) if patches is not None else []
+    instrumentation.uninstrument()
+    yield
+    instrumentation.uninstrument()
+    for owner, name, _original, replacement in made:
+        setattr(owner, name, replacement)
+    if patches is not None:
+        patches._made[:] = made
+    instrumentation._patches = patches
+
+
+class Keeper:
+    """A processor that keeps the live traces which ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[LiveTrace] = []
+
+    def on_start(self, trace: LiveTrace) -> None:
+        pass
+
+    def on_end(self, trace: LiveTrace) -> None:
+        self.ended.append(trace)
+
+    def traces(self) -> list[Trace]:
+        """Return the finished spans of those that ended since the last call."""
+        ended, self.ended = self.ended, []
+        return [assemble(live) for live in ended]
+
+
+@pytest.fixture
+def keeper() -> Iterator[Keeper]:
+    """Receive all live traces in place of the pipeline."""
+    keeper = Keeper()
+    before = context.set_processor(keeper)
+    switch = sampling.switch.sampler, sampling.switch.paused
+    sampling.switch.sampler, sampling.switch.paused = Sampler(), False
+    yield keeper
+    sampling.switch.sampler, sampling.switch.paused = switch
+    context.set_processor(before)
+
+
+@pytest.fixture
+def no_failures() -> Iterator[None]:
+    """Prove that nothing in the recording failed."""
+    before = dict(counts)
+    yield
+    assert dict(counts) == before
+
+
+@pytest.fixture
+def frozen_heap() -> Iterator[None]:
+    """Make collections quick: what exists now is left out of them."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+class Recording:
+    """A trace taken by hand; ``trace`` is there after the block."""
+
+    trace: Trace
+
+    def __init__(self, live: LiveTrace) -> None:
+        self.live = live
+
+
+@contextmanager
+def recording(name: str = "test", *, segments: bool = False) -> Iterator[Recording]:
+    """Record the block as a trace and have it assembled when it ends."""
+    live = LiveTrace(Kind.BLOCK, name, outer=context.current())
+    live.held = not segments
+    recorded = Recording(live)
+    before = context.set_processor(None)
+    context.begin(live)
+    try:
+        yield recorded
+    finally:
+        context.finish(live)
+        context.set_processor(before)
+        recorded.trace = assemble(live)

@@ -1,0 +1,107 @@
+"""Stock Django and instrumented Django do the same: random programs, run on both and compared."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from tests.tracing.capture.programs import Program, ReceiverSpec, programs, run
+from tracing.capture import context, dispatching, sampling
+from tracing.capture.context import UNRECORDED, LiveTrace
+from tracing.capture.dispatching import Options
+from tracing.capture.instrumentation import instrument, uninstrument
+from tracing.capture.sanitize import Redaction
+from tracing.capture.spans import Kind
+
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "200"))
+EVERYTHING = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+    # Without the explanation of what else would fail: it takes longer than all the rest.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+)
+
+pytestmark = pytest.mark.usefixtures("stock", "keeper", "frozen_heap")
+
+
+@contextmanager
+def recorded():
+    live = LiveTrace(Kind.BLOCK, "program")
+    context.begin(live)
+    try:
+        yield
+    finally:
+        context.finish(live)
+        live.assemble()
+
+
+@contextmanager
+def lone():
+    yield
+
+
+@contextmanager
+def unrecorded():
+    before = context.enter(UNRECORDED)
+    try:
+        yield
+    finally:
+        context.leave(before)
+
+
+@contextmanager
+def paused():
+    sampling.switch.paused = True
+    try:
+        yield
+    finally:
+        sampling.switch.paused = False
+
+
+@contextmanager
+def full():
+    with pytest.MonkeyPatch.context() as patch, recorded():
+        patch.setattr(dispatching, "STREAM_LIMIT", 3)
+        yield
+
+
+CONDITIONS = [recorded, lone, unrecorded, paused, full]
+OPTIONS = [Options(), Options(callsite=False, details=False), Options(values=Redaction())]
+
+
+def compare(program, conditions=CONDITIONS, options=OPTIONS[:1]):
+    uninstrument()
+    expected = run(program)
+    for option in options:
+        for condition in conditions:
+            with ExitStack() as stack:
+                stack.enter_context(condition())
+                stack.callback(instrument(options=option, sql=False, side_effects=False))
+                actual = run(program)
+            assert context.current() is None
+            for number, (mine, stock) in enumerate(zip(actual, expected, strict=False)):
+                assert mine == stock, (condition.__name__, number)
+            assert len(actual) == len(expected)
+
+
+@given(programs(asynchronous=False))
+@EVERYTHING
+def test_sync_sends_do_what_django_does_in_any_program(no_failures, program):
+    compare(program)
+
+
+@given(programs(asynchronous=True))
+@EVERYTHING
+def test_all_four_sends_do_what_django_does_in_any_program(no_failures, program):
+    compare(program)
+
+
+@given(programs(asynchronous=False))
+@settings(EVERYTHING, max_examples=max(EXAMPLES // 4, 50))
+def test_options_of_the_recording_change_nothing_in_any_program(no_failures, program):
+    compare(program, conditions=[recorded], options=OPTIONS)
