@@ -212,6 +212,20 @@ LOGGING: dict[str, Any] = {
 # -- Debug toolbar ---------------------------------------------------------------------------
 
 DEBUG_TOOLBAR_CONFIG = {"SHOW_COLLAPSED": True}
+DEBUG_TOOLBAR_PANELS = [
+    "debug_toolbar.panels.history.HistoryPanel",
+    "debug_toolbar.panels.timer.TimerPanel",
+    "tracing.panels.SignalTracePanel",
+    "debug_toolbar.panels.request.RequestPanel",
+    "debug_toolbar.panels.headers.HeadersPanel",
+    "debug_toolbar.panels.sql.SQLPanel",
+    "debug_toolbar.panels.templates.TemplatesPanel",
+    "debug_toolbar.panels.staticfiles.StaticFilesPanel",
+    "debug_toolbar.panels.cache.CachePanel",
+    "debug_toolbar.panels.signals.SignalsPanel",
+    "debug_toolbar.panels.settings.SettingsPanel",
+    "debug_toolbar.panels.versions.VersionsPanel",
+]
 
 # -- Tracing ---------------------------------------------------------------------------------
 

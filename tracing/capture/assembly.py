@@ -834,6 +834,17 @@ def snapshot(live: LiveTrace) -> Trace:
     return trace
 
 
+def keep_numbers(live: LiveTrace) -> None:
+    """Read a running trace now, so that the spans of a snapshot taken just before keep their numbers.
+
+    Spans are numbered as they are read, and what comes later may stand in an earlier stream.
+    """
+    with _lock:
+        if live.reading is None:
+            live.reading = Assembly(live)
+        live.reading.read()
+
+
 SEGMENT_DISPATCHES: Final = 2_000
 SEGMENT_SECONDS: Final = 5.0
 

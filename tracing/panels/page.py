@@ -20,7 +20,6 @@ from tracing.analysis.formatting import (
 )
 from tracing.analysis.tree import TIMES
 from tracing.analysis.wiring import ANY
-from tracing.capture.spans import span_id
 from tracing.conf import get_settings
 from tracing.panels.stats import place_of
 
@@ -50,27 +49,27 @@ class Links:
     """Where the rows of a panel lead to."""
 
     trace_id: str
-    stored: bool
+    is_stored: bool
+    is_numbered: bool
+    """Spans have the same numbers in the store."""
 
     def trace(self) -> str:
         """Return the address of the trace in the viewer; empty if it has none."""
-        if not self.stored:
-            return ""
-        try:
-            return reverse("tracing:trace", args=[self.trace_id])
-        except NoReverseMatch:
-            return ""
+        return self._reverse("tracing:trace", self.trace_id) if self.is_stored else ""
 
     def span(self, number: int | None) -> str:
         """Return the address of one span in the viewer; empty if it has none."""
-        if not self.stored or not number:
+        if not (self.is_stored and self.is_numbered and number):
             return ""
-        span = span_id(self.trace_id, number)
+        return self._reverse("tracing:span", self.trace_id, number)
+
+    @staticmethod
+    def _reverse(name: str, *arguments: object) -> str:
         try:
-            return reverse("tracing:span", args=[self.trace_id, span])
+            return reverse(name, args=arguments)
         except NoReverseMatch:
-            trace = self.trace()
-            return f"{trace}#{span}" if trace else ""
+            # The project does not include the viewer.
+            return ""
 
 
 def editor_url(place: Json | None) -> str:
@@ -113,7 +112,7 @@ def context(stats: Json, wiring: Iterable[Route] = ()) -> dict[str, Any]:
         stats: What ``tracing.panels.stats.describe`` returned, perhaps a while ago.
         wiring: What is connected now.
     """
-    links = Links(stats["trace_id"], stats.get("stored", False))
+    links = Links(stats["trace_id"], stats.get("stored", False), stats.get("numbered", False))
     receivers = _receivers(stats, links)
     idle = _not_called(stats, wiring)
     hazards = [_hazard(hazard, links) for hazard in stats["hazards"]]

@@ -12,7 +12,7 @@ from tracing.analysis.formatting import human_ns
 from tracing.analysis.hazards import diagnose
 from tracing.analysis.wiring import read_wiring
 from tracing.capture import context
-from tracing.capture.assembly import snapshot
+from tracing.capture.assembly import keep_numbers, snapshot
 from tracing.capture.context import LiveTrace
 from tracing.capture.failures import failed
 from tracing.capture.instrumentation import is_instrumented
@@ -57,6 +57,8 @@ class SignalTracePanel(Panel):
         self._trace: Trace | None = None
         self._is_own = False
         self._is_stored = False
+        self._was_held = False
+        self._is_numbered = True
 
     # -- Recording ---------------------------------------------------------------------------
 
@@ -74,7 +76,7 @@ class SignalTracePanel(Panel):
                 context.begin(live)
             live.attributes[REQUEST_ID] = self.toolbar.request_id
             # Until the panel has seen the whole, no part of it may be exported and forgotten.
-            live.held = True
+            self._was_held, live.held = live.held, True
             self._live = live
         except Exception as error:  # noqa: BLE001 - the page is worth more than the panel.
             failed("panel", error)
@@ -87,12 +89,15 @@ class SignalTracePanel(Panel):
         try:
             if self._is_own:
                 context.finish(live)
+            self._is_numbered = live.reading is None
             self._trace = snapshot(live)
             self._is_stored = not live.excluded
+            if self._is_stored and not self._was_held:
+                keep_numbers(live)
         except Exception as error:  # noqa: BLE001 - the same.
             failed("panel", error)
         finally:
-            live.held = False
+            live.held = self._was_held
 
     def generate_stats(self, request: HttpRequest, response: HttpResponse) -> None:  # noqa: ARG002
         """Store what the panel will show. No query is made here: there may be an event loop."""
@@ -111,6 +116,8 @@ class SignalTracePanel(Panel):
             return {"note": LEFT_OUT}
         described["request_id"] = self.toolbar.request_id
         described["stored"] = self._is_stored
+        # Parts of a long trace may have been exported before: then these numbers mean nothing.
+        described["numbered"] = self._is_numbered
         if self._is_own:
             described["note"] = RECORDED_HERE
         return described
