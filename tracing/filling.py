@@ -148,7 +148,7 @@ class Filler:
         trace.overhead_ns = 900 * trace.dispatch_count
         return trace
 
-    def _dispatch(
+    def _dispatch(  # noqa: PLR0917 - private, and it calls itself.
         self,
         trace: Trace,
         size: int,

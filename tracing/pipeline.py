@@ -504,7 +504,7 @@ class Pipeline:
 
     def _deliver(self, *, forced: bool) -> None:
         for delivery in self._deliveries:
-            delivery.run(self.options, forced=forced)
+            delivery.run(forced=forced)
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -574,7 +574,7 @@ class _Delivery:
         while self.streak and self.items > options.retry_items and len(self.waiting) > 1:
             self._drop()
 
-    def run(self, options: Options, *, forced: bool) -> None:
+    def run(self, *, forced: bool) -> None:
         """Hand over what is waiting, unless the exporter is to be left alone for now."""
         if not self.waiting:
             return

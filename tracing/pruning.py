@@ -123,22 +123,28 @@ class _Pruning:
         if not self.dry_run:
             self._shrink()
             if retention.max_size is not None and self._is_sqlite():
-                # The first estimate took all traces for equally large.
-                for _ in range(5):
-                    left = self._surplus()
-                    if left <= 0 or self._is_late():
-                        break
-                    before = result.traces
-                    self._delete(self._prunable().order_by("pk"), left)
-                    self._shrink()
-                    if result.traces == before:
-                        break
+                self._shrink_to(retention.max_size)
             self._prune_rollups()
             compact_rollups(self.using)
             day_ago = time.time_ns() - _DAY_HOURS * HOUR_NS
             models.RecorderState.objects.using(self.using).filter(seen_ns__lt=day_ago).delete()
             result.bytes_after = store_size(self.using)
         return result
+
+    def _shrink_to(self, limit: int) -> None:
+        """Delete on until the file is within *limit* bytes, or nothing more can go.
+
+        The first estimate took all traces for equally large, and labels and statistics stay.
+        """
+        result = self.result
+        while (size := store_size(self.using)) > limit and not self._is_late():
+            freed = max(result.bytes_before - size, 1)
+            per_dispatch = max(freed // max(result.dispatches, 1), 50)
+            before = result.traces
+            self._delete(self._prunable().order_by("pk"), (size - limit) // per_dispatch + 1)
+            self._shrink()
+            if result.traces == before:
+                break
 
     # -- What goes
 

@@ -265,34 +265,36 @@ def follow(
     path = Path(path)
     seen = set(_plain_names(rotated_files(path)))
     file: BinaryIO | None = None
-    rest = b""
+    rest, ending = b"", False
+    with suppress(FileNotFoundError):
+        file = path.open("rb")
+        if not from_start:
+            file.seek(0, os.SEEK_END)
     try:
         while True:
             if file is None:
-                with suppress(FileNotFoundError):
-                    file = path.open("rb")
-                    if not from_start:
-                        file.seek(0, os.SEEK_END)
-                from_start = True
+                file, between = _next_file(path, seen)
+                yield from _whole(between)
             if file is not None:
                 rest = yield from _lines(file, rest)
                 if _was_replaced(path, file):
                     # Nobody writes to it any more: the writers look at the path first.
                     rest = yield from _lines(file, rest)
-                    new = [p for p in rotated_files(path) if _plain_name(p) not in seen]
-                    seen.update(_plain_names(new))
-                    yield from _whole(_after(new, file))
+                    following, between = _next_file(path, seen)
+                    yield from _whole(_after(between, file))
                     file.close()
-                    file = None
-                    rest = b""
+                    file, rest = following, b""
                     continue
                 if file.tell() > os.fstat(file.fileno()).st_size:
                     # Cut short: emptied by hand.
                     file.seek(0)
                     rest = b""
-            if not keep_on():
+            if ending:
                 return
-            wait(poll_seconds)
+            # What was written before it was asked to end is still read.
+            ending = not keep_on()
+            if not ending:
+                wait(poll_seconds)
     finally:
         if file is not None:
             file.close()
@@ -307,8 +309,33 @@ def _lines(file: BinaryIO, rest: bytes) -> Iterator[bytes]:
 
 def _whole(paths: Iterable[Path]) -> Iterator[bytes]:
     for path in paths:
-        with open_log(path) as file:
+        try:
+            file = open_log(path)
+        except FileNotFoundError:
+            try:
+                # It was being compressed when it was listed.
+                file = open_log(path.with_name(path.name + ".gz"))
+            except FileNotFoundError:
+                continue
+        with file:
             yield from (line.rstrip(b"\n") for line in file)
+
+
+def _next_file(path: Path, seen: set[str]) -> tuple[BinaryIO | None, list[Path]]:
+    """Return the file at *path*, and what was rotated before it and is not in *seen*, oldest first.
+
+    The names are put into *seen*. The file is None while nobody has made it yet.
+    """
+    while True:
+        file: BinaryIO | None = None
+        with suppress(FileNotFoundError):
+            file = path.open("rb")
+        new = [rotated for rotated in rotated_files(path) if _plain_name(rotated) not in seen]
+        if file is None or not _was_replaced(path, file):
+            # Nothing was rotated in the meantime, so the list ends where the file begins.
+            seen.update(_plain_names(new))
+            return file, new
+        file.close()
 
 
 def _after(rotated: list[Path], file: BinaryIO) -> list[Path]:
@@ -319,7 +346,8 @@ def _after(rotated: list[Path], file: BinaryIO) -> list[Path]:
             if path.stat().st_ino == inode:
                 return rotated[place + 1 :]
     # Compressed into another file, then it is the first; or deleted already.
-    return rotated[1:] if rotated and rotated[0].suffix == ".gz" else rotated
+    compressed = bool(rotated) and (rotated[0].suffix == ".gz" or not rotated[0].exists())
+    return rotated[1:] if compressed else rotated
 
 
 def _was_replaced(path: Path, file: BinaryIO) -> bool:

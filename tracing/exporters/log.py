@@ -99,7 +99,7 @@ def _for_console(_logger: WrappedLogger, _method: str, line: EventDict) -> Event
             short[name] = str(line[name])
     if "receivers" in line:
         short["receivers"] = " ".join(
-            f"{call['receiver'].rpartition('.')[2]}={call['duration_ns'] / 1e6:.2f}ms"
+            f"{call['receiver'].rpartition('.')[2].rstrip(')')}={call['duration_ns'] / 1e6:.2f}ms"
             + ("" if call["outcome"] == "returned" else f"({call['outcome']})")
             for call in line["receivers"]
         )

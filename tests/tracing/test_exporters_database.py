@@ -1,0 +1,439 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+from datetime import timedelta
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.management import call_command
+from django.db import connections, transaction
+
+from tests.tracing.samples import full_trace, plain_trace
+from tracing import models
+from tracing.conf import store_alias
+from tracing.exporters.configuring import (
+    build_exporters,
+    build_log_exporter,
+    build_options,
+    build_retention,
+)
+from tracing.exporters.database import DatabaseExporter
+from tracing.exporters.importing import import_logs
+from tracing.exporters.log import LogExporter
+from tracing.exporters.sql import MissingTablesError, open_database
+from tracing.filling import Filler
+from tracing.models import ReceiverLabel, RecorderControl, RecorderState, Rollup, Trace
+from tracing.pipeline import Options, Pipeline, TemporaryError
+from tracing.pruning import Retention
+from tracing.rollups import GAMMA, HOUR_NS, RELATIVE_ERROR, Histogram
+
+stored = pytest.mark.django_db(transaction=True, databases="__all__")
+in_transaction = pytest.mark.django_db(databases="__all__")
+
+
+@pytest.fixture
+def exporter():
+    exporter = DatabaseExporter()
+    yield exporter
+    exporter.shutdown()
+
+
+def is_sqlite():
+    return connections[store_alias()].vendor == "sqlite"
+
+
+@stored
+def test_batch_is_stored_once_however_often_it_is_sent(exporter):
+    batch = [plain_trace(number) for number in range(5)]
+
+    exporter.export(batch)
+    exporter.export([*batch, plain_trace(9)])
+
+    assert Trace.objects.count() == 6
+    assert sum(Rollup.objects.filter(receiver=0).values_list("count", flat=True)) == 6
+
+
+@stored
+def test_two_exporters_share_labels_and_numbers(exporter):
+    other = DatabaseExporter()
+    for number in range(0, 20, 2):
+        exporter.export([plain_trace(number, dispatches=3)])
+        other.export([plain_trace(number + 1, dispatches=3)])
+    other.shutdown()
+
+    assert ReceiverLabel.objects.count() == 1
+    assert [Trace.objects.load(f"{n:032x}") for n in range(20)] == [
+        plain_trace(n, dispatches=3) for n in range(20)
+    ]
+
+
+@stored
+def test_text_that_no_database_takes_is_replaced(exporter):
+    trace = plain_trace(1, user_id="a\x00b", error="\ud800", name="na\x00me")
+    trace.dispatches[0].receiver_calls[0].response_type = "\x00"
+
+    exporter.export([trace, plain_trace(2)])
+
+    loaded = Trace.objects.load(trace.trace_id)
+    assert loaded.trace_id == trace.trace_id
+    assert Trace.objects.count() == 2
+    if not is_sqlite():
+        assert "\x00" not in loaded.name + loaded.user_id
+
+
+@stored
+def test_texts_that_are_too_long_are_cut(exporter):
+    trace = plain_trace(
+        1, name="n" * 999, error="e" * 9_999, http_path="/" * 999, user_id="u" * 99, host="h" * 999
+    )
+    trace.dispatches[0].instance = "shop.Other:" + "9" * 999
+    trace.dispatches[0].sender = "s" * 999
+
+    exporter.export([trace])
+
+    loaded = Trace.objects.load(trace.trace_id)
+    assert (len(loaded.name), len(loaded.error), len(loaded.dispatches[0].sender)) == (
+        255,
+        500,
+        255,
+    )
+
+
+@stored
+def test_names_that_differ_in_case_alone_stay_apart(exporter):
+    one, two = plain_trace(1, name="Shop"), plain_trace(2, name="shop")
+
+    exporter.export([one, two])
+
+    assert [Trace.objects.load(t.trace_id).name for t in (one, two)] == ["Shop", "shop"]
+
+
+@stored
+def test_emptied_store_is_filled_again_without_ghosts(exporter):
+    exporter.export([full_trace(), plain_trace(1)])
+    call_command("flush", database=store_alias(), interactive=False, verbosity=0)
+
+    exporter.export([full_trace()])
+
+    assert Trace.objects.load(full_trace().trace_id) == full_trace()
+    assert sum(Rollup.objects.filter(receiver=0).values_list("count", flat=True)) == 3
+
+
+@stored
+def test_ids_taken_behind_its_back_are_skipped(exporter):
+    exporter.export([plain_trace(1)])
+    models.Sequence.objects.update(value=0)
+
+    exporter.export([plain_trace(2)])
+
+    assert {Trace.objects.load(f"{n:032x}").name for n in (1, 2)} == {"shop:list"}
+
+
+@stored
+def test_application_transaction_neither_holds_back_nor_takes_back_traces(exporter):
+    if is_sqlite() and store_alias() == "default":
+        pytest.skip("about a store of its own")
+
+    with transaction.atomic():
+        exporter.export([plain_trace(1)])
+        transaction.set_rollback(True)
+
+    assert Trace.objects.count() == 1
+
+
+@stored
+def test_export_runs_no_query_that_the_application_sees(exporter, django_assert_num_queries):
+    with (
+        django_assert_num_queries(0),
+        django_assert_num_queries(0, connection=connections[store_alias()]),
+    ):
+        exporter.export([full_trace()])
+
+
+@in_transaction
+def test_shared_connection_writes_into_the_transaction_of_the_test():
+    exporter = DatabaseExporter(shared_connection=True)
+
+    exporter.export([full_trace()])
+    exporter.export([plain_trace(1)])
+
+    assert Trace.objects.load(full_trace().trace_id) == full_trace()
+    assert connections[store_alias()].in_atomic_block
+
+
+@in_transaction
+def test_shared_connection_left_nothing_from_the_test_before():
+    assert Trace.objects.count() == 0
+
+
+@pytest.fixture
+def unmigrated(tmp_path, settings, monkeypatch, django_db_blocker):
+    """Make the alias ``fresh``: a SQLite file that is not there yet, outside the test database."""
+    path = tmp_path / "fresh.sqlite3"
+    database = connections.databases[store_alias()] | {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(path),
+        "OPTIONS": {},
+    }
+    monkeypatch.setitem(connections.databases, "fresh", database)
+    settings.TRACING = {"DATABASE": "fresh"}
+    with django_db_blocker.unblock():
+        yield path
+    connections["fresh"].close()
+    delattr(connections._connections, "fresh")
+
+
+def migrate():
+    call_command("migrate", "tracing", database="fresh", verbosity=0)
+
+
+def test_missing_tables_are_said_in_one_line_and_waited_for(unmigrated, caplog):
+    pipeline = Pipeline(Options(batch_seconds=0.01))
+    pipeline.add_exporter(DatabaseExporter("fresh"))
+
+    for number in range(3):
+        pipeline.submit(plain_trace(number))
+        pipeline.force_flush()
+    messages = [r.getMessage() for r in caplog.records if r.name == "tracing"]
+    migrate()
+    recovered = pipeline.force_flush()
+    pipeline.shutdown()
+
+    assert len(messages) == 1
+    assert "manage.py migrate tracing --database fresh" in messages[0]
+    assert not caplog.records[0].exc_info
+    assert recovered
+    assert Trace.objects.using("fresh").count() == 3
+
+
+def test_own_file_has_a_log_and_can_shrink(unmigrated):
+    migrate()
+    exporter = DatabaseExporter("fresh")
+    exporter.export([plain_trace(1)])
+    exporter.shutdown()
+
+    with sqlite3.connect(unmigrated) as connection:
+        modes = [
+            connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("journal_mode", "auto_vacuum")
+        ]
+    connection.close()
+
+    # 2 is incremental.
+    assert modes == ["wal", 2]
+
+
+def test_deleted_file_is_noticed(unmigrated):
+    migrate()
+    exporter = DatabaseExporter("fresh")
+    exporter.export([plain_trace(1)])
+    connections["fresh"].close()
+    for part in unmigrated.parent.glob("fresh.sqlite3*"):
+        part.unlink()
+
+    with pytest.raises(MissingTablesError):
+        exporter.export([plain_trace(2)])
+    migrate()
+    exporter.export([plain_trace(2)])
+    exporter.shutdown()
+
+    assert Trace.objects.using("fresh").count() == 1
+
+
+def test_damaged_file_is_a_temporary_error(unmigrated):
+    unmigrated.write_bytes(b"no database at all " * 1_000)
+    exporter = DatabaseExporter("fresh")
+
+    with pytest.raises(TemporaryError):
+        exporter.export([plain_trace(1)])
+    exporter.shutdown()
+
+
+def test_locked_file_is_a_temporary_error(unmigrated, monkeypatch):
+    monkeypatch.setattr("tracing.exporters.sql.BUSY_SECONDS", 0.05)
+    migrate()
+    exporter = DatabaseExporter("fresh")
+    exporter.export([plain_trace(1)])
+    exporter.shutdown()
+    exporter._database = open_database("fresh")
+    exporter._database._wrapper.settings_dict["OPTIONS"] = {"timeout": 0.05}
+    locker = sqlite3.connect(unmigrated, isolation_level=None)
+    locker.execute("BEGIN EXCLUSIVE")
+
+    with pytest.raises(TemporaryError, match="locked"):
+        exporter.export([plain_trace(2)])
+    locker.execute("COMMIT")
+    locker.close()
+    exporter.export([plain_trace(2)])
+    exporter.shutdown()
+
+    assert Trace.objects.using("fresh").count() == 2
+
+
+def test_applications_own_file_keeps_its_settings(unmigrated, monkeypatch):
+    migrate()
+    # The same file under another alias: the application's.
+    monkeypatch.setitem(django_settings.DATABASES, "other", {"NAME": str(unmigrated)})
+    exporter = DatabaseExporter("fresh")
+    exporter.export([plain_trace(1)])
+    exporter.shutdown()
+
+    connection = sqlite3.connect(unmigrated)
+    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    connection.close()
+
+    assert mode == "delete"
+
+
+# -- How the recorder is doing
+
+
+@stored
+def test_worker_reports_how_it_is_doing_and_obeys(exporter):
+    heard = []
+    exporter.on_control = heard.append
+    pipeline = Pipeline(Options(batch_seconds=0.01))
+    pipeline.add_exporter(exporter)
+    pipeline.submit(plain_trace(1))
+    pipeline.force_flush()
+    for paused in (True, False):
+        RecorderControl.objects.update_or_create(pk=1, defaults={"paused": paused})
+        exporter.tick(pipeline.statistics())
+    pipeline.shutdown()
+
+    state = RecorderState.objects.get()
+    assert (state.recorded, state.dropped) == (1, 0)
+    assert json.loads(state.exporters)["database"]["exported"] == 1
+    assert heard == [True, False]
+
+
+@stored
+def test_worker_prunes_in_its_turn(exporter):
+    exporter.export([plain_trace(number, started_ns=number + 1) for number in range(5)])
+    exporter.retention = Retention(older_than=timedelta(days=7))
+    exporter._prune_at = 0
+
+    exporter.tick(Pipeline().statistics())
+
+    assert Trace.objects.count() == 0
+
+
+# -- Statistics
+
+
+@stored
+def test_rollups_add_up_to_the_traces(exporter):
+    traces = list(Filler(5, newest_ns=1_800_000_000_000_000_000, days=0.2, apps=3).traces(1_000))
+    for start in range(0, len(traces), 20):
+        exporter.export(traces[start : start + 20])
+    dispatches = [dispatch for trace in traces for dispatch in trace.dispatches]
+    calls = [call for dispatch in dispatches for call in dispatch.receiver_calls]
+
+    by_dispatch = Rollup.objects.all().by_dispatch(limit=1_000)
+    by_receiver = Rollup.objects.all().by_receiver(order_by="-count", limit=1_000)
+    by_call = Rollup.objects.all().by_call(limit=5)
+
+    assert sum(s.count for s in by_dispatch) == len(dispatches)
+    assert sum(s.total_ns for s in by_dispatch) == sum(d.duration_ns for d in dispatches)
+    assert sum(s.count for s in by_receiver) == len(calls)
+    assert sum(s.error_count for s in by_receiver) == sum(c.outcome == "raised" for c in calls)
+    assert [s.count for s in by_receiver] == sorted((s.count for s in by_receiver), reverse=True)
+    assert len(by_call) == 5
+    for statistics in by_dispatch:
+        durations = sorted(
+            dispatch.duration_ns
+            for dispatch in dispatches
+            if (dispatch.signal, dispatch.sender) == (statistics.signal, statistics.sender)
+        )
+        exact = durations[int(0.95 * (len(durations) - 1))]
+        assert abs(statistics.p95_ns - exact) <= RELATIVE_ERROR * exact + 1
+    hours = Rollup.objects.filter(receiver=0).by_hour()
+    assert sum(total.count for _, total in hours) == len(dispatches)
+
+
+@stored
+def test_rollups_are_selected_by_time(exporter):
+    start = 1_800_000_000_000_000_000 // HOUR_NS * HOUR_NS
+    exporter.export([plain_trace(n, started_ns=start + n * HOUR_NS) for n in range(4)])
+
+    chosen = Rollup.objects.between(start + HOUR_NS, start + 3 * HOUR_NS).by_dispatch()
+
+    assert [statistics.count for statistics in chosen] == [2]
+
+
+def test_histogram_is_within_two_percent_and_adds_up():
+    values = [int(1.7**n) + n for n in range(1, 60)]
+    one, two = Histogram(), Histogram()
+    one.add(values[::2])
+    two.add(values[1::2])
+
+    one.merge(Histogram.decode(two.encode()))
+
+    assert GAMMA**0.5 - 1 <= 0.02
+    assert one.count == len(values)
+    for fraction in (0, 0.25, 0.5, 0.95, 0.99, 1):
+        exact = sorted(values)[int(fraction * (len(values) - 1))]
+        assert abs(one.quantile(fraction) - exact) <= 0.02 * exact
+    assert Histogram().quantile(0.5) is None
+
+
+# -- Import
+
+
+@stored
+def test_log_is_imported_once_and_comes_out_as_it_went_in(tmp_path):
+    traces = [full_trace(), *Filler(2, newest_ns=1_800_000_000_000_000_000).traces(400)]
+    log = LogExporter(tmp_path / "a.jsonl", max_bytes=100_000)
+    for trace in traces:
+        log.export([trace])
+    log.shutdown()
+    with (tmp_path / "a.jsonl").open("ab") as file:
+        file.write(b'{"event": "other"}\n{torn\n')
+    files = sorted(tmp_path.glob("a.*"))
+    progress = []
+
+    first = import_logs(files, progress=lambda done, total: progress.append((done, total)))
+    second = import_logs(files)
+
+    assert len(files) > 3
+    assert (first.traces, first.known, first.incomplete) == (len(traces), 0, 0)
+    assert (first.other_lines, first.bad_lines) == (1, 1)
+    assert first.errors[0].startswith(f"{files[-1]}:")
+    assert (second.traces, second.known) == (0, len(traces))
+    assert list(Trace.objects.load_rows(Trace.objects.order_by("pk"))) == traces
+    assert progress[-1][0] == progress[-1][1]
+
+
+# -- Settings
+
+
+def test_exporters_are_built_from_the_settings(tmp_path, settings):
+    from tracing.conf import get_settings
+
+    settings.TRACING = {
+        "EXPORTERS": ["database", "log", "memory", "tracing.exporters.memory.MemoryExporter"],
+        "LOG": {"PATH": tmp_path / "x.jsonl", "MAX_SIZE": "2MB", "EVERY": "day"},
+        "PIPELINE": {"QUEUE_LIMIT": 5},
+        "PRUNE": {"OLDER_THAN": "7d", "MAX_SIZE": "2GiB"},
+    }
+
+    exporters = build_exporters(get_settings())
+
+    assert [exporter.name for exporter in exporters] == ["memory", "log", "database", "memory"]
+    assert exporters[1]._file.max_bytes == 2_000_000
+    assert exporters[1]._file.every_seconds == 86_400
+    assert exporters[2].retention == Retention(older_than=timedelta(days=7), max_size=2 * 1024**3)
+    assert build_options(get_settings()).queue_limit == 5
+
+
+def test_unknown_keys_are_refused(settings):
+    from tracing.conf import get_settings
+
+    settings.TRACING = {"EXPORTERS": ["nonsense"], "PIPELINE": {"QUEU": 1}, "PRUNE": {"OLD": 1}}
+
+    for build in (build_exporters, build_options, build_retention):
+        with pytest.raises(ValueError, match="TRACING"):
+            build(get_settings())
+    with pytest.raises(ValueError, match="LOG"):
+        build_log_exporter({"PAHT": "x"})

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+from dataclasses import replace
+
+import pytest
+import structlog
+
+from tests.tracing.samples import full_trace, plain_trace
+from tracing.capture.spans import span_id
+from tracing.exporters import log as log_module
+from tracing.exporters.files import log_files
+from tracing.exporters.formats import write_jsonl
+from tracing.exporters.lines import LineError, Reader
+from tracing.exporters.log import LogExporter
+from tracing.filling import Filler
+
+
+def write(path, traces, **options):
+    """Write *traces* and return the records."""
+    exporter = LogExporter(path, **options)
+    exporter.export(traces)
+    exporter.shutdown()
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def read(lines):
+    """Return the traces in *lines*."""
+    reader = Reader()
+    traces = [trace for line in lines if (trace := reader.feed(line))]
+    return traces + list(reader.rest())
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "logs" / "tracing.jsonl"
+
+
+def test_lines_of_a_trace_are_its_dispatches_failures_hazards_and_itself(path):
+    records = write(path, [full_trace()])
+
+    assert [(record["level"], record["event"]) for record in records] == [
+        ("info", "dispatch_finished"),
+        ("error", "receiver_failed"),
+        ("info", "dispatch_finished"),
+        ("info", "dispatch_finished"),
+        ("warning", "hazard_found"),
+        ("error", "trace_finished"),
+    ]
+    assert {record["schema"] for record in records} == {1}
+    assert {record["trace_id"] for record in records} == {full_trace().trace_id}
+    assert list(records[0])[:4] == ["timestamp", "level", "event", "schema"]
+
+
+def test_times_of_lines_are_when_it_happened(path):
+    dispatch, trace = write(path, [plain_trace(0)])
+
+    assert dispatch["timestamp"] == "2027-01-15T08:00:00.000000Z"
+    assert trace["timestamp"] == "2027-01-15T08:00:00.005000Z"
+
+
+def test_context_of_the_application_is_on_every_line_and_hides_no_field(path):
+    records = write(path, [full_trace()])
+
+    assert {record["request_id"] for record in records} == {"r-1"}
+    assert records[-1]["attributes"] == {"request_id": "r-1", "signal": "SIGTERM"}
+    assert records[0]["signal"] == "django.db.models.signals.post_save"
+    assert "signal" not in records[-1]
+
+
+def test_spans_of_lines_form_a_tree(path):
+    trace = full_trace()
+    records = write(path, [trace])
+    dispatches = [record for record in records if record["event"] == "dispatch_finished"]
+
+    assert [record["span_id"] for record in dispatches] == [
+        span_id(trace.trace_id, number) for number in (1, 4, 6)
+    ]
+    assert [record["parent_span_id"] for record in dispatches] == [
+        span_id(trace.trace_id, number) for number in (0, 2, 0)
+    ]
+    assert records[-1]["span_id"] == span_id(trace.trace_id, 0)
+
+
+@pytest.mark.parametrize("per", ["dispatch", "trace"])
+@pytest.mark.parametrize("codec", ["orjson", "json"])
+def test_lines_are_read_back_as_they_were(path, per, codec, monkeypatch):
+    if codec == "json":
+        monkeypatch.setattr(log_module, "orjson", None)
+    traces = [full_trace(), *Filler(3, newest_ns=1_800_000_000_000_000_000).traces(300)]
+
+    write(path, traces, per=per)
+
+    expected = traces
+    if per == "trace":
+        # Hazards and failures have lines of their own; dispatches are within the trace.
+        assert b"dispatch_finished" not in path.read_bytes()
+    assert read(path.read_bytes().splitlines()) == expected
+
+
+def test_exported_lines_are_the_lines_of_the_log(path):
+    traces = [full_trace(), plain_trace(1)]
+    write(path, traces)
+    exported = io.StringIO()
+
+    write_jsonl(traces, exported)
+
+    assert [json.loads(line) for line in exported.getvalue().splitlines()] == [
+        json.loads(line) for line in path.read_bytes().splitlines()
+    ]
+
+
+def test_segments_are_read_back_as_one_trace(path):
+    whole = plain_trace(1, dispatches=3)
+    first = replace(whole, dispatches=whole.dispatches[:2], final=False, unheard=[("a", "b", 1)])
+    last = replace(whole, dispatches=whole.dispatches[1:], segment=1, unheard=[("a", "b", 2)])
+
+    records = write(path, [first, plain_trace(2), last])
+    lines = path.read_bytes().splitlines()
+
+    assert [r["event"] for r in records if "kind" in r] == [
+        "trace_running",
+        "trace_finished",
+        "trace_finished",
+    ]
+    assert read(lines) == [plain_trace(2), replace(last, dispatches=whole.dispatches)]
+    assert read(lines[:3]) == [first]
+
+
+def test_text_that_is_no_unicode_is_written_escaped(path):
+    trace = plain_trace(1, user_id="\ud800", error="nul\x00")
+
+    write(path, [trace])
+
+    assert read(path.read_bytes().splitlines()) == [trace]
+
+
+def test_numbers_beyond_64_bits_are_written(path):
+    trace = plain_trace(1, attributes={}, query_count=2**80)
+
+    write(path, [trace])
+
+    assert read(path.read_bytes().splitlines()) == [trace]
+
+
+def test_level_leaves_out_lines_below_it(path):
+    records = write(path, [full_trace(), plain_trace(1)], level="error")
+
+    assert [record["event"] for record in records] == ["receiver_failed", "trace_finished"]
+
+
+def test_nothing_to_write_makes_no_file(path):
+    write_nothing = LogExporter(path, level="critical")
+
+    write_nothing.export([plain_trace(1)])
+    write_nothing.shutdown()
+
+    assert log_files(path) == []
+
+
+def test_console_lines_are_for_people(path):
+    exporter = LogExporter(path, render="console")
+    exporter.export([full_trace()])
+    exporter.shutdown()
+
+    first = path.read_text().splitlines()[0]
+
+    assert "dispatch_finished" in first
+    assert "index=0.01ms mail=0.00ms(raised)" in first
+    assert "\x1b" not in first
+
+
+@pytest.mark.parametrize(
+    "line", [b"{", b'{"schema": 99}', b'{"schema": 1, "event": "dispatch_finished"}', b"\xff\xfe"]
+)
+def test_line_that_is_none_is_an_error(line):
+    with pytest.raises(LineError):
+        Reader().feed(line)
+
+
+def test_other_lines_are_skipped_and_counted():
+    reader = Reader()
+
+    assert reader.feed(b'{"event": "my own", "level": "info"}') is None
+    assert reader.feed(b"  \n") is None
+    assert reader.skipped == 1
+
+
+def test_project_configuration_of_structlog_stays_as_it_is(path):
+    before = structlog.get_config()
+    seen = []
+    structlog.configure(processors=[lambda *args: seen.append(args) or ""])
+    try:
+        write(path, [plain_trace(1)])
+        during = structlog.get_config()["processors"]
+    finally:
+        structlog.reset_defaults()
+        structlog.configure(**before)
+
+    assert seen == []
+    assert len(during) == 1
+
+
+def test_logger_of_the_project_gets_the_lines(caplog):
+    caplog.set_level(logging.INFO, "shop.signals")
+
+    LogExporter(logger="shop.signals").export([full_trace()])
+
+    records = [json.loads(record.getMessage()) for record in caplog.records]
+    assert [(record.levelname.lower()) for record in caplog.records] == [
+        record["level"] for record in records
+    ]
+    assert read(record.getMessage() for record in caplog.records) == [full_trace()]
+
+
+def test_logger_with_a_structlog_formatter_gets_dictionaries():
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ]
+        )
+    )
+    logger = logging.getLogger("shop.structured")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        LogExporter(logger="shop.structured", render="dict").export([plain_trace(1)])
+    finally:
+        logger.removeHandler(handler)
+
+    assert read(stream.getvalue().splitlines()) == [plain_trace(1)]
+
+
+@pytest.mark.parametrize(
+    "arguments", [{}, {"path": "a", "logger": "b"}, {"path": "a", "render": "dict"}]
+)
+def test_exporter_with_contradicting_settings_is_refused(arguments):
+    with pytest.raises(ValueError, match="LogExporter"):
+        LogExporter(**arguments)

@@ -1,0 +1,208 @@
+"""One file, many writers, rotations, kills."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tracing.exporters.files import LineFile, follow, log_files, open_log, rotated_files
+
+ROOT = Path(__file__).resolve().parents[2]
+
+WRITER = """
+import sys
+from tracing.exporters.files import LineFile
+
+path, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+file = LineFile(path, max_bytes=20_000, keep=10_000, compress=sys.argv[4] == "gzip")
+number = 0
+while number < count:
+    batch = "".join(f"{name} {n} " + "x" * (n % 300) + "\\n" for n in range(number, number + 7))
+    file.write(batch.encode())
+    number += 7
+    # What was acknowledged must be there later.
+    print(number, flush=True)
+"""
+
+
+def all_lines(path):
+    """Return the lines of all files of the log, oldest first."""
+    found = []
+    for part in log_files(path):
+        with open_log(part) as file:
+            found += file.read().decode().splitlines(keepends=True)
+    return found
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "t.jsonl"
+
+
+def test_file_is_rotated_before_it_grows_too_large(path):
+    file = LineFile(path, max_bytes=100)
+
+    for number in range(10):
+        file.write(b"%d" % number + b"x" * 38 + b"\n")
+    file.close()
+
+    assert [part.stat().st_size for part in log_files(path)] == [80] * 5
+    assert [line[0] for line in all_lines(path)] == list("0123456789")
+
+
+def test_oldest_files_are_deleted_beyond_what_is_kept(path):
+    file = LineFile(path, max_bytes=10, keep=2)
+
+    for number in range(6):
+        file.write(b"line %d..\n" % number)
+    file.close()
+
+    assert all_lines(path) == ["line 3..\n", "line 4..\n", "line 5..\n"]
+
+
+def test_rotated_files_are_compressed_when_asked(path):
+    file = LineFile(path, max_bytes=10, compress=True)
+
+    for number in range(3):
+        file.write(b"line %d..\n" % number)
+    file.close()
+
+    assert [part.suffix for part in log_files(path)] == [".gz", ".gz", ".jsonl"]
+    assert gzip.decompress(rotated_files(path)[0].read_bytes()) == b"line 0..\n"
+    assert all_lines(path) == ["line 0..\n", "line 1..\n", "line 2..\n"]
+
+
+def test_file_is_rotated_when_another_period_begins(path):
+    now = [1_000_000.0]
+    file = LineFile(path, every_seconds=3_600, clock=lambda: now[0])
+    file.write(b"one\n")
+    now[0] += 1
+    file.write(b"two\n")
+    now[0] += 3_600
+    other = LineFile(path, every_seconds=3_600, clock=lambda: now[0])
+
+    other.write(b"three\n")
+    file.write(b"four\n")
+
+    assert [part.read_bytes() for part in log_files(path)] == [b"one\ntwo\n", b"three\nfour\n"]
+    file.close()
+    other.close()
+
+
+def test_line_torn_by_a_killed_writer_is_cut_off(path):
+    path.write_bytes(b"whole\n" + b"torn " * 30_000)
+    file = LineFile(path)
+
+    file.write(b"next\n")
+    file.close()
+
+    assert path.read_bytes() == b"whole\nnext\n"
+
+
+def test_full_disk_leaves_nothing_of_the_batch(path):
+    file = LineFile(path)
+    file.write(b"first\n")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
+
+        with pytest.raises(OSError, match="too large"):
+            file.write(b"y" * 5_000 + b"\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    file.write(b"second\n")
+    file.close()
+
+    assert path.read_bytes() == b"first\nsecond\n"
+
+
+def test_deleted_file_is_made_again(path):
+    file = LineFile(path)
+    file.write(b"first\n")
+    path.unlink()
+
+    file.write(b"second\n")
+    file.close()
+
+    assert path.read_bytes() == b"second\n"
+
+
+@pytest.mark.parametrize("compress", ["plain", "gzip"])
+def test_processes_share_a_file_and_a_kill_tears_no_line(path, compress):
+    writers = {
+        name: subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path), name, "2100", compress],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        for name in "abcd"
+    }
+    # One is killed at a random moment of its work.
+    for _ in range(random.Random().randrange(20, 200)):
+        writers["d"].stdout.readline()
+    writers["d"].kill()
+    acknowledged = {}
+    for name, writer in writers.items():
+        rest = writer.communicate(timeout=60)[0].split()
+        acknowledged[name] = int(rest[-1]) if rest else 0
+
+    lines = all_lines(path)
+    numbers = {name: [] for name in writers}
+    for line in lines:
+        name, number, filling = line.split(" ")
+        assert filling == "x" * (int(number) % 300) + "\n"
+        numbers[name].append(int(number))
+    assert len(log_files(path)) > 5
+    for name in "abc":
+        assert numbers[name] == list(range(2_100))
+    assert numbers["d"] == list(range(len(numbers["d"])))
+    assert len(numbers["d"]) >= acknowledged["d"]
+
+
+def test_follow_survives_rotations(path):
+    file = LineFile(path, max_bytes=60, compress=True, keep=1_000)
+    file.write(b"before\n")
+    seen = []
+    started, stop = threading.Event(), threading.Event()
+
+    def goes_on():
+        started.set()
+        return not stop.is_set()
+
+    def read():
+        seen.extend(follow(path, from_start=True, poll_seconds=0.001, keep_on=goes_on))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    started.wait(10)
+    for number in range(200):
+        file.write(b"line %d\n" % number)
+    stop.set()
+    reader.join(10)
+    file.close()
+
+    assert seen == [b"before", *(b"line %d" % number for number in range(200))]
+
+
+def test_follow_from_the_start_waits_for_a_file_that_is_not_there_yet(path):
+    looks = iter([True, True, False])
+
+    def wait(_seconds):
+        with path.open("ab") as file:
+            file.write(b"whole\nhalf")
+
+    lines = list(follow(path, from_start=True, keep_on=lambda: next(looks), wait=wait))
+
+    assert lines == [b"whole", b"halfwhole"]

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+from django.db import connections
+
+from tests.tracing.samples import plain_trace
+from tracing.conf import store_alias
+from tracing.exporters.database import DatabaseExporter
+from tracing.filling import Filler
+from tracing.models import Dispatch, ReceiverCall, Rollup, Trace
+from tracing.pruning import (
+    Retention,
+    compact_rollups,
+    file_size,
+    give_turn_back,
+    parse_age,
+    parse_size,
+    prune,
+    store_size,
+    take_turn,
+)
+from tracing.rollups import HOUR_NS
+
+DAY_NS = 24 * HOUR_NS
+
+
+def store(traces):
+    exporter = DatabaseExporter()
+    for start in range(0, len(traces), 100):
+        exporter.export(traces[start : start + 100])
+    exporter.shutdown()
+
+
+@pytest.fixture
+def days(transactional_db):
+    """Store a trace for each of the last ten days; number 3 failed, number 5 is pinned."""
+    now = time.time_ns()
+    store(
+        [
+            plain_trace(n, started_ns=now - n * DAY_NS - 1_000, error_count=int(n == 3))
+            for n in range(10)
+        ]
+    )
+    Trace.objects.filter(trace_id=f"{5:032x}").update(pinned=True)
+
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+
+
+def numbers():
+    return sorted(
+        int(trace_id, 16) for trace_id in Trace.objects.values_list("trace_id", flat=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("retention", "left"),
+    [
+        (Retention(), [*range(10)]),
+        (Retention(older_than=timedelta(days=7)), [0, 1, 2, 3, 4, 5, 6]),
+        (Retention(older_than=timedelta(days=1)), [0, 5]),
+        (Retention(older_than=timedelta(days=1), keep_failed=True), [0, 3, 5]),
+        (Retention(older_than=timedelta(days=1), keep_pinned=False), [0]),
+        (Retention(max_rows=4), [5, 7, 8, 9]),
+        (Retention(max_rows=100), [*range(10)]),
+        (Retention(max_rows=0), [5]),
+        (Retention(older_than=timedelta(days=7), max_rows=6), [1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_prune_keeps_what_it_should(days, retention, left):
+    expected = 10 - len(left)
+
+    dry = prune(retention, dry_run=True)
+    untouched = numbers()
+    done = prune(retention)
+
+    assert untouched == [*range(10)]
+    assert numbers() == left
+    assert (dry.traces, dry.dispatches) == (done.traces, done.dispatches) == (expected, expected)
+    assert Dispatch.objects.count() == ReceiverCall.objects.count() == len(left)
+
+
+def test_prune_keeps_the_statistics(days):
+    prune(Retention(older_than=timedelta(0), keep_pinned=False))
+
+    assert Trace.objects.count() == 0
+    assert sum(s.count for s in Rollup.objects.all().by_dispatch()) == 10
+
+
+def test_prune_of_statistics_by_age(days):
+    prune(Retention(keep_rollups=timedelta(days=4)))
+
+    assert 4 <= sum(s.count for s in Rollup.objects.all().by_dispatch()) <= 6
+
+
+def test_prune_goes_in_steps_and_reports_progress(transactional_db):
+    store([plain_trace(n, dispatches=30) for n in range(300)])
+    steps = []
+
+    prune(Retention(max_rows=0), progress=lambda done, total: steps.append((done, total)))
+
+    assert len(steps) >= 4
+    assert steps[-1] == (9_000, 9_000)
+
+
+def test_prune_stops_when_its_time_is_over(transactional_db):
+    store([plain_trace(n) for n in range(10)])
+
+    result = prune(Retention(max_rows=0), seconds=-1)
+
+    assert not result.complete
+    assert Trace.objects.count() == 10
+
+
+def test_prune_to_a_size_shrinks_the_file(transactional_db):
+    if connections[store_alias()].vendor != "sqlite":
+        pytest.skip("files of servers do not shrink")
+    # Within few hours: statistics are not pruned, and there should not be much of them.
+    store(list(Filler(1, newest_ns=time.time_ns(), days=0.1, apps=2).traces(6_000)))
+    before = file_size()
+    limit = store_size() // 2
+
+    result = prune(Retention(max_size=limit))
+
+    assert result.bytes_after <= limit
+    assert file_size() <= limit * 1.2
+    assert file_size() < before * 0.7
+    assert Dispatch.objects.count() > 500
+
+
+def test_prune_to_a_size_of_a_server_estimates(transactional_db):
+    if connections[store_alias()].vendor == "sqlite":
+        pytest.skip("about servers")
+    store(list(Filler(1, newest_ns=time.time_ns()).traces(2_000)))
+
+    prune(Retention(max_size=store_size() // 2))
+
+    assert 0 < Dispatch.objects.count() < 2_000
+
+
+def test_hours_and_days_are_added_up_without_loss(transactional_db):
+    now = 1_800_000_000_000_000_000 // DAY_NS * DAY_NS
+    traces = [
+        plain_trace(n, dispatches=2, started_ns=now - 10 * DAY_NS + n * HOUR_NS) for n in range(240)
+    ]
+    # Each exporter is a process of its own: its parts are its own.
+    for third in range(3):
+        store(traces[third::3])
+        store([plain_trace(1_000 + third, started_ns=now - 10 * DAY_NS + third)])
+    before = [(s.count, s.total_ns, s.p95_ns) for s in Rollup.objects.all().by_receiver()]
+    rows = Rollup.objects.count()
+
+    went = compact_rollups(now_ns=now)
+    again = compact_rollups(now_ns=now)
+
+    assert [(s.count, s.total_ns, s.p95_ns) for s in Rollup.objects.all().by_receiver()] == before
+    assert Rollup.objects.count() == rows - went
+    # Two keys; three whole days and seven of hours.
+    assert Rollup.objects.count() == 2 * (3 + 7 * 24)
+    assert again == 0
+
+
+def test_turn_is_taken_by_one(transactional_db):
+    first = take_turn("test", 60)
+    second = take_turn("test", 60)
+    give_turn_back("test")
+    third = take_turn("test", 60)
+
+    assert (first, second, third) == (True, False, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "age"),
+    [
+        ("90s", timedelta(seconds=90)),
+        ("12h", timedelta(hours=12)),
+        ("1.5 d", timedelta(hours=36)),
+        ("2w", timedelta(days=14)),
+    ],
+)
+def test_ages_are_read(text, age):
+    assert parse_age(text) == age
+
+
+@pytest.mark.parametrize("text", ["", "7", "d", "-1d", "7y", "7d8h", "9" * 30 + "w"])
+def test_ages_that_are_none_are_refused(text):
+    with pytest.raises(ValueError, match="time"):
+        parse_age(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("500", 500),
+        ("2GB", 2_000_000_000),
+        ("1.5k", 1_500),
+        ("1 MiB", 1_048_576),
+        ("3gib", 3 << 30),
+    ],
+)
+def test_sizes_are_read(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1", "1XB", "1iB"])
+def test_sizes_that_are_none_are_refused(text):
+    with pytest.raises(ValueError, match="size"):
+        parse_size(text)
