@@ -19,6 +19,7 @@ urlpatterns = [
     path("orders/", include("core.orders.urls")),
     path("sales/", include("core.sales.urls")),
     path("lab/", include("carsales.lab.urls")),
+    path("tracing/", include("tracing.viewer.urls")),
     path("admin/", admin.site.urls),
     # The admin names no icon, and browsers ask for this one.
     path("favicon.ico", RedirectView.as_view(url=static("carsales/icon.svg"))),

@@ -1,0 +1,95 @@
+"""Forms of the viewer: the search as plain controls, and what may be changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from tracing.capture.spans import Kind, Outcome
+from tracing.viewer.language import KEYS, Query, Term, Words, duration_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def _choices(words: Iterable[str], empty: str) -> list[tuple[str, str]]:
+    return [("", empty), *((word, word) for word in words)]
+
+
+class DurationField(forms.CharField):
+    """A duration as text, ``50ms``; cleaned to the same text, or with ms where no unit is given."""
+
+    def clean(self, value: Any) -> str:
+        """Return the text of the duration; empty for none."""
+        text = super().clean(value)
+        if text and text.replace(".", "", 1).isdecimal():
+            text = f"{text}ms"
+        if text and duration_ns(text) is None:
+            raise ValidationError("Write a duration as 50ms, 1.5s or 200us.")
+        return str(text)
+
+
+class FilterForm(forms.Form):
+    """The search as controls; each stands for one term of the search language."""
+
+    kind = forms.ChoiceField(choices=_choices(Kind, "any kind"), required=False)
+    status = forms.ChoiceField(
+        choices=_choices(KEYS["status"].choices, "any status"), required=False
+    )
+    signal = forms.CharField(required=False, max_length=255)
+    sender = forms.CharField(required=False, max_length=255)
+    receiver = forms.CharField(required=False, max_length=255)
+    outcome = forms.ChoiceField(choices=_choices(Outcome, "any outcome"), required=False)
+    duration = DurationField(required=False, max_length=20, label="At least")
+    text = forms.CharField(required=False, max_length=200, label="Name, path or id")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"label_suffix": "", "auto_id": "filter-%s", **kwargs})
+        for name, hint in (
+            ("signal", "post_save"),
+            ("sender", "orders.Order"),
+            ("receiver", "core.orders.*"),
+            ("duration", "50ms"),
+            ("text", "/orders/"),
+        ):
+            self.fields[name].widget.attrs |= {"placeholder": hint, "autocomplete": "off"}
+        for name in ("signal", "sender", "receiver"):
+            # What the search box completes, these complete too.
+            self.fields[name].widget.attrs["data-completes"] = name
+
+    def conditions(self) -> list[Query]:
+        """Return the terms that the filled-in controls stand for; wrong ones are left out."""
+        self.is_valid()
+        found: list[Query] = []
+        for name, value in self.cleaned_data.items():
+            if not value:
+                continue
+            if name == "text":
+                found.append(Words(value))
+            elif name == "duration":
+                found.append(Term(KEYS[name], ">=", value, duration_ns(value) or 0))
+            else:
+                found.append(Term(KEYS[name], ":", value))
+        return found
+
+
+class ReasonForm(forms.Form):
+    """Why a hazard is accepted."""
+
+    reason = forms.CharField(max_length=500)
+
+
+class NoteForm(forms.Form):
+    """What a person keeps about a trace."""
+
+    pinned = forms.BooleanField(required=False)
+    note = forms.CharField(max_length=500, required=False)
+
+
+class SavedSearchForm(forms.Form):
+    """A name for a search."""
+
+    name = forms.CharField(max_length=100)
+    query = forms.CharField(max_length=2_000, required=False)

@@ -1,0 +1,369 @@
+"""The map: who sends what, who receives it, and what receivers send on, laid out in columns."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from tracing.analysis.formatting import (
+    human_count,
+    human_ns,
+    short_receiver,
+    short_signal,
+    shorten_middle,
+)
+from tracing.viewer.figures import number
+from tracing.viewer.waterfall import colour_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+WIDTH: Final = 1_180
+"""Units of width of the drawing."""
+ROW: Final = 24
+"""Height of a node with the gap below it."""
+NODE: Final = 20
+HEADER: Final = 20
+"""Room for the name of an application above its nodes."""
+GAP: Final = 12
+"""Between two groups."""
+COLUMNS: Final = ("senders", "signals", "receivers", "sends")
+_LEFT: Final = {"senders": 0, "signals": 285, "receivers": 570, "sends": 925}
+_NODE_WIDTH: Final = {"senders": 215, "signals": 215, "receivers": 285, "sends": 255}
+_LETTERS: Final = {"senders": 28, "signals": 28, "receivers": 38, "sends": 34}
+_SWEEPS: Final = 4
+
+
+@dataclass(slots=True)
+class Flow:
+    """A receiver of a signal from a sender, and how often it was called."""
+
+    signal: str
+    sender: str
+    receiver: str
+    count: int = 0
+    error_count: int = 0
+    total_ns: int = 0
+    app: str = ""
+    """Of the receiver."""
+    was_seen: bool = True
+    """False for a receiver that is connected and was never called."""
+    sends: dict[tuple[str, str], int] = field(default_factory=dict)
+    """How often it sent a signal from a sender, in the traces that were looked at."""
+
+    @property
+    def crosses(self) -> bool:
+        """Return whether the receiver belongs to another application than the sender."""
+        app = sender_app(self.sender)
+        return bool(app and self.app and app != self.app)
+
+
+def sender_app(sender: str) -> str:
+    """Return the application of a sender: the label of a model, or the package of a path."""
+    first, dot, rest = sender.partition(".")
+    if not dot:
+        return ""
+    # core.orders.services.Checkout belongs to orders, orders.Order too.
+    parts = sender.split(".")
+    modules = [part for part in parts if part[:1].islower()]
+    if "." in rest and len(modules) > 1:
+        return modules[1] if modules[0] not in {"django"} else "django"
+    return first
+
+
+@dataclass(slots=True)
+class Node:
+    """A box of the map."""
+
+    key: str
+    """As it stands in an address: the column's letter, a colon and the names."""
+    column: str
+    app: str
+    text: str
+    title: str
+    order: float = 0.0
+    x: int = 0
+    y: int = 0
+    width: int = 0
+    count: int = 0
+    error_count: int = 0
+    was_seen: bool = True
+    colour: int = 0
+    is_focus: bool = False
+
+    @property
+    def middle(self) -> int:
+        """Return the height of its middle."""
+        return self.y + NODE // 2
+
+    @property
+    def text_y(self) -> int:
+        """Return the height of its text's base line."""
+        return self.y + 14
+
+    @property
+    def text_x(self) -> int:
+        """Return where its text begins."""
+        return self.x + 9
+
+    @property
+    def count_x(self) -> int:
+        """Return where its count ends."""
+        return self.x + self.width - 6
+
+    @property
+    def height(self) -> int:
+        """Return its height."""
+        return NODE
+
+
+@dataclass(slots=True)
+class Edge:
+    """A line of the map."""
+
+    source: Node
+    target: Node
+    count: int
+    error_count: int
+    crosses: bool
+    was_seen: bool
+    title: str
+    path: str = ""
+    width: str = "1"
+
+
+@dataclass(slots=True)
+class Group:
+    """The nodes of one application in one column."""
+
+    app: str
+    column: str
+    x: int
+    y: int
+    width: int
+    height: int
+    colour: int
+
+    @property
+    def text_y(self) -> int:
+        """Return the height of its title's base line."""
+        return self.y + 14
+
+    @property
+    def text_x(self) -> int:
+        """Return where its title begins."""
+        return self.x + 8
+
+
+@dataclass(slots=True)
+class Graph:
+    """The map, laid out."""
+
+    nodes: list[Node]
+    edges: list[Edge]
+    groups: list[Group]
+    height: int
+
+    @property
+    def width(self) -> int:
+        """Return the width of the drawing."""
+        return WIDTH
+
+
+def sender_key(sender: str) -> str:
+    """Return the key of a sender's node."""
+    return f"s:{sender}"
+
+
+def signal_key(signal: str, sender: str) -> str:
+    """Return the key of the node of a signal from a sender."""
+    return f"d:{signal}:{sender}"
+
+
+def receiver_key(receiver: str) -> str:
+    """Return the key of a receiver's node."""
+    return f"r:{receiver}"
+
+
+def keys_of(flow: Flow) -> set[str]:
+    """Return the keys of the nodes that *flow* touches."""
+    return {
+        sender_key(flow.sender),
+        signal_key(flow.signal, flow.sender),
+        receiver_key(flow.receiver),
+        *(signal_key(*sent) for sent in flow.sends),
+    }
+
+
+def focused(flows: Iterable[Flow], focus: str) -> list[Flow]:
+    """Return the flows through the node *focus*, those that lead to it and those it leads to."""
+    every = list(flows)
+    by_dispatch: dict[str, list[Flow]] = defaultdict(list)
+    senders_of: dict[str, list[Flow]] = defaultdict(list)
+    for flow in every:
+        by_dispatch[signal_key(flow.signal, flow.sender)].append(flow)
+        for sent in flow.sends:
+            senders_of[signal_key(*sent)].append(flow)
+    chosen: dict[int, Flow] = {
+        id(flow): flow
+        for flow in every
+        if focus
+        in {
+            sender_key(flow.sender),
+            signal_key(flow.signal, flow.sender),
+            receiver_key(flow.receiver),
+        }
+    }
+    down = list(chosen.values())
+    while down:
+        flow = down.pop()
+        for sent in flow.sends:
+            for below in by_dispatch[signal_key(*sent)]:
+                if id(below) not in chosen:
+                    chosen[id(below)] = below
+                    down.append(below)
+    up = [flow for flow in chosen.values() if focus in keys_of(flow)]
+    while up:
+        flow = up.pop()
+        for above in senders_of[signal_key(flow.signal, flow.sender)]:
+            if id(above) not in chosen:
+                chosen[id(above)] = above
+                up.append(above)
+    return [flow for flow in every if id(flow) in chosen]
+
+
+def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:
+    """Return *flows* as nodes in columns, grouped by application, with few crossings."""
+    nodes: dict[tuple[str, str], Node] = {}
+    edges: dict[tuple[str, str, str], Edge] = {}
+
+    def node(column: str, key: str, app: str, text: str, title: str) -> Node:
+        found = nodes.get((column, key))
+        if found is None:
+            found = nodes[column, key] = Node(
+                key, column, app, shorten_middle(text, _LETTERS[column]), title,
+                colour=colour_of(app), is_focus=key == focus, was_seen=False,
+            )  # fmt: skip
+        return found
+
+    def edge(source: Node, target: Node, flow: Flow, count: int, errors: int, *, crosses: bool) -> None:
+        key = (source.column, source.key, target.key)
+        found = edges.get(key)
+        if found is None:
+            found = edges[key] = Edge(source, target, 0, 0, crosses, False, "")  # noqa: FBT003
+        found.count += count
+        found.error_count += errors
+        found.was_seen = found.was_seen or flow.was_seen
+        found.title = f"{source.title} → {target.title}: {human_count(found.count)}"
+
+    for flow in flows:
+        app = sender_app(flow.sender)
+        sender = node("senders", sender_key(flow.sender), app, flow.sender, flow.sender)
+        dispatch = node(
+            "signals",
+            signal_key(flow.signal, flow.sender),
+            app,
+            short_signal(flow.signal),
+            f"{flow.signal} from {flow.sender}",
+        )
+        receiver = node(
+            "receivers", receiver_key(flow.receiver), flow.app, short_receiver(flow.receiver), flow.receiver
+        )
+        for one in (sender, dispatch, receiver):
+            one.was_seen = one.was_seen or flow.was_seen
+        receiver.count += flow.count
+        receiver.error_count += flow.error_count
+        dispatch.count = max(dispatch.count, flow.count)
+        dispatch.error_count += flow.error_count
+        edge(sender, dispatch, flow, flow.count, 0, crosses=False)
+        edge(dispatch, receiver, flow, flow.count, flow.error_count, crosses=flow.crosses)
+        for (signal, sent_by), count in flow.sends.items():
+            sent_app = sender_app(sent_by)
+            target = node(
+                "sends",
+                signal_key(signal, sent_by),
+                sent_app,
+                f"{short_signal(signal)} {sent_by}",
+                f"{signal} from {sent_by}",
+            )
+            target.was_seen = True
+            target.count += count
+            crosses = bool(sent_app and flow.app and sent_app != flow.app)
+            edge(receiver, target, flow, count, 0, crosses=crosses)
+        if flow.total_ns and "in all" not in receiver.title:
+            receiver.title = f"{flow.receiver}, {human_ns(flow.total_ns)} in all for {short_signal(flow.signal)}"
+    ordered = _order(list(nodes.values()), list(edges.values()))
+    groups, height = _place(ordered)
+    found_edges = list(edges.values())
+    most = max((one.count for one in found_edges), default=0) or 1
+    for one in found_edges:
+        one.path = _curve(one)
+        one.width = number(1 + 4 * (one.count / most) ** 0.5) if one.count else "1"
+    return Graph(ordered, found_edges, groups, height)
+
+
+def _order(nodes: list[Node], edges: list[Edge]) -> list[Node]:
+    """Return *nodes* by column and application, each near the middle of what it is tied to."""
+    ties: dict[int, list[Node]] = defaultdict(list)
+    for edge in edges:
+        ties[id(edge.source)].append(edge.target)
+        ties[id(edge.target)].append(edge.source)
+    columns = {
+        name: sorted(
+            (node for node in nodes if node.column == name), key=lambda node: (node.app, node.text, node.key)
+        )
+        for name in COLUMNS
+    }
+    for members in columns.values():
+        for place, node in enumerate(members):
+            node.order = place / max(1, len(members))
+    for _ in range(_SWEEPS):
+        for name in COLUMNS:
+            members = columns[name]
+            wish = {
+                id(node): (
+                    sum(other.order for other in ties[id(node)]) / len(ties[id(node)])
+                    if ties[id(node)]
+                    else node.order
+                )
+                for node in members
+            }
+            apps: dict[str, list[float]] = defaultdict(list)
+            for node in members:
+                apps[node.app].append(wish[id(node)])
+            middle = {app: sum(wishes) / len(wishes) for app, wishes in apps.items()}
+            members.sort(key=lambda node: (middle[node.app], node.app, wish[id(node)], node.key))
+            for place, node in enumerate(members):
+                node.order = place / max(1, len(members))
+    return [node for name in COLUMNS for node in columns[name]]
+
+
+def _place(nodes: list[Node]) -> tuple[list[Group], int]:
+    """Give each node its place; return the groups around them and the height of it all."""
+    groups: list[Group] = []
+    height = 0
+    for column in COLUMNS:
+        y = 0
+        group: Group | None = None
+        for node in nodes:
+            if node.column != column:
+                continue
+            if group is None or group.app != node.app:
+                if group is not None:
+                    y += GAP
+                group = Group(node.app, column, _LEFT[column], y, _NODE_WIDTH[column] + 12, HEADER, node.colour)
+                groups.append(group)
+                y += HEADER
+            node.x, node.y, node.width = _LEFT[column] + 6, y, _NODE_WIDTH[column]
+            y += ROW
+            group.height = y - group.y
+        height = max(height, y)
+    return groups, height + 4
+
+
+def _curve(edge: Edge) -> str:
+    x1, y1 = edge.source.x + edge.source.width, edge.source.middle
+    x2, y2 = edge.target.x, edge.target.middle
+    bend = (x2 - x1) // 2
+    return f"M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}"

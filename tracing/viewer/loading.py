@@ -1,0 +1,74 @@
+"""Reading traces whole, with the last ones kept: the tabs of a page ask for the same trace again."""
+
+from __future__ import annotations
+
+import gc
+from collections import OrderedDict
+from contextlib import contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tracing.capture import spans
+    from tracing.models import Trace
+
+MAX_KEPT_DISPATCHES: Final = 60_000
+"""Dispatches of all kept traces together."""
+_LARGE: Final = 2_000
+"""Dispatches from which on the collector's passes over a growing heap cost more than the reading."""
+
+_kept: OrderedDict[tuple[object, ...], spans.Trace] = OrderedDict()
+_lock = Lock()
+
+
+def load(row: Trace) -> spans.Trace:
+    """Return the finished spans of *row*. They are shared: whoever asks must not change them."""
+    key = (
+        row._state.db,  # noqa: SLF001 - documented by Django as public.
+        row.pk,
+        row.trace_id,
+        row.segment,
+        row.final,
+        row.duration_ns,
+        row.hazard_count,
+    )
+    with _lock:
+        if key in _kept:
+            _kept.move_to_end(key)
+            return _kept[key]
+    with _collector_paused() if row.dispatch_count >= _LARGE else _as_it_is():
+        trace = row.load()
+    if row.final and len(trace.dispatches) <= MAX_KEPT_DISPATCHES:
+        with _lock:
+            _kept[key] = trace
+            while sum(len(kept.dispatches) for kept in _kept.values()) > MAX_KEPT_DISPATCHES:
+                _kept.popitem(last=False)
+            while len(_kept) > 50:  # noqa: PLR2004 - small traces count too.
+                _kept.popitem(last=False)
+    return trace
+
+
+def forget() -> None:
+    """Forget every kept trace."""
+    with _lock:
+        _kept.clear()
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pause the cyclic garbage collector: everything made meanwhile is kept anyway."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@contextmanager
+def _as_it_is() -> Iterator[None]:
+    yield

@@ -1,0 +1,137 @@
+"""What every page has: permission asked first, nothing cached, HTML or JSON from the same data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError, connections
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.decorators import method_decorator
+from django.views import View
+
+from tracing.conf import store_alias
+from tracing.models import Trace
+from tracing.viewer.access import Permission, is_allowed
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
+
+
+class StoreMissingError(Exception):
+    """The tables of the store are not there."""
+
+
+def has_store() -> bool:
+    """Return whether the tables of the traces exist."""
+    try:
+        tables = connections[store_alias()].introspection.table_names()
+    except DatabaseError:
+        return False
+    return Trace._meta.db_table in tables  # noqa: SLF001 - documented by Django as public.
+
+
+# Django's own rule for pages that decide themselves who may see them.
+@method_decorator(login_not_required, name="dispatch")
+class Page(View):
+    """A page: ``data`` gathers what it shows, ``document`` says the same as JSON."""
+
+    permission: ClassVar[Permission] = Permission.VIEW
+    """What one must be allowed to see it."""
+    changing: ClassVar[Permission] = Permission.VIEW
+    """What one must be allowed in addition to POST to it."""
+    template_name: ClassVar[str] = ""
+    section: ClassVar[str] = ""
+    """Which entry of the navigation it belongs to."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer *request* if its sender may."""
+        self.output = kwargs.pop("output", "")
+        if not is_allowed(request, self.permission):
+            response: HttpResponseBase = self.refused(request)
+        elif request.method == "POST" and not is_allowed(request, self.changing):
+            raise PermissionDenied
+        else:
+            try:
+                response = super().dispatch(request, *args, **kwargs)
+            except DatabaseError:
+                if has_store():
+                    raise
+                response = self.without_store(request)
+        patch_cache_control(response, private=True, no_store=True)
+        patch_vary_headers(response, ["Accept", "Cookie", "HX-Request"])
+        return response
+
+    def refused(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer one who may not: a stranger may log in, a script or a known user gets 403."""
+        user = getattr(request, "user", None)
+        is_stranger = user is not None and not user.is_authenticated
+        if is_stranger and apps.is_installed("django.contrib.auth") and not self.wants_json:
+            if "HX-Request" not in request.headers:
+                # Its module needs the models of django.contrib.auth, which may not be installed.
+                from django.contrib.auth.views import redirect_to_login  # noqa: PLC0415
+
+                return redirect_to_login(request.get_full_path())
+        if self.wants_json:
+            return JsonResponse({"error": "You may not see traces."}, status=403)
+        raise PermissionDenied
+
+    def without_store(self, request: HttpRequest) -> HttpResponse:
+        """Say what to do when the tables are missing."""
+        alias = store_alias()
+        command = "manage.py migrate" + ("" if alias == "default" else f" --database {alias}")
+        if self.wants_json:
+            message = f"The store is not there yet. Run {command}"
+            return JsonResponse({"error": message}, status=503)
+        context = {**self.frame(), "command": command}
+        return render(request, "tracing/no_store.html", context, status=503)
+
+    @property
+    def wants_json(self) -> bool:
+        """Return whether JSON was asked for, by the address or the Accept header."""
+        if self.output == "json":
+            return True
+        if self.request.headers.get("Accept", "*/*") in {"", "*/*"}:
+            return False
+        kinds = ["text/html", "application/json"]
+        return self.request.get_preferred_type(kinds) == "application/json"
+
+    @property
+    def wants_part(self) -> bool:
+        """Return whether htmx asks for a part of the page."""
+        headers = self.request.headers
+        return "HX-Request" in headers and "HX-History-Restore-Request" not in headers
+
+    def may(self, permission: Permission) -> bool:
+        """Return whether the sender of this request has *permission*."""
+        return is_allowed(self.request, permission)
+
+    def frame(self) -> dict[str, Any]:
+        """Return what the frame of every page needs."""
+        return {
+            "section": self.section,
+            "is_part": self.wants_part,
+            "time_zone": timezone.get_current_timezone_name(),
+            "may_annotate": self.may(Permission.ANNOTATE),
+            "may_pause": self.may(Permission.PAUSE),
+            "may_prune": self.may(Permission.PRUNE),
+            "may_see_source": self.may(Permission.SOURCE),
+            "debug": settings.DEBUG,
+        }
+
+    def page(self, context: dict[str, Any], template: str = "", status: int = 200) -> HttpResponse:
+        """Return the page with *context* in its frame."""
+        return render(
+            self.request, template or self.template_name, {**self.frame(), **context}, status=status
+        )
+
+    def json(self, document: dict[str, Any], status: int = 200) -> JsonResponse:
+        """Return *document* as JSON."""
+        return JsonResponse(document, status=status, json_dumps_params={"ensure_ascii": False})

@@ -1,0 +1,105 @@
+"""The charts above the list: how many traces when, and how long each took."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from tracing.analysis.formatting import plural
+from tracing.models import Trace
+from tracing.viewer import figures
+from tracing.viewer.documents import row_document
+from tracing.viewer.finding import find
+from tracing.viewer.language import EVERYTHING, Both, Term, terms
+from tracing.viewer.views.base import Page
+from tracing.viewer.views.traces import Search, read_search
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponse
+
+SAMPLE: Final = 1_000
+"""The newest matches that are drawn."""
+SECONDS: Final = 0.4
+"""How long they may be looked for."""
+_FAILED: Final = 5_000
+
+
+class Charts(Page):
+    """A histogram over time and a scatter of durations, for the same search as the list."""
+
+    template_name = "tracing/charts.html"
+    section = "traces"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Return the charts: alone for htmx, as a page, or as JSON."""
+        search = read_search(request.GET)
+        data = self.data(search)
+        if self.wants_json:
+            return self.json(
+                {
+                    "columns": [
+                        {"since_ns": column.since_ns, "until_ns": column.until_ns,
+                         "count": column.count, "failed": column.failed}
+                        for column in data["columns"]
+                    ],
+                    "traces": [row_document(point.row) for point in data["scatter"].points],
+                }
+            )  # fmt: skip
+        template = "tracing/includes/charts.html" if self.wants_part else ""
+        return self.page(data, template)
+
+    def data(self, search: Search) -> dict[str, Any]:
+        """Return both charts."""
+        found = find(search.query, size=SAMPLE, seconds=SECONDS)
+        rows = found.traces[:SAMPLE]
+        moments = [row.started_ns for row in rows]
+        is_whole = not found.older and len(rows) < SAMPLE
+        if not moments:
+            return {"search": search, "columns": [], "scatter": figures.Scatter(), "caption": ""}
+        if _only_time(search) and not is_whole:
+            columns, caption = self._counted(search)
+        else:
+            marks = figures.edges(min(moments), max(moments))
+            failed = [row.started_ns for row in rows if row.failed]
+            columns = figures.columns(
+                marks, figures.count_between(marks, moments), figures.count_between(marks, failed)
+            )
+            caption = plural(len(rows), "trace")
+            if not is_whole:
+                caption = f"the newest {caption} that fit"
+        return {
+            "search": search,
+            "columns": columns,
+            "caption": caption,
+            "scatter": figures.scatter(rows, min(moments), max(moments)),
+            "sample": plural(len(rows), "trace") if is_whole else f"newest {plural(len(rows), 'trace')}",
+            "first_ns": columns[0].since_ns if columns else 0,
+            "last_ns": columns[-1].until_ns if columns else 0,
+            "scatter_first_ns": min(moments),
+            "scatter_last_ns": max(moments),
+        }
+
+    def _counted(self, search: Search) -> tuple[list[figures.Column], str]:
+        """Return columns that count every stored trace of the wanted time, by its index."""
+        low = max((t.number for t in terms(search.query) if t.key.name == "since"), default=None)
+        high = min((t.number for t in terms(search.query) if t.key.name == "until"), default=None)
+        traces = Trace.objects.select_related(None)
+        if low is None:
+            low = traces.order_by("started_ns").values_list("started_ns", flat=True).first() or 0
+        if high is None:
+            high = time.time_ns()
+        marks = figures.edges(low, max(high, low + 1))
+        counts = [
+            traces.between(since, until).count() for since, until in zip(marks, marks[1:], strict=False)
+        ]
+        failed = traces.failed().order_by("-pk").values_list("started_ns", flat=True)[:_FAILED]
+        columns = figures.columns(marks, counts, figures.count_between(marks, failed))
+        return columns, f"all {plural(sum(counts), 'trace')}"
+
+
+def _only_time(search: Search) -> bool:
+    """Return whether nothing but the time limits the search."""
+    if search.query == EVERYTHING:
+        return True
+    parts = search.query.parts if isinstance(search.query, Both) else (search.query,)
+    return all(isinstance(part, Term) and part.key.name in {"since", "until"} for part in parts)

@@ -1,0 +1,241 @@
+"""Two traces compared, and two periods or releases."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from django.http import HttpResponse
+
+from tracing.analysis.comparison import Change, compare
+from tracing.analysis.regression import Regression, compare_samples, samples
+from tracing.models import Trace
+from tracing.querysets import TraceSearch
+from tracing.viewer.documents import row_document
+from tracing.viewer.language import time_ns
+from tracing.viewer.loading import load
+from tracing.viewer.views.base import Page
+from tracing.viewer.waterfall import DRAWN_LEVELS
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+    from tracing.capture import spans
+
+SAMPLE: Final = 300
+"""Traces of each period or release that are compared, the newest."""
+MOST: Final = 800
+_LARGEST: Final = 5_000
+
+
+class Compare(Page):
+    """Two traces side by side: what appeared, vanished, moved, and what got slower."""
+
+    template_name = "tracing/compare.html"
+    section = "compare"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Return the comparison of ``?a=`` (before) and ``?b=`` (after), or a choice of traces."""
+        before, problem_a = self._trace(request.GET.get("a", ""))
+        after, problem_b = self._trace(request.GET.get("b", ""))
+        data: dict[str, Any] = {
+            "before": before,
+            "after": after,
+            "problems": [problem for problem in (problem_a, problem_b) if problem],
+        }
+        if before is not None and after is not None:
+            comparison = compare(load(before), load(after))
+            only_changed = request.GET.get("show") == "changed"
+            changes = comparison.changed if only_changed else comparison.changes
+            data |= {
+                "changes": [_drawn(change) for change in changes[:MOST]],
+                "cut": max(0, len(changes) - MOST),
+                "changed_count": len(comparison.changed),
+                "only_changed": only_changed,
+                "difference_ns": after.duration_ns - before.duration_ns,
+                "difference_queries": after.query_count - before.query_count,
+                "difference_dispatches": after.dispatch_count - before.dispatch_count,
+            }
+            if self.wants_json:
+                return self.json(
+                    {
+                        "before": row_document(before),
+                        "after": row_document(after),
+                        "changes": [_change_document(change) for change in comparison.changed],
+                    }
+                )
+        elif self.wants_json:
+            return self.json({"error": "Give the ids of two traces as a and b."}, status=400)
+        else:
+            data["recent"] = Trace.objects.order_by("-pk")[:20]
+        return self.page(data, status=404 if data["problems"] else 200)
+
+    @staticmethod
+    def _trace(given: str) -> tuple[Trace | None, str]:
+        wanted = given.strip().lower()
+        if not wanted:
+            return None, ""
+        if not re.fullmatch(r"[0-9a-f]{1,32}", wanted):
+            return None, f"“{given[:60]}” is no trace id."
+        found = Trace.objects.filter(trace_id__startswith=wanted).order_by("-pk").first()
+        return found, "" if found is not None else f"No trace {wanted} is stored."
+
+
+def _drawn(change: Change) -> dict[str, Any]:
+    longest = max(
+        change.before.total_ns if change.before else 0, change.after.total_ns if change.after else 0, 1
+    )
+    return {
+        "change": change,
+        "level": min(change.depth + 1, DRAWN_LEVELS),
+        "node": change.after or change.before,
+        "before_bar": f"{(change.before.total_ns if change.before else 0) / longest * 100:.1f}",
+        "after_bar": f"{(change.after.total_ns if change.after else 0) / longest * 100:.1f}",
+        "is_worse": bool(
+            {"slower", "more SQL", "more errors", "appeared"} & set(change.verdicts)
+        ),
+        "is_better": bool(
+            {"faster", "less SQL", "fewer errors", "vanished"} & set(change.verdicts)
+        ),
+    }
+
+
+def _change_document(change: Change) -> dict[str, Any]:
+    def side(node: Any) -> dict[str, Any] | None:
+        if node is None:
+            return None
+        return {
+            "count": node.count,
+            "total_ns": node.total_ns,
+            "query_count": node.query_count,
+            "error_count": node.error_count,
+            "numbers": node.numbers[:50],
+        }
+
+    return {
+        "label": change.label,
+        "depth": change.depth,
+        "verdicts": change.verdicts,
+        "moved_from": change.moved_from,
+        "before": side(change.before),
+        "after": side(change.after),
+        "difference_ns": change.difference_ns,
+        "difference_queries": change.difference_queries,
+    }
+
+
+class ComparePeriods(Page):
+    """Two periods or releases: which receivers changed more than chance explains."""
+
+    template_name = "tracing/periods.html"
+    section = "compare"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Return the comparison of two ranges of time or of two releases."""
+        now_ns = time.time_ns()
+        given = {
+            name: request.GET.get(name, "").strip()
+            for name in ("before_since", "before_until", "after_since", "after_until",
+                         "release_before", "release_after")
+        }  # fmt: skip
+        problems: list[str] = []
+        regressions: list[Regression] = []
+        sizes: tuple[int, int] | None = None
+        by_release = bool(given["release_before"] or given["release_after"])
+        if by_release or any(given.values()):
+            if by_release:
+                sides = [
+                    self._of_release(given["release_before"]),
+                    self._of_release(given["release_after"]),
+                ]
+            else:
+                sides = [
+                    self._of_period(given[f"{side}_since"], given[f"{side}_until"], now_ns, problems)
+                    for side in ("before", "after")
+                ]
+            if not problems:
+                sizes = len(sides[0]), len(sides[1])
+                regressions = compare_samples(samples(sides[0]), samples(sides[1]))
+        if self.wants_json:
+            if problems or sizes is None:
+                message = " ".join(problems) or "Give two periods or two releases."
+                return self.json({"error": message}, status=400)
+            return self.json(
+                {
+                    "before_traces": sizes[0],
+                    "after_traces": sizes[1],
+                    "receivers": [_regression_document(found) for found in regressions],
+                }
+            )
+        releases = (
+            Trace.objects.select_related(None)
+            .filter(pk__gt=Trace.objects.last_row_id() - 20_000)
+            .exclude(release="")
+            .order_by()
+            .values_list("release", flat=True)
+            .distinct()[:50]
+        )
+        return self.page(
+            {
+                "given": given,
+                "problems": problems,
+                "regressions": regressions,
+                "sizes": sizes,
+                "sample": SAMPLE,
+                "releases": sorted(releases),
+                "by_release": by_release,
+            },
+            status=400 if problems else 200,
+        )
+
+    @staticmethod
+    def _of_period(since: str, until: str, now_ns: int, problems: list[str]) -> list[spans.Trace]:
+        limits: list[int | None] = []
+        for text in (since, until):
+            moment = time_ns(text, now_ns) if text else None
+            if text and moment is None:
+                problems.append(f"“{text[:60]}” is no time: write 2h, 3d, 10:30 or 2026-11-22T10:00.")
+            limits.append(moment)
+        if problems:
+            return []
+        page = Trace.objects.search(
+            TraceSearch(since_ns=limits[0], until_ns=limits[1]), size=SAMPLE, seconds=0.5
+        )
+        return _loaded(page.traces)
+
+    @staticmethod
+    def _of_release(release: str) -> list[spans.Trace]:
+        if "\0" in release:
+            return []
+        newest = Trace.objects.last_row_id()
+        # Bounded: there is no index on the release, and what is compared is recent.
+        rows = Trace.objects.filter(pk__gt=newest - 50_000, release=release).order_by("-pk")[:SAMPLE]
+        return _loaded(list(rows))
+
+
+def _loaded(rows: list[Trace]) -> list[spans.Trace]:
+    return list(Trace.objects.load_rows([row for row in rows if row.dispatch_count <= _LARGEST]))
+
+
+def _regression_document(found: Regression) -> dict[str, Any]:
+    def side(sample: Any) -> dict[str, Any] | None:
+        if sample is None:
+            return None
+        return {
+            "count": sample.count,
+            "median_ns": sample.median_ns,
+            "p95_ns": sample.p95_ns,
+            "error_count": sample.error_count,
+            "queries_per_call": sample.queries_per_call,
+        }
+
+    return {
+        "receiver": found.receiver,
+        "verdicts": found.verdicts,
+        "before": side(found.before),
+        "after": side(found.after),
+        "p_time": found.p_time,
+        "p_queries": found.p_queries,
+        "p_errors": found.p_errors,
+    }

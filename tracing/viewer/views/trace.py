@@ -1,0 +1,585 @@
+"""One trace: its tree, flame graph, table, receivers, hazards, log lines, and each span."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+
+from tracing.analysis import tree
+from tracing.analysis.formatting import place
+from tracing.analysis.why import why
+from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, span_id
+from tracing.exporters.lines import lines
+from tracing.models import Trace
+from tracing.viewer.access import Permission
+from tracing.viewer.documents import (
+    call_document,
+    dispatch_document,
+    row_document,
+    trace_document,
+)
+from tracing.viewer.forms import NoteForm
+from tracing.viewer.language import quoted
+from tracing.viewer.loading import load
+from tracing.viewer.matching import matching_calls
+from tracing.viewer.source import editor_link, source_lines
+from tracing.viewer.views.base import Page
+from tracing.viewer.views.traces import list_address, read_search
+from tracing.viewer.waterfall import COLOURS, Waterfall, app_of, colour_of, percent, ticks
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+    from tracing.capture import spans
+
+TABS: Final = {
+    "tree": "Tree",
+    "flame": "Flame graph",
+    "table": "Table",
+    "receivers": "Receivers",
+    "sql": "SQL",
+    "hazards": "Hazards",
+    "log": "Log lines",
+    "json": "JSON",
+}
+PAGE_LINES: Final = 200
+"""Lines of a table or of unfolded repetitions on one page."""
+MAX_LOG_LINES: Final = 2_000
+MAX_JSON: Final = 200
+"""Dispatches in the JSON that is shown on the page; its address gives all."""
+MAX_JSON_TEXT: Final = 200_000
+MAX_BOXES: Final = 3_000
+"""Boxes of a flame graph; the smallest are left out first."""
+
+
+class TracePage(Page):
+    """What the pages of one trace share: finding it, and the facts at the top."""
+
+    section = "traces"
+
+    def row(self, trace_id: str) -> Trace:
+        """Return the row of the trace; of the newest, or of ``?row=``, if several share the id."""
+        rows = list(Trace.objects.with_trace_id(trace_id.lower()).order_by("-id")[:50])
+        if not rows:
+            raise Http404(f"No trace {trace_id} is stored.")
+        self.rows = rows
+        wanted = self.request.GET.get("row", "")
+        chosen = [row for row in rows if str(row.pk) == wanted]
+        return chosen[0] if chosen else rows[0]
+
+    def facts(self, row: Trace, trace: spans.Trace, tab: str) -> dict[str, Any]:
+        """Return what the head of the page shows."""
+        apps: dict[str, None] = {}
+        for dispatch in trace.dispatches:
+            for call in dispatch.receiver_calls:
+                apps.setdefault(call.receiver.app)
+        return {
+            "row": row,
+            "trace": trace,
+            "tabs": [
+                {"name": name, "title": title, "count": self._count(trace, name)}
+                for name, title in TABS.items()
+            ],
+            "tab": tab,
+            "others": [other for other in self.rows if other.pk != row.pk],
+            "status_word": tree.status_word(trace),
+            "apps": sorted((app, colour_of(app)) for app in apps if app)[: COLOURS * 2],
+            "parent": trace.parent_trace_id
+            and Trace.objects.with_trace_id(trace.parent_trace_id).first(),
+            "same_name": list_address(f"name={quoted(trace.name)}"),
+            "before_it": self._before(row),
+        }
+
+    @staticmethod
+    def _count(trace: spans.Trace, tab: str) -> int | None:
+        return {"hazards": len(trace.hazards), "sql": trace.query_count}.get(tab)
+
+    @staticmethod
+    def _before(row: Trace) -> Trace | None:
+        """Return the trace of the same name before this one: the nearest to compare it with."""
+        return Trace.objects.filter(label=row.label_id, pk__lt=row.pk).order_by("-pk").first()
+
+
+class TraceDetail(TracePage):
+    """One trace, as one of its tabs."""
+
+    template_name = "tracing/trace.html"
+
+    def get(self, request: HttpRequest, trace_id: str, tab: str = "tree") -> HttpResponse:
+        """Return the tab *tab* of the trace."""
+        if tab not in TABS:
+            raise Http404(f"There is no tab {tab}.")
+        row = self.row(trace_id)
+        trace = load(row)
+        if self.wants_json and tab in {"tree", "json"}:
+            return self.json(trace_document(trace))
+        data = getattr(self, f"_{tab}")(trace)
+        if self.wants_json:
+            return self.json(_document(tab, trace, data))
+        return self.page({**self.facts(row, trace, tab), **data})
+
+    # -- Tabs
+
+    def _tree(self, trace: spans.Trace) -> dict[str, Any]:
+        return tree_data(self.request, trace)
+
+    def _flame(self, trace: spans.Trace) -> dict[str, Any]:
+        merged = self.request.GET.get("order") != "time"
+        boxes = tree.flame(trace, merged=merged)
+        left_out = max(0, len(boxes) - MAX_BOXES)
+        if left_out:
+            boxes = sorted(boxes, key=lambda box: (-box.width, box.depth))[:MAX_BOXES]
+        index = tree.Index(trace)
+        height = max((box.depth for box in boxes), default=0) + 1
+        return {
+            "boxes": [FlameBox.of(box, index) for box in boxes],
+            "flame_height": height * FLAME_ROW,
+            "merged": merged,
+            "left_out": left_out,
+        }
+
+    def _table(self, trace: spans.Trace) -> dict[str, Any]:
+        order = self.request.GET.get("order", "-self")
+        if order.lstrip("-") not in TABLE_ORDERS:
+            order = "-self"
+        rows = [TableRow.of(visit.span, visit.depth) for visit in tree.walk(trace)]
+        rows.sort(key=TABLE_ORDERS[order.lstrip("-")], reverse=order.startswith("-"))
+        start = _offset(self.request)
+        return {
+            "table": rows[start : start + PAGE_LINES],
+            "order": order,
+            "columns": [
+                {
+                    "name": name,
+                    "title": title,
+                    "next": name if order == f"-{name}" else f"-{name}",
+                    "sorted": {f"-{name}": "descending", name: "ascending"}.get(order, "none"),
+                }
+                for name, title in TABLE_COLUMNS
+            ],
+            "total": len(rows),
+            "start": start,
+            "last": min(start + PAGE_LINES, len(rows)),
+            "next_start": start + PAGE_LINES if start + PAGE_LINES < len(rows) else None,
+            "previous_start": max(start - PAGE_LINES, 0) if start else None,
+        }
+
+    def _receivers(self, trace: spans.Trace) -> dict[str, Any]:
+        totals = tree.totals(trace)
+        called = [total for total in totals if total.calls]
+        skipped = [total for total in totals if total.skipped_count]
+        bypassed: dict[str, dict[str, Any]] = {}
+        for bypass in trace.bypasses:
+            for receiver in bypass.receivers:
+                entry = bypassed.setdefault(receiver.name, {"receiver": receiver, "bypasses": []})
+                entry["bypasses"].append(bypass)
+        return {
+            "called": [
+                {"total": total, "colour": colour_of(total.app), "share": f"{total.share * 100:.2f}"}
+                for total in called
+            ],
+            "skipped": skipped,
+            "bypassed": list(bypassed.values()),
+            "lost": trace.lost_receivers,
+            "unheard": sorted(trace.unheard, key=lambda entry: (-entry[2], entry[0], entry[1])),
+        }
+
+    def _sql(self, trace: spans.Trace) -> dict[str, Any]:
+        statements: dict[tuple[str, str], Statement] = {}
+        for dispatch in trace.dispatches:
+            for call in dispatch.receiver_calls:
+                for sql, count, duration_ns in call.statements:
+                    key = (call.receiver.name, sql)
+                    found = statements.get(key)
+                    if found is None:
+                        found = statements[key] = Statement(call.receiver, sql, call.number)
+                    found.count += count
+                    found.duration_ns += duration_ns
+                    found.calls += 1
+        inside = sum(
+            call.query_count for dispatch in trace.dispatches for call in dispatch.receiver_calls
+        )
+        by_receiver = [total for total in tree.totals(trace) if total.query_count]
+        return {
+            "by_receiver": sorted(by_receiver, key=lambda total: -total.query_ns),
+            "statements": sorted(statements.values(), key=lambda found: -found.duration_ns)[:200],
+            "inside": inside,
+            "outside": max(0, trace.query_count - inside),
+        }
+
+    def _hazards(self, trace: spans.Trace) -> dict[str, Any]:
+        order = {"error": 0, "warning": 1, "info": 2}
+        return {"hazards": sorted(trace.hazards, key=lambda found: order.get(found.severity, 3))}
+
+    def _log(self, trace: spans.Trace) -> dict[str, Any]:
+        found = []
+        for level, name, at_ns, record in islice(lines(trace), MAX_LOG_LINES):
+            moment = datetime.fromtimestamp(at_ns // 1000 / 1_000_000, tz=UTC).isoformat()
+            found.append({"timestamp": moment, "level": level, "event": name, **record})
+        return {
+            "log_records": found,
+            "log_lines": [json.dumps(record, ensure_ascii=False, default=str) for record in found],
+        }
+
+    def _json(self, trace: spans.Trace) -> dict[str, Any]:
+        text = json.dumps(trace_document(trace, MAX_JSON), indent=2, ensure_ascii=False)
+        return {
+            "json_text": text[:MAX_JSON_TEXT],
+            "json_cut": len(trace.dispatches) > MAX_JSON or len(text) > MAX_JSON_TEXT,
+        }
+
+
+FLAME_ROW: Final = 20
+"""Height of a row of the flame graph, in the units of its drawing."""
+
+TABLE_COLUMNS: Final = (
+    ("name", "Span"),
+    ("start", "Start"),
+    ("duration", "Time"),
+    ("self", "Self"),
+    ("queries", "Queries"),
+    ("outcome", "Outcome"),
+)
+TABLE_ORDERS: Final = {
+    "name": lambda row: (row.label.lower(), row.span.number),
+    "start": lambda row: (row.span.start_ns, row.span.number),
+    "duration": lambda row: (row.span.duration_ns, -row.span.number),
+    "self": lambda row: (row.self_ns, -row.span.number),
+    "queries": lambda row: (row.span.query_count, -row.span.number),
+    "outcome": lambda row: (row.failed, row.outcome, -row.span.number),
+}
+
+
+@dataclass(slots=True)
+class TableRow:
+    """One span as a row of the sortable table."""
+
+    span: tree.Span
+    label: str
+    title: str
+    is_dispatch: bool
+    self_ns: int
+    outcome: str
+    failed: bool
+    depth: int
+
+    @classmethod
+    def of(cls, span: tree.Span, depth: int) -> TableRow:
+        """Return the row of *span*."""
+        is_dispatch = isinstance(span, Dispatch)
+        outcome = span.exception_type if isinstance(span, Dispatch) else str(span.outcome)
+        return cls(
+            span,
+            tree.label(span),
+            tree.title(span),
+            is_dispatch,
+            tree.self_ns(span),
+            outcome,
+            tree.failed(span),
+            depth,
+        )
+
+
+@dataclass(slots=True)
+class FlameBox:
+    """One box of the flame graph as a drawn rectangle."""
+
+    number: int
+    x: str
+    width: str
+    y: int
+    label: str
+    title: str
+    is_wide: bool
+    """There is room for a label."""
+    is_dispatch: bool
+    failed: bool
+    colour: int
+
+    @classmethod
+    def of(cls, box: tree.FlameBox, index: tree.Index) -> FlameBox:
+        """Return *box* with its place and colour."""
+        span = index.span(box.number)
+        x, width = percent(box.left, box.width)
+        return cls(
+            box.number,
+            x,
+            width,
+            box.depth * FLAME_ROW,
+            box.label,
+            box.title,
+            box.width >= 3,  # noqa: PLR2004 - percent that take a few letters.
+            box.is_dispatch,
+            box.failed,
+            colour_of(app_of(span)) if span is not None else 0,
+        )
+
+
+@dataclass(slots=True)
+class Statement:
+    """One statement of one receiver, all its runs together."""
+
+    receiver: spans.ReceiverLabel
+    sql: str
+    number: int
+    count: int = 0
+    duration_ns: int = 0
+    calls: int = 0
+
+
+def tree_data(request: HttpRequest, trace: spans.Trace) -> dict[str, Any]:
+    """Return the tree of *trace* as its tab shows it."""
+    root = _whole(request.GET.get("root"))
+    search = read_search(request.GET)
+    matches = [] if search.is_everything else matching_calls(search.query, trace)
+    waterfall = Waterfall(trace, root=root, matches=matches)
+    lines = waterfall.lines()
+    view = _zoom(request.GET.get("zoom", ""))
+    return {
+        "lines": lines,
+        "waterfall": waterfall,
+        "match_count": len(matches),
+        "search": search,
+        "view_box": f"{view[0]:g} 0 {view[1]:g} 10",
+        "zoom": request.GET.get("zoom", "") if view != (0, 100) else "",
+        "ticks": ticks(waterfall.whole_ns),
+        "root_span": waterfall.root,
+        "root_label": tree.label(waterfall.root) if waterfall.root is not None else "",
+    }
+
+
+def _zoom(text: str) -> tuple[float, float]:
+    """Return offset and width in percent out of ``20-35``; everything if it says no range."""
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,4})?)-(\d{1,3}(?:\.\d{1,4})?)", text)
+    if match is None:
+        return 0, 100
+    left, right = float(match[1]), float(match[2])
+    return (left, right - left) if 0 <= left < right <= 100 else (0, 100)  # noqa: PLR2004
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text and re.fullmatch(r"[0-9]{1,12}", text) else None
+
+
+def _offset(request: HttpRequest) -> int:
+    return _whole(request.GET.get("start")) or 0
+
+
+def _document(tab: str, trace: spans.Trace, data: dict[str, Any]) -> dict[str, Any]:
+    """Return a tab other than the tree as JSON."""
+    if tab == "flame":
+        boxes = tree.flame(trace, merged=data["merged"])
+        return {
+            "boxes": [
+                {"number": box.number, "depth": box.depth, "label": box.label, "left": box.left,
+                 "width": box.width, "failed": box.failed, "count": box.count}
+                for box in boxes
+            ]
+        }  # fmt: skip
+    if tab == "table":
+        return {
+            "total": data["total"],
+            "start": data["start"],
+            "spans": [
+                {"number": row.span.number, "label": row.label, "start_ns": row.span.start_ns,
+                 "duration_ns": row.span.duration_ns, "self_ns": row.self_ns,
+                 "query_count": row.span.query_count, "outcome": row.outcome, "depth": row.depth}
+                for row in data["table"]
+            ],
+        }  # fmt: skip
+    if tab == "receivers":
+        return {
+            "called": [
+                {name: getattr(entry["total"], name) for name in _TOTAL_FIELDS}
+                for entry in data["called"]
+            ],
+            "skipped": [total.name for total in data["skipped"]],
+            "bypassed": [entry["receiver"].name for entry in data["bypassed"]],
+            "lost": [lost.receiver.name for lost in data["lost"]],
+            "unheard": [
+                {"signal": signal, "sender": sender, "count": count}
+                for signal, sender, count in data["unheard"]
+            ],
+        }
+    if tab == "sql":
+        return {
+            "inside": data["inside"],
+            "outside": data["outside"],
+            "statements": [
+                {"receiver": found.receiver.name, "sql": found.sql, "count": found.count,
+                 "duration_ns": found.duration_ns, "calls": found.calls}
+                for found in data["statements"]
+            ],
+        }  # fmt: skip
+    if tab == "hazards":
+        return {"hazards": trace_document(trace)["hazards"]}
+    return {"lines": data["log_records"]}
+
+
+_TOTAL_FIELDS: Final = (
+    "name", "file", "line", "app", "calls", "total_ns", "self_ns", "max_ns", "query_count",
+    "query_ns", "error_count", "skipped_count", "share", "signals", "senders", "slowest_number",
+)  # fmt: skip
+
+
+class SpanDetail(TracePage):
+    """One dispatch or receiver call: a panel beside the tree, and a page of its own."""
+
+    template_name = "tracing/trace.html"
+
+    def get(self, request: HttpRequest, trace_id: str, number: int) -> HttpResponse:
+        """Return everything known about the span *number*."""
+        row = self.row(trace_id)
+        trace = load(row)
+        index = tree.Index(trace)
+        span = index.span(number)
+        if span is None:
+            raise Http404(f"The trace has no span {number}.")
+        if self.wants_json:
+            document = (
+                dispatch_document(trace, span)
+                if isinstance(span, Dispatch)
+                else call_document(trace, span)
+            )
+            document["why"] = [step.sentence for step in why(trace, number)]
+            return self.json(document)
+        panel = self._panel(row, trace, index, span)
+        if self.wants_part:
+            return self.page(panel, "tracing/includes/span.html")
+        return self.page(
+            {**self.facts(row, trace, "tree"), **tree_data(request, trace), **panel, "open": True}
+        )
+
+    def _panel(
+        self, row: Trace, trace: spans.Trace, index: tree.Index, span: tree.Span
+    ) -> dict[str, Any]:
+        call = span if isinstance(span, ReceiverCall) else None
+        dispatch = index.dispatch_of(span) if isinstance(span, ReceiverCall) else span
+        file, line = _place_of(span)
+        site = dispatch.callsite
+        shows_source = self.may(Permission.SOURCE)
+        return {
+            "row": row,
+            "trace": trace,
+            "span": span,
+            "call": call,
+            "dispatch": dispatch,
+            "span_label": tree.label(span),
+            "span_id": span_id(trace.trace_id, span.number),
+            "self_ns": tree.self_ns(span),
+            "place": place(file, line),
+            "editor": editor_link(file, line),
+            "site_place": place(site.file, site.line) if site else "",
+            "site_editor": editor_link(site.file, site.line) if site else "",
+            "source": source_lines(file, line) if shows_source else [],
+            "shows_source": shows_source,
+            "steps": why(trace, span.number),
+            "span_hazards": [found for found in trace.hazards if span.number in found.numbers],
+            "effects": [
+                effect for effect in trace.side_effects if effect.parent_number == span.number
+            ],
+            "children": [
+                {"span": child, "label": tree.label(child), "failed": tree.failed(child)}
+                for child in (span.dispatches if isinstance(span, ReceiverCall) else span.receiver_calls)[:50]
+            ],
+            "nests": call is not None and bool(call.dispatches),
+            "siblings": _siblings(dispatch, span),
+            "same_receiver": list_address(f"receiver={quoted(call.receiver.name)}") if call else "",
+            "same_dispatch": list_address(
+                f"signal={quoted(dispatch.signal)} sender={quoted(dispatch.sender)}"
+            ),
+            "same_instance": list_address(f"instance:{quoted(dispatch.instance)}")
+            if dispatch.instance
+            else "",
+            "was_called": call is not None and call.outcome is not Outcome.SKIPPED,
+        }
+
+
+def _place_of(span: tree.Span) -> tuple[str, int]:
+    if isinstance(span, ReceiverCall):
+        return span.receiver.file, span.receiver.line
+    return (span.callsite.file, span.callsite.line) if span.callsite else ("", 0)
+
+
+def _siblings(dispatch: Dispatch, span: tree.Span) -> dict[str, int | None]:
+    """Return the numbers of the receiver calls before and after *span* in its dispatch."""
+    if isinstance(span, Dispatch):
+        return {"before": None, "after": None}
+    numbers = [call.number for call in dispatch.receiver_calls]
+    at = numbers.index(span.number)
+    return {
+        "before": numbers[at - 1] if at else None,
+        "after": numbers[at + 1] if at + 1 < len(numbers) else None,
+    }
+
+
+class Repetitions(TracePage):
+    """The single spans of a folded line."""
+
+    template_name = "tracing/repetitions.html"
+
+    def get(self, request: HttpRequest, trace_id: str, number: int) -> HttpResponse:
+        """Return the spans that were folded into the line called *number*, a page of them."""
+        row = self.row(trace_id)
+        trace = load(row)
+        waterfall = Waterfall(trace, root=_whole(request.GET.get("root")))
+        node = next(
+            (node for node in tree.flatten(waterfall.nodes()) if node.numbers[0] == number), None
+        )
+        if node is None:
+            raise Http404(f"The trace has no line {number}.")
+        start = _offset(request)
+        numbers = node.numbers[start : start + PAGE_LINES]
+        spans_here = [span for one in numbers if (span := waterfall.index.span(one)) is not None]
+        if self.wants_json:
+            return self.json(
+                {
+                    "label": node.label,
+                    "count": node.count,
+                    "start": start,
+                    "spans": [
+                        {"number": span.number, "start_ns": span.start_ns,
+                         "duration_ns": span.duration_ns, "query_count": span.query_count}
+                        for span in spans_here
+                    ],
+                }
+            )  # fmt: skip
+        context = {
+            "node": node,
+            "number": number,
+            "level": _whole(request.GET.get("level")) or 1,
+            "start": start,
+            "last": min(start + PAGE_LINES, node.count),
+            "next_start": start + PAGE_LINES if start + PAGE_LINES < node.count else None,
+            "lines": [waterfall.single(span) for span in spans_here],
+            "row": row,
+            "trace": trace,
+            "view_box": "0 0 100 10",
+        }
+        if self.wants_part:
+            return self.page(context, "tracing/includes/repetitions.html")
+        return self.page({**self.facts(row, trace, "tree"), **context})
+
+
+class Annotate(TracePage):
+    """Pinning a trace and keeping a note about it."""
+
+    changing: ClassVar[Permission] = Permission.ANNOTATE
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, trace_id: str) -> HttpResponse:
+        """Keep what the form says and go back to the trace."""
+        row = self.row(trace_id)
+        form = NoteForm(request.POST)
+        if form.is_valid():
+            Trace.objects.filter(pk=row.pk).update(**form.cleaned_data)
+        if self.wants_json:
+            return self.json(row_document(self.row(trace_id)), status=200 if form.is_valid() else 400)
+        return HttpResponseRedirect(reverse("tracing:trace", args=[trace_id]))

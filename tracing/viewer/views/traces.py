@@ -1,0 +1,223 @@
+"""The list of traces: search, filters, paging, charts of what was found, and new ones as they come."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from django.http import HttpResponse
+from django.urls import reverse
+
+from tracing.models import Trace
+from tracing.querysets import PAGE_SIZE
+from tracing.viewer.documents import row_document
+from tracing.viewer.finding import Found, and_also, complete, find, fitting_newer, unknown_names
+from tracing.viewer.forms import FilterForm
+from tracing.viewer.language import (
+    EVERYTHING,
+    Problem,
+    Query,
+    QueryError,
+    parse,
+    place_at,
+    problem_of,
+    quoted,
+)
+from tracing.viewer.views.base import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.http import HttpRequest, QueryDict
+
+_STATE = ("q", *FilterForm.base_fields)
+
+
+@dataclass(slots=True)
+class Search:
+    """What the address of a list asks for."""
+
+    text: str
+    """The query as typed."""
+    query: Query
+    """All that must hold; of the last good query, if this one has a mistake."""
+    form: FilterForm
+    problem: Problem | None
+    state: dict[str, str]
+    """The parameters that say the same again."""
+
+    @property
+    def address(self) -> str:
+        """Return the parameters as they stand in an address."""
+        return urlencode(self.state)
+
+    @property
+    def is_everything(self) -> bool:
+        """Return whether every trace fits."""
+        return self.query == EVERYTHING and not self.problem
+
+
+def read_search(given: QueryDict) -> Search:
+    """Return the search that the parameters of an address ask for."""
+    text = given.get("q", "").strip()
+    form = FilterForm(given)
+    now_ns = time.time_ns()
+    problem = None
+    try:
+        query = parse(text, now_ns=now_ns)
+    except QueryError as error:
+        problem = problem_of(text, error)
+        try:
+            query = parse(given.get("last", ""), now_ns=now_ns)
+        except QueryError:
+            query = EVERYTHING
+    conditions = form.conditions()
+    state = {name: given.get(name, "") for name in _STATE if given.get(name, "")}
+    return Search(text, and_also(query, *conditions) if conditions else query, form, problem, state)
+
+
+@dataclass(slots=True, frozen=True)
+class ListLine:
+    """One line of the list."""
+
+    row: Trace
+    bar: str
+    """Percent of the longest duration on the page."""
+
+
+def list_lines(rows: Sequence[Trace]) -> list[ListLine]:
+    """Return *rows* with bars for their durations."""
+    longest = max((row.duration_ns for row in rows), default=0) or 1
+    return [ListLine(row, f"{max(row.duration_ns / longest * 100, 0.5):.2f}") for row in rows]
+
+
+class TraceList(Page):
+    """The traces that fit a search, newest first."""
+
+    template_name = "tracing/traces.html"
+    section = "traces"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Return the page, its results alone, or the same as JSON."""
+        search = read_search(request.GET)
+        size = min(_whole(request.GET.get("size"), PAGE_SIZE) or PAGE_SIZE, 500)
+        if search.problem and self.wants_json:
+            document = {
+                "error": search.problem.message,
+                "at": len(search.problem.before),
+                "wrong": search.problem.wrong,
+                "suggestion": search.problem.suggestion,
+            }
+            return self.json(document, status=400)
+        if search.problem and self.wants_part:
+            # The last good result stays: only the words about the mistake are replaced.
+            response = self.page({"search": search}, "tracing/includes/problem.html")
+            response["HX-Retarget"] = "#search-problem"
+            response["HX-Reswap"] = "outerHTML"
+            response["HX-Replace-Url"] = "false"
+            return response
+        found = find(
+            search.query,
+            before=request.GET.get("before", ""),
+            after=request.GET.get("after", ""),
+            size=size,
+        )
+        if self.wants_json:
+            return self.json(self.document(found))
+        context = self.data(search, found)
+        template = "tracing/includes/results.html" if self.wants_part else ""
+        return self.page(context, template)
+
+    def document(self, found: Found) -> dict[str, Any]:
+        """Return the page of traces as JSON."""
+        return {
+            "traces": [row_document(row) for row in found.traces],
+            "older": found.older,
+            "newer": found.newer,
+            "complete": found.complete,
+        }
+
+    def data(self, search: Search, found: Found) -> dict[str, Any]:
+        """Return what the page shows."""
+        is_first = not (self.request.GET.get("before") or self.request.GET.get("after"))
+        hints = [
+            {
+                "what": f"No {term.key.name} called “{term.value}” was recorded.",
+                "suggestion": near,
+                "address": urlencode({**search.state, **_corrected(search, term.key.name, term.value, near)}),
+            }
+            for term, near in unknown_names(search.query)
+        ]
+        return {
+            "search": search,
+            "found": found,
+            "lines": list_lines(found.traces),
+            "hints": hints,
+            "is_first": is_first,
+            "last_row": Trace.objects.last_row_id() if is_first else 0,
+            "is_empty_store": not found.traces and search.is_everything and not Trace.objects.exists(),
+            "examples": EXAMPLES,
+        }
+
+
+EXAMPLES = (
+    ("outcome:raised", "a receiver raised"),
+    ("duration>100ms", "slow"),
+    ("queries>10", "much SQL"),
+    ("hazards>0", "with hazards"),
+    ("kind:command", "commands"),
+    ("since:1h status:5xx", "server errors of the last hour"),
+)
+
+
+def _corrected(search: Search, name: str, value: str, near: str) -> dict[str, str]:
+    """Return the parameters in which the unknown name is replaced by the near one."""
+    if search.state.get(name) == value:
+        return {name: near}
+    return {"q": search.text.replace(f"{name}:{value}", f"{name}:{quoted(near)}")}
+
+
+def _whole(text: str | None, default: int) -> int:
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 19 else default  # noqa: PLR2004
+
+
+class Live(Page):
+    """The traces recorded after a row: what the list asks for while it is live."""
+
+    template_name = "tracing/includes/live.html"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Return the lines of the new traces, newest first, and where to go on."""
+        search = read_search(request.GET)
+        rows, last = fitting_newer(search.query, _whole(request.GET.get("row"), 0))
+        if self.wants_json:
+            return self.json({"traces": [row_document(row) for row in rows], "row": last})
+        return self.page({"search": search, "lines": list_lines(rows), "last_row": last})
+
+
+class Complete(Page):
+    """What may be typed at a place of a query."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Return the completions as JSON, and which part of the query each replaces."""
+        text = request.GET.get("q", "")[:2_000].replace("\0", "")
+        key = request.GET.get("key", "")
+        if key:
+            text = f"{key}:{text}"
+        place = place_at(text, _whole(request.GET.get("at"), len(text)) if not key else len(text))
+        return self.json(
+            {
+                "start": place.start,
+                "end": place.end,
+                "completions": [
+                    {"text": found.text, "hint": found.hint} for found in complete(place)
+                ],
+            }
+        )
+
+
+def list_address(query: str) -> str:
+    """Return the address of the list with a query."""
+    return f"{reverse('tracing:traces')}?{urlencode({'q': query})}"

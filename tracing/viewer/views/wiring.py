@@ -1,0 +1,182 @@
+"""The map of what sends to whom: observed in the store, and connected in this process."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from django.http import HttpResponse
+
+from tracing.analysis.tree import Index
+from tracing.analysis.wiring import ANY, read_wiring
+from tracing.models import ReceiverLabel, Rollup, Trace
+from tracing.viewer.graph import Flow, focused, lay_out, receiver_key, sender_app, sender_key, signal_key
+from tracing.viewer.language import quoted, time_ns
+from tracing.viewer.loading import load
+from tracing.viewer.views.base import Page
+from tracing.viewer.views.traces import list_address
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+MOST_FLOWS: Final = 600
+"""Flows of the busiest that are drawn or listed."""
+MOST_NODES: Final = 320
+"""Nodes that can be read on one page; of more, the busiest are drawn."""
+_SAMPLE: Final = 120
+"""Newest traces that are read for what receivers send on."""
+_LARGEST: Final = 2_000
+
+
+class Map(Page):
+    """The graph sender → signal → receiver → what it sends, as a drawing and as a table."""
+
+    template_name = "tracing/map.html"
+    section = "map"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Return the map, narrowed by ``?focus=``, ``?app=``, ``?q=`` and ``?since=``."""
+        since = request.GET.get("since", "7d")
+        moment = time_ns(since, time.time_ns()) if since else None
+        if since and moment is None:
+            since, moment = "7d", time_ns("7d", time.time_ns())
+        with_connected = request.GET.get("connected", "yes") != "no"
+        flows = observed(moment)
+        if with_connected:
+            flows += never_run(flows)
+        apps = sorted({flow.app for flow in flows if flow.app} | {a for f in flows if (a := sender_app(f.sender))})
+        shown = self._narrowed(flows)
+        if self.wants_json:
+            return self.json({"flows": [_document(flow) for flow in shown]})
+        drawn, left_out = _readable(shown)
+        focus = request.GET.get("focus", "")
+        return self.page(
+            {
+                "flows": [
+                    {
+                        "flow": flow,
+                        "focus": receiver_key(flow.receiver),
+                        "sender_focus": sender_key(flow.sender),
+                        "signal_focus": signal_key(flow.signal, flow.sender),
+                        "address": list_address(
+                            f"signal={quoted(flow.signal)} sender={quoted(flow.sender)} receiver={quoted(flow.receiver)}"
+                        ),
+                    }
+                    for flow in shown
+                ],
+                "graph": lay_out(drawn, focus),
+                "left_out": left_out,
+                "apps": apps,
+                "app": request.GET.get("app", ""),
+                "text": request.GET.get("q", ""),
+                "focus": focus,
+                "focus_text": focus.partition(":")[2].replace(":", " from "),
+                "since": since,
+                "with_connected": with_connected,
+                "crossing": sum(flow.crosses for flow in shown if flow.was_seen),
+                "is_filtered": bool(focus or request.GET.get("app") or request.GET.get("q")),
+                "ranges": (("1h", "last hour"), ("24h", "24 hours"), ("7d", "7 days"), ("", "all")),
+            }
+        )
+
+    def _narrowed(self, flows: list[Flow]) -> list[Flow]:
+        text = self.request.GET.get("q", "").strip().lower()
+        app = self.request.GET.get("app", "")
+        if text:
+            flows = [
+                flow
+                for flow in flows
+                if text in f"{flow.signal} {flow.sender} {flow.receiver}".lower()
+            ]
+        if app:
+            flows = [flow for flow in flows if app in {flow.app, sender_app(flow.sender)}]
+        focus = self.request.GET.get("focus", "")
+        return focused(flows, focus) if focus else flows
+
+
+def observed(since_ns: int | None) -> list[Flow]:
+    """Return the flows that were recorded since a moment, the busiest first."""
+    statistics = Rollup.objects.between(since_ns).by_call(order_by="-count", limit=MOST_FLOWS)  # type: ignore[attr-defined]
+    apps = dict(
+        ReceiverLabel.objects.filter(
+            pk__in={row.receiver_id for row in statistics if row.receiver_id}
+        ).values_list("pk", "app")
+    )
+    flows: dict[tuple[str, str, str], Flow] = {}
+    for row in statistics:
+        key = (row.signal, row.sender, row.receiver)
+        # Two labels may have one name: connected with and without a dispatch_uid.
+        flow = flows.setdefault(key, Flow(*key, app=apps.get(row.receiver_id or 0, "")))
+        flow.count += row.count
+        flow.error_count += row.error_count
+        flow.total_ns += row.total_ns
+    for key, sent, count in sent_on():
+        flow = flows.get(key)
+        if flow is not None:
+            flow.sends[sent] = flow.sends.get(sent, 0) + count
+    return list(flows.values())
+
+
+def sent_on() -> list[tuple[tuple[str, str, str], tuple[str, str], int]]:
+    """Return what receivers sent in the newest traces: (its flow, signal and sender, count)."""
+    counted: dict[tuple[tuple[str, str, str], tuple[str, str]], int] = {}
+    rows = Trace.objects.filter(dispatch_count__gt=1, dispatch_count__lte=_LARGEST).order_by("-pk")
+    for row in rows[:_SAMPLE]:
+        trace = load(row)
+        index = Index(trace)
+        for dispatch in trace.dispatches:
+            parent = index.call(dispatch.parent_number)
+            if parent is None:
+                continue
+            above = index.dispatch_of(parent)
+            key = ((above.signal, above.sender, parent.receiver.name), (dispatch.signal, dispatch.sender))
+            counted[key] = counted.get(key, 0) + 1
+    return [(flow, sent, count) for (flow, sent), count in counted.items()]
+
+
+def never_run(flows: list[Flow]) -> list[Flow]:
+    """Return the receivers connected in this process that none of *flows* has seen."""
+    seen = {(flow.signal, flow.receiver) for flow in flows}
+    found: dict[tuple[str, str, str], Flow] = {}
+    for route in read_wiring():
+        for connection in route.connections:
+            receiver = connection.receiver
+            if not connection.alive or (route.signal, receiver.name) in seen:
+                continue
+            sender = ANY if receiver.any_sender else route.sender
+            key = (route.signal, sender, receiver.name)
+            found[key] = Flow(*key, app=receiver.app, was_seen=False)
+    return sorted(found.values(), key=lambda flow: (flow.app, flow.signal, flow.receiver))
+
+
+def _readable(flows: list[Flow]) -> tuple[list[Flow], int]:
+    """Return as many of *flows* as can be read in a drawing, and how many are left out."""
+    keys: set[tuple[str, ...]] = set()
+    for place, flow in enumerate(flows):
+        keys |= {
+            ("s", flow.sender),
+            ("d", flow.signal, flow.sender),
+            ("r", flow.receiver),
+            *(("t", *sent) for sent in flow.sends),
+        }
+        if len(keys) > MOST_NODES:
+            return flows[:place], len(flows) - place
+    return flows, 0
+
+
+def _document(flow: Flow) -> dict[str, Any]:
+    return {
+        "signal": flow.signal,
+        "sender": flow.sender,
+        "receiver": flow.receiver,
+        "app": flow.app,
+        "count": flow.count,
+        "error_count": flow.error_count,
+        "total_ns": flow.total_ns,
+        "crosses_apps": flow.crosses,
+        "never_run": not flow.was_seen,
+        "sends": [
+            {"signal": signal, "sender": sender, "count": count}
+            for (signal, sender), count in flow.sends.items()
+        ],
+    }

@@ -1,0 +1,254 @@
+"""The tree of a trace as lines to be drawn: bars, marks and facts, with repetitions folded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from zlib import crc32
+
+from tracing.analysis import tree
+from tracing.analysis.formatting import place
+from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, Trace, TransactionOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from tracing.analysis.tree import Node, Span
+
+MAX_LINES: Final = 600
+"""Lines of a tree drawn at once; what is left out has a link."""
+MAX_LEVEL: Final = 40
+"""Levels drawn below one another; what is deeper has a link."""
+DRAWN_LEVELS: Final = 24
+"""Levels that are moved in further and further; the style sheet has as many."""
+COLOURS: Final = 8
+"""Colours by which applications are told apart."""
+_RESOLUTION: Final = 0.05
+"""Percent of the width: gaps under it are not drawn."""
+_MAX_BARS: Final = 400
+_KEPT: Final = {TransactionOutcome.NONE, TransactionOutcome.COMMITTED}
+
+
+@dataclass(slots=True, frozen=True)
+class Bar:
+    """A stretch of time, as attributes of a drawn rectangle in percent of the width."""
+
+    x: str
+    width: str
+
+
+@dataclass(slots=True)
+class Line:
+    """One line of the tree: a span, or repetitions of one."""
+
+    node: Node
+    number: int
+    """The first span's number: what the line is called."""
+    parents: list[int]
+    """Numbers of the lines above it, the outermost first."""
+    level: int
+    """1 at the top."""
+    bars: list[Bar]
+    critical: list[Bar]
+    """Where the critical path goes through it alone."""
+    colour: int
+    """0 for no application, else 1 to ``COLOURS``."""
+    has_children: bool
+    hidden_count: int = 0
+    """Lines below it that are not drawn."""
+    is_match: bool = False
+    hazards: list[str] = field(default_factory=list)
+    """Messages of hazards that have it as evidence."""
+    minimap_y: str = "0"
+    """Where it is drawn in the minimap, 0 to 28."""
+
+    @property
+    def above(self) -> str:
+        """Return the numbers of the lines above it, for the script that collapses."""
+        return " ".join(map(str, self.parents))
+
+    @property
+    def drawn_level(self) -> int:
+        """Return how far it is moved in: what is deeper than can be seen stays there."""
+        return min(self.level, DRAWN_LEVELS)
+
+    @property
+    def span(self) -> Span:
+        """Return the longest of its spans."""
+        return self.node.span
+
+    @property
+    def dispatch(self) -> Dispatch | None:
+        """Return it as a dispatch."""
+        return self.node.span if isinstance(self.node.span, Dispatch) else None
+
+    @property
+    def call(self) -> ReceiverCall | None:
+        """Return it as a receiver call."""
+        return self.node.span if isinstance(self.node.span, ReceiverCall) else None
+
+    @property
+    def failed(self) -> bool:
+        """Return whether it raised, was cancelled or was skipped."""
+        return tree.failed(self.node.span)
+
+    @property
+    def outcome(self) -> str:
+        """Return how it ended, in a word worth showing; empty for the usual."""
+        span = self.node.span
+        if isinstance(span, ReceiverCall):
+            return "" if span.outcome is Outcome.RETURNED else str(span.outcome)
+        return "raised" if span.exception_type else ""
+
+    @property
+    def was_undone(self) -> bool:
+        """Return whether its transaction did not keep what was written."""
+        span = self.node.span
+        return isinstance(span, Dispatch) and span.transaction not in _KEPT
+
+    @property
+    def where(self) -> str:
+        """Return file and line: of the receiver, or of the code that sent the signal."""
+        span = self.node.span
+        if isinstance(span, ReceiverCall):
+            return place(span.receiver.file, span.receiver.line)
+        return place(span.callsite.file, span.callsite.line) if span.callsite else ""
+
+    @property
+    def title(self) -> str:
+        """Return in full what the (longest) span was."""
+        return tree.title(self.node.span)
+
+
+def colour_of(app: str) -> int:
+    """Return the number of the colour of *app*: always the same for the same name, 0 for none."""
+    return crc32(app.encode(errors="replace")) % COLOURS + 1 if app else 0
+
+
+def app_of(span: Span) -> str:
+    """Return the application that a span belongs to: the receiver's, or the sender's."""
+    if isinstance(span, ReceiverCall):
+        return span.receiver.app
+    label, dot, model = span.sender.partition(".")
+    return label if dot and "." not in model and label.islower() else ""
+
+
+class Waterfall:
+    """The lines of a trace.
+
+    Args:
+        trace: The trace to draw.
+        root: Number of a span: only it and what is below it is drawn.
+        matches: Numbers of spans that a search found.
+        unfolded: Draw each span on a line of its own.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        *,
+        root: int | None = None,
+        matches: Collection[int] = (),
+        unfolded: bool = False,
+        max_lines: int = MAX_LINES,
+    ) -> None:
+        self.trace = trace
+        self.index = tree.Index(trace)
+        self.whole_ns = tree.extent_ns(trace)
+        self.matches = frozenset(matches)
+        self.unfolded = unfolded
+        self.max_lines = max_lines
+        self.root = self.index.span(root)
+        self.hidden_count = 0
+        self._critical: dict[int, list[tuple[int, int]]] = {}
+        for piece in tree.critical_path(trace):
+            if piece.number is not None:
+                self._critical.setdefault(piece.number, []).append(
+                    (piece.start_ns, piece.start_ns + piece.duration_ns)
+                )
+        self._hazards: dict[int, list[str]] = {}
+        for hazard in trace.hazards:
+            for number in hazard.numbers:
+                self._hazards.setdefault(number, []).append(hazard.message)
+
+    def nodes(self) -> list[Node]:
+        """Return the folded nodes at the top."""
+        spans: Sequence[Span] = [self.root] if self.root is not None else tree.roots(self.trace)
+        return tree.fold_spans(spans)
+
+    def lines(self) -> list[Line]:
+        """Return the lines, parents before children, at most ``max_lines``."""
+        found: list[Line] = []
+        left_out: dict[int, int] = {}
+        stack: list[tuple[Node, list[int]]] = [(node, []) for node in reversed(self.nodes())]
+        while stack:
+            node, parents = stack.pop()
+            if len(found) >= self.max_lines or len(parents) >= MAX_LEVEL:
+                self.hidden_count += 1
+                for parent in parents[-1:]:
+                    left_out[parent] = left_out.get(parent, 0) + 1
+                continue
+            line = self.line(node, parents)
+            found.append(line)
+            below = [*parents, line.number]
+            stack.extend((child, below) for child in reversed(node.children))
+        for line in found:
+            line.hidden_count = left_out.get(line.number, 0)
+        for place_in, line in enumerate(found):
+            line.minimap_y = f"{place_in * 28 / max(len(found), 12):.2f}"
+        return found
+
+    def line(self, node: Node, parents: list[int]) -> Line:
+        """Return the line of *node*."""
+        spans = [span for number in node.numbers if (span := self.index.span(number))]
+        hazards: dict[str, None] = {}
+        if self._hazards:
+            for number in node.numbers:
+                hazards |= dict.fromkeys(self._hazards.get(number, ()))
+        return Line(
+            node=node,
+            number=node.numbers[0],
+            parents=parents,
+            level=len(parents) + 1,
+            bars=self._bars((span.start_ns, span.start_ns + span.duration_ns) for span in spans),
+            critical=self._bars(
+                stretch for number in node.numbers for stretch in self._critical.get(number, ())
+            ),
+            colour=colour_of(app_of(node.span)),
+            has_children=bool(node.children),
+            is_match=bool(self.matches) and not self.matches.isdisjoint(node.numbers),
+            hazards=list(hazards),
+        )
+
+    def single(self, span: Span) -> Line:
+        """Return the line of one span alone, without what is below it."""
+        node = tree.fold_spans([span])[0]
+        line = self.line(node, [])
+        line.has_children = False
+        return line
+
+    def _bars(self, stretches: Iterable[tuple[int, int]]) -> list[Bar]:
+        """Return stretches (start, end in ns) as bars; what cannot be told apart is one bar."""
+        scale = 100 / self.whole_ns
+        merged: list[list[float]] = []
+        for start, end in sorted(stretches):
+            left, right = start * scale, end * scale
+            if merged and left - merged[-1][1] <= _RESOLUTION:
+                merged[-1][1] = max(merged[-1][1], right)
+            else:
+                merged.append([left, right])
+        return [
+            Bar(*percent(left, right - left)) for left, right in merged[:_MAX_BARS]
+        ]
+
+
+def percent(left: float, width: float) -> tuple[str, str]:
+    """Return offset and width as attributes of an SVG, wide enough to be seen."""
+    width = max(width, tree.MIN_WIDTH)
+    left = min(max(left, 0.0), 100.0 - tree.MIN_WIDTH)
+    return f"{left:.3f}", f"{min(width, 100.0 - left):.3f}"
+
+
+def ticks(whole_ns: int, count: int = 4) -> list[tuple[str, int]]:
+    """Return (percent, ns) of *count* + 1 marks of a time axis."""
+    return [(f"{place * 100 / count:g}", whole_ns * place // count) for place in range(count + 1)]
