@@ -459,14 +459,11 @@ class Rollup(models.Model):
     sender = models.ForeignKey(
         SenderLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
     )
-    receiver = models.ForeignKey(
-        ReceiverLabel,
-        models.DO_NOTHING,
-        related_name="+",
+    # No foreign key: MariaDB's backend refuses a reference to 0.
+    receiver = models.PositiveBigIntegerField(
         default=0,
-        db_constraint=False,
-        db_index=False,
-        help_text=_("0 for the dispatch as a whole."),
+        db_column="receiver_id",
+        help_text=_("Id of the receiver's label; 0 for the dispatch as a whole."),
     )
     count = models.PositiveBigIntegerField(default=0)
     error_count = models.PositiveBigIntegerField(default=0)

@@ -363,7 +363,7 @@ def _merge(using: str, first: int, end: int) -> int:
         rows = list(models.Rollup.objects.using(using).filter(hour__gte=first, hour__lt=end))
         groups: dict[tuple[int, int, int], list[models.Rollup]] = {}
         for row in rows:
-            groups.setdefault((row.signal_id, row.sender_id, row.receiver_id), []).append(row)
+            groups.setdefault((row.signal_id, row.sender_id, row.receiver), []).append(row)
         merged = []
         gone = []
         for key, group in groups.items():
@@ -388,7 +388,7 @@ def _added(key: tuple[int, int, int], hour: int, group: list[models.Rollup]) -> 
         part=_MERGED,
         signal_id=signal,
         sender_id=sender,
-        receiver_id=receiver,
+        receiver=receiver,
         count=sum(row.count for row in group),
         error_count=sum(row.error_count for row in group),
         total_ns=sum(row.total_ns for row in group),

@@ -637,14 +637,10 @@ class Migration(migrations.Migration):
                 ("histogram", models.TextField(blank=True)),
                 (
                     "receiver",
-                    models.ForeignKey(
-                        db_constraint=False,
-                        db_index=False,
+                    models.PositiveBigIntegerField(
+                        db_column="receiver_id",
                         default=0,
-                        help_text="0 for the dispatch as a whole.",
-                        on_delete=django.db.models.deletion.DO_NOTHING,
-                        related_name="+",
-                        to="tracing.receiverlabel",
+                        help_text="Id of the receiver's label; 0 for the dispatch as a whole.",
                     ),
                 ),
                 (
