@@ -6,6 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from django.apps import apps
+
 from tracing.analysis.formatting import (
     human_count,
     human_ns,
@@ -14,12 +16,12 @@ from tracing.analysis.formatting import (
     shorten_middle,
 )
 from tracing.viewer.figures import number
-from tracing.viewer.waterfall import colour_of
+from tracing.viewer.waterfall import colours_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-WIDTH: Final = 1_180
+WIDTH: Final = 1_200
 """Units of width of the drawing."""
 ROW: Final = 24
 """Height of a node with the gap below it."""
@@ -27,11 +29,19 @@ NODE: Final = 20
 HEADER: Final = 20
 """Room for the name of an application above its nodes."""
 GAP: Final = 12
+TOP: Final = 24
+"""Room for the titles of the columns."""
 """Between two groups."""
 COLUMNS: Final = ("senders", "signals", "receivers", "sends")
 _LEFT: Final = {"senders": 0, "signals": 285, "receivers": 570, "sends": 925}
 _NODE_WIDTH: Final = {"senders": 215, "signals": 215, "receivers": 285, "sends": 255}
 _LETTERS: Final = {"senders": 28, "signals": 28, "receivers": 38, "sends": 34}
+_TITLES: Final = {
+    "senders": "Senders",
+    "signals": "Signals they send",
+    "receivers": "Receivers",
+    "sends": "What receivers send on",
+}
 _SWEEPS: Final = 4
 
 
@@ -60,16 +70,12 @@ class Flow:
 
 
 def sender_app(sender: str) -> str:
-    """Return the application of a sender: the label of a model, or the package of a path."""
+    """Return the label of the application of a sender: of a model, or of the code of a path."""
     first, dot, rest = sender.partition(".")
-    if not dot:
-        return ""
-    # core.orders.services.Checkout belongs to orders, orders.Order too.
-    parts = sender.split(".")
-    modules = [part for part in parts if part[:1].islower()]
-    if "." in rest and len(modules) > 1:
-        return modules[1] if modules[0] not in {"django"} else "django"
-    return first
+    if "." not in rest:
+        return first if dot else ""
+    config = apps.get_containing_app_config(sender)
+    return config.label if config is not None else first
 
 
 @dataclass(slots=True)
@@ -164,6 +170,8 @@ class Graph:
     edges: list[Edge]
     groups: list[Group]
     height: int
+    titles: list[tuple[str, int]] = field(default_factory=list)
+    """(title, x) of the columns."""
 
     @property
     def width(self) -> int:
@@ -243,7 +251,7 @@ def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:
         if found is None:
             found = nodes[column, key] = Node(
                 key, column, app, shorten_middle(text, _LETTERS[column]), title,
-                colour=colour_of(app), is_focus=key == focus, was_seen=False,
+                is_focus=key == focus, was_seen=False,
             )  # fmt: skip
         return found
 
@@ -293,6 +301,9 @@ def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:
             edge(receiver, target, flow, count, 0, crosses=crosses)
         if flow.total_ns and "in all" not in receiver.title:
             receiver.title = f"{flow.receiver}, {human_ns(flow.total_ns)} in all for {short_signal(flow.signal)}"
+    colours = colours_of(one.app for one in nodes.values())
+    for one in nodes.values():
+        one.colour = colours[one.app]
     ordered = _order(list(nodes.values()), list(edges.values()))
     groups, height = _place(ordered)
     found_edges = list(edges.values())
@@ -300,7 +311,12 @@ def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:
     for one in found_edges:
         one.path = _curve(one)
         one.width = number(1 + 4 * (one.count / most) ** 0.5) if one.count else "1"
-    return Graph(ordered, found_edges, groups, height)
+    titles = [
+        (title, _LEFT[column] + 6)
+        for column, title in _TITLES.items()
+        if any(one.column == column for one in ordered)
+    ]
+    return Graph(ordered, found_edges, groups, height, titles)
 
 
 def _order(nodes: list[Node], edges: list[Edge]) -> list[Node]:
@@ -329,10 +345,15 @@ def _order(nodes: list[Node], edges: list[Edge]) -> list[Node]:
                 )
                 for node in members
             }
-            apps: dict[str, list[float]] = defaultdict(list)
+            of_app: dict[str, list[float]] = defaultdict(list)
             for node in members:
-                apps[node.app].append(wish[id(node)])
-            middle = {app: sum(wishes) / len(wishes) for app, wishes in apps.items()}
+                of_app[node.app].append(wish[id(node)])
+            seen = {node.app for node in members if node.was_seen}
+            # What never ran stands below what did: one looks for the living first.
+            middle = {
+                app: sum(wishes) / len(wishes) + (0 if app in seen else 10)
+                for app, wishes in of_app.items()
+            }
             members.sort(key=lambda node: (middle[node.app], node.app, wish[id(node)], node.key))
             for place, node in enumerate(members):
                 node.order = place / max(1, len(members))
@@ -344,7 +365,7 @@ def _place(nodes: list[Node]) -> tuple[list[Group], int]:
     groups: list[Group] = []
     height = 0
     for column in COLUMNS:
-        y = 0
+        y = TOP
         group: Group | None = None
         for node in nodes:
             if node.column != column:

@@ -120,9 +120,27 @@ class Line:
         return tree.title(self.node.span)
 
 
-def colour_of(app: str) -> int:
-    """Return the number of the colour of *app*: always the same for the same name, 0 for none."""
-    return crc32(app.encode(errors="replace")) % COLOURS + 1 if app else 0
+def colours_of(apps: Iterable[str]) -> dict[str, int]:
+    """Return the number of the colour of each of *apps*, 1 to ``COLOURS``; 0 for no application.
+
+    A name has the same colour on every page, as long as no other there has taken it first.
+    """
+    found = {"": 0}
+    free = list(range(1, COLOURS + 1))
+    for app in sorted(set(apps) - {""}):
+        wish = crc32(app.encode(errors="replace")) % COLOURS + 1
+        if wish not in free and free:
+            wish = free[0]
+        if wish in free:
+            free.remove(wish)
+        found[app] = wish
+    return found
+
+
+def apps_of(trace: Trace) -> dict[str, int]:
+    """Return the applications in *trace* with their colours."""
+    apps = {call.receiver.app for dispatch in trace.dispatches for call in dispatch.receiver_calls}
+    return colours_of(apps | {app_of(dispatch) for dispatch in trace.dispatches})
 
 
 def app_of(span: Span) -> str:
@@ -160,6 +178,7 @@ class Waterfall:
         self.max_lines = max_lines
         self.root = self.index.span(root)
         self.hidden_count = 0
+        self.colours = apps_of(trace)
         self._critical: dict[int, list[tuple[int, int]]] = {}
         for piece in tree.critical_path(trace):
             if piece.number is not None:
@@ -214,7 +233,7 @@ class Waterfall:
             critical=self._bars(
                 stretch for number in node.numbers for stretch in self._critical.get(number, ())
             ),
-            colour=colour_of(app_of(node.span)),
+            colour=self.colours.get(app_of(node.span), 0),
             has_children=bool(node.children),
             is_match=bool(self.matches) and not self.matches.isdisjoint(node.numbers),
             hazards=list(hazards),

@@ -32,7 +32,7 @@ from tracing.viewer.matching import matching_calls
 from tracing.viewer.source import editor_link, source_lines
 from tracing.viewer.views.base import Page
 from tracing.viewer.views.traces import list_address, read_search
-from tracing.viewer.waterfall import COLOURS, Waterfall, app_of, colour_of, percent, ticks
+from tracing.viewer.waterfall import COLOURS, Waterfall, app_of, apps_of, percent, ticks
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -76,10 +76,6 @@ class TracePage(Page):
 
     def facts(self, row: Trace, trace: spans.Trace, tab: str) -> dict[str, Any]:
         """Return what the head of the page shows."""
-        apps: dict[str, None] = {}
-        for dispatch in trace.dispatches:
-            for call in dispatch.receiver_calls:
-                apps.setdefault(call.receiver.app)
         return {
             "row": row,
             "trace": trace,
@@ -90,7 +86,7 @@ class TracePage(Page):
             "tab": tab,
             "others": [other for other in self.rows if other.pk != row.pk],
             "status_word": tree.status_word(trace),
-            "apps": sorted((app, colour_of(app)) for app in apps if app)[: COLOURS * 2],
+            "apps": [pair for pair in apps_of(trace).items() if pair[0]][: COLOURS * 2],
             "parent": trace.parent_trace_id
             and Trace.objects.with_trace_id(trace.parent_trace_id).first(),
             "same_name": list_address(f"name={quoted(trace.name)}"),
@@ -136,10 +132,10 @@ class TraceDetail(TracePage):
         left_out = max(0, len(boxes) - MAX_BOXES)
         if left_out:
             boxes = sorted(boxes, key=lambda box: (-box.width, box.depth))[:MAX_BOXES]
-        index = tree.Index(trace)
+        index, colours = tree.Index(trace), apps_of(trace)
         height = max((box.depth for box in boxes), default=0) + 1
         return {
-            "boxes": [FlameBox.of(box, index) for box in boxes],
+            "boxes": [FlameBox.of(box, index, colours) for box in boxes],
             "flame_height": height * FLAME_ROW,
             "merged": merged,
             "left_out": left_out,
@@ -172,7 +168,7 @@ class TraceDetail(TracePage):
         }
 
     def _receivers(self, trace: spans.Trace) -> dict[str, Any]:
-        totals = tree.totals(trace)
+        totals, colours = tree.totals(trace), apps_of(trace)
         called = [total for total in totals if total.calls]
         skipped = [total for total in totals if total.skipped_count]
         bypassed: dict[str, dict[str, Any]] = {}
@@ -182,7 +178,11 @@ class TraceDetail(TracePage):
                 entry["bypasses"].append(bypass)
         return {
             "called": [
-                {"total": total, "colour": colour_of(total.app), "share": f"{total.share * 100:.2f}"}
+                {
+                    "total": total,
+                    "colour": colours.get(total.app, 0),
+                    "share": f"{total.share * 100:.2f}",
+                }
                 for total in called
             ],
             "skipped": skipped,
@@ -236,7 +236,7 @@ class TraceDetail(TracePage):
         }
 
 
-FLAME_ROW: Final = 20
+FLAME_ROW: Final = 24
 """Height of a row of the flame graph, in the units of its drawing."""
 
 TABLE_COLUMNS: Final = (
@@ -304,7 +304,7 @@ class FlameBox:
     colour: int
 
     @classmethod
-    def of(cls, box: tree.FlameBox, index: tree.Index) -> FlameBox:
+    def of(cls, box: tree.FlameBox, index: tree.Index, colours: dict[str, int]) -> FlameBox:
         """Return *box* with its place and colour."""
         span = index.span(box.number)
         x, width = percent(box.left, box.width)
@@ -318,7 +318,7 @@ class FlameBox:
             box.width >= 3,  # noqa: PLR2004 - percent that take a few letters.
             box.is_dispatch,
             box.failed,
-            colour_of(app_of(span)) if span is not None else 0,
+            colours.get(app_of(span), 0) if span is not None else 0,
         )
 
 

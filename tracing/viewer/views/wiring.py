@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from django.db.models import Max
 from django.http import HttpResponse
 
 from tracing.analysis.tree import Index
 from tracing.analysis.wiring import ANY, read_wiring
-from tracing.models import ReceiverLabel, Rollup, Trace
+from tracing.models import Dispatch, ReceiverLabel, Rollup, Trace
 from tracing.viewer.graph import Flow, focused, lay_out, receiver_key, sender_app, sender_key, signal_key
 from tracing.viewer.language import quoted, time_ns
 from tracing.viewer.loading import load
@@ -26,6 +27,8 @@ MOST_NODES: Final = 320
 _SAMPLE: Final = 120
 """Newest traces that are read for what receivers send on."""
 _LARGEST: Final = 2_000
+_NEWEST: Final = 200_000
+"""Ids of dispatches and calls in which nested ones are looked for."""
 
 
 class Map(Page):
@@ -120,8 +123,12 @@ def observed(since_ns: int | None) -> list[Flow]:
 def sent_on() -> list[tuple[tuple[str, str, str], tuple[str, str], int]]:
     """Return what receivers sent in the newest traces: (its flow, signal and sender, count)."""
     counted: dict[tuple[tuple[str, str, str], tuple[str, str]], int] = {}
-    rows = Trace.objects.filter(dispatch_count__gt=1, dispatch_count__lte=_LARGEST).order_by("-pk")
-    for row in rows[:_SAMPLE]:
+    newest = Dispatch.objects.aggregate(last=Max("pk"))["last"] or 0
+    # Bounded by ids: no index says which dispatches were sent from inside a receiver.
+    nested = Dispatch.objects.filter(pk__gt=newest - _NEWEST, parent_number__isnull=False)
+    keys = list(dict.fromkeys(nested.order_by("-pk").values_list("trace_id", flat=True)[:20_000]))
+    rows = Trace.objects.filter(pk__in=keys[:_SAMPLE], dispatch_count__lte=_LARGEST)
+    for row in rows.order_by("-pk"):
         trace = load(row)
         index = Index(trace)
         for dispatch in trace.dispatches:
