@@ -110,6 +110,7 @@ def short_signal(signal: str) -> str:
     return signal.rpartition(".")[2] if not signal.endswith(")") else signal
 
 
+@lru_cache(maxsize=4096)
 def short_receiver(name: str) -> str:
     """Return a receiver's name without its modules, as ``Indexer.on_save``."""
     if name.startswith("functools.partial(") and name.endswith(")"):

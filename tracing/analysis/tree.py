@@ -33,7 +33,7 @@ TIMES: Final = "\N{MULTIPLICATION SIGN}"
 # --- walking -------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Visit:
     """One span of a trace, met on a walk."""
 
@@ -134,18 +134,20 @@ def _covered(intervals: list[tuple[int, int]]) -> int:
 def self_ns(span: Span) -> int:
     """Return the time of *span* in which nothing below it ran, in nanoseconds.
 
-    Work that it only started (an on_commit callback, a thread, a task) is not below it in time.
+    Of a receiver call the recording has worked it out. Work that a span only started (an on_commit
+    callback, a thread, a task) is not below it in time.
     """
+    if isinstance(span, ReceiverCall):
+        return span.self_ns
     start, end = span.start_ns, span.start_ns + span.duration_ns
     inner = [
-        (max(child.start_ns, start), min(child.start_ns + child.duration_ns, end))
-        for child in _children(span)
-        if not (isinstance(child, Dispatch) and child.parent_is_link)
+        (max(call.start_ns, start), min(call.start_ns + call.duration_ns, end))
+        for call in span.receiver_calls
     ]
     return max(0, span.duration_ns - _covered([pair for pair in inner if pair[0] < pair[1]]))
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class PathPiece:
     """A stretch of the critical path: time that one span alone accounts for."""
 
@@ -208,7 +210,7 @@ def critical_numbers(trace: Trace) -> set[int]:
 # --- rows of a waterfall -------------------------------------------------------------------------
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Row:
     """One line of a waterfall, ready to be drawn."""
 
@@ -219,8 +221,6 @@ class Row:
     is_dispatch: bool
     label: str
     """Short: ``post_save orders.Order`` or the receiver without its modules."""
-    title: str
-    """In full: dotted path, place and what happened."""
     left: float
     """Offset from the left edge, percent of the trace's duration."""
     width: float
@@ -230,6 +230,11 @@ class Row:
     has_children: bool
     failed: bool
     """It raised, was cancelled or was skipped."""
+
+    @property
+    def title(self) -> str:
+        """Return it in full: dotted path, place and what happened."""
+        return title(self.span)
 
 
 MIN_WIDTH: Final = 0.15
@@ -267,7 +272,6 @@ def rows(trace: Trace) -> list[Row]:
                 depth=visit.depth,
                 is_dispatch=is_dispatch,
                 label=label(span),
-                title=title(span),
                 left=left,
                 width=width,
                 self_ns=self_ns(span),
@@ -479,7 +483,7 @@ def totals(trace: Trace) -> list[ReceiverTotal]:
 # --- flame graph ---------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class FlameBox:
     """One box of a flame graph."""
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SIMPLE: Final = frozenset({str, bytes, int, float, bool, complex, type(None)})
-_DEPTH: Final = 4
+_DEPTH: Final = 10
+"""Levels of functions, objects and containers that are looked into; a loop ends there."""
 
 
 def same_function(first: object, second: object, depth: int = _DEPTH) -> bool:

@@ -98,6 +98,8 @@ class TraceBuilder:
     ) -> ReceiverCall:
         """Add a receiver call that takes *own_ns* besides what it sends."""
         found = receiver if isinstance(receiver, ReceiverLabel) else label(receiver)
+        ran = sum(count for _sql, count, _ns in options.get("statements", ()))
+        options.setdefault("query_count", ran)
         call = ReceiverCall(
             next(self._numbers),
             len(dispatch.receiver_calls),

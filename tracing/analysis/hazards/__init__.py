@@ -69,7 +69,13 @@ def find(trace: Trace, chosen: RuleSet | None = None) -> list[Hazard]:
         chosen: Other rules and options than those of the settings.
     """
     using = chosen if chosen is not None else current()
-    facts = Facts(trace, slow_ns=using.slow_ns, repeated=using.repeated, models=using.models)
+    facts = Facts(
+        trace,
+        slow_ns=using.slow_ns,
+        repeated=using.repeated,
+        queries=using.queries,
+        models=using.models,
+    )
     found: list[Hazard] = []
     for active in using.rules:
         if getattr(facts, active.rule.wants):

@@ -45,10 +45,11 @@ ASYNC: Final = frozenset({Method.ASEND, Method.ASEND_ROBUST})
 class Calls:
     """All calls of one receiver in a trace, with the dispatches they belong to."""
 
-    __slots__ = ("calls", "dispatches", "label")
+    __slots__ = ("calls", "dispatches", "label", "query_count")
 
     def __init__(self, label: ReceiverLabel) -> None:
         self.label = label
+        self.query_count = 0
         self.calls: list[ReceiverCall] = []
         self.dispatches: list[Dispatch] = []
 
@@ -60,19 +61,25 @@ class Facts:
         trace: A finished trace, or one segment of it.
         slow_ns: From which own time on a receiver call is listed in ``slow``.
         repeated: From how many calls on a receiver is listed in ``repeated``.
+        queries: From how many queries on a receiver is listed in ``with_statements``.
+        models: From how many calls on a receiver is listed in ``unfiltered``.
     """
 
     __slots__ = (
         "_index",
         "async_hops",
         "by_receiver",
+        "bypasses",
         "coroutines",
+        "doubled",
         "init",
+        "lost_receivers",
         "nested",
         "raised",
         "raw",
         "repeated",
         "sharing",
+        "side_effects",
         "slow",
         "sync_sends_of_async",
         "trace",
@@ -81,8 +88,17 @@ class Facts:
         "with_statements",
     )
 
-    def __init__(  # noqa: C901, PLR0915 - one look at each span, and no call for it.
-        self, trace: Trace, *, slow_ns: int = 100_000_000, repeated: int = 5, models: int = 5
+    always = True
+    """For a rule that looks at every trace."""
+
+    def __init__(  # noqa: C901, PLR0912, PLR0915 - one look at each span, and no call for it.
+        self,
+        trace: Trace,
+        *,
+        slow_ns: int = 100_000_000,
+        repeated: int = 5,
+        queries: int = 5,
+        models: int = 5,
     ) -> None:
         self.trace = trace
         self._index: Index | None = None
@@ -124,6 +140,7 @@ class Facts:
                     calls = by_label[id(label)] = Calls(label)
                 calls.calls.append(call)
                 calls.dispatches.append(dispatch)
+                calls.query_count += call.query_count
                 if call.outcome is not returned and call.outcome is raised:
                     self.raised.append((call, dispatch))
                 if call.self_ns >= slow_ns:
@@ -134,22 +151,35 @@ class Facts:
                     self.async_hops.append((call, dispatch))
                 if call.same_as is not None:
                     self.twins.append((call, dispatch))
-        self.by_receiver: list[Calls] = _merged(by_label)
+        groups = list(by_label.values())
+        self.sharing: list[list[Calls]] = []
+        """Receivers that have their file and line in common with another, by place."""
+        if len({(group.label.file, group.label.line) for group in groups}) < len(groups):
+            groups, self.sharing = _told_apart(groups)
+        self.doubled = bool(self.twins or self.sharing)
+        """Whether any receiver may have run twice for one dispatch."""
+        self.by_receiver = groups
         """The calls of each receiver."""
-        self.repeated = [calls for calls in self.by_receiver if len(calls.calls) >= repeated]
+        self.repeated: list[Calls] = []
         """Receivers that were called many times."""
-        self.with_statements = [
-            calls for calls in self.by_receiver if any(call.statements for call in calls.calls)
-        ]
-        """Receivers of which statements were recorded."""
-        self.unfiltered = [
-            calls
-            for calls in self.by_receiver
-            if calls.label.any_sender and models <= len(calls.calls)
-        ]
+        self.with_statements: list[Calls] = []
+        """Receivers that ran many queries, of which the statements were recorded."""
+        self.unfiltered: list[Calls] = []
         """Receivers connected without a sender that were called often enough to matter."""
-        self.sharing = _sharing(self.by_receiver)
-        """Receivers that have their file and line in common with another."""
+        for calls in groups:
+            times = len(calls.calls)
+            if times >= repeated:
+                self.repeated.append(calls)
+            if calls.query_count >= queries and any(call.statements for call in calls.calls):
+                self.with_statements.append(calls)
+            if times >= models and calls.label.any_sender:
+                self.unfiltered.append(calls)
+        self.side_effects: list[SideEffect] = trace.side_effects
+        """What was done to the world outside the database."""
+        self.bypasses: list[Bypass] = trace.bypasses
+        """Writes that skipped signals."""
+        self.lost_receivers: list[LostReceiver] = trace.lost_receivers
+        """Receivers that were found dead."""
 
     @property
     def index(self) -> Index:
@@ -158,45 +188,18 @@ class Facts:
             self._index = Index(self.trace)
         return self._index
 
-    @property
-    def side_effects(self) -> list[SideEffect]:
-        """Return what was done to the world outside the database."""
-        return self.trace.side_effects
 
-    @property
-    def bypasses(self) -> list[Bypass]:
-        """Return the writes that skipped signals."""
-        return self.trace.bypasses
-
-    @property
-    def lost_receivers(self) -> list[LostReceiver]:
-        """Return the receivers that were found dead."""
-        return self.trace.lost_receivers
-
-    @property
-    def always(self) -> bool:
-        """Return True: for a rule that looks at every trace."""
-        return True
-
-
-def _merged(by_label: dict[int, Calls]) -> list[Calls]:
-    """Return the groups with those of equal labels put together (one may be loaded twice)."""
-    groups = list(by_label.values())
+def _told_apart(groups: list[Calls]) -> tuple[list[Calls], list[list[Calls]]]:
+    """Return the receivers, equal labels put together, and those that share a place."""
     merged: dict[ReceiverLabel, Calls] = {}
     for group in groups:
         known = merged.setdefault(group.label, group)
         if known is not group:
             known.calls += group.calls
             known.dispatches += group.dispatches
-    return groups if len(merged) == len(groups) else list(merged.values())
-
-
-def _sharing(groups: list[Calls]) -> list[list[Calls]]:
-    """Return the receivers that share a place in the source, in groups of two and more."""
+            known.query_count += group.query_count
     places: defaultdict[tuple[str, int], list[Calls]] = defaultdict(list)
-    for group in groups:
+    for group in merged.values():
         if group.label.line:
             places[group.label.file, group.label.line].append(group)
-    if len(places) == len(groups):
-        return []
-    return [sharing for sharing in places.values() if len(sharing) > 1]
+    return list(merged.values()), [sharing for sharing in places.values() if len(sharing) > 1]

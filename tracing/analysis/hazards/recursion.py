@@ -79,7 +79,7 @@ def recursion(facts: Facts, options: Options) -> Iterator[Hazard]:
     A save that a receiver repeats once and that ends there (a guard: created, update_fields, a
     flag) is not a cycle; ``repeated-save`` judges it.
     """
-    found: dict[tuple[object, ...], tuple[int, list[Dispatch], list[ReceiverCall]]] = {}
+    found: dict[frozenset[ReceiverLabel], tuple[int, list[Dispatch], list[ReceiverCall]]] = {}
     overflowed = False
     for dispatch in facts.nested:
         overflowed = overflowed or dispatch.exception_type == "RecursionError"
@@ -90,7 +90,8 @@ def recursion(facts: Facts, options: Options) -> Iterator[Hazard]:
         if cycle is None:
             continue
         levels, dispatches, calls = cycle
-        shape = (dispatch.signal, dispatch.sender, tuple(call.receiver for call in calls))
+        # A cycle through two models is the same one wherever it is entered.
+        shape = frozenset(call.receiver for call in calls)
         if shape not in found or found[shape][0] < levels:
             found[shape] = cycle
     for levels, dispatches, calls in found.values():

@@ -73,6 +73,7 @@ def _how_twice(first: ReceiverLabel, second: ReceiverLabel) -> str:
         "Connect it once, in the ready() of one application, under one import path and with one "
         "dispatch_uid."
     ),
+    wants="doubled",
 )
 def duplicate_receiver(facts: Facts, _options: Options) -> Iterator[Hazard]:
     """Yield receivers that run more than once for one dispatch."""
@@ -277,6 +278,8 @@ def n_plus_one(facts: Facts, options: Options) -> Iterator[Hazard]:
     """Yield receivers of which one normalised statement ran many times."""
     least: int = options["queries"]
     for calls in facts.with_statements:
+        if calls.dispatches[0].signal in INITS:
+            continue  # A query for each instance is what init-receiver-cost says.
         totals: dict[str, list[int]] = {}
         for call in calls.calls:
             for sql, count, nanoseconds in call.statements:
@@ -292,14 +295,19 @@ def n_plus_one(facts: Facts, options: Options) -> Iterator[Hazard]:
             continue
         sql = max(repeated, key=lambda text: (repeated[text][0], repeated[text][1]))
         count, nanoseconds = repeated[sql]
-        spans = [
-            call for call in calls.calls if any(text in repeated for text, _, _ in call.statements)
+        running = [
+            (call, dispatch)
+            for call, dispatch in zip(calls.calls, calls.dispatches, strict=True)
+            if any(text in repeated for text, _, _ in call.statements)
         ]
+        spans = [call for call, _ in running]
+        if len(spans) > 1 and _nests(facts, running):
+            continue  # Recursion repeats its queries too, and is found as what it is.
         times = "in one call" if len(spans) == 1 else f"in {len(spans)} calls"
         yield finding(
             f"{who(calls.label)} runs one query {count} times {times} ({human_ns(nanoseconds)}): "
             f"{shorten_middle(sql, 160)}",
-            dispatch=calls.dispatches[calls.calls.index(spans[0])],
+            dispatch=running[0][1],
             receiver=calls.label,
             spans=spans,
             evidence=[

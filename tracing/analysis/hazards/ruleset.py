@@ -72,6 +72,7 @@ class RuleSet:
     marks: list[Mark] = field(default_factory=list)
     slow_ns: int = 0
     repeated: int = 0
+    queries: int = 0
     models: int = 0
     problems: list[str] = field(default_factory=list)
     """What is wrong with the settings, a sentence each; wrong entries are left out."""
@@ -97,6 +98,7 @@ def configure(tracing: Mapping[str, Any]) -> RuleSet:
         result.rules.append(active)
     result.slow_ns = int(_option(result, "slow-receiver", "threshold_ms") * 1_000_000)
     result.repeated = int(_option(result, "repeated-receiver", "calls"))
+    result.queries = int(_option(result, "n-plus-one", "queries"))
     result.models = int(_option(result, "unfiltered-receiver", "models"))
     if not _option(result, "budget-exceeded", "budgets"):
         # The one rule that would look at every trace has nothing to look for.

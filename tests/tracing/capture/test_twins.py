@@ -1,0 +1,150 @@
+"""Tests of whether two receivers are one function, bound to the same things."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+
+import pytest
+
+from tracing.capture.twins import same_function
+
+
+def plain(sender, **kwargs):
+    raise AssertionError("nobody calls it")
+
+
+def other(sender, **kwargs):
+    raise AssertionError("nobody calls it")
+
+
+def make(*bound, **named):
+    def receive(sender, flag=bound, *, word=named, **kwargs):
+        raise AssertionError("nobody calls it", bound, named)
+
+    return receive
+
+
+def decorate(function):
+    @functools.wraps(function)
+    def wrapper(sender, **kwargs):
+        return function(sender, **kwargs)
+
+    return wrapper
+
+
+def unset():
+    def receive(sender, **kwargs):
+        return value
+
+    if not unset:
+        value = 1
+    return receive
+
+
+class Index:
+    def __init__(self, *values):
+        self.values = values
+
+    def on_save(self, sender, **kwargs):
+        raise AssertionError("nobody calls it")
+
+    @classmethod
+    def on_delete(cls, sender, **kwargs):
+        raise AssertionError("nobody calls it")
+
+    def __call__(self, sender, **kwargs):
+        raise AssertionError("nobody calls it")
+
+    def __eq__(self, other):
+        raise AssertionError("nobody asks it")
+
+    __hash__ = None
+
+
+class Slotted:
+    __slots__ = ("values",)
+
+    def __init__(self, *values):
+        self.values = values
+
+    def __call__(self, sender, **kwargs):
+        raise AssertionError("nobody calls it")
+
+
+class Recursive:
+    def __init__(self):
+        self.itself = self
+
+    def __call__(self, sender, **kwargs):
+        raise AssertionError("nobody calls it")
+
+
+shared = object()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (plain, plain),
+        (make("a", 1), make("a", 1)),
+        (make([1, "b"], key={"a": (1, 2)}), make([1, "b"], key={"a": (1, 2)})),
+        (make(shared), make(shared)),
+        (make(plain), make(plain)),
+        (decorate(plain), decorate(plain)),
+        (functools.partial(plain, 1, a="b"), functools.partial(plain, 1, a="b")),
+        (Index("a").on_save, Index("a").on_save),
+        (Index.on_delete, Index.on_delete),
+        (Index("a"), Index("a")),
+        (Index(), Index()),
+    ],
+)
+def test_same_function_bound_to_the_same(first, second):
+    assert same_function(first, second)
+    assert same_function(second, first)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (plain, other),
+        (plain, functools.partial(plain)),
+        (make("a"), make("b")),
+        (make(1), make(True)),
+        (make(1), make(1.0)),
+        (make([1]), make([1, 2])),
+        (make(object()), make(object())),
+        (make(plain), make(other)),
+        (make(a=1), make(b=1)),
+        (make(a={1: 2}), make(a={1: 2})),
+        (decorate(plain), decorate(other)),
+        (functools.partial(plain, 1), functools.partial(plain, 2)),
+        (functools.partial(plain, a=1), functools.partial(plain, b=1)),
+        (Index("a").on_save, Index("b").on_save),
+        (Index("a").on_save, Index("a").__call__),
+        (Index("a"), Index("b")),
+        (Slotted("a"), Slotted("a")),
+        (Recursive(), Recursive()),
+        (unset(), unset()),
+        (len, max),
+    ],
+)
+def test_different_functions_or_bindings(first, second):
+    assert not same_function(first, second)
+    assert not same_function(second, first)
+
+
+def test_same_function_of_one_file_imported_under_two_names(tmp_path):
+    path = tmp_path / "receivers.py"
+    path.write_text(
+        "def index(sender, **kwargs):\n    pass\n\n\ndef total(sender, **kwargs):\n    pass\n"
+    )
+    modules = []
+    for name in ("shop.receivers", "src.shop.receivers"):
+        spec = importlib.util.spec_from_file_location(name, path)
+        modules.append(importlib.util.module_from_spec(spec))
+        spec.loader.exec_module(modules[-1])
+    first, second = modules
+
+    assert same_function(first.index, second.index)
+    assert not same_function(first.index, second.total)
