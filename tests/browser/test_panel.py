@@ -1,0 +1,568 @@
+"""Tests of the panel in the real toolbar: on CarSales under WSGI, on a small project under ASGI."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Locator, Page
+
+ROOT = Path(__file__).resolve().parents[2]
+AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
+STORES = ["MemoryStore", "CacheStore", "DatabaseStore"]
+
+pytestmark = pytest.mark.slow
+
+
+# -- Servers -----------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def django(environment: dict[str, str], *arguments: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "django", *arguments], cwd=ROOT, env=environment, check=True
+    )
+
+
+@contextmanager
+def server(environment: dict[str, str], command: list[str], directory: Path) -> Iterator[str]:
+    """Run a server and yield its address once it answers."""
+    port = free_port()
+    log = directory / f"server-{port}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, *(part.format(port=port) for part in command)],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            # Each attempt waits for the process to listen; one that died answers nothing.
+            transport = httpx.HTTPTransport(retries=12)
+            with httpx.Client(transport=transport, timeout=60) as client:
+                client.get(f"http://127.0.0.1:{port}/__debug__/signal-trace/")
+            yield f"http://127.0.0.1:{port}"
+        except httpx.ConnectError:
+            pytest.fail(f"The server did not start: {log.read_text()}")
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def environment_of(settings: str, directory: Path, **panel: Any) -> dict[str, str]:
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        # Of the tests themselves; the last would let the server do what it must not do elsewhere.
+        if name not in {"PYTEST_VERSION", "PYTEST_CURRENT_TEST", "DJANGO_ALLOW_ASYNC_UNSAFE"}
+    }
+    return {
+        **environment,
+        "DJANGO_SETTINGS_MODULE": settings,
+        "PARCELS_DIR": str(directory),
+        "CARSALES_DATA_DIR": str(directory),
+        "CARSALES_DEBUG": "1",
+        "PANEL_STORE": panel.get("store", "MemoryStore"),
+        "PANEL_TOOLBAR": json.dumps(panel.get("toolbar", {})),
+        "PANEL_TRACING": json.dumps(panel.get("tracing", {})),
+    }
+
+
+@contextmanager
+def carsales(directory: Path, **panel: Any) -> Iterator[str]:
+    environment = environment_of("tests.asgi_project.settings_of_carsales", directory, **panel)
+    for database in ("default", "tracing"):
+        django(environment, "migrate", "--verbosity=0", f"--database={database}")
+    cars = directory / "cars.csv"
+    cars.write_text("make,model,year,price\nFord,GT,2017,447000\nBMW,i8,2016,140700\n")
+    django(environment, "load_cars", str(cars), "--verbosity=0")
+    command = ["-m", "django", "runserver", "127.0.0.1:{port}", "--noreload"]
+    with server(environment, command, directory) as address:
+        yield address
+
+
+@contextmanager
+def parcels(directory: Path, **panel: Any) -> Iterator[str]:
+    environment = environment_of("tests.asgi_project.settings", directory, **panel)
+    for database in ("default", "tracing"):
+        django(environment, "migrate", "--verbosity=0", f"--database={database}")
+    command = ["-m", "uvicorn", "tests.asgi_project.asgi:application", "--port", "{port}"]
+    with server(environment, command, directory) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def parcels_address(tmp_path_factory) -> Iterator[str]:
+    with parcels(tmp_path_factory.mktemp("parcels")) as address:
+        yield address
+
+
+@pytest.fixture
+def parcels_page(open_page: Callable[..., Page], parcels_address: str) -> Page:
+    return open_page(parcels_address)
+
+
+# -- Reading the panel -------------------------------------------------------------------------
+
+
+def toolbar(page: Page, verb: str) -> None:
+    """Show or hide the toolbar, once its script is there."""
+    page.locator("#djDebug:not(.djdt-hidden)").wait_for(state="attached")
+    page.evaluate(f"djdt.{verb}_toolbar()")
+
+
+def open_panel(page: Page) -> Locator:
+    """Open the panel and return it, drawn."""
+    page.locator("a.SignalTracePanel").click()
+    panel = page.locator("#SignalTracePanel signal-trace-panel[data-ready]")
+    panel.wait_for()
+    return panel
+
+
+def tree_of(panel: Locator) -> list[tuple[int, str, str]]:
+    """Return the rows of the tree that are shown: (level, label, outcome)."""
+    return [
+        tuple(row)
+        for row in panel.evaluate(
+            """panel => [...panel.shadowRoot.querySelectorAll('.tree tbody tr[data-search]')]
+                .filter(row => !row.hidden)
+                .map(row => [
+                    Number(row.getAttribute('aria-level')),
+                    row.querySelector('.label').textContent,
+                    row.querySelector('.outcome').textContent,
+                ])"""
+        )
+    ]
+
+
+def row(panel: Locator, label: str) -> Locator:
+    return panel.locator(".tree tbody tr", has=panel.page.get_by_text(label, exact=True)).first
+
+
+def accessibility_problems(page: Page) -> list[str]:
+    """Return what axe-core finds in the panel."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found: list[str] = page.evaluate(
+        """async () => {
+            const result = await axe.run(
+                {fromShadowDom: ['#djDebugRoot', 'signal-trace-panel']},
+                {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']});
+            return result.violations.map(violation =>
+                `${violation.impact}: ${violation.id}: ${violation.nodes.map(n => n.html).join(' | ')}`);
+        }"""
+    )
+    return found
+
+
+# -- CarSales, WSGI, every store ---------------------------------------------------------------
+
+
+def buy_a_car(page: Page) -> None:
+    page.goto("/accounts/sign-up/")
+    toolbar(page, "hide")
+    page.get_by_label("Username").fill("ada")
+    page.get_by_label("Password", exact=True).fill("xk3-hhqp9")
+    page.get_by_label("Password confirmation").fill("xk3-hhqp9")
+    page.get_by_role("main").get_by_role("button", name="Sign up").click()
+    page.get_by_text("Welcome, ada.").wait_for()
+    page.goto("/cars/?q=gt")
+    page.get_by_role("link", name="Ford GT").click()
+    page.get_by_role("button", name="Put into the basket").click()
+    page.get_by_role("link", name="Check out").click()
+    page.get_by_role("button", name="Buy for $447,000").click()
+    page.get_by_text("The cars are yours.").wait_for()
+
+
+def switch_to(page: Page, method: str, path: str) -> None:
+    """Choose a request in the toolbar's history."""
+    toolbar(page, "show")
+    page.locator("a.HistoryPanel").click()
+    # The buttons work once the history's own script has run.
+    page.evaluate("() => import('/static/debug_toolbar/js/history.js')")
+    request = page.locator("tr[data-request-id]", has_text=method).filter(has_text=path).first
+    request.get_by_role("button", name="Switch").click()
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_buying_a_car_is_found_in_history_with_its_whole_tree(open_page, tmp_path, store):
+    with carsales(tmp_path, store=store) as address:
+        page = open_page(address, viewport={"width": 1500, "height": 900})
+        buy_a_car(page)
+        switch_to(page, "POST", "/check-out/")
+        expect(page.locator("#djdt-SignalTracePanel")).to_contain_text("1 raised")
+        panel = open_panel(page)
+        rows = tree_of(panel)
+
+        own = [found for found in rows if not found[1].startswith(("request_", "reset_", "close_"))]
+        assert own == [
+            (1, "post_save orders.Order", "returned"),
+            (2, "make_sale", "returned"),
+            (3, "pre_save cars.Car", "returned"),
+            (4, "give_code", "returned"),
+            (3, "post_save cars.Car", "returned"),
+            (4, "update_buyer", "returned"),
+            (4, "follow_price", "returned"),
+            (3, "post_save orders.Order", "returned"),
+            (4, "make_sale", "returned"),
+            (3, "sale_completed sales.Sale", "returned"),
+            (4, "issue_receipt", "returned"),
+            (4, "report_to_registry", "raised"),
+            (4, "congratulate", "returned"),
+            (1, "order_placed orders.Order", "returned"),
+            (2, "thank_buyer", "returned"),
+            (2, "warn_rivals", "returned"),
+        ]
+        # The toolbar's SQL panel knows the application's queries and none of ours.
+        page.locator("a.SQLPanel").click()
+        page.locator("#SQLPanel tbody").first.wait_for()
+        assert "tracing_" not in page.locator("#SQLPanel").inner_text()
+
+
+def test_htmx_requests_update_the_panel(open_page, tmp_path):
+    with carsales(tmp_path, toolbar={"UPDATE_ON_FETCH": True}) as address:
+        page = open_page(address)
+        page.goto("/cars/")
+        first = open_panel(page).locator(".ids").inner_text()
+        toolbar(page, "hide")
+        page.get_by_label("Search", exact=True).fill("gt")
+        page.get_by_text("1 car", exact=True).wait_for()
+        toolbar(page, "show")
+        # The toolbar has put another panel in the place of the first, closed and empty.
+        page.locator("#SignalTracePanel signal-trace-panel").wait_for(state="detached")
+        second = open_panel(page).locator(".ids").inner_text()
+
+        assert first != second
+
+
+# -- The ASGI project --------------------------------------------------------------------------
+
+PARCEL = [
+    (1, "parcel_sent", "returned"),
+    (2, "weigh", "returned"),
+    (3, "parcel_weighed", "returned"),
+    (4, "note", "returned"),
+    (2, "notify", "returned"),
+]
+
+
+def parcel_rows(panel: Locator) -> list[tuple[int, str, str]]:
+    """Return the tree without the request's own signals, senders cut off the labels."""
+    return [
+        (level, label.split(" ")[0], outcome)
+        for level, label, outcome in tree_of(panel)
+        if label.startswith(("parcel_", "weigh", "note", "notify"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("store", "renders"),
+    [("MemoryStore", False), ("MemoryStore", True), ("CacheStore", False), ("CacheStore", True)],
+)
+def test_an_async_request_is_shown_under_asgi(open_page, tmp_path, store, renders):
+    with parcels(tmp_path, store=store, toolbar={"RENDER_PANELS": renders}) as address:
+        page = open_page(address)
+        page.goto("/parcel/ada/")
+        panel = open_panel(page)
+
+        assert parcel_rows(panel) == PARCEL
+        row(panel, "notify").click()
+        expect(panel.locator(".inspector")).to_contain_text("async")
+        expect(panel.locator(".inspector")).to_contain_text("1 query")
+
+
+def test_the_toolbars_database_store_fails_under_asgi_with_and_without_this_panel(tmp_path):
+    """A limit of the toolbar, which the check tracing.W016 names; when this fails, remove both."""
+    with parcels(tmp_path, store="DatabaseStore") as address:
+        with_panel = httpx.get(f"{address}/parcel/ada/", timeout=60)
+        cookies = {"djdtSignalTracePanel": "off"}
+        without = httpx.get(f"{address}/parcel/ada/", cookies=cookies, timeout=60)
+
+    assert (with_panel.status_code, without.status_code) == (500, 500)
+    assert "SynchronousOnlyOperation" in without.text
+
+
+def test_two_requests_at_once_have_each_its_own_tree(parcels_address):
+    def visit(customer: str) -> Any:
+        response = httpx.get(f"{parcels_address}/pair/once/{customer}/", timeout=60)
+        request_id = response.headers["djdt-request-id"]
+        stored = f"{parcels_address}/__debug__/signal-trace/{request_id}/?format=json"
+        return httpx.get(stored, timeout=60).json()
+
+    with ThreadPoolExecutor(2) as threads:
+        ada, grace = threads.map(visit, ["ada", "grace"])
+
+    for customer, stats in (("ada", ada), ("grace", grace)):
+        labels = [
+            (line["depth"], line["label"], line["count"])
+            for line in stats["rows"]
+            if not line["label"].startswith(("request_", "reset_", "close_"))
+        ]
+        assert labels == [
+            (0, f"parcel_sent '{customer}'", 2),
+            (1, "weigh", 2),
+            (2, f"parcel_weighed '{customer}'", 2),
+            (3, "note", 2),
+            (1, "notify", 2),
+        ]
+        assert stats["query_count"] == 2
+    assert ada["trace_id"] != grace["trace_id"]
+
+
+@pytest.mark.parametrize("how", ["fetch", "xhr"])
+def test_what_a_script_asks_for_is_found_in_history(parcels_page, how):
+    parcels_page.goto("/")
+    toolbar(parcels_page, "hide")
+    parcels_page.locator(f"#by-{how}").click()
+    expect(parcels_page.locator("output")).not_to_be_empty()
+    switch_to(parcels_page, "GET", "/answer/")
+    panel = open_panel(parcels_page)
+
+    assert parcel_rows(panel) == PARCEL
+
+
+def test_the_panel_and_the_viewer_lead_to_each_other(parcels_page, parcels_address):
+    response = parcels_page.goto("/parcel/ada/")
+    trace_id = response.headers["tracing-trace-id"]
+    request_id = response.headers["djdt-request-id"]
+    panel = open_panel(parcels_page)
+
+    link = panel.get_by_role("link", name="Open in the viewer").first
+    assert link.get_attribute("href") == f"/tracing/traces/{trace_id}/"
+    assert request_id in panel.locator(".ids").inner_text()
+    by_trace = httpx.get(f"{parcels_address}/__debug__/signal-trace/{trace_id}/?format=json")
+    assert by_trace.json()["request_id"] == request_id
+    call = panel.locator(".tree tr", has_text="weigh").get_by_role("link").first
+    with parcels_page.context.expect_page() as opened:
+        call.click()
+    assert f"/tracing/traces/{trace_id}/spans/" in opened.value.url
+
+
+def test_the_panel_records_for_itself_what_is_not_sampled(open_page, tmp_path):
+    with parcels(tmp_path, tracing={"SAMPLE_RATIO": 0.0}) as address:
+        page = open_page(address)
+        page.goto("/parcel/ada/")
+        panel = open_panel(page)
+
+        assert parcel_rows(panel) == PARCEL
+        expect(panel.locator(".note")).to_contain_text("Recorded for this panel only")
+        assert panel.get_by_role("link", name="viewer").count() == 0
+
+
+def test_a_panel_that_is_switched_off_records_nothing(parcels_address):
+    cookies = {"djdtSignalTracePanel": "off"}
+    response = httpx.get(f"{parcels_address}/parcel/ada/", cookies=cookies, timeout=60)
+    request_id = response.headers["djdt-request-id"]
+
+    stored = httpx.get(f"{parcels_address}/__debug__/signal-trace/{request_id}/?format=json")
+
+    assert "SignalTracePanel_" not in response.headers["server-timing"]
+    assert stored.status_code == 404
+
+
+def test_server_timing_names_the_time_in_signals(parcels_address):
+    response = httpx.get(f"{parcels_address}/parcel/ada/", timeout=60)
+
+    timing = response.headers["server-timing"]
+    assert "SignalTracePanel_signals;dur=" in timing
+    assert 'desc="Signals ' in timing
+
+
+def test_a_request_that_fails_is_no_trouble_for_the_panel(parcels_address):
+    response = httpx.get(f"{parcels_address}/failing/", timeout=60)
+
+    assert response.status_code == 500
+    assert "The scales say" in response.text
+
+
+def test_five_thousand_dispatches_are_folded_cut_and_linked(parcels_page, parcels_address):
+    response = parcels_page.goto("/many/2500/")
+    request_id = response.headers["djdt-request-id"]
+    stored = httpx.get(f"{parcels_address}/__debug__/signal-trace/{request_id}/?format=json")
+    panel = open_panel(parcels_page)
+    rows = tree_of(panel)
+
+    assert len(stored.content) < 1_000_000
+    assert stored.json()["dispatch_count"] >= 5_000
+    assert (1, "parcel_weighed 'a regular'", "returned") in rows
+    expect(row(panel, "parcel_weighed 'a regular'")).to_contain_text(
+        "2,500 \N{MULTIPLICATION SIGN}"
+    )
+    expect(panel.locator("tr.rest").first).to_contain_text("the viewer has them")
+
+
+def test_hostile_names_are_shown_as_text(parcels_page):
+    parcels_page.goto("/hostile/")
+    panel = open_panel(parcels_page)
+    row(panel, "note").click()
+
+    expect(panel.locator(".tree")).to_contain_text("<img src=x onerror=alert(1)>")
+    assert panel.locator("img, script").count() == 0
+    shown = panel.evaluate("panel => panel.shadowRoot.textContent")
+    assert "\u202e" not in shown
+    assert "\x00" not in shown
+
+
+# -- Using the panel ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def parcel_panel(parcels_page: Page) -> Locator:
+    parcels_page.goto("/parcel/broken scales/")
+    return open_panel(parcels_page)
+
+
+def focused(panel: Locator) -> str:
+    return panel.evaluate(
+        """panel => {
+            const found = panel.shadowRoot.activeElement;
+            return found.querySelector?.('.label')?.textContent || found.textContent.trim();
+        }"""
+    )
+
+
+def test_tabs_are_walked_with_the_keyboard_and_remembered(parcel_panel, parcels_page):
+    keyboard = parcels_page.keyboard
+    parcel_panel.get_by_role("tab", name="Tree").focus()
+    keyboard.press("ArrowRight")
+    keyboard.press("ArrowRight")
+    slowest = parcel_panel.get_by_role("tab", name="Slowest")
+
+    expect(slowest).to_have_attribute("aria-selected", "true")
+    expect(parcel_panel.locator("#view-slowest")).to_be_visible()
+    expect(parcel_panel.locator("#view-tree")).to_be_hidden()
+    parcels_page.reload()
+    panel = open_panel(parcels_page)
+    expect(panel.locator("#view-slowest")).to_be_visible()
+
+
+def test_the_tree_is_walked_folded_and_read_with_the_keyboard(parcel_panel, parcels_page):
+    keyboard = parcels_page.keyboard
+    row(parcel_panel, "weigh").click()
+    keyboard.press("ArrowDown")
+    below = focused(parcel_panel)
+    keyboard.press("ArrowLeft")
+    folded = [label for _, label, _ in tree_of(parcel_panel)]
+    keyboard.press("ArrowLeft")
+    above = focused(parcel_panel)
+    keyboard.press("]")
+    unfolded = [label for _, label, _ in tree_of(parcel_panel)]
+    keyboard.press("Enter")
+
+    assert below == "parcel_weighed 'broken scales'"
+    assert "note" not in folded
+    assert above == "weigh"
+    assert "note" in unfolded
+    expect(parcel_panel.locator(".inspector")).to_be_focused()
+    expect(parcel_panel.locator(".inspector")).to_contain_text("tests.asgi_project.receivers.weigh")
+
+
+def test_the_filter_leaves_what_matches_and_what_is_above_it(parcel_panel, parcels_page):
+    row(parcel_panel, "weigh").click()
+    parcels_page.keyboard.press("/")
+    parcels_page.keyboard.type("scales nothing")
+
+    assert [label for _, label, _ in tree_of(parcel_panel)] == [
+        "parcel_sent 'broken scales'",
+        "weigh",
+        "parcel_weighed 'broken scales'",
+        "note",
+    ]
+    expect(parcel_panel.locator(".found")).to_have_text("2 of 8 rows")
+    parcels_page.keyboard.press("Escape")
+    assert len(tree_of(parcel_panel)) > 4
+    # The panel itself is still open: Escape was for the filter.
+    expect(parcel_panel).to_be_visible()
+
+
+def test_the_tree_can_be_sorted_and_cut_by_time(parcel_panel):
+    parcel_panel.get_by_label("Order").select_option("total")
+    longest = tree_of(parcel_panel)[0][1]
+    parcel_panel.get_by_label("At least").select_option("100 ms")
+    slow = tree_of(parcel_panel)
+
+    assert longest == "parcel_sent 'broken scales'"
+    assert slow == []
+
+
+def test_receivers_are_called_not_called_or_orphaned(parcels_page):
+    parcels_page.goto("/parcel/ada/")
+    panel = open_panel(parcels_page)
+    panel.get_by_role("tab", name="Receivers").click()
+    view = panel.locator("#view-receivers")
+    called, idle = view.locator("table").nth(0), view.locator("table").nth(1)
+
+    expect(called.get_by_role("row", name="notify")).to_contain_text("parcel_sent")
+    expect(idle.get_by_role("row", name="never_called")).to_contain_text(
+        "sent, but by other senders"
+    )
+    expect(idle.get_by_role("row", name="create_permissions")).to_contain_text("signal not sent")
+    called.get_by_role("button", name="Calls").click()
+    assert called.locator("th", has_text="Calls").get_attribute("aria-sort") == "descending"
+    called.get_by_role("button", name="notify in the tree").click()
+    assert focused(panel) == "notify"
+
+
+def test_the_hazard_tab_says_what_to_do_and_leads_to_the_row(parcel_panel, parcels_page):
+    expect(parcels_page.locator("#djdt-SignalTracePanel")).to_contain_text("⚠")
+    parcel_panel.get_by_role("tab", name="Hazards").click()
+    hazard = parcel_panel.locator(".hazard", has_text="swallowed-error")
+
+    expect(hazard).to_contain_text("What to do:")
+    hazard.get_by_role("button", name="in the tree").click()
+    expect(parcel_panel.locator(".inspector")).to_contain_text("The scales say <b>nothing</b>.")
+
+
+@pytest.mark.parametrize("tab", ["Tree", "Receivers", "Slowest", "Hazards", "Bypassed"])
+def test_axe_finds_nothing_in_the_panel(open_page, parcels_address, theme, tab):
+    # axe-core is injected, which the policy of the page forbids.
+    page = open_page(parcels_address, theme=theme, bypass_csp=True)
+    page.goto("/parcel/broken scales/")
+    panel = open_panel(page)
+    panel.get_by_role("tab", name=tab).click()
+    if tab == "Tree":
+        row(panel, "weigh").click()
+
+    assert accessibility_problems(page) == []
+
+
+def test_the_panel_follows_the_toolbars_theme(parcel_panel, parcels_page):
+    before = parcel_panel.evaluate("panel => getComputedStyle(panel).backgroundColor")
+    parcels_page.locator("#djToggleThemeButton").click()
+    if parcel_panel.get_attribute("data-theme") == "light":
+        parcels_page.locator("#djToggleThemeButton").click()
+    after = parcel_panel.evaluate("panel => getComputedStyle(panel).backgroundColor")
+
+    assert parcel_panel.get_attribute("data-theme") == "dark"
+    assert before != after
+
+
+def test_a_stored_panel_has_a_page_of_its_own(parcels_page, parcels_address):
+    response = httpx.get(f"{parcels_address}/answer/ada/", timeout=60)
+    parcels_page.goto("/__debug__/signal-trace/")
+    recent = parcels_page.get_by_role("link").filter(has_text="/answer/").first
+    recent.click()
+    panel = parcels_page.locator("signal-trace-panel[data-ready]")
+    panel.wait_for()
+
+    assert response.headers["djdt-request-id"] in parcels_page.url
+    assert parcel_rows(panel) == PARCEL
