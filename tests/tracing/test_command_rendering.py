@@ -1,0 +1,189 @@
+"""Tests of what the terminal shows of the rarer facts, and that colour never tells them alone."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+from django.core.management.base import OutputWrapper
+
+from tests.tracing.analysis.building import MS, TraceBuilder, label
+from tests.tracing.command_line import ANSI, checkout, error_of, run, store
+from tracing.analysis import tree
+from tracing.analysis.wiring import Connection, Route
+from tracing.capture.spans import Kind, Method, Outcome, Status, TransactionOutcome
+from tracing.management import rendering
+from tracing.management.terminal import Terminal, plain, table, text
+
+
+class Screen(io.StringIO):
+    """A terminal that somebody looks at."""
+
+    def isatty(self):
+        return True
+
+
+def shown(*what, screen=None, **options):
+    stream = screen if screen is not None else io.StringIO()
+    terminal = Terminal(OutputWrapper(stream), OutputWrapper(io.StringIO()), **options)
+    terminal.print(*what)
+    return stream.getvalue()
+
+
+def tree_of(build):
+    return shown(rendering.trace_tree(tree.fold(build.build()), set(), 200))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"action": "post_add", "instance": "orders.Order:1"}, "orders.Order:1 post_add"),
+        ({"created": False, "instance": "orders.Order:1"}, "orders.Order:1 updated"),
+        ({"raw": True, "method": Method.ASEND}, "raw, asend"),
+        ({"parent_is_link": True}, "later"),
+        ({"transaction": TransactionOutcome.ROLLED_BACK}, "ROLLED BACK"),
+        ({"transaction": TransactionOutcome.SAVEPOINT_ROLLED_BACK}, "SAVEPOINT ROLLED BACK"),
+        ({"exception_type": "KeyError"}, "LEFT BY KeyError"),
+        ({"sender": "None", "callsite": None}, "post_save"),
+    ],
+)
+def test_tree_says_the_facts_of_a_dispatch_in_words(options, words):
+    build = TraceBuilder()
+    build.dispatch(**options)
+
+    assert words in tree_of(build)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"outcome": Outcome.SKIPPED}, "SKIPPED"),
+        ({"outcome": Outcome.CANCELLED}, "CANCELLED"),
+        ({"outcome": Outcome.RAISED, "exception_type": "KeyError"}, "RAISED KeyError"),
+        ({"query_count": 3, "query_ns": 2 * MS}, "3 in 2.00 ms"),
+    ],
+)
+def test_tree_says_how_a_receiver_ended_in_words(options, words):
+    build = TraceBuilder()
+    build.call(build.dispatch(), label("core.a", is_async=True), **options)
+
+    assert words in tree_of(build)
+    assert " async" in tree_of(build)
+
+
+def test_list_says_the_result_in_words(django_db_setup, db):
+    row = type("Row", (), {})()
+    for options, words in [
+        ({"http_status": None, "status": Status.RUNNING}, "running"),
+        ({"http_status": 500, "status": Status.ERROR, "failed": True}, "500, error"),
+        ({"http_status": 200, "hazard_count": 2}, "200, 2 hazards"),
+        ({"http_status": 200, "error_count": 1}, "200, 1 raised"),
+    ]:
+        defaults = {"status": Status.OK, "error_count": 0, "hazard_count": 0, "failed": False}
+        row.__dict__.update({**defaults, **options})
+
+        assert str(rendering.result(row)) == words
+
+
+def test_wiring_says_what_is_wrong_in_words():
+    route = Route(
+        "shop.signals.placed",
+        "shop.Order",
+        [
+            Connection(label("(dead)", file="", any_sender=True), alive=False),
+            Connection(label("shop.a.<lambda>"), kept_by_debug=True),
+            Connection(label("shop.Index()", is_async=False), unawaited=True),
+            Connection(label("shop.b", app="shop"), same_as=1),
+        ],
+    )
+    lines = shown(rendering.wiring([route], {"shop.b": 1200})).splitlines()
+
+    assert lines[0] == "shop.signals.placed from shop.Order"
+    assert lines[1].startswith("   1. (dead)  weak, sync, any sender")
+    assert lines[1].endswith("DEAD")
+    assert lines[2].endswith("KEPT ALIVE BY DEBUG ONLY  never seen")
+    assert lines[3].endswith("NEVER AWAITED  never seen")
+    assert lines[4].endswith("[shop]  SAME AS 2  1,200 calls")
+
+
+def test_colour_is_for_terminals(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    bold = text("bold", "bold red")
+
+    assert ANSI.search(shown(bold, screen=Screen()))
+    assert not ANSI.search(shown(bold))
+    assert not ANSI.search(shown(bold, screen=Screen(), no_color=True))
+    assert ANSI.search(shown(bold, force_color=True))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not ANSI.search(shown(bold, screen=Screen()))
+
+
+def test_table_gives_way_where_it_is_told_to(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    made = table("number", "name", right=("number",))
+    made.add_row(text("123456"), text("a very long name of a receiver in a module"))
+
+    assert shown(made).splitlines() == ["number  name", "123456  a very long name of a…"]
+
+
+def test_sentences_are_not_broken_in_a_pipe(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+    assert shown(text("word " * 100)).count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "harmless"),
+    [
+        ("plain", "plain"),
+        ("a\nb\tc", "a b c"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("right\u202eleft", "rightleft"),
+        (7, "7"),
+    ],
+)
+def test_names_cannot_command_the_terminal(raw, harmless):
+    assert plain(raw) == harmless
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_show_of_a_failed_command_says_why(monkeypatch):
+    build = TraceBuilder(Kind.COMMAND, "load_cars", status=Status.ERROR, error="OSError: disk full")
+    build.call(build.dispatch())
+    store(build.build())
+    lines = run("show", "last").splitlines()
+
+    assert lines[0].startswith("command load_cars  error  ")
+    assert lines[2] == "OSError: disk full"
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_diff_says_where_a_receiver_moved_from():
+    before, after = TraceBuilder(), TraceBuilder()
+    before.call(before.dispatch("pre_save"), "core.a")
+    after.call(after.dispatch("post_save"), "core.a")
+    first, second = before.build(), after.build()
+    second.trace_id = "f" * 32
+    store(first, second)
+
+    assert "moved from pre_save orders.Order" in run("diff", first.trace_id, "ffff")
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_compare_refuses_a_level_that_is_none():
+    store(checkout(1, release="1"))
+    _, message = error_of("compare", "--before", "1", "--after", "1", "--alpha", "much")
+
+    assert "'much' is no number between 0 and 1" in message
+
+
+@pytest.mark.django_db(transaction=True, databases="__all__")
+def test_long_work_shows_a_progress_bar_to_somebody_who_looks(monkeypatch):
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    run("fill", "--dispatches", "12000", "--apps", "2")
+
+    assert "filling" in screen.getvalue()
