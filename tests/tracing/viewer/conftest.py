@@ -1,0 +1,38 @@
+"""Fixtures for tests of the viewer."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from tracing.viewer import loading
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept():
+    """Forget the traces that the test before has read."""
+    loading.forget()
+
+
+@pytest.fixture
+def developer(settings, db):
+    """Return a client on one of INTERNAL_IPS with DEBUG on."""
+    settings.DEBUG = True
+    return Client()
+
+
+@pytest.fixture
+def person(db):
+    """Return ``person("view_trace", ..., is_staff=True)``: a client logged in with permissions."""
+
+    def person(*permissions, is_staff=True):
+        user = User.objects.create_user("nadia", is_staff=is_staff)
+        user.user_permissions.set(
+            Permission.objects.filter(content_type__app_label="tracing", codename__in=permissions)
+        )
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return person

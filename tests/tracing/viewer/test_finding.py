@@ -1,0 +1,224 @@
+"""Tests of finding: each kind of condition against stored traces, and pages of them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.tracing.viewer.traces import command, order, store
+from tracing.models import Trace
+from tracing.viewer.finding import complete, find, fitting_newer, plan, unknown_names
+from tracing.viewer.language import parse, place_at
+from tracing.viewer.matching import matching_calls
+
+pytestmark = pytest.mark.django_db(databases=["default", "tracing"])
+
+
+@pytest.fixture
+def traces(db):
+    """Store five traces, whose numbers the tests speak of."""
+    return store(
+        order(1, ago=7_200),
+        order(2, ago=600, fails=True, user="4", release="1.1"),
+        order(3, ago=300, slow=80, name="orders:express"),
+        command(4, ago=120, cars=12),
+        command(5, ago=60, cars=3, name="tidy_up"),
+    )
+
+
+def query(text):
+    return parse(text, now_ns=time.time_ns())
+
+
+def found(text, **options):
+    return sorted(int(trace.trace_id, 16) for trace in find(query(text), **options).traces)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", [1, 2, 3, 4, 5]),
+        ("kind:request", [1, 2, 3]),
+        ("kind:req*", [1, 2, 3]),
+        ("-kind:request", [4, 5]),
+        ("name:check", [1, 2]),
+        ("name=orders:express", [3]),
+        ("name:orders:*", [1, 2, 3]),
+        ("NAME", []),
+        ("express", [3]),
+        ("path:/orders/2/*", [2]),
+        ("http:POST", [1, 2, 3]),
+        ("status:error", [2]),
+        ("status:5xx", [2]),
+        ("status:3xx", [1, 3]),
+        ("user:4", [2]),
+        ("(user:4 OR kind:command)", [2, 4, 5]),
+        ("release:1.1", [2]),
+        ("host:web1 kind:command", [4, 5]),
+        ("error:paper", [2]),
+        ("trace:0000000000000000000000000000000", [1, 2, 3, 4, 5]),
+        ("trace:00000000000000000000000000000003", [3]),
+        ("errors>0", [2]),
+        ("dispatches>10", [4]),
+        ("dispatches<=3 dispatches>2", [5]),
+        ("queries:5", [1, 2, 3]),
+        ("unheard>0", [1, 2, 3]),
+        ("dropped>0", []),
+        ("duration>50ms", [3]),
+        ("duration<50ms kind:request", [1, 2]),
+        ("since:1h", [2, 3, 4, 5]),
+        ("since:1h until:4m", [2, 3]),
+        ("pinned:yes", []),
+        ("hazard:swallowed-error", [2]),
+        ("hazards>0 status:error", [2]),
+        ("signal:post_save", [1, 2, 3, 4, 5]),
+        ("signal:sale_made", [1, 2, 3]),
+        ("signal=sale_made", []),
+        ("signal:*_made", [1, 2, 3]),
+        ("sender:cars.Car", [4, 5]),
+        ("receiver:make_sale", [1, 2, 3]),
+        ("receiver:core.cars.*", [4, 5]),
+        ("receiver:core.sales.receivers.make_sale", [1, 2, 3]),
+        ("signal:post_save receiver:fail_to_print", []),
+        ("signal:sale_made receiver:fail_to_print", [1, 2, 3]),
+        ("receiver:fail_to_print outcome:raised", [2]),
+        ("receiver:make_sale outcome:raised", []),
+        ("outcome:raised", [2]),
+        ("exception:paper", [2]),
+        ("exception:PrinterError", [2]),
+        ("took>50ms", [3]),
+        ("took>50ms receiver:count_cars", []),
+        ("sql>=3", [1, 2, 3]),
+        ("app:cars", [4, 5]),
+        ("uid:sales.make_sale", [1, 2, 3]),
+        ("instance:orders.Order:2", [2]),
+        ("created:yes", [4, 5]),
+        ("created:no", [1, 2, 3]),
+        ("using:default", [1, 2, 3]),
+        ("method:send_robust", [1, 2, 3]),
+        ("transaction:rolled_back", [2]),
+        ("file:models.py", [1, 2, 3]),
+        ("action:post_add", []),
+        ("receiver:make_sale >> receiver:print_receipt", [1, 2, 3]),
+        ("receiver:print_receipt >> receiver:make_sale", []),
+        ("receiver:make_sale >> outcome:raised", [2]),
+        ("signal:post_save >> signal:sale_made >> signal:sale_made", []),
+        ("user:4 OR receiver:give_code", [2, 4, 5]),
+        ("receiver:make_sale NOT outcome:raised", [1, 3]),
+        ("(receiver:make_sale NOT outcome:raised)", [1, 2, 3]),
+        ("(receiver:fail_to_print NOT outcome:raised)", [1, 3]),
+        ("NOT receiver:make_sale", [4, 5]),
+        ("kind:request (receiver:make_sale OR receiver:give_code)", [1, 2, 3]),
+        ("NOT (receiver:make_sale >> outcome:raised) kind:request", [1, 3]),
+        ("kind:request kind:command", []),
+        ("receiver:nobody", []),
+    ],
+)
+def test_find(traces, text, expected):
+    assert found(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "is_exact"),
+    [
+        ("", True),
+        ("kind:request duration>1ms queries>2", True),
+        ("signal:post_save receiver:make_sale outcome:raised", True),
+        ("took>1ms", False),
+        ("receiver:a >> receiver:b", False),
+        ("NOT receiver:a", False),
+        ("signal:a signal:b", False),
+    ],
+)
+def test_plan_leaves_to_the_store_what_the_store_can_answer(traces, text, is_exact):
+    assert plan(query(text)).is_exact is is_exact
+
+
+@pytest.mark.parametrize("text", ["kind:request", "took<1h OR took>=0ns", "signal:post_save"])
+def test_pages_hold_every_trace_once_in_both_directions(db, text):
+    text = text.replace("1h", "60m").replace("60m", "60s")
+    store(*(order(number, ago=1_000 - number) for number in range(1, 31)))
+    seen, before, newer = [], "", []
+    while True:
+        page = find(query(text), before=before, size=7, seconds=5)
+        seen.append([int(trace.trace_id, 16) for trace in page.traces])
+        before = page.older
+        if not before:
+            break
+        newer.append(page.newer)
+    flat = [number for numbers in seen for number in numbers]
+
+    assert flat == list(range(30, 0, -1))
+
+    back = find(query(text), after=newer[-1] or seen[0][0], size=7, seconds=5)
+    assert back.traces
+
+
+def test_search_that_runs_out_of_time_says_so_and_goes_on(db):
+    store(*(order(number, ago=500 - number) for number in range(1, 200)))
+
+    page = find(query("took>1s"), size=5, seconds=0.0001)
+
+    assert (page.traces, page.complete) == ([], False)
+    while page.older:
+        page = find(query("took>1s"), before=page.older, size=5, seconds=5)
+    assert page.complete
+
+
+def test_newer_traces_that_fit_come_newest_first(traces):
+    first = Trace.objects.order_by("pk").first()
+
+    rows, last = fitting_newer(query("receiver:give_code"), first.pk)
+
+    assert [int(row.trace_id, 16) for row in rows] == [5, 4]
+    assert last == Trace.objects.last_row_id()
+
+
+def test_newer_than_the_newest_is_nothing(traces):
+    last = Trace.objects.last_row_id()
+
+    assert fitting_newer(query(""), last) == ([], last)
+
+
+def test_unknown_names_come_with_the_nearest_known_one(traces):
+    hints = [
+        (term.value, near) for term, near in unknown_names(query("signal:post_sav sender:cars.Car"))
+    ]
+
+    assert hints == [("post_sav", "post_save")]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("receiver:make", ["core.sales.receivers.make_sale"]),
+        ("sender:Ord", ["orders.Order"]),
+        ("signal:sale", ["core.sales.signals.sale_made"]),
+        ("kind:re", ["request"]),
+        ("app:ord", ["orders"]),
+        ("name:tidy", ["tidy_up"]),
+        ("duration>", ["1ms", "10ms", "50ms", "100ms", "1s"]),
+        ("since:", ["5m", "1h", "2h", "1d", "7d"]),
+        ("host:", []),
+        ("pinned:", ["yes", "no"]),
+    ],
+)
+def test_complete_gives_names_that_the_store_has(traces, typed, expected):
+    assert [found.text for found in complete(place_at(typed, len(typed)))] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("receiver:make_sale", [3]),
+        ("signal:sale_made", [4]),
+        ("signal:sale_made receiver:print_receipt", [5]),
+        ("outcome:raised", [6]),
+        ("receiver:make_sale >> outcome:raised", [3, 6]),
+        ("user:3", []),
+        ("NOT receiver:make_sale", []),
+    ],
+)
+def test_matching_calls_are_span_numbers(text, expected):
+    assert matching_calls(query(text), order(1, fails=True)) == expected
