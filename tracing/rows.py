@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracing.capture.spans import (
     Callsite,
+    ConnectionChange,
     Hazard,
     LostReceiver,
     ReceiverLabel,
@@ -18,6 +19,8 @@ from tracing.capture.spans import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tracing.capture.spans import Dispatch, ReceiverCall
 
 # (name, default) of the facts that many dispatches share; kept once in FactsLabel. The tuple that
@@ -97,8 +100,16 @@ def dispatch_details(dispatch: Dispatch, thread: str) -> str | None:
     return dump(details) if details else None
 
 
-def call_details(call: ReceiverCall) -> str | None:
-    """Return the rare facts of *call* as a JSON object, or None if there are none."""
+def call_details(call: ReceiverCall, statements: Mapping[str, int]) -> str | None:
+    """Return the rare facts of *call* as a JSON object, or None if there are none.
+
+    Args:
+        call: The call.
+        statements: Ids of the labels of its statements.
+
+    Raises:
+        KeyError: A statement has no label yet.
+    """
     details: dict[str, Any] = {}
     if call.response_type:
         details["response_type"] = call.response_type
@@ -111,27 +122,33 @@ def call_details(call: ReceiverCall) -> str | None:
     if call.same_as is not None:
         details["same_as"] = call.same_as
     if call.statements:
-        details["statements"] = call.statements
+        details["statements"] = [
+            (statements[statement], count, duration_ns)
+            for statement, count, duration_ns in call.statements
+        ]
     return dump(details) if details else None
 
 
 def decode_details(text: str | None) -> dict[str, Any]:
-    """Return the facts of a ``details`` column as arguments of the span."""
+    """Return the facts of a ``details`` column as arguments of the span.
+
+    Statements are still (label id, count, ns).
+    """
     if text is None:
         return {}
     details: dict[str, Any] = json.loads(text)
-    if "statements" in details:
-        details["statements"] = [tuple(statement) for statement in details["statements"]]
     return details
 
 
 def trace_details(trace: Trace) -> dict[str, Any]:
-    """Return side effects and lost receivers of *trace* as JSON values; empty if there are none."""
+    """Return side effects and changes of receivers in *trace* as JSON values; empty without any."""
     details: dict[str, Any] = {}
     if trace.side_effects:
         details["side_effects"] = [asdict(effect) for effect in trace.side_effects]
     if trace.lost_receivers:
         details["lost_receivers"] = [asdict(lost) for lost in trace.lost_receivers]
+    if trace.connection_changes:
+        details["connection_changes"] = [asdict(change) for change in trace.connection_changes]
     return details
 
 
@@ -140,10 +157,24 @@ def decode_trace_details(details: dict[str, Any]) -> dict[str, Any]:
     return {
         "side_effects": [_side_effect(effect) for effect in details.get("side_effects", ())],
         "lost_receivers": [
-            LostReceiver(lost["signal"], lost["sender"], ReceiverLabel(**lost["receiver"]))
+            LostReceiver(**lost | {"receiver": ReceiverLabel(**lost["receiver"])})
             for lost in details.get("lost_receivers", ())
         ],
+        "connection_changes": [
+            _connection_change(change) for change in details.get("connection_changes", ())
+        ],
     }
+
+
+def _connection_change(values: dict[str, Any]) -> ConnectionChange:
+    site = values.get("callsite")
+    return ConnectionChange(
+        **values
+        | {
+            "callsite": None if site is None else Callsite(**site),
+            "receiver": ReceiverLabel(**values["receiver"]),
+        }
+    )
 
 
 def _side_effect(values: dict[str, Any]) -> SideEffect:

@@ -10,7 +10,15 @@ from django.conf import settings as django_settings
 from django.utils.module_loading import import_string
 
 from tracing import pipeline
-from tracing.capture import assembly, context, effects, parking, requests, sampling
+from tracing.capture import (
+    assembly,
+    context,
+    effects,
+    parking,
+    remembered,
+    requests,
+    sampling,
+)
 from tracing.capture.dispatching import Options
 from tracing.capture.failures import failed
 from tracing.capture.process import identity
@@ -141,5 +149,6 @@ def start() -> None:
         if get_settings().enabled:
             effects.configure()
             api.instrument()
+            remembered.adopt_known_signals()
     except Exception as error:
         failed("start", error)

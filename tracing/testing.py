@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from tracing.capture.context import Processor
-    from tracing.capture.spans import Bypass, Hazard, SideEffect, Trace
+    from tracing.capture.spans import Bypass, ConnectionChange, Hazard, SideEffect, Trace
 
 __all__ = [
     "Captured",
@@ -173,6 +173,7 @@ def _merge(trace: Trace, other: Trace, offset_ns: int) -> None:
     trace.bypasses += other.bypasses
     trace.side_effects += other.side_effects
     trace.lost_receivers += other.lost_receivers
+    trace.connection_changes += other.connection_changes
     counts: dict[tuple[str, str], int] = {}
     for signal, sender, count in (*trace.unheard, *other.unheard):
         counts[signal, sender] = counts.get((signal, sender), 0) + count
@@ -194,8 +195,8 @@ _SUMS: Final = (
 )
 
 
-def _notes(trace: Trace) -> list[Bypass | SideEffect]:
-    return [*trace.bypasses, *trace.side_effects]
+def _notes(trace: Trace) -> list[Bypass | SideEffect | ConnectionChange]:
+    return [*trace.bypasses, *trace.side_effects, *trace.connection_changes]
 
 
 def _spans(dispatch: Dispatch) -> tuple[Dispatch | ReceiverCall, ...]:

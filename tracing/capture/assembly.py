@@ -25,6 +25,7 @@ from tracing.capture.context import (
     CALL_END,
     CALLBACK,
     CALLBACK_END,
+    CONNECTION,
     CUT,
     EFFECT,
     HOST,
@@ -53,6 +54,7 @@ from tracing.capture.names import MAX_NAME
 from tracing.capture.process import identity
 from tracing.capture.spans import (
     Bypass,
+    ConnectionChange,
     Dispatch,
     Kind,
     LostReceiver,
@@ -156,6 +158,7 @@ class Assembly:
         self._bypasses: list[Bypass] = []
         self._effects: list[SideEffect] = []
         self._lost: list[LostReceiver] = []
+        self._changes: list[ConnectionChange] = []
         self._statements: dict[int, dict[str, list[int]]] = {}
         self._segment = 0
         self._first_root: Dispatch | None = None
@@ -575,7 +578,23 @@ class Assembly:
 
     def _read_lost_receiver(self, _reader: Reader, item: tuple[Any, ...]) -> None:
         _word, signal, sender, label, was_called = item
-        self._lost.append(LostReceiver(signal, sender, label, was_called))
+        name = signal if type(signal) is str else signal.name
+        self._lost.append(LostReceiver(name, sender, label, was_called))
+
+    def _read_connection(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        _word, start, change, signal, sender, label, code, instruction = item
+        call = self._running_call(reader)
+        self._changes.append(
+            ConnectionChange(
+                change=change,
+                signal=signal.name,
+                sender=sender,
+                receiver=label,
+                start_ns=self._since(start),
+                parent_number=call.number if call is not None else None,
+                callsite=callsite(code, instruction) if code is not None else None,
+            )
+        )
 
     # -- finishing ---------------------------------------------------------------------------
 
@@ -646,11 +665,13 @@ class Assembly:
             unheard=[(signal, sender, count) for (signal, sender), count in self._unheard.items()],
             side_effects=self._effects,
             lost_receivers=self._lost,
+            connection_changes=self._changes,
         )
         self._segment += 1
         if not final:
             self._let_go()
         self._done, self._bypasses, self._effects, self._lost = [], [], [], []
+        self._changes = []
         self._statements.clear()
         return result
 
@@ -748,6 +769,7 @@ _READ: Final = {
     CALLBACK: Assembly._read_callback,
     CALLBACK_END: Assembly._read_callback_end,
     LOST_RECEIVER: Assembly._read_lost_receiver,
+    CONNECTION: Assembly._read_connection,
 }
 """How each word of a stream is read."""
 

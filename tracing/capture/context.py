@@ -69,8 +69,12 @@ CALLBACK_END: Final = "callback_end"
 """(CALLBACK_END, end)."""
 REGISTERED: Final = "registered"
 """(REGISTERED, callback number): an on_commit callback was registered here."""
+CONNECTION: Final = "connection"
+"""(CONNECTION, start, change, SignalReference, sender, ReceiverLabel, code, instruction)."""
 LOST_RECEIVER: Final = "lost_receiver"
-"""(LOST_RECEIVER, signal, sender, ReceiverLabel, was called): a weak receiver was found dead."""
+"""(LOST_RECEIVER, signal, sender, ReceiverLabel, was called): a weak receiver was found dead.
+
+The signal is a SignalReference, or the name itself."""
 VALUES: Final = "values"
 """(VALUES, key, dict): redacted named arguments of the async dispatch *key*; of the open one for 0."""
 
@@ -250,8 +254,11 @@ class LiveTrace:
         """Return the finished spans. Called once, after the end, off the traced thread."""
         # Assembly reads what is defined here.
         from tracing.capture.assembly import assemble  # noqa: PLC0415
+        from tracing.capture.connections import take_waiting  # noqa: PLC0415
 
-        return assemble(self)
+        trace = assemble(self)
+        trace.lost_receivers[:0] = take_waiting()
+        return trace
 
 
 def new_trace_id() -> str:

@@ -11,9 +11,9 @@ import functools
 import os
 import sys
 import types
-import weakref
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
+from weakref import ref  # By its own name: a test of the application may watch ``weakref.ref``.
 
 from django.apps import apps
 from django.db.models import Model
@@ -45,7 +45,7 @@ class IdentityMemory(Generic[T]):
     __slots__ = ("_values",)
 
     def __init__(self) -> None:
-        self._values: dict[int, tuple[weakref.ref[Any], T]] = {}
+        self._values: dict[int, tuple[ref[Any], T]] = {}
 
     def __len__(self) -> int:
         return len(self._values)
@@ -62,13 +62,13 @@ class IdentityMemory(Generic[T]):
         key = id(target)
         values = self._values
 
-        def forget(reference: weakref.ref[Any]) -> None:
+        def forget(reference: ref[Any]) -> None:
             entry = values.get(key)
             if entry is not None and entry[0] is reference:
                 del values[key]
 
         with suppress(TypeError):
-            values[key] = (weakref.ref(target, forget), value)
+            values[key] = (ref(target, forget), value)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -234,6 +234,22 @@ class LostReceiver:
 
 
 @dataclass(slots=True)
+class ConnectionChange:
+    """A receiver that was connected or disconnected while the trace was running."""
+
+    change: str
+    """connected or disconnected."""
+    signal: str
+    sender: str
+    """As it was connected: ``None`` for any sender."""
+    receiver: ReceiverLabel
+    start_ns: int
+    parent_number: int | None = None
+    """Span number of the receiver call that did it; None outside any."""
+    callsite: Callsite | None = None
+
+
+@dataclass(slots=True)
 class Hazard:
     """A diagnosis: a named bug, found in the spans of one trace or across traces."""
 
@@ -323,7 +339,9 @@ class Trace:
     side_effects: list[SideEffect] = field(default_factory=list)
     """Mails, tasks and sockets of this segment, in order of time."""
     lost_receivers: list[LostReceiver] = field(default_factory=list)
-    """Receivers first seen dead during this segment."""
+    """Receivers first seen dead during this segment, or before it outside any trace."""
+    connection_changes: list[ConnectionChange] = field(default_factory=list)
+    """Receivers connected and disconnected during this segment, in order of time per thread."""
     hazards: list[Hazard] = field(default_factory=list)
     """What the rules of ``tracing.analysis.hazards`` found when the trace was finished."""
 

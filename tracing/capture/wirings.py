@@ -19,6 +19,7 @@ from django.dispatch import dispatcher as _dispatcher
 
 from tracing.capture import names
 from tracing.capture.details import Details, details_reader
+from tracing.capture.remembered import entry_label, reached, receiver_of
 from tracing.capture.twins import same_function
 
 if TYPE_CHECKING:
@@ -130,36 +131,13 @@ def wiring_number(
     return number
 
 
-def _label(entry: Any) -> ReceiverLabel:
-    """Return the label of one entry of ``Signal.receivers``."""
-    lookup_key, reference = entry[0], entry[1]
-    weak = isinstance(reference, weakref.ReferenceType)
-    receiver = reference() if weak else reference
-    uid = lookup_key[0]
-    if type(uid) is not str and uid == dispatcher._make_id(receiver):
-        uid = None
-    return names.receiver_label(
-        receiver,
-        dispatch_uid=uid,
-        weak=weak,
-        is_async=entry[-1],
-        any_sender=lookup_key[1] == dispatcher.NONE_ID,
-    )
-
-
 def entry_labels(signal: Signal, sender: Any) -> list[ReceiverLabel]:
     """Return the labels of the receivers that a send of *signal* from *sender* would reach."""
     if not signal.receivers:
         return []
     with signal.lock:
         entries = _reached(signal.receivers, dispatcher.NONE_ID, dispatcher._make_id(sender))
-    return [_label(entry) for entry in entries if _alive(entry) is not None]
-
-
-def _alive(entry: Any) -> Any:
-    """Return the receiver of an entry, None if it has died."""
-    reference = entry[1]
-    return reference() if isinstance(reference, ReferenceType) else reference
+    return [entry_label(entry) for entry in entries if receiver_of(entry) is not None]
 
 
 def _twins(receivers: list[Any]) -> tuple[int | None, ...]:
@@ -183,8 +161,9 @@ def _labelled(signal: Signal, sender: Any, entries: list[Any]) -> int:
     """Return the wiring number of *entries*, which a send from *sender* reaches."""
     sync = [entry for entry in entries if not entry[-1]]
     ordered = sync + [entry for entry in entries if entry[-1]]
-    receivers = tuple(_label(entry) for entry in ordered)
-    same_as = _twins([_alive(entry) for entry in ordered])
+    receivers = tuple(entry_label(entry) for entry in ordered)
+    same_as = _twins([receiver_of(entry) for entry in ordered])
+    reached(signal, sender, entries)
     return wiring_number(signal, names.sender_name(sender), receivers, len(sync), same_as)
 
 
@@ -280,14 +259,16 @@ def plain_wiring(signal: Signal, sender: Any) -> tuple[PlainWiring | None, list[
     # Django keeps an empty dictionary here for signals that do not cache, asks it for senders and
     # clears it with every connect and disconnect: the right place for a memory keyed by sender id.
     memory = signal.sender_receivers_cache
-    wiring = memory.get(sender_id)
+    # Not the id itself: a sender that hashes as its id would be compared with it, by its own code.
+    memory_key = -sender_id if type(sender_id) is int else sender_id
+    wiring = memory.get(memory_key)
     # Identical connections are told by identical lookup keys: each connect() makes a new one.
     if type(wiring) is not PlainWiring or wiring.keys != keys or wiring.sender() is not sender:
         wiring = PlainWiring(signal, sender, _reached(signal.receivers, none_id, sender_id))
         if len(wiring.keys) == len(keys) and all(type(key[0]) in _PLAIN_KEYS for key in keys):
             if len(memory) >= _PLAIN_LIMIT:
                 memory.clear()
-            memory[sender_id] = wiring
+            memory[memory_key] = wiring
     return wiring, live, live_async
 
 

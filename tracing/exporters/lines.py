@@ -396,6 +396,7 @@ class _Parts:
             trace.bypasses[:0] = before.bypasses
             trace.side_effects[:0] = before.side_effects
             trace.lost_receivers[:0] = before.lost_receivers
+            trace.connection_changes[:0] = before.connection_changes
 
     def add_dispatch(self, record: Record) -> None:
         site = None
