@@ -93,9 +93,12 @@ def timed_executemany(*, keep_statements: bool) -> Callable[..., Any]:
 _LITERALS: Final = re.compile(r"'(?:[^']|'')*'|\b\d+(?:\.\d+)?\b")
 _LISTS: Final = re.compile(r"\(\s*(?:%s|\?)(?:\s*,\s*(?:%s|\?))+\s*\)")
 _SPACE: Final = re.compile(r"\s+")
+_SAVEPOINT: Final = re.compile(r"\s*((?:RELEASE |ROLLBACK TO )?SAVEPOINT)\s.*", re.DOTALL)
+"""Django names every savepoint anew: kept whole, each would be a statement of its own."""
 
 
 @lru_cache(maxsize=5_000)
 def normalised(sql: str) -> str:
     """Return *sql* without values: literals as ``?``, lists of placeholders as one, single spaces."""
+    sql = _SAVEPOINT.sub(r"\1", sql)
     return _SPACE.sub(" ", _LISTS.sub("(…)", _LITERALS.sub("?", sql))).strip()
