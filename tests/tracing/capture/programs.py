@@ -120,9 +120,7 @@ def programs(draw: Any, *, asynchronous: bool) -> Program:
         ReceiverSpec(
             kind,
             tuple(
-                draw(
-                    st.lists(_actions(is_async=kind in ASYNC_KINDS, effects=effects), max_size=3)
-                )
+                draw(st.lists(_actions(is_async=kind in ASYNC_KINDS, effects=effects), max_size=3))
             ),
         )
         for kind in draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=5))
@@ -148,7 +146,11 @@ def programs(draw: Any, *, asynchronous: bool) -> Program:
                 send,
                 connect,
                 st.tuples(
-                    st.just("disconnect"), index, index, st.none() | index, st.none() | st.just("uid")
+                    st.just("disconnect"),
+                    index,
+                    index,
+                    st.none() | index,
+                    st.none() | st.just("uid"),
                 ),
                 st.tuples(st.just("kill"), index),
                 st.tuples(st.just("kill_sender"), index),
@@ -386,7 +388,14 @@ class World:
             (n for n, known in enumerate(self.signals) if known is kwargs["signal"]), "unknown"
         )
         self.log.append(
-            ("call", number, signal, self.sender_of(kwargs["sender"]), list(kwargs), self.variable.get())
+            (
+                "call",
+                number,
+                signal,
+                self.sender_of(kwargs["sender"]),
+                list(kwargs),
+                self.variable.get(),
+            )
         )
 
     def act(self, number: int, kwargs: dict[str, Any]) -> Any:
@@ -448,7 +457,9 @@ class World:
             if self.may_send():
                 try:
                     self.depth += 1
-                    responses = self.bound(action[1], action[2])(self.sender(action[3]), nested=True)
+                    responses = self.bound(action[1], action[2])(
+                        self.sender(action[3]), nested=True
+                    )
                 finally:
                     self.depth -= 1
                 self.log.append(("nested", self.pairs(responses)))
@@ -545,14 +556,20 @@ class World:
         finally:
             self.log.append(("in the loop", self.variable.get()))
 
-    def alive(self) -> list[str]:
+    def alive(self, tries: int) -> list[str]:
         """Forget everything and return the names of what is still alive."""
-        for signal in self.signals:
-            self.watch(f"signal {len(self.watched)}", signal)
+        for number in range(len(self.signals)):
+            self.watch(f"signal {number}", self.signals[number])
         watched = self.watched
         self.receivers = self.senders = self.signals = ()  # type: ignore[assignment]
-        gc.collect()
-        return sorted(name for name, reference in watched.items() if reference() is not None)
+        for _ in range(tries):
+            gc.collect()
+            alive = sorted(name for name, reference in watched.items() if reference() is not None)
+            if not alive:
+                break
+            # A thread that ran receivers may not be through with its last frame yet.
+            threading.Event().wait(0.005)
+        return alive
 
 
 class Records(logging.Handler):
@@ -576,8 +593,11 @@ def warned(record: warnings.WarningMessage) -> tuple[Any, ...]:
     return (record.category.__name__, _ADDRESS.sub("", str(record.message)), file, line)
 
 
-def run(program: Program) -> list[Any]:
-    """Run *program* on the installed ``Signal`` and return its log."""
+def run(program: Program, tries: int = 1) -> list[Any]:
+    """Run *program* on the installed ``Signal`` and return its log.
+
+    *tries* is how often it is looked whether what is alive at the end dies.
+    """
     world = World(program)
     records = Records(world)
     loggers = [logging.getLogger("django.dispatch"), logging.getLogger("asyncio")]
@@ -592,7 +612,7 @@ def run(program: Program) -> list[Any]:
             for step in program.steps:
                 world.step(step)
         finally:
-            alive = world.alive()
+            alive = world.alive(tries)
             sys.unraisablehook = unraisable
             for logger, (propagate, level) in zip(loggers, kept, strict=True):
                 logger.removeHandler(records)
@@ -602,6 +622,3 @@ def run(program: Program) -> list[Any]:
     log.append(("warnings", sorted(warned(record) for record in caught)))
     log.append(("alive", alive))
     return log
-
-
-

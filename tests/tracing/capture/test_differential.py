@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from tests.tracing.capture.programs import Program, ReceiverSpec, programs, run
 from tracing.capture import context, dispatching, sampling
@@ -79,29 +80,41 @@ def compare(program, conditions=CONDITIONS, options=OPTIONS[:1]):
     expected = run(program)
     for option in options:
         for condition in conditions:
-            with ExitStack() as stack:
-                stack.enter_context(condition())
-                stack.callback(instrument(options=option, sql=False, side_effects=False))
-                actual = run(program)
-            assert context.current() is None
+            actual = run_instrumented(program, option, condition)
+            if actual[:-1] == expected[:-1] and actual[-1] != expected[-1]:
+                # A thread of the executor may hold its last frame for a moment: look again.
+                actual = run_instrumented(program, option, condition, tries=50)
+                expected = run(program, tries=50)
             for number, (mine, stock) in enumerate(zip(actual, expected, strict=False)):
                 assert mine == stock, (condition.__name__, number)
             assert len(actual) == len(expected)
 
 
-@given(programs(asynchronous=False))
+def run_instrumented(program, option, condition, tries=1):
+    with ExitStack() as stack:
+        stack.enter_context(condition())
+        stack.callback(instrument(options=option, sql=False, side_effects=False))
+        log = run(program, tries)
+    assert context.current() is None
+    return log
+
+
+conditions = st.sampled_from(CONDITIONS)
+
+
+@given(programs(asynchronous=False), conditions)
 @EVERYTHING
-def test_sync_sends_do_what_django_does_in_any_program(no_failures, program):
-    compare(program)
+def test_sync_sends_do_what_django_does_in_any_program(no_failures, program, condition):
+    compare(program, [condition])
 
 
-@given(programs(asynchronous=True))
+@given(programs(asynchronous=True), conditions)
 @EVERYTHING
-def test_all_four_sends_do_what_django_does_in_any_program(no_failures, program):
-    compare(program)
+def test_all_four_sends_do_what_django_does_in_any_program(no_failures, program, condition):
+    compare(program, [condition])
 
 
-@given(programs(asynchronous=False))
-@settings(EVERYTHING, max_examples=max(EXAMPLES // 4, 50))
-def test_options_of_the_recording_change_nothing_in_any_program(no_failures, program):
-    compare(program, conditions=[recorded], options=OPTIONS)
+@given(programs(asynchronous=False), st.sampled_from(OPTIONS))
+@settings(EVERYTHING, max_examples=max(EXAMPLES // 4, 20))
+def test_options_of_the_recording_change_nothing_in_any_program(no_failures, program, option):
+    compare(program, [recorded], [option])
