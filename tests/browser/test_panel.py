@@ -162,15 +162,18 @@ def row(panel: Locator, label: str) -> Locator:
 def accessibility_problems(page: Page) -> list[str]:
     """Return what axe-core finds in the panel."""
     page.evaluate(AXE.read_text(encoding="utf-8"))
-    found: list[str] = page.evaluate(
+    looked_at, found = page.evaluate(
         """async () => {
             const result = await axe.run(
                 {fromShadowDom: ['#djDebugRoot', 'signal-trace-panel']},
                 {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']});
-            return result.violations.map(violation =>
+            const violations = result.violations.map(violation =>
                 `${violation.impact}: ${violation.id}: ${violation.nodes.map(n => n.html).join(' | ')}`);
+            return [result.passes.flatMap(pass => pass.nodes.map(node => node.html)), violations];
         }"""
     )
+    # It did look into the panel's own shadow root.
+    assert any('role="tablist"' in html for html in looked_at)
     return found
 
 
