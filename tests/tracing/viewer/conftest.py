@@ -17,8 +17,9 @@ def nothing_kept():
 
 @pytest.fixture
 def developer(settings, db):
-    """Return a client on one of INTERNAL_IPS with DEBUG on."""
+    """Return a client on one of INTERNAL_IPS with DEBUG on, without the debug toolbar."""
     settings.DEBUG = True
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "debug_toolbar" not in name]
     return Client()
 
 

@@ -219,10 +219,7 @@ class TraceDetail(TracePage):
         return {"hazards": sorted(trace.hazards, key=lambda found: order.get(found.severity, 3))}
 
     def _log(self, trace: spans.Trace) -> dict[str, Any]:
-        found = []
-        for level, name, at_ns, record in islice(lines(trace), MAX_LOG_LINES):
-            moment = datetime.fromtimestamp(at_ns // 1000 / 1_000_000, tz=UTC).isoformat()
-            found.append({"timestamp": moment, "level": level, "event": name, **record})
+        found = [record for _, record in islice(lines(trace), MAX_LOG_LINES)]
         return {
             "log_records": found,
             "log_lines": [json.dumps(record, ensure_ascii=False, default=str) for record in found],

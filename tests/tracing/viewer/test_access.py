@@ -1,0 +1,179 @@
+"""Tests of who may see and do what, and that nothing is kept by caches."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from tests.tracing.viewer.traces import order, store
+from tracing.models import Hazard, RecorderControl, Trace
+
+pytestmark = pytest.mark.django_db(databases=["default", "tracing"])
+
+ID = f"{1:032x}"
+PAGES = [
+    "/tracing/",
+    "/tracing/traces.json",
+    "/tracing/charts/",
+    "/tracing/live/",
+    "/tracing/complete.json",
+    "/tracing/searches/",
+    f"/tracing/traces/{ID}/",
+    f"/tracing/traces/{ID}.json",
+    f"/tracing/traces/{ID}/receivers/",
+    f"/tracing/traces/{ID}/spans/1/",
+    f"/tracing/traces/{ID}/lines/1/",
+    "/tracing/map/",
+    "/tracing/statistics/",
+    "/tracing/statistics/heat/",
+    "/tracing/compare/",
+    "/tracing/compare/periods/",
+    "/tracing/hazards/",
+    "/tracing/recorder/",
+]
+
+
+@pytest.fixture(autouse=True)
+def stored(db):
+    store(order(1, fails=True))
+
+
+@pytest.mark.parametrize("address", PAGES)
+def test_strangers_are_sent_to_log_in_or_get_403(address):
+    response = Client().get(address)
+
+    if address.endswith(".json"):
+        assert (response.status_code, response.json()) == (403, {"error": "You may not see traces."})
+    else:
+        assert response.status_code == 302
+        assert response["Location"].startswith(f"/accounts/log-in/?next={address}")
+
+
+@pytest.mark.parametrize("address", PAGES)
+def test_pages_are_kept_by_no_cache(developer, address):
+    response = developer.get(address)
+
+    assert response.status_code == 200
+    assert {"private", "no-store"} <= set(response["Cache-Control"].split(", "))
+    assert "Cookie" in response["Vary"]
+
+
+def test_developer_needs_debug_and_an_internal_address(developer, settings):
+    assert developer.get("/tracing/").status_code == 200
+    assert developer.get("/tracing/", REMOTE_ADDR="10.0.0.9").status_code == 302
+    settings.DEBUG = False
+    assert developer.get("/tracing/").status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("permissions", "is_staff", "status"),
+    [
+        (["view_trace"], True, 200),
+        (["view_trace"], False, 403),
+        ([], True, 403),
+        (["view_source", "prune_trace", "pause_recorder", "annotate_trace"], True, 403),
+    ],
+)
+def test_staff_need_the_permission(person, permissions, is_staff, status):
+    client = person(*permissions, is_staff=is_staff)
+
+    assert client.get("/tracing/").status_code == status
+
+
+def test_stranger_asking_through_htmx_gets_403_and_no_page():
+    response = Client().get("/tracing/", headers={"HX-Request": "true"})
+
+    assert response.status_code == 403
+
+
+def test_source_is_shown_to_those_who_may_see_it(person):
+    page = f"/tracing/traces/{ID}/spans/3/"
+    without = person("view_trace").get(page).content.decode()
+
+    assert "def make_sale" not in without
+    assert "Can see source code in the trace viewer" in without
+
+
+def test_source_is_shown_with_the_permission(person):
+    page = person("view_trace", "view_source").get(f"/tracing/traces/{ID}/spans/3/").content.decode()
+
+    assert '<span class="code-keyword">def</span> make_sale' in page
+
+
+@pytest.mark.parametrize(
+    ("address", "permission", "data", "changed"),
+    [
+        ("switch", "pause_recorder", {"paused": "yes"}, lambda: RecorderControl.objects.exists()),
+        ("annotate", "annotate_trace", {"pinned": "on"}, lambda: Trace.objects.pinned().exists()),
+        (
+            "hazard",
+            "annotate_trace",
+            {"reason": "it is a demo"},
+            lambda: Hazard.objects.filter(known=True).exists(),
+        ),
+        ("prune", "prune_trace", {}, None),
+    ],
+)
+def test_each_change_needs_its_permission(person, address, permission, data, changed):
+    arguments = {"annotate": [ID], "hazard": [Hazard.objects.first().fingerprint]}.get(address, [])
+    url = reverse(f"tracing:{address}", args=arguments)
+
+    refused = person("view_trace").post(url, data)
+
+    assert refused.status_code == 403
+    assert changed is None or not changed()
+
+
+@pytest.mark.parametrize(
+    ("address", "permission", "data"),
+    [
+        ("switch", "pause_recorder", {"paused": "yes"}),
+        ("annotate", "annotate_trace", {"pinned": "on", "note": "look"}),
+        ("hazard", "annotate_trace", {"reason": "it is a demo"}),
+        ("prune", "prune_trace", {}),
+    ],
+)
+def test_each_change_is_made_with_its_permission(person, address, permission, data):
+    arguments = {"annotate": [ID], "hazard": [Hazard.objects.first().fingerprint]}.get(address, [])
+
+    response = person("view_trace", permission).post(
+        reverse(f"tracing:{address}", args=arguments), data
+    )
+
+    assert response.status_code in {200, 302}
+    if address == "switch":
+        control = RecorderControl.objects.get(pk=1)
+        assert (control.paused, control.changed_by) == (True, "nadia")
+    elif address == "annotate":
+        row = Trace.objects.get()
+        assert (row.pinned, row.note) == (True, "look")
+    elif address == "hazard":
+        assert Hazard.objects.filter(known=True).get().reason == "it is a demo"
+
+
+@pytest.mark.parametrize("address", ["/tracing/recorder/switch/", "/tracing/searches/"])
+def test_changes_need_the_csrf_token(settings, address):
+    settings.DEBUG = True
+
+    assert Client(enforce_csrf_checks=True).post(address, {"paused": "yes"}).status_code == 403
+
+
+@pytest.mark.parametrize("address", ["switch", "annotate"])
+def test_changes_are_not_made_by_following_a_link(developer, address):
+    url = reverse(f"tracing:{address}", args=[ID] if address == "annotate" else [])
+
+    assert developer.get(url).status_code == 405
+
+
+def test_the_viewer_does_not_trace_itself(recording, developer):
+    import tracing
+
+    assert developer.get("/tracing/").status_code == 200
+    assert tracing.flush(30)
+    assert not Trace.objects.filter(http_path__startswith="/tracing/").exists()
+
+
+test_the_viewer_does_not_trace_itself = pytest.mark.django_db(
+    transaction=True, databases="__all__"
+)(test_the_viewer_does_not_trace_itself)
