@@ -125,16 +125,27 @@ def short_receiver(name: str) -> str:
 
 
 @lru_cache(maxsize=1)
+def _library_roots() -> tuple[str, ...]:
+    roots = {*site.getsitepackages()}
+    roots.update(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
+    return tuple(root.rstrip(os.sep) + os.sep for root in roots)
+
+
+def in_library(file: str) -> bool:
+    """Return whether *file* belongs to an installed package or to Python, not to the project."""
+    return not file or file.startswith(_library_roots())
+
+
+@lru_cache(maxsize=1)
 def _roots() -> tuple[str, ...]:
     """Return the directories that need not be shown in a path, the most specific first."""
     roots = {str(Path.cwd())}
     base = getattr(settings, "BASE_DIR", None) if settings.configured else None
     if base:
         roots.add(str(Path(base).absolute()))
-    roots.update(site.getsitepackages())
-    roots.update(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
-    # Tests run inside an installed environment below the project: the longest root fits best.
-    return tuple(sorted((root.rstrip(os.sep) + os.sep for root in roots), key=len, reverse=True))
+    slashed = {root.rstrip(os.sep) + os.sep for root in roots} | {*_library_roots()}
+    # An environment may lie below the project: the longest root fits best.
+    return tuple(sorted(slashed, key=len, reverse=True))
 
 
 @lru_cache(maxsize=4096)

@@ -11,7 +11,7 @@ import functools
 import gc
 import inspect
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
@@ -43,6 +43,8 @@ class Connection:
     receiver: ReceiverLabel
     alive: bool = True
     """False if it was connected weakly and has died."""
+    was_method: bool = False
+    """It has died, and was a method: perhaps with an object whose life was over."""
     kept_by_debug: bool = False
     """Nothing holds it but Django's cache of signatures, which fills with DEBUG on only."""
     unawaited: bool = False
@@ -109,28 +111,16 @@ def _connection(entry: Any) -> Connection:
     if receiver is None:
         text = lookup_key[0] if type(lookup_key[0]) is str else ""
         dead = ReceiverLabel(DEAD, dispatch_uid=text, any_sender=any_sender, **options)
-        return Connection(dead, alive=False)
+        method = isinstance(reference, weakref.WeakMethod)
+        return Connection(dead, alive=False, was_method=method)
     uid = lookup_key[0]
     if uid == dispatcher._make_id(receiver):  # type: ignore[attr-defined]  # noqa: SLF001
         uid = None
     label = names.receiver_label(receiver, dispatch_uid=uid, **options)
     return Connection(
-        _for_any(label) if any_sender else label,
+        replace(label, any_sender=True) if any_sender else label,
         kept_by_debug=weak and _kept_by_debug(receiver, label),
         unawaited=not entry[-1] and _returns_coroutine(receiver),
-    )
-
-
-def _for_any(label: ReceiverLabel) -> ReceiverLabel:
-    return ReceiverLabel(
-        label.name,
-        label.file,
-        label.line,
-        label.dispatch_uid,
-        label.weak,
-        label.is_async,
-        label.app,
-        any_sender=True,
     )
 
 
@@ -181,13 +171,7 @@ def _with_twins(heard: list[tuple[Any, Connection]]) -> list[Connection]:
         )
         earlier.append(receiver)
         if twin is not None:
-            connection = Connection(  # noqa: PLW2901 - the same one, seen from this route.
-                connection.receiver,
-                connection.alive,
-                connection.kept_by_debug,
-                connection.unawaited,
-                twin,
-            )
+            connection = replace(connection, same_as=twin)  # noqa: PLW2901 - as this route sees it.
         connections.append(connection)
     return connections
 

@@ -158,6 +158,16 @@ def test_wiring_shows_a_dead_receiver(settings):
     )
 
 
+def test_wiring_leaves_the_method_of_an_object_that_ended_alone(settings):
+    settings.DEBUG = False
+    placed.connect(Indexer().on_save)
+    gc.collect()
+    (route,) = read()
+
+    assert described(route) == ["(dead) [any sender, dead]"]
+    assert diagnose_wiring([route]) == []
+
+
 @pytest.mark.parametrize("make_receiver", [make, lambda: functools.partial(first, None)])
 def test_wiring_sees_that_only_debug_keeps_a_receiver(settings, make_receiver):
     settings.DEBUG = True

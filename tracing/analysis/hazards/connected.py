@@ -48,6 +48,8 @@ def _of_route(route: Route) -> Iterator[tuple[str, Hazard]]:
     for connection in route.connections:
         label = connection.receiver
         if not connection.alive:
+            if connection.was_method:
+                continue
             uid = f" with dispatch_uid {label.dispatch_uid!r}" if label.dispatch_uid else ""
             message = (
                 f"A receiver connected weakly to {to}{uid} has been garbage-collected: it does not "

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracing.analysis.formatting import callsite_text, place, plural, short_signal, shorten_middle
+from tracing.analysis.formatting import (
+    callsite_text,
+    in_library,
+    place,
+    plural,
+    short_signal,
+    shorten_middle,
+)
 from tracing.analysis.hazards.facts import ROBUST, SAVES, Facts
 from tracing.analysis.hazards.rules import Options, finding, names, rule, who
 from tracing.capture.spans import (
@@ -162,8 +169,8 @@ def _on_purpose(facts: Facts, bypass: Bypass) -> bool:
 def lost_receiver(facts: Facts, _options: Options) -> Iterator[Hazard]:
     """Yield receivers found dead.
 
-    Left alone: what ran before it died and may well have been meant to end: a method of an object
-    whose life was over, a receiver made inside a test.
+    Left alone: what may well have been meant to end. That is a method of an object whose life was
+    over, unless it is the project's own and never ran, and a receiver made inside a test.
     """
     seen = set()
     for lost in facts.lost_receivers:
@@ -171,7 +178,9 @@ def lost_receiver(facts: Facts, _options: Options) -> Iterator[Hazard]:
         if (label, lost.signal, lost.sender) in seen:
             continue
         seen.add((label, lost.signal, lost.sender))
-        if lost.was_called and (facts.trace.kind is Kind.TEST or not _is_local(label)):
+        if lost.was_called and facts.trace.kind is Kind.TEST:
+            continue
+        if not _is_local(label) and (lost.was_called or in_library(label.file)):
             continue
         of = f" of {lost.sender}" if lost.sender != "None" else ""
         hazard = finding(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.core.files.storage import mixins
 
 from tests.tracing.analysis.building import TraceBuilder, label
 from tracing.analysis.hazards import find
@@ -250,6 +251,13 @@ def test_lost_receiver_leaves_a_method_whose_object_had_done_its_work_alone():
     build = TraceBuilder()
     build.lost(label("core.search.Indexer.on_save"))
     build.trace.lost_receivers[0].was_called = True
+
+    assert ids(build) == set()
+
+
+def test_lost_receiver_leaves_a_method_of_a_library_alone():
+    build = TraceBuilder()
+    build.lost(label("django.core.files.storage.FileSystemStorage.clear", file=mixins.__file__))
 
     assert ids(build) == set()
 
