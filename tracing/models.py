@@ -96,6 +96,17 @@ class SenderLabel(Label):
     """The label of a sender: ``orders.Order``, a dotted path or ``None``."""
 
 
+class StatementLabel(models.Model):
+    """The text of an SQL statement, normalised; receiver calls refer to it in their details."""
+
+    id = models.BigAutoField(primary_key=True)
+    key = models.CharField(max_length=32, unique=True, help_text=_("Hash of the statement."))
+    statement = models.TextField()
+
+    def __str__(self) -> str:
+        return self.statement
+
+
 class TraceLabel(Label):
     """The name of traces: a route, a command, a task, a test or a block."""
 

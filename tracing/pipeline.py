@@ -146,6 +146,27 @@ def is_worker_thread() -> bool:
     return getattr(_thread, "exporting", False)
 
 
+class Courtesy:
+    """Lets other threads have the interpreter now and then during long work in pure Python.
+
+    A thread that waits for it asks for it back only after 5 ms, which a request would feel.
+    """
+
+    __slots__ = ("_since",)
+
+    _EVERY_NS = 1_000_000
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter_ns()
+
+    def give_way(self) -> None:
+        """Let others go first if this thread has worked for a millisecond."""
+        now = time.perf_counter_ns()
+        if now - self._since > self._EVERY_NS:
+            time.sleep(0)
+            self._since = time.perf_counter_ns()
+
+
 class Pipeline:
     """A queue, a worker and exporters. A process has one, ``tracing.pipeline.default``."""
 
@@ -469,14 +490,14 @@ class Pipeline:
 
     def _assemble(self, items: list[tuple[Any, int]]) -> list[spans.Trace]:
         traces: list[spans.Trace] = []
+        courtesy = Courtesy()
         for item, _ in items:
             try:
                 traces.append(item if isinstance(item, spans.Trace) else item.assemble())
             except Exception as error:  # noqa: BLE001 - one bad trace must not stop the others.
                 self._failed += 1
                 failures.failed("assembly", error)
-            # Give the traced threads the interpreter: they wait up to 5 ms for it otherwise.
-            time.sleep(0)
+            courtesy.give_way()
         return self._process(traces)
 
     def _process(self, traces: list[spans.Trace]) -> list[spans.Trace]:

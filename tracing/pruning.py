@@ -35,6 +35,7 @@ _TABLES = (
     "tracing_unheard", "tracing_bypass", "tracing_hazard", "tracing_hazardsighting",
     "tracing_rollup", "tracing_recorderstate", "tracing_signallabel", "tracing_senderlabel",
     "tracing_receiverlabel", "tracing_callsitelabel", "tracing_factslabel", "tracing_tracelabel",
+    "tracing_statementlabel",
 )  # fmt: skip
 
 Progress = Callable[[int, int], object]

@@ -906,7 +906,19 @@ def _load_calls(
             )
             dispatch.receiver_calls.append(call)
             found[trace_key, number] = call
+    _name_statements([call for call in found.values() if call.statements], manager)
     return found
+
+
+def _name_statements(calls: list[spans.ReceiverCall], manager: Any) -> None:
+    """Put the texts of the statements of *calls* where their ids are."""
+    wanted = list({key for call in calls for key, _, _ in call.statements})
+    texts: dict[Any, str] = {}
+    for chunk in _chunks(wanted, 500):
+        labels = manager("StatementLabel").filter(pk__in=chunk)
+        texts.update(labels.values_list("pk", "statement"))
+    for call in calls:
+        call.statements = [(texts.get(key, ""), count, ns) for key, count, ns in call.statements]
 
 
 def _call_ranges(keys: list[int], manager: Any) -> list[tuple[int, int]]:

@@ -1,17 +1,18 @@
 """Histograms that can be added up and give any percentile within two percent.
 
 The buckets grow by a constant factor, as in DDSketch (Masson, Rim and Lee, VLDB 2019): bucket *i*
-holds the values in ``(GAMMA ** (i - 1), GAMMA ** i]``. Answering with the point of the bucket from
+holds the values in ``[GAMMA ** (i - 1), GAMMA ** i)``. Answering with the point of the bucket from
 which both ends are equally far in proportion is wrong by at most ``(GAMMA - 1) / (GAMMA + 1)``.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 GAMMA = 1.04
 RELATIVE_ERROR = (GAMMA - 1) / (GAMMA + 1)
@@ -35,12 +36,18 @@ class Histogram:
     def __init__(self, buckets: dict[int, int] | None = None) -> None:
         self.buckets = {} if buckets is None else buckets
 
-    def add(self, values: Iterable[int]) -> None:
+    def add(self, values: Sequence[int]) -> None:
         """Count each of *values* (ns)."""
-        buckets, log, ceil = self.buckets, math.log, math.ceil
-        for value in values:
-            number = ceil(log(value) * _SCALE) if value > 1 else 0
-            buckets[number] = buckets.get(number, 0) + 1
+        buckets, scale = self.buckets, _SCALE
+        # log, int and Counter all run in C; a loop of our own takes twice as long.
+        numbers = [
+            int(logarithm * scale) + 1
+            for logarithm in map(math.log, [value for value in values if value > 0])
+        ]
+        for number, count in Counter(numbers).items():
+            buckets[number] = buckets.get(number, 0) + count
+        if zeros := len(values) - len(numbers):
+            buckets[0] = buckets.get(0, 0) + zeros
 
     def merge(self, other: Histogram) -> None:
         """Add the counts of *other*."""
@@ -62,7 +69,7 @@ class Histogram:
         for number in sorted(self.buckets):
             rank -= self.buckets[number]
             if rank < 0:
-                return round(GAMMA**number * _MIDDLE) if number else 1
+                return round(GAMMA**number * _MIDDLE) if number else 0
         return None
 
     def encode(self) -> str:

@@ -49,6 +49,7 @@ def test_batch_is_stored_once_however_often_it_is_sent(exporter):
 
     exporter.export(batch)
     exporter.export([*batch, plain_trace(9)])
+    exporter.force_flush()
 
     assert Trace.objects.count() == 6
     assert sum(Rollup.objects.filter(receiver=0).values_list("count", flat=True)) == 6
@@ -327,6 +328,7 @@ def test_rollups_add_up_to_the_traces(exporter):
     traces = list(Filler(5, newest_ns=1_800_000_000_000_000_000, days=0.2, apps=3).traces(1_000))
     for start in range(0, len(traces), 20):
         exporter.export(traces[start : start + 20])
+    exporter.force_flush()
     dispatches = [dispatch for trace in traces for dispatch in trace.dispatches]
     calls = [call for dispatch in dispatches for call in dispatch.receiver_calls]
 
@@ -350,6 +352,17 @@ def test_rollups_add_up_to_the_traces(exporter):
         assert abs(statistics.p95_ns - exact) <= RELATIVE_ERROR * exact + 1
     hours = Rollup.objects.filter(receiver=0).by_hour()
     assert sum(total.count for _, total in hours) == len(dispatches)
+
+
+@stored
+def test_busy_process_writes_rollups_now_and_then(exporter):
+    for number in range(5):
+        exporter.export([plain_trace(number)])
+    before = sum(Rollup.objects.filter(receiver=0).values_list("count", flat=True))
+    exporter.force_flush()
+    after = sum(Rollup.objects.filter(receiver=0).values_list("count", flat=True))
+
+    assert before < after == 5
 
 
 @stored

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from os import getpid
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,10 @@ from tracing import models
 from tracing.capture import spans
 from tracing.conf import store_alias
 from tracing.exporters.sql import Database, MissingTablesError, open_database
-from tracing.pipeline import TemporaryError
+from tracing.exporters.summing import Batch, Sum, Summing, Wire
+from tracing.pipeline import Courtesy, TemporaryError
 from tracing.pruning import Retention, give_turn_back, prune, take_turn
-from tracing.rollups import HOUR_NS, Histogram
+from tracing.rollups import HOUR_NS
 from tracing.rows import (
     call_details,
     dispatch_details,
@@ -78,9 +79,9 @@ _TRANSACTION = {word: number for number, word in enumerate(models.TRANSACTION_CO
 _SEVERITY = {word: number for number, word in enumerate(models.SEVERITY_CODES)}
 
 _RAISED = spans.Outcome.RAISED
+_RETURNED = models.OUTCOME_CODES[0]
 _NAME_LIMIT = 255
 _LARGEST_CACHE = 50_000
-_HOURS_KEPT = 2
 _KEYS_AT_ONCE = 500
 
 Rows = dict[str, list[tuple[Any, ...]]]
@@ -177,14 +178,20 @@ class DatabaseExporter:
                 raise database.translate(error) from None
 
     def force_flush(self) -> None:
-        """Do nothing: what was exported is committed."""
+        """Write the statistics of the last seconds; traces are committed when they are exported."""
+        with self._lock:
+            if self._works and not self._summing.is_empty:
+                self._write_sums(self._connected())
 
     def shutdown(self) -> None:
         """Close the connection."""
         with self._lock:
             if self._database is not None:
+                with suppress(TemporaryError):
+                    self.force_flush()
                 self._database.close()
                 self._database = None
+                self._forget_everything()
 
     def tick(self, statistics: Statistics) -> None:
         """Tell the store how the recorder of this process is doing; obey what it says."""
@@ -240,7 +247,7 @@ class DatabaseExporter:
     def _forget_everything(self) -> None:
         """Forget what is known of the database: labels, running traces, this process' hours."""
         self._labels = _Labels()
-        self._hours: dict[int, tuple[str, dict[tuple[int, int, int], _Sum]]] = {}
+        self._summing = Summing()
 
     # -- One batch ---------------------------------------------------------------------------
 
@@ -251,10 +258,13 @@ class DatabaseExporter:
         batch = [trace for trace in batch if not _is_stored(trace, known)]
         if not batch:
             return 0
-        self._labels.resolve(database, batch)
         first = self._allocate(database, batch, known)
-        rows = _Build(self._labels, known, first).rows(batch)
-        merged = self._rollups(rows)
+        try:
+            rows = _Build(self._labels, known, first).rows(batch)
+        except KeyError:
+            # Most batches have no name that was not seen before, and looking for one costs time.
+            self._labels.resolve(database, batch)
+            rows = _Build(self._labels, known, first).rows(batch)
         database.begin()
         self._remove_replaced(database, batch, known)
         for table, (columns, values) in rows.tables():
@@ -267,19 +277,32 @@ class DatabaseExporter:
                 (*values[2:-2], values[0]),
             )
         self._store_hazards(database, rows)
-        database.upsert(
-            "tracing_rollup",
-            ROLLUP_KEYS,
-            ROLLUP_COLUMNS,
-            (
-                (hour, *key, part, *total.columns())
-                for hour, part, sums in merged
-                for key, total in sums.items()
-            ),
-        )
         database.commit()
-        self._remember(merged)
+        self._summing.add(rows.sums)
+        if self._summing.is_due or self._shared:
+            self._write_sums(database)
         return len(batch)
+
+    def _write_sums(self, database: Database) -> None:
+        """Write the rollups; if that fails, what is waiting is written with the next batch."""
+        due = self._summing.due()
+        try:
+            database.begin()
+            database.upsert(
+                "tracing_rollup",
+                ROLLUP_KEYS,
+                ROLLUP_COLUMNS,
+                [
+                    (hour, *key, part, *total.columns())
+                    for hour, part, totals in due
+                    for key, total in totals.items()
+                ],
+            )
+            database.commit()
+        except Exception:  # noqa: BLE001 - the batch itself is stored; the next one will tell.
+            database.rollback()
+        else:
+            self._summing.written(due)
 
     def _recover(self, database: Database, batch: Sequence[spans.Trace]) -> None:
         """Store what is new in *batch*, after something in it was there already."""
@@ -342,7 +365,6 @@ class DatabaseExporter:
             if last is None:
                 # A new store, or one that was emptied: then the labels are gone as well.
                 self._forget_everything()
-                self._labels.resolve(database, batch)
                 self._raise_sequences(database)
                 last = database.allocate(name, count)
                 if last is None:
@@ -456,28 +478,6 @@ class DatabaseExporter:
             ],
         )
 
-    def _rollups(self, rows: _Build) -> list[tuple[int, str, dict[tuple[int, int, int], _Sum]]]:
-        """Return (hour, part, sums so far by key) of the hours that *rows* belong to."""
-        current = time.time_ns() // HOUR_NS
-        merged = []
-        for hour, sums in rows.sums.items():
-            part, before = self._hours.get(hour) or (secrets.token_hex(8), {})
-            if hour <= current - _HOURS_KEPT:
-                # Long past: it may be compacted by now, so this is a part of its own.
-                part, before = secrets.token_hex(8), {}
-            merged.append(
-                (hour, part, {key: total.after(before.get(key)) for key, total in sums.items()})
-            )
-        return merged
-
-    def _remember(self, merged: list[tuple[int, str, dict[tuple[int, int, int], _Sum]]]) -> None:
-        current = time.time_ns() // HOUR_NS
-        for hour, part, sums in merged:
-            if hour > current - _HOURS_KEPT:
-                self._hours.setdefault(hour, (part, {}))[1].update(sums)
-        for hour in [hour for hour in self._hours if hour <= current - _HOURS_KEPT]:
-            del self._hours[hour]
-
     # -- How this process is doing -----------------------------------------------------------
 
     def _prune_in_turn(self) -> None:
@@ -498,6 +498,8 @@ class DatabaseExporter:
             connections[alias].close()
 
     def _beat(self, database: Database, statistics: Statistics) -> None:
+        if self._summing.is_due:
+            self._write_sums(database)
         self._prune_in_turn()
         exporters = {name: asdict(values) for name, values in statistics.exporters.items()}
         dropped = statistics.dropped + statistics.failed
@@ -562,45 +564,6 @@ def _is_stored(trace: spans.Trace, known: dict[tuple[str, int], _Known]) -> bool
     return stored is not None and (stored.final or stored.segment >= trace.segment)
 
 
-class _Sum:
-    """An hour of one key of the rollups, as this process saw it."""
-
-    __slots__ = ("count", "durations", "errors", "histogram", "queries", "query_ns", "total_ns")
-
-    def __init__(self) -> None:
-        self.count = self.errors = self.total_ns = self.queries = self.query_ns = 0
-        self.durations: list[int] = []
-        self.histogram = Histogram()
-
-    def after(self, before: _Sum | None) -> _Sum:
-        """Return the sum of *before* and this batch's durations."""
-        total = _Sum()
-        durations = self.durations
-        total.count = len(durations)
-        total.total_ns = sum(durations)
-        total.errors, total.queries, total.query_ns = self.errors, self.queries, self.query_ns
-        if before is not None:
-            total.count += before.count
-            total.total_ns += before.total_ns
-            total.errors += before.errors
-            total.queries += before.queries
-            total.query_ns += before.query_ns
-            total.histogram.buckets = dict(before.histogram.buckets)
-        total.histogram.add(durations)
-        return total
-
-    def columns(self) -> tuple[Any, ...]:
-        """Return the values of ``ROLLUP_COLUMNS``."""
-        return (
-            self.count,
-            self.errors,
-            self.total_ns,
-            self.queries,
-            self.query_ns,
-            self.histogram.encode(),
-        )
-
-
 class _Labels:
     """The ids of names, kept from batch to batch."""
 
@@ -611,6 +574,7 @@ class _Labels:
         self.facts: dict[tuple[Any, ...], int] = {}
         self.receivers: dict[spans.ReceiverLabel, int] = {}
         self.callsites: dict[spans.Callsite, int] = {}
+        self.statements: dict[str, int] = {}
         # Capture hands out the same label object again and again, and hashing its seven fields in
         # Python takes longer than the rest of a row. The object is kept, so its id stays its own.
         self.same: dict[int, tuple[Any, int]] = {}
@@ -643,6 +607,7 @@ class _Labels:
         signals, senders, facts = set(), set(), set()
         receivers: set[spans.ReceiverLabel] = set()
         callsites: set[spans.Callsite] = set()
+        statements: set[str] = set()
         known_signals, known_senders, known_facts = self.signals, self.senders, self.facts
         for trace in batch:
             for dispatch in trace.dispatches:
@@ -659,6 +624,8 @@ class _Labels:
                 for call in dispatch.receiver_calls:
                     if id(call.receiver) not in same:
                         receivers.add(call.receiver)
+                    for statement, _, _ in call.statements:
+                        statements.add(statement)
             for signal, sender, _ in trace.unheard:
                 signals.add(signal)
                 senders.add(sender)
@@ -674,6 +641,7 @@ class _Labels:
             ("tracing_factslabel", self.facts, facts, _facts_columns),
             ("tracing_receiverlabel", self.receivers, receivers, _receiver_columns),
             ("tracing_callsitelabel", self.callsites, callsites, _callsite_columns),
+            ("tracing_statementlabel", self.statements, statements, _statement_columns),
         ):
             new = [label for label in wanted if label not in ids]  # type: ignore[operator]
             if new:
@@ -733,6 +701,10 @@ def _facts_columns(facts: tuple[Any, ...]) -> dict[str, Any]:
     return {"key": label_key(text), "facts": text}
 
 
+def _statement_columns(statement: str) -> dict[str, Any]:
+    return {"key": label_key(statement), "statement": statement}
+
+
 def _receiver_columns(label: spans.ReceiverLabel) -> dict[str, Any]:
     return {
         "key": label_key(*asdict(label).values()),
@@ -775,7 +747,7 @@ class _Build:
         self.unheard: list[tuple[Any, ...]] = []
         self.bypasses: list[tuple[Any, ...]] = []
         self.hazards: dict[str, list[tuple[spans.Hazard, int, int]]] = {}
-        self.sums: dict[int, dict[tuple[int, int, int], _Sum]] = {}
+        self.sums: Batch = {}
 
     def tables(self) -> Sequence[tuple[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]]]:
         """Return the tables with the columns and rows to insert."""
@@ -810,6 +782,7 @@ class _Build:
 
     def rows(self, batch: Sequence[spans.Trace]) -> _Build:
         """Make the rows of *batch*; return self."""
+        courtesy = Courtesy()
         for trace in batch:
             stored = self.known.get((trace.trace_id, trace.started_ns))
             if stored is None:
@@ -822,8 +795,7 @@ class _Build:
             self._dispatch_rows(row, trace)
             if trace.unheard or trace.bypasses or trace.hazards:
                 self._other_rows(row, trace)
-            # Give the traced threads the interpreter: they wait up to 5 ms for it otherwise.
-            time.sleep(0)
+            courtesy.give_way()
         return self
 
     def _trace_row(self, row: int, trace: spans.Trace, details: str) -> tuple[Any, ...]:
@@ -865,34 +837,41 @@ class _Build:
             "",
         )
 
-    def _dispatch_rows(self, trace_row: int, trace: spans.Trace) -> None:  # noqa: C901
+    def _dispatch_rows(self, trace_row: int, trace: spans.Trace) -> None:  # noqa: C901, PLR0912, PLR0915
         # The one hot loop of the exporter: everything is local, and nothing is called that is not
         # needed. It runs once for every dispatch and receiver call of the application.
         labels = self.labels
-        signals, senders, facts = labels.signals, labels.senders, labels.facts
-        same_get, receiver_id = labels.same.get, labels.receiver
+        facts, same_get = labels.facts, labels.same.get
         add_dispatch, add_call = self.dispatches.append, self.calls.append
         row, thread = self._dispatch, trace.thread
         first_hour = trace.started_ns // HOUR_NS
         spans_hours = (trace.started_ns + trace.duration_ns) // HOUR_NS != first_hour
-        sums = self.sums.setdefault(first_hour, {})
+        wires = self.sums.setdefault(first_hour, {})
         for dispatch in trace.dispatches:
             start, calls = dispatch.start_ns, dispatch.receiver_calls
             if spans_hours:
-                sums = self.sums.setdefault((trace.started_ns + start) // HOUR_NS, {})
-            sender_name, instance = dispatch.sender, dispatch.instance
-            signal, sender = signals[dispatch.signal], senders[sender_name]
+                wires = self.sums.setdefault((trace.started_ns + start) // HOUR_NS, {})
+            sender, instance = dispatch.sender, dispatch.instance
+            key = (dispatch.signal, sender)
+            wire = wires.get(key)
+            if wire is None:
+                wire = wires[key] = Wire(labels.signals[key[0]], labels.senders[sender])
             if instance:
-                if instance.startswith(sender_name + ":"):
-                    instance = instance[len(sender_name) :]
+                model, colon, primary_key = instance.partition(":")
+                if model == sender:
+                    instance = colon + primary_key
                 if len(instance) > _NAME_LIMIT:
                     instance = instance[:_NAME_LIMIT]
             duration, site = dispatch.duration_ns, dispatch.callsite
+            if site is not None:
+                same = same_get(id(site))
+                site = same[1] if same is not None else labels.callsite(site)
+            query_count, query_ns = dispatch.query_count, dispatch.query_ns
             add_dispatch((
-                row, trace_row, dispatch.number, dispatch.parent_number, dispatch.depth, signal,
-                sender, None if site is None else labels.callsite(site), facts[facts_of(dispatch)],
+                row, trace_row, dispatch.number, dispatch.parent_number, dispatch.depth,
+                wire.signal, wire.sender, site, facts[facts_of(dispatch)],
                 _METHOD[dispatch.method], _TRANSACTION[dispatch.transaction], start, duration,
-                instance, len(calls), dispatch.query_count, dispatch.query_ns,
+                instance, len(calls), query_count, query_ns,
                 dispatch_details(dispatch, thread)
                 if dispatch.thread != thread
                 or dispatch.exception_type
@@ -900,47 +879,45 @@ class _Build:
                 or dispatch.values
                 else None,
             ))  # fmt: skip
-            key = (signal, sender, 0)
-            total = sums.get(key)
-            if total is None:
-                total = sums[key] = _Sum()
+            total = wire.own
             total.durations.append(duration)
-            if dispatch.query_count:
-                total.queries += dispatch.query_count
-                total.query_ns += dispatch.query_ns
-            failed, call_row = False, row
+            if query_count:
+                total.queries += query_count
+                total.query_ns += query_ns
+            failed, call_row, sums = False, row, wire.calls
             for call in calls:
                 call_row += 1
                 same = same_get(id(call.receiver))
-                receiver = same[1] if same is not None else receiver_id(call.receiver)
+                receiver = same[1] if same is not None else labels.receiver(call.receiver)
                 duration, outcome = call.duration_ns, call.outcome
+                query_count, query_ns = call.query_count, call.query_ns
                 add_call((
-                    call_row, row, call.number, call.position, receiver, _OUTCOME[outcome],
-                    call.start_ns - start, duration, duration - call.self_ns, call.query_count,
-                    call.query_ns,
-                    call_details(call)
+                    call_row, row, call.number, call.position, receiver,
+                    0 if outcome is _RETURNED else _OUTCOME[outcome],
+                    call.start_ns - start, duration, duration - call.self_ns, query_count,
+                    query_ns,
+                    call_details(call, labels.statements)
                     if call.response_type
+                    or call.statements
                     or call.exception_type
                     or call.hop_ns
-                    or call.statements
                     or call.same_as is not None
                     or call.exception_message
                     else None,
                 ))  # fmt: skip
-                key = (signal, sender, receiver)
-                total = sums.get(key)
+                total = sums.get(receiver)
                 if total is None:
-                    total = sums[key] = _Sum()
+                    total = sums[receiver] = Sum()
                 total.durations.append(duration)
-                if call.query_count:
-                    total.queries += call.query_count
-                    total.query_ns += call.query_ns
+                if query_count:
+                    total.queries += query_count
+                    total.query_ns += query_ns
                 if outcome is _RAISED:
                     failed = True
                     total.errors += 1
                     self.failed.append((call_row, row, receiver, call.exception_type[:_NAME_LIMIT]))
             if failed:
-                sums[signal, sender, 0].errors += 1
+                wire.own.errors += 1
             row = call_row + 1
         self._dispatch = row
 

@@ -16,7 +16,7 @@ from tracing.capture.spans import (
     Trace,
     span_id,
 )
-from tracing.exporters.lines import ROOT_NUMBER, SCHEMA, Clock, lines
+from tracing.exporters.lines import ROOT_NUMBER, Clock, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,15 +28,10 @@ def write_jsonl(traces: Iterable[Trace], file: TextIO) -> None:
     """Write *traces* as the lines of the log, which ``tracing import`` reads back."""
     clock = Clock()
     for trace in traces:
-        for level, event, at_ns, record in lines(trace):
-            line = {
-                "timestamp": clock.text(at_ns),
-                "level": level,
-                "event": event,
-                "schema": SCHEMA,
-                **record,
-            }
-            file.write(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n")
+        file.writelines(
+            json.dumps(record, separators=(",", ":")) + "\n"
+            for _, record in lines(trace, clock=clock)
+        )
 
 
 # -- Bars that do not overlap ----------------------------------------------------------------

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
 from tracing.exporters.files import LineFile
-from tracing.exporters.lines import SCHEMA, Clock, lines
+from tracing.exporters.lines import Clock, lines
+from tracing.pipeline import Courtesy
 
 try:
     import orjson
@@ -68,23 +68,10 @@ class _Lines:
         self.info = self.warning = self.error = self.lines.append
 
 
-class _Stamp:
-    """A structlog processor: put schema, level and time in front, where a reader looks first."""
-
-    def __init__(self) -> None:
-        self._clock = Clock()
-
-    def __call__(self, _logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
-        """Return *line* with its beginning."""
-        at_ns = line.pop("at_ns")
-        event = line.pop("event")
-        return {
-            "timestamp": self._clock.text(at_ns),
-            "level": method,
-            "event": event,
-            "schema": SCHEMA,
-            **line,
-        }
+def _whole(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """Return the record that *line* carries as one value, which spares copying it field by field."""
+    record: EventDict = line["record"]
+    return record
 
 
 def _for_console(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
@@ -112,12 +99,12 @@ def _for_console(_logger: WrappedLogger, _method: str, line: EventDict) -> Event
 def _chain(render: Rendering, *, to_logger: bool, colors: bool) -> list[Any]:
     """Return the structlog processors for *render*."""
     if render == "json":
-        return [_Stamp(), _render_text if to_logger else _render_bytes]
+        return [_whole, _render_text if to_logger else _render_bytes]
     if render == "console":
-        return [_Stamp(), _for_console, structlog.dev.ConsoleRenderer(colors=colors)]
+        return [_whole, _for_console, structlog.dev.ConsoleRenderer(colors=colors)]
     if not to_logger:
         raise ValueError('LogExporter renders "dict" for a logger only, not for a file.')
-    return [_Stamp(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
+    return [_whole, structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
 
 
 class LogExporter:
@@ -166,6 +153,8 @@ class LogExporter:
                 compress=compress,
             )
         self._lines = _Lines()
+        self._clock = Clock()
+        self._is_text = render == "console"
         self._log: Any = structlog.wrap_logger(
             logging.getLogger(logger) if logger else self._lines,
             processors=_chain(render, to_logger=bool(logger), colors=colors),
@@ -185,20 +174,23 @@ class LogExporter:
             rendered.clear()
             self._render(batch)
             if self._file is not None and rendered:
-                whole = [line.encode() if isinstance(line, str) else line for line in rendered]
-                rendered.clear()
-                self._file.write(b"\n".join(whole) + b"\n")
+                whole = [line.encode() for line in rendered] if self._is_text else rendered
+                whole.append(b"")
+                try:
+                    self._file.write(b"\n".join(whole))
+                finally:
+                    rendered.clear()
 
     def _render(self, batch: Sequence[spans.Trace]) -> None:
         log, per = self._log, self.per
         write: dict[str, Callable[..., Any]] = {
             level: getattr(log, level) for level in ("info", "warning", "error")
         }
+        courtesy = Courtesy()
         for trace in batch:
-            for level, event, at_ns, record in lines(trace, per=per):
-                write[level](event, at_ns=at_ns, **record)
-            # Give the traced threads the interpreter: they wait up to 5 ms for it otherwise.
-            time.sleep(0)
+            for level, record in lines(trace, per=per, clock=self._clock):
+                write[level](record["event"], record=record)
+            courtesy.give_way()
 
     def force_flush(self) -> None:
         """Do nothing: what was exported is with the operating system."""

@@ -1,0 +1,350 @@
+"""How fast and how small traces are stored and logged, against the bare drivers in the same run.
+
+    python benchmarks/store.py [sqlite] [postgresql] [mariadb] [log] [size]
+
+Servers are those of tests/services.py. Times are CPU seconds of this process and wall clock; the
+ratios are what counts: machines differ, and both sides of a ratio ran here just now.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import django
+from django.conf import settings
+
+from tests.services import service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from tracing.capture.spans import Trace
+
+ROUNDS = 7
+DISPATCHES = 10_000
+BATCH = 1_000
+
+
+def configure(scratch: Path) -> None:
+    """Set Django up with an alias for each database that is asked for."""
+    wanted = set(sys.argv[1:])
+    databases: dict[str, Any] = {
+        "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(scratch / "a.sqlite3")},
+        "sqlite": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(scratch / "t.sqlite3")},
+    }
+    for name, engine in (("postgresql", "postgresql"), ("mariadb", "mysql")):
+        if name not in wanted:
+            continue
+        if name == "mariadb":
+            import pymysql  # noqa: PLC0415 - only for MariaDB.
+
+            pymysql.install_as_MySQLdb()
+        server = service(name)
+        databases[name] = {
+            "ENGINE": f"django.db.backends.{engine}",
+            "NAME": "postgres" if name == "postgresql" else "",
+            "HOST": server.host,
+            "PORT": server.port,
+            "USER": server.user,
+            "PASSWORD": server.password,
+            "TEST": {"NAME": f"benchmark_{os.getpid()}"},
+        }
+    settings.configure(
+        SECRET_KEY="benchmark",  # noqa: S106 - nothing is signed here.
+        USE_TZ=True,
+        INSTALLED_APPS=["tracing"],
+        DATABASES=databases,
+        DATABASE_ROUTERS=["tracing.routers.TracingRouter"],
+        TRACING={"ENABLED": False, "EXPORTERS": [], "DATABASE": "sqlite"},
+    )
+    django.setup()
+
+
+# -- What is written -------------------------------------------------------------------------
+
+
+def flat_traces(dispatches: int, first: int = 0) -> list[Trace]:
+    """Return traces of 20 dispatches with three receiver calls each, of 40 signals and senders."""
+    from tracing.capture import spans  # noqa: PLC0415 - after django.setup(), as all below.
+
+    labels = [
+        [spans.ReceiverLabel(f"shop{n}.receivers.r{p}", f"/srv/shop{n}.py", p) for p in range(3)]
+        for n in range(40)
+    ]
+    sites = [spans.Callsite(f"/srv/shop{n}/views.py", n, "view") for n in range(40)]
+    traces = []
+    started = time.time_ns()
+    for t in range(first, first + dispatches // 20):
+        trace = spans.Trace(
+            trace_id=f"{t * 2654435761 % 2**64:032x}",
+            kind=spans.Kind.REQUEST,
+            name=f"shop:{t % 30}",
+            started_ns=started + t,
+            duration_ns=40_000_000 + t,
+            http_method="GET",
+            http_path=f"/shop/{t}/",
+            http_status=200,
+            host="web1",
+            process=4_242,
+            thread="MainThread",
+            dispatch_count=20,
+            receiver_call_count=60,
+        )
+        for d in range(20):
+            n = (t * 7 + d * d) % 40
+            start = 100_000 + d * 1_900_000
+            calls = [
+                spans.ReceiverCall(
+                    2 + 4 * d + p,
+                    p,
+                    label,
+                    start + 1_000 + p * 300_000,
+                    290_000 + t % 977,
+                    290_000 + t % 977,
+                    query_count=int(p == 1),
+                    query_ns=80_000 if p == 1 else 0,
+                )
+                for p, label in enumerate(labels[n])
+            ]
+            trace.dispatches.append(
+                spans.Dispatch(
+                    number=1 + 4 * d,
+                    signal=f"django.db.models.signals.s{n % 4}",
+                    sender=f"shop{n}.Order",
+                    method=spans.Method.SEND,
+                    start_ns=start,
+                    duration_ns=910_000 + t % 977,
+                    instance=f"shop{n}.Order:{t * 20 + d}",
+                    created=bool(d % 2),
+                    raw=False,
+                    using="default",
+                    callsite=sites[n],
+                    transaction=spans.TransactionOutcome.COMMITTED,
+                    transaction_depth=1,
+                    thread="MainThread",
+                    query_count=1,
+                    query_ns=80_000,
+                    receiver_calls=calls,
+                )
+            )
+        traces.append(trace)
+    return traces
+
+
+def batches(traces: Sequence[Trace], size: int = BATCH // 20) -> Iterable[Sequence[Trace]]:
+    """Return *traces* in batches."""
+    return (traces[start : start + size] for start in range(0, len(traces), size))
+
+
+def timed(function: Callable[[], object]) -> tuple[float, float]:
+    """Return the (CPU, wall clock) seconds that *function* takes."""
+    gc.collect()
+    gc.disable()
+    cpu, wall = time.process_time(), time.perf_counter()
+    try:
+        function()
+    finally:
+        gc.enable()
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+# -- Databases -------------------------------------------------------------------------------
+
+
+def compare_database(alias: str) -> None:
+    """Print throughput of the exporter and of the bare driver on the same rows."""
+    from django.db import connections  # noqa: PLC0415
+
+    from tracing.exporters.database import (  # noqa: PLC0415
+        DISPATCH_COLUMNS,
+        DatabaseExporter,
+        _Build,
+        _Labels,
+    )
+    from tracing.exporters.sql import open_database  # noqa: PLC0415
+
+    exporter = DatabaseExporter(alias)
+    raw = open_database(alias)
+    raw.connect()
+    exporter.export(flat_traces(400, first=10**6))
+    ours, bare = [], []
+    for number in range(ROUNDS):
+        first = number * DISPATCHES // 20
+        traces = flat_traces(DISPATCHES, first)
+
+        def export(traces: list[Trace] = traces) -> None:
+            for batch in batches(traces):
+                exporter.export(batch)
+
+        # The same rows again, made beforehand, under ids beyond all others.
+        labels = _Labels()
+        labels.resolve(raw, traces)
+        base = 10**9 + number * 10**7
+        prepared = []
+        for place, batch in enumerate(batches(flat_traces(DISPATCHES, first + 10**7))):
+            beyond = base + place * 10**5
+            rows = _Build(labels, {}, {"trace": beyond, "dispatch": beyond, "other": beyond})
+            prepared.append(list(rows.rows(batch).tables()))
+
+        def insert(prepared: list[Any] = prepared) -> None:
+            for tables in prepared:
+                raw.begin()
+                for table, (columns, values) in tables:
+                    if values:
+                        plain_insert(raw, table, columns, values)
+                raw.commit()
+
+        pair = [(ours, export), (bare, insert)]
+        for results, function in pair if number % 2 else reversed(pair):
+            results.append(timed(function))
+    assert DISPATCH_COLUMNS
+    report(alias, ours, bare, DISPATCHES, "dispatches with 3 receiver calls")
+    exporter.shutdown()
+    raw.close()
+    connections[alias].close()
+
+
+def plain_insert(raw: Any, table: str, columns: Sequence[str], rows: list[Any]) -> None:
+    """Insert as the driver's documentation shows: executemany, or COPY with write_row."""
+    if raw.vendor != "postgresql":
+        raw.insert(table, columns, rows)
+        return
+    names = ", ".join(map(raw.quote, columns))
+    with raw.raw.cursor() as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def report(
+    what: str,
+    ours: list[tuple[float, float]],
+    bare: list[tuple[float, float]],
+    count: int,
+    unit: str,
+) -> None:
+    """Print both rates and their ratios: medians over the rounds."""
+    cpu = statistics.median(b[0] / o[0] for o, b in zip(ours, bare, strict=True))
+    wall = statistics.median(b[1] / o[1] for o, b in zip(ours, bare, strict=True))
+    our_rate = count / statistics.median(o[1] for o in ours)
+    bare_rate = count / statistics.median(b[1] for b in bare)
+    our_cpu = 1e6 * statistics.median(o[0] for o in ours) / count
+    bare_cpu = 1e6 * statistics.median(b[0] for b in bare) / count
+    print(f"{what}: {unit}")
+    print(f"  exporter  {our_rate:10,.0f} /s   {our_cpu:6.1f} us CPU each")
+    print(f"  bare      {bare_rate:10,.0f} /s   {bare_cpu:6.1f} us CPU each")
+    print(f"  ratio     wall {wall:.2f}   CPU {cpu:.2f}")
+
+
+def size_of(alias: str) -> None:
+    """Print the bytes that a dispatch with three receiver calls takes on disk."""
+    from tracing.exporters.database import DatabaseExporter  # noqa: PLC0415
+    from tracing.pruning import store_size  # noqa: PLC0415
+
+    exporter = DatabaseExporter(alias)
+    exporter.export(flat_traces(400, first=2 * 10**8))
+    before = store_size(alias)
+    dispatches = 100_000
+    for start in range(0, dispatches, 10_000):
+        for batch in batches(flat_traces(10_000, 3 * 10**8 + start // 20)):
+            exporter.export(batch)
+    each = (store_size(alias) - before) / dispatches
+    print(f"{alias}: {each:.0f} bytes for each dispatch with 3 receiver calls")
+    exporter.shutdown()
+
+
+# -- Log -------------------------------------------------------------------------------------
+
+
+def compare_log(scratch: Path) -> None:
+    """Print the lines per second of the exporter and of structlog as its documentation tunes it."""
+    import orjson  # noqa: PLC0415
+    import structlog  # noqa: PLC0415
+
+    from tracing.exporters.lines import lines  # noqa: PLC0415
+    from tracing.exporters.log import LogExporter  # noqa: PLC0415
+
+    ours, bare = [], []
+    exporter = LogExporter(scratch / "ours.jsonl", max_bytes=0)
+    traces = flat_traces(DISPATCHES)
+    records = [
+        {name: value for name, value in record.items() if name not in {"timestamp", "level"}}
+        for trace in traces
+        for _, record in lines(trace)
+    ]
+    with (scratch / "bare.jsonl").open("wb") as file:
+        log = structlog.wrap_logger(
+            structlog.BytesLogger(file),
+            processors=[
+                structlog.contextvars.merge_contextvars,
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.JSONRenderer(serializer=orjson.dumps),
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(20),
+            cache_logger_on_first_use=True,
+        )
+
+        def write_bare() -> None:
+            for record in records:
+                log.info(**record)
+
+        def write_ours() -> None:
+            for batch in batches(traces):
+                exporter.export(batch)
+
+        with structlog.contextvars.bound_contextvars(request_id="r-1", user_id="7"):
+            for number in range(ROUNDS):
+                pair = [(ours, write_ours), (bare, write_bare)]
+                for results, function in pair if number % 2 else reversed(pair):
+                    results.append(timed(function))
+    exporter.shutdown()
+    report("log", ours, bare, len(records), "lines, dispatches with 3 receiver calls")
+
+
+def main() -> None:
+    """Run what the command line asks for; everything on SQLite without arguments."""
+    wanted = sys.argv[1:] or ["sqlite", "log", "size"]
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        configure(scratch)
+        from django.test.utils import setup_databases, teardown_databases  # noqa: PLC0415
+
+        for alias in ("sqlite", "postgresql", "mariadb"):
+            if alias not in settings.DATABASES:
+                continue
+            if alias != "sqlite":
+                settings.TRACING = settings.TRACING | {"DATABASE": alias}
+            from tracing.conf import get_settings  # noqa: PLC0415
+
+            get_settings.cache_clear()
+            if alias == "sqlite":
+                from django.core.management import call_command  # noqa: PLC0415
+
+                call_command("migrate", "tracing", database=alias, verbosity=0)
+                if "sqlite" in wanted:
+                    compare_database(alias)
+                if "size" in wanted:
+                    size_of(alias)
+                continue
+            created = setup_databases(verbosity=0, interactive=False, aliases=[alias])
+            try:
+                compare_database(alias)
+                if "size" in wanted:
+                    size_of(alias)
+            finally:
+                teardown_databases(created, verbosity=0)
+        if "log" in wanted:
+            compare_log(scratch)
+
+
+if __name__ == "__main__":
+    main()

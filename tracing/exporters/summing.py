@@ -1,0 +1,135 @@
+"""What the database exporter keeps of a batch for the rollups, until it is time to write them."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from tracing.rollups import HOUR_NS, Histogram
+
+_HOURS_KEPT = 2
+_WRITE_SECONDS = 2.0
+
+Key = tuple[int, int, int]
+"""(signal id, sender id, receiver id or 0 for the dispatch as a whole)."""
+
+
+class Sum:
+    """Durations, errors and queries of one key in one hour."""
+
+    __slots__ = ("count", "durations", "errors", "histogram", "queries", "query_ns", "total_ns")
+
+    def __init__(self) -> None:
+        self.durations: list[int] = []
+        """Not counted in the rest yet."""
+        self.count = self.errors = self.total_ns = self.queries = self.query_ns = 0
+        self.histogram = Histogram()
+
+    def add(self, other: Sum) -> None:
+        """Add what a batch brought."""
+        self.durations += other.durations
+        self.errors += other.errors
+        self.queries += other.queries
+        self.query_ns += other.query_ns
+
+    def after(self, before: Sum | None) -> Sum:
+        """Return the sum of *before*, as it was written, and this one."""
+        durations = self.durations
+        total = Sum()
+        total.count = len(durations)
+        total.total_ns = sum(durations)
+        total.errors, total.queries, total.query_ns = self.errors, self.queries, self.query_ns
+        if before is not None:
+            total.count += before.count
+            total.total_ns += before.total_ns
+            total.errors += before.errors
+            total.queries += before.queries
+            total.query_ns += before.query_ns
+            total.histogram.buckets = dict(before.histogram.buckets)
+        total.histogram.add(durations)
+        return total
+
+    def columns(self) -> tuple[int | str, ...]:
+        """Return the columns of the rollup after its key."""
+        return (
+            self.count,
+            self.errors,
+            self.total_ns,
+            self.queries,
+            self.query_ns,
+            self.histogram.encode(),
+        )
+
+
+class Wire:
+    """The sums of one signal and sender within a batch: of the dispatch and of each receiver."""
+
+    __slots__ = ("calls", "own", "sender", "signal")
+
+    def __init__(self, signal: int, sender: int) -> None:
+        self.signal = signal
+        self.sender = sender
+        self.own = Sum()
+        self.calls: dict[int, Sum] = {}
+
+
+Batch = dict[int, dict[tuple[str, str], Wire]]
+"""By hour since the epoch, then by the names of signal and sender."""
+
+Due = list[tuple[int, str, dict[Key, Sum]]]
+"""(hour, part, totals so far): rows to be written."""
+
+
+class Summing:
+    """The sums of a process: what is written already, and what is waiting to be."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, dict[Key, Sum]] = {}
+        self._written: dict[int, tuple[str, dict[Key, Sum]]] = {}
+        self._written_at = -_WRITE_SECONDS
+
+    def add(self, batch: Batch) -> None:
+        """Take what a batch that was stored brought."""
+        for hour, wires in batch.items():
+            waiting = self._waiting.setdefault(hour, {})
+            for wire in wires.values():
+                for receiver, found in ((0, wire.own), *wire.calls.items()):
+                    key = (wire.signal, wire.sender, receiver)
+                    total = waiting.get(key)
+                    if total is None:
+                        total = waiting[key] = Sum()
+                    total.add(found)
+
+    @property
+    def is_due(self) -> bool:
+        """Return whether it is time to write: a busy process writes only now and then."""
+        return bool(self._waiting) and time.monotonic() - self._written_at >= _WRITE_SECONDS
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nothing is waiting."""
+        return not self._waiting
+
+    def due(self) -> Due:
+        """Return the rows to be written now."""
+        current = time.time_ns() // HOUR_NS
+        rows: Due = []
+        for hour, sums in self._waiting.items():
+            part, before = self._written.get(hour) or (secrets.token_hex(8), {})
+            if hour <= current - _HOURS_KEPT:
+                # Long past: it may be compacted by now, so this is a part of its own.
+                part, before = secrets.token_hex(8), {}
+            totals = {key: total.after(before.get(key)) for key, total in sums.items()}
+            rows.append((hour, part, totals))
+        return rows
+
+    def written(self, rows: Due) -> None:
+        """Take note that *rows*, all that was waiting, are stored."""
+        self._waiting = {}
+        self._written_at = time.monotonic()
+        current = time.time_ns() // HOUR_NS
+        for hour, part, totals in rows:
+            if hour > current - _HOURS_KEPT:
+                self._written.setdefault(hour, (part, {}))[1].update(totals)
+        for hour in [hour for hour in self._written if hour <= current - _HOURS_KEPT]:
+            del self._written[hour]
