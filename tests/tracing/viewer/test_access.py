@@ -153,9 +153,8 @@ def test_each_change_is_made_with_its_permission(person, address, permission, da
 
 
 @pytest.mark.parametrize("address", ["/tracing/recorder/switch/", "/tracing/searches/"])
-def test_changes_need_the_csrf_token(settings, address):
-    settings.DEBUG = True
-
+def test_changes_need_the_csrf_token(developer, address):
+    assert developer.get("/tracing/").status_code == 200
     assert Client(enforce_csrf_checks=True).post(address, {"paused": "yes"}).status_code == 403
 
 
@@ -166,6 +165,7 @@ def test_changes_are_not_made_by_following_a_link(developer, address):
     assert developer.get(url).status_code == 405
 
 
+@pytest.mark.django_db(transaction=True, databases="__all__")
 def test_the_viewer_does_not_trace_itself(recording, developer):
     import tracing
 
@@ -174,6 +174,3 @@ def test_the_viewer_does_not_trace_itself(recording, developer):
     assert not Trace.objects.filter(http_path__startswith="/tracing/").exists()
 
 
-test_the_viewer_does_not_trace_itself = pytest.mark.django_db(
-    transaction=True, databases="__all__"
-)(test_the_viewer_does_not_trace_itself)
