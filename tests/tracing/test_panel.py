@@ -542,9 +542,11 @@ def test_a_failure_at_the_beginning_does_not_reach_the_request(toolbar, instrume
     def fail():
         raise RuntimeError("a mistake in the panel")
 
-    monkeypatch.setattr(panel.context, "current_trace", fail)
+    with monkeypatch.context() as patch:
+        patch.setattr(panel.context, "current_trace", fail)
+        kept = use(toolbar(), lambda: None)
 
-    assert use(toolbar(), lambda: None) == {"note": panel.LEFT_OUT}
+    assert kept == {"note": panel.LEFT_OUT}
 
 
 def test_server_timing_has_the_time_in_signals(toolbar, instrumented):
@@ -581,8 +583,7 @@ def test_the_panel_is_drawn_from_the_store(toolbar, instrumented):
 def stored(toolbar, instrumented) -> dict[str, Any]:
     """Return what the panel has kept of one request."""
     with tracing.trace("request"):
-        kept = use(toolbar("/shop/"), send)
-    return kept
+        return use(toolbar("/shop/"), send)
 
 
 @pytest.mark.parametrize("key", ["request_id", "trace_id"])
