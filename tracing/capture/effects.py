@@ -42,6 +42,20 @@ _thread: Final = _Thread()
 _own_hosts: set[tuple[str, int | None]] = set()
 
 
+def set_aside() -> int:
+    """Begin work whose side effects are its own, though an effect is under way; return it for later.
+
+    A task that runs where it is enqueued is no part of the enqueueing.
+    """
+    busy, _thread.busy = _thread.busy, 0
+    return busy
+
+
+def take_up(busy: int) -> None:
+    """Go on with what ``set_aside`` returned."""
+    _thread.busy = busy
+
+
 def configure() -> None:
     """Learn the hosts of the project's databases and caches, whose sockets are no side effects."""
     _own_hosts.clear()

@@ -22,7 +22,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.dispatch import Signal, dispatcher
 
-from tracing.capture import connections, effects, handover
+from tracing.capture import connections, effects, handover, tasks
 from tracing.capture.callbacks import registering_on_commit, running_commit_hooks
 from tracing.capture.commands import traced_execute
 from tracing.capture.dispatching import Options, async_sender, sync_sender
@@ -150,7 +150,7 @@ def instrument(
             if side_effects:
                 for owner, name, replacement in effects.replacements():
                     patches.replace(owner, name, replacement)
-            for module in (handover, connections):
+            for module in (handover, connections, tasks):
                 for owner, name, replacement in module.replacements():
                     patches.replace(owner, name, replacement)
             execute = BaseCommand.__dict__["execute"]

@@ -1,0 +1,331 @@
+"""Task traces: a task of django.tasks (Django 6.0 and later), from start to finish, both signals inside.
+
+Whoever runs tasks, Django's immediate backend or the worker of another package, sends ``task_started``
+and ``task_finished``. A message has no place for a trace's id: the caller is known where the task
+runs in the process that enqueued it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from functools import update_wrapper
+from importlib import import_module
+from importlib.util import find_spec
+from threading import Lock
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Final
+
+from django.dispatch import Signal
+
+from tracing.capture import context, effects
+from tracing.capture.context import LiveTrace, Stream, current, enter
+from tracing.capture.failures import failed
+from tracing.capture.names import MAX_NAME, dotted
+from tracing.capture.sampling import decide
+from tracing.capture.sanitize import error_text
+from tracing.capture.spans import Kind, Method, span_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_ERROR: Final = 500
+"""Characters kept of an error."""
+MAX_ATTRIBUTE: Final = 200
+"""Characters kept of an attribute."""
+OPEN_LIMIT: Final = 1_000
+"""Tasks that may be open at once; of one that never ends the trace is ended when it is the oldest."""
+ENQUEUED_LIMIT: Final = 10_000
+"""Tasks whose callers are remembered until they run in this process."""
+
+
+class Run:
+    """A task that is running: its trace, or that it is not recorded, and what was running before."""
+
+    __slots__ = ("_effects", "outer", "stream", "trace")
+
+    def __init__(self, trace: LiveTrace | None, stream: Stream, outer: Stream | None) -> None:
+        self.trace = trace
+        self.stream = stream
+        self.outer = outer
+        self._effects = effects.set_aside()
+
+    def end(self, error: str = "") -> None:
+        """End it; *error* is the text of the exception that ended the task."""
+        effects.take_up(self._effects)
+        if self.trace is None:
+            if current() is self.stream:
+                enter(self.outer)
+        else:
+            self.give_up(error)
+
+    def give_up(self, error: str) -> None:
+        """End its trace; called from anywhere, for a task that will not say that it has finished."""
+        if self.trace is not None and self.trace.end is None:
+            if error and not self.trace.error:
+                self.trace.error = error[:MAX_ERROR]
+            context.finish(self.trace)
+
+
+def begin_run(
+    name: str,
+    *,
+    parent_trace_id: str = "",
+    parent_span_id: str = "",
+    parent_sampled: bool | None = None,
+    attributes: dict[str, str] | None = None,
+) -> Run:
+    """Open the trace of a task called *name* in the running context, and return it, to be ended.
+
+    Without a parent that travelled with the task, the trace around it is its parent.
+    """
+    outer = current()
+    if outer is not None and outer.ended:
+        outer = None
+    if not decide(Kind.TASK, name, parent_sampled):
+        # Not None: what the task sends is part of what is not recorded, and no lone dispatch.
+        unrecorded = Stream(None, 0, ("task", 0, 0))
+        unrecorded.outer = outer
+        enter(unrecorded)
+        return Run(None, unrecorded, outer)
+    if not parent_trace_id and outer is not None and outer.trace is not None:
+        parent_trace_id = outer.trace.trace_id
+        parent_span_id = span_id(parent_trace_id, 0)
+    trace = LiveTrace(
+        Kind.TASK,
+        name[:MAX_NAME],
+        parent_trace_id=parent_trace_id,
+        parent_span_id=parent_span_id,
+        outer=outer,
+    )
+    for key, value in (attributes or {}).items():
+        trace.attributes[key] = value[:MAX_ATTRIBUTE]
+    context.begin(trace)
+    return Run(trace, trace.root, outer)
+
+
+def describe(error: BaseException) -> str:
+    """Return type and message of *error* in one line."""
+    name, message = error_text(error)
+    return f"{name}: {message}" if message else name
+
+
+# --- django.tasks ------------------------------------------------------------------------------
+
+_lock = Lock()
+_runs: OrderedDict[str, list[Run]] = OrderedDict()
+"""The runs of each task by the id of its result; a task may be run again inside itself."""
+_callers: OrderedDict[str, str] = OrderedDict()
+"""The trace id of whoever enqueued a task, by the id of its result, until it runs."""
+
+
+def _text(value: object) -> str:
+    return value if type(value) is str else ""
+
+
+def enqueued(named: dict[str, Any]) -> None:
+    """Remember who enqueues a task, in case this process runs it. Never raises."""
+    try:
+        stream = current()
+        if stream is None or stream.trace is None or stream.ended:
+            return
+        result_id = _text(getattr(named.get("task_result"), "id", None))
+        if not result_id:
+            return
+        with _lock:
+            _callers[result_id] = stream.trace.trace_id
+            if len(_callers) > ENQUEUED_LIMIT:
+                _callers.popitem(last=False)
+    except Exception as error:
+        failed("task_enqueued", error)
+
+
+def started(named: dict[str, Any]) -> None:
+    """Open the trace of a task, just before ``task_started`` is sent. Never raises."""
+    try:
+        result = named.get("task_result")
+        task = getattr(result, "task", None)
+        result_id = _text(getattr(result, "id", None))
+        if task is None or not result_id:
+            return
+        with _lock:
+            caller = _callers.pop(result_id, "")
+        run = begin_run(
+            _text(task.module_path) or dotted(type(task)),
+            parent_trace_id=caller,
+            parent_span_id=span_id(caller, 0) if caller else "",
+            attributes={
+                "task_id": result_id,
+                "backend": _text(getattr(result, "backend", "")),
+                "queue": _text(getattr(task, "queue_name", "")),
+                "attempt": str(len(result.worker_ids)),  # type: ignore[union-attr]
+            },
+        )
+        oldest = None
+        with _lock:
+            _runs.setdefault(result_id, []).append(run)
+            if len(_runs) > OPEN_LIMIT:
+                oldest = _runs.popitem(last=False)[1]
+        for forgotten in oldest or ():
+            forgotten.give_up("It never said that it has finished.")
+    except Exception as error:
+        failed("task_started", error)
+
+
+def finished(named: dict[str, Any]) -> None:
+    """End the trace of a task, just after ``task_finished`` was sent. Never raises."""
+    try:
+        result = named.get("task_result")
+        run = _take_run(_text(getattr(result, "id", None)))
+        if run is not None:
+            run.end(_error_of(result))
+    except Exception as error:
+        failed("task_finished", error)
+
+
+def _take_run(result_id: str) -> Run | None:
+    with _lock:
+        runs = _runs.get(result_id)
+        if not runs:
+            return None
+        run = runs.pop()
+        if not runs:
+            del _runs[result_id]
+        return run
+
+
+def _error_of(result: Any) -> str:
+    """Return type and message of the exception that a failed *result* holds, empty if it succeeded."""
+    if str(getattr(result, "status", "")) != "FAILED" or not result.errors:
+        return ""
+    path = str(result.errors[-1].exception_class_path)
+    # Django sends the signal where the exception is being handled.
+    handled = sys.exc_info()[1]
+    if handled is not None and dotted(type(handled)) in {path, path.removeprefix("builtins.")}:
+        return describe(handled)
+    for line in reversed(str(result.errors[-1].traceback).splitlines()):
+        if line.startswith(path.removeprefix("builtins.")):
+            return line
+    return path
+
+
+def _sending(
+    signal: Signal,
+    method: Method,
+    before: Callable[[dict[str, Any]], None] | None,
+    after: Callable[[dict[str, Any]], None] | None,
+) -> Callable[..., Any]:
+    """Return a sync send for *signal* alone, which calls *before* and *after* around its class's."""
+
+    def send(self: Signal, sender: Any, **named: Any) -> Any:
+        if before is not None:
+            before(named)
+        try:
+            return getattr(type(self), method.value)(self, sender, **named)
+        except BaseException as error:
+            # The frame is not Django's: it leaves no entry in the traceback.
+            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+            raise
+        finally:
+            if after is not None:
+                after(named)
+
+    return MethodType(update_wrapper(send, getattr(type(signal), method.value)), signal)
+
+
+def _asending(
+    signal: Signal,
+    method: Method,
+    before: Callable[[dict[str, Any]], None] | None,
+    after: Callable[[dict[str, Any]], None] | None,
+) -> Callable[..., Any]:
+    """Return the same for an async send."""
+
+    async def asend(self: Signal, sender: Any, **named: Any) -> Any:
+        if before is not None:
+            before(named)
+        try:
+            return await getattr(type(self), method.value)(self, sender, **named)
+        except BaseException as error:
+            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+            raise
+        finally:
+            if after is not None:
+                after(named)
+
+    return MethodType(update_wrapper(asend, getattr(type(signal), method.value)), signal)
+
+
+def _executing(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an ``ImmediateBackend._execute_task`` after which no trace of its task stays open.
+
+    It lets a KeyboardInterrupt pass without sending ``task_finished``.
+    """
+
+    def _execute_task(self: Any, task_result: Any) -> Any:
+        try:
+            return original(self, task_result)
+        except BaseException as error:
+            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+            _abandon(task_result, error)
+            raise
+
+    return update_wrapper(_execute_task, original)
+
+
+def _abandon(result: Any, raised: BaseException) -> None:
+    try:
+        run = _take_run(_text(getattr(result, "id", None)))
+        if run is not None:
+            run.end(describe(raised))
+    except Exception as error:
+        failed("task", error)
+
+
+def replacements() -> list[tuple[Any, str, Callable[..., Any]]]:
+    """Return (owner, name, replacement) for what says that a task is enqueued, started, finished.
+
+    The owners are these signals themselves: all others stay as fast as they are.
+    """
+    found: list[tuple[Any, str, Callable[..., Any]]] = []
+    for package in _packages():
+        try:
+            signals = import_module(f"{package}.signals")
+            backend = import_module(f"{package}.backends.immediate").ImmediateBackend
+        except (ImportError, AttributeError):
+            continue
+        for name, before, after in (
+            ("task_enqueued", enqueued, None),
+            ("task_started", started, None),
+            ("task_finished", None, finished),
+        ):
+            signal = getattr(signals, name, None)
+            if isinstance(signal, Signal):
+                found += _replaced_sends(signal, before, after)
+        execute = backend.__dict__.get("_execute_task")
+        if execute is not None:
+            found.append((backend, "_execute_task", _executing(execute)))
+    return found
+
+
+def _packages() -> list[str]:
+    """Return the packages of this interface: Django's, and its forerunner where that is in use."""
+    packages = ["django.tasks"] if find_spec("django.tasks") is not None else []
+    return packages + [name for name in ("django_tasks",) if name in sys.modules]
+
+
+def _replaced_sends(
+    signal: Signal,
+    before: Callable[[dict[str, Any]], None] | None,
+    after: Callable[[dict[str, Any]], None] | None,
+) -> list[tuple[Any, str, Callable[..., Any]]]:
+    return [
+        (
+            signal,
+            method.value,
+            (_asending if method in {Method.ASEND, Method.ASEND_ROBUST} else _sending)(
+                signal, method, before, after
+            ),
+        )
+        for method in Method
+    ]
