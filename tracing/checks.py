@@ -9,6 +9,7 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Tags, register
 from django.core.checks import Warning as CheckWarning
 
+from tracing.analysis.hazards import current
 from tracing.capture.instrumentation import sends_are_verified
 from tracing.conf import get_settings, read, store_alias
 
@@ -21,6 +22,19 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
     """Check the dictionary TRACING (tracing.W001, tracing.W002)."""
     problems = read(getattr(django_settings, "TRACING", {}))[1]
     return [CheckWarning(message, hint=hint, id=check_id) for check_id, message, hint in problems]
+
+
+@register(Tags.compatibility)
+def check_hazards(**_kwargs: Any) -> list[CheckMessage]:
+    """Check the settings of the hazard rules (tracing.W008)."""
+    return [
+        CheckWarning(
+            f"TRACING: {problem}.",
+            hint="What is wrong is left out, the defaults are used: docs/hazards/index.md.",
+            id="tracing.W008",
+        )
+        for problem in current().problems
+    ]
 
 
 @register(Tags.compatibility)

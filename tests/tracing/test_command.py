@@ -6,9 +6,11 @@ import io
 import json
 import re
 import sys
+from unittest.mock import patch
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError, connections
 from django.dispatch import Signal
 
 from tests.tracing.analysis.building import MS, TraceBuilder, label
@@ -130,16 +132,14 @@ def test_store_without_tables_says_what_to_do(monkeypatch):
     )
 
 
-def test_store_out_of_reach_is_named(monkeypatch):
-    from django.db import OperationalError
-    from django.db.backends.base.base import BaseDatabaseWrapper
+def test_store_out_of_reach_is_named():
+    refused = OperationalError("no \x1b[0mroute")
 
-    def refuse(self):
-        raise OperationalError("no \x1b[0mroute")
+    # On the connection itself: the toolbar puts a cursor() of its own there.
+    with patch.object(connections["tracing"], "cursor", side_effect=refused):
+        found = error_of("list")
 
-    monkeypatch.setattr(BaseDatabaseWrapper, "cursor", refuse)
-
-    assert error_of("list") == (
+    assert found == (
         4,
         "The store (database alias 'tracing') cannot be reached: no \\x1b[0mroute",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.tracing.analysis.building import MS, TRACE_ID, TraceBuilder
+from tracing import checks
 from tracing.analysis import hazards
 from tracing.analysis.hazards import BUILT_IN, Rule, as_dict, configure, diagnose, find
 from tracing.capture import failures
@@ -220,3 +221,13 @@ def test_a_harmless_trace_has_no_hazards():
     )
 
     assert find(build.build()) == []
+
+
+def test_wrong_setting_is_reported_by_the_system_check(settings):
+    settings.TRACING = {**settings.TRACING, "HAZARDS": {"slow": {}}}
+
+    (message,) = checks.check_hazards()
+    assert message.id == "tracing.W008"
+    assert message.msg == "TRACING: HAZARDS: there is no rule 'slow'."
+    settings.TRACING = {**settings.TRACING, "HAZARDS": {}}
+    assert checks.check_hazards() == []
