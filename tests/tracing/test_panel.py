@@ -576,6 +576,12 @@ def test_the_panel_is_drawn_from_the_store(toolbar, instrumented):
     assert [script.rpartition("/")[2] for script in stored.scripts] == ["panel.js"]
 
 
+def test_the_panel_can_be_disabled_by_the_path_under_which_it_is_listed(settings, toolbar):
+    settings.DEBUG_TOOLBAR_CONFIG = {"DISABLE_PANELS": {"tracing.panels.SignalTracePanel"}}
+
+    assert not toolbar().enabled
+
+
 # -- Its own pages -----------------------------------------------------------------------------
 
 

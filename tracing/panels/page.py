@@ -232,7 +232,7 @@ def _row(position: int, row: Json, links: Links, stats: Json) -> dict[str, Any]:
         "word": word,
         "failed": outcome == "bad",
         "bars": [{"left": left, "width": width} for left, width in row["bars"]],
-        "facts": [_with_editor(fact) for fact in [*row["facts"], *_time_facts(row, stats)]],
+        "facts": [_with_editor(fact) for fact in [*_time_facts(row, stats), *row["facts"]]],
         "occurrences": [
             {
                 "text": occurrence["text"],

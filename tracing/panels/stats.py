@@ -386,7 +386,7 @@ def _call_facts(span: ReceiverCall) -> Iterable[Json]:
         yield _fact("Note", f"the same function as the receiver in place {span.same_as + 1}")
     statements = sorted(span.statements, key=lambda statement: -statement[2])
     for sql, count, total_ns in statements[:5]:
-        yield _fact(f"SQL {tree.TIMES}{count}, {human_ns(total_ns)}", sql)
+        yield {**_fact(f"SQL {tree.TIMES}{count}, {human_ns(total_ns)}", sql), "wide": True}
 
 
 def _connection(label: ReceiverLabel) -> str:
