@@ -45,7 +45,7 @@ def configure(scratch: Path) -> None:
         if name not in wanted:
             continue
         if name == "mariadb":
-            import pymysql  # noqa: PLC0415 - only for MariaDB.
+            import pymysql
 
             pymysql.install_as_MySQLdb()
         server = service(name)
@@ -56,10 +56,10 @@ def configure(scratch: Path) -> None:
             "PORT": server.port,
             "USER": server.user,
             "PASSWORD": server.password,
-            "TEST": {"NAME": f"benchmark_{os.getpid()}"},
+            "TEST": {"NAME": f"benchmark_{os.getpid()}", "DEPENDENCIES": []},
         }
     settings.configure(
-        SECRET_KEY="benchmark",  # noqa: S106 - nothing is signed here.
+        SECRET_KEY="benchmark",
         USE_TZ=True,
         INSTALLED_APPS=["tracing"],
         DATABASES=databases,
@@ -74,7 +74,7 @@ def configure(scratch: Path) -> None:
 
 def flat_traces(dispatches: int, first: int = 0) -> list[Trace]:
     """Return traces of 20 dispatches with three receiver calls each, of 40 signals and senders."""
-    from tracing.capture import spans  # noqa: PLC0415 - after django.setup(), as all below.
+    from tracing.capture import spans
 
     labels = [
         [spans.ReceiverLabel(f"shop{n}.receivers.r{p}", f"/srv/shop{n}.py", p) for p in range(3)]
@@ -162,15 +162,14 @@ def timed(function: Callable[[], object]) -> tuple[float, float]:
 
 def compare_database(alias: str) -> None:
     """Print throughput of the exporter and of the bare driver on the same rows."""
-    from django.db import connections  # noqa: PLC0415
+    from django.db import connections
 
-    from tracing.exporters.database import (  # noqa: PLC0415
-        DISPATCH_COLUMNS,
+    from tracing.exporters.database import (
         DatabaseExporter,
         _Build,
         _Labels,
     )
-    from tracing.exporters.sql import open_database  # noqa: PLC0415
+    from tracing.exporters.sql import open_database
 
     exporter = DatabaseExporter(alias)
     raw = open_database(alias)
@@ -206,7 +205,6 @@ def compare_database(alias: str) -> None:
         pair = [(ours, export), (bare, insert)]
         for results, function in pair if number % 2 else reversed(pair):
             results.append(timed(function))
-    assert DISPATCH_COLUMNS
     report(alias, ours, bare, DISPATCHES, "dispatches with 3 receiver calls")
     exporter.shutdown()
     raw.close()
@@ -246,8 +244,8 @@ def report(
 
 def size_of(alias: str) -> None:
     """Print the bytes that a dispatch with three receiver calls takes on disk."""
-    from tracing.exporters.database import DatabaseExporter  # noqa: PLC0415
-    from tracing.pruning import store_size  # noqa: PLC0415
+    from tracing.exporters.database import DatabaseExporter
+    from tracing.pruning import store_size
 
     exporter = DatabaseExporter(alias)
     exporter.export(flat_traces(400, first=2 * 10**8))
@@ -266,11 +264,11 @@ def size_of(alias: str) -> None:
 
 def compare_log(scratch: Path) -> None:
     """Print the lines per second of the exporter and of structlog as its documentation tunes it."""
-    import orjson  # noqa: PLC0415
-    import structlog  # noqa: PLC0415
+    import orjson
+    import structlog
 
-    from tracing.exporters.lines import lines  # noqa: PLC0415
-    from tracing.exporters.log import LogExporter  # noqa: PLC0415
+    from tracing.exporters.lines import lines
+    from tracing.exporters.log import LogExporter
 
     ours, bare = [], []
     exporter = LogExporter(scratch / "ours.jsonl", max_bytes=0)
@@ -316,18 +314,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         configure(scratch)
-        from django.test.utils import setup_databases, teardown_databases  # noqa: PLC0415
+        from django.test.utils import setup_databases, teardown_databases
 
         for alias in ("sqlite", "postgresql", "mariadb"):
             if alias not in settings.DATABASES:
                 continue
             if alias != "sqlite":
                 settings.TRACING = settings.TRACING | {"DATABASE": alias}
-            from tracing.conf import get_settings  # noqa: PLC0415
+            from tracing.conf import get_settings
 
             get_settings.cache_clear()
             if alias == "sqlite":
-                from django.core.management import call_command  # noqa: PLC0415
+                from django.core.management import call_command
 
                 call_command("migrate", "tracing", database=alias, verbosity=0)
                 if "sqlite" in wanted:

@@ -247,7 +247,8 @@ class _Pruning:
     def _shrink(self) -> None:
         """Give the free pages of a SQLite file back to the file system."""
         connection = connections[self.using]
-        if connection.vendor != "sqlite":
+        if connection.vendor != "sqlite" or connection.in_atomic_block:
+            # Inside a transaction no log can be written back; the next pruning does it.
             return
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA auto_vacuum")

@@ -357,20 +357,18 @@ class DatabaseExporter:
                 len(trace.bypasses) + len(trace.unheard) + len(trace.hazards) for trace in batch
             ),
         }
-        first: dict[str, int] = {}
-        for name, count in needed.items():
-            if not count:
-                continue
-            last = database.allocate(name, count)
-            if last is None:
-                # A new store, or one that was emptied: then the labels are gone as well.
-                self._forget_everything()
-                self._raise_sequences(database)
-                last = database.allocate(name, count)
-                if last is None:
-                    raise TemporaryError(f"the sequence {name} cannot be kept")
-            first[name] = last + 1
-        return first
+        needed = {name: count for name, count in needed.items() if count}
+        if not needed:
+            return {}
+        last = database.allocate(needed)
+        if len(last) < len(needed):
+            # A new store, or one that was emptied: then the labels are gone as well.
+            self._forget_everything()
+            self._raise_sequences(database)
+            last = database.allocate(needed)
+            if len(last) < len(needed):
+                raise TemporaryError("the sequences of ids cannot be kept")
+        return {name: value + 1 for name, value in last.items()}
 
     def _raise_sequences(self, database: Database) -> None:
         """Make sure that no sequence gives ids away that are in use."""
