@@ -61,9 +61,6 @@ from tracing.capture.wirings import (
 
 STOCK_LIVE_RECEIVERS: Final = Signal._live_receivers
 NO_RECEIVERS: Final = dispatcher.NO_RECEIVERS
-LOST: Final = (CUT, 0, "")
-"""Stands where the end of a receiver could not be recorded."""
-
 _keys = count(1)
 """Numbers of dispatches whose receivers run elsewhere: in another thread or task."""
 
@@ -124,6 +121,17 @@ def resolve_live(signal: Signal, sender: Any) -> Resolved:
     except Exception as error:
         failed("resolve_live", error)
         return None, live, live_async
+
+
+def labelled(
+    signal: Signal, sender: Any, live: list[Any], live_async: list[Any]
+) -> ResolvedWiring | None:
+    """Return the wiring of receivers that somebody else resolved; None if it cannot be had."""
+    try:
+        return ResolvedWiring(signal, sender, live, live_async)
+    except Exception as error:
+        failed("labelled", error)
+        return None
 
 
 def raised(error: BaseException, *, closes: bool) -> tuple[Any, ...]:
@@ -188,19 +196,29 @@ def sync_sender(
                 type(self)._live_receivers is not STOCK_LIVE_RECEIVERS
                 or "_live_receivers" in self.__dict__
             ):
-                wiring, live, live_async = resolve_live(self, sender)
+                live, live_async = self._live_receivers(sender)  # type: ignore[attr-defined]
+                wiring = labelled(self, sender, live, live_async)
             else:
+                resolved = True
                 try:
                     if self.use_caching:
                         wiring, live, live_async = resolve(self, sender)
                     else:
                         wiring, live, live_async = plain_wiring(self, sender)
                 except Exception:
-                    # Also what Django raises for a sender that it cannot look up.
-                    return original(self, sender, **named)  # type: ignore[no-any-return]
+                    resolved = False
+                if not resolved:
+                    # Also where Django raises something for a sender that it cannot look up. Not in
+                    # the except clause: our failure is not the context of what receivers raise.
+                    wiring = None
+                    live, live_async = self._live_receivers(sender)  # type: ignore[attr-defined]
             if not live and not live_async:
+                if self is request_started:
+                    requests.started(named)
                 if current() is not None:
                     count_unheard(self, sender)
+                    if self is request_finished:
+                        requests.finished()
                 return []
 
         responses = []
@@ -281,7 +299,7 @@ def sync_sender(
                     try:
                         end = raised(err, closes=not robust)
                     except Exception:
-                        end = LOST
+                        end = (RAISED, clock(), qualname_of(type(err)), "", not robust)
                     events.append(end)
                     if not robust:
                         __tracebackhide__ = True  # Read by pytest: it stands in for Django's frame.
@@ -297,7 +315,7 @@ def sync_sender(
                     try:
                         end = raised(err, closes=True)
                     except Exception:
-                        end = LOST
+                        end = (RAISED, clock(), qualname_of(type(err)), "", True)
                     events.append(end)
                     raise
                 else:
@@ -556,7 +574,8 @@ def call_batch(
                     try:
                         end = raised(err, closes=not (robust and ordinary))
                     except Exception:
-                        end = LOST
+                        closes = not (robust and ordinary)
+                        end = (RAISED, clock(), qualname_of(type(err)), "", closes)
                     events.append(end)
                 if not (robust and ordinary):
                     raise
@@ -613,13 +632,22 @@ def async_sender(
             return []
         if "signal" in named:
             return await original(self, sender, **named)  # type: ignore[no-any-return]
+        wiring: Wiring | PlainWiring | ResolvedWiring | None = None
         if is_overridden(self):
-            wiring, live, live_async = resolve_live(self, sender)
+            live, live_async = self._live_receivers(sender)  # type: ignore[attr-defined]
+            wiring = labelled(self, sender, live, live_async)
         else:
+            resolved = True
             try:
                 wiring, live, live_async = resolve(self, sender)
             except Exception:
-                return await original(self, sender, **named)  # type: ignore[no-any-return]
+                resolved = False
+            if not resolved:
+                live, live_async = self._live_receivers(sender)  # type: ignore[attr-defined]
+        if not live and not live_async:
+            if current() is not None:
+                count_unheard(self, sender)
+            wiring = None
 
         merged = {"signal": self, "sender": sender, **named}
         stream = current()

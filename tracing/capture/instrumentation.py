@@ -176,7 +176,8 @@ def _replace_sends(patches: Patches, options: Options) -> None:
     for method in Method:
         original = Signal.__dict__[method.value]
         asynchronous = method in {Method.ASEND, Method.ASEND_ROBUST}
-        if verified:
+        # What somebody else has put there is called, not stood in for.
+        if verified and original is STOCK_SENDS[method]:
             make = async_sender if asynchronous else sync_sender
         else:
             make = whole_async_sender if asynchronous else whole_sender

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+from django.apps import apps
+from django.core.mail import EmailMessage
+from django.core.management.base import BaseCommand
+from django.db.backends.base import base as database_base
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+from django.dispatch import Signal
+
+from tests.tracing.capture.conftest import recording
+from tracing.capture import instrumentation
+from tracing.capture.instrumentation import (
+    STOCK_SENDS,
+    fingerprint,
+    instrument,
+    is_instrumented,
+    uninstrument,
+)
+
+pytestmark = pytest.mark.usefixtures("stock")
+
+REPLACED = [
+    *((Signal, name) for name in ("send", "send_robust", "asend", "asend_robust")),
+    (CursorWrapper, "execute"),
+    (CursorWrapper, "executemany"),
+    (BaseDatabaseWrapper, "on_commit"),
+    (BaseDatabaseWrapper, "run_and_clear_commit_hooks"),
+    (database_base, "debug_transaction"),
+    (EmailMessage, "send"),
+    (BaseCommand, "execute"),
+]
+
+
+def functions():
+    found = [owner.__dict__[name] for owner, name in REPLACED]
+    return [*found, socket.socket.__dict__.get("connect", "inherited")]
+
+
+def test_undo_leaves_the_very_same_functions():
+    before = functions()
+
+    undo = instrument()
+    during = functions()
+    undo()
+
+    assert all(mine is not stock for mine, stock in zip(during, before, strict=True))
+    assert all(mine is stock for mine, stock in zip(functions(), before, strict=True))
+    assert [Signal.__dict__[method.value] for method in STOCK_SENDS] == list(STOCK_SENDS.values())
+    assert not is_instrumented()
+
+
+def test_instrument_twice_changes_nothing_and_returns_the_same_undo():
+    undo = instrument()
+    once = functions()
+
+    again = instrument()
+
+    assert again is undo
+    assert all(mine is first for mine, first in zip(functions(), once, strict=True))
+    uninstrument()
+    uninstrument()
+    assert not is_instrumented()
+
+
+def test_application_ready_twice_instruments_once():
+    config = apps.get_app_config("tracing")
+    instrument()
+    once = functions()
+
+    config.ready()
+    config.ready()
+
+    assert all(mine is first for mine, first in zip(functions(), once, strict=True))
+
+
+def test_undo_after_a_failure_in_the_middle_leaves_the_very_same_functions(monkeypatch):
+    before = functions()
+    monkeypatch.setattr(instrumentation.effects, "replacements", lambda: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        instrument()
+
+    assert all(mine is stock for mine, stock in zip(functions(), before, strict=True))
+    assert not is_instrumented()
+
+
+def test_patch_made_before_stays_in_force_under_ours_and_after_undo(monkeypatch):
+    calls = []
+    stock = Signal.send
+
+    def patched(self, sender, **named):
+        calls.append(sender)
+        return stock(self, sender, **named)
+
+    monkeypatch.setattr(Signal, "send", patched)
+    signal = Signal()
+    signal.connect(lambda **named: None, weak=False)
+
+    undo = instrument()
+    with recording() as recorded:
+        signal.send("during")
+    undo()
+    signal.send("after")
+    is_theirs = Signal.send is patched
+    monkeypatch.undo()
+
+    assert calls == ["during", "after"]
+    assert is_theirs
+    assert [dispatch.sender for dispatch in recorded.trace.dispatches] == ["'during'"]
+
+
+def test_patch_made_after_ours_is_left_to_its_maker(monkeypatch):
+    undo = instrument()
+    ours = Signal.send
+
+    def patched(self, sender, **named):
+        return ours(self, sender, **named)
+
+    Signal.send = patched
+    undo()
+
+    assert Signal.send is patched
+    Signal.send = STOCK_SENDS[next(iter(STOCK_SENDS))]
+
+
+def test_replacements_look_like_what_they_replace():
+    names = [getattr(function, "__qualname__", "") for function in functions()]
+
+    instrument()
+
+    assert [getattr(function, "__qualname__", "") for function in functions()][:-1] == names[:-1]
+    assert Signal.send_robust.__code__.co_name == "send_robust"
+    assert Signal.send.__doc__ == STOCK_SENDS[next(iter(STOCK_SENDS))].__doc__
+
+
+def test_fingerprint_ignores_comments_and_documentation():
+    def first(value):
+        """Say one thing."""
+        return value  # once
+
+    def second(value):
+        """Say another thing."""
+
+        return (value)
+
+    second.__name__ = "first"
+    import inspect
+
+    one = inspect.getsource(first).replace("first", "f")
+    two = inspect.getsource(second).replace("second", "f")
+
+    assert one != two
+    assert fingerprint(print) == ""
+    assert fingerprint(first) != fingerprint(second)
+    assert fingerprint(first) == fingerprint(first)
