@@ -19,6 +19,10 @@ _ROW_FIELDS: Final = (
     "dispatch_count", "receiver_call_count", "query_count", "query_ns", "signal_ns", "error_count",
     "hazard_count", "dropped_count", "unheard_count", "overhead_ns", "final", "pinned", "note",
 )  # fmt: skip
+_LISTS: Final = (
+    "bypasses", "side_effects", "connection_changes", "lost_receivers", "hazards",
+)  # fmt: skip
+"""Fields of a trace that are lists of flat values."""
 _NESTED: Final = frozenset({"dispatches", "receiver_calls", "receiver", "callsite"})
 
 
@@ -37,14 +41,13 @@ def trace_document(trace: Trace, most: int | None = None) -> dict[str, Any]:
     document = {
         item.name: getattr(trace, item.name)
         for item in fields(Trace)
-        if item.name
-        not in {"dispatches", "bypasses", "side_effects", "lost_receivers", "hazards", "unheard"}
+        if item.name not in {"dispatches", "unheard", *_LISTS}
     }
     document["unheard"] = [
         {"signal": signal, "sender": sender, "count": count}
         for signal, sender, count in trace.unheard
     ]
-    for name in ("bypasses", "side_effects", "lost_receivers", "hazards"):
+    for name in _LISTS:
         document[name] = [asdict(value) for value in getattr(trace, name)]
     document["dispatches"] = [
         dispatch_document(trace, dispatch) for dispatch in trace.dispatches[:most]
@@ -57,9 +60,7 @@ def dispatch_document(trace: Trace, dispatch: Dispatch) -> dict[str, Any]:
     document = _own_fields(dispatch)
     document["span_id"] = span_id(trace.trace_id, dispatch.number)
     document["callsite"] = asdict(dispatch.callsite) if dispatch.callsite else None
-    document["receiver_calls"] = [
-        call_document(trace, call) for call in dispatch.receiver_calls
-    ]
+    document["receiver_calls"] = [call_document(trace, call) for call in dispatch.receiver_calls]
     return document
 
 
@@ -73,9 +74,7 @@ def call_document(trace: Trace, call: ReceiverCall) -> dict[str, Any]:
 
 def _own_fields(span: Dispatch | ReceiverCall) -> dict[str, Any]:
     return {
-        item.name: getattr(span, item.name)
-        for item in fields(span)
-        if item.name not in _NESTED
+        item.name: getattr(span, item.name) for item in fields(span) if item.name not in _NESTED
     }
 
 
