@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from django.dispatch import Signal, receiver
 from django.http import HttpResponse
 from django.test import RequestFactory
 from django.urls import NoReverseMatch
+from django.utils import translation
 
 import tracing
 from tests.tracing.analysis.building import MS, US, TraceBuilder, label
@@ -394,6 +396,19 @@ def test_the_content_of_a_trace_escapes_names():
 
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
+
+
+def test_numbers_that_scripts_and_drawings_read_are_in_no_language(settings):
+    settings.USE_THOUSAND_SEPARATOR = True
+    kept = described(order_trace())
+    with translation.override("de"):
+        html = panel.render(kept)
+
+    assert re.findall(r'data-total="([^"]*)"', html)[:2] == [
+        str(row["total_ns"]) for row in kept["rows"][:2]
+    ]
+    left, width = kept["rows"][3]["bars"][0]
+    assert f'<rect x="{left}%" width="{width}%"' in html
 
 
 @pytest.mark.parametrize("stored", [{}, {"version": 0}, {"note": "Nothing here."}])
