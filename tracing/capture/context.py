@@ -302,10 +302,11 @@ def set_processor(new: Processor | None) -> Processor | None:
 
 def begin(trace: LiveTrace) -> None:
     """Make *trace* the one that the running context records into."""
-    running[trace.root.number] = trace
-    _current.set(trace.root)
+    # First what may fail: a trace that nobody will finish must not become the running one.
     if processor is not None:
         processor.on_start(trace)
+    running[trace.root.number] = trace
+    _current.set(trace.root)
 
 
 def finish(trace: LiveTrace) -> None:

@@ -161,14 +161,20 @@ def sync_sender(
             if self is request_started:
                 requests.started(named)
             if current() is not None:
-                count_unheard(self, sender)
+                try:
+                    count_unheard(self, sender)
+                except RecursionError:
+                    pass  # The end of the stack is the application's to meet.
                 if self is request_finished:
                     requests.finished()
             return []
         wiring = self.sender_receivers_cache.get(sender)
         if wiring is NO_RECEIVERS:
             if self is not pre_init and self is not post_init and current() is not None:
-                count_unheard(self, sender)
+                try:
+                    count_unheard(self, sender)
+                except RecursionError:
+                    pass  # The end of the stack is the application's to meet.
             return []
         if "signal" in named:
             return original(self, sender, **named)  # type: ignore[no-any-return]
@@ -197,7 +203,10 @@ def sync_sender(
                 or "_live_receivers" in self.__dict__
             ):
                 live, live_async = self._live_receivers(sender)  # type: ignore[attr-defined]
-                wiring = labelled(self, sender, live, live_async)
+                try:
+                    wiring = labelled(self, sender, live, live_async)
+                except RecursionError:
+                    wiring = None
             else:
                 resolved = True
                 try:
@@ -216,7 +225,10 @@ def sync_sender(
                 if self is request_started:
                     requests.started(named)
                 if current() is not None:
-                    count_unheard(self, sender)
+                    try:
+                        count_unheard(self, sender)
+                    except RecursionError:
+                        pass  # The end of the stack is the application's to meet.
                     if self is request_finished:
                         requests.finished()
                 return []
@@ -231,7 +243,10 @@ def sync_sender(
         stream = current()
         events = stream.events if stream is not None else None
         if events is None and (stream is None or stream.ended):
-            stream = begin_lone()
+            try:
+                stream = begin_lone()
+            except RecursionError:
+                stream = None
             if stream is not None:
                 after = finish_lone
                 events = stream.events
@@ -272,7 +287,10 @@ def sync_sender(
                         if redaction is not None:
                             events.append((VALUES, 0, redaction.named(named)))  # type: ignore[union-attr]
                 except Exception as error:
-                    failed("opening", error)
+                    try:
+                        failed("opening", error)
+                    except RecursionError:
+                        pass
                     if events is not None and (not events or events[-1] is not opening):
                         events = None
             if events is None:

@@ -157,3 +157,77 @@ def test_failure_inside_the_recording_changes_nothing(
         for mine, stock in zip(log[:-1], expected[method], strict=False):
             assert mine == stock, (method, recorded)
         assert len(log) == len(expected[method])
+
+
+def nothing(**named):
+    return 5
+
+
+def down(levels, call):
+    """Call *call* with *levels* more frames on the stack."""
+    return down(levels - 1, call) if levels else call()
+
+
+def outcomes_near_the_limit(signal, method, levels):
+    """Return what a send gives at each depth from just enough stack to far too little."""
+    found = []
+    for level in levels:
+        try:
+            found.append([value for _receiver, value in down(level, lambda: method(signal, "x"))])
+        except RecursionError:
+            found.append("recursion")
+    return found
+
+
+@pytest.mark.parametrize("condition", ["recorded", "lone", "unrecorded"])
+@pytest.mark.parametrize("kind", ["plain", "unheard", "robust", "raising", "overridden"])
+def test_recursion_limit_is_met_at_the_same_depth(monkeypatch, kind, condition):
+    class Overridden(Signal):
+        def _live_receivers(self, sender):
+            return super()._live_receivers(sender)
+
+    def raising(**named):
+        raise ValueError("in vain")
+
+    signal = Overridden() if kind == "overridden" else Signal()
+    other = Signal()
+    other.connect(nothing, weak=False)
+    if kind != "unheard":
+        signal.connect(raising if kind in {"raising", "robust"} else nothing, weak=False)
+
+    def method(signal, sender):
+        try:
+            if kind == "robust":
+                return [(r, str(v)) for r, v in signal.send_robust(sender)]
+            return signal.send(sender)
+        except ValueError:
+            return [(None, "raised")]
+
+    # A C function: it takes no frame of the stack.
+    monkeypatch.setattr("django.dispatch.dispatcher.logger.error", "".format)
+    depth = len(list(frames()))
+    limit = sys.getrecursionlimit()
+    levels = range(limit - depth - 80, limit - depth + 2)
+    expected = outcomes_near_the_limit(signal, method, levels)
+
+    undo = instrument(sql=False, side_effects=False)
+    if condition == "recorded":
+        with recording():
+            actual = outcomes_near_the_limit(signal, method, levels)
+    elif condition == "lone":
+        actual = outcomes_near_the_limit(signal, method, levels)
+    else:
+        before = context.enter(context.UNRECORDED)
+        actual = outcomes_near_the_limit(signal, method, levels)
+        context.leave(before)
+    undo()
+
+    assert actual == expected
+    assert context.current() is None
+
+
+def frames():
+    frame = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
