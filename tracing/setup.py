@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings as django_settings
 from django.utils.module_loading import import_string
 
-from tracing import pipeline
+from tracing import celery, pipeline
 from tracing.capture import (
     assembly,
     context,
@@ -150,5 +150,6 @@ def start() -> None:
             effects.configure()
             api.instrument()
             remembered.adopt_known_signals()
+            celery.connect_if_imported()
     except Exception as error:
         failed("start", error)

@@ -104,6 +104,16 @@ def begin_run(
     return Run(trace, trace.root, outer)
 
 
+def leave_ended() -> None:
+    """Go back to what is still running, from a trace that was given up meanwhile."""
+    stream = current()
+    if stream is None or not stream.ended:
+        return
+    while stream is not None and stream.ended:
+        stream = stream.trace.root.outer if stream.trace is not None else stream.outer
+    enter(stream)
+
+
 def describe(error: BaseException) -> str:
     """Return type and message of *error* in one line."""
     name, message = error_text(error)
@@ -179,6 +189,8 @@ def finished(named: dict[str, Any]) -> None:
         run = _take_run(_text(getattr(result, "id", None)))
         if run is not None:
             run.end(_error_of(result))
+        else:
+            leave_ended()
     except Exception as error:
         failed("task_finished", error)
 

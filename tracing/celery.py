@@ -1,0 +1,232 @@
+"""Celery: each run of a task is a trace, and the trace of whoever sent it travels with the message.
+
+A process that has imported Celery before Django starts is connected by itself; another calls
+``connect()``. Without Celery nothing here does anything.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import wraps
+from importlib import import_module
+from importlib.util import find_spec
+from threading import Lock, get_ident
+from typing import TYPE_CHECKING, Any, Final
+
+from tracing import pipeline
+from tracing.capture import instrumentation
+from tracing.capture.context import current
+from tracing.capture.failures import failed
+from tracing.capture.requests import parse_traceparent
+from tracing.capture.spans import span_id
+from tracing.capture.tasks import Run, begin_run, describe, leave_ended
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HEADER: Final = "traceparent"
+"""W3C Trace Context: ``00-<trace id>-<span id>-<flags>``."""
+OPEN_LIMIT: Final = 1_000
+"""Tasks that may be open at once; of one that never ends the trace is ended when it is the oldest."""
+SECONDS_TO_FLUSH: Final = 5.0
+"""How long a worker that ends waits at most for its traces to be written."""
+
+_lock = Lock()
+_runs: dict[str, list[tuple[int, Run]]] = {}
+"""(thread, run) by the id of the task; an eager retry runs within the run that asked for it."""
+_undo: Callable[[], None] | None = None
+
+
+def connect() -> Callable[[], None]:
+    """Trace Celery's tasks in this process, senders and workers alike; return what undoes it.
+
+    Idempotent. Needed only where Celery is imported after Django has started; does nothing where it
+    is not installed.
+    """
+    global _undo  # noqa: PLW0603 - one connection per process.
+    if _undo is not None:
+        return _undo
+    if find_spec("celery") is None:
+        return lambda: None
+    signals = import_module("celery.signals")
+    made = []
+    for name, receiver in _RECEIVERS.items():
+        signal = getattr(signals, name, None)
+        if signal is not None:
+            signal.connect(receiver, weak=False, dispatch_uid=f"tracing.{name}")
+            made.append((signal, receiver, f"tracing.{name}"))
+
+    def undo() -> None:
+        global _undo  # noqa: PLW0603
+        for signal, receiver, uid in made:
+            signal.disconnect(receiver, dispatch_uid=uid)
+        _undo = None
+
+    _undo = undo
+    return undo
+
+
+def connect_if_imported() -> None:
+    """Connect if this process uses Celery already."""
+    if "celery" in sys.modules:
+        connect()
+
+
+def _guarded(place: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator for what Celery calls: our own failure is counted at *place*, no more."""
+
+    def guard(receiver: Callable[..., None]) -> Callable[..., None]:
+        @wraps(receiver)
+        def guarded(**named: Any) -> None:
+            try:
+                receiver(**named)
+            except Exception as error:  # noqa: BLE001 - the traced program comes first.
+                failed(f"celery: {place}", error)
+
+        return guarded
+
+    return guard
+
+
+# --- the sender --------------------------------------------------------------------------------
+
+
+@_guarded("publishing")
+def _publishing(headers: Any = None, **_named: Any) -> None:
+    """Put the running trace into the headers of a message, unless somebody has put one there."""
+    if type(headers) is not dict or HEADER in headers or not instrumentation.is_instrumented():
+        return
+    stream = current()
+    if stream is None or stream.trace is None or stream.ended:
+        return
+    trace_id = stream.trace.trace_id
+    headers[HEADER] = f"00-{trace_id}-{span_id(trace_id, 0)}-01"
+
+
+# --- the worker --------------------------------------------------------------------------------
+
+
+def _parent_of(request: Any) -> tuple[str, str, bool | None]:
+    """Return (trace id, span id, sampled) that came with a message; empty if none did.
+
+    The header is taken out again if it is ours: the task sees the headers that were given, and a
+    retry or a chain sends its own.
+    """
+    facts = request.__dict__
+    headers = facts.get("headers")
+    value = facts.get(HEADER)
+    if value is None and type(headers) is dict:
+        value = headers.get(HEADER)
+    parent = parse_traceparent(value) if type(value) is str else None
+    if parent is None:
+        return "", "", None
+    trace_id, parent_span_id, _sampled = parent
+    if parent_span_id == span_id(trace_id, 0):
+        facts.pop(HEADER, None)
+        if type(headers) is dict and headers.get(HEADER) == value:
+            rest = {key: given for key, given in headers.items() if key != HEADER}
+            # Celery has None where a message has no headers of the application's.
+            facts["headers"] = rest or None
+    return parent
+
+
+@_guarded("starting")
+def _starting(task_id: Any = None, task: Any = None, **_named: Any) -> None:
+    """Open the trace of a run, before the task is called."""
+    if not instrumentation.is_instrumented():
+        return
+    request = task.request
+    delivery = request.delivery_info or {}
+    eager = bool(request.is_eager)
+    trace_id, parent_span_id, sampled = ("", "", None) if eager else _parent_of(request)
+    attributes = {
+        "task_id": str(task_id),
+        "backend": "celery",
+        "queue": str(delivery.get("routing_key") or ""),
+        "attempt": str(int(request.retries or 0) + 1),
+    }
+    if eager:
+        attributes["eager"] = "True"
+    run = begin_run(
+        str(task.name),
+        parent_trace_id=trace_id,
+        parent_span_id=parent_span_id,
+        parent_sampled=sampled,
+        attributes=attributes,
+    )
+    forgotten: list[tuple[int, Run]] = []
+    with _lock:
+        _runs.setdefault(str(task_id), []).append((get_ident(), run))
+        if len(_runs) > OPEN_LIMIT:
+            forgotten = _runs.pop(next(iter(_runs)))
+    for _ident, lost in forgotten:
+        lost.give_up("It never said that it has finished.")
+
+
+def _take_run(task_id: object, ident: int | None) -> Run | None:
+    """Return the innermost open run of a task in the thread *ident*, in any for None; forget it."""
+    with _lock:
+        runs = _runs.get(str(task_id), [])
+        for place in range(len(runs) - 1, -1, -1):
+            if ident is None or runs[place][0] == ident:
+                run = runs.pop(place)[1]
+                if not runs:
+                    del _runs[str(task_id)]
+                return run
+    return None
+
+
+@_guarded("ending")
+def _ending(task_id: Any = None, retval: Any = None, state: Any = None, **_named: Any) -> None:
+    """End the trace of a run, after the task has returned, raised or asked to be retried."""
+    run = _take_run(task_id, get_ident())
+    if run is None:
+        leave_ended()
+        return
+    error = ""
+    if state is None:
+        # What is no Exception passes through Celery, which ends the run all the same.
+        passing = sys.exc_info()[1]
+        error = describe(passing) if passing is not None else ""
+    elif run.trace is not None:
+        run.trace.attributes["state"] = str(state)
+        if state == "RETRY" and isinstance(getattr(retval, "exc", None), BaseException):
+            run.trace.attributes["retry"] = describe(retval.exc)[:200]
+        elif state == "FAILURE" and isinstance(retval, BaseException):
+            error = describe(retval)
+    run.end(error)
+
+
+@_guarded("revoked")
+def _revoked(request: Any = None, terminated: Any = None, **_named: Any) -> None:
+    """End the trace of a run that was stopped; its thread may have no word left to say."""
+    run = _take_run(getattr(request, "id", None), None) if terminated else None
+    if run is not None:
+        if run.trace is not None:
+            run.trace.attributes["state"] = "REVOKED"
+        run.give_up("Revoked while it was running.")
+
+
+@_guarded("internal error")
+def _internal_error(task_id: Any = None, exception: Any = None, **_named: Any) -> None:
+    """End the trace of a run that failed in Celery itself."""
+    run = _take_run(task_id, get_ident())
+    if run is not None:
+        run.end(describe(exception) if isinstance(exception, BaseException) else "")
+
+
+@_guarded("shutdown")
+def _worker_ends(**_named: Any) -> None:
+    """Write what has been recorded: a process of the pool leaves without Python's own farewell."""
+    pipeline.default.force_flush(SECONDS_TO_FLUSH)
+
+
+_RECEIVERS: Final[dict[str, Callable[..., None]]] = {
+    "before_task_publish": _publishing,
+    "task_prerun": _starting,
+    "task_postrun": _ending,
+    "task_revoked": _revoked,
+    "task_internal_error": _internal_error,
+    "worker_process_shutdown": _worker_ends,
+    "worker_shutdown": _worker_ends,
+}
