@@ -19,13 +19,12 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -40,6 +39,9 @@ from benchmarks.environments import (
     make_environment,
 )
 from benchmarks.measuring import Progress, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 PHASES = ("instructions", "clock", "request", "memory")
 PAGE = ROOT / "docs" / "performance.md"

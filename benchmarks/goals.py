@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from benchmarks import measuring
-from benchmarks.measuring import Family
+
+if TYPE_CHECKING:
+    from benchmarks.measuring import Family
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from benchmarks.environments import ROOT, Environment
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 STOCK = "stock"
 
@@ -106,7 +108,7 @@ class Worker:
             },
         )
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Self:
         try:
             self._read()
         except RuntimeError:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from benchmarks import goals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Results = dict[str, Any]
 """What a run has found; the keys are those that ``__main__`` puts in."""
@@ -92,8 +94,10 @@ def memory_rows(result: Results) -> Iterator[list[str]]:
             found = memory["pauses"][key]
             yield [
                 f"garbage collection during 40,000 dispatches, {title}",
-                f"longest pause {found['longest_ms']:.2f} ms, all {found['collections']:.0f} together "
-                f"{found['sum_ms']:.1f} ms of {found['elapsed_ms']:.0f} ms",
+                (
+                    f"longest pause {found['longest_ms']:.2f} ms, all {found['collections']:.0f} together "
+                    f"{found['sum_ms']:.1f} ms of {found['elapsed_ms']:.0f} ms"
+                ),
             ]
 
 
@@ -181,8 +185,10 @@ def markdown(results: Results) -> str:
     """Return the report."""
     machine = results["machine"]
     lines = [
-        f"Run on {results['date']}: {machine['cpu']}, {machine['cores']} cores, {machine['system']}. "
-        f"Load average at the start {machine['load']:.1f}. Commit {results['commit']}.",
+        (
+            f"Run on {results['date']}: {machine['cpu']}, {machine['cores']} cores, {machine['system']}. "
+            f"Load average at the start {machine['load']:.1f}. Commit {results['commit']}."
+        ),
         "",
     ]
     failed = missed(results)
