@@ -278,11 +278,18 @@ def parcel_rows(panel: Locator) -> list[tuple[int, str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("store", "renders"),
-    [("MemoryStore", False), ("MemoryStore", True), ("CacheStore", False), ("CacheStore", True)],
+    ("store", "renders", "shadow"),
+    [
+        ("MemoryStore", False, True),
+        ("MemoryStore", True, True),
+        ("MemoryStore", True, False),
+        ("CacheStore", False, True),
+        ("CacheStore", True, True),
+    ],
 )
-def test_an_async_request_is_shown_under_asgi(open_page, tmp_path, store, renders):
-    with parcels(tmp_path, store=store, toolbar={"RENDER_PANELS": renders}) as address:
+def test_an_async_request_is_shown_under_asgi(open_page, tmp_path, store, renders, shadow):
+    options = {"RENDER_PANELS": renders, "USE_SHADOW_DOM": shadow}
+    with parcels(tmp_path, store=store, toolbar=options) as address:
         page = open_page(address)
         page.goto("/parcel/ada/")
         panel = open_panel(page)
