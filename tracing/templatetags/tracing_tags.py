@@ -29,9 +29,9 @@ MAX_LINES: Final = 300
 
 
 @register.filter
-def duration(nanoseconds: float | None) -> str:
-    """Return nanoseconds as a duration for people; empty for None."""
-    return "" if nanoseconds is None else formatting.human_ns(nanoseconds)
+def duration(nanoseconds: float | str | None) -> str:
+    """Return nanoseconds as a duration for people; empty for None and for what is not there."""
+    return "" if nanoseconds is None or isinstance(nanoseconds, str) else formatting.human_ns(nanoseconds)
 
 
 @register.filter
@@ -41,9 +41,9 @@ def difference(nanoseconds: float) -> str:
 
 
 @register.filter
-def amount(count: float | None) -> str:
-    """Return a count with its thousands told apart; empty for None."""
-    return "" if count is None else formatting.human_count(count)
+def amount(count: float | str | None) -> str:
+    """Return a count with its thousands told apart; empty for None and for what is not there."""
+    return "" if count is None or isinstance(count, str) else formatting.human_count(count)
 
 
 @register.filter

@@ -161,6 +161,7 @@ class TraceDetail(TracePage):
             ],
             "total": len(rows),
             "start": start,
+            "first": start + 1,
             "last": min(start + PAGE_LINES, len(rows)),
             "next_start": start + PAGE_LINES if start + PAGE_LINES < len(rows) else None,
             "previous_start": max(start - PAGE_LINES, 0) if start else None,

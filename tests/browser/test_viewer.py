@@ -1,0 +1,567 @@
+"""Tests of the viewer in a real browser, on CarSales with its Content-Security-Policy.
+
+``open_page`` fails a test on any console error, so on any breach of the policy, and on any request
+that leaves the host.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.tracing.viewer.hostile import MARK, hostile
+from tests.tracing.viewer.traces import command, order, store
+from tracing.models import Hazard, RecorderControl, Trace
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
+
+AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
+FIRST = f"/tracing/traces/{1:032x}"
+PAGES = {
+    "traces": "/tracing/",
+    "mistake": "/tracing/?q=outcom:raised",
+    "nothing": "/tracing/?q=name:nobody",
+    "filters": "/tracing/?kind=request&duration=1ms",
+    "charts": "/tracing/charts/",
+    "tree": f"{FIRST}/",
+    "span": f"{FIRST}/spans/3/",
+    "flame": f"{FIRST}/flame/",
+    "table": f"{FIRST}/table/",
+    "receivers": f"{FIRST}/receivers/",
+    "sql": f"{FIRST}/sql/",
+    "hazards of a trace": f"{FIRST}/hazards/",
+    "log": f"{FIRST}/log/",
+    "json": f"{FIRST}/json/",
+    "repetitions": f"/tracing/traces/{2:032x}/lines/1/",
+    "map": "/tracing/map/",
+    "statistics": "/tracing/statistics/",
+    "heat": "/tracing/statistics/heat/",
+    "compare": f"/tracing/compare/?a={3:032x}&b={1:032x}",
+    "choose": "/tracing/compare/",
+    "periods": "/tracing/compare/periods/?before_since=1d&after_since=1h",
+    "hazards": "/tracing/hazards/",
+    "recorder": "/tracing/recorder/",
+    "prune": "/tracing/recorder/prune/",
+    "searches": "/tracing/searches/",
+}
+
+
+@pytest.fixture(autouse=True)
+def stored(db):
+    """Store traces that every test starts from."""
+    store(
+        order(3, ago=7_200, slow=4),
+        command(2, ago=600, cars=30),
+        order(1, fails=True, slow=40),
+        shared=False,
+    )
+
+
+@pytest.fixture
+def viewer(open_page, live_server, stored, admin_client):
+    """Return ``viewer(path, **options)``: a page of the viewer, opened by staff who may all."""
+    session = admin_client.cookies["sessionid"].value
+
+    def viewer(path="/tracing/", **options) -> Page:
+        page = open_page(live_server.url, **options)
+        page.context.add_cookies(
+            [{"name": "sessionid", "value": session, "url": live_server.url, "httpOnly": True}]
+        )
+        page.goto(path)
+        return page
+
+    return viewer
+
+
+def names(page: Page) -> list[str]:
+    return page.locator("#rows tr .col-name a.open").all_inner_texts()
+
+
+def visible_rows(page: Page) -> int:
+    return page.locator("#tree [role=row][data-number]:visible").count()
+
+
+def current(page: Page) -> str:
+    return page.locator("#tree .is-current a.open, #rows .is-current a.open").inner_text()
+
+
+# -- Every page --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_in_both_themes(viewer, name):
+    for theme in ("light", "dark"):
+        # axe-core is injected, which the policy of the page forbids.
+        page = viewer(PAGES[name], theme=theme, bypass_csp=True)
+        page.wait_for_load_state("networkidle")
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        found = page.evaluate(
+            """async () => {
+                const result = await axe.run(
+                    {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']});
+                return result.violations.map(one =>
+                    `${one.impact}: ${one.id}: ${one.nodes.slice(0, 3).map(n => n.html).join(' | ')}`);
+            }"""
+        )
+
+        assert (theme, found) == (theme, [])
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_work_under_the_policy_and_fit_a_phone(viewer, name):
+    page = viewer(PAGES[name], viewport={"width": 390, "height": 844})
+    page.wait_for_load_state("networkidle")
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    expect(page.locator("main")).to_be_visible()
+
+
+@pytest.mark.parametrize("name", ["traces", "tree", "map", "statistics", "compare", "hazards"])
+def test_pages_can_be_read_without_scripts(viewer, name):
+    page = viewer(PAGES[name], java_script_enabled=False)
+
+    content = page.locator("main").inner_text()
+    assert "make_sale" in content or "orders:check_out" in content or "swallowed-error" in content
+
+
+def test_policy_is_in_force(viewer):
+    page = viewer()
+
+    policy = page.request.get("/tracing/").headers["content-security-policy"]
+
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+
+
+def test_every_page_weighs_less_than_300_kilobytes(viewer):
+    page = viewer()
+    page.wait_for_load_state("networkidle")
+
+    weight = page.evaluate(
+        "performance.getEntries().filter(e => e.encodedBodySize).reduce((sum, e) => sum + e.encodedBodySize, 0)"
+    )
+
+    assert 0 < weight < 300_000
+
+
+# -- The list ----------------------------------------------------------------------------------
+
+
+def test_search_replaces_the_results_and_the_address(viewer):
+    page = viewer()
+    assert names(page) == ["orders:check_out", "load_cars", "orders:check_out"]
+
+    page.keyboard.press("/")
+    page.keyboard.type("kind:command")
+    page.keyboard.press("Enter")
+
+    expect(page.locator("#rows tr")).to_have_count(1)
+    assert names(page) == ["load_cars"]
+    assert page.url.endswith("?q=kind%3Acommand")
+    page.go_back()
+    expect(page.locator("#rows tr")).to_have_count(3)
+
+
+def test_wrong_search_points_at_the_mistake_and_keeps_the_results(viewer):
+    page = viewer()
+    page.fill("#q", "kind:command outcom:raised")
+    page.press("#q", "Enter")
+
+    expect(page.locator("#search-problem mark")).to_have_text("outcom")
+    assert len(names(page)) == 3
+
+    page.get_by_role("link", name="outcome", exact=True).click()
+    expect(page.locator("#q")).to_have_value("kind:command outcome:raised")
+    expect(page.locator("#search-problem")).to_be_hidden()
+
+
+def test_completion_of_keys_and_values(viewer):
+    page = viewer()
+    page.click("#q")
+    page.keyboard.type("recei")
+    options = page.locator("#q-options [role=option]")
+
+    expect(options.first).to_contain_text("receivers>")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#q")).to_have_value("receiver:")
+    page.keyboard.type("make")
+    expect(options).to_have_text(["core.sales.receivers.make_sale"])
+    page.keyboard.press("Tab")
+    expect(page.locator("#q")).to_have_value("receiver:core.sales.receivers.make_sale ")
+    page.keyboard.press("Enter")
+    expect(page.locator("#rows tr")).to_have_count(2)
+
+
+def test_filters_search_too(viewer):
+    page = viewer()
+    page.get_by_text("Filters").click()
+    page.locator("#filter-kind").select_option("command")
+    page.get_by_role("button", name="Apply").click()
+
+    expect(page.locator("#rows tr")).to_have_count(1)
+    assert "kind=command" in page.url
+
+
+def test_lines_are_walked_and_opened_with_keys(viewer):
+    page = viewer()
+    for key in "jjk":
+        page.keyboard.press(key)
+    page.keyboard.press("j")
+
+    assert current(page) == "load_cars"
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(f"{2:032x}/$"))
+
+
+def test_live_brings_new_traces_and_can_be_paused(viewer):
+    page = viewer()
+    button = page.get_by_role("button", name="Live")
+    page.keyboard.press("l")
+    expect(button).to_have_attribute("aria-pressed", "true")
+
+    store(command(9, cars=1, name="just_now"), shared=False)
+    expect(page.locator("#rows tr").first).to_contain_text("just_now")
+    expect(page.locator("#said")).to_have_text("1 new trace")
+
+    page.keyboard.press("l")
+    expect(button).to_have_attribute("aria-pressed", "false")
+
+
+def test_live_keeps_the_place_of_whoever_reads(viewer):
+    page = viewer(viewport={"width": 1280, "height": 400})
+    page.get_by_role("button", name="Live").click()
+    page.locator("#rows tr").last.locator("a.open").focus()
+    store(command(9, cars=1, name="just_now"), shared=False)
+
+    waiting = page.get_by_role("button", name="1 new trace")
+    expect(waiting).to_be_visible()
+    assert "just_now" not in names(page)
+    waiting.click()
+    expect(page.locator("#rows tr").first).to_contain_text("just_now")
+
+
+def test_live_respects_the_search(viewer):
+    page = viewer("/tracing/?q=kind:request")
+    page.get_by_role("button", name="Live").click()
+    store(command(8, cars=1, name="not_this"), order(9, name="but_this"), shared=False)
+
+    expect(page.locator("#rows tr").first).to_contain_text("but_this")
+    assert "not_this" not in names(page)
+
+
+def test_two_chosen_traces_are_compared_the_earlier_first(viewer):
+    page = viewer()
+    boxes = page.locator("#rows input[type=checkbox]")
+    boxes.nth(0).check()
+    expect(page.get_by_role("button", name="Compare 1 of 2")).to_be_disabled()
+    boxes.nth(2).check()
+    page.get_by_role("button", name="Compare 2 of 2").click()
+
+    expect(page).to_have_url(re.compile(f"a={3:032x}&b={1:032x}"))
+    expect(page.locator(".compare")).to_contain_text("slower")
+
+
+def test_dragging_over_the_histogram_chooses_a_time(viewer):
+    page = viewer()
+    drawing = page.locator("[data-brush] svg").first
+    drawing.wait_for()
+    box = drawing.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 30, steps=5)
+    page.mouse.up()
+
+    expect(page).to_have_url(re.compile("since%3A.*until%3A"))
+    expect(page.locator("#rows tr")).to_have_count(2)
+
+
+def test_point_of_the_scatter_opens_its_trace(viewer):
+    page = viewer()
+    page.locator("circle.point").first.click(force=True)
+
+    expect(page).to_have_url(re.compile("/tracing/traces/[0-9a-f]{32}/$"))
+
+
+def test_columns_density_and_theme_are_kept(viewer):
+    page = viewer()
+    page.get_by_text("Columns").click()
+    page.get_by_label("User").uncheck()
+    page.get_by_role("button", name="Density").click()
+    page.get_by_role("button", name="Theme").click()
+    page.get_by_role("button", name="Theme").click()
+    page.reload()
+
+    root = page.locator("html")
+    expect(root).to_have_attribute("data-theme", "dark")
+    expect(root).to_have_attribute("data-density", "dense")
+    expect(page.locator("thead .col-user")).to_be_hidden()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(16, 23, 27)"
+
+
+def test_search_is_saved_under_a_name(viewer):
+    page = viewer("/tracing/?q=kind:command")
+    page.get_by_text("Saved searches", exact=True).click()
+    page.get_by_label("Keep this search as").fill("commands")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("link", name="commands").click()
+
+    expect(page).to_have_url(re.compile(r"\?q=kind%3Acommand$"))
+
+
+# -- One trace ---------------------------------------------------------------------------------
+
+
+def test_tree_collapses_by_line_level_and_all(viewer):
+    page = viewer(f"{FIRST}/")
+    assert visible_rows(page) == 6
+
+    page.get_by_role("button", name="Collapse all").click()
+    assert visible_rows(page) == 1
+    page.keyboard.press("p")
+    assert visible_rows(page) == 3
+    page.keyboard.press("p")
+    page.keyboard.press("p")
+    assert visible_rows(page) == 6
+    page.keyboard.press("o")
+    assert visible_rows(page) == 4
+    page.get_by_role("button", name="Expand all").click()
+    assert visible_rows(page) == 6
+    page.keyboard.press("j")
+    page.keyboard.press("[")
+    assert visible_rows(page) == 1
+    page.keyboard.press("]")
+    assert visible_rows(page) == 6
+    page.locator("#tree .twist").nth(1).click()
+    assert visible_rows(page) == 4
+
+
+def test_tree_is_walked_with_arrows(viewer):
+    page = viewer(f"{FIRST}/")
+    page.keyboard.press("j")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert current(page) == "make_sale"
+    page.keyboard.press("ArrowLeft")
+    assert visible_rows(page) == 3
+    page.keyboard.press("ArrowLeft")
+    assert current(page) == "post_save orders.Order"
+
+
+def test_timeline_zooms_and_moves_with_keys_and_the_address_keeps_it(viewer):
+    page = viewer(f"{FIRST}/")
+
+    def view():
+        return [float(n) for n in page.locator("svg.bars").first.get_attribute("viewBox").split()][:3:2]
+
+    page.keyboard.press("w")
+    assert view() == [15, 70]
+    page.keyboard.press("d")
+    assert view() == [29, 70]
+    page.keyboard.press("a")
+    assert view() == [15, 70]
+    expect(page).to_have_url(re.compile("zoom=15.000-85.000"))
+    page.reload()
+    assert view() == [15, 70]
+    page.keyboard.press("s")
+    assert view() == [0, 100]
+    page.locator("#minimap").focus()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowRight")
+    assert view() == [29, 70]
+    page.keyboard.press("0")
+    assert view() == [0, 100]
+
+
+def test_dragging_over_the_minimap_zooms(viewer):
+    page = viewer(f"{FIRST}/")
+    box = page.locator("#minimap").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 10, steps=4)
+    page.mouse.up()
+
+    left, _, width, _ = map(float, page.locator("svg.bars").first.get_attribute("viewBox").split())
+    assert (round(left), round(width)) == (25, 25)
+
+
+def test_span_opens_beside_the_tree_with_an_address_of_its_own(viewer):
+    page = viewer(f"{FIRST}/")
+    page.get_by_role("link", name="fail_to_print").click()
+    panel = page.locator("#panel")
+
+    expect(panel).to_contain_text("out of paper")
+    expect(panel).to_contain_text("Why did this run?")
+    expect(page).to_have_url(re.compile(r"/spans/6/$"))
+    page.go_back()
+    expect(panel).to_be_hidden()
+    page.go_forward()
+    expect(panel).to_contain_text("out of paper")
+    page.reload()
+    expect(panel).to_contain_text("out of paper")
+    page.keyboard.press("Escape")
+    expect(panel).to_be_hidden()
+    expect(page).to_have_url(re.compile(f"{1:032x}/$"))
+
+
+def test_span_shows_its_source(viewer):
+    page = viewer(f"{FIRST}/spans/3/")
+
+    expect(page.locator(".source")).to_contain_text("def make_sale")
+
+
+def test_repetitions_open_in_place_and_close_again(viewer):
+    page = viewer(f"/tracing/traces/{2:032x}/")
+    assert visible_rows(page) == 2
+
+    page.get_by_role("link", name="30 ×").first.click()
+    expect(page.locator("#tree [role=row][data-number]:visible")).to_have_count(32)
+    expect(page.locator("#tree")).to_contain_text("cars.Car:29")
+    page.get_by_role("link", name="30 ×").first.click()
+    expect(page.locator("#tree [role=row][data-number]:visible")).to_have_count(2)
+
+
+def test_matches_are_walked(viewer):
+    page = viewer(f"{FIRST}/")
+    page.fill("#find", "app:sales OR outcome:raised")
+    page.press("#find", "Enter")
+    expect(page.locator(".matches")).to_have_text("2 matches")
+
+    page.locator("main").focus()
+    page.keyboard.press("f")
+    assert current(page) == "fail_to_print"
+    page.keyboard.press("b")
+    assert current(page) == "make_sale"
+
+
+def test_flame_graph_box_opens_its_span(viewer):
+    page = viewer(f"{FIRST}/flame/")
+    page.get_by_role("link", name=re.compile("make_sale")).first.click()
+
+    expect(page.locator("#panel")).to_contain_text("core.sales.receivers.make_sale")
+
+
+def test_table_is_sorted_by_its_headings(viewer):
+    page = viewer(f"{FIRST}/table/")
+    page.get_by_role("link", name="Span", exact=True).click()
+    page.get_by_role("link", name="Span ↓").click()
+
+    labels = page.locator(".spans-table tbody a.open").all_inner_texts()
+    assert labels == sorted(labels, key=str.lower)
+
+
+def test_trace_of_20_000_dispatches_opens(viewer):
+    store(command(5, cars=20_000), shared=False)
+
+    page = viewer(f"/tracing/traces/{5:032x}/")
+
+    expect(page.locator("#tree")).to_contain_text("20,000 ×")
+    assert page.locator("*").count() < 1_000
+
+
+def test_hostile_trace_is_text_in_the_browser(viewer):
+    store(hostile(), shared=False)
+    dialogs = []
+    for path in ("/tracing/", *(f"/tracing/traces/{666:032x}/{rest}" for rest in (
+        "", "spans/2/", "flame/", "receivers/", "sql/", "log/")), "/tracing/map/", "/tracing/hazards/"):  # fmt: skip
+        page = viewer(path)
+        page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+        page.wait_for_load_state("networkidle")
+
+        assert page.locator(f"#{MARK}").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert dialogs == []
+
+
+# -- The other pages ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "heading"),
+    [("t", "Traces"), ("m", "Map"), ("s", "Statistics"), ("c", "Compare two traces"),
+     ("h", "Hazards"), ("r", "Recorder")],
+)  # fmt: skip
+def test_pages_are_reached_with_g_and_a_letter(viewer, key, heading):
+    page = viewer(f"{FIRST}/")
+    page.keyboard.press("g")
+    page.keyboard.press(key)
+
+    expect(page.locator("h1")).to_have_text(heading)
+
+
+def test_keys_are_explained(viewer):
+    page = viewer()
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog", name="Keys")
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Escape")
+
+    expect(dialog).to_be_hidden()
+
+
+def test_map_lights_up_what_is_tied_to_a_node_and_focuses_it(viewer):
+    page = viewer("/tracing/map/?connected=no")
+    node = page.locator('.map-node[data-node="r:core.sales.receivers.make_sale"]')
+    node.hover()
+    expect(page.locator(".edge.is-lit")).to_have_count(2)
+    node.click()
+
+    expect(page.locator(".focus-line")).to_contain_text("core.sales.receivers.make_sale")
+    assert page.locator(".map-node", has_text="give_code").count() == 0
+
+
+def test_heat_map_is_loaded_into_the_statistics(viewer):
+    page = viewer("/tracing/statistics/")
+
+    expect(page.locator(".heat-chart rect.heat").first).to_be_visible()
+
+
+def test_recording_is_paused_and_resumed(viewer, settings):
+    settings.TRACING = {**settings.TRACING, "ENABLED": True}
+    page = viewer("/tracing/recorder/")
+    page.get_by_role("button", name="Pause recording").click()
+    expect(page.locator(".page-head .status")).to_contain_text("paused")
+    assert RecorderControl.objects.get(pk=1).paused is True
+    page.get_by_role("button", name="Resume recording").click()
+
+    expect(page.locator(".page-head .status")).to_contain_text("recording")
+    assert RecorderControl.objects.get(pk=1).paused is False
+
+
+def test_hazard_is_marked_as_known(viewer):
+    page = viewer("/tracing/hazards/")
+    page.get_by_role("link", name=re.compile("PrinterError")).click()
+    page.get_by_label("It is known and accepted, because").fill("no paper in the demo")
+    page.get_by_role("button", name="Mark as known").click()
+
+    expect(page.locator("main")).to_contain_text("Marked as known: no paper in the demo")
+    assert Hazard.objects.get(hazard="swallowed-error").known is True
+
+
+def test_part_that_fails_leaves_the_page(viewer, page_problems, monkeypatch):
+    monkeypatch.setattr("tracing.viewer.views.charts.Charts.data", lambda *_: 1 / 0)
+    page = viewer()
+
+    expect(page.locator("#charts")).to_have_text("The charts could not be loaded.")
+    assert len(names(page)) == 3
+    page_problems.clear()
+
+
+def test_trace_is_pinned_with_a_note(viewer):
+    page = viewer(f"{FIRST}/")
+    page.get_by_text("More about this trace").click()
+    page.get_by_label("Keep it when traces are pruned").check()
+    page.get_by_label("Note").fill("the broken one")
+    page.get_by_role("button", name="Save").click()
+    page.goto("/tracing/")
+
+    expect(page.locator("#rows")).to_contain_text("the broken one")
+    assert Trace.objects.pinned().count() == 1
