@@ -30,6 +30,7 @@ _PAUSE_SECONDS = 0.005
 
 _MERGED = "merged"
 _DAY_HOURS = 24
+_DAYS_BY_HOUR = 3
 _TABLES = (
     "tracing_trace", "tracing_dispatch", "tracing_receivercall", "tracing_failedcall",
     "tracing_unheard", "tracing_bypass", "tracing_hazard", "tracing_hazardsighting",
@@ -323,13 +324,13 @@ def file_size(using: str | None = None) -> int | None:
 def compact_rollups(using: str | None = None, *, now_ns: int | None = None) -> int:
     """Add up the parts of past hours, and the hours of past days; return how many rows went.
 
-    Hours that a worker may still be writing are left alone, and after a week a day is one row.
+    Hours that a worker may still be writing are left alone, and after three days a day is one row.
     """
     using = using or store_alias()
     hour = (time.time_ns() if now_ns is None else now_ns) // HOUR_NS
     went = 0
     rollups = models.Rollup.objects.using(using)
-    week_ago = (hour - 7 * _DAY_HOURS) // _DAY_HOURS * _DAY_HOURS
+    past = (hour - _DAYS_BY_HOUR * _DAY_HOURS) // _DAY_HOURS * _DAY_HOURS
     hours = (
         rollups.filter(hour__lt=hour - 3)
         .exclude(part=_MERGED)
@@ -338,7 +339,7 @@ def compact_rollups(using: str | None = None, *, now_ns: int | None = None) -> i
         .distinct()
     )
     whole_days = (
-        rollups.filter(hour__lt=week_ago)
+        rollups.filter(hour__lt=past)
         .annotate(rest=F("hour") % _DAY_HOURS)
         .exclude(rest=0, part=_MERGED)
         .values_list("hour", flat=True)
@@ -346,7 +347,7 @@ def compact_rollups(using: str | None = None, *, now_ns: int | None = None) -> i
     )
     spans = {
         (h // _DAY_HOURS * _DAY_HOURS, h // _DAY_HOURS * _DAY_HOURS + _DAY_HOURS)
-        if h < week_ago
+        if h < past
         else (h, h + 1)
         for h in {*hours, *whole_days}
     }

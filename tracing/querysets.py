@@ -41,6 +41,7 @@ PAGE_SECONDS = 0.1
 """How long one page may search; the check is between batches, so a page takes a little more."""
 
 _OVERLAP = 1_000
+_SMALLEST_BATCH = 150
 _FIRST_BATCH = 500
 _LARGEST_BATCH = 4_000
 _LONGEST_ID = 19
@@ -653,7 +654,7 @@ class _Walk:
         self, column: str, keys: list[int], checks: _DispatchChecks
     ) -> Iterator[list[tuple[int, int]]]:
         manager = apps.get_model("tracing", "Dispatch").objects.using(self.using)
-        columns = ("id", "trace_id", "signal_id", "sender_id", "sender__name", "instance")
+        columns = ("id", "trace_id", *checks.columns)
         runs = [manager.filter(**{column: key}) for key in keys] if column else [manager.all()]
         for rows in self._merged([run.values_list(*columns) for run in runs]):
             yield [(row[0], row[1]) for row in rows if checks.accept(*row[2:])]
@@ -673,7 +674,7 @@ class _Walk:
                 owners |= {
                     owner[0]: owner[1:]
                     for owner in dispatches.filter(pk__in=keys[start : start + 500]).values_list(
-                        "id", "trace_id", "signal_id", "sender_id", "sender__name", "instance"
+                        "id", "trace_id", *checks.columns
                     )
                 }
             yield [
@@ -684,10 +685,12 @@ class _Walk:
 
     def _merged(self, runs: Sequence[Any]) -> Iterator[list[tuple[Any, ...]]]:
         """Yield batches of rows in the order of their ids out of *runs*, each in that order."""
-        streams = [self._stream(run) for run in runs]
+        # Many labels are read a little at a time: most of what each gives comes after the page.
+        first = max(_FIRST_BATCH // max(len(runs), 1), 50)
+        streams = [self._stream(run, first) for run in runs]
         sign = 1 if self.backwards else -1
         merged = heapq.merge(*streams, key=lambda row: sign * row[0])
-        size, batch = _FIRST_BATCH, []
+        size, batch = _SMALLEST_BATCH, []
         for row in merged:
             batch.append(row)
             if len(batch) >= size:
@@ -698,9 +701,8 @@ class _Walk:
             self.at = _Cursor(batch[-1][0])
             yield batch
 
-    def _stream(self, run: Any) -> Iterator[tuple[Any, ...]]:
+    def _stream(self, run: Any, size: int) -> Iterator[tuple[Any, ...]]:
         position = self.cursor.row if self.cursor is not None else None
-        size = _FIRST_BATCH
         while True:
             rows = run
             if position is not None:
@@ -721,7 +723,13 @@ class _DispatchChecks:
     senders: frozenset[int] | None
     instance: str
 
-    def accept(self, signal: int, sender: int, sender_name: str, instance: str) -> bool:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns to look at; the instance costs a join, so only if it is asked for."""
+        plain = ("signal_id", "sender_id")
+        return (*plain, "sender__name", "instance") if self.instance else plain
+
+    def accept(self, signal: int, sender: int, sender_name: str = "", instance: str = "") -> bool:
         """Return whether a dispatch with these columns has what is wanted."""
         return (
             (self.signals is None or signal in self.signals)

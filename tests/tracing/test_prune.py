@@ -158,8 +158,8 @@ def test_hours_and_days_are_added_up_without_loss(transactional_db):
 
     assert [(s.count, s.total_ns, s.p95_ns) for s in Rollup.objects.all().by_receiver()] == before
     assert Rollup.objects.count() == rows - went
-    # Two keys; three whole days and seven of hours.
-    assert Rollup.objects.count() == 2 * (3 + 7 * 24)
+    # Two keys; seven whole days and three of hours.
+    assert Rollup.objects.count() == 2 * (7 + 3 * 24)
     assert again == 0
 
 

@@ -82,9 +82,9 @@ def build_exporters(
                 )
             )
         elif name == "otlp":
-            from tracing.exporters.otlp import OtlpExporter  # noqa: PLC0415 - an extra.
+            from tracing.exporters.otlp import OTLPExporter  # noqa: PLC0415 - an extra.
 
-            made.append(OtlpExporter(**_lower("OTLP", settings.otlp)))
+            made.append(OTLPExporter(**_lower("OTLP", settings.otlp)))
         elif "." in name:
             made.append(import_string(name)())
         else:
