@@ -163,15 +163,18 @@ def noting_connect(original: Callable[..., None]) -> Callable[..., None]:
     def connect(
         self: Any, receiver: Any, sender: Any = None, weak: Any = True, dispatch_uid: Any = None
     ) -> None:
-        entries = _entries(self)
-        last = entries[-1] if entries else None
         try:
+            entries = _entries(self)
+            last = entries[-1] if entries else None
             original(self, receiver, sender, weak, dispatch_uid)
         except BaseException as error:
             # The frame is not Django's: it leaves no entry in the traceback.
             error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
             raise
-        _note_connected(self, receiver, sender, last)
+        try:
+            _note_connected(self, receiver, sender, last)
+        except RecursionError:
+            return  # The end of the stack is the application's to meet.
 
     return connect
 
@@ -182,14 +185,17 @@ def noting_disconnect(original: Callable[..., bool]) -> Callable[..., bool]:
     def disconnect(
         self: Any, receiver: Any = None, sender: Any = None, dispatch_uid: Any = None
     ) -> bool:
-        before = _entries(self)
         try:
+            before = _entries(self)
             disconnected = original(self, receiver, sender, dispatch_uid)
         except BaseException as error:
             error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
             raise
         if disconnected is True:
-            _note_disconnected(self, before, receiver, sender, dispatch_uid)
+            try:
+                _note_disconnected(self, before, receiver, sender, dispatch_uid)
+            except RecursionError:
+                return disconnected
         return disconnected
 
     return disconnect
@@ -242,7 +248,10 @@ def noting_dead(original: Callable[..., None]) -> Callable[..., None]:
             error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
             raise
         if before is not None:
-            _note_dead(self, before)
+            try:
+                _note_dead(self, before)
+            except RecursionError:
+                return
 
     return _clear_dead_receivers
 
