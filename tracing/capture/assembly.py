@@ -154,6 +154,8 @@ class Assembly:
         self._callbacks: dict[int, ReceiverCall | None] = {}
         self._blocks: list[tuple[Dispatch | SideEffect, tuple[Block, ...]]] = []
         self._unheard: dict[tuple[str, str], int] = {}
+        self._unheard_before: dict[tuple[str, str], int] = {}
+        """What was counted in the streams that have been let go."""
         self._done: list[Dispatch] = []
         self._bypasses: list[Bypass] = []
         self._effects: list[SideEffect] = []
@@ -188,6 +190,7 @@ class Assembly:
         for stream in streams:
             reader = self._readers.get(stream.number)
             if reader is not None and reader.done:
+                _add_unheard(stream, self._unheard_before)
                 self.live.streams.remove(stream)
                 del self._readers[stream.number]
 
@@ -566,7 +569,7 @@ class Assembly:
         self._callbacks[item[1]] = self._running_call(reader)
 
     def _read_callback(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        registered_in = self._callbacks.get(item[2])
+        registered_in = self._callbacks.pop(item[2], None)
         if registered_in is None:
             registered_in = self._running_call(reader)
         reader.stack.append(Open(None, labels[0], registered_in, is_link=True))
@@ -606,7 +609,7 @@ class Assembly:
     @property
     def pending(self) -> int:
         """Return how many finished dispatches wait to be exported."""
-        return len(self._done)
+        return len(self._done) + len(self._closing)
 
     def _settle_blocks(self, *, final: bool) -> None:
         waiting = []
@@ -724,6 +727,32 @@ class Assembly:
                             dispatch.query_count += inner.query_count
                             dispatch.query_ns += inner.query_ns
                     call.dispatches = kept
+        self._forget(exported)
+
+    def _forget(self, exported: set[int]) -> None:
+        """Keep of the calls that have been exported only what something may still hang under."""
+        self._by_key = {
+            key: known for key, known in self._by_key.items() if known[0].number not in exported
+        }
+        live = {stream.number for stream in self.live.streams}
+        self._links = {number: links for number, links in self._links.items() if number in live}
+        while len(self._callbacks) > MAX_CALLBACKS:
+            # Registered in transactions that were rolled back, most likely: they never run.
+            del self._callbacks[next(iter(self._callbacks))]
+        needed: set[int] = set()
+        for reader in self._readers.values():
+            if reader.outer is not None:
+                needed.add(reader.outer.number)
+            for opened in reader.stack:
+                if opened.dispatch is not None:
+                    needed.update(call.number for call in opened.dispatch.receiver_calls)
+        for dispatch, _label in self._by_key.values():
+            needed.update(call.number for call in dispatch.receiver_calls)
+        for links in self._links.values():
+            needed.update(call.number for _place, call in links if call is not None)
+        needed.update(call.number for call in self._callbacks.values() if call is not None)
+        self._depths = {n: depth for n, depth in self._depths.items() if n in needed}
+        self._awaited &= needed
 
     def _close_open(self) -> None:
         """Give an end to what never came to one: the trace is over."""
@@ -739,12 +768,9 @@ class Assembly:
                 self._finished(opened.dispatch)
 
     def _count_unheard(self) -> None:
-        counted: dict[tuple[str, str], int] = {}
+        counted = dict(self._unheard_before)
         for stream in self.live.streams:
-            for entry in list(stream.unheard.values()):
-                label = labels[entry.number]
-                key = (label.signal, label.sender)
-                counted[key] = counted.get(key, 0) + entry.count
+            _add_unheard(stream, counted)
         self._unheard = counted
 
 
@@ -780,6 +806,14 @@ _GRAVEST: Final = (
     TransactionOutcome.TEST,
 )
 """Of several open blocks, the worst fate is told."""
+
+
+def _add_unheard(stream: Stream, counted: dict[tuple[str, str], int]) -> None:
+    """Add what *stream* has counted, by signal and sender, to *counted*."""
+    for entry in list(stream.unheard.values()):
+        label = labels[entry.number]
+        key = (label.signal, label.sender)
+        counted[key] = counted.get(key, 0) + entry.count
 
 
 def _by_number(dispatch: Dispatch) -> int:
@@ -867,6 +901,8 @@ def keep_numbers(live: LiveTrace) -> None:
         live.reading.read()
 
 
+MAX_CALLBACKS: Final = 10_000
+"""on_commit callbacks of a running trace whose registration is remembered."""
 SEGMENT_DISPATCHES: Final = 2_000
 SEGMENT_SECONDS: Final = 5.0
 

@@ -231,3 +231,293 @@ def frames():
     while frame is not None:
         yield frame
         frame = frame.f_back
+
+
+# -- Ends of programs ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_error_that_is_no_exception_passes_and_closes_the_dispatch(error):
+    signal = Signal()
+
+    def inner(**named):
+        raise error("now")
+
+    signal.connect(inner, weak=False)
+    signal.connect(nothing, weak=False)
+    undo = instrument(sql=False, side_effects=False)
+    with recording() as recorded, pytest.raises(error, match="now"):
+        signal.send_robust("x")
+    undo()
+
+    [dispatch] = recorded.trace.dispatches
+    assert [call.outcome for call in dispatch.receiver_calls] == [
+        Outcome.CANCELLED if error is GeneratorExit else Outcome.RAISED,
+        Outcome.SKIPPED,
+    ]
+    assert dispatch.exception_type == error.__name__
+
+
+def test_error_whose_text_cannot_be_had_leaves_the_later_receivers_where_they_belong(monkeypatch):
+    outer, inner = Signal(), Signal()
+
+    def failing(**named):
+        raise ValueError("text")
+
+    inner.connect(failing, weak=False)
+    inner.connect(nothing, weak=False)
+    outer.connect(lambda **named: inner.send_robust("inner"), weak=False)
+    outer.connect(nothing, weak=False)
+    undo = instrument(sql=False, side_effects=False)
+    monkeypatch.setattr(dispatching, "error_text", broken)
+    with recording() as recorded:
+        outer.send("outer")
+    undo()
+
+    first, second = recorded.trace.dispatches
+    assert [call.outcome for call in first.receiver_calls] == [Outcome.RETURNED] * 2
+    assert [call.outcome for call in second.receiver_calls] == [Outcome.RAISED, Outcome.RETURNED]
+    assert [call.exception_type for call in second.receiver_calls] == ["ValueError", ""]
+    assert second.parent_number == first.receiver_calls[0].number
+
+
+def test_task_that_is_cancelled_in_a_receiver_is_recorded_as_cancelled():
+    signal = Signal()
+    begun = asyncio.Event()
+
+    async def waiting(**named):
+        begun.set()
+        await asyncio.Event().wait()
+
+    signal.connect(waiting, weak=False)
+
+    async def main():
+        task = asyncio.create_task(signal.asend("x"))
+        await begun.wait()
+        task.cancel("enough")
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return task.cancelled()
+
+    undo = instrument(sql=False, side_effects=False)
+    with recording() as recorded:
+        was_cancelled = asyncio.run(main())
+    undo()
+
+    [dispatch] = recorded.trace.dispatches
+    assert was_cancelled
+    assert [call.outcome for call in dispatch.receiver_calls] == [Outcome.CANCELLED]
+    assert dispatch.exception_type == "CancelledError"
+
+
+def test_receiver_that_does_not_return_is_seen_as_running_and_then_unknown():
+    signal = Signal()
+    begun, over = threading.Event(), threading.Event()
+
+    def hanging(**named):
+        begun.set()
+        over.wait(30)
+
+    signal.connect(hanging, weak=False)
+    undo = instrument(sql=False, side_effects=False)
+    live = context.LiveTrace(Kind.BLOCK, "hanging")
+
+    def work():
+        context.begin(live)
+        signal.send("x")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait(30)
+    seen = assembly.snapshot(live)
+    again = assembly.snapshot(live)
+    live.end = context.clock()
+    ended = assembly.assemble(live)
+    over.set()
+    thread.join()
+    context.running.pop(live.root.number, None)
+    undo()
+
+    assert seen.status == "running"
+    assert not seen.final
+    assert [d.receiver_calls[0].outcome for d in seen.dispatches] == [Outcome.UNKNOWN]
+    assert len(again.dispatches) == 1
+    assert [d.receiver_calls[0].outcome for d in ended.dispatches] == [Outcome.UNKNOWN]
+
+
+def test_process_forked_while_recording_goes_on_and_ends_well():
+    signal = Signal()
+    read, write = os.pipe()
+
+    def forking(**named):
+        if os.fork() == 0:
+            try:
+                os.write(write, b"child " + str(signal.send("nested", deep=True)[0][1]).encode())
+            finally:
+                os._exit(0)
+        os.wait()
+        return os.read(read, 100)
+
+    def receiver(sender, **named):
+        return forking() if sender == "root" else 7
+
+    signal.connect(receiver, weak=False)
+    undo = instrument(sql=False, side_effects=False)
+    with recording() as recorded:
+        responses = signal.send("root")
+    undo()
+    os.close(read)
+    os.close(write)
+
+    assert responses == [(receiver, b"child 7")]
+    assert [dispatch.sender for dispatch in recorded.trace.dispatches] == ["'root'"]
+
+
+SHUTDOWN = """
+import os, sys, threading, time
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+import django
+django.setup()
+import tracing
+tracing.instrument()
+from django.dispatch import Signal
+signal = Signal()
+signal.connect(lambda **named: 1, weak=False)
+
+class Last:
+    def __init__(self, signal):
+        self.send = signal.send
+
+    def __del__(self, print=print):
+        print("last", self.send("at the end")[0][1], flush=True)
+
+def work():
+    while True:
+        signal.send("x")
+
+for _ in range(2):
+    threading.Thread(target=work, daemon=True).start()
+last = Last(signal)
+time.sleep(0.3)
+signal.send("main")
+print("over", flush=True)
+"""
+
+
+def test_interpreter_that_ends_while_threads_dispatch_ends_well():
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SHUTDOWN)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    said = [line for line in done.stderr.splitlines() if "traces were dropped" not in line]
+    assert (done.returncode, said) == (0, [])
+    assert done.stdout == "over\nlast 1\n"
+
+
+# -- Memory ----------------------------------------------------------------------------------
+
+
+def test_trace_that_nobody_drains_stays_within_its_bound_and_counts_the_loss():
+    signal = Signal()
+    signal.connect(nothing, weak=False)
+    undo = instrument(sql=False, side_effects=False)
+    with recording() as recorded:
+        for _ in range(100_000):
+            signal.send("x")
+        items = [item for stream in recorded.live.streams for item in stream.events]
+        held = sum(sys.getsizeof(item) for item in items)
+    undo()
+
+    trace = recorded.trace
+    assert len(items) <= context.STREAM_LIMIT + 10
+    assert held / trace.dispatch_count < 500
+    assert trace.dispatch_count + trace.dropped_count == 100_000
+    assert trace.dropped_count > 0
+
+
+def test_dispatches_that_are_dropped_take_no_memory(monkeypatch):
+    signal = Signal()
+    signal.connect(nothing, weak=False)
+    monkeypatch.setattr(dispatching, "STREAM_LIMIT", 100)
+    undo = instrument(sql=False, side_effects=False)
+    with recording() as recorded:
+        for _ in range(200):
+            signal.send("x")
+        tracemalloc.start()
+        for _ in range(3_000):
+            signal.send("x")
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    undo()
+
+    assert held < 5_000
+    assert recorded.trace.dropped_count > 3_000
+
+
+@pytest.mark.parametrize("method", ["send", "asend"])
+def test_long_trace_that_is_drained_holds_no_more_than_a_short_one(frozen_heap, method):
+    signal = Signal()
+
+    async def receiver(**named):
+        return 1
+
+    signal.connect(nothing if method == "send" else receiver, weak=False)
+
+    def some(count):
+        async def main():
+            for _ in range(count):
+                await signal.asend("x")
+
+        if method == "send":
+            for _ in range(count):
+                signal.send("x")
+        else:
+            asyncio.run(main())
+        assembly.drain()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    undo = instrument(sql=False, side_effects=False)
+    with recording(segments=True):
+        some(2_000)
+        tracemalloc.start()
+        first = some(2_000)
+        for _ in range(3):
+            last = some(2_000)
+        tracemalloc.stop()
+    undo()
+
+    assert last - first < 50_000
+
+
+def test_nothing_is_kept_alive_by_a_trace_that_waits():
+    class Thing:
+        pass
+
+    signal = Signal()
+    thing, error = Thing(), ValueError("kept?")
+
+    def raising(**named):
+        raise error
+
+    signal.connect(raising)
+    seen = [weakref.ref(o) for o in (signal, thing, raising)]
+    undo = instrument(options=Options(values=Redaction()), sql=False, side_effects=False)
+    with recording() as recorded:
+        try:
+            signal.send(thing, instance=thing, error=error)
+        except ValueError:
+            pass
+        del signal, thing, raising, error
+        gc.collect()
+        alive = [reference() for reference in seen]
+    undo()
+
+    assert alive == [None, None, None]
+    assert len(recorded.trace.dispatches) == 1
