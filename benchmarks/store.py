@@ -59,7 +59,7 @@ def configure(scratch: Path, wanted: set[str], database: str = "sqlite") -> None
             "TEST": {"NAME": f"benchmark_{os.getpid()}", "DEPENDENCIES": []},
         }
     settings.configure(
-        SECRET_KEY="benchmark",  # noqa: S106 - nothing is signed here.
+        SECRET_KEY="benchmark",
         USE_TZ=True,
         INSTALLED_APPS=["tracing"],
         DATABASES=databases,
