@@ -145,7 +145,9 @@ def test_every_page_weighs_less_than_300_kilobytes(viewer):
     page.wait_for_load_state("networkidle")
 
     weight = page.evaluate(
-        "performance.getEntries().filter(e => e.encodedBodySize).reduce((sum, e) => sum + e.encodedBodySize, 0)"
+        """performance.getEntries()
+            .filter(entry => entry.encodedBodySize)
+            .reduce((sum, entry) => sum + entry.encodedBodySize, 0)"""
     )
 
     assert 0 < weight < 300_000
@@ -277,7 +279,7 @@ def test_dragging_over_the_histogram_chooses_a_time(viewer):
     box = drawing.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 30)
     page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 30, steps=5)
+    page.mouse.move(box["x"] + box["width"] + 9, box["y"] + 30, steps=5)
     page.mouse.up()
 
     expect(page).to_have_url(re.compile("since%3A.*until%3A"))
@@ -341,7 +343,7 @@ def test_tree_collapses_by_line_level_and_all(viewer):
     page.keyboard.press("]")
     assert visible_rows(page) == 6
     page.locator("#tree .twist").nth(1).click()
-    assert visible_rows(page) == 4
+    assert visible_rows(page) == 3
 
 
 def test_tree_is_walked_with_arrows(viewer):
@@ -360,7 +362,9 @@ def test_timeline_zooms_and_moves_with_keys_and_the_address_keeps_it(viewer):
     page = viewer(f"{FIRST}/")
 
     def view():
-        return [float(n) for n in page.locator("svg.bars").first.get_attribute("viewBox").split()][:3:2]
+        return [float(n) for n in page.locator("svg.bars").first.get_attribute("viewBox").split()][
+            :3:2
+        ]
 
     page.keyboard.press("w")
     assert view() == [15, 70]
@@ -422,10 +426,10 @@ def test_repetitions_open_in_place_and_close_again(viewer):
     page = viewer(f"/tracing/traces/{2:032x}/")
     assert visible_rows(page) == 2
 
-    page.get_by_role("link", name="30 ×").first.click()
+    page.get_by_role("link", name="30 \N{MULTIPLICATION SIGN}").first.click()
     expect(page.locator("#tree [role=row][data-number]:visible")).to_have_count(32)
     expect(page.locator("#tree")).to_contain_text("cars.Car:29")
-    page.get_by_role("link", name="30 ×").first.click()
+    page.get_by_role("link", name="30 \N{MULTIPLICATION SIGN}").first.click()
     expect(page.locator("#tree [role=row][data-number]:visible")).to_have_count(2)
 
 
@@ -463,15 +467,16 @@ def test_trace_of_20_000_dispatches_opens(viewer):
 
     page = viewer(f"/tracing/traces/{5:032x}/")
 
-    expect(page.locator("#tree")).to_contain_text("20,000 ×")
+    expect(page.locator("#tree")).to_contain_text("20,000 \N{MULTIPLICATION SIGN}")
     assert page.locator("*").count() < 1_000
 
 
 def test_hostile_trace_is_text_in_the_browser(viewer):
     store(hostile(), shared=False)
     dialogs = []
-    for path in ("/tracing/", *(f"/tracing/traces/{666:032x}/{rest}" for rest in (
-        "", "spans/2/", "flame/", "receivers/", "sql/", "log/")), "/tracing/map/", "/tracing/hazards/"):  # fmt: skip
+    rests = ("", "spans/2/", "flame/", "receivers/", "sql/", "log/")
+    inner = [f"/tracing/traces/{666:032x}/{rest}" for rest in rests]
+    for path in ("/tracing/", *inner, "/tracing/map/", "/tracing/hazards/"):
         page = viewer(path)
         page.on("dialog", lambda dialog: dialogs.append(dialog.message))
         page.wait_for_load_state("networkidle")

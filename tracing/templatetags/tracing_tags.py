@@ -11,12 +11,13 @@ from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 from tracing.analysis import formatting, tree
 from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, Trace
 
 if TYPE_CHECKING:
+    from django.utils.safestring import SafeString
+
     from tracing.analysis.tree import Node
 
 register = template.Library()
@@ -31,7 +32,11 @@ MAX_LINES: Final = 300
 @register.filter
 def duration(nanoseconds: float | str | None) -> str:
     """Return nanoseconds as a duration for people; empty for None and for what is not there."""
-    return "" if nanoseconds is None or isinstance(nanoseconds, str) else formatting.human_ns(nanoseconds)
+    return (
+        ""
+        if nanoseconds is None or isinstance(nanoseconds, str)
+        else formatting.human_ns(nanoseconds)
+    )
 
 
 @register.filter
@@ -147,9 +152,7 @@ def moment(nanoseconds: int, style: str = "") -> SafeString:
     shown = whole if style == "full" else f"{local:%H:%M:%S}"
     if style != "full" and local.date() != timezone.localdate():
         shown = f"{local:%d %b %H:%M}"
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>', local.isoformat(), whole, shown
-    )
+    return format_html('<time datetime="{}" title="{}">{}</time>', local.isoformat(), whole, shown)
 
 
 @register.simple_tag

@@ -12,7 +12,6 @@ from tracing.viewer.language import (
     Both,
     Completion,
     Match,
-    Negation,
     Place,
     Query,
     Term,
@@ -22,6 +21,7 @@ from tracing.viewer.language import (
     terms,
 )
 from tracing.viewer.matching import Matcher, is_of_trace, split, trace_condition
+from tracing.viewer.stored import all_traces
 
 if TYPE_CHECKING:
     from django.db.models import Q
@@ -61,7 +61,7 @@ def plan(query: Query) -> Plan:
     remaining = [part for part in others if not is_of_trace(part)]
     condition: Q | None = trace_condition(Both(tuple(own))) if own else None
     search = _driver(own, condition)
-    taken: dict[str, str] = {}
+    taken: dict[str, Any] = {}
     for part in joint:
         for term in part.parts if isinstance(part, Both) else (part,):
             if isinstance(term, Term) and _store_takes(term) and term.key.name not in taken:
@@ -145,15 +145,16 @@ def find(
     """
     answer = plan(query)
     if answer.is_exact:
-        page = Trace.objects.search(
+        page = all_traces().search(
             answer.search, before=before, after=after, size=size, seconds=seconds or PAGE_SECONDS
         )
         return Found(page.traces, page.older, page.newer, page.complete)
-    return _find_in_spans(query, answer, before, after, size, seconds or SPANS_SECONDS)
+    seconds = seconds or SPANS_SECONDS
+    return _find_in_spans(query, answer, before=before, after=after, size=size, seconds=seconds)
 
 
 def _find_in_spans(
-    query: Query, answer: Plan, before: str, after: str, size: int, seconds: float
+    query: Query, answer: Plan, *, before: str, after: str, size: int, seconds: float
 ) -> Found:
     deadline = time.monotonic() + seconds
     matcher = Matcher(query)
@@ -161,7 +162,7 @@ def _find_in_spans(
     backwards = bool(after)
     cursor, batch, is_first = after or before, size, True
     while True:
-        page: TracePage = Trace.objects.search(
+        page: TracePage = all_traces().search(
             answer.search,
             before="" if backwards else cursor,
             after=cursor if backwards else "",
@@ -188,7 +189,7 @@ def _find_in_spans(
 
 def fitting_newer(query: Query, row_id: int, size: int = 100) -> tuple[list[Trace], int]:
     """Return the traces recorded after the row *row_id* that fit, newest first, and the last id."""
-    rows = Trace.objects.newer_than(row_id, size)
+    rows = all_traces().newer_than(row_id, size)
     last = rows[-1].pk if rows else row_id
     return Matcher(query).fitting(rows)[::-1], last
 
@@ -214,7 +215,7 @@ def unknown_names(query: Query) -> list[tuple[Term, str]]:
     return found
 
 
-def complete(place: Place, size: int = 12) -> list[Completion]:
+def complete(place: Place, size: int = 12) -> list[Completion]:  # noqa: PLR0911 - one answer for each kind.
     """Return what may be typed at *place*: keys, or values of its key that the store has."""
     if place.key is None:
         return complete_key(place)[:size]
@@ -259,8 +260,3 @@ def and_also(query: Query, *others: Query) -> Query:
         else:
             parts.append(one)
     return parts[0] if len(parts) == 1 else Both(tuple(parts))
-
-
-def is_denied(query: Query) -> bool:
-    """Return whether *query* only says what must not be."""
-    return isinstance(query, Negation)

@@ -241,7 +241,7 @@ def focused(flows: Iterable[Flow], focus: str) -> list[Flow]:
     return [flow for flow in every if id(flow) in chosen]
 
 
-def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:
+def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:  # noqa: C901 - one branch for each kind.
     """Return *flows* as nodes in columns, grouped by application, with few crossings."""
     nodes: dict[tuple[str, str], Node] = {}
     edges: dict[tuple[str, str, str], Edge] = {}
@@ -255,11 +255,13 @@ def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:
             )  # fmt: skip
         return found
 
-    def edge(source: Node, target: Node, flow: Flow, count: int, errors: int, *, crosses: bool) -> None:
+    def edge(
+        source: Node, target: Node, flow: Flow, count: int, errors: int, *, crosses: bool
+    ) -> None:
         key = (source.column, source.key, target.key)
         found = edges.get(key)
         if found is None:
-            found = edges[key] = Edge(source, target, 0, 0, crosses, False, "")  # noqa: FBT003
+            found = edges[key] = Edge(source, target, 0, 0, crosses, False, "")
         found.count += count
         found.error_count += errors
         found.was_seen = found.was_seen or flow.was_seen
@@ -276,7 +278,11 @@ def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:
             f"{flow.signal} from {flow.sender}",
         )
         receiver = node(
-            "receivers", receiver_key(flow.receiver), flow.app, short_receiver(flow.receiver), flow.receiver
+            "receivers",
+            receiver_key(flow.receiver),
+            flow.app,
+            short_receiver(flow.receiver),
+            flow.receiver,
         )
         for one in (sender, dispatch, receiver):
             one.was_seen = one.was_seen or flow.was_seen
@@ -300,17 +306,19 @@ def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:
             crosses = bool(sent_app and flow.app and sent_app != flow.app)
             edge(receiver, target, flow, count, 0, crosses=crosses)
         if flow.total_ns and "in all" not in receiver.title:
-            receiver.title = f"{flow.receiver}, {human_ns(flow.total_ns)} in all for {short_signal(flow.signal)}"
+            receiver.title = (
+                f"{flow.receiver}, {human_ns(flow.total_ns)} in all for {short_signal(flow.signal)}"
+            )
     colours = colours_of(one.app for one in nodes.values())
     for one in nodes.values():
         one.colour = colours[one.app]
     ordered = _order(list(nodes.values()), list(edges.values()))
     groups, height = _place(ordered)
     found_edges = list(edges.values())
-    most = max((one.count for one in found_edges), default=0) or 1
-    for one in found_edges:
-        one.path = _curve(one)
-        one.width = number(1 + 4 * (one.count / most) ** 0.5) if one.count else "1"
+    most = max((line.count for line in found_edges), default=0) or 1
+    for line in found_edges:
+        line.path = _curve(line)
+        line.width = number(1 + 4 * (line.count / most) ** 0.5) if line.count else "1"
     titles = [
         (title, _LEFT[column] + 6)
         for column, title in _TITLES.items()
@@ -327,7 +335,8 @@ def _order(nodes: list[Node], edges: list[Edge]) -> list[Node]:
         ties[id(edge.target)].append(edge.source)
     columns = {
         name: sorted(
-            (node for node in nodes if node.column == name), key=lambda node: (node.app, node.text, node.key)
+            (node for node in nodes if node.column == name),
+            key=lambda node: (node.app, node.text, node.key),
         )
         for name in COLUMNS
     }
@@ -373,7 +382,15 @@ def _place(nodes: list[Node]) -> tuple[list[Group], int]:
             if group is None or group.app != node.app:
                 if group is not None:
                     y += GAP
-                group = Group(node.app, column, _LEFT[column], y, _NODE_WIDTH[column] + 12, HEADER, node.colour)
+                group = Group(
+                    node.app,
+                    column,
+                    _LEFT[column],
+                    y,
+                    _NODE_WIDTH[column] + 12,
+                    HEADER,
+                    node.colour,
+                )
                 groups.append(group)
                 y += HEADER
             node.x, node.y, node.width = _LEFT[column] + 6, y, _NODE_WIDTH[column]

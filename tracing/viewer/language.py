@@ -30,6 +30,11 @@ MAX_DEPTH: Final = 30
 """Open parentheses and NOTs; more is refused, so that nothing recurses without bound."""
 
 
+_CHOICES_SHOWN: Final = 8
+_DIGITS_OF_MS: Final = 13
+"""A moment in milliseconds since the epoch has so many; with more it is in microseconds."""
+
+
 class Match(StrEnum):
     """How the value of a key is compared."""
 
@@ -433,9 +438,7 @@ class _Parser:
     def _term(self, token: _Token) -> Query:
         self.reader.take(token)
         if token.text in {"AND", "OR"} and token.kind == "word":
-            raise QueryError(
-                f"A condition must stand before {token.text}.", token.start, token.end
-            )
+            raise QueryError(f"A condition must stand before {token.text}.", token.start, token.end)
         following = self.reader.peek() if self._touches() else None
         if token.kind == "text" or following is None or following.kind != "operator":
             return Words(_unquoted(token) if token.kind == "text" else token.text)
@@ -464,20 +467,20 @@ class _Parser:
         return self._checked(key, following.text, text, token, value)
 
     def _touches(self) -> bool:
-        return self.reader.at < len(self.reader.text) and not self.reader.text[
-            self.reader.at
-        ].isspace()
+        return (
+            self.reader.at < len(self.reader.text)
+            and not self.reader.text[self.reader.at].isspace()
+        )
 
-    def _checked(
-        self, key: Key, operator: str, text: str, token: _Token, value: _Token
-    ) -> Term:
+    def _checked(self, key: Key, operator: str, text: str, token: _Token, value: _Token) -> Term:
         def wrong(message: str, suggestion: str = "") -> QueryError:
             return QueryError(message, value.start, value.end, suggestion)
 
         number = 0
         if key.match in {Match.CHOICE, Match.FLAG}:
             if text not in key.choices and "*" not in text:
-                words = ", ".join(key.choices[:8]) + (" …" if len(key.choices) > 8 else "")  # noqa: PLR2004
+                words = ", ".join(key.choices[:_CHOICES_SHOWN])
+                words += " …" if len(key.choices) > _CHOICES_SHOWN else ""
                 raise wrong(
                     f"“{text}” is no {key.name}: {words}.", nearest(text, list(key.choices))
                 )
@@ -536,7 +539,7 @@ def time_ns(text: str, now_ns: int) -> int | None:
         today = datetime.fromtimestamp(now_ns / 1e9, tz=timezone.get_current_timezone())
         text = f"{today.date().isoformat()}T{text:0>5}"
     if re.fullmatch(r"[0-9]{13,16}", text):
-        return int(text) * (1_000_000 if len(text) == 13 else 1_000)  # noqa: PLR2004 - ms or µs.
+        return int(text) * (1_000_000 if len(text) == _DIGITS_OF_MS else 1_000)
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
@@ -596,7 +599,9 @@ def complete_key(place: Place) -> list[Completion]:
     starting = [key for key in KEYS.values() if key.name.startswith(typed)]
     holding = [key for key in KEYS.values() if typed in key.name and key not in starting]
     found = [
-        Completion(f"{key.name}{'>' if key.match in {Match.NUMBER, Match.DURATION} else ':'}", key.hint)
+        Completion(
+            f"{key.name}{'>' if key.match in {Match.NUMBER, Match.DURATION} else ':'}", key.hint
+        )
         for key in starting + holding
     ]
     for word, hint in (
@@ -638,5 +643,10 @@ def problem_of(text: str, error: QueryError) -> Problem:
     if error.suggestion:
         corrected = text[: error.start] + error.suggestion + text[error.end :]
     return Problem(
-        error.message, text[: error.start], wrong or " ", text[error.end :], error.suggestion, corrected
+        error.message,
+        text[: error.start],
+        wrong or " ",
+        text[error.end :],
+        error.suggestion,
+        corrected,
     )

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_KEPT_DISPATCHES: Final = 60_000
 """Dispatches of all kept traces together."""
+MAX_KEPT: Final = 50
+"""Traces kept, however small."""
 _LARGE: Final = 2_000
 """Dispatches from which on the collector's passes over a growing heap cost more than the reading."""
 
@@ -45,7 +47,7 @@ def load(row: Trace) -> spans.Trace:
             _kept[key] = trace
             while sum(len(kept.dispatches) for kept in _kept.values()) > MAX_KEPT_DISPATCHES:
                 _kept.popitem(last=False)
-            while len(_kept) > 50:  # noqa: PLR2004 - small traces count too.
+            while len(_kept) > MAX_KEPT:
                 _kept.popitem(last=False)
     return trace
 

@@ -13,6 +13,7 @@ from tracing.capture.spans import Outcome, Status
 from tracing.models import HazardSighting, Trace
 from tracing.querysets import wildcard_expression
 from tracing.viewer.language import Both, Either, Match, Negation, Query, Term, Under, Words
+from tracing.viewer.stored import all_traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -80,7 +81,7 @@ def trace_condition(query: Query) -> Q:
     return condition
 
 
-def _term_condition(term: Term) -> Q:  # noqa: PLR0911 - one answer for each kind of key.
+def _term_condition(term: Term) -> Q:  # noqa: PLR0911 - one answer for each kind.
     key, value = term.key.name, term.value
     if key in COUNT_COLUMNS:
         number = min(term.number, _LARGEST)
@@ -142,9 +143,7 @@ def text_fits(term: Term, text: str) -> bool:
     return text == value
 
 
-def call_fits(  # noqa: PLR0911 - one answer for each kind of condition.
-    query: Query, dispatch: spans.Dispatch, call: spans.ReceiverCall | None
-) -> bool:
+def call_fits(query: Query, dispatch: spans.Dispatch, call: spans.ReceiverCall | None) -> bool:  # noqa: C901, PLR0911 - one answer for each kind.
     """Return whether one receiver call of *dispatch* (None: it has none) fits *query*."""
     if isinstance(query, Both):
         return all(call_fits(part, dispatch, call) for part in query.parts)
@@ -250,7 +249,9 @@ def _positive(query: Query) -> list[Query]:
 
 def split(query: Both) -> tuple[list[Query], list[Query]]:
     """Return the parts of *query* that one and the same call must fit, and the others."""
-    joint = [part for part in query.parts if part.of_span and not isinstance(part, Negation)]
+    joint: list[Query] = [
+        part for part in query.parts if part.of_span and not isinstance(part, Negation)
+    ]
     return joint, [part for part in query.parts if part not in joint]
 
 
@@ -292,7 +293,7 @@ class Matcher:
         traces = dict(
             zip(
                 (row.pk for row in undecided),
-                Trace.objects.load_rows(undecided) if undecided else (),
+                all_traces().load_rows(undecided) if undecided else (),
                 strict=True,
             )
         )
@@ -328,7 +329,7 @@ class Matcher:
                 stack.extend(part.parts)
         return found
 
-    def _fits(
+    def _fits(  # noqa: PLR0911 - one answer for each kind.
         self, query: Query, key: int, trace: spans.Trace, leaves: dict[Query, set[int]]
     ) -> bool:
         if query in leaves:
@@ -353,8 +354,10 @@ def _fitting(query: Query, rows: Iterable[Trace]) -> set[int]:
     keys = [row.pk for row in rows]
     found: set[int] = set()
     for start in range(0, len(keys), 500):
-        matching = Trace.objects.select_related(None).filter(
-            trace_condition(query), pk__in=keys[start : start + 500]
+        matching = (
+            all_traces()
+            .select_related(None)
+            .filter(trace_condition(query), pk__in=keys[start : start + 500])
         )
         found.update(matching.values_list("pk", flat=True))
     return found

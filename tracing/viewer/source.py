@@ -91,9 +91,17 @@ def source_lines(file: str, line: int) -> list[SourceLine]:
     first, last = _extent(lines, line)
     pieces = _pieces(lines)
     return [
-        SourceLine(number, tuple(pieces.get(number) or [Piece(lines[number - 1].rstrip("\n"))]), number == line)
+        SourceLine(
+            number,
+            tuple(pieces.get(number) or [Piece(lines[number - 1].rstrip("\n"))]),
+            number == line,
+        )
         for number in range(first, last + 1)
     ]
+
+
+def _plain(lines: list[str], number: int) -> Piece:
+    return Piece(lines[number - 1].rstrip("\n"))
 
 
 def _is_imported(file: str) -> bool:

@@ -78,9 +78,7 @@ urlpatterns = [
     path("traces/<trace_id:trace_id>/", trace.TraceDetail.as_view(), name="trace"),
     path("traces/<trace_id:trace_id>.json", trace.TraceDetail.as_view(), JSON, name="trace-json"),
     path("traces/<trace_id:trace_id>/note/", trace.Annotate.as_view(), name="annotate"),
-    path(
-        "traces/<trace_id:trace_id>/spans/<int:number>/", trace.SpanDetail.as_view(), name="span"
-    ),
+    path("traces/<trace_id:trace_id>/spans/<int:number>/", trace.SpanDetail.as_view(), name="span"),
     path(
         "traces/<trace_id:trace_id>/spans/<int:number>.json",
         trace.SpanDetail.as_view(),

@@ -176,7 +176,7 @@ class Waterfall:
         self.matches = frozenset(matches)
         self.unfolded = unfolded
         self.max_lines = max_lines
-        self.root = self.index.span(root)
+        self.root: Span | None = self.index.span(root)
         self.hidden_count = 0
         self.colours = apps_of(trace)
         self._critical: dict[int, list[tuple[int, int]]] = {}
@@ -256,9 +256,7 @@ class Waterfall:
                 merged[-1][1] = max(merged[-1][1], right)
             else:
                 merged.append([left, right])
-        return [
-            Bar(*percent(left, right - left)) for left, right in merged[:_MAX_BARS]
-        ]
+        return [Bar(*percent(left, right - left)) for left, right in merged[:_MAX_BARS]]
 
 
 def percent(left: float, width: float) -> tuple[str, str]:

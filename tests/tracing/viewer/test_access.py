@@ -44,7 +44,10 @@ def test_strangers_are_sent_to_log_in_or_get_403(address):
     response = Client().get(address)
 
     if address.endswith(".json"):
-        assert (response.status_code, response.json()) == (403, {"error": "You may not see traces."})
+        assert (response.status_code, response.json()) == (
+            403,
+            {"error": "You may not see traces."},
+        )
     else:
         assert response.status_code == 302
         assert response["Location"].startswith(f"/accounts/log-in/?next={address}")
@@ -96,7 +99,9 @@ def test_source_is_shown_to_those_who_may_see_it(person):
 
 
 def test_source_is_shown_with_the_permission(person):
-    page = person("view_trace", "view_source").get(f"/tracing/traces/{ID}/spans/3/").content.decode()
+    page = (
+        person("view_trace", "view_source").get(f"/tracing/traces/{ID}/spans/3/").content.decode()
+    )
 
     assert '<span class="code-keyword">def</span> make_sale' in page
 
@@ -104,7 +109,7 @@ def test_source_is_shown_with_the_permission(person):
 @pytest.mark.parametrize(
     ("address", "permission", "data", "changed"),
     [
-        ("switch", "pause_recorder", {"paused": "yes"}, lambda: RecorderControl.objects.exists()),
+        ("switch", "pause_recorder", {"paused": "yes"}, RecorderControl.objects.exists),
         ("annotate", "annotate_trace", {"pinned": "on"}, lambda: Trace.objects.pinned().exists()),
         (
             "hazard",
@@ -172,5 +177,3 @@ def test_the_viewer_does_not_trace_itself(recording, developer):
     assert developer.get("/tracing/").status_code == 200
     assert tracing.flush(30)
     assert not Trace.objects.filter(http_path__startswith="/tracing/").exists()
-
-

@@ -21,7 +21,10 @@ PAGES = [
     "/tracing/live/?row=0",
     "/tracing/searches/",
     f"{TRACE}/",
-    *(f"{TRACE}/{tab}/" for tab in ("flame", "table", "receivers", "sql", "hazards", "log", "json")),
+    *(
+        f"{TRACE}/{tab}/"
+        for tab in ("flame", "table", "receivers", "sql", "hazards", "log", "json")
+    ),
     f"{TRACE}/spans/1/",
     f"{TRACE}/spans/2/",
     f"{TRACE}/lines/1/",
@@ -89,7 +92,10 @@ def test_hostile_text_stays_text(developer, page):
     assert response.status_code in {200, 400, 404}
     assert elements.found == []
     # What somebody asked for stands in the search box again as it was typed.
-    assert page in ASKED or [mark for mark in ("\u202e", "\u2066", "\u200f", "\x1b", "\0") if mark in body] == []
+    assert (
+        page in ASKED
+        or [mark for mark in ("\u202e", "\u2066", "\u200f", "\x1b", "\0") if mark in body] == []
+    )
     assert len(body) < 1_500_000
 
 

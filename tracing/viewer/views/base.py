@@ -73,12 +73,12 @@ class Page(View):
         """Answer one who may not: a stranger may log in, a script or a known user gets 403."""
         user = getattr(request, "user", None)
         is_stranger = user is not None and not user.is_authenticated
-        if is_stranger and apps.is_installed("django.contrib.auth") and not self.wants_json:
-            if "HX-Request" not in request.headers:
-                # Its module needs the models of django.contrib.auth, which may not be installed.
-                from django.contrib.auth.views import redirect_to_login  # noqa: PLC0415
+        wants_page = not self.wants_json and "HX-Request" not in request.headers
+        if is_stranger and wants_page and apps.is_installed("django.contrib.auth"):
+            # Its module needs the models of django.contrib.auth, which may not be installed.
+            from django.contrib.auth.views import redirect_to_login  # noqa: PLC0415 - see above.
 
-                return redirect_to_login(request.get_full_path())
+            return redirect_to_login(request.get_full_path())
         if self.wants_json:
             return JsonResponse({"error": "You may not see traces."}, status=403)
         raise PermissionDenied

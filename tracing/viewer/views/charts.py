@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.analysis.formatting import plural
-from tracing.models import Trace
 from tracing.viewer import figures
 from tracing.viewer.documents import row_document
 from tracing.viewer.finding import find
 from tracing.viewer.language import EVERYTHING, Both, Term, terms
+from tracing.viewer.stored import all_traces
 from tracing.viewer.views.base import Page
 from tracing.viewer.views.traces import Search, read_search
 
@@ -72,7 +73,9 @@ class Charts(Page):
             "columns": columns,
             "caption": caption,
             "scatter": figures.scatter(rows, min(moments), max(moments)),
-            "sample": plural(len(rows), "trace") if is_whole else f"newest {plural(len(rows), 'trace')}",
+            "sample": plural(len(rows), "trace")
+            if is_whole
+            else f"newest {plural(len(rows), 'trace')}",
             "first_ns": columns[0].since_ns if columns else 0,
             "last_ns": columns[-1].until_ns if columns else 0,
             "scatter_first_ns": min(moments),
@@ -83,15 +86,13 @@ class Charts(Page):
         """Return columns that count every stored trace of the wanted time, by its index."""
         low = max((t.number for t in terms(search.query) if t.key.name == "since"), default=None)
         high = min((t.number for t in terms(search.query) if t.key.name == "until"), default=None)
-        traces = Trace.objects.select_related(None)
+        traces = all_traces().select_related(None)
         if low is None:
             low = traces.order_by("started_ns").values_list("started_ns", flat=True).first() or 0
         if high is None:
             high = time.time_ns()
         marks = figures.edges(low, max(high, low + 1))
-        counts = [
-            traces.between(since, until).count() for since, until in zip(marks, marks[1:], strict=False)
-        ]
+        counts = [traces.between(since, until).count() for since, until in pairwise(marks)]
         failed = traces.failed().order_by("-pk").values_list("started_ns", flat=True)[:_FAILED]
         columns = figures.columns(marks, counts, figures.count_between(marks, failed))
         return columns, f"all {plural(sum(counts), 'trace')}"

@@ -6,22 +6,21 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from django.http import HttpResponse
-
 from tracing.analysis.comparison import Change, compare
 from tracing.analysis.regression import Regression, compare_samples, samples
-from tracing.models import Trace
 from tracing.querysets import TraceSearch
 from tracing.viewer.documents import row_document
 from tracing.viewer.language import time_ns
 from tracing.viewer.loading import load
+from tracing.viewer.stored import all_traces
 from tracing.viewer.views.base import Page
 from tracing.viewer.waterfall import DRAWN_LEVELS
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
 
     from tracing.capture import spans
+    from tracing.models import Trace
 
 SAMPLE: Final = 300
 """Traces of each period or release that are compared, the newest."""
@@ -68,7 +67,7 @@ class Compare(Page):
         elif self.wants_json:
             return self.json({"error": "Give the ids of two traces as a and b."}, status=400)
         else:
-            data["recent"] = Trace.objects.order_by("-pk")[:20]
+            data["recent"] = all_traces().order_by("-pk")[:20]
         return self.page(data, status=404 if data["problems"] else 200)
 
     @staticmethod
@@ -78,13 +77,15 @@ class Compare(Page):
             return None, ""
         if not re.fullmatch(r"[0-9a-f]{1,32}", wanted):
             return None, f"“{given[:60]}” is no trace id."
-        found = Trace.objects.filter(trace_id__startswith=wanted).order_by("-pk").first()
+        found = all_traces().filter(trace_id__startswith=wanted).order_by("-pk").first()
         return found, "" if found is not None else f"No trace {wanted} is stored."
 
 
 def _drawn(change: Change) -> dict[str, Any]:
     longest = max(
-        change.before.total_ns if change.before else 0, change.after.total_ns if change.after else 0, 1
+        change.before.total_ns if change.before else 0,
+        change.after.total_ns if change.after else 0,
+        1,
     )
     return {
         "change": change,
@@ -92,9 +93,7 @@ def _drawn(change: Change) -> dict[str, Any]:
         "node": change.after or change.before,
         "before_bar": f"{(change.before.total_ns if change.before else 0) / longest * 100:.1f}",
         "after_bar": f"{(change.after.total_ns if change.after else 0) / longest * 100:.1f}",
-        "is_worse": bool(
-            {"slower", "more SQL", "more errors", "appeared"} & set(change.verdicts)
-        ),
+        "is_worse": bool({"slower", "more SQL", "more errors", "appeared"} & set(change.verdicts)),
         "is_better": bool(
             {"faster", "less SQL", "fewer errors", "vanished"} & set(change.verdicts)
         ),
@@ -151,7 +150,9 @@ class ComparePeriods(Page):
                 ]
             else:
                 sides = [
-                    self._of_period(given[f"{side}_since"], given[f"{side}_until"], now_ns, problems)
+                    self._of_period(
+                        given[f"{side}_since"], given[f"{side}_until"], now_ns, problems
+                    )
                     for side in ("before", "after")
                 ]
             if not problems:
@@ -169,8 +170,9 @@ class ComparePeriods(Page):
                 }
             )
         releases = (
-            Trace.objects.select_related(None)
-            .filter(pk__gt=Trace.objects.last_row_id() - 20_000)
+            all_traces()
+            .select_related(None)
+            .filter(pk__gt=all_traces().last_row_id() - 20_000)
             .exclude(release="")
             .order_by()
             .values_list("release", flat=True)
@@ -195,11 +197,13 @@ class ComparePeriods(Page):
         for text in (since, until):
             moment = time_ns(text, now_ns) if text else None
             if text and moment is None:
-                problems.append(f"“{text[:60]}” is no time: write 2h, 3d, 10:30 or 2026-11-22T10:00.")
+                problems.append(
+                    f"“{text[:60]}” is no time: write 2h, 3d, 10:30 or 2026-11-22T10:00."
+                )
             limits.append(moment)
         if problems:
             return []
-        page = Trace.objects.search(
+        page = all_traces().search(
             TraceSearch(since_ns=limits[0], until_ns=limits[1]), size=SAMPLE, seconds=0.5
         )
         return _loaded(page.traces)
@@ -208,14 +212,14 @@ class ComparePeriods(Page):
     def _of_release(release: str) -> list[spans.Trace]:
         if "\0" in release:
             return []
-        newest = Trace.objects.last_row_id()
+        newest = all_traces().last_row_id()
         # Bounded: there is no index on the release, and what is compared is recent.
-        rows = Trace.objects.filter(pk__gt=newest - 50_000, release=release).order_by("-pk")[:SAMPLE]
+        rows = all_traces().filter(pk__gt=newest - 50_000, release=release).order_by("-pk")[:SAMPLE]
         return _loaded(list(rows))
 
 
 def _loaded(rows: list[Trace]) -> list[spans.Trace]:
-    return list(Trace.objects.load_rows([row for row in rows if row.dispatch_count <= _LARGEST]))
+    return list(all_traces().load_rows([row for row in rows if row.dispatch_count <= _LARGEST]))
 
 
 def _regression_document(found: Regression) -> dict[str, Any]:

@@ -91,7 +91,12 @@ class HazardList(Page):
         return self.page(
             {
                 "groups": [
-                    {"id": name, "rule": rules.get(name), "hazards": members, "severity": members[0].severity}
+                    {
+                        "id": name,
+                        "rule": rules.get(name),
+                        "hazards": members,
+                        "severity": members[0].severity,
+                    }
                     for name, members in ranked
                 ],
                 "known_count": Hazard.objects.filter(known=True).count(),
@@ -120,7 +125,7 @@ class HazardDetail(Page):
             raise Http404(f"No hazard {fingerprint} is stored.")
         return found
 
-    def get(self, request: HttpRequest, fingerprint: str) -> HttpResponse:
+    def get(self, _request: HttpRequest, fingerprint: str) -> HttpResponse:
         """Return the page of the hazard."""
         return self._shown(self.hazard(fingerprint), ReasonForm())
 

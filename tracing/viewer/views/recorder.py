@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -16,8 +17,9 @@ from tracing import pipeline, pruning
 from tracing.capture.failures import counts as failure_counts
 from tracing.conf import get_settings, store_alias
 from tracing.exporters.configuring import build_retention
-from tracing.models import RecorderControl, RecorderState, Trace
+from tracing.models import RecorderControl, RecorderState
 from tracing.viewer.access import Permission
+from tracing.viewer.stored import all_traces
 from tracing.viewer.views.base import Page
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class Recorder(Page):
     template_name = "tracing/recorder.html"
     section = "recorder"
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, _request: HttpRequest) -> HttpResponse:
         """Return the state."""
         data = self.data()
         if self.wants_json:
@@ -50,7 +52,8 @@ class Recorder(Page):
         states = list(RecorderState.objects.order_by("-seen_ns")[:50])
         control = RecorderControl.objects.filter(pk=1).first()
         newest = list(
-            Trace.objects.select_related(None)
+            all_traces()
+            .select_related(None)
             .order_by("-pk")
             .values_list("overhead_ns", "duration_ns", "dispatch_count")[:_SAMPLE]
         )
@@ -97,18 +100,19 @@ class Recorder(Page):
     @staticmethod
     def _store() -> dict[str, Any]:
         alias = store_alias()
-        try:
+        size: int | None = None
+        file_size: int | None = None
+        # A server may refuse to tell; the rest of the page is not worse for it.
+        with suppress(DatabaseError):
             size = pruning.store_size(alias)
             file_size = pruning.file_size(alias)
-        except DatabaseError:
-            size = file_size = None
-        started = Trace.objects.select_related(None).order_by("started_ns")
+        started = all_traces().select_related(None).order_by("started_ns")
         return {
             "alias": alias,
             "size": size,
             "file_size": file_size,
-            "traces": Trace.objects.select_related(None).count(),
-            "pinned": Trace.objects.select_related(None).pinned().count(),
+            "traces": all_traces().select_related(None).count(),
+            "pinned": all_traces().select_related(None).pinned().count(),
             "oldest_ns": started.values_list("started_ns", flat=True).first(),
         }
 
@@ -154,9 +158,7 @@ def _exporters(text: str) -> dict[str, dict[str, Any]]:
         found = json.loads(text or "{}")
     except ValueError:
         return {}
-    return {
-        str(name): values for name, values in found.items() if isinstance(values, dict)
-    }
+    return {str(name): values for name, values in found.items() if isinstance(values, dict)}
 
 
 class Switch(Page):
@@ -189,7 +191,7 @@ class Prune(Page):
     section = "recorder"
     changing: ClassVar[Permission] = Permission.PRUNE
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, _request: HttpRequest) -> HttpResponse:
         """Return what would be pruned, for confirmation."""
         if not self.may(Permission.PRUNE):
             raise PermissionDenied
@@ -199,7 +201,7 @@ class Prune(Page):
             return self.json({"would": asdict(would) if would else None})
         return self.page({"retention": retention, "would": would})
 
-    def post(self, request: HttpRequest) -> HttpResponse:
+    def post(self, _request: HttpRequest) -> HttpResponse:
         """Prune for up to ``PRUNE_SECONDS`` and say what went."""
         retention = build_retention(get_settings())
         pruned = pruning.prune(retention, seconds=PRUNE_SECONDS) if retention else None

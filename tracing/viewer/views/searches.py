@@ -11,6 +11,7 @@ from django.urls import reverse
 from tracing.models import SavedSearch
 from tracing.viewer.forms import FilterForm, SavedSearchForm
 from tracing.viewer.views.base import Page
+from tracing.viewer.views.traces import LONGEST_ID
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -24,7 +25,7 @@ class Searches(Page):
     template_name = "tracing/searches.html"
     section = "traces"
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, _request: HttpRequest) -> HttpResponse:
         """Return the saved searches: as a page, for the search box, or as JSON."""
         return self._shown(SavedSearchForm())
 
@@ -32,7 +33,8 @@ class Searches(Page):
         """Keep a search under a name, which replaces one of that name; or delete one."""
         if "delete" in request.POST:
             key = request.POST["delete"]
-            SavedSearch.objects.filter(pk=key if key.isdecimal() and len(key) < 19 else 0).delete()  # noqa: PLR2004
+            is_key = key.isascii() and key.isdecimal() and len(key) <= LONGEST_ID
+            SavedSearch.objects.filter(pk=key if is_key else 0).delete()
             return self._done()
         form = SavedSearchForm(request.POST)
         if not form.is_valid():

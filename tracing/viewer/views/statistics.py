@@ -7,23 +7,29 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Sum
-from django.http import HttpResponse
 from django.utils import timezone
 
-from tracing.models import ReceiverLabel, Rollup, SenderLabel, SignalLabel
+from tracing.models import ReceiverLabel, SenderLabel, SignalLabel
 from tracing.rollups import GAMMA, HOUR_NS, Histogram
 from tracing.viewer import figures
 from tracing.viewer.documents import statistics_document
 from tracing.viewer.language import quoted, time_ns
+from tracing.viewer.stored import all_rollups
 from tracing.viewer.views.base import Page
 from tracing.viewer.views.traces import list_address
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
 
     from tracing.querysets import RollupQuerySet, Statistics
 
-RANGES: Final = (("1h", "last hour"), ("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days"), ("", "all"))
+RANGES: Final = (
+    ("1h", "last hour"),
+    ("24h", "24 hours"),
+    ("7d", "7 days"),
+    ("30d", "30 days"),
+    ("", "all"),
+)
 SUBJECTS: Final = {
     "receiver": "Receivers",
     "signal": "Signals",
@@ -57,7 +63,9 @@ class StatisticsPage(Page):
         since, rollups = self.rollups()
         rows: list[Statistics] = getattr(rollups, f"by_{subject}")(order_by=order, limit=LIMIT)
         if self.wants_json:
-            return self.json({"by": subject, "since": since, "statistics": statistics_document(rows)})
+            return self.json(
+                {"by": subject, "since": since, "statistics": statistics_document(rows)}
+            )
         totals = self._totals(rollups, subject)
         trends = self._trends(rollups, subject, rows)
         whole = totals["total_ns"] or 1
@@ -106,12 +114,13 @@ class StatisticsPage(Page):
         moment = time_ns(since, time.time_ns()) if since else None
         if since and moment is None:
             since, moment = "24h", time_ns("24h", time.time_ns())
-        rollups: RollupQuerySet = Rollup.objects.all()  # type: ignore[assignment]
-        return since, rollups.between(moment)
+        return since, all_rollups().between(moment)
 
     @staticmethod
     def _totals(rollups: RollupQuerySet, subject: str) -> dict[str, int]:
-        chosen = rollups.exclude(receiver=0) if subject == "receiver" else rollups.filter(receiver=0)
+        chosen = (
+            rollups.exclude(receiver=0) if subject == "receiver" else rollups.filter(receiver=0)
+        )
         names = ("count", "error_count", "total_ns", "query_count")
         sums = chosen.order_by().aggregate(**{f"{name}_sum": Sum(name) for name in names})
         return {name: sums[f"{name}_sum"] or 0 for name in names}
@@ -122,7 +131,9 @@ class StatisticsPage(Page):
     ) -> dict[tuple[str, ...], str]:
         """Return the line of each row's calls by hour, by its names."""
         keys = ("signal", "sender") if subject == "dispatch" else (subject,)
-        chosen = rollups.exclude(receiver=0) if subject == "receiver" else rollups.filter(receiver=0)
+        chosen = (
+            rollups.exclude(receiver=0) if subject == "receiver" else rollups.filter(receiver=0)
+        )
         ids: dict[str, dict[int, str]] = {}
         for key in keys:
             wanted = {getattr(row, key) for row in rows}

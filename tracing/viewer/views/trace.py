@@ -16,7 +16,6 @@ from tracing.analysis.formatting import place
 from tracing.analysis.why import why
 from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, span_id
 from tracing.exporters.lines import lines
-from tracing.models import Trace
 from tracing.viewer.access import Permission
 from tracing.viewer.documents import (
     call_document,
@@ -29,6 +28,7 @@ from tracing.viewer.language import quoted
 from tracing.viewer.loading import load
 from tracing.viewer.matching import matching_calls
 from tracing.viewer.source import editor_link, source_lines
+from tracing.viewer.stored import all_traces
 from tracing.viewer.views.base import Page
 from tracing.viewer.views.traces import list_address, read_search
 from tracing.viewer.waterfall import COLOURS, Waterfall, app_of, apps_of, percent, ticks
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from tracing.capture import spans
+    from tracing.models import Trace
 
 TABS: Final = {
     "tree": "Tree",
@@ -65,7 +66,7 @@ class TracePage(Page):
 
     def row(self, trace_id: str) -> Trace:
         """Return the row of the trace; of the newest, or of ``?row=``, if several share the id."""
-        rows = list(Trace.objects.with_trace_id(trace_id.lower()).order_by("-id")[:50])
+        rows = list(all_traces().with_trace_id(trace_id.lower()).order_by("-id")[:50])
         if not rows:
             raise Http404(f"No trace {trace_id} is stored.")
         self.rows = rows
@@ -87,7 +88,7 @@ class TracePage(Page):
             "status_word": tree.status_word(trace),
             "apps": [pair for pair in apps_of(trace).items() if pair[0]][: COLOURS * 2],
             "parent": trace.parent_trace_id
-            and Trace.objects.with_trace_id(trace.parent_trace_id).first(),
+            and all_traces().with_trace_id(trace.parent_trace_id).first(),
             "same_name": list_address(f"name={quoted(trace.name)}"),
             "before_it": self._before(row),
         }
@@ -99,7 +100,7 @@ class TracePage(Page):
     @staticmethod
     def _before(row: Trace) -> Trace | None:
         """Return the trace of the same name before this one: the nearest to compare it with."""
-        return Trace.objects.filter(label=row.label_id, pk__lt=row.pk).order_by("-pk").first()
+        return all_traces().filter(label=row.label_id, pk__lt=row.pk).order_by("-pk").first()
 
 
 class TraceDetail(TracePage):
@@ -107,7 +108,7 @@ class TraceDetail(TracePage):
 
     template_name = "tracing/trace.html"
 
-    def get(self, request: HttpRequest, trace_id: str, tab: str = "tree") -> HttpResponse:
+    def get(self, _request: HttpRequest, trace_id: str, tab: str = "tree") -> HttpResponse:
         """Return the tab *tab* of the trace."""
         if tab not in TABS:
             raise Http404(f"There is no tab {tab}.")
@@ -233,6 +234,10 @@ class TraceDetail(TracePage):
         }
 
 
+WHOLE: Final = 100
+"""Percent."""
+NARROWEST_LABEL: Final = 3
+"""Percent of the width that take a few letters."""
 FLAME_ROW: Final = 24
 """Height of a row of the flame graph, in the units of its drawing."""
 
@@ -312,7 +317,7 @@ class FlameBox:
             box.depth * FLAME_ROW,
             box.label,
             box.title,
-            box.width >= 3,  # noqa: PLR2004 - percent that take a few letters.
+            box.width >= NARROWEST_LABEL,
             box.is_dispatch,
             box.failed,
             colours.get(app_of(span), 0) if span is not None else 0,
@@ -338,14 +343,14 @@ def tree_data(request: HttpRequest, trace: spans.Trace) -> dict[str, Any]:
     matches = [] if search.is_everything else matching_calls(search.query, trace)
     waterfall = Waterfall(trace, root=root, matches=matches)
     lines = waterfall.lines()
-    view = _zoom(request.GET.get("zoom", ""))
+    left, width = _zoom(request.GET.get("zoom", ""))
     return {
         "lines": lines,
         "waterfall": waterfall,
         "match_count": len(matches),
         "search": search,
-        "view_box": f"{view[0]:g} 0 {view[1]:g} 10",
-        "zoom": request.GET.get("zoom", "") if view != (0, 100) else "",
+        "view_box": f"{left:g} 0 {width:g} 10",
+        "zoom": f"{left:g}-{left + width:g}" if width < WHOLE else "",
         "ticks": ticks(waterfall.whole_ns),
         "root_span": waterfall.root,
         "root_label": tree.label(waterfall.root) if waterfall.root is not None else "",
@@ -358,7 +363,7 @@ def _zoom(text: str) -> tuple[float, float]:
     if match is None:
         return 0, 100
     left, right = float(match[1]), float(match[2])
-    return (left, right - left) if 0 <= left < right <= 100 else (0, 100)  # noqa: PLR2004
+    return (left, right - left) if 0 <= left < right <= WHOLE else (0, WHOLE)
 
 
 def _whole(text: str | None) -> int | None:
@@ -484,7 +489,9 @@ class SpanDetail(TracePage):
             ],
             "children": [
                 {"span": child, "label": tree.label(child), "failed": tree.failed(child)}
-                for child in (span.dispatches if isinstance(span, ReceiverCall) else span.receiver_calls)[:50]
+                for child in (
+                    span.dispatches if isinstance(span, ReceiverCall) else span.receiver_calls
+                )[:50]
             ],
             "nests": call is not None and bool(call.dispatches),
             "siblings": _siblings(dispatch, span),
@@ -576,7 +583,9 @@ class Annotate(TracePage):
         row = self.row(trace_id)
         form = NoteForm(request.POST)
         if form.is_valid():
-            Trace.objects.filter(pk=row.pk).update(**form.cleaned_data)
+            all_traces().filter(pk=row.pk).update(**form.cleaned_data)
         if self.wants_json:
-            return self.json(row_document(self.row(trace_id)), status=200 if form.is_valid() else 400)
+            return self.json(
+                row_document(self.row(trace_id)), status=200 if form.is_valid() else 400
+            )
         return HttpResponseRedirect(reverse("tracing:trace", args=[trace_id]))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from django.http import HttpResponse
 from django.urls import reverse
 
-from tracing.models import Trace
 from tracing.querysets import PAGE_SIZE
 from tracing.viewer.documents import row_document
 from tracing.viewer.finding import Found, and_also, complete, find, fitting_newer, unknown_names
@@ -25,12 +23,15 @@ from tracing.viewer.language import (
     problem_of,
     quoted,
 )
+from tracing.viewer.stored import all_traces
 from tracing.viewer.views.base import Page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from django.http import HttpRequest, QueryDict
+    from django.http import HttpRequest, HttpResponse, QueryDict
+
+    from tracing.models import Trace
 
 _STATE = ("q", *FilterForm.base_fields)
 
@@ -146,7 +147,9 @@ class TraceList(Page):
             {
                 "what": f"No {term.key.name} called “{term.value}” was recorded.",
                 "suggestion": near,
-                "address": urlencode({**search.state, **_corrected(search, term.key.name, term.value, near)}),
+                "address": urlencode(
+                    {**search.state, **_corrected(search, term.key.name, term.value, near)}
+                ),
             }
             for term, near in unknown_names(search.query)
         ]
@@ -156,12 +159,16 @@ class TraceList(Page):
             "lines": list_lines(found.traces),
             "hints": hints,
             "is_first": is_first,
-            "last_row": Trace.objects.last_row_id() if is_first else 0,
-            "is_empty_store": not found.traces and search.is_everything and not Trace.objects.exists(),
+            "last_row": all_traces().last_row_id() if is_first else 0,
+            "is_empty_store": not found.traces
+            and search.is_everything
+            and not all_traces().exists(),
             "examples": EXAMPLES,
         }
 
 
+LONGEST_ID: Final = 18
+"""Digits that surely fit into 64 bits."""
 EXAMPLES = (
     ("outcome:raised", "a receiver raised"),
     ("duration>100ms", "slow"),
@@ -180,7 +187,8 @@ def _corrected(search: Search, name: str, value: str, near: str) -> dict[str, st
 
 
 def _whole(text: str | None, default: int) -> int:
-    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 19 else default  # noqa: PLR2004
+    is_whole = text and text.isascii() and text.isdecimal() and len(text) <= LONGEST_ID
+    return int(text) if text and is_whole else default
 
 
 class Live(Page):

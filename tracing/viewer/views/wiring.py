@@ -6,19 +6,27 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Max
-from django.http import HttpResponse
 
 from tracing.analysis.tree import Index
 from tracing.analysis.wiring import ANY, read_wiring
-from tracing.models import Dispatch, ReceiverLabel, Rollup, Trace
-from tracing.viewer.graph import Flow, focused, lay_out, receiver_key, sender_app, sender_key, signal_key
+from tracing.models import Dispatch, ReceiverLabel
+from tracing.viewer.graph import (
+    Flow,
+    focused,
+    lay_out,
+    receiver_key,
+    sender_app,
+    sender_key,
+    signal_key,
+)
 from tracing.viewer.language import quoted, time_ns
 from tracing.viewer.loading import load
+from tracing.viewer.stored import all_rollups, all_traces
 from tracing.viewer.views.base import Page
 from tracing.viewer.views.traces import list_address
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
 
 MOST_FLOWS: Final = 600
 """Flows of the busiest that are drawn or listed."""
@@ -47,7 +55,7 @@ class Map(Page):
         flows = observed(moment)
         if with_connected:
             flows += never_run(flows)
-        apps = sorted({flow.app for flow in flows if flow.app} | {a for f in flows if (a := sender_app(f.sender))})
+        apps = {flow.app for flow in flows} | {sender_app(flow.sender) for flow in flows}
         shown = self._narrowed(flows)
         if self.wants_json:
             return self.json({"flows": [_document(flow) for flow in shown]})
@@ -62,14 +70,15 @@ class Map(Page):
                         "sender_focus": sender_key(flow.sender),
                         "signal_focus": signal_key(flow.signal, flow.sender),
                         "address": list_address(
-                            f"signal={quoted(flow.signal)} sender={quoted(flow.sender)} receiver={quoted(flow.receiver)}"
+                            f"signal={quoted(flow.signal)} sender={quoted(flow.sender)}"
+                            f" receiver={quoted(flow.receiver)}"
                         ),
                     }
                     for flow in shown
                 ],
                 "graph": lay_out(drawn, focus),
                 "left_out": left_out,
-                "apps": apps,
+                "apps": sorted(apps - {""}),
                 "app": request.GET.get("app", ""),
                 "text": request.GET.get("q", ""),
                 "focus": focus,
@@ -99,7 +108,7 @@ class Map(Page):
 
 def observed(since_ns: int | None) -> list[Flow]:
     """Return the flows that were recorded since a moment, the busiest first."""
-    statistics = Rollup.objects.between(since_ns).by_call(order_by="-count", limit=MOST_FLOWS)  # type: ignore[attr-defined]
+    statistics = all_rollups().between(since_ns).by_call(order_by="-count", limit=MOST_FLOWS)
     apps = dict(
         ReceiverLabel.objects.filter(
             pk__in={row.receiver_id for row in statistics if row.receiver_id}
@@ -114,9 +123,8 @@ def observed(since_ns: int | None) -> list[Flow]:
         flow.error_count += row.error_count
         flow.total_ns += row.total_ns
     for key, sent, count in sent_on():
-        flow = flows.get(key)
-        if flow is not None:
-            flow.sends[sent] = flow.sends.get(sent, 0) + count
+        if (sender := flows.get(key)) is not None:
+            sender.sends[sent] = sender.sends.get(sent, 0) + count
     return list(flows.values())
 
 
@@ -127,7 +135,7 @@ def sent_on() -> list[tuple[tuple[str, str, str], tuple[str, str], int]]:
     # Bounded by ids: no index says which dispatches were sent from inside a receiver.
     nested = Dispatch.objects.filter(pk__gt=newest - _NEWEST, parent_number__isnull=False)
     keys = list(dict.fromkeys(nested.order_by("-pk").values_list("trace_id", flat=True)[:20_000]))
-    rows = Trace.objects.filter(pk__in=keys[:_SAMPLE], dispatch_count__lte=_LARGEST)
+    rows = all_traces().filter(pk__in=keys[:_SAMPLE], dispatch_count__lte=_LARGEST)
     for row in rows.order_by("-pk"):
         trace = load(row)
         index = Index(trace)
@@ -136,7 +144,10 @@ def sent_on() -> list[tuple[tuple[str, str, str], tuple[str, str], int]]:
             if parent is None:
                 continue
             above = index.dispatch_of(parent)
-            key = ((above.signal, above.sender, parent.receiver.name), (dispatch.signal, dispatch.sender))
+            key = (
+                (above.signal, above.sender, parent.receiver.name),
+                (dispatch.signal, dispatch.sender),
+            )
             counted[key] = counted.get(key, 0) + 1
     return [(flow, sent, count) for (flow, sent), count in counted.items()]
 
