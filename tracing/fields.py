@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from django.db.backends.ddl_references import Statement
 
 
-class CodeField(models.SmallIntegerField):
+if TYPE_CHECKING:
+    # Generic for the type checker only: Python sees words, the database numbers.
+    _SmallIntegerField = models.SmallIntegerField[str, str]
+    _BigIntegerField = models.BigIntegerField[int, int]
+else:
+    _SmallIntegerField = models.SmallIntegerField
+    _BigIntegerField = models.BigIntegerField
+
+
+class CodeField(_SmallIntegerField):
     """Keep one of a fixed list of words as its place in that list.
 
     Python sees the word, the database a small integer: one byte or none at all on SQLite, where
@@ -70,7 +79,7 @@ class CodeField(models.SmallIntegerField):
         return self.codes[number] if 0 <= number < len(self.codes) else "unknown"
 
 
-class RowIdField(models.BigIntegerField):
+class RowIdField(_BigIntegerField):
     """A 64-bit primary key that the writer allocates in blocks from a ``Sequence`` row.
 
     On SQLite its type must be exactly ``integer`` for it to be the rowid itself; Django's

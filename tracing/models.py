@@ -9,7 +9,7 @@ numbers (``CodeField``). docs/storage.md explains the layout and what it costs.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -189,7 +189,7 @@ class Trace(models.Model):
     pinned = models.BooleanField(default=False, help_text=_("Kept by pruning."))
     note = models.CharField(max_length=500, blank=True)
 
-    objects: ClassVar[TraceManager] = TraceManager.from_queryset(TraceQuerySet)()  # type: ignore[assignment]
+    objects = TraceManager.from_queryset(TraceQuerySet)()
 
     class Meta:
         ordering = ["-id"]
@@ -274,7 +274,7 @@ class Dispatch(models.Model):
     query_ns = models.BigIntegerField(default=0)
     details = models.TextField(null=True, help_text=_("JSON object of what is rare."))  # noqa: DJ001
 
-    objects: ClassVar[models.Manager[Dispatch]] = DispatchQuerySet.as_manager()  # type: ignore[assignment]
+    objects = DispatchQuerySet.as_manager()
 
     class Meta:
         ordering = ["id"]
@@ -313,7 +313,7 @@ class ReceiverCall(models.Model):
     query_ns = models.BigIntegerField(default=0)
     details = models.TextField(null=True, help_text=_("JSON object of what is rare."))  # noqa: DJ001
 
-    objects: ClassVar[models.Manager[ReceiverCall]] = ReceiverCallQuerySet.as_manager()  # type: ignore[assignment]
+    objects = ReceiverCallQuerySet.as_manager()
 
     class Meta:
         ordering = ["id"]
@@ -483,7 +483,7 @@ class Rollup(models.Model):
     query_ns = models.BigIntegerField(default=0)
     histogram = models.TextField(blank=True)
 
-    objects: ClassVar[models.Manager[Rollup]] = RollupQuerySet.as_manager()  # type: ignore[assignment]
+    objects = RollupQuerySet.as_manager()
 
     class Meta:
         ordering = ["-hour"]

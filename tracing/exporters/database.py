@@ -270,11 +270,11 @@ class DatabaseExporter:
         for table, (columns, values) in rows.tables():
             if values:
                 database.insert(table, columns, values)
-        for values in rows.changed:
+        for changed in rows.changed:
             changes = ", ".join(f"{database.quote(name)} = %s" for name in _CHANGING)
             database.execute(
                 f"UPDATE {database.quote('tracing_trace')} SET {changes} WHERE id = %s",
-                (*values[2:-2], values[0]),
+                (*changed[2:-2], changed[0]),
             )
         self._store_hazards(database, rows)
         database.commit()
@@ -641,9 +641,9 @@ class _Labels:
             ("tracing_callsitelabel", self.callsites, callsites, _callsite_columns),
             ("tracing_statementlabel", self.statements, statements, _statement_columns),
         ):
-            new = [label for label in wanted if label not in ids]  # type: ignore[operator]
+            new = [label for label in wanted if label not in ids]
             if new:
-                _add_labels(database, table, ids, new, columns)  # type: ignore[arg-type]
+                _add_labels(database, table, ids, new, columns)
 
 
 def _add_labels(
@@ -835,7 +835,7 @@ class _Build:
             "",
         )
 
-    def _dispatch_rows(self, trace_row: int, trace: spans.Trace) -> None:  # noqa: C901, PLR0912, PLR0915
+    def _dispatch_rows(self, trace_row: int, trace: spans.Trace) -> None:  # noqa: C901, PLR0915
         # The one hot loop of the exporter: everything is local, and nothing is called that is not
         # needed. It runs once for every dispatch and receiver call of the application.
         labels = self.labels
@@ -861,13 +861,14 @@ class _Build:
                 if len(instance) > _NAME_LIMIT:
                     instance = instance[:_NAME_LIMIT]
             duration, site = dispatch.duration_ns, dispatch.callsite
+            callsite = None
             if site is not None:
                 same = same_get(id(site))
-                site = same[1] if same is not None else labels.callsite(site)
+                callsite = same[1] if same is not None else labels.callsite(site)
             query_count, query_ns = dispatch.query_count, dispatch.query_ns
             add_dispatch((
                 row, trace_row, dispatch.number, dispatch.parent_number, dispatch.depth,
-                wire.signal, wire.sender, site, facts[facts_of(dispatch)],
+                wire.signal, wire.sender, callsite, facts[facts_of(dispatch)],
                 _METHOD[dispatch.method], _TRANSACTION[dispatch.transaction], start, duration,
                 instance, len(calls), query_count, query_ns,
                 dispatch_details(dispatch, thread)
@@ -903,9 +904,8 @@ class _Build:
                     or call.exception_message
                     else None,
                 ))  # fmt: skip
-                total = sums.get(receiver)
-                if total is None:
-                    total = sums[receiver] = Sum()
+                found = sums.get(receiver)
+                total = found if found is not None else sums.setdefault(receiver, Sum())
                 total.durations.append(duration)
                 if query_count:
                     total.queries += query_count

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
 try:
     import fcntl
@@ -300,7 +300,8 @@ def follow(
             file.close()
 
 
-def _lines(file: BinaryIO, rest: bytes) -> Iterator[bytes]:
+def _lines(file: BinaryIO, rest: bytes) -> Generator[bytes, None, bytes]:
+    """Yield the whole lines that follow; return the beginning of another."""
     while chunk := file.read(_BLOCK):
         *whole, rest = (rest + chunk).split(b"\n")
         yield from whole

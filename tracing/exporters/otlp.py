@@ -169,7 +169,7 @@ class OTLPExporter:
                 int(span.trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=_SAMPLED
             )
 
-        events = ()
+        events: tuple[Event, ...] = ()
         if span.exception is not None:
             events = (
                 Event(

@@ -61,7 +61,7 @@ class Database:
         self._wrapper.settings_dict = self._wrapper.settings_dict | {
             "OPTIONS": {name: value for name, value in options.items() if name != "pool"}
         }
-        self.errors: Any = self._wrapper.Database
+        self.errors: Any = self._wrapper.Database  # type: ignore[attr-defined]
         self.quote = self._wrapper.ops.quote_name
 
     # -- Connecting
