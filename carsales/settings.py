@@ -238,5 +238,17 @@ TRACING: dict[str, Any] = {
             "receiver": "core.sales.receivers.report_to_registry",
             "reason": "The vehicle registry of this demo never answers, to show a failing receiver.",
         },
+        {
+            "hazard": "repeated-receiver",
+            "trace": "load_cars",
+            "reason": "A receiver gives cars their codes, so they are saved one by one.",
+        },
+        {
+            "hazard": "n-plus-one",
+            "trace": "load_cars",
+            "reason": "A code is looked for before it is given; the inventory is loaded once.",
+        },
     ],
+    # Exceeded by the experiment of the lab, and by nothing else.
+    "BUDGETS": [{"name": "lab: budget-exceeded", "dispatches": 2}],
 }

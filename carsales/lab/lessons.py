@@ -60,10 +60,10 @@ class Lesson:
 
     def sources(self) -> list[Source]:
         """Return the source of the receivers, then that of the experiment."""
-        return [_source(function) for function in (*self.receivers, self.experiment)]
+        return [source_of(function) for function in (*self.receivers, self.experiment)]
 
 
-def _source(function: Callable[..., Any]) -> Source:
+def source_of(function: Callable[..., Any]) -> Source:
     """Return the source of *function*."""
     lines, first = inspect.getsourcelines(function)
     path = Path(inspect.getfile(function)).relative_to(settings.BASE_DIR)

@@ -9,3 +9,12 @@ bell_rung = Signal()
 
 Named arguments: `loudly`, whether the bell was rung hard.
 """
+
+hammer_fell = Signal()
+"""Sent in the hall of hazards; sender: an object of one experiment.
+
+Named arguments: `cars`, the cars that were sold, or `lot`, the number of what was, if either.
+"""
+
+rumour_spread = Signal()
+"""Sent in the hall of hazards by whoever tells a rumour; sender: the `Rumour`."""

@@ -10,5 +10,7 @@ app_name = "lab"
 
 urlpatterns = [
     path("", views.index, name="index"),
+    path("hazards/", views.hall, name="hall"),
+    path("hazards/<slug:slug>/", views.exhibit, name="exhibit"),
     path("<slug:slug>/", views.lesson, name="lesson"),
 ]

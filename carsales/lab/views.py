@@ -8,8 +8,9 @@ from django.http import Http404
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_safe
 
+from .hazards.exhibits import EXHIBITS
 from .lessons import LESSONS
-from .recording import run
+from .recording import provoke, run
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """List the lessons."""
-    return render(request, "lab/index.html", {"lessons": LESSONS})
+    return render(request, "lab/index.html", {"lessons": LESSONS, "exhibits": EXHIBITS})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -45,3 +46,33 @@ def lesson(request: HtmxRequest, slug: str) -> HttpResponse:
         "next": LESSONS[number + 1] if number + 1 < len(LESSONS) else None,
     }
     return render(request, "lab/lesson.html", context)
+
+
+@require_safe
+def hall(request: HttpRequest) -> HttpResponse:
+    """List the hazards."""
+    return render(request, "lab/hall.html", {"exhibits": EXHIBITS})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def exhibit(request: HtmxRequest, slug: str) -> HttpResponse:
+    """Explain a hazard; on POST provoke it and show what the rules found.
+
+    When htmx asks, the answer is the diagnosis alone.
+    """
+    numbers = {known.slug: number for number, known in enumerate(EXHIBITS)}
+    if slug not in numbers:
+        raise Http404
+    number = numbers[slug]
+    chosen = EXHIBITS[number]
+    context: dict[str, object] = {"exhibit": chosen}
+    if request.method == "POST":
+        context["diagnosis"] = provoke(chosen)
+        if request.htmx:
+            return render(request, "lab/diagnosis.html", context)
+    context |= {
+        "sources": chosen.sources(),
+        "previous": EXHIBITS[number - 1] if number else None,
+        "next": EXHIBITS[number + 1] if number + 1 < len(EXHIBITS) else None,
+    }
+    return render(request, "lab/exhibit.html", context)
