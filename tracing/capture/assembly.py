@@ -691,8 +691,12 @@ class Assembly:
                 if call is not None and dispatch.parent_number in self._awaited:
                     ending = call.start_ns + call.duration_ns
                     dispatch.parent_is_link = dispatch.start_ns + dispatch.duration_ns > ending
+        several = len(self.live.streams) > 1 or bool(self._links)
         for dispatch in reversed(dispatches):
             for call in dispatch.receiver_calls:
+                if several:
+                    # What was sent in another thread or task stands in a stream that is read later.
+                    call.dispatches.sort(key=_by_start)
                 dispatch.query_count += call.query_count
                 dispatch.query_ns += call.query_ns
                 for inner in call.dispatches:
@@ -818,6 +822,10 @@ def _add_unheard(stream: Stream, counted: dict[tuple[str, str], int]) -> None:
 
 def _by_number(dispatch: Dispatch) -> int:
     return dispatch.number
+
+
+def _by_start(dispatch: Dispatch) -> int:
+    return dispatch.start_ns
 
 
 def _by_opening(closing: tuple[Dispatch, int, str]) -> int:

@@ -22,7 +22,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.dispatch import Signal, dispatcher
 
-from tracing.capture import connections, effects, handover, tasks
+from tracing.capture import connections, effects, handover, tasks, transactions
 from tracing.capture.callbacks import registering_on_commit, running_commit_hooks
 from tracing.capture.commands import traced_execute
 from tracing.capture.dispatching import Options, async_sender, sync_sender
@@ -185,6 +185,7 @@ def _replace_sends(patches: Patches, options: Options) -> None:
 
 
 def _replace_database(patches: Patches, *, statements: bool) -> None:
+    transactions.adopt()
     execute, executemany = CursorWrapper.execute, CursorWrapper.executemany
     if fingerprint(execute, executemany) in VERIFIED_CURSORS:
         timed = timed_execute(keep_statements=statements)

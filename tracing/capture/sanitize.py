@@ -29,10 +29,30 @@ MAX_MESSAGE: Final = 500
 """Characters kept of an exception's message."""
 
 
+_OWN_TEXTS: Final = frozenset(
+    kind.__str__
+    for kind in (BaseException, OSError, KeyError, UnicodeError, ImportError, SyntaxError)
+)
+"""How Python's own exceptions make their text: from their arguments, which they ask for theirs."""
+
+
+def _says_plain_things(error: BaseException) -> bool:
+    """Return whether the text of *error* is made without asking an argument that is no plain value.
+
+    The argument may be a queryset, whose text is a query. A class with a ``__str__`` of its own is
+    trusted: what it says is what its author wants to be read.
+    """
+    if type(error).__str__ not in _OWN_TEXTS:
+        return True
+    return all(type(argument) in PLAIN_TYPES for argument in error.args)
+
+
 def error_text(error: BaseException) -> tuple[str, str]:
     """Return (dotted type, message) of an exception; the message is cut, empty if it cannot be had."""
     kind = type(error)
     name = dotted(kind)
+    if not _says_plain_things(error):
+        return name, ", ".join(_AS_TEXT.text(argument) for argument in error.args[:5])[:MAX_MESSAGE]
     try:
         message = str(error)
     except BaseException:  # Its own code: whatever it raises is not the application's outcome.
@@ -131,3 +151,6 @@ class Redaction:
     def _rest(self, length: int) -> list[str]:
         more = length - self.max_items
         return [f"… {more} more"] if more > 0 else []
+
+
+_AS_TEXT: Final = Redaction()

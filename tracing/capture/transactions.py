@@ -12,6 +12,8 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
+from django.db import connections
+
 from tracing.capture import context
 from tracing.capture.context import TRANSACTION
 from tracing.capture.failures import failed
@@ -92,7 +94,24 @@ class _Thread(threading.local):
         """The innermost open block by the identity of the connection."""
 
 
-_thread: Final = _Thread()
+_thread = _Thread()
+
+
+def adopt() -> None:
+    """Begin with the blocks that are open now in this thread, and none in others.
+
+    What was known before the recording was last taken out has ended unseen.
+    """
+    global _thread  # noqa: PLW0603 - of all threads at once; a local of each has no other way.
+    _thread = _Thread()
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            continue
+        block = Block(connection, "", None)
+        for name in connection.savepoint_ids:
+            if name is not None:
+                block = Block(connection, name, block)
+        _thread.open[id(connection)] = block
 
 
 def open_blocks() -> list[Block]:

@@ -374,7 +374,7 @@ def test_process_forked_while_recording_goes_on_and_ends_well():
 
 
 SHUTDOWN = """
-import os, sys, threading, time
+import atexit, os, sys, threading, time
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 import django
 django.setup()
@@ -384,12 +384,8 @@ from django.dispatch import Signal
 signal = Signal()
 signal.connect(lambda **named: 1, weak=False)
 
-class Last:
-    def __init__(self, signal):
-        self.send = signal.send
-
-    def __del__(self, print=print):
-        print("last", self.send("at the end")[0][1], flush=True)
+def last():
+    print("last", signal.send("at the end")[0][1], flush=True)
 
 def work():
     while True:
@@ -397,7 +393,7 @@ def work():
 
 for _ in range(2):
     threading.Thread(target=work, daemon=True).start()
-last = Last(signal)
+atexit.register(last)
 time.sleep(0.3)
 signal.send("main")
 print("over", flush=True)
