@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import pickle
 import random
 import signal
 import sys
@@ -575,12 +576,46 @@ class _Flush:
             self.done.release()
 
 
+class _Parcel:
+    """Traces that an exporter has not taken yet."""
+
+    __slots__ = ("_packed", "_traces", "count", "deadline", "weight")
+
+    def __init__(self, traces: list[spans.Trace], deadline: float) -> None:
+        self._traces: list[spans.Trace] | None = traces
+        self._packed = b""
+        self.count = len(traces)
+        self.deadline = deadline
+        self.weight = sum(map(_weight, traces))
+
+    def open(self) -> list[spans.Trace]:
+        """Return the traces."""
+        if self._traces is not None:
+            return self._traces
+        # Our own bytes, which never left this process.
+        traces: list[spans.Trace] = pickle.loads(self._packed)  # noqa: S301
+        return traces
+
+    def pack(self) -> None:
+        """Turn the traces into bytes: they take less room, and the garbage collector skips them.
+
+        A hundred thousand waiting spans would be looked at by each full collection, on whatever
+        thread it happens: that is a pause of 50 ms and more for the application.
+        """
+        if self._traces is None:
+            return
+        # Dispatches nested hundreds deep are more than pickle can follow: those stay as they are.
+        with suppress(RecursionError, pickle.PicklingError):
+            self._packed = pickle.dumps(self._traces, pickle.HIGHEST_PROTOCOL)
+            self._traces = None
+
+
 class _Delivery:
     """One exporter, with what it has not taken yet."""
 
     def __init__(self, exporter: Exporter) -> None:
         self.exporter = exporter
-        self.waiting: deque[tuple[float, list[spans.Trace], int]] = deque()
+        self.waiting: deque[_Parcel] = deque()
         self.items = 0
         self.exported = self.dropped = self.failures = self.streak = 0
         self.error = ""
@@ -589,11 +624,13 @@ class _Delivery:
 
     def offer(self, traces: list[spans.Trace], options: Options) -> None:
         """Queue *traces* behind what it has not taken yet, dropping the oldest if that is much."""
-        weight = sum(map(_weight, traces))
-        self.waiting.append((time.monotonic() + options.retry_seconds, traces, weight))
-        self.items += weight
-        while self.streak and self.items > options.retry_items and len(self.waiting) > 1:
-            self._drop()
+        parcel = _Parcel(traces, time.monotonic() + options.retry_seconds)
+        self.waiting.append(parcel)
+        self.items += parcel.weight
+        if self.streak:
+            parcel.pack()
+            while self.items > options.retry_items and len(self.waiting) > 1:
+                self._drop()
 
     def run(self, *, forced: bool) -> None:
         """Hand over what is waiting, unless the exporter is to be left alone for now."""
@@ -601,24 +638,23 @@ class _Delivery:
             return
         now = time.monotonic()
         if now < self.retry_at and not forced:
-            while self.waiting and self.waiting[0][0] < now:
-                self._drop()
+            self._drop_late(now)
             return
         while self.waiting:
-            _, traces, weight = self.waiting[0]
+            parcel = self.waiting[0]
+            traces = parcel.open()
             try:
                 self.exporter.export(traces)
             except (TemporaryError, OSError) as error:
                 self._postpone(error)
-                while self.waiting and self.waiting[0][0] < now:
-                    self._drop()
+                self._drop_late(now)
                 return
             except Exception as error:  # noqa: BLE001 - whatever it is, the others go on.
-                self._blame(error)
+                self._blame(error, traces)
             else:
                 self.waiting.popleft()
-                self.items -= weight
-                self.exported += len(traces)
+                self.items -= parcel.weight
+                self.exported += parcel.count
                 self._recovered()
 
     def statistics(self) -> ExporterStatistics:
@@ -627,14 +663,16 @@ class _Delivery:
             exported=self.exported,
             dropped=self.dropped,
             failures=self.failures,
-            waiting=sum(len(traces) for _, traces, _ in tuple(self.waiting)),
+            waiting=sum(parcel.count for parcel in tuple(self.waiting)),
             error=self.error,
         )
 
     def _postpone(self, error: Exception) -> None:
         self.failures += 1
         self.streak += 1
-        self.error = f"{type(error).__name__}: {error}"[:500]
+        self.error = _one_line(error)
+        for parcel in self.waiting:
+            parcel.pack()
         # Exponential with full jitter over its upper half, so that processes do not ask in step.
         delay = min(0.25 * 2 ** min(self.streak, 5), 5.0)
         self.retry_at = time.monotonic() + delay * random.uniform(0.5, 1.0)  # noqa: S311
@@ -658,20 +696,20 @@ class _Delivery:
         self.retry_at = 0.0
         self.error = ""
 
-    def _blame(self, error: Exception) -> None:
+    def _blame(self, error: Exception, traces: list[spans.Trace]) -> None:
         """Find the trace that cannot be exported by halving the batch."""
-        deadline, traces, weight = self.waiting.popleft()
-        self.items -= weight
+        parcel = self.waiting.popleft()
+        self.items -= parcel.weight
         if len(traces) > 1:
             middle = len(traces) // 2
             for half in (traces[middle:], traces[:middle]):
-                part = sum(map(_weight, half))
-                self.waiting.appendleft((deadline, half, part))
-                self.items += part
+                part = _Parcel(half, parcel.deadline)
+                self.waiting.appendleft(part)
+                self.items += part.weight
             return
         self.dropped += 1
         self.failures += 1
-        self.error = f"{type(error).__name__}: {error}"[:500]
+        self.error = _one_line(error)
         if type(error).__name__ not in self._blamed and len(self._blamed) < 20:  # noqa: PLR2004
             self._blamed.add(type(error).__name__)
             logger.error(
@@ -681,10 +719,19 @@ class _Delivery:
                 exc_info=error,
             )
 
+    def _drop_late(self, now: float) -> None:
+        while self.waiting and self.waiting[0].deadline < now:
+            self._drop()
+
     def _drop(self) -> None:
-        _, traces, weight = self.waiting.popleft()
-        self.items -= weight
-        self.dropped += len(traces)
+        parcel = self.waiting.popleft()
+        self.items -= parcel.weight
+        self.dropped += parcel.count
+
+
+def _one_line(error: Exception) -> str:
+    """Return *error* for a log line: drivers explain themselves over several."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
 
 
 def _weight(trace: Any) -> int:

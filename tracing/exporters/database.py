@@ -181,14 +181,15 @@ class DatabaseExporter:
         """Write the statistics of the last seconds; traces are committed when they are exported."""
         with self._lock:
             if self._works and not self._summing.is_empty:
-                self._write_sums(self._connected())
+                # A database that is gone is noticed, and told, with the next batch.
+                with suppress(TemporaryError):
+                    self._write_sums(self._connected())
 
     def shutdown(self) -> None:
         """Close the connection."""
         with self._lock:
             if self._database is not None:
-                with suppress(TemporaryError):
-                    self.force_flush()
+                self.force_flush()
                 self._database.close()
                 self._database = None
                 self._forget_everything()
@@ -199,7 +200,10 @@ class DatabaseExporter:
             if not self._works or self._shared:
                 # The next export finds out whether the database is back.
                 return
-            database = self._connected()
+            try:
+                database = self._connected()
+            except TemporaryError:
+                return
             try:
                 self._beat(database, statistics)
             except Exception as error:
