@@ -41,10 +41,11 @@ _LARGEST_FILE: Final = 2_000_000
 def editor_link(file: str, line: int) -> str:
     """Return the address that opens *file* in the editor of the settings; empty without one.
 
-    ``TRACING["VIEWER"]["EDITOR"]`` is a name of ``EDITORS`` or an address with ``{file}`` and
-    ``{line}``.
+    ``TRACING["VIEWER"]["EDITOR"]``, or else that of the panel, is a name of ``EDITORS`` or an
+    address with ``{file}`` and ``{line}``.
     """
-    chosen = get_settings().viewer.get("EDITOR", "")
+    settings = get_settings()
+    chosen = settings.viewer.get("EDITOR") or settings.panel.get("EDITOR", "")
     if not file or not isinstance(chosen, str) or not chosen:
         return ""
     address = EDITORS.get(chosen.lower(), chosen)

@@ -20,7 +20,6 @@ from tracing.viewer.graph import (
     signal_key,
 )
 from tracing.viewer.language import quoted, time_ns
-from tracing.viewer.loading import load
 from tracing.viewer.stored import all_rollups, all_traces
 from tracing.viewer.views.base import Page
 from tracing.viewer.views.traces import list_address
@@ -32,9 +31,9 @@ MOST_FLOWS: Final = 600
 """Flows of the busiest that are drawn or listed."""
 MOST_NODES: Final = 320
 """Nodes that can be read on one page; of more, the busiest are drawn."""
-_SAMPLE: Final = 120
+_SAMPLE: Final = 60
 """Newest traces that are read for what receivers send on."""
-_LARGEST: Final = 2_000
+_LARGEST: Final = 400
 _NEWEST: Final = 200_000
 """Ids of dispatches and calls in which nested ones are looked for."""
 
@@ -136,8 +135,7 @@ def sent_on() -> list[tuple[tuple[str, str, str], tuple[str, str], int]]:
     nested = Dispatch.objects.filter(pk__gt=newest - _NEWEST, parent_number__isnull=False)
     keys = list(dict.fromkeys(nested.order_by("-pk").values_list("trace_id", flat=True)[:20_000]))
     rows = all_traces().filter(pk__in=keys[:_SAMPLE], dispatch_count__lte=_LARGEST)
-    for row in rows.order_by("-pk"):
-        trace = load(row)
+    for trace in all_traces().load_rows(rows.order_by("-pk")):
         index = Index(trace)
         for dispatch in trace.dispatches:
             parent = index.call(dispatch.parent_number)

@@ -1,0 +1,69 @@
+"""The viewer's documents against its code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tracing.viewer.access import Permission
+from tracing.viewer.documents import row_document
+from tracing.viewer.language import KEYS, parse
+from tracing.viewer.source import EDITORS
+from tracing.viewer.urls import urlpatterns
+
+DOCS = Path(__file__).parents[3] / "docs"
+VIEWER = (DOCS / "viewer.md").read_text(encoding="utf-8")
+API = (DOCS / "api.md").read_text(encoding="utf-8")
+
+
+def plain(pattern):
+    """Return a URL pattern as the documents write it."""
+    return re.sub(r"<\w+:(\w+)>", r"<\1>", str(pattern))
+
+
+def test_every_key_of_the_search_is_described():
+    described = re.findall(r"^\| `(\w+)` \| ", VIEWER, re.MULTILINE)
+
+    assert sorted(described) == sorted(KEYS)
+
+
+def test_every_example_of_a_search_is_one():
+    (block,) = re.findall(r"```text\n(.*?)```", VIEWER, re.DOTALL)
+
+    assert [parse(line, now_ns=10**18) for line in block.splitlines()]
+
+
+def test_every_permission_and_editor_is_described():
+    missing = [f"tracing.{one}" for one in Permission if f"`tracing.{one}`" not in VIEWER]
+    missing += [editor for editor in EDITORS if f"`{editor}`" not in VIEWER]
+
+    assert missing == []
+
+
+def test_every_json_address_is_described():
+    addresses = {plain(url.pattern) for url in urlpatterns if plain(url.pattern).endswith(".json")}
+    described = set(re.findall(r"^\| `([^`]+\.json)`", API, re.MULTILINE))
+
+    tabs = {
+        address for address in described if re.fullmatch(r"traces/<trace_id>/\w+\.json", address)
+    }
+    assert described - tabs == addresses - {"traces/<trace_id>/<tab>.json"}
+    assert len(tabs) == 7
+
+
+def test_every_page_has_a_json_form():
+    pages = {plain(url.pattern) for url in urlpatterns}
+    changing = {"traces/<trace_id>/note/", "recorder/switch/"}
+    expected = {
+        f"{page.rstrip('/') or 'traces'}.json" for page in pages if page.endswith("/") or not page
+    }
+
+    assert expected - pages - {f"{page.rstrip('/')}.json" for page in changing} == set()
+
+
+def test_every_field_of_a_listed_trace_is_described():
+    class Row:
+        def __getattr__(self, name):
+            return name
+
+    assert [name for name in row_document(Row()) if f"`{name}`" not in API] == []
