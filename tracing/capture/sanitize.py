@@ -110,7 +110,7 @@ class Redaction:
         kind = type(value)
         if kind is str:
             return repr(value if len(value) <= self.max_text else value[: self.max_text] + "…")  # type: ignore[arg-type, index]
-        if isinstance(value, int) and kind is int:
+        if kind is int and isinstance(value, int):
             # The decimal digits of a huge number cost time that grows with its square.
             return (
                 repr(value)
