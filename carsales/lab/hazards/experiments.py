@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import Group
@@ -29,7 +30,7 @@ from . import receivers
 from .receivers import HALL
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Sequence
 
 
 class Auction:
@@ -212,10 +213,11 @@ def call_without_awaiting() -> None:
     auction = Auction()
     messenger = receivers.Messenger()
     with connected(hammer_fell, messenger, auction):
-        responses: list[tuple[Any, Coroutine[Any, Any, None]]] = hammer_fell.send(auction)
+        responses: Sequence[tuple[object, object]] = hammer_fell.send(auction)
     # Python warns of a coroutine that is dropped. Here that is no news.
-    for _receiver, coroutine in responses:
-        coroutine.close()
+    for _receiver, response in responses:
+        if isinstance(response, Coroutine):
+            response.close()
 
 
 def exceed_the_budget() -> None:
