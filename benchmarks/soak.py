@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -210,7 +211,13 @@ def main() -> int:
     for writer, reader in zip(writers, readers, strict=True):
         writer.wait(seconds + 120)
         reader.join(5)
-    return 0 if check(folder, writers, outputs) else 1
+    good = check(folder, writers, outputs)
+    connections.close_all()
+    if proxy is not None:
+        proxy.cut()
+        sql(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+    shutil.rmtree(folder)
+    return 0 if good else 1
 
 
 def sql(server: Any, statement: str) -> None:

@@ -384,7 +384,7 @@ def _merge(using: str, first: int, end: int) -> int:
 def _added(key: tuple[int, int, int], hour: int, group: list[models.Rollup]) -> models.Rollup:
     histogram = Histogram()
     for row in group:
-        histogram.merge(Histogram.decode(row.histogram))
+        histogram.merge_encoded(row.histogram)
     signal, sender, receiver = key
     return models.Rollup(
         hour=hour,

@@ -334,7 +334,7 @@ class RollupQuerySet(models.QuerySet[Rollup]):
             total.total_ns += sums[2]
             total.query_count += sums[3]
             total.query_ns += sums[4]
-            total.histogram.merge(Histogram.decode(histogram))
+            total.histogram.merge_encoded(histogram)
         return list(hours.items())
 
 
@@ -361,7 +361,7 @@ def _statistics(
         chosen &= Q(**{f"{name}__in": {key[place] for key in found}})
     for *parts, histogram in rollups.filter(chosen).values_list(*keys, "histogram").order_by():
         if statistics := found.get(tuple(parts)):
-            statistics.histogram.merge(Histogram.decode(histogram))
+            statistics.histogram.merge_encoded(histogram)
     for place, name in enumerate(keys):
         model = apps.get_model("tracing", f"{name.title()}Label")
         names = dict(
