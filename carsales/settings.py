@@ -248,6 +248,11 @@ TRACING: dict[str, Any] = {
             "trace": "load_cars",
             "reason": "A code is looked for before it is given; the inventory is loaded once.",
         },
+        {
+            "hazard": "repeated-receiver",
+            "receiver": "debug_toolbar.*",
+            "reason": "The toolbar notes each static file of a page as it is named.",
+        },
     ],
     # Exceeded by the experiment of the lab, and by nothing else.
     "BUDGETS": [{"name": "lab: budget-exceeded", "dispatches": 2}],

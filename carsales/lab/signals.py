@@ -13,7 +13,8 @@ Named arguments: `loudly`, whether the bell was rung hard.
 hammer_fell = Signal()
 """Sent in the hall of hazards; sender: an object of one experiment.
 
-Named arguments: `cars`, the cars that were sold, or `lot`, the number of what was, if either.
+Named arguments: `cars`, the cars that were sold, `lot`, the number of what was, or `address`, of
+whom to call; each where its experiment needs it.
 """
 
 rumour_spread = Signal()

@@ -121,21 +121,21 @@ EXHIBITS: Final = (
     ),
     Exhibit(
         "side-effect-in-transaction",
-        "The receiver sends mail while a transaction is open. It goes well this time: the "
-        "transaction commits. It is the only one of the hall that does, and nothing is written in "
-        "it; the mail goes to a backend that delivers nothing.",
-        "Send the mail",
-        experiments.send_mail_too_early,
-        (receivers.send_thanks,),
+        "The receiver calls a vehicle registry while a transaction is open. It goes well this "
+        "time: the transaction commits. It is the only one of the hall that does, and nothing is "
+        "written in it; the registry is a port of this machine, open for the experiment only.",
+        "Call the registry",
+        experiments.call_too_early,
+        (receivers.call_registry,),
         commits=True,
     ),
     Exhibit(
         "rolled-back-side-effect",
-        "The same receiver sends the same mail, and then the transaction is rolled back. A mail "
-        "cannot be. (This one goes to a backend that delivers nothing.)",
-        "Send the mail, then think better of it",
-        experiments.send_mail_for_nothing,
-        (receivers.send_thanks,),
+        "The same receiver makes the same call, and then the transaction is rolled back. The call "
+        "cannot be. (Who is called is a port of this machine, open for the experiment only.)",
+        "Call the registry, then think better of it",
+        experiments.call_for_nothing,
+        (receivers.call_registry,),
     ),
     Exhibit(
         "bypassed-receivers",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -125,18 +126,26 @@ def stop_at_the_first() -> None:
         hammer_fell.send(auction)
 
 
-def send_mail_too_early() -> None:
-    """Send mail in a transaction that then commits; nothing is written in it."""
+def call_too_early() -> None:
+    """Call the registry in a transaction that then commits; nothing is written in it."""
     auction = Auction()
-    with connected(hammer_fell, receivers.send_thanks, auction), transaction.atomic():
-        hammer_fell.send(auction)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as registry,
+        connected(hammer_fell, receivers.call_registry, auction),
+        transaction.atomic(),
+    ):
+        hammer_fell.send(auction, address=registry.getsockname())
 
 
-def send_mail_for_nothing() -> None:
-    """Send mail about a car whose sale is then taken back."""
+def call_for_nothing() -> None:
+    """Call the registry about a sale that is then taken back."""
     auction = Auction()
-    with connected(hammer_fell, receivers.send_thanks, auction), transaction.atomic():
-        hammer_fell.send(auction)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as registry,
+        connected(hammer_fell, receivers.call_registry, auction),
+        transaction.atomic(),
+    ):
+        hammer_fell.send(auction, address=registry.getsockname())
         transaction.set_rollback(True)
 
 

@@ -6,10 +6,9 @@ something look at the hall's own rows only.
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import TYPE_CHECKING, Any
-
-from django.core.mail import get_connection, send_mail
 
 from carsales.lab.signals import hammer_fell, rumour_spread
 from core.cars.models import Car
@@ -84,15 +83,9 @@ def take_note(sender: Any, **named: Any) -> str:
     return "noted"
 
 
-def send_thanks(sender: Any, **named: Any) -> None:
-    """Send mail at once, through a backend that delivers nothing."""
-    send_mail(
-        "Sold to you",
-        "",
-        "hall@example.com",
-        ["buyer@example.com"],
-        connection=get_connection("django.core.mail.backends.dummy.EmailBackend"),
-    )
+def call_registry(sender: Any, address: tuple[str, int], **named: Any) -> None:
+    """Open a connection to the vehicle registry at once."""
+    socket.create_connection(address, timeout=1).close()
 
 
 class Clerk:
