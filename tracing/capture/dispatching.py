@@ -202,7 +202,7 @@ def sync_sender(
                 type(self)._live_receivers is not STOCK_LIVE_RECEIVERS
                 or "_live_receivers" in self.__dict__
             ):
-                live, live_async = self._live_receivers(sender)  # type: ignore[attr-defined]
+                live, live_async = self._live_receivers(sender)
                 try:
                     wiring = labelled(self, sender, live, live_async)
                 except RecursionError:
@@ -220,7 +220,7 @@ def sync_sender(
                     # Also where Django raises something for a sender that it cannot look up. Not in
                     # the except clause: our failure is not the context of what receivers raise.
                     wiring = None
-                    live, live_async = self._live_receivers(sender)  # type: ignore[attr-defined]
+                    live, live_async = self._live_receivers(sender)
             if not live and not live_async:
                 if self is request_started:
                     requests.started(named)
@@ -652,7 +652,7 @@ def async_sender(
             return await original(self, sender, **named)  # type: ignore[no-any-return]
         wiring: Wiring | PlainWiring | ResolvedWiring | None = None
         if is_overridden(self):
-            live, live_async = self._live_receivers(sender)  # type: ignore[attr-defined]
+            live, live_async = self._live_receivers(sender)
             wiring = labelled(self, sender, live, live_async)
         else:
             resolved = True
@@ -661,7 +661,7 @@ def async_sender(
             except Exception:
                 resolved = False
             if not resolved:
-                live, live_async = self._live_receivers(sender)  # type: ignore[attr-defined]
+                live, live_async = self._live_receivers(sender)
         if not live and not live_async:
             if current() is not None:
                 count_unheard(self, sender)

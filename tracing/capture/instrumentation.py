@@ -215,8 +215,8 @@ def _disguised(replacement: Callable[..., Any], original: Callable[..., Any]) ->
     """
     name = getattr(original, "__name__", "")
     if name:
-        code = replacement.__code__  # type: ignore[attr-defined]
-        replacement.__code__ = code.replace(  # type: ignore[attr-defined]
+        code = replacement.__code__
+        replacement.__code__ = code.replace(
             co_name=name, co_qualname=getattr(original, "__qualname__", name)
         )
     return update_wrapper(replacement, original)
