@@ -63,9 +63,10 @@ class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
     ) -> None:
         self.name = name
         self.kind = Kind(kind)
-        self.attributes = {key: str(value)[:200] for key, value in attributes.items()}
+        self.attributes = {key: _as_attribute(value) for key, value in attributes.items()}
         self.live: LiveTrace | None = None
-        self._before: Stream | None = None
+        self._entered: list[tuple[LiveTrace | None, Stream | None]] = []
+        """(trace or None, what was running before) for each block that is open."""
 
     @property
     def trace_id(self) -> str:
@@ -73,19 +74,24 @@ class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
         return self.live.trace_id if self.live is not None else ""
 
     def __enter__(self) -> Self:
+        live: LiveTrace | None = None
+        outer: Stream | None = None
         try:
-            self._before = outer = context.current()
-            if sampling.decide(self.kind, self.name):
+            outer = context.current()
+            if outer is not context.SUPPRESSED and sampling.decide(self.kind, self.name):
                 parent = (
                     outer.trace.trace_id if outer is not None and outer.trace is not None else ""
                 )
-                self.live = LiveTrace(self.kind, self.name, parent_trace_id=parent, outer=outer)
-                self.live.attributes.update(self.attributes)
-                context.begin(self.live)
-            else:
+                live = LiveTrace(self.kind, self.name, parent_trace_id=parent, outer=outer)
+                live.attributes.update(self.attributes)
+                context.begin(live)
+            elif outer is not context.SUPPRESSED:
                 context.enter(context.UNRECORDED)
         except Exception as error:
             failed("trace", error)
+            live = None
+        self.live = live
+        self._entered.append((live, outer))
         return self
 
     def __exit__(
@@ -95,12 +101,13 @@ class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if self.live is None:
-                context.leave(self._before)
+            live, before = self._entered.pop()
+            if live is None:
+                context.leave(before)
                 return
             if exc_value is not None:
-                self.live.error = describe_error(exc_value)
-            context.finish(self.live)
+                live.error = describe_error(exc_value)
+            context.finish(live)
         except Exception as error:
             failed("trace", error)
 
@@ -131,6 +138,15 @@ class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
         return traced  # type: ignore[return-value]
 
 
+def _as_attribute(value: object) -> str:
+    """Return *value* as text of at most 200 characters; the name of its type if it has none."""
+    try:
+        return str(value)[:200]
+    except Exception as error:
+        failed("attribute", error)
+        return f"<{type(value).__qualname__}>"
+
+
 def describe_error(error: BaseException) -> str:
     """Return type and message of an exception as one line of at most 500 characters."""
     from tracing.capture.sanitize import error_text
@@ -142,7 +158,7 @@ def describe_error(error: BaseException) -> str:
 @contextmanager
 def suppress() -> Iterator[None]:
     """Record nothing of what happens in the block."""
-    before = context.enter(context.UNRECORDED)
+    before = context.enter(context.SUPPRESSED)
     try:
         yield
     finally:

@@ -278,6 +278,9 @@ UNRECORDED: Final = Stream(None, 0)
 """The stream of work that is not sampled, suppressed or paused: it swallows nothing because
 nothing is offered to it."""
 
+SUPPRESSED: Final = Stream(None, 0)
+"""The same of a block in which nothing at all is recorded, no trace that begins in it either."""
+
 processor: Processor | None = None
 """Who is told of live traces. One per process; set by ``set_processor``."""
 

@@ -11,7 +11,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 
 from tracing.capture import context
-from tracing.capture.context import LiveTrace, Stream, current, enter
+from tracing.capture.context import SUPPRESSED, LiveTrace, Stream, current, enter
 from tracing.capture.failures import failed
 from tracing.capture.sampling import decide
 from tracing.capture.spans import Kind
@@ -107,6 +107,8 @@ def started(named: Mapping[str, Any]) -> None:
     """Open the trace of a request, just before ``request_started`` is sent. Never raises."""
     try:
         outer = current()
+        if outer is SUPPRESSED:
+            return
         if outer is not None and _is_request(outer) and _is_stale(outer):
             if outer.trace is not None:
                 context.finish(outer.trace)
