@@ -744,8 +744,10 @@
     }
   });
   document.addEventListener("htmx:afterSwap", (event) => {
-    prepare(event.detail.target);
-    if (event.detail.target.id !== "results") return;
+    const { target } = event.detail;
+    if (!target) return;
+    prepare(target);
+    if (target.id !== "results") return;
     countChosen();
     const invalid = $("#search-problem:not([hidden])");
     $("#q")?.toggleAttribute("aria-invalid", Boolean(invalid));
