@@ -90,8 +90,12 @@ class Lists:
                 if above is not None and dispatch in above[0].dispatches:
                     above[0].dispatches.remove(dispatch)
                 continue
-            if moved and parent is not None and parent in by_number:
-                by_number[parent][0].dispatches.append(dispatch)
+            above = by_number.get(parent) if parent is not None else None
+            dispatch.depth = above[1].depth + 1 if above is not None else dispatch.depth
+            if moved and parent is None:
+                dispatch.depth = 0
+            if moved and above is not None:
+                above[0].dispatches.append(dispatch)
             if self._receivers:
                 before = len(dispatch.receiver_calls)
                 dispatch.receiver_calls = [

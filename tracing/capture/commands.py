@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tracing.capture import context
-from tracing.capture.context import LiveTrace, current
+from tracing.capture.context import UNRECORDED, LiveTrace, Stream, current, enter, leave
 from tracing.capture.failures import failed
 from tracing.capture.sampling import decide
 from tracing.capture.sanitize import error_text
@@ -24,11 +24,16 @@ def command_name(command: Any) -> str:
 
 
 def _begin(command: Any) -> LiveTrace | None:
+    """Begin the trace of *command*; None if it has none, though then it may be unrecorded as a whole."""
     try:
         if current() is not None:
             return None
         name = command_name(command)
-        if name in excluded or not decide(Kind.COMMAND, name):
+        if name in excluded:
+            return None
+        if not decide(Kind.COMMAND, name):
+            # Else each dispatch of the command would be a trace of its own.
+            enter(UNRECORDED)
             return None
         trace = LiveTrace(Kind.COMMAND, name)
         context.begin(trace)
@@ -38,11 +43,13 @@ def _begin(command: Any) -> LiveTrace | None:
         return None
 
 
-def _end(trace: LiveTrace | None, raised: BaseException | None) -> None:
-    if trace is None:
-        return
+def _end(trace: LiveTrace | None, before: Stream | None, raised: BaseException | None) -> None:
     try:
-        if raised is not None:
+        if trace is None:
+            if before is None and current() is UNRECORDED:
+                leave(None)
+            return
+        if raised is not None and not _is_success(raised):
             name, message = error_text(raised)
             trace.error = f"{name}: {message}"[:500]
         context.finish(trace)
@@ -50,10 +57,16 @@ def _end(trace: LiveTrace | None, raised: BaseException | None) -> None:
         failed("command", error)
 
 
+def _is_success(raised: BaseException) -> bool:
+    """Return whether *raised* ends the process without an error, as ``sys.exit()`` does."""
+    return type(raised) is SystemExit and (raised.code is None or raised.code == 0)
+
+
 def traced_execute(original: Callable[..., Any]) -> Callable[..., Any]:
     """Return a ``BaseCommand.execute`` under which a trace runs."""
 
     def execute(self: Any, *args: Any, **options: Any) -> Any:
+        before = current()
         trace = _begin(self)
         raised: BaseException | None = None
         try:
@@ -64,7 +77,7 @@ def traced_execute(original: Callable[..., Any]) -> Callable[..., Any]:
             error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
             raise
         finally:
-            _end(trace, raised)
+            _end(trace, before, raised)
             raised = None
 
     return execute

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+from django.test import override_settings
+
+from tracing.conf import DEFAULTS, Settings, get_settings, read, store_alias
+
+
+def test_nothing_given_means_the_defaults_and_no_problem():
+    assert read({}) == (Settings(), [])
+    assert set(DEFAULTS) == {name.upper() for name in Settings.__dataclass_fields__}
+
+
+def test_what_is_not_a_dictionary_is_a_problem_and_means_the_defaults():
+    settings, problems = read(["ENABLED"])
+
+    assert settings == Settings()
+    assert [(check, message) for check, message, _hint in problems] == [
+        ("tracing.W001", "TRACING is a list; it must be a dictionary.")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("ENABELD", "Did you mean 'ENABLED'?"),
+        ("sample_ratio", "Did you mean 'SAMPLE_RATIO'?"),
+        ("NOTHING LIKE IT", "The keys are listed in docs/settings.md."),
+        (5, "The keys are listed in docs/settings.md."),
+    ],
+)
+def test_unknown_key_is_named_with_what_was_meant(key, hint):
+    settings, problems = read({key: True})
+
+    assert settings == Settings()
+    assert problems == [("tracing.W001", f"TRACING has an unknown key {key!r}.", hint)]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("ENABLED", 1, "True or False"),
+        ("SAMPLE_RATIO", 1.5, "a number from 0.0 to 1.0"),
+        ("SAMPLE_RATIO", True, "a number from 0.0 to 1.0"),
+        ("SAMPLE_RATIO", float("nan"), "a number from 0.0 to 1.0"),
+        ("RELEASE", None, "a string"),
+        ("EXPORTERS", "database", "a list"),
+        ("LOG", [], "a dictionary"),
+    ],
+)
+def test_wrong_value_is_named_and_its_default_is_used(key, value, expected):
+    settings, problems = read({key: value})
+
+    assert settings == Settings()
+    assert problems == [
+        (
+            "tracing.W002",
+            f"TRACING[{key!r}] is {value!r}; it must be {expected}.",
+            f"Until then its default is used: {DEFAULTS[key]!r}.",
+        )
+    ]
+
+
+def test_values_that_fit_are_taken():
+    settings, problems = read(
+        {"ENABLED": False, "SAMPLE_RATIO": 1, "EXPORTERS": ("memory",), "LOG": {"PATH": "x"}}
+    )
+
+    assert problems == []
+    assert (settings.enabled, settings.sample_ratio, settings.exporters, settings.log) == (
+        False,
+        1,
+        ["memory"],
+        {"PATH": "x"},
+    )
+
+
+def test_settings_are_read_anew_when_they_are_overridden():
+    before = get_settings()
+
+    with override_settings(TRACING={"RELEASE": "1.2"}):
+        inside = get_settings()
+
+    assert inside.release == "1.2"
+    assert get_settings() == before
+
+
+@override_settings(TRACING={"DATABASE": "elsewhere"})
+def test_store_is_the_alias_that_is_named():
+    assert store_alias() == "elsewhere"
+
+
+def test_store_is_tracing_where_there_is_such_an_alias_and_else_default(settings):
+    settings.TRACING = {}
+
+    with_alias = store_alias()
+    databases = {"default": settings.DATABASES["default"]}
+    with override_settings(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tracing.conf.django_settings", type("S", (), {"DATABASES": databases}))
+        without = store_alias()
+
+    assert (with_alias, without) == ("tracing", "default")
