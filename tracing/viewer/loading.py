@@ -40,7 +40,7 @@ def load(row: Trace) -> spans.Trace:
         if key in _kept:
             _kept.move_to_end(key)
             return _kept[key]
-    with _collector_paused() if row.dispatch_count >= _LARGE else _as_it_is():
+    with collector_paused(row.dispatch_count):
         trace = row.load()
     if row.final and len(trace.dispatches) <= MAX_KEPT_DISPATCHES:
         with _lock:
@@ -59,9 +59,15 @@ def forget() -> None:
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Pause the cyclic garbage collector: everything made meanwhile is kept anyway."""
-    if not gc.isenabled():
+def collector_paused(dispatch_count: int) -> Iterator[None]:
+    """Pause the cyclic garbage collector while a large trace is worked on.
+
+    Its passes over a growing heap would take as long as the work, and free nothing.
+
+    Args:
+        dispatch_count: Dispatches of the trace; for a small one nothing is paused.
+    """
+    if dispatch_count < _LARGE or not gc.isenabled():
         yield
         return
     gc.disable()
@@ -69,8 +75,3 @@ def _collector_paused() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-@contextmanager
-def _as_it_is() -> Iterator[None]:
-    yield

@@ -25,7 +25,7 @@ from tracing.viewer.documents import (
 )
 from tracing.viewer.forms import NoteForm
 from tracing.viewer.language import quoted
-from tracing.viewer.loading import load
+from tracing.viewer.loading import collector_paused, load
 from tracing.viewer.matching import matching_calls
 from tracing.viewer.source import editor_link, source_lines
 from tracing.viewer.stored import all_traces
@@ -116,7 +116,8 @@ class TraceDetail(TracePage):
         trace = load(row)
         if self.wants_json and tab in {"tree", "json"}:
             return self.json(trace_document(trace))
-        data = getattr(self, f"_{tab}")(trace)
+        with collector_paused(row.dispatch_count):
+            data = getattr(self, f"_{tab}")(trace)
         if self.wants_json:
             return self.json(_document(tab, trace, data))
         return self.page({**self.facts(row, trace, tab), **data})
