@@ -6,9 +6,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings as django_settings
-from django.utils.module_loading import import_string
-
 from tracing import celery, pipeline
 from tracing.capture import (
     assembly,
@@ -24,6 +21,7 @@ from tracing.capture.failures import failed
 from tracing.capture.process import identity
 from tracing.capture.sanitize import SENSITIVE, Redaction
 from tracing.conf import Settings, get_settings
+from tracing.exporters import configuring
 from tracing.selection import Lists, Tail
 
 if TYPE_CHECKING:
@@ -54,33 +52,7 @@ def capture_options() -> dict[str, Any]:
 def log_path() -> Path:
     """Return the path of the log file: as set, else ``logs/tracing.jsonl`` in the project's folder."""
     path = get_settings().log.get("path")
-    if path:
-        return Path(path)
-    base = getattr(django_settings, "BASE_DIR", None)
-    return Path(base or ".") / "logs" / "tracing.jsonl"
-
-
-def _make_exporter(name: str, chosen: Settings) -> Exporter:
-    """Return the exporter called *name*, or of the class that is this dotted path."""
-    if name == "database":
-        from tracing.conf import store_alias
-        from tracing.exporters.database import DatabaseExporter
-
-        return DatabaseExporter(store_alias(), on_control=_control)
-    if name == "log":
-        from tracing.exporters.log import LogExporter
-
-        options = {key: value for key, value in chosen.log.items() if key != "path"}
-        if options.get("logger"):
-            return LogExporter(**options)
-        return LogExporter(log_path(), **options)
-    if name == "memory":
-        from tracing.exporters.memory import MemoryExporter
-
-        return MemoryExporter()
-    if name == "otlp":
-        return import_string("tracing.exporters.otlp.OTLPExporter")(**chosen.otlp)  # type: ignore[no-any-return]
-    return import_string(name)()  # type: ignore[no-any-return]
+    return Path(path) if path else configuring.default_log_path()
 
 
 def _control(paused: bool) -> None:  # noqa: FBT001 - called by the exporter with the state.
@@ -100,9 +72,9 @@ def configure() -> None:
     requests.excluded_paths[:] = chosen.exclude_paths
     identity.release = chosen.release
     exporters: list[Exporter] = []
-    for name in chosen.exporters:
+    for name in configuring.in_order(chosen.exporters):
         try:
-            exporters.append(_make_exporter(name, chosen))
+            exporters.append(configuring.build_exporter(name, chosen, on_control=_control))
         except Exception as error:
             failed(f"exporter {name}", error)
     processors: list[pipeline.Processor] = []
@@ -117,8 +89,8 @@ def configure() -> None:
 
 def _pipeline_options(chosen: Settings) -> pipeline.Options:
     try:
-        return pipeline.Options(**chosen.pipeline)
-    except TypeError as error:
+        return configuring.build_options(chosen)
+    except ValueError as error:
         failed("TRACING['PIPELINE']", error)
         return pipeline.Options()
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings as django_settings
 from django.utils.module_loading import import_string
 
 from tracing.exporters.database import DatabaseExporter
@@ -15,13 +17,10 @@ from tracing.pipeline import Options
 from tracing.pruning import Retention, parse_age, parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from tracing.conf import Settings
     from tracing.pipeline import Exporter
-
-DEFAULT_LOG_PATH = "logs/tracing.jsonl"
-"""From the folder in which the process was started."""
 
 _PERIODS = {"minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800}
 
@@ -67,32 +66,51 @@ def build_exporters(
         ValueError: An exporter is unknown, or its settings are wrong.
         ImportError: An exporter needs a package that is not installed.
     """
-    made: list[Exporter] = []
-    # One worker serves all: what never waits comes before what may.
-    for name in sorted(settings.exporters, key=_waits):
-        if name == "memory":
-            made.append(MemoryExporter())
-        elif name == "log":
-            made.append(build_log_exporter(settings.log))
-        elif name == "database":
-            every = _lower("PRUNE", settings.prune).get("every_seconds", 600)
-            made.append(
-                DatabaseExporter(
-                    on_control=on_control, retention=build_retention(settings), prune_seconds=every
-                )
-            )
-        elif name == "otlp":
-            from tracing.exporters.otlp import OTLPExporter  # noqa: PLC0415 - an extra.
+    return [
+        build_exporter(name, settings, on_control=on_control)
+        for name in in_order(settings.exporters)
+    ]
 
-            made.append(OTLPExporter(**_lower("OTLP", settings.otlp)))
-        elif "." in name:
-            made.append(import_string(name)())
-        else:
-            raise ValueError(
-                f'TRACING["EXPORTERS"] has {name!r}; it must be database, log, memory, otlp or '
-                "the dotted path of a class."
-            )
-    return made
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return the names of exporters, the quick ones first: one worker serves all."""
+    return sorted(names, key=_waits)
+
+
+def build_exporter(
+    name: str, settings: Settings, *, on_control: Callable[[bool], None] | None = None
+) -> Exporter:
+    """Return a new exporter called *name*, or of the class that is this dotted path.
+
+    Raises:
+        ValueError: The exporter is unknown, or its settings are wrong.
+        ImportError: It needs a package that is not installed.
+    """
+    if name == "memory":
+        return MemoryExporter()
+    if name == "log":
+        return build_log_exporter(settings.log)
+    if name == "database":
+        every = _lower("PRUNE", settings.prune).get("every_seconds", 600)
+        return DatabaseExporter(
+            on_control=on_control, retention=build_retention(settings), prune_seconds=every
+        )
+    if name == "otlp":
+        from tracing.exporters.otlp import OTLPExporter  # noqa: PLC0415 - an extra.
+
+        return OTLPExporter(**_lower("OTLP", settings.otlp))
+    if "." in name:
+        made: Exporter = import_string(name)()
+        return made
+    raise ValueError(
+        f'TRACING["EXPORTERS"] has {name!r}; it must be database, log, memory, otlp or '
+        "the dotted path of a class."
+    )
+
+
+def default_log_path() -> Path:
+    """Return ``logs/tracing.jsonl`` in the project's folder, else where the process was started."""
+    return Path(getattr(django_settings, "BASE_DIR", None) or ".") / "logs" / "tracing.jsonl"
 
 
 def build_log_exporter(given: Mapping[str, Any]) -> LogExporter:
@@ -102,12 +120,12 @@ def build_log_exporter(given: Mapping[str, Any]) -> LogExporter:
         ValueError: It has an unknown key or a wrong value.
     """
     allowed = {
-        "path", "logger", "per", "level", "render", "max_size", "every", "keep", "compress",
-        "colors",
+        "path", "logger", "per", "level", "render", "max_size", "max_bytes", "every",
+        "every_seconds", "keep", "compress", "colors",
     }  # fmt: skip
     values = _lower("LOG", given, allowed)
     if not values.get("logger"):
-        values.setdefault("path", DEFAULT_LOG_PATH)
+        values.setdefault("path", default_log_path())
     if "max_size" in values:
         size = values.pop("max_size")
         values["max_bytes"] = parse_size(size) if isinstance(size, str) else size
