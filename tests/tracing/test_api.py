@@ -94,7 +94,9 @@ def test_one_trace_object_may_be_entered_again_inside_itself_and_afterwards(keep
     assert context.current() is None
 
 
-def test_trace_object_that_was_recorded_once_is_not_handed_over_again_when_it_is_not_sampled(keeper):
+def test_trace_object_that_was_recorded_once_is_not_handed_over_again_when_it_is_not_sampled(
+    keeper,
+):
     block = tracing.trace("again")
     with block:
         pass

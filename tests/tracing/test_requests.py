@@ -10,8 +10,8 @@ import pytest
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
-from django.dispatch import Signal
 from django.db import close_old_connections
+from django.dispatch import Signal
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory
 from django.urls import include, path
@@ -107,7 +107,11 @@ def handler404(request, exception):
 
 
 def senders(trace):
-    return [d.sender.strip("'") for d in trace.dispatches if "unnamed" in d.signal or "test_req" in d.signal]
+    return [
+        d.sender.strip("'")
+        for d in trace.dispatches
+        if "unnamed" in d.signal or "test_req" in d.signal
+    ]
 
 
 def test_request_is_a_trace_with_route_and_status(keeper):  # noqa: F811
@@ -276,7 +280,9 @@ async def ask(handler, url, headers=()):
 def test_requests_at_once_through_asgi_do_not_mix(keeper):  # noqa: F811
     async def main():
         handler = ASGIHandler()
-        return await asyncio.gather(*(ask(handler, url) for url in ("/plain/", "/async/", "/plain/")))
+        return await asyncio.gather(
+            *(ask(handler, url) for url in ("/plain/", "/async/", "/plain/"))
+        )
 
     statuses = asyncio.run(main())
 
@@ -415,7 +421,9 @@ def test_user_of_a_request_is_kept_by_key(keeper, settings):  # noqa: F811
 
 def signed_in(get_response):
     def middleware(request):
-        request.user = SimpleNamespace(pk=7, is_active=True, is_superuser=False, has_perm=lambda p: False)
+        request.user = SimpleNamespace(
+            pk=7, is_active=True, is_superuser=False, has_perm=lambda p: False
+        )
         return get_response(request)
 
     return middleware

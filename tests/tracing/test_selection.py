@@ -9,7 +9,6 @@ from tracing.conf import Settings
 from tracing.selection import Lists, Patterns, Tail
 
 
-
 def label(name):
     return ReceiverLabel(name)
 
@@ -20,7 +19,13 @@ def nested():
     above = None
     for place, name in enumerate("abc"):
         dispatch = Dispatch(
-            2 * place + 1, f"shop.{name}", f"shop.{name.upper()}", Method.SEND, place, 10, depth=place
+            2 * place + 1,
+            f"shop.{name}",
+            f"shop.{name.upper()}",
+            Method.SEND,
+            place,
+            10,
+            depth=place,
         )
         dispatch.receiver_calls.append(
             ReceiverCall(2 * place + 2, 0, label(f"shop.on_{name}"), place, 5)

@@ -17,12 +17,11 @@ import traceback
 import warnings
 import weakref
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import django
-from asgiref.sync import async_to_sync
 from django.dispatch import Signal
 from hypothesis import strategies as st
 
@@ -51,7 +50,7 @@ ERRORS = {
     "key": lambda: KeyError("key"),
     "odd": lambda: Odd(1, [2]),
     "stop": lambda: Stop("stop"),
-    "interrupt": lambda: KeyboardInterrupt(),
+    "interrupt": KeyboardInterrupt,
     "exit": lambda: SystemExit(3),
     "generator": lambda: GeneratorExit("closed"),
     "cancelled": lambda: asyncio.CancelledError("cancelled"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.tracing.capture.programs import Program, ReceiverSpec, programs, run
+from tests.tracing.capture.programs import programs, run
 from tracing.capture import context, dispatching, sampling
 from tracing.capture.context import UNRECORDED, LiveTrace
 from tracing.capture.dispatching import Options

@@ -21,7 +21,6 @@ from tests.tracing.capture.programs import RUNS_TOGETHER, Program, ReceiverSpec,
 from tracing.capture import (
     assembly,
     callsites,
-    commands,
     context,
     details,
     dispatching,
@@ -44,7 +43,9 @@ pytestmark = pytest.mark.usefixtures("stock", "keeper")
 RECEIVERS = (
     ReceiverSpec("function", (("send", "send", 1, 0), ("return", "int"))),
     ReceiverSpec("method", (("raise", "value"),)),
-    ReceiverSpec("async_function", (("sleep", 1), ("asend", "asend_robust", 1, 0), ("return", "int"))),
+    ReceiverSpec(
+        "async_function", (("sleep", 1), ("asend", "asend_robust", 1, 0), ("return", "int"))
+    ),
     ReceiverSpec("async_function", (("sleep", 1), ("raise", "odd"))),
     ReceiverSpec("partial", (("set", 3),)),
     ReceiverSpec("async_method", (("set", 4),)),
@@ -122,7 +123,9 @@ PLACES = [
 @pytest.fixture
 def expected():
     """Return what stock Django does with the program of each method."""
-    return {method: run(program(method)) for method in ("send", "send_robust", "asend", "asend_robust")}
+    return {
+        method: run(program(method)) for method in ("send", "send_robust", "asend", "asend_robust")
+    }
 
 
 def run_broken(patch, owner, name, method, *, recorded):
@@ -502,7 +505,7 @@ def test_nothing_is_kept_alive_by_a_trace_that_waits():
     thing, error = Thing(), ValueError("kept?")
 
     def raising(**named):
-        raise error
+        raise error  # noqa: F821 - deleted below, on purpose.
 
     signal.connect(raising)
     seen = [weakref.ref(o) for o in (signal, thing, raising)]

@@ -145,7 +145,7 @@ def test_fingerprint_ignores_comments_and_documentation():
     def second(value):
         """Say another thing."""
 
-        return (value)
+        return value
 
     second.__name__ = "first"
     import inspect

@@ -132,10 +132,7 @@ def test_concurrent_async_receivers_each_have_what_they_sent(method, seed):
     assert tree(recorded.trace) == [
         (
             "root",
-            [
-                [(f"{name}{n}", [[(f"{name}{n}.deep", [[]])]]) for n in range(3)]
-                for name in "xyz"
-            ],
+            [[(f"{name}{n}", [[(f"{name}{n}.deep", [[]])]]) for n in range(3)] for name in "xyz"],
         )
     ]
 
@@ -183,9 +180,7 @@ def test_sync_receivers_under_asend_keep_their_parents_in_the_thread_of_the_exec
         asyncio.run(signal.asend("root"))
 
     assert threads != {threading.get_ident()}
-    assert tree(recorded.trace) == [
-        ("root", [[("a", [[]])], [("b", [[]])], [("c", [[]])]])
-    ]
+    assert tree(recorded.trace) == [("root", [[("a", [[]])], [("b", [[]])], [("c", [[]])]])]
     [root] = recorded.trace.roots
     assert root.receiver_calls[0].hop_ns > 0
     assert [call.outcome for call in root.receiver_calls] == [Outcome.RETURNED] * 3
@@ -260,7 +255,9 @@ def test_receivers_after_one_that_raised_are_skipped_in_send_and_run_in_send_rob
             signal.send("a")
         signal.send_robust("b")
 
-    outcomes = [[call.outcome.value for call in d.receiver_calls] for d in recorded.trace.dispatches]
+    outcomes = [
+        [call.outcome.value for call in d.receiver_calls] for d in recorded.trace.dispatches
+    ]
     assert outcomes == [["returned", "raised", "skipped"], ["returned", "raised", "returned"]]
     assert [d.exception_type for d in recorded.trace.dispatches] == ["ValueError", ""]
     assert recorded.trace.error_count == 2
@@ -342,7 +339,9 @@ def test_queries_of_threads_and_async_receivers_are_counted_where_they_ran():
 
 
 def outcomes(trace):
-    return [(d.sender.strip("'"), d.transaction.value, d.transaction_depth) for d in trace.dispatches]
+    return [
+        (d.sender.strip("'"), d.transaction.value, d.transaction_depth) for d in trace.dispatches
+    ]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -371,9 +370,8 @@ def test_outcome_of_a_transaction_is_what_became_of_it():
         with transaction.atomic():
             signal.send("set back")
             transaction.set_rollback(True)
-        with transaction.atomic():
-            with transaction.atomic(savepoint=False):
-                signal.send("no savepoint")
+        with transaction.atomic(), transaction.atomic(savepoint=False):
+            signal.send("no savepoint")
 
     assert outcomes(recorded.trace) == [
         ("none", "none", 0),
@@ -597,9 +595,7 @@ class HostileError(Exception):
 
 
 @pytest.mark.django_db
-def test_values_are_redacted_and_nothing_hostile_or_lazy_is_asked(
-    stock, django_assert_num_queries
-):
+def test_values_are_redacted_and_nothing_hostile_or_lazy_is_asked(stock, django_assert_num_queries):
     from django.utils.functional import SimpleLazyObject
     from django.utils.translation import gettext_lazy
 
@@ -641,7 +637,9 @@ def test_values_are_redacted_and_nothing_hostile_or_lazy_is_asked(
     assert asked == []
     assert users._result_cache is None
     assert values["password"] == "********************"
-    assert values["nested"] == "{'api_key': ********************, 'list': list(1, list(2, <list: 2>))}"
+    assert (
+        values["nested"] == "{'api_key': ********************, 'list': list(1, list(2, <list: 2>))}"
+    )
     assert values["users"] == "<django.db.models.query.QuerySet>"
     assert len(values["long"]) < 210
     assert values["number"].startswith("<int of")
@@ -709,7 +707,9 @@ def test_writes_past_the_signals_are_recorded_with_who_did_not_hear_of_them(conn
     assert first.callsite.file == __file__
 
 
-@pytest.mark.skipif(not hasattr(models, "DB_CASCADE"), reason="Django 6.1 lets the database cascade")
+@pytest.mark.skipif(
+    not hasattr(models, "DB_CASCADE"), reason="Django 6.1 lets the database cascade"
+)
 @pytest.mark.django_db(transaction=True)
 def test_cascade_of_the_database_is_recorded(connect):
     class Member(models.Model):
@@ -734,7 +734,9 @@ def test_cascade_of_the_database_is_recorded(connect):
         apps.clear_cache()
 
     assert left == 0
-    assert [(b.operation, b.model) for b in recorded.trace.bypasses] == [("db_cascade", "auth.Member")]
+    assert [(b.operation, b.model) for b in recorded.trace.bypasses] == [
+        ("db_cascade", "auth.Member")
+    ]
 
 
 # -- What else -------------------------------------------------------------------------------
