@@ -135,7 +135,7 @@ def conformance(session: nox.Session, django: str) -> None:
 def benchmarks(session: nox.Session, django: str) -> None:
     """Measure what tracing costs."""
     install(session, django)
-    session.run("python", "-m", "benchmarks", *session.posargs)
+    session.run("python", "-m", "benchmarks", "--here", *session.posargs)
 
 
 @nox.session(python=FOUND[:1])
