@@ -12,10 +12,16 @@ from threading import get_ident
 from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any
 
-from tracing.capture.context import ASYNC_CLOSE, Stream, current
-from tracing.capture.dispatching import Options, opening_of, resolve_live
+from django.core.signals import request_finished, request_started
+from django.db.models.signals import post_init, pre_init
+
+from tracing.capture import requests
+from tracing.capture.context import ASYNC_CLOSE, STREAM_LIMIT, Stream, current
+from tracing.capture.dispatching import Options, drop, opening_of, resolve_live
 from tracing.capture.failures import failed
+from tracing.capture.lone import begin_lone, finish_lone
 from tracing.capture.names import qualname_of
+from tracing.capture.unheard import count_unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -28,29 +34,69 @@ _keys = count(-1, -1)
 """Negative, so that they never meet those of the timed loops."""
 
 
-def _begin(
-    signal: Signal, sender: Any, named: dict[str, Any], method: Method, options: Options
-) -> tuple[Stream | None, int]:
-    try:
+class Whole:
+    """A dispatch that is recorded from its beginning to its end, and nothing inside it."""
+
+    __slots__ = ("_after", "_key", "_root", "_stream")
+
+    def __init__(self) -> None:
+        self._stream: Stream | None = None
+        self._key = 0
+        self._after: Callable[[Stream | None], None] | None = None
+        self._root: Stream | None = None
+
+    def begin(
+        self, signal: Signal, sender: Any, named: dict[str, Any], method: Method, options: Options
+    ) -> None:
+        """Open it in the running trace, or in one of its own. Never raises."""
+        try:
+            if signal is request_started:
+                requests.started(named)
+            elif signal is request_finished:
+                self._after = requests.finished
+            elif not signal.receivers and (signal is pre_init or signal is post_init):
+                return
+            self._open(signal, sender, named, method, options)
+        except Exception as error:
+            failed("fallback", error)
+
+    def _open(
+        self, signal: Signal, sender: Any, named: dict[str, Any], method: Method, options: Options
+    ) -> None:
+        wiring, live, live_async = (
+            resolve_live(signal, sender) if signal.receivers else (None, [], [])
+        )
         stream = current()
-        if stream is None or stream.events is None or not signal.receivers:
-            return None, 0
+        if not live and not live_async:
+            if stream is not None:
+                count_unheard(signal, sender)
+            return
+        if stream is None or stream.ended:
+            self._root = stream = begin_lone()
+            if stream is not None:
+                self._after = finish_lone
+        if stream is None or stream.events is None or wiring is None:
+            return
         if stream.ident != get_ident():
             stream = stream.here()
-        wiring, live, live_async = resolve_live(signal, sender)
-        if wiring is None or stream.events is None or not (live or live_async):
-            return None, 0
+        events = stream.events
+        if events is None or len(events) >= STREAM_LIMIT:
+            drop(stream)
+            return
         key = next(_keys)
-        stream.events.append(opening_of(method, key, wiring, named, getframe(2), options))
-        return stream, key
-    except Exception as error:
-        failed("fallback", error)
-        return None, 0
+        # Three frames out: this one, begin() and the method that stands in for Django's.
+        events.append(opening_of(method, key, wiring, named, getframe(3), options))
+        self._stream, self._key = stream, key
 
-
-def _end(stream: Stream | None, key: int, escaped: str) -> None:
-    if stream is not None and stream.events is not None:
-        stream.events.append((ASYNC_CLOSE, clock(), key, escaped))
+    def end(self, escaped: str) -> None:
+        """Close it; *escaped* is the name of what left it, empty if nothing did. Never raises."""
+        try:
+            if self._stream is not None and self._stream.events is not None:
+                self._stream.events.append((ASYNC_CLOSE, clock(), self._key, escaped))
+            if self._after is not None:
+                self._after(self._root)
+        except Exception as error:
+            failed("fallback", error)
 
 
 def whole_sender(
@@ -59,7 +105,8 @@ def whole_sender(
     """Return a ``send`` or ``send_robust`` that records the dispatch as a whole."""
 
     def send(self: Signal, sender: Any, **named: Any) -> Any:
-        stream, key = _begin(self, sender, named, method, options)
+        whole = Whole()
+        whole.begin(self, sender, named, method, options)
         escaped = ""
         try:
             return original(self, sender, **named)
@@ -68,7 +115,7 @@ def whole_sender(
             error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
             raise
         finally:
-            _end(stream, key, escaped)
+            whole.end(escaped)
 
     return send
 
@@ -79,7 +126,8 @@ def whole_async_sender(
     """Return an ``asend`` or ``asend_robust`` that records the dispatch as a whole."""
 
     async def asend(self: Signal, sender: Any, **named: Any) -> Any:
-        stream, key = _begin(self, sender, named, method, options)
+        whole = Whole()
+        whole.begin(self, sender, named, method, options)
         escaped = ""
         try:
             return await original(self, sender, **named)
@@ -88,6 +136,6 @@ def whole_async_sender(
             error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
             raise
         finally:
-            _end(stream, key, escaped)
+            whole.end(escaped)
 
     return asend
