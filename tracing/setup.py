@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracing import celery, pipeline
 from tracing.capture import (
@@ -29,16 +29,19 @@ if TYPE_CHECKING:
 
     from tracing.pipeline import Exporter
 
+T = TypeVar("T")
+
 
 def capture_options() -> dict[str, Any]:
     """Return the arguments of ``instrumentation.instrument`` that the settings mean."""
     chosen = get_settings()
     redaction = None
     if chosen.capture_values:
-        pattern = SENSITIVE
+        redaction = Redaction()
         if chosen.sensitive_keys:
-            pattern = re.compile(f"{SENSITIVE.pattern}|{chosen.sensitive_keys}", re.IGNORECASE)
-        redaction = Redaction(pattern)
+            pattern = _part("SENSITIVE_KEYS", _sensitive, chosen.sensitive_keys)
+            # Without the project's own keys, no values at all: better none than a secret.
+            redaction = Redaction(pattern) if pattern is not None else None
     return {
         "options": Options(
             callsite=chosen.capture_callsite, details=chosen.capture_details, values=redaction
@@ -63,36 +66,55 @@ def _control(paused: bool) -> None:  # noqa: FBT001 - called by the exporter wit
 def configure() -> None:
     """Put the settings into force: sampling, exporters, processors. Never raises."""
     chosen = get_settings()
-    sampling.switch.sampler = sampling.Sampler(
-        chosen.sample_ratio,
-        by_kind=chosen.sample_by_kind,
-        by_path=[(str(pattern), float(ratio)) for pattern, ratio in chosen.sample_by_path],
-        parent_based=chosen.sample_parent_based,
+    sampling.switch.sampler = _part("SAMPLE_BY_PATH", _sampler, chosen) or sampling.Sampler(
+        chosen.sample_ratio
     )
     requests.excluded_paths[:] = chosen.exclude_paths
     identity.release = chosen.release
     exporters: list[Exporter] = []
     for name in configuring.in_order(chosen.exporters):
-        try:
-            exporters.append(configuring.build_exporter(name, chosen, on_control=_control))
-        except Exception as error:
-            failed(f"exporter {name}", error)
+        exporter = _part(f"EXPORTERS {name}", _exporter, name, chosen)
+        if exporter is not None:
+            exporters.append(exporter)
     processors: list[pipeline.Processor] = []
     lists = Lists(chosen)
     if lists:
         processors.append(lists)
     processors.append(_diagnose)
-    if chosen.keep:
-        processors.append(Tail(chosen.keep))
-    pipeline.configure(exporters, options=_pipeline_options(chosen), processors=processors)
+    tail = _part("KEEP", Tail, chosen.keep) if chosen.keep else None
+    if tail is not None:
+        processors.append(tail)
+    options = _part("PIPELINE", configuring.build_options, chosen)
+    pipeline.configure(exporters, options=options or pipeline.Options(), processors=processors)
 
 
-def _pipeline_options(chosen: Settings) -> pipeline.Options:
+def _part(key: str, make: Callable[..., T], *args: Any) -> T | None:
+    """Return what *make* makes of a part of the settings; None if it is wrong, which is logged.
+
+    One wrong value must not stop the rest.
+    """
     try:
-        return configuring.build_options(chosen)
-    except ValueError as error:
-        failed("TRACING['PIPELINE']", error)
-        return pipeline.Options()
+        return make(*args)
+    except Exception as error:
+        failed(f"TRACING {key}", error)
+        return None
+
+
+def _sampler(chosen: Settings) -> sampling.Sampler:
+    return sampling.Sampler(
+        chosen.sample_ratio,
+        by_kind={str(kind): float(ratio) for kind, ratio in chosen.sample_by_kind.items()},
+        by_path=[(str(pattern), float(ratio)) for pattern, ratio in chosen.sample_by_path],
+        parent_based=chosen.sample_parent_based,
+    )
+
+
+def _exporter(name: str, chosen: Settings) -> Exporter:
+    return configuring.build_exporter(name, chosen, on_control=_control)
+
+
+def _sensitive(keys: str) -> re.Pattern[str]:
+    return re.compile(f"{SENSITIVE.pattern}|{keys}", re.IGNORECASE)
 
 
 def _diagnose(trace: Any) -> Any:

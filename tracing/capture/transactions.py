@@ -12,6 +12,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
+from django.conf import settings
 from django.db import connections
 
 from tracing.capture import context
@@ -104,6 +105,8 @@ def adopt() -> None:
     """
     global _thread  # noqa: PLW0603 - of all threads at once; a local of each has no other way.
     _thread = _Thread()
+    if not settings.configured:
+        return
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             continue
