@@ -117,22 +117,28 @@ def test_live_trace_is_assembled_in_the_worker(make):
     assert live.assembled_in == "tracing-worker"
 
 
+def workers() -> set[threading.Thread]:
+    """Return the workers that run: another test may have left that of the process's own pipeline."""
+    return {thread for thread in threading.enumerate() if thread.name == "tracing-worker"}
+
+
 def test_worker_starts_with_the_first_trace_and_is_a_daemon(make):
+    before = workers()
     pipeline = make(MemoryExporter())
-    before = {thread.name for thread in threading.enumerate()}
+    made = workers()
 
     pipeline.submit(plain_trace(1))
-    workers = [thread for thread in threading.enumerate() if thread.name == "tracing-worker"]
 
-    assert "tracing-worker" not in before
-    assert [worker.daemon for worker in workers] == [True]
+    assert made == before
+    assert [worker.daemon for worker in workers() - before] == [True]
 
 
 def test_flush_of_nothing_starts_no_worker(make):
+    before = workers()
     pipeline = make(MemoryExporter())
 
     assert pipeline.force_flush()
-    assert "tracing-worker" not in {thread.name for thread in threading.enumerate()}
+    assert workers() == before
 
 
 def test_flush_gives_up_when_its_time_is_over(make):
@@ -343,13 +349,14 @@ def test_trace_that_an_exporter_cannot_take_is_found_and_dropped(make, caplog):
 
 
 def test_synchronous_pipeline_exports_before_it_returns(make):
+    before = workers()
     memory = MemoryExporter()
     pipeline = make(memory, synchronous=True)
 
     pipeline.submit(plain_trace(1))
 
     assert list(memory.traces) == [plain_trace(1)]
-    assert "tracing-worker" not in {thread.name for thread in threading.enumerate()}
+    assert workers() == before
 
 
 def test_synchronous_pipeline_swallows_a_failing_exporter(make):
@@ -361,6 +368,7 @@ def test_synchronous_pipeline_swallows_a_failing_exporter(make):
 
 
 def test_shut_pipeline_drops_and_counts(make):
+    before = workers()
     memory = MemoryExporter()
     pipeline = make(memory)
     pipeline.submit(plain_trace(1))
@@ -370,7 +378,7 @@ def test_shut_pipeline_drops_and_counts(make):
 
     assert list(memory.traces) == [plain_trace(1)]
     assert pipeline.statistics().dropped == 1
-    assert "tracing-worker" not in {thread.name for thread in threading.enumerate()}
+    assert workers() == before
 
 
 def test_configured_pipeline_uses_the_new_exporters_and_shuts_the_old(make):
