@@ -225,9 +225,10 @@ def test_recursion_limit_is_met_at_the_same_depth(monkeypatch, kind, condition):
         context.leave(before)
     undo()
 
-    # From Python 3.12 on a call costs a level more or less, as the interpreter has specialised it.
-    earlier = [*expected[1:], "recursion"] if sys.version_info >= (3, 12) else expected
-    assert actual in (expected, earlier)
+    # From Python 3.12 on a call costs a level more or less, as the interpreter has specialised it,
+    # and a trace function, as coverage has one, makes calls of its own.
+    slack = 3 if sys.gettrace() is not None else int(sys.version_info >= (3, 12))
+    assert actual in [[*expected[n:], *["recursion"] * n] for n in range(slack + 1)]
     assert context.current() is None
 
 
