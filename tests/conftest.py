@@ -136,6 +136,18 @@ def clean_process() -> Iterator[None]:
         pytest.fail("The test did not clean up: " + "; ".join(left), pytrace=False)
 
 
+# -- Coverage ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def kept_trace_function() -> Iterator[None]:
+    """Put coverage back where a test met the recursion limit: Python drops a trace function then."""
+    trace = sys.gettrace()
+    yield
+    if trace is not None and sys.gettrace() is None:
+        sys.settrace(trace)
+
+
 # -- The whole line ----------------------------------------------------------------------------
 
 
