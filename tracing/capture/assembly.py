@@ -77,7 +77,7 @@ SERVER_ERROR: Final = 500
 COST_OF_A_DISPATCH_NS: Final = 700
 COST_OF_A_CALL_NS: Final = 150
 COST_OF_A_QUERY_NS: Final = 400
-"""What recording costs the traced thread, from docs/performance.md; the overhead is these times counts."""
+"""What recording may cost the traced thread: assumed, not measured. The overhead is these times counts."""
 
 
 class Open:
