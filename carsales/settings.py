@@ -60,6 +60,7 @@ WSGI_APPLICATION = "carsales.wsgi.application"
 ASGI_APPLICATION = "carsales.asgi.application"
 
 INSTALLED_APPS = [
+    "carsales",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -97,7 +98,6 @@ MIDDLEWARE = [
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "carsales" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -165,7 +165,6 @@ USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "staticfiles"
 STATIC_ROOT.mkdir(exist_ok=True)  # WhiteNoise warns when it is not there
-STATICFILES_DIRS = [BASE_DIR / "carsales" / "static"]
 # The demo serves its files from where they are; nobody has to run collectstatic first.
 WHITENOISE_USE_FINDERS = True
 

@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from weakref import WeakSet
 
 from tracing.capture import context, failures, spans
@@ -47,6 +47,9 @@ _LOG_SECONDS = 30.0
 
 class TemporaryError(Exception):
     """An exporter cannot work now and should be asked again: no connection, no space, no table."""
+
+    patience: ClassVar[float] = 0.0
+    """Seconds for which this may last before it is worth a line in the log."""
 
 
 class Exporter(Protocol):
@@ -620,6 +623,8 @@ class _Delivery:
         self.exported = self.dropped = self.failures = self.streak = 0
         self.error = ""
         self.retry_at = 0.0
+        self._failing_since = 0.0
+        self._announced = False
         self._blamed: set[str] = set()
 
     def offer(self, traces: list[spans.Trace], options: Options) -> None:
@@ -646,7 +651,7 @@ class _Delivery:
             try:
                 self.exporter.export(traces)
             except (TemporaryError, OSError) as error:
-                self._postpone(error)
+                self._postpone(error, forced=forced)
                 self._drop_late(now)
                 return
             except Exception as error:  # noqa: BLE001 - whatever it is, the others go on.
@@ -667,7 +672,10 @@ class _Delivery:
             error=self.error,
         )
 
-    def _postpone(self, error: Exception) -> None:
+    def _postpone(self, error: Exception, *, forced: bool) -> None:
+        now = time.monotonic()
+        if not self.streak:
+            self._failing_since = now
         self.failures += 1
         self.streak += 1
         self.error = _one_line(error)
@@ -675,8 +683,11 @@ class _Delivery:
             parcel.pack()
         # Exponential with full jitter over its upper half, so that processes do not ask in step.
         delay = min(0.25 * 2 ** min(self.streak, 5), 5.0)
-        self.retry_at = time.monotonic() + delay * random.uniform(0.5, 1.0)  # noqa: S311
-        if self.streak == 1:
+        self.retry_at = now + delay * random.uniform(0.5, 1.0)  # noqa: S311
+        patience = error.patience if isinstance(error, TemporaryError) else 0.0
+        # Who flushes, or ends, wants to know now.
+        if not self._announced and (forced or now - self._failing_since >= patience):
+            self._announced = True
             logger.warning(
                 "The %s exporter cannot write traces (%s). It is tried again; "
                 "the application is not affected.",
@@ -685,13 +696,14 @@ class _Delivery:
             )
 
     def _recovered(self) -> None:
-        if self.streak:
+        if self._announced:
             logger.warning(
                 "The %s exporter writes traces again after %d failed attempts; %d traces were lost.",
                 self.exporter.name,
                 self.streak,
                 self.dropped,
             )
+        self._announced = False
         self.streak = 0
         self.retry_at = 0.0
         self.error = ""

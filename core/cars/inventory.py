@@ -9,16 +9,19 @@ Three shapes of file are recognised by their header:
   are in thousands of dollars and its year is 1993.
 
 The order of the columns does not matter, nor does the case of the header; other columns are
-ignored.
+ignored. Columns are separated by commas, semicolons or tabs: whichever of them the header has most of.
 """
 
 from __future__ import annotations
 
 import csv
+import io
+import re
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,7 +102,9 @@ def read_cars(lines: Iterable[str]) -> list[Car]:
     Raises:
         InventoryError: The header is of no known shape, or rows are bad: all of them are named.
     """
-    rows = csv.reader(lines, strict=True)
+    lines = iter(lines)
+    first = next(lines, "")
+    rows = csv.reader(chain([first], lines), delimiter=_separator(first), strict=True)
     reading = _Reading()
     try:
         header = [name.strip().lower() for name in next(rows, [])]
@@ -109,13 +114,29 @@ def read_cars(lines: Iterable[str]) -> list[Car]:
                 _read_row(shape, header, row, rows.line_num, reading)
     except csv.Error as error:
         reading.problems.append(Problem(rows.line_num, f"not valid CSV: {error}"))
-    except UnicodeDecodeError:
-        reading.problems.append(Problem(rows.line_num + 1, "not UTF-8 text"))
     if not reading.problems and not reading.cars:
         reading.problems.append(Problem(rows.line_num, "there is no car in the file"))
     if reading.problems:
         raise InventoryError(reading.problems)
     return reading.cars
+
+
+def read_file(path: Path) -> list[Car]:
+    """Return the unsaved cars of the CSV file at *path*, which must be UTF-8 text.
+
+    Raises:
+        InventoryError: As ``read_cars``, or the file is in another encoding.
+        OSError: It cannot be read.
+    """
+    content = path.read_bytes()
+    try:
+        # utf-8-sig: spreadsheets like to begin a file with a byte order mark.
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        reason = "not UTF-8 text; save the file as “CSV UTF-8”"
+        raise InventoryError([Problem(line, reason)]) from None
+    return read_cars(io.StringIO(text, newline=""))
 
 
 def load_cars(cars: Iterable[Car]) -> Loaded:
@@ -139,13 +160,20 @@ def load_cars(cars: Iterable[Car]) -> Loaded:
     return loaded
 
 
+def _separator(header: str) -> str:
+    """Return what separates the columns of a file with that *header*."""
+    return max(SEPARATORS, key=header.count)
+
+
 def _recognise(header: list[str]) -> Shape:
     """Return the shape of a file with that *header*."""
+    if not any(header):
+        raise InventoryError([Problem(1, "there is no header")])
     for shape in SHAPES:
         if shape.columns <= set(header):
             return shape
-    known = "; ".join(", ".join(sorted(shape.columns)) for shape in SHAPES)
-    raise InventoryError([Problem(1, f"the header needs the columns of one of these: {known}")])
+    lacking = ", ".join(name for name in NEEDED if name not in header)
+    raise InventoryError([Problem(1, f"the header lacks {lacking}; it needs {', '.join(NEEDED)}")])
 
 
 def _read_row(
@@ -157,6 +185,10 @@ def _read_row(
         reading.problems.append(Problem(line, reason))
         return
     cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
+    if controlled := [name for name, cell in cells.items() if CONTROL.search(cell)]:
+        # Not only a typing error: PostgreSQL stores no NUL.
+        reading.problems.append(Problem(line, f"control characters in {', '.join(controlled)}"))
+        return
     try:
         reading.cars.append(_checked_car(shape.read(cells)))
     except ValueError as error:
@@ -198,8 +230,22 @@ def _read_plain(row: Mapping[str, str]) -> dict[str, str]:
     texts = {name: row.get(name, "") for name in PLAIN_COLUMNS}
     for name in ("body_style", "colour", "drivetrain"):
         texts[name] = texts[name].lower()
-    texts["price"] = texts["price"].removeprefix("$").replace(",", "")
+    texts["price"] = _without_grouping(texts["price"].removeprefix("$"))
     return texts
+
+
+def _without_grouping(price: str) -> str:
+    """Return *price* without the commas that group its thousands.
+
+    Raises:
+        ValueError: A comma stands elsewhere. Where it is the decimal point, leaving it out would
+            make the car a hundred times as dear.
+    """
+    if "," not in price:
+        return price
+    if not GROUPED.fullmatch(price):
+        raise ValueError(f"price {price!r}: write 1234.50 or 1,234.50")
+    return price.replace(",", "")
 
 
 def _read_gtcars(row: Mapping[str, str]) -> dict[str, str]:
@@ -259,11 +305,16 @@ def _translated(column: str, text: str, words: Mapping[str, str]) -> str:
     return str(words[text]) if text else ""
 
 
+SEPARATORS = (",", ";", "\t")
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+GROUPED = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?")
+
+NEEDED = ("make", "model", "year", "price")
+
 PLAIN_COLUMNS = (
-    "make",
-    "model",
-    "year",
-    "price",
+    *NEEDED,
     "trim",
     "body_style",
     "colour",
@@ -278,5 +329,5 @@ PLAIN_COLUMNS = (
 SHAPES = (
     Shape(frozenset({"mfr", "model", "year", "trim", "bdy_style", "msrp"}), _read_gtcars),
     Shape(frozenset({"manufacturer", "model", "type", "min_price", "price"}), _read_cars93),
-    Shape(frozenset({"make", "model", "year", "price"}), _read_plain),
+    Shape(frozenset(NEEDED), _read_plain),
 )

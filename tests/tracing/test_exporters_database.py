@@ -202,7 +202,7 @@ def test_missing_tables_are_said_in_one_line_and_waited_for(unmigrated, caplog):
     pipeline.shutdown()
 
     assert len(messages) == 1
-    assert "manage.py migrate tracing --database fresh" in messages[0]
+    assert "manage.py migrate --database fresh" in messages[0]
     assert not caplog.records[0].exc_info
     assert recovered
     assert Trace.objects.using("fresh").count() == 3

@@ -292,6 +292,42 @@ def test_failing_exporter_is_retried_while_others_go_on(make, caplog, error):
     assert "again after 3" in messages[1]
 
 
+class _ExpectedError(TemporaryError):
+    patience = 3600.0
+
+
+def test_failure_that_may_last_is_not_logged_unless_somebody_flushes(make, caplog):
+    failing = Failing(error=_ExpectedError("not yet"))
+    pipeline = make(failing)
+
+    pipeline.submit(plain_trace(1))
+    deadline = time.monotonic() + 10
+    while not pipeline.statistics().exporters["failing"].failures and time.monotonic() < deadline:
+        time.sleep(0.01)
+    before = [record.getMessage() for record in caplog.records]
+    pipeline.force_flush()
+    pipeline.force_flush()
+
+    assert before == []
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert "cannot write traces (_ExpectedError: not yet)" in message
+
+
+def test_failure_that_may_last_and_ends_in_time_is_never_logged(make, caplog):
+    failing = Failing(error=_ExpectedError("not yet"))
+    pipeline = make(failing)
+
+    pipeline.submit(plain_trace(1))
+    deadline = time.monotonic() + 10
+    while not pipeline.statistics().exporters["failing"].failures and time.monotonic() < deadline:
+        time.sleep(0.01)
+    failing.error = None
+    pipeline.force_flush()
+
+    assert failing.traces == [plain_trace(1)]
+    assert caplog.records == []
+
+
 def test_failing_exporter_recovers_without_a_flush(make):
     failing = Failing(error=TemporaryError("gone"))
     pipeline = make(failing)

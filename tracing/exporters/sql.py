@@ -31,10 +31,14 @@ _leaked: list[Any] = []
 class MissingTablesError(TemporaryError):
     """The database has no tables for traces, or older ones: it was not migrated."""
 
+    # The command that makes them is traced as well, before it has made them.
+    patience = 10.0
+
     def __init__(self, alias: str, reason: object) -> None:
+        which = "" if alias == DEFAULT_DB_ALIAS else f" --database {alias}"
         super().__init__(
-            f"the tables of the tracer are missing in the database {alias!r}: run "
-            f"manage.py migrate tracing --database {alias} [{reason}]"
+            f"the database {alias!r} lacks their tables: run "
+            f"python manage.py migrate{which} [{reason}]"
         )
 
 

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import track
 
-from core.cars.inventory import BUNDLED, InventoryError, load_cars, read_cars
+from core.cars.inventory import BUNDLED, InventoryError, load_cars, read_file
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -21,7 +21,8 @@ Columns: make, model, year and price in US dollars; if there are any, also trim,
 convertible, hatchback, sedan, van), colour, drivetrain (fwd, rwd, awd), horsepower, mpg_city,
 mpg_highway and origin. The headers of gtcars.csv and cars93.csv are recognised as well. A file
 with a bad row is refused as a whole. Cars that are there already, by make, model, year and trim,
-are left as they are.
+are left as they are; a row that stands twice in a file is two cars. Columns are separated by commas,
+semicolons or tabs.
 """
 
 
@@ -46,19 +47,16 @@ class Command(BaseCommand):
         loaded = load_cars(track(cars, "Loading cars", console=console, disable=quiet))
         if verbosity == 0:
             return
+        present = f"{loaded.present} already here"
         if loaded.created:
-            self.stdout.write(
-                self.style.SUCCESS(f"{loaded.created} cars loaded, {loaded.present} already here.")
-            )
+            self.stdout.write(self.style.SUCCESS(f"Cars: {loaded.created} loaded, {present}."))
         else:
-            self.stdout.write(f"Nothing to do: all {loaded.present} cars are already here.")
+            self.stdout.write(f"Cars: nothing to load, {present}.")
 
     def _read(self, path: Path) -> list[Car]:
         """Return the cars of the file at *path*."""
         try:
-            # utf-8-sig: spreadsheets like to begin a file with a byte order mark.
-            with path.open(encoding="utf-8-sig", newline="") as lines:
-                return read_cars(lines)
+            return read_file(path)
         except InventoryError as error:
             problems = "\n".join(f"  {problem}" for problem in error.problems)
             raise CommandError(f"Nothing was loaded. {path}:\n{problems}") from None
