@@ -16,6 +16,9 @@ from typing import NoReturn
 
 import pytest
 
+PATIENCE = 20
+"""Seconds for the first answer: a busy server takes its time, an absent one refuses at once."""
+
 
 @dataclass(frozen=True)
 class Service:
@@ -30,8 +33,8 @@ class Service:
     def unreachable_because(self) -> str:
         """Return why the server cannot be used, or an empty string when it answers."""
         try:
-            with socket.create_connection((self.host, self.port), timeout=2) as connection:
-                connection.settimeout(2)
+            with socket.create_connection((self.host, self.port), timeout=PATIENCE) as connection:
+                connection.settimeout(PATIENCE)
                 CONVERSATIONS[self.name](connection, self)
         except Exception as error:  # noqa: BLE001 (whatever a driver raises, the answer is no)
             return f"{self.name} at {self.host}:{self.port} does not answer: {error}"
@@ -47,7 +50,7 @@ def _talk_to_postgresql(_connection: socket.socket, service: Service) -> None:
         user=service.user,
         password=service.password or None,
         dbname="postgres",
-        connect_timeout=2,
+        connect_timeout=PATIENCE,
     ).close()
 
 
@@ -59,7 +62,7 @@ def _talk_to_mariadb(_connection: socket.socket, service: Service) -> None:
         port=service.port,
         user=service.user,
         password=service.password,
-        connect_timeout=2,
+        connect_timeout=PATIENCE,
     ).close()
 
 

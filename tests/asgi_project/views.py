@@ -31,7 +31,7 @@ async def pair(request: HttpRequest, meeting: str, customer: str) -> HttpRespons
     if len(meetings[meeting]) % 2 == 0:
         for event in meetings[meeting]:
             event.set()
-    await asyncio.wait_for(mine.wait(), 30)
+    await asyncio.wait_for(mine.wait(), 120)
     await parcel_sent.asend(sender=customer)
     return render(request, "parcels/page.html", {"customer": customer})
 

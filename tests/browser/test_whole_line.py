@@ -35,7 +35,12 @@ def last(path: str) -> str:
 
 
 def rows_of_viewer(address: str, trace_id: str) -> list[Row]:
-    response = httpx.get(f"{address}/tracing/traces/{trace_id}.json", timeout=30)
+    deadline = time.monotonic() + 120
+    response = httpx.get(f"{address}/tracing/traces/{trace_id}.json", timeout=60)
+    # Log file and database are written one after the other.
+    while response.status_code == httpx.codes.NOT_FOUND and time.monotonic() < deadline:
+        time.sleep(0.1)
+        response = httpx.get(f"{address}/tracing/traces/{trace_id}.json", timeout=60)
     assert response.status_code == httpx.codes.OK
     document = response.json()
     return sorted(
@@ -87,9 +92,11 @@ def rows_of_panel(tree: list[tuple[int, str, str]]) -> list[Row]:
 
 def wait_for_trace(path: Path, name: str) -> str:
     """Return the id of the newest trace called *name* once its line is in the log file."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        for text in reversed(path.read_text(encoding="utf-8").splitlines()):
+        # What follows the last line end is still being written.
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+        for text in reversed(lines):
             line = json.loads(text)
             if line["event"] == "trace_finished" and line.get("name") == name:
                 return str(line["trace_id"])

@@ -9,6 +9,7 @@ import gc
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.models import Group, Permission
@@ -22,6 +23,7 @@ from django.dispatch import Signal, receiver
 from django.test.utils import isolate_apps
 from django.utils.functional import cached_property
 
+from tests.conftest import UNHURRIED
 from tracing.analysis.hazards import BUILT_IN, SEVERITIES
 from tracing.testing import capture_dispatches
 
@@ -31,7 +33,9 @@ DURATION = re.compile(r"[\d.,]+ (?:ns|µs|ms|s)\b")
 
 # What an example takes for granted, as the pages say.
 SETTINGS = {
-    "async-hop": {"HAZARDS": {"async-hop": {"total_ms": 0}}},
+    "async-hop": {"HAZARDS": {**UNHURRIED, "async-hop": {"total_ms": 0}}},
+    # What is slow sleeps longer here than on the page, so that nothing else takes as long.
+    "slow-receiver": {"HAZARDS": {**UNHURRIED, "slow-receiver": {"threshold_ms": 2_000}}},
     "budget-exceeded": {"BUDGETS": [{"name": "docs", "dispatches": 2}]},
 }
 
@@ -139,7 +143,7 @@ def run(code, folder):
         "save_one_of_each": save_one_of_each,
         "send_mail": send_mail,
         "suppress": contextlib.suppress,
-        "time": time,
+        "time": SimpleNamespace(sleep=lambda seconds: time.sleep(seconds * 20)),
         "transaction": transaction,
     }
     with capture_dispatches("docs") as captured:
@@ -172,7 +176,7 @@ each_rule = pytest.mark.parametrize("rule", BUILT_IN, ids=[rule.id for rule in B
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-@pytest.mark.usefixtures("shop", "restored_signals")
+@pytest.mark.usefixtures("shop", "restored_signals", "unhurried")
 @each_rule
 def test_hazard_page_shows_what_is_found(rule, tmp_path, settings):
     settings.DEBUG = False
@@ -186,7 +190,7 @@ def test_hazard_page_shows_what_is_found(rule, tmp_path, settings):
     assert timeless(shown) == timeless(printed)
 
 
-@pytest.mark.usefixtures("shop", "restored_signals")
+@pytest.mark.usefixtures("shop", "restored_signals", "unhurried")
 @each_rule
 def test_hazard_page_shows_a_remedy_that_helps(rule, tmp_path, settings):
     settings.DEBUG = False

@@ -155,7 +155,7 @@ def test_processes_share_a_file_and_a_kill_tears_no_line(path, compress):
     writers["d"].kill()
     acknowledged = {}
     for name, writer in writers.items():
-        rest = writer.communicate(timeout=60)[0].split()
+        rest = writer.communicate(timeout=180)[0].split()
         acknowledged[name] = int(rest[-1]) if rest else 0
 
     lines = all_lines(path)
@@ -186,11 +186,11 @@ def test_follow_survives_rotations(path):
 
     reader = threading.Thread(target=read)
     reader.start()
-    started.wait(10)
+    assert started.wait(60)
     for number in range(200):
         file.write(b"line %d\n" % number)
     stop.set()
-    reader.join(10)
+    reader.join(60)
     file.close()
 
     assert seen == [b"before", *(b"line %d" % number for number in range(200))]

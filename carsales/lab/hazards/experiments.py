@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-import time
+import threading
 from collections.abc import Coroutine
 from contextlib import suppress
 from decimal import Decimal
@@ -210,8 +210,13 @@ def hop_into_a_busy_thread() -> None:
         async def send() -> None:
             await hammer_fell.asend(auction)
 
+        async def end_the_work() -> None:
+            await asyncio.sleep(0.03)
+            is_done.set()
+
         # All sync code of a request shares one thread: the receiver waits for its turn.
-        await asyncio.gather(sync_to_async(time.sleep)(0.03), send())
+        is_done = threading.Event()
+        await asyncio.gather(sync_to_async(is_done.wait)(), send(), end_the_work())
 
     with connected(hammer_fell, receivers.take_note, auction):
         async_to_sync(view)()

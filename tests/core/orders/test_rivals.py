@@ -27,7 +27,7 @@ def at_once(*calls):
 
     def run(call):
         try:
-            barrier.wait(timeout=30)
+            barrier.wait(timeout=120)
             return call()
         except OrderError as error:
             return error
@@ -35,7 +35,7 @@ def at_once(*calls):
             connections.close_all()
 
     with ThreadPoolExecutor(len(calls)) as pool:
-        return [future.result(timeout=60) for future in [pool.submit(run, each) for each in calls]]
+        return [future.result(timeout=180) for future in [pool.submit(run, each) for each in calls]]
 
 
 def test_of_several_buyers_one_gets_the_car(make_car, make_buyer, make_order):

@@ -331,7 +331,7 @@ def test_receiver_that_does_not_return_is_seen_as_running_and_then_unknown():
 
     def hanging(**named):
         begun.set()
-        over.wait(30)
+        over.wait(120)
 
     signal.connect(hanging, weak=False)
     undo = instrument(sql=False, side_effects=False)
@@ -343,7 +343,7 @@ def test_receiver_that_does_not_return_is_seen_as_running_and_then_unknown():
 
     thread = threading.Thread(target=work)
     thread.start()
-    begun.wait(30)
+    assert begun.wait(120)
     seen = assembly.snapshot(live)
     again = assembly.snapshot(live)
     live.end = context.clock()
@@ -365,12 +365,13 @@ def test_process_forked_while_recording_goes_on_and_ends_well():
     read, write = os.pipe()
 
     def forking(**named):
-        if os.fork() == 0:
+        child = os.fork()
+        if child == 0:
             try:
                 os.write(write, b"child " + str(signal.send("nested", deep=True)[0][1]).encode())
             finally:
                 os._exit(0)
-        os.wait()
+        os.waitpid(child, 0)
         return os.read(read, 100)
 
     def receiver(sender, **named):
@@ -422,7 +423,7 @@ def test_interpreter_that_ends_while_threads_dispatch_ends_well():
         cwd=root,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

@@ -332,7 +332,7 @@ def worked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     finally:
         worker.send_signal(signal.SIGTERM)
         try:
-            worker.wait(30)
+            worker.wait(120)
         except subprocess.TimeoutExpired:
             worker.kill()
             worker.wait()
@@ -357,16 +357,16 @@ def send_tasks(app: Celery) -> tuple[dict[str, Trace], dict[str, Any]]:
             for name in ("wash", "crash", "try_twice", "wash_another"):
                 with keeper.block(name):
                     result = app.send_task(name, headers={"shop": "north"})
-                results[name] = result.get(timeout=60, propagate=False)
+                results[name] = result.get(timeout=180, propagate=False)
             with keeper.block("bare"):
                 result = app.send_task("wash")
-            results["bare"] = result.get(timeout=60)
+            results["bare"] = result.get(timeout=180)
             with keeper.block("chain"):
                 wash = app.signature("wash", immutable=True)
                 result = chain(wash, wash, app=app).apply_async()
-            results["chain"] = result.get(timeout=60)
-            results["another"] = app.AsyncResult(results["wash_another"]).get(timeout=60)
-            results["outside"] = app.send_task("wash").get(timeout=60)
+            results["chain"] = result.get(timeout=180)
+            results["another"] = app.AsyncResult(results["wash_another"]).get(timeout=180)
+            results["outside"] = app.send_task("wash").get(timeout=180)
         finally:
             undo()
             sent = {trace.name: trace for trace in keeper.traces()}

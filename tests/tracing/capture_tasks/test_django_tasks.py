@@ -59,7 +59,7 @@ def nest() -> None:
 @task
 def call_out(port: int) -> None:
     """Connect a socket."""
-    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    socket.create_connection(("127.0.0.1", port), timeout=60).close()
 
 
 @task
@@ -106,7 +106,7 @@ class ThreadBackend(BaseTaskBackend):
 
     def run_one(self) -> None:
         """Run the next task, as the worker."""
-        result = self.results.get(timeout=10)
+        result = self.results.get(timeout=60)
         object.__setattr__(result, "status", TaskResultStatus.RUNNING)
         result.worker_ids.append("thread")
         task_started.send(sender=type(self), task_result=result)
@@ -235,16 +235,16 @@ def test_worker_thread_knows_who_enqueued(keeper):
 
     def wait_and_run():
         waiting.set()
-        ready.wait(10)
+        ready.wait(60)
         backend.run_one()
 
     worker = threading.Thread(target=wait_and_run)
     worker.start()
-    waiting.wait(10)
+    waiting.wait(60)
     with keeper.block() as live:
         result = backend.enqueue(work, [], {})
     ready.set()
-    worker.join(10)
+    worker.join(60)
     block, trace = keeper.traces()
 
     assert (trace.kind, trace.parent_trace_id, trace.attributes["task_id"]) == (

@@ -21,11 +21,13 @@ from django.db import transaction
 from django.db.models import signals
 from django.dispatch import Signal
 
+from tests.conftest import UNHURRIED
 from tracing.capture.spans import Kind
 from tracing.testing import capture_dispatches
 
 pytestmark = [
     pytest.mark.django_db(transaction=True, databases="__all__"),
+    pytest.mark.usefixtures("unhurried"),
     # From Django 6.1 on, mail without MAILERS warns; what is tested is that it is sent.
     pytest.mark.filterwarnings("ignore:.*MAILERS"),
 ]
@@ -378,7 +380,8 @@ def test_four_calls_for_four_instances_are_left_alone():
 
 
 def test_slow_receiver(settings):
-    settings.TRACING = {**settings.TRACING, "HAZARDS": {"slow-receiver": {"threshold_ms": 5}}}
+    hazards = {**UNHURRIED, "slow-receiver": {"threshold_ms": 5}}
+    settings.TRACING = {**settings.TRACING, "HAZARDS": hazards}
 
     def slow(sender, **kwargs):
         until = time.perf_counter() + 0.02
@@ -689,7 +692,8 @@ def test_sync_send_outside_a_loop_and_asend_are_left_alone():
 
 
 def test_async_hop(settings):
-    settings.TRACING = {**settings.TRACING, "HAZARDS": {"async-hop": {"total_ms": 0}}}
+    hazards = {**UNHURRIED, "async-hop": {"total_ms": 0}}
+    settings.TRACING = {**settings.TRACING, "HAZARDS": hazards}
 
     async def go():
         await placed.asend(sender=None)
