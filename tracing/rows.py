@@ -89,6 +89,8 @@ def dispatch_details(dispatch: Dispatch, thread: str) -> str | None:
         thread: Name of the thread of its trace: not repeated.
     """
     details: dict[str, Any] = {}
+    if dispatch.same_instance_as is not None:
+        details["same_instance_as"] = dispatch.same_instance_as
     if dispatch.pk_count is not None:
         details["pk_count"] = dispatch.pk_count
     if dispatch.exception_type:

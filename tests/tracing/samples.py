@@ -80,6 +80,7 @@ def full_trace() -> Trace:
         depth=1,
         parent_number=2,
         parent_is_link=True,
+        same_instance_as=1,
         named=("order", "user"),
         values={"order": "<Order: 42>", "user": "…"},
         transaction=TransactionOutcome.SAVEPOINT_ROLLED_BACK,

@@ -21,6 +21,7 @@ from django.dispatch import Signal, dispatcher
 
 from tracing.analysis.formatting import place, short_path
 from tracing.capture import names
+from tracing.capture.remembered import living_signals
 from tracing.capture.spans import ReceiverLabel
 from tracing.capture.twins import same_function
 
@@ -67,9 +68,11 @@ class Route:
 
 
 def all_signals() -> list[Signal]:
-    """Return every signal that exists in this process, also those no module names."""
-    found = [thing for thing in gc.get_objects() if issubclass(type(thing), Signal)]
-    return sorted(found, key=names.signal_name)
+    """Return every signal of this process that somebody could have connected to, by name.
+
+    Those of loaded modules, and those that no module names from their first connection on.
+    """
+    return sorted(living_signals(), key=names.signal_name)
 
 
 def read_wiring(signals: Iterable[Signal] | None = None) -> list[Route]:
@@ -204,11 +207,25 @@ class _Senders:
         return self._names.get(id(sender)) or names.sender_name(sender)
 
     def _search(self) -> None:
-        """Add every class and function alive: what Django 5.2 kept of a sender is its id alone."""
+        """Add every class and module's function: what Django 5.2 kept of a sender is its id alone."""
         self._searched = True
-        for thing in gc.get_objects():
-            if issubclass(type(thing), type) or type(thing) is FunctionType:
-                self._names.setdefault(id(thing), names.sender_name(thing))
+        for thing in (*_all_classes(), *names.functions_of_modules()):
+            self._names.setdefault(id(thing), names.sender_name(thing))
+
+
+def _all_classes() -> Iterator[type]:
+    """Yield every class alive."""
+    waiting: list[type] = [object]
+    seen = {id(object)}
+    while waiting:
+        cls = waiting.pop()
+        yield cls
+        # Of ``type`` itself the method would ask for its argument.
+        found: list[type] = type.__subclasses__(cls)
+        for inner in found:
+            if id(inner) not in seen:
+                seen.add(id(inner))
+                waiting.append(inner)
 
 
 # --- as JSON -------------------------------------------------------------------------------------

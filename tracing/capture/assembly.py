@@ -83,7 +83,16 @@ COST_OF_A_QUERY_NS: Final = 400
 class Open:
     """What is open at a point of a stream: a dispatch whose sync receivers run one after the other."""
 
-    __slots__ = ("call", "dispatch", "is_batch", "is_link", "label", "nested_ns", "position")
+    __slots__ = (
+        "call",
+        "dispatch",
+        "is_batch",
+        "is_link",
+        "label",
+        "nested_ns",
+        "position",
+        "unsaved",
+    )
 
     def __init__(
         self,
@@ -106,6 +115,8 @@ class Open:
         self.position = 0
         self.nested_ns = 0
         """Time of the dispatches sent from inside the running receiver."""
+        self.unsaved: tuple[str, int] | None = None
+        """(label, identity) of an instance without a primary key."""
 
 
 class Reader:
@@ -311,7 +322,18 @@ class Assembly:
             reader, start, number, method, code, instruction, details
         )
         first = self._call(dispatch, label, 0, start) if label.sync_count else None
-        reader.stack.append(Open(dispatch, label, first))
+        opened = Open(dispatch, label, first)
+        if details is not None and type(details[2]) is tuple:
+            opened.unsaved = (details[1], details[2][0])
+            dispatch.same_instance_as = next(
+                (
+                    above.dispatch.number
+                    for above in reader.stack
+                    if above.unsaved == opened.unsaved and above.dispatch is not None
+                ),
+                None,
+            )
+        reader.stack.append(opened)
 
     def _returned(self, reader: Reader, end: int, response_type: str) -> None:
         opened = reader.stack[-1] if reader.stack else None
@@ -850,6 +872,8 @@ def _put_details(dispatch: Dispatch, details: tuple[Any, ...]) -> None:
     """Put what ``tracing.capture.details`` has kept into the fields of *dispatch*."""
     shape, label, pk = details[:3]
     if label:
+        if type(pk) is tuple:
+            pk = None
         dispatch.instance = f"{label}:{pk}"[:MAX_NAME]
     if shape == SAVE:
         flags, dispatch.using, update_fields = details[3:]

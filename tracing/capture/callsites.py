@@ -65,6 +65,17 @@ def application_frame(frame: FrameType | None) -> FrameType | None:
     return None
 
 
+def own_frame(frame: FrameType | None) -> FrameType | None:
+    """Return the same, but of the project's own code if there is any: not of an installed package.
+
+    A client library opens the socket; what is wanted is who called it.
+    """
+    first = frame = application_frame(frame)
+    while frame is not None and os.path.abspath(frame.f_code.co_filename).startswith(_PACKAGES):
+        frame = application_frame(frame.f_back)
+    return frame if frame is not None else first
+
+
 _callsites: dict[tuple[int, int], tuple[CodeType, Callsite]] = {}
 _LIMIT = 20_000
 

@@ -29,7 +29,10 @@ SAVE: Final = "save"
 M2M: Final = "m2m"
 """(M2M, model label, pk, action, flags, pk count, using)."""
 NAMED: Final = "named"
-"""(NAMED, model label, pk, names); the names with ``instance`` among them."""
+"""(NAMED, model label, pk, names); the names with ``instance`` among them.
+
+In each of the three, what stands for the pk of an instance without one is a tuple of its identity.
+"""
 
 CREATED, HAS_CREATED, RAW, HAS_RAW, REVERSE, HAS_REVERSE = 1, 2, 4, 8, 16, 32
 
@@ -106,6 +109,17 @@ def instance_key(instance: object) -> tuple[str, Any]:
     return entry[1], pk if type(pk) is int else plain(pk)
 
 
+def _key_or_identity(instance: object) -> tuple[str, Any]:
+    """Return the same; instead of a primary key that is not there a tuple of the identity.
+
+    While a dispatch is running its instance lives, so below it the identity is nobody else's.
+    """
+    if instance is None:
+        return "", None
+    label, pk = instance_key(instance)
+    return label, (id(instance),) if pk is None else pk
+
+
 def _save_reader(model: type[Model], signal: Signal) -> Details:
     """Return a reader for pre_save or post_save of *model*, as ``Model.save_base`` sends them.
 
@@ -124,7 +138,7 @@ def _save_reader(model: type[Model], signal: Signal) -> Details:
                 return _read_save(named)
             pk = instance.__dict__[attname]
             if type(pk) is not int:
-                pk = plain(pk)
+                pk = (id(instance),) if pk is None else plain(pk)
             flags = HAS_RAW
             if named["raw"] is True:
                 flags = HAS_RAW | RAW
@@ -151,7 +165,7 @@ def _save_reader(model: type[Model], signal: Signal) -> Details:
 def _read_save(named: Mapping[str, Any]) -> tuple[Any, ...]:
     """Read a save or delete of which nothing is known beforehand."""
     instance = named.get("instance")
-    label, pk = instance_key(instance) if instance is not None else ("", None)
+    label, pk = _key_or_identity(instance)
     return (SAVE, label, pk, *_flags(named))
 
 
@@ -174,7 +188,7 @@ def _strings(values: object) -> tuple[str, ...] | None:
 
 def _read_m2m(named: Mapping[str, Any]) -> tuple[Any, ...]:
     instance = named.get("instance")
-    label, pk = instance_key(instance) if instance is not None else ("", None)
+    label, pk = _key_or_identity(instance)
     action = named.get("action")
     pk_set = named.get("pk_set")
     flags = 0
@@ -192,12 +206,44 @@ def _read_m2m(named: Mapping[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _read_named(named: Mapping[str, Any]) -> tuple[Any, ...]:
-    instance = named.get("instance")
-    if instance is None:
-        return (NAMED, "", None, tuple(named))
-    label, pk = instance_key(instance)
-    return (NAMED, label, pk, tuple(named))
+_MOST_SHAPES: Final = 64
+"""Sets of names that are remembered per signal and sender."""
+
+
+def _named_reader(sender: object) -> Details:
+    """Return a reader for dispatches of a signal that is not about models, from *sender*.
+
+    Which argument carries the instance is looked for once for each set of names.
+    """
+    known: dict[tuple[str, ...], str] = {}
+
+    def read(named: Mapping[str, Any]) -> tuple[Any, ...]:
+        words = tuple(named)
+        name = known.get(words)
+        if name is None:
+            if len(known) >= _MOST_SHAPES:
+                known.clear()
+            name = known[words] = _instance_argument(named, sender)
+        instance = named[name] if name else None
+        if instance is None or (name != "instance" and not issubclass(type(instance), Model)):
+            return (NAMED, "", None, words)
+        label, pk = _key_or_identity(instance)
+        return (NAMED, label, pk, words)
+
+    return read
+
+
+def _instance_argument(named: Mapping[str, Any], sender: object) -> str:
+    """Return the name of the argument that a dispatch is about; empty if that cannot be told.
+
+    It is ``instance``, else the only model instance, else the only one that is of the sender's class.
+    """
+    if "instance" in named:
+        return "instance"
+    found = [name for name, value in named.items() if issubclass(type(value), Model)]
+    if len(found) > 1:
+        found = [name for name in found if type(named[name]) is sender]
+    return found[0] if len(found) == 1 else ""
 
 
 _SAVES: Final = (
@@ -218,4 +264,4 @@ def details_reader(signal: Signal, sender: object) -> Details:
         if issubclass(type(sender), type) and issubclass(sender, Model):  # type: ignore[arg-type]
             return _save_reader(sender, signal)  # type: ignore[arg-type]
         return _read_save
-    return _read_named
+    return _named_reader(sender)

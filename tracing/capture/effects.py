@@ -11,16 +11,19 @@ import socket
 import sys
 import threading
 from functools import update_wrapper
+from importlib import import_module
 from sys import _getframe as getframe
 from threading import get_ident
 from time import perf_counter_ns as clock
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.mail import EmailMessage
+from django.core.mail.backends.base import BaseEmailBackend
 
-from tracing.capture.callsites import application_frame
+from tracing.capture.callsites import own_frame
 from tracing.capture.context import EFFECT, current
 from tracing.capture.failures import failed
 from tracing.capture.names import dotted
@@ -84,7 +87,7 @@ def _note(kind: str, target: str, backend: str) -> None:
             stream = stream.here()
         if stream.events is None:
             return
-        frame = application_frame(getframe(2))
+        frame = own_frame(getframe(2))
         stream.events.append(
             (
                 EFFECT,
@@ -146,12 +149,44 @@ def _mail(message: Any, *_args: Any, **_kwargs: Any) -> tuple[str, str]:
     return f"{count} recipient{'' if count == 1 else 's'}", backend
 
 
+def _mails(backend: Any, messages: Any = (), *_args: Any, **_kwargs: Any) -> tuple[str, str] | None:
+    """Describe what a backend is handed at once, as by ``send_mass_mail``; an empty list is no mail."""
+    if type(messages) not in {list, tuple}:
+        return "several mails", dotted(type(backend))
+    if not messages:
+        return None
+    several = f"{len(messages)} mails, " if len(messages) > 1 else ""
+    facts = [getattr(message, "__dict__", {}) for message in messages]
+    count = sum(len(each.get(name) or ()) for each in facts for name in ("to", "cc", "bcc"))
+    recipients = f"{count} recipient{'' if count == 1 else 's'}"
+    return f"{several}{recipients}", dotted(type(backend))
+
+
+def _backends() -> list[type]:
+    """Return the mail backends that are loaded and define how messages are sent."""
+    for name in ("locmem", "console", "filebased", "dummy"):
+        import_module(f"django.core.mail.backends.{name}")
+    found: list[type] = []
+    waiting: list[type] = [BaseEmailBackend]
+    while waiting:
+        subclasses: list[type] = waiting.pop().__subclasses__()
+        for backend in subclasses:
+            waiting.append(backend)
+            if backend not in found and "send_messages" in backend.__dict__:
+                found.append(backend)
+    return found
+
+
 def _django_task(task: Any, *_args: Any, **_kwargs: Any) -> tuple[str, str]:
     return str(getattr(task, "name", "")), str(getattr(task, "backend", ""))
 
 
 def _celery_task(task: Any, *_args: Any, **_kwargs: Any) -> tuple[str, str]:
     return str(getattr(task, "name", "")), "celery"
+
+
+def _celery_message(_app: Any, name: Any = "", *_args: Any, **_kwargs: Any) -> tuple[str, str]:
+    return str(name), "celery"
 
 
 def _socket(_self: Any, address: Any, *_args: Any) -> tuple[str, str] | None:
@@ -168,17 +203,24 @@ def replacements() -> list[tuple[Any, str, Callable[..., Any]]]:
     found: list[tuple[Any, str, Callable[..., Any]]] = [
         (EmailMessage, "send", _watched(EmailMessage.__dict__["send"], "mail", _mail)),
         (socket.socket, "connect", _watched(socket.socket.connect, "socket", _socket)),
+        (socket.socket, "connect_ex", _watched(socket.socket.connect_ex, "socket", _socket)),
     ]
+    for backend in _backends():
+        original = backend.__dict__["send_messages"]
+        if type(original) is FunctionType:
+            found.append((backend, "send_messages", _watched(original, "mail", _mails)))
     try:
         from django.tasks.base import Task  # noqa: PLC0415 - Django 6.0 and later.
     except ImportError:
         pass
     else:
         found.append((Task, "enqueue", _watched(Task.__dict__["enqueue"], "task", _django_task)))
-    celery = sys.modules.get("celery.app.task")
-    if celery is not None:
-        task = celery.Task
-        found.append(
-            (task, "apply_async", _watched(task.__dict__["apply_async"], "task", _celery_task))
-        )
+    if "celery" in sys.modules:
+        # Celery loads its parts when they are first asked for, mostly after this.
+        task = import_module("celery.app.task").Task
+        app = import_module("celery.app.base").Celery
+        found += [
+            (task, "apply_async", _watched(task.__dict__["apply_async"], "task", _celery_task)),
+            (app, "send_task", _watched(app.__dict__["send_task"], "task", _celery_message)),
+        ]
     return found

@@ -8,11 +8,12 @@ only a weak reference, whose death forgets the name before the id can be given o
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 import types
 from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import ref  # By its own name: a test of the application may watch ``weakref.ref``.
 
 from django.apps import apps
@@ -20,6 +21,9 @@ from django.db.models import Model
 from django.dispatch import Signal
 
 from tracing.capture.spans import ReceiverLabel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 T = TypeVar("T")
 
@@ -70,6 +74,10 @@ class IdentityMemory(Generic[T]):
         with suppress(TypeError):
             values[key] = (ref(target, forget), value)
 
+    def values(self) -> list[tuple[ref[Any], T]]:
+        """Return (weak reference, value) of every object remembered."""
+        return list(self._values.values())
+
     def clear(self) -> None:
         """Forget everything."""
         self._values.clear()
@@ -101,25 +109,41 @@ def _preference(path: str) -> tuple[bool, bool, int, str]:
     )
 
 
-def _search(wanted: dict[int, Signal]) -> dict[int, str]:
-    """Return the best dotted path for each wanted signal found in a loaded module or its classes."""
-    found: dict[int, str] = {}
-
-    def offer(signal_id: int, path: str) -> None:
-        known = found.get(signal_id)
-        if known is None or _preference(path) < _preference(known):
-            found[signal_id] = path
-
+def _held_by_modules() -> Iterator[tuple[str, object]]:
+    """Yield (dotted path, value) of what the loaded modules hold, and the classes made in them."""
     for module_name, module in list(sys.modules.items()):
         if type(module) is not types.ModuleType:
             continue
         for name, value in list(module.__dict__.items()):
-            if id(value) in wanted:
-                offer(id(value), f"{module_name}.{name}")
-            elif type(value) is type and value.__module__ == module_name:
+            yield f"{module_name}.{name}", value
+            if type(value) is type and value.__module__ == module_name:
                 for inner, attribute in list(vars(value).items()):
-                    if id(attribute) in wanted:
-                        offer(id(attribute), f"{module_name}.{qualname_of(value)}.{inner}")
+                    yield f"{module_name}.{qualname_of(value)}.{inner}", attribute
+
+
+def signals_of_modules() -> Iterator[Signal]:
+    """Yield the signals that loaded modules and their classes hold, some more than once."""
+    for _path, value in _held_by_modules():
+        # The class is asked, not isinstance(): a lazy object would wake up.
+        if issubclass(type(value), Signal):
+            yield value  # type: ignore[misc]
+
+
+def functions_of_modules() -> Iterator[types.FunctionType]:
+    """Yield the functions that loaded modules and their classes hold, some more than once."""
+    for _path, value in _held_by_modules():
+        if type(value) is types.FunctionType:
+            yield value
+
+
+def _search(wanted: dict[int, Signal]) -> dict[int, str]:
+    """Return the best dotted path for each wanted signal found in a loaded module or its classes."""
+    found: dict[int, str] = {}
+    for path, value in _held_by_modules():
+        if id(value) in wanted:
+            known = found.get(id(value))
+            if known is None or _preference(path) < _preference(known):
+                found[id(value)] = path
     return found
 
 
@@ -174,24 +198,100 @@ def sender_name(sender: object) -> str:
 # --- receivers -------------------------------------------------------------------------------
 
 
-def _code_of(function: object) -> types.CodeType | None:
-    """Return the code a function wraps, following ``functools.wraps`` through plain functions."""
-    for _ in range(20):
-        if type(function) is not types.FunctionType:
-            return None
-        inner = function.__dict__.get("__wrapped__")
+_MOST_WRAPPERS = 20
+"""Wrappers around one function that are followed; a chain that bites its tail ends there."""
+
+
+def wrapped_by(receiver: object) -> object | None:
+    """Return the function that *receiver* is a decorator's wrapper of; None if it is none.
+
+    ``functools.wraps`` leaves a reference. A wrapper made without it shows itself by its closure:
+    it takes what it is given and holds one function that could itself be a receiver.
+    """
+    kind = type(receiver)
+    if kind is types.FunctionType:
+        inner = receiver.__dict__.get("__wrapped__")
+        return inner if type(inner) is types.FunctionType else _wrapped_in_closure(receiver)  # type: ignore[arg-type]
+    if kind in _LIBRARY_FUNCTIONS or is_class(receiver):
+        return None
+    held = _instance_attributes(receiver)
+    name = _WRAPPERS_OF_LIBRARIES.get((module_of(kind), qualname_of(kind)), "__wrapped__")
+    inner = held.get(name)
+    return inner if type(inner) in {types.FunctionType, types.MethodType} else None
+
+
+_LIBRARY_FUNCTIONS = {
+    types.MethodType,
+    types.BuiltinFunctionType,
+    types.MethodWrapperType,
+    functools.partial,
+}
+_WRAPPERS_OF_LIBRARIES = {
+    ("asgiref.sync", "SyncToAsync"): "func",
+    ("asgiref.sync", "AsyncToSync"): "awaitable",
+}
+"""The attribute in which wrappers that leave no ``__wrapped__`` hold what they wrap."""
+
+
+def _instance_attributes(target: object) -> dict[str, Any]:
+    """Return the ``__dict__`` of *target* without asking its class for it; empty without one."""
+    try:
+        held = object.__getattribute__(target, "__dict__")
+    except AttributeError:
+        return {}
+    return held if type(held) is dict else {}
+
+
+def _takes_any(code: types.CodeType) -> bool:
+    """Return whether *code* is called as receivers are: ``(sender, **kwargs)`` or more general."""
+    return bool(code.co_flags & inspect.CO_VARKEYWORDS) and (
+        code.co_argcount > 0 or bool(code.co_flags & inspect.CO_VARARGS)
+    )
+
+
+def _wrapped_in_closure(function: types.FunctionType) -> types.FunctionType | None:
+    """Return the one function in the closure of *function* that could be a receiver, if it is one."""
+    cells = function.__closure__
+    code = function.__code__
+    if not cells or code.co_argcount > 1 or code.co_kwonlyargcount or not _takes_any(code):
+        return None
+    found = None
+    for cell in cells:
+        try:
+            held = cell.cell_contents
+        except ValueError:  # Its variable was never set.
+            continue
+        if type(held) is types.FunctionType and held is not function and _takes_any(held.__code__):
+            if found is not None:
+                return None
+            found = held
+    return found
+
+
+def _unwrapped(function: types.FunctionType) -> types.FunctionType:
+    """Return the innermost plain function that *function* wraps; itself if it wraps none."""
+    for _ in range(_MOST_WRAPPERS):
+        inner = wrapped_by(function)
         if type(inner) is not types.FunctionType:
-            return function.__code__
+            break
         function = inner
-    return None
+    return function
+
+
+def _code_of(function: object) -> types.CodeType | None:
+    """Return the code that a plain function wraps; None for anything else."""
+    return _unwrapped(function).__code__ if type(function) is types.FunctionType else None
 
 
 def _describe(receiver: object) -> tuple[str, types.CodeType | None, str]:
     """Return (name, code or None, module) of a receiver of any kind."""
     kind = type(receiver)
     if kind is types.FunctionType:
-        module = str(receiver.__module__ or "")
-        return f"{module}.{receiver.__qualname__}", _code_of(receiver), module  # type: ignore[attr-defined]
+        inner = _unwrapped(receiver)  # type: ignore[arg-type]
+        # A wrapper that took over the name of what it wraps may have been given another since.
+        named = receiver if "__wrapped__" in receiver.__dict__ else inner
+        module = str(named.__module__ or "")
+        return f"{module}.{named.__qualname__}", inner.__code__, module  # type: ignore[attr-defined]
     if kind is types.MethodType:
         owner = receiver.__self__  # type: ignore[attr-defined]
         function = receiver.__func__  # type: ignore[attr-defined]
@@ -200,14 +300,18 @@ def _describe(receiver: object) -> tuple[str, types.CodeType | None, str]:
             return f"{dotted(cls)}.{function.__name__}", _code_of(function), module_of(cls)
         name, code, _module = _describe(function)
         return f"{dotted(cls)}.{name}", code, module_of(cls)
-    if kind is functools.partial:
+    if issubclass(kind, functools.partial):
         name, code, module = _describe(functools.partial.func.__get__(receiver))
         return f"functools.partial({name})", code, module
     if kind in {types.BuiltinFunctionType, types.MethodWrapperType}:
         module = str(getattr(receiver, "__module__", None) or "builtins")
         return f"{module}.{receiver.__qualname__}", None, module  # type: ignore[attr-defined]
     if is_class(receiver):
-        return dotted(receiver), None, module_of(receiver)  # type: ignore[arg-type]
+        made = _class_attribute(receiver, "__init__")  # type: ignore[arg-type]
+        return dotted(receiver), _code_of(made), module_of(receiver)  # type: ignore[arg-type]
+    wrapped = wrapped_by(receiver)
+    if wrapped is not None:
+        return _describe(wrapped)
     call = _class_attribute(kind, "__call__")
     return f"{dotted(kind)}()", _code_of(call), module_of(kind)
 

@@ -262,3 +262,17 @@ def adopt_known_signals() -> None:
                     connections_of(value)
     except Exception as error:
         failed("adopt_known_signals", error)
+
+
+def living_signals() -> list[Signal]:
+    """Return the signals of loaded modules and their classes, and all others that were connected to.
+
+    The collector's list of objects is not asked: whoever holds that list makes ``tuple(generator)``
+    fail in other threads (``SystemError``), the application's among them.
+    """
+    found = {id(signal): signal for signal in names.signals_of_modules()}
+    for reference, _known in list(_memory.values()):
+        signal = reference()
+        if signal is not None:
+            found[id(signal)] = signal
+    return list(found.values())

@@ -151,7 +151,10 @@ class Dispatch:
     parent_is_link: bool = False
     """The parent did not wait: an on_commit callback, a thread or a task that it started."""
     instance: str = ""
-    """As ``orders.Order:42``; empty if the signal carries none."""
+    """As ``orders.Order:42``: the argument ``instance``, else the one model instance that the signal
+    carries; empty if there is none."""
+    same_instance_as: int | None = None
+    """Span number of the outermost dispatch above it about the very object, if that has no key yet."""
     created: bool | None = None
     raw: bool | None = None
     using: str = ""

@@ -8,8 +8,10 @@ values by asking them: values of builtin types are compared, everything else by 
 from __future__ import annotations
 
 import functools
-from types import CellType, CodeType, FunctionType, MethodType
+from types import CellType, CodeType, FunctionType, MemberDescriptorType, MethodType
 from typing import TYPE_CHECKING, Any, Final
+
+from tracing.capture.names import wrapped_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,10 +29,15 @@ def same_function(first: object, second: object, depth: int = _DEPTH) -> bool:
         second: Another one, or the same.
         depth: How many levels of wrapped functions and containers are looked into.
     """
+    first, second = _without_empty_partials(first), _without_empty_partials(second)
     if first is second:
         return True
+    if depth <= 0:
+        return False
+    if _wraps(first, second, depth) or _wraps(second, first, depth):
+        return True
     kind = type(first)
-    if kind is not type(second) or depth <= 0:
+    if kind is not type(second):
         return False
     if kind is FunctionType:
         return _same_plain(first, second, depth)  # type: ignore[arg-type]
@@ -47,6 +54,31 @@ def same_function(first: object, second: object, depth: int = _DEPTH) -> bool:
             and _same_value(first.keywords, second.keywords, depth - 1)  # type: ignore[attr-defined]
         )
     return _same_object(first, second, depth)
+
+
+def _without_empty_partials(receiver: object) -> object:
+    """Return what a partial without any arguments calls; anything else as it is."""
+    for _ in range(_DEPTH):
+        if type(receiver) is not functools.partial or receiver.args or receiver.keywords:
+            break
+        receiver = receiver.func
+    return receiver
+
+
+def _wraps(outer: object, inner: object, depth: int) -> bool:
+    """Return whether *outer* is a decorator's wrapper of the plain function *inner*."""
+    if type(inner) is not FunctionType:
+        return False
+    for _ in range(depth):
+        wrapped = wrapped_by(outer)
+        if wrapped is None:
+            return False
+        if wrapped is inner or (
+            type(wrapped) is FunctionType and _same_plain(wrapped, inner, depth - 1)
+        ):
+            return True
+        outer = wrapped
+    return False
 
 
 def _same_plain(first: FunctionType, second: FunctionType, depth: int) -> bool:
@@ -113,24 +145,34 @@ def _same_dict(first: dict[Any, Any], second: dict[Any, Any], depth: int) -> boo
 def _same_object(first: object, second: object, depth: int) -> bool:
     """Return whether two objects of one class hold the same attributes.
 
-    An object with slots, or of a class made in C, hides what it holds: it is its own twin only.
+    An object of a class made in C hides what it holds: it is its own twin only.
     """
-    kind = type(first)
-    if not _plain_class(kind):
-        return False
     mine, other = _attributes(first), _attributes(second)
     return mine is not None and other is not None and _same_dict(mine, other, depth - 1)
 
 
-def _plain_class(kind: type) -> bool:
-    """Return whether instances keep all they hold in ``__dict__``."""
-    bases = type.__dict__["__mro__"].__get__(kind)[:-1]
-    return all("__slots__" not in base.__dict__ and base.__flags__ & (1 << 9) for base in bases)
-
-
 def _attributes(target: object) -> dict[str, Any] | None:
-    try:
-        found = object.__getattribute__(target, "__dict__")
-    except AttributeError:
+    """Return all that *target* holds, in its ``__dict__`` and in slots; None if that cannot be told."""
+    held: dict[str, Any] = {}
+    if type(target) is object:
         return None
-    return found if type(found) is dict else None
+    for base in type.__dict__["__mro__"].__get__(type(target))[:-1]:
+        if not base.__flags__ & _MADE_BY_CLASS_STATEMENT:
+            return None
+        for name, slot in base.__dict__.items():
+            if type(slot) is MemberDescriptorType:
+                try:
+                    held[name] = slot.__get__(target)
+                except AttributeError:  # Nothing was put into it.
+                    continue
+    try:
+        attributes = object.__getattribute__(target, "__dict__")
+    except AttributeError:
+        return held
+    if type(attributes) is not dict:
+        return None
+    return held | attributes
+
+
+_MADE_BY_CLASS_STATEMENT: Final = 1 << 9
+"""``Py_TPFLAGS_HEAPTYPE``."""

@@ -316,4 +316,6 @@ class ResolvedWiring:
             names.receiver_label(receiver, is_async=True) for receiver in live_async
         )
         self.details = details_reader(signal, sender)
-        self.number = wiring_number(signal, names.sender_name(sender), receivers, len(live))
+        self.number = wiring_number(
+            signal, names.sender_name(sender), receivers, len(live), _twins([*live, *live_async])
+        )

@@ -879,6 +879,7 @@ class _Build:
                 if dispatch.thread != thread
                 or dispatch.exception_type
                 or dispatch.pk_count is not None
+                or dispatch.same_instance_as is not None
                 or dispatch.values
                 else None,
             ))  # fmt: skip

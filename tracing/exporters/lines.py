@@ -168,6 +168,8 @@ def dispatch_record(  # noqa: C901, PLR0912, PLR0915 - fields.
         record["parent_is_link"] = dispatch.parent_is_link
     if dispatch.instance:
         record["instance"] = dispatch.instance
+    if dispatch.same_instance_as is not None:
+        record["same_instance_as"] = dispatch.same_instance_as
     if dispatch.created is not None:
         record["created"] = dispatch.created
     if dispatch.raw is not None:

@@ -193,7 +193,7 @@ def test_wiring_leaves_a_kept_closure_a_strong_one_and_a_function_alone(settings
 
 def test_wiring_sees_an_object_whose_async_call_is_taken_for_sync():
     placed.connect(async_indexer)
-    placed.connect(functools.partial(async_indexer), weak=False)
+    placed.connect(functools.partial(async_indexer, later=True), weak=False)
     placed.connect(third)
     placed.connect(indexer)
     found = diagnose_wiring(read())

@@ -33,6 +33,32 @@ def decorate(function):
     return wrapper
 
 
+def bare(function):
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def only_for(model):
+    def decorator(function):
+        @functools.wraps(function)
+        def wrapper(sender, **kwargs):
+            return function(sender, model=model, **kwargs)
+
+        return wrapper
+
+    return decorator
+
+
+class Decorated:
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+
+    def __call__(self, sender, **kwargs):
+        raise AssertionError("nobody calls it")
+
+
 def unset():
     def receive(sender, **kwargs):
         return value
@@ -97,6 +123,15 @@ shared = object()
         (Index.on_delete, Index.on_delete),
         (Index("a"), Index("a")),
         (Index(), Index()),
+        (Slotted("a"), Slotted("a")),
+        (plain, functools.partial(plain)),
+        (plain, decorate(plain)),
+        (plain, bare(plain)),
+        (plain, decorate(bare(plain))),
+        (bare(plain), bare(plain)),
+        (plain, Decorated(plain)),
+        (functools.partial(decorate(plain)), plain),
+        (only_for(1)(plain), only_for(1)(plain)),
     ],
 )
 def test_same_function_bound_to_the_same(first, second):
@@ -108,7 +143,6 @@ def test_same_function_bound_to_the_same(first, second):
     ("first", "second"),
     [
         (plain, other),
-        (plain, functools.partial(plain)),
         (make("a"), make("b")),
         (make(1), make(True)),
         (make(1), make(1.0)),
@@ -123,7 +157,13 @@ def test_same_function_bound_to_the_same(first, second):
         (Index("a").on_save, Index("b").on_save),
         (Index("a").on_save, Index("a").__call__),
         (Index("a"), Index("b")),
-        (Slotted("a"), Slotted("a")),
+        (Slotted("a"), Slotted("b")),
+        (Slotted("a"), Slotted.__new__(Slotted)),
+        (plain, decorate(other)),
+        (plain, functools.partial(plain, 1)),
+        (plain, bare(other)),
+        (bare(plain), bare(other)),
+        (only_for(1)(plain), only_for(2)(plain)),
         (Recursive(), Recursive()),
         (unset(), unset()),
         (len, max),

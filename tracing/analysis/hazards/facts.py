@@ -6,13 +6,14 @@ called where that fact is empty; so a trace without anything odd costs one pass 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.tree import Index
 from tracing.capture.spans import Method, Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
     from tracing.capture.spans import (
         Bypass,
         Dispatch,
@@ -53,6 +54,13 @@ class Calls:
         self.calls: list[ReceiverCall] = []
         self.dispatches: list[Dispatch] = []
 
+    def copy(self) -> Calls:
+        """Return the same calls in lists of their own."""
+        copied = Calls(self.label)
+        copied.query_count = self.query_count
+        copied.calls, copied.dispatches = self.calls[:], self.dispatches[:]
+        return copied
+
 
 class Facts:
     """What the rules look at. Every list is in order of span number.
@@ -71,14 +79,12 @@ class Facts:
         "by_receiver",
         "bypasses",
         "coroutines",
-        "doubled",
         "init",
         "lost_receivers",
         "nested",
         "raised",
         "raw",
         "repeated",
-        "sharing",
         "side_effects",
         "slow",
         "sync_sends_of_async",
@@ -152,28 +158,27 @@ class Facts:
                 if call.same_as is not None:
                     self.twins.append((call, dispatch))
         groups = list(by_label.values())
-        self.sharing: list[list[Calls]] = []
-        """Receivers that have their file and line in common with another, by place."""
+        functions = groups
         if len({(group.label.file, group.label.line) for group in groups}) < len(groups):
-            groups, self.sharing = _told_apart(groups)
-        self.doubled = bool(self.twins or self.sharing)
-        """Whether any receiver may have run twice for one dispatch."""
+            groups = _put_together(groups, _by_label)
+            functions = _put_together(groups, _by_function)
         self.by_receiver = groups
         """The calls of each receiver."""
         self.repeated: list[Calls] = []
         """Receivers that were called many times."""
         self.with_statements: list[Calls] = []
-        """Receivers that ran many queries, of which the statements were recorded."""
+        """Functions that ran many queries, however connected; their statements were recorded."""
         self.unfiltered: list[Calls] = []
         """Receivers connected without a sender that were called often enough to matter."""
         for calls in groups:
             times = len(calls.calls)
             if times >= repeated:
                 self.repeated.append(calls)
-            if calls.query_count >= queries and any(call.statements for call in calls.calls):
-                self.with_statements.append(calls)
             if times >= models and calls.label.any_sender:
                 self.unfiltered.append(calls)
+        for calls in functions:
+            if calls.query_count >= queries and any(call.statements for call in calls.calls):
+                self.with_statements.append(calls)
         self.side_effects: list[SideEffect] = trace.side_effects
         """What was done to the world outside the database."""
         self.bypasses: list[Bypass] = trace.bypasses
@@ -189,17 +194,29 @@ class Facts:
         return self._index
 
 
-def _told_apart(groups: list[Calls]) -> tuple[list[Calls], list[list[Calls]]]:
-    """Return the receivers, equal labels put together, and those that share a place."""
-    merged: dict[ReceiverLabel, Calls] = {}
+def _put_together(groups: list[Calls], same: Callable[[ReceiverLabel], Hashable]) -> list[Calls]:
+    """Return the calls of *groups*, those of labels that are the *same* in one."""
+    merged: dict[Hashable, Calls] = {}
+    several: set[Hashable] = set()
     for group in groups:
-        known = merged.setdefault(group.label, group)
-        if known is not group:
-            known.calls += group.calls
-            known.dispatches += group.dispatches
-            known.query_count += group.query_count
-    places: defaultdict[tuple[str, int], list[Calls]] = defaultdict(list)
-    for group in merged.values():
-        if group.label.line:
-            places[group.label.file, group.label.line].append(group)
-    return list(merged.values()), [sharing for sharing in places.values() if len(sharing) > 1]
+        key = same(group.label)
+        known = merged.get(key)
+        if known is None:
+            merged[key] = group
+            continue
+        if key not in several:
+            several.add(key)
+            known = merged[key] = known.copy()
+        known.calls += group.calls
+        known.dispatches += group.dispatches
+        known.query_count += group.query_count
+    return list(merged.values())
+
+
+def _by_label(label: ReceiverLabel) -> Hashable:
+    return label
+
+
+def _by_function(label: ReceiverLabel) -> Hashable:
+    """Return the same for one function under several uids; what has no place is its name alone."""
+    return (label.name, label.file, label.line)

@@ -19,23 +19,38 @@ def has_identity(instance: str) -> bool:
     return ":" in instance and not instance.endswith(":None")
 
 
+def _instance_identity(dispatch: Dispatch) -> str | int | None:
+    """Return what tells the instance of *dispatch* from others of its trace; None if nothing does.
+
+    An object without a primary key is told by the outermost dispatch about it.
+    """
+    if has_identity(dispatch.instance):
+        return dispatch.instance
+    if dispatch.instance:
+        return dispatch.same_instance_as or dispatch.number
+    return None
+
+
 def _identity(dispatch: Dispatch) -> tuple[object, ...] | None:
     """Return what makes two dispatches the same; None if that cannot be told."""
-    if has_identity(dispatch.instance):
-        return (
-            dispatch.signal,
-            dispatch.sender,
-            dispatch.instance,
-            dispatch.action,
-            dispatch.using,
-        )
-    if dispatch.signal.startswith("django.") or dispatch.instance:
+    instance = _instance_identity(dispatch)
+    if instance is not None:
+        return (dispatch.signal, dispatch.sender, instance, dispatch.action, dispatch.using)
+    if dispatch.signal.startswith("django."):
         return None
     if not dispatch.named:
         return (dispatch.signal, dispatch.sender)
     if len(dispatch.values) == len(dispatch.named):
         return (dispatch.signal, dispatch.sender, *sorted(dispatch.values.items()))
     return None
+
+
+def _about(dispatch: Dispatch) -> str:
+    """Return what *dispatch* is about, for a reader: ``shop.Order:7`` or ``a new shop.Order``."""
+    if has_identity(dispatch.instance):
+        return dispatch.instance
+    label = dispatch.instance.rpartition(":")[0]
+    return f"a new {label}" if label else dispatch.sender
 
 
 def chain(facts: Facts, dispatch: Dispatch) -> list[tuple[ReceiverCall, Dispatch]]:
@@ -124,10 +139,12 @@ def _cycle(
 
 def _is_guarded(dispatches: list[Dispatch]) -> bool:
     """Return whether a cycle that came round once is a save repeated under a guard."""
-    inner = dispatches[-1]
+    outer, inner = dispatches[0], dispatches[-1]
     direct = len(dispatches) == 2  # noqa: PLR2004 - the outer dispatch and the inner one.
     if inner.signal in SAVES:
-        return direct or inner.update_fields is not None
+        # What follows from a new row and ends with the save of an old one is guarded by "created".
+        only_when_created = outer.created is True and inner.created is False
+        return direct or only_when_created or inner.update_fields is not None
     return direct and inner.signal == M2M_CHANGED
 
 
@@ -135,7 +152,7 @@ def _recursion_finding(
     levels: int, dispatches: list[Dispatch], calls: list[ReceiverCall]
 ) -> Hazard:
     outer = dispatches[0]
-    about = outer.instance or outer.sender
+    about = _about(outer)
     cycle = _cycle_text(calls, dispatches)
     return finding(
         f"{short_signal(outer.signal)} of {about} nests in itself, {levels} levels deep: {cycle}.",
@@ -216,7 +233,7 @@ def repeated_save(facts: Facts, _options: Options) -> Iterator[Hazard]:
             saves = [save for _, _, below in repeats for save in below]
             places = ", ".join(dict.fromkeys(site(save) for save in saves if save.callsite))
             yield finding(
-                f"{who(label)} saves {outer.instance} again while its {short_signal(outer.signal)} "
+                f"{who(label)} saves {_about(outer)} again while its {short_signal(outer.signal)} "
                 f"is being signalled ({plural(len(saves), 'more save')}, at {places}).",
                 dispatch=outer,
                 receiver=label,
@@ -231,8 +248,7 @@ def repeated_save(facts: Facts, _options: Options) -> Iterator[Hazard]:
 def _same_row(outer: Dispatch, inner: Dispatch) -> bool:
     return (
         inner.sender == outer.sender
-        and inner.instance == outer.instance
-        and has_identity(inner.instance)
+        and _instance_identity(inner) == _instance_identity(outer) is not None
         and inner.using == outer.using
     )
 

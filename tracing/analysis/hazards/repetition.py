@@ -21,7 +21,7 @@ from tracing.analysis.hazards.facts import (
 )
 from tracing.analysis.hazards.recursion import chain, has_identity
 from tracing.analysis.hazards.rules import Options, finding, rule, site, who
-from tracing.capture.spans import Dispatch, Kind, ReceiverCall, ReceiverLabel
+from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,25 +29,6 @@ if TYPE_CHECKING:
     from tracing.capture.spans import Hazard
 
 # --- duplicate-receiver --------------------------------------------------------------------------
-
-
-def _could_differ(label: ReceiverLabel) -> bool:
-    """Return whether two receivers from this place may be bound to different things."""
-    name = label.name
-    return (
-        "<" in name  # A closure or a lambda: one line may make many.
-        or name.endswith(")")  # A partial or a callable object.
-        or name.rpartition(".")[0].rpartition(".")[2][:1].isupper()  # A method.
-    )
-
-
-def _same_plain(first: ReceiverLabel, second: ReceiverLabel) -> bool:
-    """Return whether two labels of one place are one module-level function."""
-    return (
-        first.name.rpartition(".")[2] == second.name.rpartition(".")[2]
-        and not _could_differ(first)
-        and not _could_differ(second)
-    )
 
 
 def _how_twice(first: ReceiverLabel, second: ReceiverLabel) -> str:
@@ -73,34 +54,22 @@ def _how_twice(first: ReceiverLabel, second: ReceiverLabel) -> str:
         "Connect it once, in the ready() of one application, under one import path and with one "
         "dispatch_uid."
     ),
-    wants="doubled",
+    wants="twins",
 )
 def duplicate_receiver(facts: Facts, _options: Options) -> Iterator[Hazard]:
     """Yield receivers that run more than once for one dispatch."""
-    pairs: defaultdict[tuple[ReceiverLabel, ReceiverLabel, str, str], list[tuple[Dispatch, ...]]]
-    pairs = defaultdict(list)
-    evidence: dict[object, list[ReceiverCall]] = defaultdict(list)
-    found: list[tuple[ReceiverCall, ReceiverCall, Dispatch]] = []
+    pairs: dict[tuple[ReceiverLabel, ReceiverLabel, str, str], Dispatch] = {}
+    evidence: defaultdict[object, list[ReceiverCall]] = defaultdict(list)
     for call, dispatch in facts.twins:
-        found.extend(
-            (first, call, dispatch)
-            for first in dispatch.receiver_calls
-            if first.position == call.same_as
-        )
-    known = {(call.number, dispatch.number) for _first, call, dispatch in found}
-    for sharing in facts.sharing:
-        found.extend(
-            triple
-            for triple in _meetings(sharing)
-            if (triple[1].number, triple[2].number) not in known
-        )
-    for first, second, dispatch in found:
-        key = (first.receiver, second.receiver, dispatch.signal, dispatch.sender)
-        pairs[key].append((dispatch,))
-        evidence[key] += [first, second]
-    for key, dispatches in pairs.items():
+        if call.outcome is Outcome.SKIPPED:
+            continue
+        for first in dispatch.receiver_calls:
+            if first.position == call.same_as:
+                key = (first.receiver, call.receiver, dispatch.signal, dispatch.sender)
+                pairs.setdefault(key, dispatch)
+                evidence[key] += [first, call]
+    for key, dispatch in pairs.items():
         one, two, _signal, _sender = key
-        dispatch = dispatches[0][0]
         what = f"{short_signal(dispatch.signal)} of {dispatch.sender}"
         yield finding(
             f"{who(two)} runs twice for one {what}: {_how_twice(one, two)}.",
@@ -112,23 +81,6 @@ def duplicate_receiver(facts: Facts, _options: Options) -> Iterator[Hazard]:
                 for call in evidence[key]
             ],
         )
-
-
-def _meetings(sharing: list[Calls]) -> Iterator[tuple[ReceiverCall, ReceiverCall, Dispatch]]:
-    """Yield the dispatches in which two receivers, the same plain function, both ran."""
-    for at, first in enumerate(sharing):
-        for second in sharing[at + 1 :]:
-            if not _same_plain(first.label, second.label):
-                continue
-            earlier = {
-                dispatch.number: call
-                for call, dispatch in zip(first.calls, first.dispatches, strict=True)
-            }
-            for call, dispatch in zip(second.calls, second.dispatches, strict=True):
-                other = earlier.get(dispatch.number)
-                if other is not None:
-                    one, two = sorted((other, call), key=lambda span: span.position)
-                    yield one, two, dispatch
 
 
 # --- repeated-receiver ---------------------------------------------------------------------------
@@ -171,11 +123,11 @@ def _same_instance(facts: Facts, calls: Calls, often: set[str], least: int) -> I
     alike: dict[tuple[str, ...], list[tuple[ReceiverCall, Dispatch]]] = {}
     for call, dispatch in zip(calls.calls, calls.dispatches, strict=True):
         if dispatch.instance in often and has_identity(dispatch.instance):
-            if dispatch.raw or dispatch.signal in INITS:
+            if dispatch.raw or dispatch.signal in INITS or not _says_one_thing(dispatch):
                 continue
             key = (dispatch.signal, dispatch.sender, dispatch.action, dispatch.instance)
             alike.setdefault(key, []).append((call, dispatch))
-    groups = [group for group in alike.values() if len(group) >= least]
+    groups = [group for group in map(_once_each, alike.values()) if len(group) >= least]
     groups = [group for group in groups if not _nests(facts, group)]
     if not groups:
         return
@@ -196,6 +148,11 @@ def _same_instance(facts: Facts, calls: Calls, often: set[str], least: int) -> I
     )
 
 
+def _says_one_thing(dispatch: Dispatch) -> bool:
+    """Return whether a dispatch says no more than its instance: an own signal may say much more."""
+    return dispatch.signal in INSTANCE_SIGNALS or len(dispatch.named) <= 1
+
+
 def _loops(facts: Facts, calls: Calls, looping: set[int], least: int) -> Iterator[Hazard]:
     loops: dict[tuple[object, ...], list[tuple[ReceiverCall, Dispatch]]] = {}
     for call, dispatch in zip(calls.calls, calls.dispatches, strict=True):
@@ -207,17 +164,17 @@ def _loops(facts: Facts, calls: Calls, looping: set[int], least: int) -> Iterato
         what = (dispatch.signal, dispatch.sender, dispatch.action)
         key = (*what, place.file, place.line, dispatch.parent_number)
         loops.setdefault(key, []).append((call, dispatch))
-    for group in loops.values():
+    for group in map(_once_each, loops.values()):
         if len(group) < least:
             continue
         first = group[0][1]
-        instances = {dispatch.instance for _, dispatch in group}
-        if first.signal in INSTANCE_SIGNALS or has_identity(first.instance):
-            # Unsaved instances look alike; they are as many as their dispatches.
-            named = {instance for instance in instances if has_identity(instance)}
+        # Unsaved instances look alike; they are as many as their dispatches.
+        named = {each.instance for _, each in group if has_identity(each.instance)}
+        if first.signal in INSTANCE_SIGNALS:
             count = len(named) or len(group)
         else:
-            count = len(group)
+            # The same said again and again of one instance has been found already.
+            count = 1 if len(named) == 1 and _says_one_thing(first) else len(group)
         by_test = facts.trace.kind is Kind.TEST and first.parent_number is None
         if (
             count < least
@@ -238,6 +195,14 @@ def _loops(facts: Facts, calls: Calls, looping: set[int], least: int) -> Iterato
                 for call, dispatch in group
             ],
         )
+
+
+def _once_each(
+    group: list[tuple[ReceiverCall, Dispatch]],
+) -> list[tuple[ReceiverCall, Dispatch]]:
+    """Return of *group* one call per dispatch: a factory may have made several receivers for it."""
+    once = {dispatch.number: (call, dispatch) for call, dispatch in reversed(group)}
+    return group if len(once) == len(group) else list(once.values())[::-1]
 
 
 def _nests(facts: Facts, group: list[tuple[ReceiverCall, Dispatch]]) -> bool:

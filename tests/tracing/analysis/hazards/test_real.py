@@ -7,6 +7,7 @@ import functools
 import gc
 import importlib.util
 import json
+import socket
 import time
 from contextlib import contextmanager, suppress
 
@@ -15,7 +16,7 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
-from django.core.mail import send_mail
+from django.core.mail import EmailMessage, get_connection, send_mail, send_mass_mail
 from django.core.management import call_command
 from django.db import transaction
 from django.db.models import signals
@@ -160,6 +161,52 @@ def test_duplicate_receiver_leaves_alone(how):
     assert ids(captured) == []
 
 
+def decorated(function):
+    """Wrap without ``functools.wraps``, as many projects do."""
+
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@pytest.mark.parametrize("wrap", [decorated, functools.partial])
+def test_duplicate_receiver_connected_plainly_and_wrapped(wrap):
+    second = wrap(plain)
+    with (
+        connected(placed, plain),
+        connected(placed, second),
+        capture_dispatches() as captured,
+    ):
+        placed.send(sender=None)
+
+    assert ids(captured) == ["duplicate-receiver"]
+
+
+def test_duplicate_receiver_leaves_functions_without_a_file_alone():
+    spaces = [{"__name__": name} for name in ("shop.a", "shop.b")]
+    for space in spaces:
+        exec(f"def index(sender, **kwargs):\n    return {space['__name__']!r}", space)
+    with (
+        connected(placed, spaces[0]["index"]),
+        connected(placed, spaces[1]["index"]),
+        capture_dispatches() as captured,
+    ):
+        placed.send(sender=None)
+
+    assert ids(captured) == []
+
+
+def test_finding_names_the_function_that_a_decorator_wraps():
+    wrapped = decorated(broken)
+    with connected(placed, wrapped), capture_dispatches() as captured:
+        placed.send_robust(sender=None)
+
+    hazard = only(captured, "swallowed-error")
+    assert hazard.receiver == f"{__name__}.broken"
+    assert (hazard.file, hazard.line) == (__file__, broken.__code__.co_firstlineno)
+
+
 # --- recursion and repeated-save -----------------------------------------------------------------
 
 
@@ -251,6 +298,64 @@ def test_recursion_through_another_model(group):
     hazard = only(captured, "recursion")
     assert "save_user" in hazard.message
     assert "save_group" in hazard.message
+
+
+def test_recursion_and_repeated_save_before_a_new_instance_has_a_key():
+    with (
+        connected(signals.pre_save, again_and_again, sender=Group),
+        capture_dispatches() as captured,
+    ):
+        Group(name="new").save()
+
+    assert ids(captured) == ["recursion", "repeated-save"]
+    assert "saves a new auth.Group again" in only(captured, "repeated-save").message
+
+
+def test_tree_of_new_instances_is_left_alone():
+    def save_another(sender, instance, **kwargs):
+        if len(instance.name) < 5:
+            Group(name=f"{instance.name}!").save()
+
+    with (
+        connected(signals.pre_save, save_another, sender=Group),
+        capture_dispatches() as captured,
+    ):
+        Group(name="new").save()
+
+    assert ids(captured) == []
+
+
+def test_recursion_of_an_instance_under_another_name(group):
+    def ring(sender, group, level=0, **kwargs):
+        if level < 2:
+            placed.send(sender=sender, group=group, level=level + 1)
+
+    with connected(placed, ring), capture_dispatches() as captured:
+        placed.send(sender=Group, group=group)
+
+    assert ids(captured) == ["recursion"]
+    assert f"of auth.Group:{group.pk} nests in itself, 3 levels" in captured.hazards[0].message
+
+
+def test_second_save_that_follows_from_creation_is_left_alone():
+    """A new row has a part made, whose receiver saves the row once more."""
+
+    def make_user(sender, instance, created, **kwargs):
+        if created:
+            User.objects.create(username=instance.name)
+
+    def save_group(sender, instance, created, **kwargs):
+        group = Group.objects.get(name=instance.username)
+        group.save()
+
+    with (
+        connected(signals.post_save, make_user, sender=Group),
+        connected(signals.post_save, save_group, sender=User),
+        capture_dispatches() as captured,
+    ):
+        Group.objects.create(name="new")
+
+    assert ids(captured) == []
 
 
 def test_repeated_save_of_every_update(group):
@@ -376,6 +481,47 @@ def test_four_calls_for_four_instances_are_left_alone():
     assert ids(captured) == []
 
 
+def test_receivers_that_a_factory_made_are_not_one_receiver(group):
+    receivers = [make(number) for number in range(6)]
+    for receiver in receivers:
+        signals.post_save.connect(receiver, sender=Group)
+    try:
+        with capture_dispatches() as captured:
+            group.save()
+    finally:
+        for receiver in receivers:
+            signals.post_save.disconnect(receiver, sender=Group)
+
+    assert ids(captured) == []
+
+
+def test_n_plus_one_of_a_function_under_two_uids(group):
+    user = User.objects.create(username="buyer")
+    with (
+        connected(signals.post_save, count_groups, sender=Group, dispatch_uid="a"),
+        connected(signals.post_save, count_groups, sender=User, dispatch_uid="b"),
+        capture_dispatches() as captured,
+    ):
+        group.save()
+        group.save()
+        group.save()
+        user.save()
+        user.save()
+
+    assert ids(captured) == ["n-plus-one"]
+
+
+def test_own_signal_that_says_different_things_of_one_instance_is_left_alone(group):
+    with connected(placed, plain), capture_dispatches() as captured:
+        placed.send(sender=None, group=group, word="a", again=False)
+        placed.send(sender=None, group=group, word="b", again=False)
+        placed.send(sender=None, group=group, word="c", again=False)
+        placed.send(sender=None, group=group, word="d", again=False)
+        placed.send(sender=None, group=group, word="e", again=False)
+
+    assert ids(captured) == []
+
+
 # --- slow-receiver -------------------------------------------------------------------------------
 
 
@@ -466,7 +612,32 @@ class Mailer:
 mailer = Mailer()
 
 
-@pytest.mark.parametrize("receiver", [mail, mailer.on_save, functools.partial(mail)])
+def mass_mail(sender, **kwargs):
+    letter = ("Sold", "", "shop@example.com", ["buyer@example.com"])
+    send_mass_mail([letter, letter])
+
+
+def mail_by_connection(sender, **kwargs):
+    get_connection().send_messages([EmailMessage("Sold", to=["buyer@example.com"])])
+
+
+def call_the_registry(sender, **kwargs):
+    with socket.socket() as registry:
+        registry.connect_ex(("127.0.0.1", 9))
+
+
+@pytest.mark.parametrize(
+    "receiver",
+    [
+        mail,
+        mailer.on_save,
+        functools.partial(mail),
+        decorated(mail),
+        mass_mail,
+        mail_by_connection,
+        call_the_registry,
+    ],
+)
 def test_side_effect_in_transaction(receiver, group):
     with (
         connected(signals.post_save, receiver, sender=Group, weak=False),

@@ -6,7 +6,7 @@ import pytest
 
 from tests.tracing.analysis.building import TraceBuilder, label
 from tracing.analysis.hazards import find
-from tracing.capture.spans import Kind, Method
+from tracing.capture.spans import Kind, Method, Outcome
 
 
 def ids(build):
@@ -21,11 +21,11 @@ def only(build, name):
 # --- duplicate-receiver --------------------------------------------------------------------------
 
 
-def twice(first, second, **options):
+def twice(first, second, *, same_as=None, **options):
     build = TraceBuilder()
     dispatch = build.dispatch(**options)
     build.call(dispatch, first)
-    build.call(dispatch, second)
+    build.call(dispatch, second, same_as=same_as)
     return build
 
 
@@ -35,6 +35,7 @@ def test_duplicate_receiver_is_found_under_two_import_paths():
         twice(
             label("core.orders.receivers.make_sale", **place),
             label("orders.receivers.make_sale", **place),
+            same_as=0,
         ),
         "duplicate-receiver",
     )
@@ -51,7 +52,8 @@ def test_duplicate_receiver_is_found_under_two_import_paths():
 def test_duplicate_receiver_is_found_under_two_uids():
     name = "core.orders.receivers.make_sale"
     hazard = only(
-        twice(label(name, dispatch_uid="a"), label(name, dispatch_uid="b")), "duplicate-receiver"
+        twice(label(name, dispatch_uid="a"), label(name, dispatch_uid="b"), same_as=0),
+        "duplicate-receiver",
     )
 
     assert hazard.message.endswith("connected with dispatch_uid 'a' and dispatch_uid 'b'.")
@@ -59,7 +61,7 @@ def test_duplicate_receiver_is_found_under_two_uids():
 
 def test_duplicate_receiver_is_found_with_and_without_a_sender():
     name = "core.orders.receivers.make_sale"
-    hazard = only(twice(label(name), label(name, any_sender=True)), "duplicate-receiver")
+    hazard = only(twice(label(name), label(name, any_sender=True), same_as=0), "duplicate-receiver")
 
     assert hazard.message.endswith("connected once for this sender and once for every sender.")
 
@@ -91,10 +93,26 @@ def test_duplicate_receiver_is_reported_once_for_many_dispatches():
     build = TraceBuilder()
     for number in range(4):
         dispatch = build.dispatch(instance=f"orders.Order:{number}", at=f"core.views.v:{number}")
-        for uid in ("a", "b"):
-            build.call(dispatch, label("core.orders.receivers.make_sale", dispatch_uid=uid))
+        for uid, same_as in (("a", None), ("b", 0)):
+            receiver = label("core.orders.receivers.make_sale", dispatch_uid=uid)
+            build.call(dispatch, receiver, same_as=same_as)
 
     assert len(only(build, "duplicate-receiver").numbers) == 8
+
+
+def test_duplicate_receiver_leaves_one_that_was_skipped_alone():
+    build = TraceBuilder()
+    dispatch = build.dispatch()
+    build.call(dispatch, "core.mail.send", outcome=Outcome.RAISED, exception_type="ValueError")
+    build.call(dispatch, "core.mail.send", outcome=Outcome.SKIPPED, same_as=0)
+
+    assert "duplicate-receiver" not in ids(build)
+
+
+def test_duplicate_receiver_leaves_decorators_with_different_arguments_alone():
+    name = "core.orders.receivers.index"
+
+    assert ids(twice(label(name, dispatch_uid="a"), label(name, dispatch_uid="b"))) == set()
 
 
 def test_duplicate_receiver_leaves_two_functions_of_one_name_alone():
