@@ -17,6 +17,9 @@ _scratch = Path(tempfile.mkdtemp(prefix="carsales-tests-"))
 atexit.register(shutil.rmtree, _scratch, ignore_errors=True)
 # Databases, logs and the secret key of the developer's own checkout stay untouched.
 os.environ["CARSALES_DATA_DIR"] = str(_scratch)
+# What the terminal is like, and what pytest-xdist says of it to its workers, is no matter of a test.
+for _variable in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR"):
+    os.environ.pop(_variable, None)
 
 from carsales.settings import *  # noqa: E402, F403
 from carsales.settings import DATABASES, STATIC_ROOT, TRACING  # noqa: E402

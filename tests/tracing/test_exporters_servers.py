@@ -1,0 +1,281 @@
+"""The store on PostgreSQL and MariaDB, whatever database the other tests run on."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing, contextmanager
+from datetime import timedelta
+
+import pytest
+from django.core.management import call_command
+from django.db import connections
+from django.test import override_settings
+
+from tests.services import require_service
+from tests.tracing.samples import full_trace, plain_trace
+from tracing.exporters import sql
+from tracing.exporters.database import DatabaseExporter
+from tracing.exporters.sql import MissingTablesError, open_database
+from tracing.models import Dispatch, ReceiverLabel, Rollup, Sequence, Trace
+from tracing.pipeline import TemporaryError
+from tracing.pruning import Retention, file_size, prune, store_size
+
+pytestmark = pytest.mark.services
+
+ALIAS = "elsewhere"
+NAME = f"tracing_servers_{os.getpid()}"
+ENGINES = {"postgresql": "postgresql", "mariadb": "mysql"}
+
+
+def connect(service):
+    """Return a connection to the server, outside the store."""
+    account = {"host": service.host, "port": service.port, "user": service.user}
+    if service.name == "postgresql":
+        import psycopg
+
+        password = service.password or None
+        return psycopg.connect(**account, password=password, dbname="postgres", autocommit=True)
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
+    return pymysql.connect(**account, password=service.password, autocommit=True)
+
+
+def tell(service, *statements):
+    with closing(connect(service)) as connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+@contextmanager
+def alias_of(service, name, **changes):
+    """Make the alias for the block."""
+    database = connections.databases["default"] | {
+        "ENGINE": f"django.db.backends.{ENGINES[service.name]}",
+        "NAME": name,
+        "HOST": service.host,
+        "PORT": service.port,
+        "USER": service.user,
+        "PASSWORD": service.password,
+        "OPTIONS": {"charset": "utf8mb4"} if service.name == "mariadb" else {},
+        **changes,
+    }
+    with pytest.MonkeyPatch.context() as patch, override_settings(TRACING={"DATABASE": ALIAS}):
+        patch.setitem(connections.databases, ALIAS, database)
+        yield
+        connections[ALIAS].close()
+        delattr(connections._connections, ALIAS)
+
+
+@pytest.fixture(scope="module", params=["postgresql", "mariadb"])
+def service(request, django_db_blocker):
+    """Return a server with a migrated store behind the alias."""
+    service = require_service(request.param)
+    tell(service, f"CREATE DATABASE {NAME}")
+    try:
+        with django_db_blocker.unblock(), alias_of(service, NAME):
+            call_command("migrate", "tracing", database=ALIAS, verbosity=0)
+            yield service
+    finally:
+        tell(service, f"DROP DATABASE {NAME}")
+
+
+@pytest.fixture
+def store(service, django_db_blocker):
+    """Return the server with an empty store."""
+    with django_db_blocker.unblock():
+        yield service
+        call_command("flush", database=ALIAS, interactive=False, verbosity=0)
+
+
+@pytest.fixture
+def exporter(store):
+    exporter = DatabaseExporter()
+    yield exporter
+    exporter.shutdown()
+
+
+def test_whole_trace_comes_out_as_it_went_in(exporter):
+    exporter.export([full_trace(), plain_trace(1)])
+    exporter.force_flush()
+
+    assert Trace.objects.load(full_trace().trace_id) == full_trace()
+    assert Trace.objects.load(f"{1:032x}") == plain_trace(1)
+
+
+def test_batch_is_stored_once_however_often_it_is_sent(exporter):
+    batch = [plain_trace(number) for number in range(5)]
+
+    exporter.export(batch)
+    exporter.export([*batch, plain_trace(9)])
+    exporter.force_flush()
+
+    assert Trace.objects.count() == 6
+    assert sum(Rollup.objects.filter(receiver=0).values_list("count", flat=True)) == 6
+
+
+def test_statistics_that_are_written_again_replace_the_earlier_ones(exporter):
+    for number in range(3):
+        exporter.export([plain_trace(number)])
+        exporter.force_flush()
+
+    assert list(Rollup.objects.filter(receiver=0).values_list("count", flat=True)) == [3]
+
+
+def test_segments_become_one_trace(exporter):
+    first = plain_trace(1, final=False, dispatches=2)
+    last = plain_trace(1, final=True, segment=1, dispatches=0, duration_ns=9_000)
+
+    exporter.export([first])
+    exporter.export([last])
+
+    trace = Trace.objects.get()
+    assert (trace.final, trace.segment, trace.duration_ns) == (True, 1, 9_000)
+    assert Dispatch.objects.count() == 2
+
+
+def test_text_that_no_database_takes_is_replaced(exporter):
+    exporter.export([plain_trace(1, user_id="a\x00b", error="\ud800"), plain_trace(2)])
+
+    assert Trace.objects.count() == 2
+    assert Trace.objects.get(trace_id=f"{1:032x}").user_id == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_two_exporters_share_labels_and_numbers(exporter):
+    other = DatabaseExporter()
+    for number in range(0, 6, 2):
+        exporter.export([plain_trace(number)])
+        other.export([plain_trace(number + 1)])
+    other.shutdown()
+
+    assert ReceiverLabel.objects.count() == 1
+    assert [Trace.objects.load(f"{n:032x}") for n in range(6)] == [plain_trace(n) for n in range(6)]
+
+
+def test_ids_taken_behind_its_back_are_skipped(exporter):
+    exporter.export([plain_trace(1)])
+    Sequence.objects.update(value=0)
+
+    exporter.export([plain_trace(2)])
+
+    assert Trace.objects.count() == 2
+
+
+def end_of_other_connections(service):
+    if service.name == "postgresql":
+        theirs = f"datname = '{NAME}' AND application_name = 'tracing'"
+        return [f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {theirs}"]
+    with closing(connect(service)) as connection, connection.cursor() as cursor:
+        own = connections[ALIAS].connection
+        cursor.execute(
+            "SELECT id FROM information_schema.processlist "
+            f"WHERE db = '{NAME}' AND id <> {own.thread_id() if own else 0}"
+        )
+        return [f"KILL {number}" for (number,) in cursor.fetchall()]
+
+
+def test_connection_that_the_server_ends_is_opened_anew(exporter, store):
+    exporter.export([plain_trace(1)])
+    tell(store, *end_of_other_connections(store))
+
+    with pytest.raises(TemporaryError):
+        exporter.export([plain_trace(2)])
+    exporter.export([plain_trace(2)])
+
+    assert Trace.objects.count() == 2
+
+
+def test_server_that_refuses_is_a_temporary_error(service, django_db_blocker):
+    with django_db_blocker.unblock(), alias_of(service, NAME, PORT=1):
+        exporter = DatabaseExporter()
+
+        with pytest.raises(TemporaryError):
+            exporter.export([plain_trace(1)])
+        exporter.shutdown()
+
+
+def test_database_without_tables_is_named(service, django_db_blocker):
+    bare = f"{NAME}_bare"
+    tell(service, f"CREATE DATABASE {bare}")
+    try:
+        with django_db_blocker.unblock(), alias_of(service, bare):
+            exporter = DatabaseExporter()
+            with pytest.raises(MissingTablesError, match=f"migrate --database {ALIAS}"):
+                exporter.export([plain_trace(1)])
+            exporter.shutdown()
+    finally:
+        tell(service, f"DROP DATABASE {bare}")
+
+
+def test_size_and_retention(exporter):
+    exporter.export([plain_trace(n, dispatches=10, started_ns=n + 1) for n in range(60)])
+    size = store_size()
+
+    rows = prune(Retention(max_rows=200))
+    kept = Dispatch.objects.count()
+    aged = prune(Retention(older_than=timedelta(0), keep_rollups=timedelta(0)))
+
+    assert size > 50_000
+    assert file_size() is None
+    assert (rows.dispatches, kept) == (400, 200)
+    assert (aged.traces, Trace.objects.count()) == (20, 0)
+
+
+def test_store_that_is_too_large_is_estimated(exporter):
+    exporter.export([plain_trace(number, dispatches=10) for number in range(60)])
+
+    prune(Retention(max_size=store_size() // 2))
+
+    assert 0 < Dispatch.objects.count() < 600
+
+
+# -- PostgreSQL without its C parts --------------------------------------------------------------
+
+ODD = "a\tb\nc\rd\\e"
+
+
+on_postgresql = pytest.mark.parametrize("service", ["postgresql"], indirect=True)
+
+
+@on_postgresql
+def test_copy_as_text_stores_what_copy_as_binary_does(exporter, monkeypatch):
+    monkeypatch.setattr(sql, "_IN_C", False)
+    odd = plain_trace(2, error=ODD, http_status=None)
+
+    exporter.export([full_trace(), odd])
+
+    assert Trace.objects.load(full_trace().trace_id) == full_trace()
+    assert Trace.objects.load(odd.trace_id) == odd
+
+
+class WithoutCopy:
+    """A connection whose cursors know no COPY, as those of psycopg 2."""
+
+    def __init__(self, connection):
+        self._connection = connection
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+    def cursor(self):
+        cursor = self._connection.cursor()
+
+        class Cursor:
+            execute, fetchall, close = cursor.execute, cursor.fetchall, cursor.close
+
+        return Cursor()
+
+
+@on_postgresql
+@pytest.mark.usefixtures("store")
+def test_driver_without_copy_inserts_many_rows_at_once():
+    database = open_database(ALIAS)
+    database.connect()
+    database.raw = WithoutCopy(database.raw)
+    rows = [(f"{number:032x}", ODD) for number in range(450)]
+
+    database.insert("tracing_signallabel", ("key", "name"), rows)
+    found = database.rows("SELECT key, name FROM tracing_signallabel ORDER BY key")
+    database.close()
+
+    assert found == rows
