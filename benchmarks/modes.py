@@ -51,12 +51,14 @@ class Again(Mode):
 class Tracing(Mode):
     """The tracer's recording without its pipeline: records are thrown away after each unit."""
 
-    options: dict[str, bool] = {}
+    def set_up(self, folder: Path, *, instances: bool) -> None:
+        project.set_up(folder, tracing={"ENABLED": False}, instances=instances)
 
     def begin(self) -> None:
         from tracing.capture import context, instrumentation
         from tracing.capture.spans import Kind
 
+        context.set_processor(None)
         instrumentation.instrument(**self.arguments())
         self.trace = context.LiveTrace(Kind.BLOCK, "benchmark")
         context.begin(self.trace)

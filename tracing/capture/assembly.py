@@ -836,10 +836,10 @@ _GRAVEST: Final = (
 
 def _add_unheard(stream: Stream, counted: dict[tuple[str, str], int]) -> None:
     """Add what *stream* has counted, by signal and sender, to *counted*."""
-    for entry in list(stream.unheard.values()):
-        label = labels[entry.number]
+    for number, count in list((stream.unheard or {}).items()):
+        label = labels[number]
         key = (label.signal, label.sender)
-        counted[key] = counted.get(key, 0) + entry.count
+        counted[key] = counted.get(key, 0) + count
 
 
 def _by_number(dispatch: Dispatch) -> int:
@@ -905,7 +905,10 @@ def assemble(live: LiveTrace) -> Trace:
             # Whoever still holds one, a thread that outlives the trace, fills nothing any more.
             stream.ended = True
             stream.events = None
-        return reading.segment(final=True)
+        finished = reading.segment(final=True)
+        for stream in live.streams:
+            stream.unheard = None
+        return finished
 
 
 def snapshot(live: LiveTrace) -> Trace:

@@ -20,6 +20,9 @@ from time import perf_counter_ns as clock
 from types import CoroutineType, FrameType, TracebackType
 from typing import Any, Final
 
+# By its own name: a test of the application may watch ``weakref.ref``, as one of Django's does.
+from weakref import ref
+
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.signals import request_finished, request_started
 from django.db.models.signals import post_init, pre_init
@@ -50,17 +53,21 @@ from tracing.capture.lone import begin_lone, finish_lone
 from tracing.capture.names import qualname_of
 from tracing.capture.sanitize import Redaction, error_text
 from tracing.capture.spans import Method, Outcome
-from tracing.capture.unheard import count_unheard
+from tracing.capture.unheard import count_unheard, pass_unheard
+from tracing.capture.unheard import numbers as unheard
 from tracing.capture.wirings import (
     PlainWiring,
     ResolvedWiring,
     Wiring,
     cached_wiring,
     plain_wiring,
+    remembered_wiring,
 )
 
 STOCK_LIVE_RECEIVERS: Final = Signal._live_receivers
 NO_RECEIVERS: Final = dispatcher.NO_RECEIVERS
+UNKNOWN: Final = object()
+"""Stands for what could not be looked up."""
 _keys = count(1)
 """Numbers of dispatches whose receivers run elsewhere: in another thread or task."""
 
@@ -88,23 +95,27 @@ class Options:
 
 def is_overridden(signal: Signal) -> bool:
     """Return whether somebody else decides which receivers *signal* has: a subclass or a patch."""
-    return (
-        type(signal)._live_receivers is not STOCK_LIVE_RECEIVERS
-        or "_live_receivers" in signal.__dict__
-    )
+    try:
+        return signal._live_receivers.__func__ is not STOCK_LIVE_RECEIVERS  # type: ignore[attr-defined]
+    except AttributeError:
+        return True
 
 
 def resolve(signal: Signal, sender: Any) -> Resolved:
     """Return (wiring, live sync receivers, live async receivers), as ``_live_receivers`` would."""
-    if not signal.use_caching:
-        return plain_wiring(signal, sender)
-    wiring = None if signal._dead_receivers else signal.sender_receivers_cache.get(sender)  # type: ignore[attr-defined]
-    if wiring is NO_RECEIVERS:
-        return None, [], []
-    if type(wiring) is not Wiring:
-        wiring = cached_wiring(signal, sender)
-        if wiring is None:
+    wiring: Wiring | PlainWiring | None
+    if signal.use_caching:
+        wiring = None if signal._dead_receivers else signal.sender_receivers_cache.get(sender)  # type: ignore[attr-defined]
+        if wiring is NO_RECEIVERS:
             return None, [], []
+        if type(wiring) is not Wiring:
+            wiring = cached_wiring(signal, sender)
+            if wiring is None:
+                return None, [], []
+    else:
+        wiring = remembered_wiring(signal, sender)
+        if wiring is None:
+            return plain_wiring(signal, sender)
     live = [deref() for deref in wiring.derefs]
     live_async = [deref() for deref in wiring.async_derefs]
     for receiver in (*live, *live_async):
@@ -150,42 +161,82 @@ def sync_sender(
 ) -> Callable[..., list[tuple[Any, Any]]]:
     """Return the timed ``send`` or ``send_robust`` that stands in for *original*."""
     robust = method is Method.SEND_ROBUST
-    with_callsite = options.callsite
-    with_details = options.details
-    redaction = options.values
 
     def send(self: Signal, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
         if not self.receivers:
             if self is pre_init or self is post_init:
+                return []  # Two for each instance of a model: nothing may be spent on them.
+            stream = current()
+            if stream is None:
+                if self is request_started:
+                    pass_unheard(self, sender, named)
+            else:
+                counts = stream.unheard
+                if counts is not None:
+                    try:
+                        counts[unheard[id(self)][id(sender)]] += 1
+                    except KeyError:
+                        try:
+                            pass_unheard(self, sender, named)
+                        except RecursionError:
+                            pass
+                    except RecursionError:
+                        pass  # The end of the stack is the application's to meet.
+                elif self is request_started or self is request_finished:
+                    pass_unheard(self, sender, named)
+            return []
+        wiring: Any
+        if self.use_caching:
+            try:
+                # What WeakKeyDictionary.get() does, without its frame.
+                wiring = self.sender_receivers_cache.data.get(ref(sender))  # type: ignore[attr-defined]
+            except Exception:
+                wiring = UNKNOWN
+            if wiring is UNKNOWN:
+                # Not in the except clause: Django's error has nothing in its context.
+                wiring = self.sender_receivers_cache.get(sender)
+            if wiring is NO_RECEIVERS:
+                if self is pre_init or self is post_init:
+                    return []
+                stream = current()
+                if stream is not None:
+                    counts = stream.unheard
+                    if counts is not None:
+                        try:
+                            counts[unheard[id(self)][id(sender)]] += 1
+                        except KeyError:
+                            try:
+                                count_unheard(self, sender)
+                            except RecursionError:
+                                pass
+                        except RecursionError:
+                            pass  # The end of the stack is the application's to meet.
                 return []
-            if self is request_started:
-                requests.started(named)
-            if current() is not None:
-                try:
-                    count_unheard(self, sender)
-                except RecursionError:
-                    pass  # The end of the stack is the application's to meet.
-                if self is request_finished:
-                    requests.finished()
-            return []
-        wiring = self.sender_receivers_cache.get(sender)
-        if wiring is NO_RECEIVERS:
-            if self is not pre_init and self is not post_init and current() is not None:
-                try:
-                    count_unheard(self, sender)
-                except RecursionError:
-                    pass  # The end of the stack is the application's to meet.
-            return []
+            if type(wiring) is not Wiring:
+                wiring = None
+        else:
+            # First as Django asks, which raises for a sender that cannot be hashed.
+            wiring = self.sender_receivers_cache.get(sender)
+            wiring = self.sender_receivers_cache.get(-id(sender))
+            try:
+                if (
+                    type(wiring) is not PlainWiring
+                    or wiring.sender() is not sender
+                    or wiring.connections != self.receivers
+                ):
+                    wiring = None
+            except Exception:
+                wiring = None
         if "signal" in named:
             return original(self, sender, **named)  # type: ignore[no-any-return]
         merged = {"signal": self, "sender": sender, **named}
         live = []
         live_async = None
-        if (
-            type(wiring) is Wiring
-            and not self._dead_receivers  # type: ignore[attr-defined]
-            and type(self)._live_receivers is STOCK_LIVE_RECEIVERS
-        ):
+        try:
+            stock = self._live_receivers.__func__ is STOCK_LIVE_RECEIVERS  # type: ignore[attr-defined]
+        except AttributeError:
+            stock = False
+        if wiring is not None and stock and not self._dead_receivers:  # type: ignore[attr-defined]
             for deref in wiring.derefs:
                 receiver = deref()
                 if receiver is None:
@@ -198,10 +249,7 @@ def sync_sender(
         else:
             wiring = None
         if wiring is None:
-            if (
-                type(self)._live_receivers is not STOCK_LIVE_RECEIVERS
-                or "_live_receivers" in self.__dict__
-            ):
+            if not stock:
                 live, live_async = self._live_receivers(sender)
                 try:
                     wiring = labelled(self, sender, live, live_async)
@@ -210,10 +258,7 @@ def sync_sender(
             else:
                 resolved = True
                 try:
-                    if self.use_caching:
-                        wiring, live, live_async = resolve(self, sender)
-                    else:
-                        wiring, live, live_async = plain_wiring(self, sender)
+                    wiring, live, live_async = resolve(self, sender)
                 except Exception:
                     resolved = False
                 if not resolved:
@@ -222,15 +267,10 @@ def sync_sender(
                     wiring = None
                     live, live_async = self._live_receivers(sender)
             if not live and not live_async:
-                if self is request_started:
-                    requests.started(named)
-                if current() is not None:
-                    try:
-                        count_unheard(self, sender)
-                    except RecursionError:
-                        pass  # The end of the stack is the application's to meet.
-                    if self is request_finished:
-                        requests.finished()
+                try:
+                    pass_unheard(self, sender, named)
+                except RecursionError:
+                    pass  # The end of the stack is the application's to meet.
                 return []
 
         responses = []
@@ -262,7 +302,7 @@ def sync_sender(
                     else:
                         code = None
                         instruction = 0
-                        if with_callsite:
+                        if options.callsite:
                             frame: Any = getframe(1)
                             code = frame.f_code
                             try:
@@ -280,12 +320,12 @@ def sync_sender(
                             wiring.number,
                             code,
                             instruction,
-                            wiring.details(named) if with_details else None,  # type: ignore[misc]
+                            wiring.details(named) if options.details else None,
                             method,
                         )
                         events.append(opening)  # type: ignore[union-attr]
-                        if redaction is not None:
-                            events.append((VALUES, 0, redaction.named(named)))  # type: ignore[union-attr]
+                        if options.values is not None:
+                            events.append((VALUES, 0, options.values.named(named)))  # type: ignore[union-attr]
                 except Exception as error:
                     try:
                         failed("opening", error)

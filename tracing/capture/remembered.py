@@ -96,6 +96,12 @@ def _sender_reference(entry: Any) -> Any:
     return entry[2] if len(entry) > 3 else None  # noqa: PLR2004 - three parts on 5, four on 6.
 
 
+def sender_lives(entry: Any) -> bool:
+    """Return whether the sender of an entry is still there, as far as Django knows."""
+    reference = _sender_reference(entry)
+    return reference is None or reference() is not None
+
+
 def is_weak(entry: Any) -> bool:
     """Return whether an entry of ``Signal.receivers`` refers to its receiver weakly."""
     # The class is asked, not isinstance(): a receiver may answer for its __class__ itself.

@@ -1,59 +1,95 @@
-"""Dispatches that nobody received: counted per signal and sender, no rows."""
+"""Dispatches that nobody received: counted per signal and sender, no rows.
+
+The send loops count in line, with two identities and three dictionaries, so what they ask must be
+right without being checked: a pair is in ``numbers`` only while both its signal and its sender live.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tracing.capture.context import Stream, current
+# By its own name: a test of the application may watch ``weakref.ref``, as one of Django's does.
+from weakref import ref
+
+from django.core.signals import request_finished, request_started
+from django.db.models.signals import post_init, pre_init
+
+from tracing.capture import requests
+from tracing.capture.context import current
 from tracing.capture.failures import failed
-from tracing.capture.names import sender_name
-from tracing.capture.wirings import sender_reference, wiring_number
+from tracing.capture.names import is_class, sender_name
+from tracing.capture.wirings import wiring_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from django.dispatch import Signal
 
-LIMIT: Final = 2_000
-"""Pairs of signal and sender told apart in one stream; the rest are counted together."""
+numbers: Final[dict[int, dict[int, int]]] = {}
+"""Wiring number of an unheard dispatch by the identities of its signal and its sender."""
+
+_references: Final[dict[int, ref[Any]]] = {}
+"""What tells us of the death of a signal or sender in ``numbers``, by its identity."""
+
+_NONE: Final[dict[int, int]] = {}
 
 
-class Unheard:
-    """How often one signal was sent by one sender without a receiver."""
+class _Reference(ref[Any]):
+    """A weak reference that knows whose it was."""
 
-    __slots__ = ("count", "number", "sender")
+    __slots__ = ("identity",)
 
-    def __init__(self, number: int, sender: Callable[[], Any]) -> None:
-        self.number = number
-        """Wiring number: it leads to the names."""
-        self.sender = sender
-        self.count = 0
+    identity: int
+
+
+def _forget(reference: _Reference) -> None:
+    """Forget a signal or sender that has died, before its identity can be given out again."""
+    identity = reference.identity
+    _references.pop(identity, None)
+    numbers.pop(identity, None)
+    for by_sender in list(numbers.values()):
+        by_sender.pop(identity, None)
+
+
+def _number(signal: Signal, sender: Any) -> int:
+    """Return the wiring number of an unheard dispatch, and remember it where that is worth it."""
+    number = numbers.get(id(signal), _NONE).get(id(sender))
+    if number is not None:
+        return number
+    number = wiring_number(signal, sender_name(sender), (), 0)
+    # Classes come again and live long; instances and strings are named each time. The two signals
+    # around a request always take this way, on which more is done than counting.
+    if (
+        (sender is None or is_class(sender))
+        and signal is not request_started
+        and signal is not request_finished
+    ):
+        for target in (signal, sender):
+            if target is not None and id(target) not in _references:
+                reference = _Reference(target, _forget)
+                reference.identity = id(target)
+                _references[reference.identity] = reference
+        numbers.setdefault(id(signal), {})[id(sender)] = number
+    return number
 
 
 def count_unheard(signal: Signal, sender: Any) -> None:
     """Count a dispatch of *signal* from *sender* in the running trace. Never raises."""
     try:
         stream = current()
-        if stream is None or stream.events is None:
-            return
-        key = (id(signal), id(sender))
-        unheard: dict[Any, Unheard] = stream.unheard
-        entry = unheard.get(key)
-        if entry is None or entry.sender() is not sender:
-            entry = _first(stream, key, signal, sender)
-        entry.count += 1
+        counts = stream.unheard if stream is not None else None
+        # Two for each instance of a model: to count them would cost more than all the rest.
+        if counts is not None and signal is not pre_init and signal is not post_init:
+            counts[_number(signal, sender)] += 1
     except Exception as error:
         failed("count_unheard", error)
 
 
-def _first(stream: Stream, key: Any, signal: Signal, sender: Any) -> Unheard:
-    unheard: dict[Any, Unheard] = stream.unheard
-    if len(unheard) >= LIMIT:
-        return unheard.setdefault(None, Unheard(0, sender_reference(None)))
-    number = wiring_number(signal, sender_name(sender), (), 0)
-    # Senders that cannot be weakly referenced, and ids given out again, are counted by name.
-    reference = sender_reference(sender)
-    if key in unheard or reference() is not sender:
-        return unheard.setdefault(number, Unheard(number, reference))
-    entry = unheard[key] = Unheard(number, reference)
-    return entry
+def pass_unheard(signal: Signal, sender: Any, named: dict[str, Any]) -> None:
+    """Count a dispatch, and begin or end a request if that is what it tells. Never raises."""
+    try:
+        if signal is request_started:
+            requests.started(named)
+        count_unheard(signal, sender)
+        if signal is request_finished:
+            requests.finished()
+    except RecursionError:
+        pass  # The end of the stack is the application's to meet.

@@ -8,18 +8,19 @@ dead receiver). For other signals it is found by the identities of the parts.
 
 from __future__ import annotations
 
-import weakref
 from itertools import repeat
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
-from weakref import ReferenceType, WeakMethod
+
+# By its own name: a test of the application may watch ``weakref.ref``, as one of Django's does.
+from weakref import ref
 
 from django.dispatch import Signal
 from django.dispatch import dispatcher as _dispatcher
 
 from tracing.capture import names
 from tracing.capture.details import Details, details_reader
-from tracing.capture.remembered import entry_label, reached, receiver_of
+from tracing.capture.remembered import entry_label, reached, receiver_of, sender_lives
 from tracing.capture.twins import same_function
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class WiringLabel:
         sync_count: int,
         same_as: tuple[int | None, ...] = (),
     ) -> None:
-        self._signal = weakref.ref(signal) if signal is not None else None
+        self._signal = ref(signal) if signal is not None else None
         self._signal_name = "" if signal is not None else "(too many wirings)"
         self.sender = sender
         self.receivers = receivers
@@ -152,7 +153,7 @@ def _twins(receivers: list[Any]) -> tuple[int | None, ...]:
 
 def _deref(reference: Any) -> Callable[[], Any]:
     """Return what gives the receiver when called: a weak reference does, a strong one is repeated."""
-    if isinstance(reference, weakref.ReferenceType):
+    if isinstance(reference, ref):
         return reference
     return repeat(reference).__next__
 
@@ -196,12 +197,17 @@ def cached_wiring(signal: Signal, sender: Any) -> Wiring | None:
 class PlainWiring:
     """The wiring of a signal that does not cache, with what proves that it still holds."""
 
-    __slots__ = ("details", "keys", "number", "sender")
+    __slots__ = ("async_derefs", "connections", "derefs", "details", "number", "sender")
 
-    def __init__(self, signal: Signal, sender: Any, entries: list[Any]) -> None:
-        self.keys = [entry[0] for entry in entries]
-        """The lookup keys of the connections, compared by identity: a new connection has a new one."""
+    def __init__(
+        self, signal: Signal, sender: Any, connections: list[Any], entries: list[Any]
+    ) -> None:
+        self.connections = connections
+        """All connections of the signal. The same ones lead to the same receivers, and lists of the
+        same tuples are found equal by their identities."""
         self.sender = sender_reference(sender)
+        self.derefs = tuple(_deref(entry[1]) for entry in entries if not entry[-1])
+        self.async_derefs = tuple(_deref(entry[1]) for entry in entries if entry[-1])
         self.details = details_reader(signal, sender)
         self.number = _labelled(signal, sender, entries)
 
@@ -215,9 +221,22 @@ def sender_reference(sender: Any) -> Callable[[], Any]:
     if sender is None or type(sender) is str:
         return repeat(sender).__next__
     try:
-        return weakref.ref(sender)
+        return ref(sender)
     except TypeError:
         return _nobody
+
+
+def remembered_wiring(signal: Signal, sender: Any) -> PlainWiring | None:
+    """Return what ``plain_wiring`` has remembered, None if it does not hold any more."""
+    wiring = signal.sender_receivers_cache.get(-id(sender))
+    if (
+        type(wiring) is PlainWiring
+        and not signal._dead_receivers  # type: ignore[attr-defined]
+        and wiring.sender() is sender
+        and wiring.connections == signal.receivers
+    ):
+        return wiring
+    return None
 
 
 def plain_wiring(signal: Signal, sender: Any) -> tuple[PlainWiring | None, list[Any], list[Any]]:
@@ -226,84 +245,41 @@ def plain_wiring(signal: Signal, sender: Any) -> tuple[PlainWiring | None, list[
     Scans as ``Signal._live_receivers`` does, under the same lock. The wiring is None without live
     receivers.
     """
-    live: list[Any] = []
-    live_async: list[Any] = []
-    keys: list[Any] = []
     with signal.lock:
         if signal._dead_receivers:  # type: ignore[attr-defined]
             signal._clear_dead_receivers()  # type: ignore[attr-defined]
-        receivers: list[Any] | None = signal.receivers
-        none_id = dispatcher.NONE_ID
-        sender_id = dispatcher._make_id(sender)
-        for entry in signal.receivers:
-            key = entry[0]
-            if key[1] == none_id or key[1] == sender_id:
-                receiver = entry[1]
-                kind = type(receiver)
-                if kind is ReferenceType or kind is WeakMethod:
-                    receiver = receiver()
-                    if receiver is None:
-                        break
-                if entry[-1]:
-                    live_async.append(receiver)
-                else:
-                    live.append(receiver)
-                keys.append(key)
-        else:
-            receivers = None
-    if receivers is not None:
-        # A receiver has died since the clearing: only the living are called.
-        return _living(signal, sender, _reached(receivers, none_id, sender_id))
-    if not keys:
+        connections = list(signal.receivers)
+    sender_id = dispatcher._make_id(sender)
+    entries = []
+    live: list[Any] = []
+    live_async: list[Any] = []
+    for entry in _reached(connections, dispatcher.NONE_ID, sender_id):
+        receiver = receiver_of(entry)
+        # Django 6 passes over a connection whose sender has died; its identity came again.
+        if receiver is not None and sender_lives(entry):
+            entries.append(entry)
+            (live_async if entry[-1] else live).append(receiver)
+    if not entries:
         return None, live, live_async
+    wiring = PlainWiring(signal, sender, connections, entries)
     # Django keeps an empty dictionary here for signals that do not cache, asks it for senders and
     # clears it with every connect and disconnect: the right place for a memory keyed by sender id.
-    memory = signal.sender_receivers_cache
     # Not the id itself: a sender that hashes as its id would be compared with it, by its own code.
-    memory_key = -sender_id if type(sender_id) is int else sender_id
-    wiring = memory.get(memory_key)
-    # Identical connections are told by identical lookup keys: each connect() makes a new one.
-    if type(wiring) is not PlainWiring or wiring.keys != keys or wiring.sender() is not sender:
-        wiring = PlainWiring(signal, sender, _reached(signal.receivers, none_id, sender_id))
-        if len(wiring.keys) == len(keys) and all(type(key[0]) in _PLAIN_KEYS for key in keys):
-            if len(memory) >= _PLAIN_LIMIT:
-                memory.clear()
-            memory[memory_key] = wiring
+    memory = signal.sender_receivers_cache
+    if type(memory) is dict and type(sender_id) is int:
+        if len(memory) >= _PLAIN_LIMIT:
+            memory.clear()
+        memory[-id(sender)] = wiring
     return wiring, live, live_async
 
 
 _PLAIN_LIMIT: Final = 1_000
 """Senders remembered per signal."""
 
-_PLAIN_KEYS: Final = frozenset({int, str, tuple})
-"""Types of the first half of a lookup key that can be compared without running anybody's code."""
-
 
 def _reached(receivers: list[Any], none_id: Any, sender_id: Any) -> list[Any]:
     """Return the entries of ``Signal.receivers`` that a send from this sender reaches."""
     return [entry for entry in receivers if entry[0][1] == none_id or entry[0][1] == sender_id]
-
-
-def _living(
-    signal: Signal, sender: Any, entries: list[Any]
-) -> tuple[PlainWiring | None, list[Any], list[Any]]:
-    """Return what ``plain_wiring`` returns when some weak references among *entries* are dead."""
-    held = []
-    for entry in entries:
-        receiver = entry[1]
-        if isinstance(receiver, weakref.ReferenceType):
-            receiver = receiver()
-            if receiver is None:
-                continue
-        if len(entry) > ENTRY_OF_5_2 and entry[2] is not None and entry[2]() is None:
-            continue
-        held.append((entry, receiver))
-    if not held:
-        return None, [], []
-    wiring = PlainWiring(signal, sender, [entry for entry, _receiver in held])
-    live = [receiver for entry, receiver in held if not entry[-1]]
-    live_async = [receiver for entry, receiver in held if entry[-1]]
-    return wiring, live, live_async
 
 
 class ResolvedWiring:

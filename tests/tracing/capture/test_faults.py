@@ -194,7 +194,7 @@ def untraced():
 @pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("condition", ["recorded", "lone", "unrecorded"])
 @pytest.mark.parametrize("kind", ["plain", "unheard", "robust", "raising", "overridden"])
-def test_recursion_limit_is_met_at_the_same_depth(monkeypatch, kind, condition):
+def test_recursion_limit_is_met_where_django_meets_it(monkeypatch, kind, condition):
     class Overridden(Signal):
         def _live_receivers(self, sender):
             return super()._live_receivers(sender)
@@ -237,7 +237,11 @@ def test_recursion_limit_is_met_at_the_same_depth(monkeypatch, kind, condition):
 
     # From Python 3.12 on a call costs a level more or less, as the interpreter has specialised it.
     slack = int(sys.version_info >= (3, 12))
-    assert actual in [[*expected[n:], *["recursion"] * n] for n in range(slack + 1)]
+    # Django looks receivers up two frames deeper than it calls them; what is remembered takes none.
+    spared = 2 + slack if kind in {"plain", "robust", "raising"} else slack
+    earlier = [[*expected[n:], *["recursion"] * n] for n in range(slack + 1)]
+    later = [[*expected[:1] * n, *expected[: len(expected) - n]] for n in range(spared + 1)]
+    assert actual in [*earlier, *later]
     assert context.current() is None
 
 

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+from django.core.signals import request_finished
+from django.db.models.signals import ModelSignal, pre_init
+from django.dispatch import Signal
+
+from tests.tracing.capture.conftest import recording
+from tracing.capture import context, unheard
+from tracing.capture.instrumentation import instrument
+
+
+@pytest.fixture(autouse=True)
+def instrumented(stock):
+    undo = instrument(sql=False, side_effects=False)
+    # Lone dispatches are recorded and go nowhere.
+    before = context.set_processor(None)
+    yield
+    context.set_processor(before)
+    undo()
+
+
+class Sender:
+    pass
+
+
+def first(**named):
+    return "first"
+
+
+def second(**named):
+    return "second"
+
+
+def answers(responses):
+    return [response for _receiver, response in responses]
+
+
+@pytest.fixture(params=[Signal, ModelSignal], ids=["plain", "caching"])
+def signal(request):
+    return Signal(use_caching=request.param is ModelSignal)
+
+
+# -- What is remembered holds only as long as it is true -----------------------------------------
+
+
+def test_live_receivers_replaced_on_a_signal_after_its_first_dispatch_are_called(signal):
+    signal.connect(first, weak=False)
+    before = answers(signal.send(Sender))
+
+    signal._live_receivers = lambda sender: ([second], [])
+
+    assert before == ["first"]
+    assert answers(signal.send(Sender)) == ["second"]
+    del signal._live_receivers
+    assert answers(signal.send(Sender)) == ["first"]
+
+
+def test_live_receivers_replaced_on_the_class_after_a_dispatch_are_called(signal, monkeypatch):
+    signal.connect(first, weak=False)
+    before = answers(signal.send(Sender))
+
+    monkeypatch.setattr(Signal, "_live_receivers", lambda self, sender: ([second], []))
+
+    assert before == ["first"]
+    assert answers(signal.send(Sender)) == ["second"]
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_receivers_of_a_plain_signal_changed_by_hand_are_noticed(in_place):
+    signal, other = Signal(), Signal()
+    signal.connect(first, weak=False)
+    other.connect(second, weak=False)
+    before = answers(signal.send(Sender))
+
+    if in_place:
+        signal.receivers[:] = other.receivers
+    else:
+        signal.receivers = other.receivers
+
+    assert before == ["first"]
+    assert answers(signal.send(Sender)) == ["second"]
+
+
+def test_remembered_wiring_keeps_nothing_alive(signal):
+    def receiver(**named):
+        return "weak"
+
+    class Passing:
+        pass
+
+    signal.connect(receiver)
+    called = answers(signal.send(Passing))
+    references = [weakref.ref(receiver), weakref.ref(Passing)]
+    del receiver, Passing
+    gc.collect()
+
+    assert called == ["weak"]
+    assert [reference() for reference in references] == [None, None]
+    assert signal.send(Sender) == []
+
+
+def test_sender_that_cannot_be_hashed_fails_as_in_django(signal):
+    class Unhashable:
+        __hash__ = None
+
+    signal.connect(first, weak=False)
+
+    with pytest.raises(TypeError, match="unhashable type: 'Unhashable'") as caught:
+        signal.send(Unhashable())
+    assert caught.value.__context__ is None
+
+
+def test_sender_without_weak_references_fails_as_in_django_where_it_fails_there():
+    signal = Signal(use_caching=True)
+    signal.connect(first, weak=False)
+
+    with pytest.raises(TypeError, match="cannot create weak reference to 'str' object") as caught:
+        signal.send("text")
+    assert caught.value.__context__ is None
+
+
+# -- Dispatches that nobody received -------------------------------------------------------------
+
+
+def test_unheard_dispatches_are_counted_by_name(signal):
+    other = Signal()
+    with recording() as recorded:
+        for _ in range(3):
+            signal.send(Sender)
+        other.send(Sender)
+        other.send(None)
+        other.send_robust("text")
+        other.send("text")
+
+    assert sorted((sender, count) for _signal, sender, count in recorded.trace.unheard) == [
+        ("'text'", 2),
+        ("None", 1),
+        (f"{__name__}.Sender", 4),
+    ]
+    assert recorded.trace.unheard_count == 7
+
+
+def test_unheard_dispatch_of_a_sender_in_the_place_of_a_dead_one_counts_under_its_own_name():
+    signal = Signal()
+    identities = set()
+    with recording() as recorded:
+        for number in range(20):
+            sender = type(f"Passing{number}", (), {})
+            identities.add(id(sender))
+            signal.send(sender)
+            del sender
+            gc.collect()
+
+    # The point of the test: identities were given out again.
+    assert len(identities) < 20
+    assert sorted(recorded.trace.unheard) == sorted(
+        ("django.dispatch.Signal (unnamed)", f"{__name__}.Passing{number}", 1)
+        for number in range(20)
+    )
+
+
+def test_unheard_dispatches_keep_nothing_alive_and_leave_nothing_behind():
+    class Passing:
+        pass
+
+    signal = Signal()
+    before = set(unheard.numbers)
+    with recording():
+        signal.send(Passing)
+        held = len(set(unheard.numbers) - before)
+        references = [weakref.ref(signal), weakref.ref(Passing)]
+        del signal, Passing
+        gc.collect()
+        alive = [reference() for reference in references]
+
+    assert held == 1
+    assert alive == [None, None]
+    assert set(unheard.numbers) <= before
+    assert not [
+        key for key, numbers in unheard.numbers.items() if not numbers and key not in before
+    ]
+
+
+def test_loading_of_instances_is_not_counted():
+    with recording() as recorded:
+        pre_init.send(Sender, args=(), kwargs={})
+
+    assert recorded.trace.unheard == []
+
+
+def test_end_of_a_request_without_any_receiver_is_counted():
+    receivers, request_finished.receivers = request_finished.receivers, []
+    try:
+        with recording() as recorded:
+            request_finished.send(Sender)
+            request_finished.send(Sender)
+    finally:
+        request_finished.receivers = receivers
+
+    assert recorded.trace.unheard == [
+        ("django.core.signals.request_finished", f"{__name__}.Sender", 2)
+    ]
