@@ -12,7 +12,8 @@ import json
 import re
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
 
 from django.apps import apps
 from django.db import models
@@ -795,13 +796,21 @@ def _load(rows: Sequence[Trace], using: str) -> Iterator[spans.Trace]:
             **{name: getattr(row, name) for name in _TRACE_FIELDS},
         )
         traces[row.pk] = trace
-    dispatches = _load_dispatches(traces, manager)
-    calls = _load_calls(dispatches, manager)
+    dispatches, ranges = _load_dispatches(traces, manager)
+    _load_calls(
+        {key: one for some in dispatches.values() for key, one in some.items()}, ranges, manager
+    )
     for key, trace in traces.items():
-        for dispatch in sorted(dispatches.get(key, {}).values(), key=lambda d: d.number):
-            trace.dispatches.append(dispatch)
-            parent = calls.get((key, dispatch.parent_number or -1))
-            if parent is not None:
+        trace.dispatches = sorted(dispatches[key].values(), key=attrgetter("number"))
+        senders = {dispatch.parent_number for dispatch in trace.dispatches}
+        calls = {
+            call.number: call
+            for dispatch in trace.dispatches
+            for call in dispatch.receiver_calls
+            if call.number in senders
+        }
+        for dispatch in trace.dispatches:
+            if (parent := calls.get(dispatch.parent_number or -1)) is not None:
                 parent.dispatches.append(dispatch)
     for key, signal, sender, count in (
         manager("Unheard")
@@ -821,100 +830,140 @@ def _load(rows: Sequence[Trace], using: str) -> Iterator[spans.Trace]:
     yield from traces.values()
 
 
+_METHODS: Final = {str(member): member for member in spans.Method}
+_TRANSACTIONS: Final = {str(member): member for member in spans.TransactionOutcome}
+_OUTCOMES: Final = {str(member): member for member in spans.Outcome}
+
+
 def _load_dispatches(
     traces: dict[int, spans.Trace], manager: Any
-) -> dict[int, dict[int, spans.Dispatch]]:
-    """Return the dispatches, by row id, of each trace row."""
-    loaded: dict[int, dict[int, spans.Dispatch]] = {}
-    facts_of: dict[int, dict[str, Any]] = {}
-    for (
-        key, trace_key, number, parent, depth, signal, sender, method, transaction, start, duration,
-        instance, query_count, query_ns, details, facts_key, facts, file, line, function,
-    ) in (
+) -> tuple[dict[int, dict[int, spans.Dispatch]], list[tuple[int, int]]]:
+    """Return the dispatches, by row id, of each trace row, and in which ids their calls are.
+
+    Labels are read once each instead of joined to each row: a trace of 20,000 dispatches has a few
+    dozen of them.
+    """
+    rows = list(
         manager("Dispatch")
         .filter(trace__in=list(traces))
         .order_by("pk")
         .values_list(
-            "id", "trace_id", "number", "parent_number", "depth", "signal__name", "sender__name",
+            "id", "trace_id", "number", "parent_number", "depth", "signal_id", "sender_id",
             "method", "transaction", "start_ns", "duration_ns", "instance", "query_count",
-            "query_ns", "details", "facts_id", "facts__facts", "callsite__file", "callsite__line",
-            "callsite__name",
+            "query_ns", "details", "facts_id", "callsite_id", "receiver_call_count",
         )
-    ):  # fmt: skip
-        shared = facts_of.get(facts_key)
-        if shared is None:
-            shared = facts_of[facts_key] = decode_facts(facts)
-        loaded.setdefault(trace_key, {})[key] = spans.Dispatch(
+    )  # fmt: skip
+    signals = _labels(manager("SignalLabel"), {row[5] for row in rows}, "name")
+    senders = _labels(manager("SenderLabel"), {row[6] for row in rows}, "name")
+    facts = {
+        key: decode_facts(text)
+        for key, (text,) in _labels(
+            manager("FactsLabel"), {row[15] for row in rows}, "facts"
+        ).items()
+    }
+    callsites = {
+        key: spans.Callsite(*place)
+        for key, place in _labels(
+            manager("CallsiteLabel"), {row[16] for row in rows}, "file", "line", "name"
+        ).items()
+    }
+    loaded: dict[int, dict[int, spans.Dispatch]] = {key: {} for key in traces}
+    ranges: list[tuple[int, int]] = []
+    for (
+        key, trace_key, number, parent, depth, signal, sender, method, transaction, start, duration,
+        instance, query_count, query_ns, details, facts_key, callsite, calls,
+    ) in rows:  # fmt: skip
+        try:
+            (signal_name,), (sender_name,) = signals[signal], senders[sender]
+            rare = {"thread": traces[trace_key].thread, **facts[facts_key]}
+        except KeyError:  # Pruned between the two queries.
+            continue
+        if details is not None:
+            rare |= decode_details(details)
+        loaded[trace_key][key] = spans.Dispatch(
             number=number,
             parent_number=parent,
             depth=depth,
-            signal=signal,
-            sender=sender,
-            method=spans.Method(method),
-            transaction=spans.TransactionOutcome(transaction),
+            signal=signal_name,
+            sender=sender_name,
+            method=_METHODS[method],
+            transaction=_TRANSACTIONS[transaction],
             start_ns=start,
             duration_ns=duration,
-            instance=full_instance(instance, sender),
+            instance=full_instance(instance, sender_name),
             query_count=query_count,
             query_ns=query_ns,
-            callsite=None if file is None else spans.Callsite(file, line, function),
-            **{"thread": traces[trace_key].thread, **shared, **decode_details(details)},
+            callsite=callsites.get(callsite),
+            **rare,
         )
-    return loaded
+        # Dispatches of one trace mostly follow one another: there is mostly one range.
+        if calls and ranges and ranges[-1][1] + 1 >= key:
+            ranges[-1] = (ranges[-1][0], max(ranges[-1][1], key + calls))
+        elif calls:
+            ranges.append((key + 1, key + calls))
+    return loaded, ranges
 
 
 def _load_calls(
-    dispatches: dict[int, dict[int, spans.Dispatch]], manager: Any
-) -> dict[tuple[int, int], spans.ReceiverCall]:
-    """Put the receiver calls into their dispatches; return them by trace row and number."""
-    owners = {
-        key: (trace_key, dispatch)
-        for trace_key, of_trace in dispatches.items()
-        for key, dispatch in of_trace.items()
-    }
-    found: dict[tuple[int, int], spans.ReceiverCall] = {}
+    dispatches: dict[int, spans.Dispatch], ranges: list[tuple[int, int]], manager: Any
+) -> None:
+    """Put the receiver calls, whose ids are in *ranges*, into their dispatches, given by row id."""
+    with_statements: list[spans.ReceiverCall] = []
     receivers: dict[int, spans.ReceiverLabel] = {}
-    for ranges in _chunks(_call_ranges(sorted(owners), manager), 100):
+    for some in _chunks(ranges, 100):
         wanted = Q()
-        for first, last in ranges:
+        for first, last in some:
             wanted |= Q(pk__range=(first, last))
-        for (
-            owner, number, position, outcome, start, duration, nested, query_count, query_ns,
-            details, label, name, file, line, uid, weak, is_async, app, any_sender,
-        ) in (
+        rows = list(
             manager("ReceiverCall")
             .filter(wanted)
             .order_by("pk")
             .values_list(
                 "dispatch_id", "number", "position", "outcome", "start_ns", "duration_ns",
                 "nested_ns", "query_count", "query_ns", "details", "receiver_id",
-                "receiver__name", "receiver__file", "receiver__line", "receiver__dispatch_uid",
-                "receiver__weak", "receiver__is_async", "receiver__app", "receiver__any_sender",
             )
-        ):  # fmt: skip
-            if owner not in owners:
+        )  # fmt: skip
+        receivers |= {
+            key: spans.ReceiverLabel(
+                name, file, line, uid, bool(weak), bool(is_async), app, bool(any_sender)
+            )
+            for key, (name, file, line, uid, weak, is_async, app, any_sender) in _labels(
+                manager("ReceiverLabel"), {row[10] for row in rows} - receivers.keys(),
+                "name", "file", "line", "dispatch_uid", "weak", "is_async", "app", "any_sender",
+            ).items()
+        }  # fmt: skip
+        for (
+            owner, number, position, outcome, start, duration, nested, query_count, query_ns,
+            details, label,
+        ) in rows:  # fmt: skip
+            dispatch = dispatches.get(owner)
+            if dispatch is None or label not in receivers:
                 continue
-            receiver = receivers.get(label)
-            if receiver is None:
-                receiver = receivers[label] = spans.ReceiverLabel(
-                    name, file, line, uid, bool(weak), bool(is_async), app, bool(any_sender)
-                )
-            trace_key, dispatch = owners[owner]
+            rare = decode_details(details) if details is not None else {}
             call = spans.ReceiverCall(
                 number=number,
                 position=position,
-                receiver=receiver,
+                receiver=receivers[label],
                 start_ns=dispatch.start_ns + start,
                 duration_ns=duration,
                 self_ns=duration - nested,
-                outcome=spans.Outcome(outcome),
+                outcome=_OUTCOMES[outcome],
                 query_count=query_count,
                 query_ns=query_ns,
-                **decode_details(details),
+                **rare,
             )
             dispatch.receiver_calls.append(call)
-            found[trace_key, number] = call
-    _name_statements([call for call in found.values() if call.statements], manager)
+            if call.statements:
+                with_statements.append(call)
+    _name_statements(with_statements, manager)
+
+
+def _labels(manager: Any, keys: Iterable[Any], *fields: str) -> dict[Any, tuple[Any, ...]]:
+    """Return the *fields* of the labels *keys*, by key; None is no key."""
+    found: dict[Any, tuple[Any, ...]] = {}
+    for chunk in _chunks([key for key in keys if key is not None], 900):
+        rows = manager.filter(pk__in=chunk).values_list("pk", *fields)
+        found.update((row[0], row[1:]) for row in rows)
     return found
 
 
@@ -927,25 +976,6 @@ def _name_statements(calls: list[spans.ReceiverCall], manager: Any) -> None:
         texts.update(labels.values_list("pk", "statement"))
     for call in calls:
         call.statements = [(texts.get(key, ""), count, ns) for key, count, ns in call.statements]
-
-
-def _call_ranges(keys: list[int], manager: Any) -> list[tuple[int, int]]:
-    """Return the ranges of ids in which the calls of the dispatches *keys* (sorted) are.
-
-    Dispatches of one trace mostly follow one another, so there is mostly one range.
-    """
-    ranges: list[list[int]] = []
-    for chunk in _chunks(keys, 900):
-        counts = dict(
-            manager("Dispatch").filter(pk__in=chunk).values_list("pk", "receiver_call_count")
-        )
-        for key in chunk:
-            last = key + counts[key]
-            if ranges and ranges[-1][1] + 1 >= key:
-                ranges[-1][1] = max(ranges[-1][1], last)
-            else:
-                ranges.append([key + 1, last])
-    return [(first, last) for first, last in ranges if first <= last]
 
 
 def _load_bypasses(traces: dict[int, spans.Trace], manager: Any) -> None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
+from tests.tracing.analysis.building import TraceBuilder
 from tests.tracing.viewer.hostile import MARK, hostile
-from tests.tracing.viewer.traces import command, order, store
+from tests.tracing.viewer.traces import command, identify, order, store
 from tracing.models import Hazard, RecorderControl, Trace
 
 if TYPE_CHECKING:
@@ -274,12 +275,12 @@ def test_two_chosen_traces_are_compared_the_earlier_first(viewer):
 
 def test_dragging_over_the_histogram_chooses_a_time(viewer):
     page = viewer()
-    drawing = page.locator("[data-brush] svg").first
+    drawing = page.locator("[data-brush] .u-over").first
     drawing.wait_for()
     box = drawing.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 30)
     page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] + 9, box["y"] + 30, steps=5)
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 30, steps=5)
     page.mouse.up()
 
     expect(page).to_have_url(re.compile("since%3A.*until%3A"))
@@ -288,8 +289,42 @@ def test_dragging_over_the_histogram_chooses_a_time(viewer):
 
 def test_point_of_the_scatter_opens_its_trace(viewer):
     page = viewer()
-    page.locator("circle.point").first.click(force=True)
+    drawing = page.locator("[data-brush] .u-over").last
+    drawing.wait_for()
+    # The one of two hours ago is alone at the left edge; how high it stands is its duration.
+    box = drawing.bounding_box()
+    for height in range(2, int(box["height"]), 6):
+        page.mouse.move(box["x"] + 3, box["y"] + height)
+        if "is-near" in drawing.get_attribute("class"):
+            break
+    expect(page.locator(".chart-tip:visible")).to_contain_text("orders:check_out")
+    page.mouse.down()
+    page.mouse.up()
 
+    expect(page).to_have_url(re.compile(f"/tracing/traces/{3:032x}/$"))
+
+
+def test_box_drawn_in_the_scatter_chooses_time_and_duration(viewer):
+    page = viewer()
+    drawing = page.locator("[data-brush] .u-over").last
+    drawing.wait_for()
+    box = drawing.bounding_box()
+    page.mouse.move(box["x"] + 1, box["y"] + 1)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] - 1, steps=5)
+    page.mouse.up()
+
+    expect(page).to_have_url(re.compile("since%3A.*until%3A.*duration%3E%3D.*duration%3C%3D"))
+    expect(page.locator("#rows tr")).to_have_count(1)
+
+
+def test_charts_are_plain_links_without_scripts(viewer):
+    page = viewer("/tracing/charts/", java_script_enabled=False)
+
+    expect(page.locator("[data-chart=histogram] a").first).to_have_attribute(
+        "href", re.compile("since=.*until=")
+    )
+    page.locator("circle.point").first.click(force=True)
     expect(page).to_have_url(re.compile("/tracing/traces/[0-9a-f]{32}/$"))
 
 
@@ -469,6 +504,26 @@ def test_trace_of_20_000_dispatches_opens(viewer):
 
     expect(page.locator("#tree")).to_contain_text("20,000 \N{MULTIPLICATION SIGN}")
     assert page.locator("*").count() < 1_000
+
+
+def test_lines_of_a_long_tree_come_as_one_scrolls_and_fold_like_the_others(viewer):
+    build = TraceBuilder()
+    for number in range(200):
+        build.call(build.dispatch(sender=f"cars.Car{number}"), "core.cars.receivers.give_code")
+    store(identify(build.build(), 5), shared=False)
+    page = viewer(f"/tracing/traces/{5:032x}/")
+    rows = page.locator("#tree [data-number]")
+    expect(rows).to_have_count(250)
+    page.keyboard.press("o")
+
+    page.locator("#tree-more").scroll_into_view_if_needed()
+    expect(rows).to_have_count(400, timeout=30_000)
+    expect(page.locator("#tree-more")).to_have_count(0)
+    last = page.locator("#tree .is-dispatch").last
+    last.get_by_role("button", name="Collapse").click()
+
+    expect(last).to_have_attribute("aria-expanded", "false")
+    expect(rows.last).to_be_hidden()
 
 
 def test_hostile_trace_is_text_in_the_browser(viewer):

@@ -163,28 +163,78 @@ def critical_path(trace: Trace) -> list[PathPiece]:
     From the end of a span backwards: the child that finished last is on the path, then the one that
     finished last before that one began, and so on; what is between them is the span's own.
     """
-    top = [root for root in roots(trace) if not root.parent_is_link]
     pieces: list[PathPiece] = []
     # (number, children, from, until): a span and the stretch of it that is on the path.
-    stack: list[tuple[int | None, Sequence[Span], int, int]] = [(None, top, 0, trace.duration_ns)]
+    stack: list[tuple[int | None, Sequence[Span], int, int]] = [
+        (None, _waited_for(trace), 0, trace.duration_ns)
+    ]
     while stack:
         number, children, begin, until = stack.pop()
-        cursor = until
-        for child in sorted(children, key=_end, reverse=True):
-            if isinstance(child, Dispatch) and child.parent_is_link:
-                continue
-            end = min(_end(child), cursor)
-            start = max(child.start_ns, begin)
-            if end <= start:
-                continue
-            if end < cursor:
-                pieces.append(PathPiece(number, end, cursor - end))
-            stack.append((child.number, _children(child), start, end))
-            cursor = start
-        if cursor > begin:
-            pieces.append(PathPiece(number, begin, cursor - begin))
+        own, below = _stretches(children, begin, until)
+        pieces += [PathPiece(number, start, end - start) for start, end in own]
+        stack += [(child.number, _children(child), start, end) for child, start, end in below]
     pieces.sort(key=lambda piece: piece.start_ns)
     return pieces
+
+
+class CriticalPath:
+    """The critical path of a trace, worked out only as far down as it is asked for."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        _, below = _stretches(_waited_for(index.trace), 0, index.trace.duration_ns)
+        self._within = {child.number: (start, end) for child, start, end in below}
+        self._own: dict[int, list[tuple[int, int]]] = {}
+
+    def of(self, span: Span) -> list[tuple[int, int]]:
+        """Return the stretches (start and end, ns) that *span* alone accounts for."""
+        own = self._own.get(span.number)
+        if own is not None:
+            return own
+        if span.number not in self._within:
+            unknown = []
+            for above in self._index.above(span):
+                if above.number in self._own:
+                    break
+                unknown.append(above)
+            for above in reversed(unknown):
+                self._descend(above)
+        return self._descend(span)
+
+    def _descend(self, span: Span) -> list[tuple[int, int]]:
+        within = self._within.get(span.number)
+        own, below = _stretches(_children(span), *within) if within else ([], [])
+        self._own[span.number] = own
+        for child, start, end in below:
+            self._within[child.number] = (start, end)
+        return own
+
+
+def _waited_for(trace: Trace) -> list[Dispatch]:
+    return [root for root in roots(trace) if not root.parent_is_link]
+
+
+def _stretches(
+    children: Sequence[Span], begin: int, until: int
+) -> tuple[list[tuple[int, int]], list[tuple[Span, int, int]]]:
+    """Return which stretches between two moments no child accounts for, and which ones each does."""
+    own: list[tuple[int, int]] = []
+    below: list[tuple[Span, int, int]] = []
+    cursor = until
+    for child in sorted(children, key=_end, reverse=True) if len(children) > 1 else children:
+        if isinstance(child, Dispatch) and child.parent_is_link:
+            continue
+        end = min(_end(child), cursor)
+        start = max(child.start_ns, begin)
+        if end <= start:
+            continue
+        if end < cursor:
+            own.append((end, cursor))
+        below.append((child, start, end))
+        cursor = start
+    if cursor > begin:
+        own.append((begin, cursor))
+    return own, below
 
 
 def _end(span: Span) -> int:
@@ -312,7 +362,10 @@ def failed(span: Span) -> bool:
     """Return whether *span* raised, was cancelled or never ran."""
     if isinstance(span, Dispatch):
         return bool(span.exception_type)
-    return span.outcome in {Outcome.RAISED, Outcome.CANCELLED, Outcome.SKIPPED}
+    return span.outcome in _FAILURES
+
+
+_FAILURES: Final = frozenset({Outcome.RAISED, Outcome.CANCELLED, Outcome.SKIPPED})
 
 
 # --- folding -------------------------------------------------------------------------------------
@@ -335,9 +388,9 @@ class Node:
     query_count: int = 0
     query_ns: int = 0
     error_count: int = 0
-    numbers: list[int] = field(default_factory=list)
-    instances: set[str] = field(default_factory=set)
-    children: list[Node] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list, repr=False)
+    instances: set[str] = field(default_factory=set, repr=False)
+    children: list[Node] = field(default_factory=list, repr=False)
 
     @property
     def is_dispatch(self) -> bool:
@@ -377,23 +430,37 @@ def fold_spans(spans: Sequence[Span], *, split_failed: bool = True) -> list[Node
     """Return *spans* and all below them, folded."""
     top: list[Node] = []
     # Each task: the spans that stand side by side, and where their nodes go.
-    tasks: list[tuple[list[Span], list[Node], int]] = [(list(spans), top, 0)]
+    tasks: list[tuple[Sequence[Span], list[Node], int]] = [(spans, top, 0)]
     while tasks:
-        group, target, depth = tasks.pop()
-        members: dict[tuple[tuple[str, ...], bool], list[Span]] = {}
-        for span in group:
-            apart = split_failed and failed(span)
-            members.setdefault((node_key(span), apart), []).append(span)
-        for (key, _), alike in members.items():
-            node = _node(key, alike, depth)
+        beside, target, depth = tasks.pop()
+        for alike in groups(beside, split_failed=split_failed):
+            node = node_of(alike, depth)
             target.append(node)
-            below = [child for span in alike for child in _children(span)]
-            if below:
+            if below := children_of(alike):
                 tasks.append((below, node.children, depth + 1))
     return top
 
 
-def _node(key: tuple[str, ...], alike: list[Span], depth: int) -> Node:
+def groups(spans: Iterable[Span], *, split_failed: bool = True) -> list[list[Span]]:
+    """Return *spans*, which stand side by side, as groups of those that are folded into one node."""
+    members: dict[tuple[tuple[str, ...], bool], list[Span]] = {}
+    for span in spans:
+        apart = split_failed and failed(span)
+        members.setdefault((node_key(span), apart), []).append(span)
+    return list(members.values())
+
+
+def children_of(spans: Iterable[Span]) -> list[Span]:
+    """Return what is directly below any of *spans*."""
+    return [child for span in spans for child in _children(span)]
+
+
+def node_of(alike: Sequence[Span], depth: int = 0) -> Node:
+    """Return spans of one kind as one node, without what is below it."""
+    return _node(node_key(alike[0]), alike, depth)
+
+
+def _node(key: tuple[str, ...], alike: Sequence[Span], depth: int) -> Node:
     longest = max(alike, key=lambda span: span.duration_ns)
     node = Node(key=key, span=longest, depth=depth, label=label(longest), count=len(alike))
     node.max_ns = longest.duration_ns

@@ -2,7 +2,9 @@
 
 These are values: slotted, of strings, numbers and lists of one another. They hold no receiver,
 sender, instance or exception of the traced application. Every later room (exporters, analysis,
-faces) speaks in them; the log schema and the models have the same fields.
+faces) speaks in them; the log schema and the models have the same fields. What is nested is left
+out of a ``repr``: a debug toolbar or an error page that writes down what it meets would copy the
+whole trace for each span.
 
 Units: a name that ends in ``_ns`` is a whole number of nanoseconds. ``start_ns`` of a dispatch or
 a receiver call counts from the start of its trace, on the monotonic clock.
@@ -127,7 +129,7 @@ class ReceiverCall:
     """Position of an earlier receiver of the dispatch that is the same function, if there is one."""
     statements: list[tuple[str, int, int]] = field(default_factory=list)
     """(normalised SQL, count, ns); only when CAPTURE_STATEMENTS is on."""
-    dispatches: list[Dispatch] = field(default_factory=list)
+    dispatches: list[Dispatch] = field(default_factory=list, repr=False)
     """What was sent from inside it, in order of start."""
 
 
@@ -180,7 +182,7 @@ class Dispatch:
     query_count: int = 0
     """Queries of the dispatch and of everything below it."""
     query_ns: int = 0
-    receiver_calls: list[ReceiverCall] = field(default_factory=list)
+    receiver_calls: list[ReceiverCall] = field(default_factory=list, repr=False)
 
 
 @dataclass(slots=True)
@@ -334,18 +336,18 @@ class Trace:
     """0 for the first or only export of a trace, then 1, 2 ...; counts are totals so far."""
     final: bool = True
     """False while the trace is still running and more segments follow."""
-    dispatches: list[Dispatch] = field(default_factory=list)
+    dispatches: list[Dispatch] = field(default_factory=list, repr=False)
     """Every dispatch of this segment, parents before children, in order of span number."""
-    bypasses: list[Bypass] = field(default_factory=list)
-    unheard: list[tuple[str, str, int]] = field(default_factory=list)
+    bypasses: list[Bypass] = field(default_factory=list, repr=False)
+    unheard: list[tuple[str, str, int]] = field(default_factory=list, repr=False)
     """(signal, sender, count) of dispatches without receivers."""
-    side_effects: list[SideEffect] = field(default_factory=list)
+    side_effects: list[SideEffect] = field(default_factory=list, repr=False)
     """Mails, tasks and sockets of this segment, in order of time."""
-    lost_receivers: list[LostReceiver] = field(default_factory=list)
+    lost_receivers: list[LostReceiver] = field(default_factory=list, repr=False)
     """Receivers first seen dead during this segment, or before it outside any trace."""
-    connection_changes: list[ConnectionChange] = field(default_factory=list)
+    connection_changes: list[ConnectionChange] = field(default_factory=list, repr=False)
     """Receivers connected and disconnected during this segment, in order of time per thread."""
-    hazards: list[Hazard] = field(default_factory=list)
+    hazards: list[Hazard] = field(default_factory=list, repr=False)
     """What the rules of ``tracing.analysis.hazards`` found when the trace was finished."""
 
     @property

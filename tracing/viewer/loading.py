@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 from collections import OrderedDict
-from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tracing.capture import spans
     from tracing.models import Trace
 
@@ -18,8 +14,6 @@ MAX_KEPT_DISPATCHES: Final = 60_000
 """Dispatches of all kept traces together."""
 MAX_KEPT: Final = 50
 """Traces kept, however small."""
-_LARGE: Final = 2_000
-"""Dispatches from which on the collector's passes over a growing heap cost more than the reading."""
 
 _kept: OrderedDict[tuple[object, ...], spans.Trace] = OrderedDict()
 _lock = Lock()
@@ -40,8 +34,7 @@ def load(row: Trace) -> spans.Trace:
         if key in _kept:
             _kept.move_to_end(key)
             return _kept[key]
-    with collector_paused(row.dispatch_count):
-        trace = row.load()
+    trace = row.load()
     if row.final and len(trace.dispatches) <= MAX_KEPT_DISPATCHES:
         with _lock:
             _kept[key] = trace
@@ -56,22 +49,3 @@ def forget() -> None:
     """Forget every kept trace."""
     with _lock:
         _kept.clear()
-
-
-@contextmanager
-def collector_paused(dispatch_count: int) -> Iterator[None]:
-    """Pause the cyclic garbage collector while a large trace is worked on.
-
-    Its passes over a growing heap would take as long as the work, and free nothing.
-
-    Args:
-        dispatch_count: Dispatches of the trace; for a small one nothing is paused.
-    """
-    if dispatch_count < _LARGE or not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

@@ -8,15 +8,22 @@ from zlib import crc32
 
 from tracing.analysis import tree
 from tracing.analysis.formatting import place
-from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, Trace, TransactionOutcome
+from tracing.capture.spans import (
+    ConnectionChange,
+    Dispatch,
+    Outcome,
+    ReceiverCall,
+    Trace,
+    TransactionOutcome,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from tracing.analysis.tree import Node, Span
 
-MAX_LINES: Final = 600
-"""Lines of a tree drawn at once; what is left out has a link."""
+MAX_LINES: Final = 250
+"""Lines of a tree drawn at once; the next ones are fetched as one comes to them."""
 MAX_LEVEL: Final = 40
 """Levels drawn below one another; what is deeper has a link."""
 DRAWN_LEVELS: Final = 24
@@ -26,6 +33,11 @@ COLOURS: Final = 8
 _RESOLUTION: Final = 0.05
 """Percent of the width: gaps under it are not drawn."""
 _MAX_BARS: Final = 400
+MINIMAP: Final = 28
+"""Height of what is drawn in the minimap."""
+_MAX_MINIMAP_BARS: Final = 40
+_MAX_CHANGES: Final = 4
+_MINIMAP_LEVELS: Final = 6
 _KEPT: Final = {TransactionOutcome.NONE, TransactionOutcome.COMMITTED}
 
 
@@ -35,6 +47,18 @@ class Bar:
 
     x: str
     width: str
+
+
+@dataclass(slots=True, frozen=True)
+class MinimapBar:
+    """A stretch of time in the minimap."""
+
+    x: str
+    width: str
+    y: str
+    """0 to ``MINIMAP``."""
+    colour: int
+    failed: bool
 
 
 @dataclass(slots=True)
@@ -53,14 +77,14 @@ class Line:
     """Where the critical path goes through it alone."""
     colour: int
     """0 for no application, else 1 to ``COLOURS``."""
-    has_children: bool
-    hidden_count: int = 0
-    """Lines below it that are not drawn."""
+    has_children: bool = False
+    has_more: bool = False
+    """What is below it is too deep to be drawn here."""
     is_match: bool = False
     hazards: list[str] = field(default_factory=list)
     """Messages of hazards that have it as evidence."""
-    minimap_y: str = "0"
-    """Where it is drawn in the minimap, 0 to 28."""
+    changes: list[ConnectionChange] = field(default_factory=list)
+    """Receivers that it connected or disconnected."""
 
     @property
     def above(self) -> str:
@@ -154,11 +178,13 @@ def app_of(span: Span) -> str:
 class Waterfall:
     """The lines of a trace.
 
+    Only what is drawn is folded and measured: a trace of 20,000 dispatches is mostly not looked at.
+
     Args:
         trace: The trace to draw.
         root: Number of a span: only it and what is below it is drawn.
         matches: Numbers of spans that a search found.
-        unfolded: Draw each span on a line of its own.
+        start: How many lines to leave out at the top: those that are drawn already.
     """
 
     def __init__(
@@ -167,55 +193,74 @@ class Waterfall:
         *,
         root: int | None = None,
         matches: Collection[int] = (),
-        unfolded: bool = False,
+        start: int = 0,
         max_lines: int = MAX_LINES,
     ) -> None:
         self.trace = trace
         self.index = tree.Index(trace)
         self.whole_ns = tree.extent_ns(trace)
         self.matches = frozenset(matches)
-        self.unfolded = unfolded
+        self.start = start
         self.max_lines = max_lines
         self.root: Span | None = self.index.span(root)
-        self.hidden_count = 0
+        self.next_start: int | None = None
+        """Where the lines go on that were not drawn; None if these were the last."""
         self.colours = apps_of(trace)
-        self._critical: dict[int, list[tuple[int, int]]] = {}
-        for piece in tree.critical_path(trace):
-            if piece.number is not None:
-                self._critical.setdefault(piece.number, []).append(
-                    (piece.start_ns, piece.start_ns + piece.duration_ns)
-                )
+        self._critical = tree.CriticalPath(self.index)
         self._hazards: dict[int, list[str]] = {}
         for hazard in trace.hazards:
             for number in hazard.numbers:
                 self._hazards.setdefault(number, []).append(hazard.message)
+        self._changes: dict[int, list[ConnectionChange]] = {}
+        for change in trace.connection_changes:
+            if change.parent_number is not None:
+                self._changes.setdefault(change.parent_number, []).append(change)
 
-    def nodes(self) -> list[Node]:
-        """Return the folded nodes at the top."""
+    def top(self) -> list[list[Span]]:
+        """Return the groups of spans that are folded into one line each at the top."""
         spans: Sequence[Span] = [self.root] if self.root is not None else tree.roots(self.trace)
-        return tree.fold_spans(spans)
+        return tree.groups(spans)
 
     def lines(self) -> list[Line]:
-        """Return the lines, parents before children, at most ``max_lines``."""
+        """Return the lines from ``start`` on, parents before children, at most ``max_lines``."""
         found: list[Line] = []
-        left_out: dict[int, int] = {}
-        stack: list[tuple[Node, list[int]]] = [(node, []) for node in reversed(self.nodes())]
+        stack: list[tuple[list[Span], list[int]]] = [(alike, []) for alike in reversed(self.top())]
+        place_in = 0
         while stack:
-            node, parents = stack.pop()
-            if len(found) >= self.max_lines or len(parents) >= MAX_LEVEL:
-                self.hidden_count += 1
-                for parent in parents[-1:]:
-                    left_out[parent] = left_out.get(parent, 0) + 1
-                continue
-            line = self.line(node, parents)
-            found.append(line)
-            below = [*parents, line.number]
-            stack.extend((child, below) for child in reversed(node.children))
-        for line in found:
-            line.hidden_count = left_out.get(line.number, 0)
-        for place_in, line in enumerate(found):
-            line.minimap_y = f"{place_in * 28 / max(len(found), 12):.2f}"
+            alike, parents = stack.pop()
+            if place_in >= self.start + self.max_lines:
+                self.next_start = place_in
+                break
+            below = tree.children_of(alike)
+            is_deepest = len(parents) + 1 >= MAX_LEVEL
+            if place_in >= self.start:
+                line = self.line(tree.node_of(alike), parents)
+                line.has_children = bool(below) and not is_deepest
+                line.has_more = bool(below) and is_deepest
+                found.append(line)
+            place_in += 1
+            if below and not is_deepest:
+                above = [*parents, alike[0].number]
+                stack.extend((group, above) for group in reversed(tree.groups(below)))
         return found
+
+    def repeated(self, number: int) -> Node | None:
+        """Return the folded node that begins with the span *number*, if there is one."""
+        span = self.index.span(number)
+        if span is None:
+            return None
+        way = [span, *self.index.above(span)]
+        if self.root is not None and self.root in way:
+            way = way[: way.index(self.root) + 1]
+        beside: Sequence[list[Span]] = self.top()
+        for step in reversed(way):
+            alike = next((group for group in beside if any(one is step for one in group)), None)
+            if alike is None:
+                return None
+            if step is span:
+                return tree.node_of(alike) if alike[0] is span else None
+            beside = tree.groups(tree.children_of(alike))
+        return None
 
     def line(self, node: Node, parents: list[int]) -> Line:
         """Return the line of *node*."""
@@ -230,21 +275,46 @@ class Waterfall:
             parents=parents,
             level=len(parents) + 1,
             bars=self._bars((span.start_ns, span.start_ns + span.duration_ns) for span in spans),
-            critical=self._bars(
-                stretch for number in node.numbers for stretch in self._critical.get(number, ())
-            ),
+            critical=self._bars(stretch for span in spans for stretch in self._critical.of(span)),
             colour=self.colours.get(app_of(node.span), 0),
-            has_children=bool(node.children),
             is_match=bool(self.matches) and not self.matches.isdisjoint(node.numbers),
             hazards=list(hazards),
+            changes=[
+                change
+                for number in (node.numbers if self._changes else ())
+                for change in self._changes.get(number, ())
+            ][:_MAX_CHANGES],
         )
 
     def single(self, span: Span) -> Line:
         """Return the line of one span alone, without what is below it."""
-        node = tree.fold_spans([span])[0]
-        line = self.line(node, [])
-        line.has_children = False
-        return line
+        return self.line(tree.node_of([span]), [])
+
+    def minimap(self, lines: Sequence[Line]) -> list[MinimapBar]:
+        """Return the whole trace in small: its lines, or of very many its uppermost levels."""
+        if self.next_start is None and not self.start:
+            high = MINIMAP / max(len(lines), 12)
+            return [
+                MinimapBar(bar.x, bar.width, f"{at * high:.2f}", line.colour, line.failed)
+                for at, line in enumerate(lines)
+                for bar in line.bars[:_MAX_MINIMAP_BARS]
+            ]
+        found: list[MinimapBar] = []
+        spans: list[Span] = [span for group in self.top() for span in group]
+        for level in range(_MINIMAP_LEVELS):
+            stretches: dict[tuple[int, bool], list[tuple[int, int]]] = {}
+            for span in spans:
+                look = (self.colours.get(app_of(span), 0), tree.failed(span))
+                ends = (span.start_ns, span.start_ns + span.duration_ns)
+                stretches.setdefault(look, []).append(ends)
+            y = f"{level * MINIMAP / _MINIMAP_LEVELS:.2f}"
+            found += [
+                MinimapBar(bar.x, bar.width, y, colour, has_failed)
+                for (colour, has_failed), ends in sorted(stretches.items())
+                for bar in self._bars(ends)
+            ]
+            spans = tree.children_of(spans)
+        return found
 
     def _bars(self, stretches: Iterable[tuple[int, int]]) -> list[Bar]:
         """Return stretches (start, end in ns) as bars; what cannot be told apart is one bar."""

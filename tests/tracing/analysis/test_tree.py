@@ -259,3 +259,27 @@ def test_twenty_thousand_dispatches_are_walked_without_recursion():
     assert len(trace.dispatches) == 20_000
     assert sum(isinstance(row.span, Dispatch) for row in tree.rows(trace)) == 20_000
     assert tree.fold(trace)[0].count == 5_000
+
+
+def test_critical_path_asked_for_span_by_span_is_the_same(order):
+    lazily = tree.CriticalPath(tree.Index(order))
+    known: dict[int, list[tuple[int, int]]] = {}
+    for piece in tree.critical_path(order):
+        if piece.number is not None:
+            ends = (piece.start_ns, piece.start_ns + piece.duration_ns)
+            known.setdefault(piece.number, []).append(ends)
+
+    found = {
+        visit.span.number: sorted(stretches)
+        for visit in reversed(list(tree.walk(order)))
+        if (stretches := lazily.of(visit.span))
+    }
+
+    assert found == known
+
+
+def test_repr_of_a_span_leaves_out_what_is_nested(order):
+    texts = [repr(order), *(repr(visit.span) for visit in tree.walk(order))]
+
+    assert max(map(len, texts)) < 2_000
+    assert not any("receiver_calls=" in text or "dispatches=[" in text for text in texts)

@@ -12,9 +12,9 @@ from django.db import connections
 from django.template import Context, Template
 from django.urls import reverse
 
-from tests.tracing.analysis.building import TraceBuilder
+from tests.tracing.analysis.building import TraceBuilder, label
 from tests.tracing.viewer.traces import COUNT_CARS, MAKE_SALE, command, identify, order, store
-from tracing.capture.spans import Kind, LostReceiver, ReceiverLabel
+from tracing.capture.spans import Callsite, ConnectionChange, Kind, LostReceiver, ReceiverLabel
 from tracing.models import Hazard, RecorderState, SavedSearch, Trace
 
 pytestmark = pytest.mark.django_db(databases=["default", "tracing"])
@@ -302,6 +302,76 @@ def test_trace_of_20_000_dispatches_is_a_small_page(developer):
 
     assert "20,000 \N{MULTIPLICATION SIGN}" in text(response)
     assert len(response.content) < 60_000
+
+
+def test_map_shows_which_application_calls_receivers_of_which(developer):
+    store(order(1, fails=True))
+
+    page = text(developer.get("/tracing/map/?connected=no"))
+    narrowed = developer.get("/tracing/map.json?app=orders&into=sales&connected=no").json()
+
+    assert "Coupling of the applications" in page
+    assert "orders → sales: 1 call of 1 receiver" in page
+    assert {(flow["sender"], flow["app"]) for flow in narrowed["flows"]} == {
+        ("orders.Order", "sales")
+    }
+
+
+def many_lines(count):
+    build = TraceBuilder()
+    for number in range(count):
+        build.call(build.dispatch(sender=f"cars.Car{number}"), "core.cars.receivers.give_code")
+    return identify(build.build(), 1)
+
+
+def test_lines_of_a_long_tree_come_a_page_at_a_time(developer):
+    store(many_lines(150))
+    part = {"HX-Request": "true"}
+
+    page = text(developer.get(address(1, "/")))
+    rest = text(developer.get(address(1, "/?start=250"), headers=part))
+    whole_rest = text(developer.get(address(1, "/?start=250")))
+
+    assert page.count("data-number=") == 250
+    assert "start=250" in page
+    assert rest.count("data-number=") == 50
+    assert "<html" not in rest
+    assert "tree-more" not in rest
+    assert "<html" in whole_rest
+    assert "Lines before 251" in whole_rest
+
+
+def test_part_of_a_tree_keeps_the_search_in_the_address_of_the_next_lines(developer):
+    store(many_lines(150))
+
+    page = text(developer.get(address(1, "/?q=sender:cars.Car7")))
+
+    assert "?q=sender%3Acars.Car7&start=250" in page
+
+
+def test_receivers_connected_meanwhile_stand_where_it_happened(developer):
+    build = TraceBuilder()
+    call = build.call(build.dispatch(), "core.orders.receivers.plug_in")
+    late = label("plugins.receivers.late")
+    build.trace.connection_changes = [
+        ConnectionChange("connected", "django.db.models.signals.post_save", "cars.Car", late, 5_000,
+                         call.number, Callsite("/app/plugins.py", 7, "plug_in")),
+        ConnectionChange("disconnected", "django.db.models.signals.post_save", "None", late, 9_000),
+    ]  # fmt: skip
+    store(identify(build.build(), 1))
+
+    tree = text(developer.get(address(1, "/")))
+    receivers = text(developer.get(address(1, "/receivers/")))
+    span = text(developer.get(address(1, f"/spans/{call.number}/"), headers={"HX-Request": "true"}))
+    document = developer.get(address(1, "/receivers.json")).json()
+
+    row = tree[tree.index(f'data-number="{call.number}"') :]
+    assert "connected late" in row.partition('role="row"')[0]
+    assert "Connected and disconnected outside receivers" in tree
+    assert receivers.count("plugins.receivers.late") == 2
+    assert "/app/plugins.py:7" in receivers
+    assert "Receivers it connected or disconnected" in span
+    assert [change["change"] for change in document["changes"]] == ["connected", "disconnected"]
 
 
 def test_deep_trace_is_drawn_as_far_as_it_can_be_seen(developer):

@@ -29,7 +29,6 @@
     for (const input of $$("input[data-complete]", within)) complete(input);
     for (const input of $$("input[data-completes]", within)) completeName(input);
     for (const menu of $$("[data-columns]", within)) columnMenu(menu);
-    for (const chart of $$("[data-brush]", within)) brush(chart);
     for (const drawing of $$("svg.map", within)) hover(drawing);
     for (const field of $$("[data-save-search] input[name=query]", within)) field.value = listParameters();
     names();
@@ -535,46 +534,6 @@
     location.href = address;
   }
 
-  // -- Choosing a time in the histogram ---------------------------------------------------------
-
-  function brush(chart) {
-    const drawing = $("svg", chart);
-    const lens = $(".brush", drawing);
-    const place = (event) => {
-      const frame = drawing.getBoundingClientRect();
-      return Math.min(Math.max(((event.clientX - frame.left) / frame.width) * 100, 0), 100);
-    };
-    const draw = (from, to) => {
-      lens.removeAttribute("hidden");
-      lens.setAttribute("x", Math.min(from, to));
-      lens.setAttribute("width", Math.abs(to - from));
-    };
-    let from = null;
-    let moved = false;
-    drawing.addEventListener("pointerdown", (event) => { from = place(event); moved = false; event.preventDefault(); });
-    addEventListener("pointermove", (event) => {
-      if (from === null) return;
-      if (Math.abs(place(event) - from) > 0.7) moved = true;
-      if (moved) draw(from, place(event));
-    });
-    addEventListener("pointerup", (event) => {
-      if (from === null) return;
-      const start = from;
-      from = null;
-      if (!moved) return;
-      const [low, high] = [start, place(event)].sort((a, b) => a - b);
-      const first = BigInt(chart.dataset.first) / 1000n;
-      const last = BigInt(chart.dataset.last) / 1000n;
-      const at = (percent) => first + ((last - first) * BigInt(Math.round(percent * 100))) / 10000n;
-      const address = new URL(chart.dataset.brush, location.href);
-      const words = (address.searchParams.get("q") || "").replace(/(^|\s)(since|until):\S+/g, "").trim();
-      address.searchParams.set("q", `${words} since:${at(low)} until:${at(high)}`.trim());
-      location.href = address;
-    });
-    drawing.addEventListener("click", (event) => { if (moved) { event.preventDefault(); event.stopPropagation(); } }, true);
-    drawing.addEventListener("dragstart", (event) => event.preventDefault());
-  }
-
   // -- The map: what is under the pointer, and what it is tied to -------------------------------
 
   function hover(drawing) {
@@ -594,6 +553,24 @@
     drawing.addEventListener("pointerleave", () => light(undefined));
     drawing.addEventListener("focusin", over);
     drawing.addEventListener("focusout", () => light(undefined));
+  }
+
+  function scaleMap(factor) {
+    const drawing = $("svg.map");
+    if (!drawing) return;
+    const frame = drawing.parentElement;
+    const [, , width, height] = drawing.getAttribute("viewBox").split(" ").map(Number);
+    const room = frame.clientWidth - 16;
+    // Fit: the whole of it in the frame, readable or not; the other steps go on from what is shown.
+    const fit = Math.min(1, (innerHeight * 0.8 - 20) / (height * room / width));
+    const shown = drawing.getBoundingClientRect().width / room;
+    const scale = factor ? Math.min(Math.max(shown * factor, Math.min(fit, 0.3)), 3) : fit;
+    drawing.classList.add("is-scaled");
+    const x = (frame.scrollLeft + frame.clientWidth / 2) / drawing.clientWidth;
+    const y = (frame.scrollTop + frame.clientHeight / 2) / drawing.clientHeight;
+    drawing.style.width = `${room * scale}px`;
+    frame.scrollLeft = x * drawing.clientWidth - frame.clientWidth / 2;
+    frame.scrollTop = y * drawing.clientHeight - frame.clientHeight / 2;
   }
 
   // -- Times ------------------------------------------------------------------------------------
@@ -626,6 +603,9 @@
     "zoom-in": () => zoom(0.5),
     "zoom-out": () => zoom(2),
     "zoom-reset": () => setView(0, 100),
+    "map-in": () => scaleMap(1.25),
+    "map-out": () => scaleMap(0.8),
+    "map-fit": () => scaleMap(0),
     "close-panel": () => closePanel(),
   };
 
@@ -747,6 +727,12 @@
     const { target } = event.detail;
     if (!target) return;
     prepare(target);
+    if (tree && tree.contains(target.isConnected ? target : tree)) {
+      // Further lines of the tree: they are drawn and folded like those that are there.
+      prepare(tree);
+      applyZoom();
+      redraw();
+    }
     if (target.id !== "results") return;
     countChosen();
     const invalid = $("#search-problem:not([hidden])");

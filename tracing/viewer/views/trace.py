@@ -25,15 +25,17 @@ from tracing.viewer.documents import (
 )
 from tracing.viewer.forms import NoteForm
 from tracing.viewer.language import quoted
-from tracing.viewer.loading import collector_paused, load
+from tracing.viewer.loading import load
 from tracing.viewer.matching import matching_calls
 from tracing.viewer.source import editor_link, source_lines
 from tracing.viewer.stored import all_traces
 from tracing.viewer.views.base import Page
 from tracing.viewer.views.traces import list_address, read_search
-from tracing.viewer.waterfall import COLOURS, Waterfall, app_of, apps_of, percent, ticks
+from tracing.viewer.waterfall import COLOURS, MAX_LINES, Waterfall, app_of, apps_of, percent, ticks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.http import HttpRequest
 
     from tracing.capture import spans
@@ -52,6 +54,8 @@ TABS: Final = {
 PAGE_LINES: Final = 200
 """Lines of a table or of unfolded repetitions on one page."""
 MAX_LOG_LINES: Final = 2_000
+MAX_CHANGES: Final = 200
+"""Changes of receivers that are listed."""
 MAX_JSON: Final = 200
 """Dispatches in the JSON that is shown on the page; its address gives all."""
 MAX_JSON_TEXT: Final = 200_000
@@ -116,10 +120,11 @@ class TraceDetail(TracePage):
         trace = load(row)
         if self.wants_json and tab in {"tree", "json"}:
             return self.json(trace_document(trace))
-        with collector_paused(row.dispatch_count):
-            data = getattr(self, f"_{tab}")(trace)
+        data = getattr(self, f"_{tab}")(trace)
         if self.wants_json:
             return self.json(_document(tab, trace, data))
+        if tab == "tree" and self.wants_part:
+            return self.page({"trace": trace, **data}, "tracing/includes/tree_rows.html")
         return self.page({**self.facts(row, trace, tab), **data})
 
     # -- Tabs
@@ -146,11 +151,12 @@ class TraceDetail(TracePage):
         order = self.request.GET.get("order", "-self")
         if order.lstrip("-") not in TABLE_ORDERS:
             order = "-self"
-        rows = [TableRow.of(visit.span, visit.depth) for visit in tree.walk(trace)]
-        rows.sort(key=TABLE_ORDERS[order.lstrip("-")], reverse=order.startswith("-"))
+        rows = [(visit.span, visit.depth) for visit in tree.walk(trace)]
+        by = TABLE_ORDERS[order.lstrip("-")]
+        rows.sort(key=lambda row: by(row[0]), reverse=order.startswith("-"))
         start = _offset(self.request)
         return {
-            "table": rows[start : start + PAGE_LINES],
+            "table": [TableRow.of(*row) for row in rows[start : start + PAGE_LINES]],
             "order": order,
             "columns": [
                 {
@@ -190,6 +196,8 @@ class TraceDetail(TracePage):
             "skipped": skipped,
             "bypassed": list(bypassed.values()),
             "lost": trace.lost_receivers,
+            "changes": _changes(trace)[:MAX_CHANGES],
+            "changes_left_out": max(0, len(trace.connection_changes) - MAX_CHANGES),
             "unheard": sorted(trace.unheard, key=lambda entry: (-entry[2], entry[0], entry[1])),
         }
 
@@ -250,14 +258,18 @@ TABLE_COLUMNS: Final = (
     ("queries", "Queries"),
     ("outcome", "Outcome"),
 )
-TABLE_ORDERS: Final = {
-    "name": lambda row: (row.label.lower(), row.span.number),
-    "start": lambda row: (row.span.start_ns, row.span.number),
-    "duration": lambda row: (row.span.duration_ns, -row.span.number),
-    "self": lambda row: (row.self_ns, -row.span.number),
-    "queries": lambda row: (row.span.query_count, -row.span.number),
-    "outcome": lambda row: (row.failed, row.outcome, -row.span.number),
+TABLE_ORDERS: Final[dict[str, Callable[[tree.Span], tuple[Any, ...]]]] = {
+    "name": lambda span: (tree.label(span).lower(), span.number),
+    "start": lambda span: (span.start_ns, span.number),
+    "duration": lambda span: (span.duration_ns, -span.number),
+    "self": lambda span: (tree.self_ns(span), -span.number),
+    "queries": lambda span: (span.query_count, -span.number),
+    "outcome": lambda span: (tree.failed(span), _outcome_of(span), -span.number),
 }
+
+
+def _outcome_of(span: tree.Span) -> str:
+    return span.exception_type if isinstance(span, Dispatch) else str(span.outcome)
 
 
 @dataclass(slots=True)
@@ -277,14 +289,13 @@ class TableRow:
     def of(cls, span: tree.Span, depth: int) -> TableRow:
         """Return the row of *span*."""
         is_dispatch = isinstance(span, Dispatch)
-        outcome = span.exception_type if isinstance(span, Dispatch) else str(span.outcome)
         return cls(
             span,
             tree.label(span),
             tree.title(span),
             is_dispatch,
             tree.self_ns(span),
-            outcome,
+            _outcome_of(span),
             tree.failed(span),
             depth,
         )
@@ -342,20 +353,38 @@ def tree_data(request: HttpRequest, trace: spans.Trace) -> dict[str, Any]:
     root = _whole(request.GET.get("root"))
     search = read_search(request.GET)
     matches = [] if search.is_everything else matching_calls(search.query, trace)
-    waterfall = Waterfall(trace, root=root, matches=matches)
+    waterfall = Waterfall(trace, root=root, matches=matches, start=_offset(request))
     lines = waterfall.lines()
     left, width = _zoom(request.GET.get("zoom", ""))
     return {
         "lines": lines,
         "waterfall": waterfall,
+        "next_start": waterfall.next_start,
+        "first_line": waterfall.start + 1,
+        "last_line": waterfall.start + len(lines),
+        "previous_start": max(waterfall.start - MAX_LINES, 0) if waterfall.start else None,
         "match_count": len(matches),
         "search": search,
         "view_box": f"{left:g} 0 {width:g} 10",
         "zoom": f"{left:g}-{left + width:g}" if width < WHOLE else "",
+        "minimap": [] if waterfall.start else waterfall.minimap(lines),
         "ticks": ticks(waterfall.whole_ns),
+        "outside_changes": [
+            change for change in trace.connection_changes if change.parent_number is None
+        ],
         "root_span": waterfall.root,
         "root_label": tree.label(waterfall.root) if waterfall.root is not None else "",
     }
+
+
+def _changes(trace: spans.Trace) -> list[dict[str, Any]]:
+    """Return the changes of receivers in order of time, each with the receiver that made it."""
+    index = tree.Index(trace)
+    found = []
+    for change in sorted(trace.connection_changes, key=lambda change: change.start_ns):
+        span = index.span(change.parent_number)
+        found.append({"change": change, "label": tree.label(span) if span is not None else ""})
+    return found
 
 
 def _zoom(text: str) -> tuple[float, float]:
@@ -406,11 +435,17 @@ def _document(tab: str, trace: spans.Trace, data: dict[str, Any]) -> dict[str, A
             "skipped": [total.name for total in data["skipped"]],
             "bypassed": [entry["receiver"].name for entry in data["bypassed"]],
             "lost": [lost.receiver.name for lost in data["lost"]],
+            "changes": [
+                {"change": change.change, "signal": change.signal, "sender": change.sender,
+                 "receiver": change.receiver.name, "start_ns": change.start_ns,
+                 "parent_number": change.parent_number}
+                for change in trace.connection_changes
+            ],
             "unheard": [
                 {"signal": signal, "sender": sender, "count": count}
                 for signal, sender, count in data["unheard"]
             ],
-        }
+        }  # fmt: skip
     if tab == "sql":
         return {
             "inside": data["inside"],
@@ -485,6 +520,9 @@ class SpanDetail(TracePage):
             "shows_source": shows_source,
             "steps": why(trace, span.number),
             "span_hazards": [found for found in trace.hazards if span.number in found.numbers],
+            "changes": [
+                change for change in trace.connection_changes if change.parent_number == span.number
+            ][:50],
             "effects": [
                 effect for effect in trace.side_effects if effect.parent_number == span.number
             ],
@@ -535,9 +573,7 @@ class Repetitions(TracePage):
         row = self.row(trace_id)
         trace = load(row)
         waterfall = Waterfall(trace, root=_whole(request.GET.get("root")))
-        node = next(
-            (node for node in tree.flatten(waterfall.nodes()) if node.numbers[0] == number), None
-        )
+        node = waterfall.repeated(number)
         if node is None:
             raise Http404(f"The trace has no line {number}.")
         start = _offset(request)

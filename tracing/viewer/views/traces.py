@@ -85,13 +85,27 @@ class ListLine:
 
     row: Trace
     bar: str
-    """Percent of the longest duration on the page."""
+    """Percent of a duration that nine of ten on the page are shorter than."""
+    is_over: bool
+    """It is longer than the bar has room for."""
 
 
 def list_lines(rows: Sequence[Trace]) -> list[ListLine]:
-    """Return *rows* with bars for their durations."""
-    longest = max((row.duration_ns for row in rows), default=0) or 1
-    return [ListLine(row, f"{max(row.duration_ns / longest * 100, 0.5):.2f}") for row in rows]
+    """Return *rows* with bars for their durations.
+
+    One command of minutes would leave every request without a bar that can be seen. So the bars
+    have room for nine of ten, and what is longer is marked.
+    """
+    durations = sorted(row.duration_ns for row in rows)
+    room = max(1, durations[len(durations) * 9 // 10] if durations else 1)
+    return [
+        ListLine(
+            row,
+            f"{min(max(row.duration_ns / room * 100, 0.5), 100):.2f}",
+            is_over=row.duration_ns > room,
+        )
+        for row in rows
+    ]
 
 
 class TraceList(Page):

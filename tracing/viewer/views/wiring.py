@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Max
@@ -10,6 +12,7 @@ from django.db.models import Max
 from tracing.analysis.tree import Index
 from tracing.analysis.wiring import ANY, read_wiring
 from tracing.models import Dispatch, ReceiverLabel
+from tracing.viewer.figures import HEATS
 from tracing.viewer.graph import (
     Flow,
     focused,
@@ -59,6 +62,7 @@ class Map(Page):
         if self.wants_json:
             return self.json({"flows": [_document(flow) for flow in shown]})
         drawn, left_out = _readable(shown)
+        app, into = request.GET.get("app", ""), request.GET.get("into", "")
         focus = request.GET.get("focus", "")
         return self.page(
             {
@@ -78,14 +82,16 @@ class Map(Page):
                 "graph": lay_out(drawn, focus),
                 "left_out": left_out,
                 "apps": sorted(apps - {""}),
-                "app": request.GET.get("app", ""),
+                "app": app,
+                "into": into,
+                "coupling": coupling(shown),
                 "text": request.GET.get("q", ""),
                 "focus": focus,
                 "focus_text": focus.partition(":")[2].replace(":", " from "),
                 "since": since,
                 "with_connected": with_connected,
                 "crossing": sum(flow.crosses for flow in shown if flow.was_seen),
-                "is_filtered": bool(focus or request.GET.get("app") or request.GET.get("q")),
+                "is_filtered": bool(focus or app or into or request.GET.get("q")),
                 "ranges": (("1h", "last hour"), ("24h", "24 hours"), ("7d", "7 days"), ("", "all")),
             }
         )
@@ -99,7 +105,12 @@ class Map(Page):
                 for flow in flows
                 if text in f"{flow.signal} {flow.sender} {flow.receiver}".lower()
             ]
-        if app:
+        into = self.request.GET.get("into", "")
+        if into:
+            flows = [
+                flow for flow in flows if flow.app == into and app in {"", sender_app(flow.sender)}
+            ]
+        elif app:
             flows = [flow for flow in flows if app in {flow.app, sender_app(flow.sender)}]
         focus = self.request.GET.get("focus", "")
         return focused(flows, focus) if focus else flows
@@ -163,6 +174,62 @@ def never_run(flows: list[Flow]) -> list[Flow]:
             key = (route.signal, sender, receiver.name)
             found[key] = Flow(*key, app=receiver.app, was_seen=False)
     return sorted(found.values(), key=lambda flow: (flow.app, flow.signal, flow.receiver))
+
+
+@dataclass(slots=True)
+class Coupling:
+    """What one application sends to the receivers of another."""
+
+    sender_app: str
+    app: str
+    """Of the receivers."""
+    count: int = 0
+    error_count: int = 0
+    receivers: set[str] = field(default_factory=set)
+    heat: int = 0
+    """0 for nothing, to ``HEATS``: how many calls, on a logarithmic scale."""
+
+    @property
+    def crosses(self) -> bool:
+        """Return whether these are two applications."""
+        return bool(self.sender_app and self.app and self.sender_app != self.app)
+
+
+@dataclass(slots=True)
+class CouplingTable:
+    """Applications that send, across those that receive."""
+
+    apps: list[str]
+    """Of the receivers: the columns."""
+    rows: list[tuple[str, list[Coupling]]]
+
+
+def coupling(flows: list[Flow]) -> CouplingTable:
+    """Return how often each application of a sender calls the receivers of each application."""
+    found: dict[tuple[str, str], Coupling] = {}
+    for flow in flows:
+        if not flow.was_seen:
+            continue
+        key = (sender_app(flow.sender), flow.app)
+        cell = found.setdefault(key, Coupling(*key))
+        cell.count += flow.count
+        cell.error_count += flow.error_count
+        cell.receivers.add(flow.receiver)
+    most = math.log1p(max((cell.count for cell in found.values()), default=0)) or 1
+    for cell in found.values():
+        cell.heat = max(1, math.ceil(math.log1p(cell.count) / most * HEATS)) if cell.count else 0
+    senders, apps = ({key[side] for key in found} for side in (0, 1))
+    # One order for both sides, so that what stays within an application lies on the diagonal.
+    order = sorted(senders | apps, key=lambda app: (app == "", app not in senders & apps, app))
+    columns = [app for app in order if app in apps]
+    return CouplingTable(
+        columns,
+        [
+            (sender, [found.get((sender, app), Coupling(sender, app)) for app in columns])
+            for sender in order
+            if sender in senders
+        ],
+    )
 
 
 def _readable(flows: list[Flow]) -> tuple[list[Flow], int]:
