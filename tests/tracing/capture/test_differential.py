@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.tracing.capture.programs import programs, run
+from tests.tracing.capture.programs import mixed_programs, programs, run
 from tracing.capture import context, dispatching, sampling
 from tracing.capture.context import UNRECORDED, LiveTrace
 from tracing.capture.dispatching import Options
@@ -124,6 +124,19 @@ def test_sync_sends_do_what_django_does_in_any_program(no_failures, program, con
 @EVERYTHING
 def test_all_four_sends_do_what_django_does_in_any_program(no_failures, program, condition):
     compare(program, [condition])
+
+
+@given(mixed_programs(), conditions)
+@settings(EVERYTHING, max_examples=max(EXAMPLES // 4, 20))
+def test_mixed_receivers_do_what_django_does_whichever_thread_is_first(
+    no_failures, program, condition
+):
+    uninstrument()
+    expected = sorted(map(repr, run(program, tries=50)))
+
+    actual = sorted(map(repr, run_instrumented(program, OPTIONS[0], condition, tries=50)))
+
+    assert actual == expected
 
 
 @given(programs(asynchronous=False), st.sampled_from(OPTIONS))
