@@ -173,10 +173,8 @@ def current_trace_id() -> str:
 
 def current_span_id() -> str:
     """Return the id of the span that encloses the running trace's dispatches; empty outside any trace."""
-    from tracing.capture.spans import span_id
-
     live = context.current_trace()
-    return span_id(live.trace_id, 0) if live is not None else ""
+    return live.span_id if live is not None else ""
 
 
 def flush(timeout: float = 5.0) -> bool:

@@ -18,7 +18,6 @@ from tracing.capture import instrumentation
 from tracing.capture.context import current
 from tracing.capture.failures import failed
 from tracing.capture.requests import parse_traceparent
-from tracing.capture.spans import span_id
 from tracing.capture.tasks import Run, begin_run, describe, leave_ended
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
 HEADER: Final = "traceparent"
 """W3C Trace Context: ``00-<trace id>-<span id>-<flags>``."""
+MARK: Final = "tracestate"
+"""The same: ``tracing=<span id>`` beside a ``traceparent`` of that span says that it is ours."""
 OPEN_LIMIT: Final = 1_000
 """Tasks that may be open at once; of one that never ends the trace is ended when it is the oldest."""
 SECONDS_TO_FLUSH: Final = 5.0
@@ -99,8 +100,9 @@ def _publishing(headers: Any = None, **_named: Any) -> None:
     stream = current()
     if stream is None or stream.trace is None or stream.ended:
         return
-    trace_id = stream.trace.trace_id
-    headers[HEADER] = f"00-{trace_id}-{span_id(trace_id, 0)}-01"
+    span_id = stream.trace.span_id
+    headers[HEADER] = f"00-{stream.trace.trace_id}-{span_id}-01"
+    headers.setdefault(MARK, f"tracing={span_id}")
 
 
 # --- the worker --------------------------------------------------------------------------------
@@ -120,11 +122,12 @@ def _parent_of(request: Any) -> tuple[str, str, bool | None]:
     parent = parse_traceparent(value) if type(value) is str else None
     if parent is None:
         return "", "", None
-    trace_id, parent_span_id, _sampled = parent
-    if parent_span_id == span_id(trace_id, 0):
+    mark = f"tracing={parent[1]}"
+    if mark in (facts.get(MARK), headers.get(MARK) if type(headers) is dict else None):
         facts.pop(HEADER, None)
+        facts.pop(MARK, None)
         if type(headers) is dict and headers.get(HEADER) == value:
-            rest = {key: given for key, given in headers.items() if key != HEADER}
+            rest = {key: given for key, given in headers.items() if key not in {HEADER, MARK}}
             # Celery has None where a message has no headers of the application's.
             facts["headers"] = rest or None
     return parent

@@ -238,6 +238,7 @@ def full_trace() -> Trace:
                 [2],
                 ["6 ms"],
                 "Do it in a task.",
+                trace_started_ns=STARTED_NS,
             )
         ],
     )

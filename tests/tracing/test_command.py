@@ -244,7 +244,7 @@ def test_show_says_what_happened_beside_the_dispatches():
     shown = run("show", "last")
 
     assert "ValueError: x" in shown
-    assert "9 dispatches nobody received, 4 dispatches not recorded (limit reached)" in shown
+    assert "9 dispatches nobody received, 4 items not recorded (limit reached)" in shown
     assert "still running" in shown
     assert "bypass: update() of orders.Order at unknown code did not reach make_sale" in shown
     assert "mail: 1 recipient (transaction: committed)" in shown

@@ -76,12 +76,12 @@ def test_spans_of_lines_form_a_tree(path):
     dispatches = [record for record in records if record["event"] == "dispatch_finished"]
 
     assert [record["span_id"] for record in dispatches] == [
-        span_id(trace.trace_id, number) for number in (1, 4, 6)
+        span_id(trace.trace_id, trace.started_ns, number) for number in (1, 4, 6)
     ]
     assert [record["parent_span_id"] for record in dispatches] == [
-        span_id(trace.trace_id, number) for number in (0, 2, 0)
+        span_id(trace.trace_id, trace.started_ns, number) for number in (0, 2, 0)
     ]
-    assert records[-1]["span_id"] == span_id(trace.trace_id, 0)
+    assert records[-1]["span_id"] == span_id(trace.trace_id, trace.started_ns, 0)
 
 
 @pytest.mark.parametrize("per", ["dispatch", "trace"])

@@ -181,6 +181,8 @@ class Assembly:
     def read(self, *, consume: bool = True) -> None:
         """Read what the streams hold now; take it out of them unless *consume* is False."""
         streams = list(self.live.streams)
+        # Before the reading: of one that is over now, all has been written.
+        over = {stream.number for stream in streams if stream.is_over}
         # Lengths from the last stream to the first: what a later one holds was announced in an
         # earlier one before, so no item is read whose announcement is not.
         lengths = [len(stream.events or ()) for stream in reversed(streams)][::-1]
@@ -193,17 +195,46 @@ class Assembly:
                 stream.taken += length
                 del events[:length]
             self._read(stream, items)
+            if consume and stream.late:
+                self._read_late(stream)
         if consume:
-            self._forget_done(streams)
+            self._forget_done(streams, over)
 
-    def _forget_done(self, streams: list[Stream]) -> None:
-        """Let go of the streams of async receivers that have ended: a long trace has many."""
+    def _read_late(self, stream: Stream) -> None:
+        """Read the open blocks for which the stream had no room while it was full."""
+        blocks = self._readers[stream.number].blocks
+        while stream.late:
+            try:
+                alias, block = stream.late.popitem()
+            except KeyError:
+                return  # The writer was quicker, and has appended them.
+            _set_block(blocks, alias, block)
+
+    def _forget_done(self, streams: list[Stream], over: set[int]) -> None:
+        """Let go of the streams of async receivers, threads and tasks that have ended.
+
+        A long trace has many. One that is written all the same, by a callback of the event loop that
+        was set up there, is nobody's again and is taken up by its next dispatch.
+        """
+        gone = set()
         for stream in streams:
             reader = self._readers.get(stream.number)
-            if reader is not None and reader.done:
+            if reader is None:
+                continue
+            parent = stream.origin[1] if stream.origin is not None else 0
+            is_over = reader.done or stream.number in over
+            if stream.origin is not None and stream.origin[0] == "branch":
+                is_over = parent in gone
+            if is_over and not reader.stack:
+                gone.add(stream.number)
+                stream.ident = 0
                 _add_unheard(stream, self._unheard_before)
+                stream.unheard = {}
                 self.live.streams.remove(stream)
                 del self._readers[stream.number]
+        if gone:
+            for key in [key for key in list(self.live.branches) if key[0] in gone]:
+                self.live.branches.pop(key, None)
 
     def _read(self, stream: Stream, items: list[Any]) -> None:
         reader = self._readers.get(stream.number)
@@ -531,9 +562,7 @@ class Assembly:
 
     def _read_transaction(self, reader: Reader, item: tuple[Any, ...]) -> None:
         _word, alias, block = item
-        reader.blocks.pop(alias, None)
-        if block is not None:
-            reader.blocks[alias] = block
+        _set_block(reader.blocks, alias, block)
 
     def _read_values(self, reader: Reader, item: tuple[Any, ...]) -> None:
         _word, key, values = item
@@ -840,6 +869,13 @@ def _add_unheard(stream: Stream, counted: dict[tuple[str, str], int]) -> None:
         label = labels[number]
         key = (label.signal, label.sender)
         counted[key] = counted.get(key, 0) + count
+
+
+def _set_block(blocks: dict[str, Block], alias: str, block: Block | None) -> None:
+    """Make *block* the innermost open one of *alias*, and the last one of them all."""
+    blocks.pop(alias, None)
+    if block is not None:
+        blocks[alias] = block
 
 
 def _by_number(dispatch: Dispatch) -> int:

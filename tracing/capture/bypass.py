@@ -126,7 +126,7 @@ def _note(
     if not receivers or stream.events is None:
         return
     place = application_frame(frame)
-    stream.events.append(
+    stream.offer(
         (
             BYPASS,
             start,

@@ -66,13 +66,12 @@ def _note(stream: Stream, entries: list[Any], before: int) -> None:
         return
     if stream.ident != get_ident():
         stream = stream.here()
-    if stream.events is None:
+    number = next(_numbers)
+    if not stream.offer((REGISTERED, number)):
         return
     if len(_registered) >= _LIMIT:
         _registered.clear()
-    number = next(_numbers)
     _registered[id(entries[-1])] = (number, stream)
-    stream.events.append((REGISTERED, number))
 
 
 def _log_failure(func: Any, error: Exception) -> None:
@@ -102,9 +101,8 @@ def _begin(entry: Any) -> tuple[Stream | None, Stream | None, bool]:
         enter(stream)
     if stream.ident != get_ident():
         stream = stream.here()
-    if stream.events is None:
+    if not stream.offer((CALLBACK, clock(), number)):
         return None, running, restore
-    stream.events.append((CALLBACK, clock(), number))
     stream.in_callback = True
     return stream, running, restore
 

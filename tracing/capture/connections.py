@@ -84,12 +84,6 @@ def _entries(signal: Signal) -> list[Any]:
         return []
 
 
-def drop(stream: Stream) -> None:
-    """Count a change that does not fit into its stream any more."""
-    if stream.trace is not None:
-        stream.trace.dropped += 1
-
-
 def _note_connected(signal: Signal, receiver: object, sender: object, last: Any) -> None:
     """Remember the connection that was added after *last*, and note it in the running trace."""
     try:
@@ -137,13 +131,10 @@ def _note_disconnected(
 
 def _note_change(change: str, signal: Signal, sender: str, label: ReceiverLabel) -> None:
     stream = _running_stream()
-    if stream is None or stream.events is None:
-        return
-    if len(stream.events) >= STREAM_LIMIT:
-        drop(stream)
+    if stream is None:
         return
     frame = application_frame(getframe(3))
-    stream.events.append(
+    stream.offer(
         (
             CONNECTION,
             clock(),

@@ -27,7 +27,12 @@ from threading import get_ident
 from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from tracing.capture.spans import span_id
+
 if TYPE_CHECKING:
+    import asyncio
+    import weakref
+
     from tracing.capture.assembly import Assembly
     from tracing.capture.spans import Kind, Trace
     from tracing.capture.transactions import Block
@@ -80,7 +85,12 @@ VALUES: Final = "values"
 """(VALUES, key, dict): redacted named arguments of the async dispatch *key*; of the open one for 0."""
 
 STREAM_LIMIT: Final = 50_000
-"""Items one stream may hold before new dispatches are dropped until it has been drained."""
+"""Items one stream may hold before new ones are dropped, and counted, until it has been drained.
+
+The ends of what has begun are never dropped.
+"""
+STREAMS_LIMIT: Final = 20_000
+"""Streams one trace may hold before work in further threads and tasks is dropped, and counted."""
 
 _random = random.Random()
 """Our own generator: the application's sequence of random numbers stays as it is."""
@@ -97,12 +107,15 @@ class Stream:
     __slots__ = (
         "ended",
         "events",
+        "finished",
         "ident",
         "in_callback",
+        "late",
         "number",
         "origin",
         "outer",
         "taken",
+        "task",
         "thread",
         "trace",
         "unheard",
@@ -126,6 +139,12 @@ class Stream:
         """Items that have been read and taken out."""
         self.ended = False
         """Whether its trace has ended: what comes now belongs to no trace or to another."""
+        self.finished = False
+        """Whether the thread or work item that wrote it is through."""
+        self.task: weakref.ref[asyncio.Task[Any]] | None = None
+        """The task that writes it, if one does."""
+        self.late: dict[str, Block | None] = {}
+        """Open transaction blocks by alias that the stream had no room for; they are read after it."""
         self.number = next(_numbers)
         self.outer: Stream | None = None
         """What was running before, for the root of a trace."""
@@ -138,6 +157,9 @@ class Stream:
             return self
         if not self.ident:
             # A continuation is taken up: from now on this thread writes it.
+            if len(trace.streams) >= STREAMS_LIMIT:
+                trace.dropped += 1
+                return unread()
             self.ident = get_ident()
             self.thread = threading.current_thread().name
             trace.streams.append(self)
@@ -147,12 +169,57 @@ class Stream:
     def continuation(self) -> Stream:
         """Return a stream for work that is started here and runs elsewhere.
 
-        It is nobody's until its first dispatch. Called by the writer of this stream.
+        It is nobody's until its first dispatch. Called by the writer of this stream. Where the mark
+        does not fit any more, nothing is recorded there: it would hang in the wrong place.
         """
         stream = Stream(self.trace, 0, ("link", self.number, 0))
-        if self.events is not None:
-            self.events.append((LINK, stream.number, 0))
-        return stream
+        return stream if self.offer((LINK, stream.number, 0)) else UNRECORDED
+
+    def offer(self, item: tuple[Any, ...]) -> bool:
+        """Append *item* and return True, or count it as dropped where there is no room.
+
+        For what begins or stands for itself. The end of what was appended is appended in any case.
+        """
+        events = self.events
+        if events is None:
+            return False
+        if len(events) >= STREAM_LIMIT:
+            if self.trace is not None:
+                self.trace.dropped += 1
+            return False
+        events.append(item)
+        return True
+
+    def note_block(self, alias: str, block: Block | None) -> None:
+        """Note that *block* is now the innermost open one of *alias*.
+
+        It must not get lost: the fate of all later dispatches hangs on it. Of the blocks that came
+        and went while the stream was full only the last state is kept, which is no loss.
+        """
+        events = self.events
+        if events is None:
+            return
+        if len(events) >= STREAM_LIMIT:
+            self.late[alias] = block
+            if len(events) >= STREAM_LIMIT:
+                return
+            # It was drained in this very moment.
+        while self.late:
+            try:
+                events.append((TRANSACTION, *self.late.popitem()))
+            except KeyError:
+                break  # The reader was quicker.
+        events.append((TRANSACTION, alias, block))
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether its writer is through: the thread, the work item or the task has ended."""
+        if self.finished:
+            return True
+        if self.task is None:
+            return False
+        task = self.task()
+        return task is None or task.done()
 
 
 class Processor(Protocol):
@@ -233,6 +300,11 @@ class LiveTrace:
     def open_stream(self, origin: tuple[str, int, int] | None = None) -> Stream:
         """Return a new stream for the running thread; *origin* says under what its dispatches hang."""
         stream = Stream(self, get_ident(), origin)
+        if len(self.streams) >= STREAMS_LIMIT:
+            # It may be written, and nobody reads it.
+            self.dropped += 1
+            stream.trace = None
+            return stream
         self.streams.append(stream)
         for block in open_blocks():
             stream.events.append((TRANSACTION, block.alias, block))  # type: ignore[union-attr]
@@ -244,9 +316,16 @@ class LiveTrace:
         branch = self.branches.get(key)
         if branch is None:
             branch = self.branches[key] = self.open_stream(("branch", stream.number, 0))
-        if stream.events is not None and branch.events is not None:
-            stream.events.append((LINK, branch.number, branch.taken + len(branch.events)))
+        if branch.events is None or not stream.offer(
+            (LINK, branch.number, branch.taken + len(branch.events))
+        ):
+            return unread()
         return branch
+
+    @property
+    def span_id(self) -> str:
+        """Return the id of the span that encloses all of it, as a parent of other work."""
+        return span_id(self.trace_id, self.started_ns, 0)
 
     def duration_ns(self) -> int:
         """Return how long it took, or has taken so far."""
@@ -279,6 +358,17 @@ current = _current.get
 UNRECORDED: Final = Stream(None, 0)
 """The stream of work that is not sampled, suppressed or paused: it swallows nothing because
 nothing is offered to it."""
+
+
+def unread() -> Stream:
+    """Return a stream of the running thread that may be written and that nobody reads.
+
+    For what is dropped and counted elsewhere.
+    """
+    stream = Stream(None, get_ident())
+    stream.events = []
+    return stream
+
 
 SUPPRESSED: Final = Stream(None, 0)
 """The same of a block in which nothing at all is recorded, no trace that begins in it either."""

@@ -88,7 +88,7 @@ def _note(kind: str, target: str, backend: str) -> None:
         if stream.events is None:
             return
         frame = own_frame(getframe(2))
-        stream.events.append(
+        stream.offer(
             (
                 EFFECT,
                 clock(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio.base_events
 import threading
+import weakref
 from concurrent.futures import thread as futures_thread
 from contextvars import copy_context
 from functools import update_wrapper
@@ -45,16 +46,16 @@ def _hand_over(target: object) -> None:
         failed("handing over", error)
 
 
-def _take_over(target: object) -> tuple[bool, Stream | None]:
-    """Begin to record into the stream handed to *target*; return whether, and what was before."""
+def _take_over(target: object) -> tuple[Stream | None, Stream | None]:
+    """Begin to record into the stream handed to *target*; return it, or None, and what was before."""
     try:
         stream = _handed.get(target)
         if stream is None or stream.trace is None or stream.trace.end is not None:
-            return False, None
-        return True, enter(stream)
+            return None, None
+        return stream, enter(stream)
     except Exception as error:
         failed("taking over", error)
-        return False, None
+        return None, None
 
 
 def _without_own_frame(error: BaseException) -> None:
@@ -79,14 +80,15 @@ def _running(original: Callable[..., Any]) -> Callable[..., Any]:
     """For ``Thread._bootstrap_inner`` and ``_WorkItem.run``, below which the application's code runs."""
 
     def run(self: Any, *args: Any) -> Any:
-        taken, before = _take_over(self)
+        stream, before = _take_over(self)
         try:
             return original(self, *args)
         except BaseException as error:
             _without_own_frame(error)
             raise
         finally:
-            if taken:
+            if stream is not None:
+                stream.finished = True
                 leave(before)
 
     return update_wrapper(run, original)
@@ -102,6 +104,7 @@ def _initialised(original: Callable[..., None]) -> Callable[..., None]:
 
 def _creating_task(original: Callable[..., Any]) -> Callable[..., Any]:
     def create_task(self: Any, coro: Any, **kwargs: Any) -> Any:
+        stream = None
         if kwargs.get("context") is None and self.get_task_factory() is None:
             try:
                 stream = _continuation()
@@ -113,10 +116,13 @@ def _creating_task(original: Callable[..., Any]) -> Callable[..., Any]:
             except Exception as error:
                 failed("create_task", error)
         try:
-            return original(self, coro, **kwargs)
+            task = original(self, coro, **kwargs)
         except BaseException as error:
             _without_own_frame(error)
             raise
+        if stream is not None and stream.trace is not None:
+            stream.task = weakref.ref(task)
+        return task
 
     return update_wrapper(create_task, original)
 

@@ -278,6 +278,8 @@ class Hazard:
     remedy: str = ""
     known: str = ""
     """Why the project accepts it, as it was marked; empty if it is not marked as known."""
+    trace_started_ns: int = 0
+    """When the trace began: with its id it tells it from others that share the id."""
 
     @property
     def fingerprint(self) -> str:
@@ -327,7 +329,7 @@ class Trace:
     """Receiver calls that raised."""
     hazard_count: int = 0
     dropped_count: int = 0
-    """Dispatches that were not recorded because a limit was reached."""
+    """Dispatches, queries and other items that were not recorded because a limit was reached."""
     unheard_count: int = 0
     """Dispatches without any receiver."""
     overhead_ns: int = 0
@@ -356,7 +358,11 @@ class Trace:
         return [dispatch for dispatch in self.dispatches if dispatch.parent_number is None]
 
 
-def span_id(trace_id: str, number: int) -> str:
-    """Return the W3C span id (16 hex digits, never all zero) of span *number* of *trace_id*."""
-    digest = blake2b(f"{trace_id}:{number}".encode(), digest_size=8).hexdigest()
+def span_id(trace_id: str, started_ns: int, number: int) -> str:
+    """Return the W3C span id (16 hex digits, never all zero) of span *number* of a trace.
+
+    The start belongs to it: requests with the same incoming ``traceparent`` share a trace id.
+    Made of what the store, the log and the export all have, so it is the same in each of them.
+    """
+    digest = blake2b(f"{trace_id}:{started_ns}:{number}".encode(), digest_size=8).hexdigest()
     return digest if int(digest, 16) else "0000000000000001"

@@ -14,7 +14,7 @@ from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.capture import bypass, transactions
-from tracing.capture.context import QUERY, STREAM_LIMIT, current
+from tracing.capture.context import QUERY, current
 from tracing.capture.failures import failed
 
 if TYPE_CHECKING:
@@ -38,12 +38,9 @@ def _note(cursor: Any, sql: Any, start: int, succeeded: bool, keep_statements: b
             return
         if stream.ident != get_ident():
             stream = stream.here()
-        events = stream.events
-        if events is None or len(events) >= STREAM_LIMIT:
+        statement = text[:MAX_STATEMENT] if keep_statements else None
+        if not stream.offer((QUERY, start, end, connection.alias, statement)):
             return
-        events.append(
-            (QUERY, start, end, connection.alias, text[:MAX_STATEMENT] if keep_statements else None)
-        )
         if succeeded and text.startswith(WRITES):
             bypass.note_write(stream, cursor, text, start)
     except Exception as error:

@@ -24,7 +24,7 @@ from tracing.capture.failures import failed
 from tracing.capture.names import MAX_NAME, dotted
 from tracing.capture.sampling import decide
 from tracing.capture.sanitize import error_text
-from tracing.capture.spans import Kind, Method, span_id
+from tracing.capture.spans import Kind, Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ def begin_run(
         return Run(None, unrecorded, outer)
     if not parent_trace_id and outer is not None and outer.trace is not None:
         parent_trace_id = outer.trace.trace_id
-        parent_span_id = span_id(parent_trace_id, 0)
+        parent_span_id = outer.trace.span_id
     trace = LiveTrace(
         Kind.TASK,
         name[:MAX_NAME],
@@ -125,8 +125,8 @@ def describe(error: BaseException) -> str:
 _lock = Lock()
 _runs: OrderedDict[str, list[Run]] = OrderedDict()
 """The runs of each task by the id of its result; a task may be run again inside itself."""
-_callers: OrderedDict[str, str] = OrderedDict()
-"""The trace id of whoever enqueued a task, by the id of its result, until it runs."""
+_callers: OrderedDict[str, tuple[str, str]] = OrderedDict()
+"""(trace id, span id) of whoever enqueued a task, by the id of its result, until it runs."""
 
 
 def _text(value: object) -> str:
@@ -143,7 +143,7 @@ def enqueued(named: dict[str, Any]) -> None:
         if not result_id:
             return
         with _lock:
-            _callers[result_id] = stream.trace.trace_id
+            _callers[result_id] = stream.trace.trace_id, stream.trace.span_id
             if len(_callers) > ENQUEUED_LIMIT:
                 _callers.popitem(last=False)
     except Exception as error:
@@ -159,11 +159,11 @@ def started(named: dict[str, Any]) -> None:
         if task is None or not result_id:
             return
         with _lock:
-            caller = _callers.pop(result_id, "")
+            caller_trace_id, caller_span_id = _callers.pop(result_id, ("", ""))
         run = begin_run(
             _text(task.module_path) or dotted(type(task)),
-            parent_trace_id=caller,
-            parent_span_id=span_id(caller, 0) if caller else "",
+            parent_trace_id=caller_trace_id,
+            parent_span_id=caller_span_id,
             attributes={
                 "task_id": result_id,
                 "backend": _text(getattr(result, "backend", "")),

@@ -16,7 +16,6 @@ from django.conf import settings
 from django.db import connections
 
 from tracing.capture import context
-from tracing.capture.context import TRANSACTION
 from tracing.capture.failures import failed
 from tracing.capture.spans import TransactionOutcome
 
@@ -150,8 +149,7 @@ def _moved(connection: Any, block: Block | None) -> None:
     if stream is not None and stream.events is not None:
         if stream.ident != threading.get_ident():
             stream = stream.here()
-        if stream.events is not None:
-            stream.events.append((TRANSACTION, connection.alias, block))
+        stream.note_block(connection.alias, block)
 
 
 def began(connection: Any) -> None:

@@ -332,7 +332,7 @@ class OtlpSpan:
 def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
     """Yield the spans of *trace*, its own first unless it is still running."""
     trace_id, started = trace.trace_id, trace.started_ns
-    root = span_id(trace_id, ROOT_NUMBER)
+    root = span_id(trace_id, started, ROOT_NUMBER)
     if trace.final:
         yield OtlpSpan(
             trace_id,
@@ -346,8 +346,8 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
             trace.error if trace.status is Status.ERROR else None,
         )
     for dispatch in trace.dispatches:
-        parent = span_id(trace_id, dispatch.parent_number or ROOT_NUMBER)
-        own = span_id(trace_id, dispatch.number)
+        parent = span_id(trace_id, started, dispatch.parent_number or ROOT_NUMBER)
+        own = span_id(trace_id, started, dispatch.number)
         begin = started + dispatch.start_ns
         yield OtlpSpan(
             trace_id,
@@ -368,7 +368,7 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
             raised = call.outcome is Outcome.RAISED
             yield OtlpSpan(
                 trace_id,
-                span_id(trace_id, call.number),
+                span_id(trace_id, started, call.number),
                 own,
                 call.receiver.name,
                 server=False,

@@ -144,12 +144,12 @@ def dispatch_record(  # noqa: C901, PLR0912, PLR0915 - fields.
     """
     record = {} if record is None else record
     number, parent = dispatch.number, dispatch.parent_number
-    trace_id, site = trace.trace_id, dispatch.callsite
+    trace_id, started_ns, site = trace.trace_id, trace.started_ns, dispatch.callsite
     record["trace_id"] = trace_id
-    record["trace_started_ns"] = trace.started_ns
-    record["span_id"] = span_id(trace_id, number)
+    record["trace_started_ns"] = started_ns
+    record["span_id"] = span_id(trace_id, started_ns, number)
     record["parent_span_id"] = (
-        root if root and parent is None else span_id(trace_id, parent or ROOT_NUMBER)
+        root if root and parent is None else span_id(trace_id, started_ns, parent or ROOT_NUMBER)
     )
     record["number"] = number
     record["signal"] = dispatch.signal
@@ -213,8 +213,8 @@ def failure_record(trace: Trace, dispatch: Dispatch, call: ReceiverCall) -> Reco
     record: Record = {
         "trace_id": trace.trace_id,
         "trace_started_ns": trace.started_ns,
-        "span_id": span_id(trace.trace_id, call.number),
-        "parent_span_id": span_id(trace.trace_id, dispatch.number),
+        "span_id": span_id(trace.trace_id, trace.started_ns, call.number),
+        "parent_span_id": span_id(trace.trace_id, trace.started_ns, dispatch.number),
         "signal": dispatch.signal,
         "sender": dispatch.sender,
         "receiver": call.receiver.name,
@@ -234,9 +234,9 @@ def hazard_record(trace: Trace, hazard: Hazard) -> Record:
     values = asdict(hazard)
     return {
         "trace_id": trace.trace_id,
-        "trace_started_ns": trace.started_ns,
         "of_trace": values.pop("trace_id") is not None,
         **values,
+        "trace_started_ns": trace.started_ns,
     }
 
 
@@ -244,7 +244,7 @@ def trace_record(trace: Trace) -> Record:
     """Return *trace* as a record, without its dispatches and hazards."""
     record: Record = {
         "trace_id": trace.trace_id,
-        "span_id": span_id(trace.trace_id, ROOT_NUMBER),
+        "span_id": span_id(trace.trace_id, trace.started_ns, ROOT_NUMBER),
         "kind": trace.kind,
         "name": trace.name,
         "status": trace.status,
@@ -287,7 +287,7 @@ def lines(trace: Trace, *, per: str = "dispatch", clock: Clock | None = None) ->
     """
     started = trace.started_ns
     moment = (clock or Clock()).text
-    root = span_id(trace.trace_id, ROOT_NUMBER)
+    root = span_id(trace.trace_id, trace.started_ns, ROOT_NUMBER)
     context = {name: text for name, text in trace.attributes.items() if name not in _RESERVED}
     for dispatch in trace.dispatches:
         if per == "dispatch":
@@ -486,9 +486,10 @@ _PLAIN = tuple(
 
 
 def _hazard(record: Record) -> Hazard:
-    names = {item.name for item in fields(Hazard)} - {"trace_id"}
+    names = {item.name for item in fields(Hazard)} - {"trace_id", "trace_started_ns"}
     return Hazard(
         trace_id=record["trace_id"] if record["of_trace"] else None,
+        trace_started_ns=record["trace_started_ns"] if record["of_trace"] else 0,
         **{name: record[name] for name in names if name in record},
     )
 

@@ -107,7 +107,7 @@ def summary(trace: Trace) -> Text:
     if trace.unheard_count:
         parts.append(f"{human_count(trace.unheard_count)} dispatches nobody received")
     if trace.dropped_count:
-        parts.append(f"{human_count(trace.dropped_count)} dispatches not recorded (limit reached)")
+        parts.append(f"{human_count(trace.dropped_count)} items not recorded (limit reached)")
     if not trace.final:
         parts.append("still running")
     line = joined(", ".join(parts))

@@ -58,7 +58,7 @@ def trace_document(trace: Trace, most: int | None = None) -> dict[str, Any]:
 def dispatch_document(trace: Trace, dispatch: Dispatch) -> dict[str, Any]:
     """Return one dispatch with its receiver calls, without what was sent below them."""
     document = _own_fields(dispatch)
-    document["span_id"] = span_id(trace.trace_id, dispatch.number)
+    document["span_id"] = span_id(trace.trace_id, trace.started_ns, dispatch.number)
     document["callsite"] = asdict(dispatch.callsite) if dispatch.callsite else None
     document["receiver_calls"] = [call_document(trace, call) for call in dispatch.receiver_calls]
     return document
@@ -67,7 +67,7 @@ def dispatch_document(trace: Trace, dispatch: Dispatch) -> dict[str, Any]:
 def call_document(trace: Trace, call: ReceiverCall) -> dict[str, Any]:
     """Return one receiver call, without what was sent from inside it."""
     document = _own_fields(call)
-    document["span_id"] = span_id(trace.trace_id, call.number)
+    document["span_id"] = span_id(trace.trace_id, trace.started_ns, call.number)
     document["receiver"] = asdict(call.receiver)
     return document
 

@@ -78,7 +78,7 @@ _NUMBERS = {
     "queries": "queries in the trace",
     "errors": "receiver calls that raised",
     "hazards": "hazards found in the trace",
-    "dropped": "dispatches not recorded",
+    "dropped": "dispatches, queries and other items not recorded",
     "unheard": "dispatches without receiver",
 }
 

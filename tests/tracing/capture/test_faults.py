@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import subprocess
@@ -11,9 +12,14 @@ import textwrap
 import threading
 import tracemalloc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import Group
+from django.core.mail import send_mail
+from django.db import connection, transaction
+from django.db.models import signals
 from django.dispatch import Signal
 
 from tests.tracing.capture.conftest import recording
@@ -21,6 +27,7 @@ from tests.tracing.capture.programs import RUNS_TOGETHER, Program, ReceiverSpec,
 from tracing.capture import (
     assembly,
     callsites,
+    connections,
     context,
     details,
     dispatching,
@@ -36,7 +43,7 @@ from tracing.capture import (
 from tracing.capture.dispatching import Options
 from tracing.capture.instrumentation import instrument
 from tracing.capture.sanitize import Redaction
-from tracing.capture.spans import Kind, Outcome
+from tracing.capture.spans import Kind, Outcome, TransactionOutcome
 
 pytestmark = pytest.mark.usefixtures("stock", "keeper")
 
@@ -474,6 +481,167 @@ def test_dispatches_that_are_dropped_take_no_memory(monkeypatch):
 
     assert held < 5_000
     assert recorded.trace.dropped_count > 3_000
+
+
+def in_a_thread(work):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+@contextlib.contextmanager
+def narrow(limit):
+    """Give the streams room for *limit* items only, as if nothing had drained them for long."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (context, dispatching, connections):
+            patch.setattr(module, "STREAM_LIMIT", limit)
+        yield
+
+
+def atomic_block(signal):
+    with transaction.atomic(savepoint=True):
+        pass
+
+
+def on_commit_callback(signal):
+    transaction.on_commit(nothing)
+
+
+def query(signal):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def bulk_update(signal):
+    Group.objects.update(name="bulk")
+
+
+def mail(signal):
+    send_mail("subject", "body", "a@example.com", ["b@example.com"])
+
+
+def thread(signal):
+    in_a_thread(lambda: signal.send("thread"))
+
+
+def work_item(signal):
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(signal.send, "work item").result()
+
+
+def connecting(signal):
+    other = Signal()
+    other.connect(nothing, weak=False)
+    other.disconnect(nothing)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "work",
+    [
+        atomic_block,
+        on_commit_callback,
+        query,
+        bulk_update,
+        mail,
+        thread,
+        work_item,
+        connecting,
+    ],
+)
+def test_no_kind_of_item_fills_a_stream_beyond_its_limit(work, stock, no_failures):
+    signal = Signal()
+    signal.connect(nothing, weak=False)
+    signals.post_save.connect(nothing, sender=Group, dispatch_uid="narrow", weak=False)
+    Group.objects.create(name="one")
+    undo = instrument()
+    try:
+        with narrow(40), recording() as recorded:
+            for _ in range(60):
+                work(signal)
+            lengths = [len(stream.events) for stream in recorded.live.streams]
+    finally:
+        undo()
+        signals.post_save.disconnect(sender=Group, dispatch_uid="narrow")
+
+    assert max(lengths) <= 45
+    assert len(lengths) <= 41
+    assert recorded.trace.dropped_count >= 20
+
+
+@pytest.mark.django_db(transaction=True)
+def test_fate_of_a_transaction_is_known_though_its_begin_found_no_room(stock, no_failures):
+    signal = Signal()
+    signal.connect(nothing, weak=False)
+    undo = instrument()
+    try:
+        with recording(segments=True) as recorded:
+            with narrow(10):
+                for _ in range(20):
+                    signal.send("filling")
+                with transaction.atomic():
+                    transaction.set_rollback(True)
+                    assembly.keep_numbers(recorded.live)
+                    signal.send("inside")
+                signal.send("after")
+    finally:
+        undo()
+
+    known = {d.sender: d.transaction for d in recorded.trace.dispatches[-2:]}
+    assert known == {
+        "'inside'": TransactionOutcome.ROLLED_BACK,
+        "'after'": TransactionOutcome.NONE,
+    }
+
+
+@pytest.mark.parametrize("way", ["thread", "work_item", "task"])
+def test_long_trace_lets_go_of_threads_and_tasks_that_are_through(way, stock, no_failures):
+    signal = Signal()
+    signal.connect(nothing, weak=False)
+
+    async def one():
+        signal.send("task")
+
+    async def some():
+        await asyncio.gather(*(asyncio.create_task(one()) for _ in range(50)))
+
+    undo = instrument(sql=False, side_effects=False)
+    counts = []
+    with recording(segments=True) as recorded:
+        for _ in range(4):
+            if way == "task":
+                asyncio.run(some())
+            else:
+                for _ in range(50):
+                    (thread if way == "thread" else work_item)(signal)
+            assembly.keep_numbers(recorded.live)
+            counts.append(len(recorded.live.streams))
+    undo()
+
+    assert counts[1:] == [counts[0]] * 3
+    assert recorded.trace.dispatch_count == 200
+    assert recorded.trace.dropped_count == 0
+
+
+def test_callback_of_a_task_that_is_through_is_still_recorded(stock, no_failures):
+    signal = Signal()
+    signal.connect(nothing, weak=False)
+
+    async def child():
+        signal.send("task")
+        asyncio.get_running_loop().call_later(0.01, signal.send, "callback")
+
+    async def main():
+        await asyncio.create_task(child())
+        assembly.keep_numbers(recorded.live)
+        await asyncio.sleep(0.05)
+
+    undo = instrument(sql=False, side_effects=False)
+    with recording(segments=True) as recorded:
+        asyncio.run(main())
+    undo()
+
+    assert [d.sender for d in recorded.trace.dispatches] == ["'task'", "'callback'"]
 
 
 @pytest.mark.parametrize("method", ["send", "asend"])

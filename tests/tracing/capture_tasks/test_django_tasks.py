@@ -21,7 +21,7 @@ from django.utils.crypto import get_random_string
 
 from tracing.capture import context, instrumentation, sampling, tasks
 from tracing.capture.sampling import Sampler
-from tracing.capture.spans import Kind, Status, span_id
+from tracing.capture.spans import Kind, Status
 
 work_done = Signal()
 DONE = f"{__name__}.work_done"
@@ -152,7 +152,7 @@ def test_task_inside_a_trace_knows_its_caller(keeper):
     assert (trace.kind, trace.parent_trace_id, trace.parent_span_id) == (
         Kind.TASK,
         live.trace_id,
-        span_id(live.trace_id, 0),
+        live.span_id,
     )
     assert trace.trace_id != live.trace_id
     assert signals(block) == ["task_enqueued", "work_done"]

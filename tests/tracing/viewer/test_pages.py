@@ -536,7 +536,7 @@ def test_running_trace_says_so(developer):
     page = text(developer.get(address(1, "/")))
 
     assert "recorded up to segment 3" in page
-    assert "9 dispatches: a limit was reached" in page
+    assert "9 items: a limit was reached" in page
 
 
 def test_trace_without_dispatches_tells_where_to_look(developer):

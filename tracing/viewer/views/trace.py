@@ -510,7 +510,7 @@ class SpanDetail(TracePage):
             "call": call,
             "dispatch": dispatch,
             "span_label": tree.label(span),
-            "span_id": span_id(trace.trace_id, span.number),
+            "span_id": span_id(trace.trace_id, trace.started_ns, span.number),
             "self_ns": tree.self_ns(span),
             "place": place(file, line),
             "editor": editor_link(file, line),
