@@ -130,11 +130,13 @@ def _save_reader(model: type[Model], signal: Signal) -> Details:
     if attname is None:
         return _read_save
     is_post = signal is model_signals.post_save
+    # Weakly: the reader lies in the signal's cache, where it would keep the model alive for good.
+    model_of = weakref.ref(model)
 
     def read(named: Mapping[str, Any]) -> tuple[Any, ...]:
         try:
             instance = named["instance"]
-            if type(instance) is not model:
+            if type(instance) is not model_of():
                 return _read_save(named)
             pk = instance.__dict__[attname]
             if type(pk) is not int:
@@ -216,6 +218,8 @@ def _named_reader(sender: object) -> Details:
     Which argument carries the instance is looked for once for each set of names.
     """
     known: dict[tuple[str, ...], str] = {}
+    # By its identity: the reader must not keep the sender alive, which lives while it sends.
+    sender_id = id(sender)
 
     def read(named: Mapping[str, Any]) -> tuple[Any, ...]:
         words = tuple(named)
@@ -223,7 +227,7 @@ def _named_reader(sender: object) -> Details:
         if name is None:
             if len(known) >= _MOST_SHAPES:
                 known.clear()
-            name = known[words] = _instance_argument(named, sender)
+            name = known[words] = _instance_argument(named, sender_id)
         instance = named[name] if name else None
         if instance is None or (name != "instance" and not issubclass(type(instance), Model)):
             return (NAMED, "", None, words)
@@ -233,7 +237,7 @@ def _named_reader(sender: object) -> Details:
     return read
 
 
-def _instance_argument(named: Mapping[str, Any], sender: object) -> str:
+def _instance_argument(named: Mapping[str, Any], sender_id: int) -> str:
     """Return the name of the argument that a dispatch is about; empty if that cannot be told.
 
     It is ``instance``, else the only model instance, else the only one that is of the sender's class.
@@ -242,7 +246,7 @@ def _instance_argument(named: Mapping[str, Any], sender: object) -> str:
         return "instance"
     found = [name for name, value in named.items() if issubclass(type(value), Model)]
     if len(found) > 1:
-        found = [name for name in found if type(named[name]) is sender]
+        found = [name for name in found if id(type(named[name])) == sender_id]
     return found[0] if len(found) == 1 else ""
 
 

@@ -215,7 +215,7 @@ def replacements() -> list[tuple[Any, str, Callable[..., Any]]]:
         pass
     else:
         found.append((Task, "enqueue", _watched(Task.__dict__["enqueue"], "task", _django_task)))
-    if "celery" in sys.modules:
+    if sys.modules.get("celery") is not None:
         # Celery loads its parts when they are first asked for, mostly after this.
         task = import_module("celery.app.task").Task
         app = import_module("celery.app.base").Celery

@@ -18,9 +18,10 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import Group
 from django.core.mail import send_mail
-from django.db import connection, transaction
+from django.db import connection, models, transaction
 from django.db.models import signals
 from django.dispatch import Signal
+from django.test.utils import isolate_apps
 
 from tests.tracing.capture.conftest import recording
 from tests.tracing.capture.programs import RUNS_TOGETHER, Program, ReceiverSpec, run
@@ -678,6 +679,48 @@ def test_long_trace_that_is_drained_holds_no_more_than_a_short_one(frozen_heap, 
     undo()
 
     assert last - first < 50_000
+
+
+@pytest.mark.parametrize("caching", [False, True])
+def test_no_sender_is_kept_alive_by_a_signal_that_lives_on(caching):
+    signal = Signal(use_caching=caching)
+    signal.connect(nothing, weak=False)
+
+    class Sender:
+        pass
+
+    undo = instrument(sql=False, side_effects=False)
+    with recording():
+        signal.send(Sender, thing=Sender())
+        reference = weakref.ref(Sender)
+        del Sender
+        gc.collect()
+        alive = reference()
+    undo()
+
+    assert alive is None
+
+
+def test_no_model_is_kept_alive_by_the_signals_of_saving():
+    signals.post_save.connect(nothing, dispatch_uid="alive", weak=False)
+    undo = instrument(sql=False, side_effects=False)
+    with recording() as recorded, isolate_apps("tests"):
+
+        class Passing(models.Model):
+            class Meta:
+                app_label = "tests"
+
+        facts = {"created": True, "raw": False, "using": "default", "update_fields": None}
+        signals.post_save.send(Passing, instance=Passing(pk=3), **facts)
+        reference = weakref.ref(Passing)
+        del Passing
+    gc.collect()
+    alive = reference()
+    undo()
+    signals.post_save.disconnect(dispatch_uid="alive")
+
+    assert alive is None
+    assert recorded.trace.dispatches[-1].instance == "tests.Passing:3"
 
 
 def test_nothing_is_kept_alive_by_a_trace_that_waits():
