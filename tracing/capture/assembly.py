@@ -9,6 +9,7 @@ later, which is how a long trace is exported in segments while it runs.
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -229,7 +230,7 @@ class Assembly:
                 gone.add(stream.number)
                 stream.ident = 0
                 _add_unheard(stream, self._unheard_before)
-                stream.unheard = {}
+                stream.unheard = defaultdict(int)
                 self.live.streams.remove(stream)
                 del self._readers[stream.number]
         if gone:

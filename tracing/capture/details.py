@@ -21,8 +21,11 @@ from tracing.capture.names import dotted
 if TYPE_CHECKING:
     from django.dispatch import Signal
 
-Details = Callable[[Mapping[str, Any]], tuple[Any, ...]]
-"""Reads named arguments into a tuple whose first item says which shape it has."""
+Details = Callable[[Any, Mapping[str, Any]], tuple[Any, ...]]
+"""Reads sender and named arguments into a tuple whose first item says which shape it has.
+
+A reader is kept as long as its wiring, so it holds no sender: it is given the one that sends.
+"""
 
 SAVE: Final = "save"
 """(SAVE, model label, pk, flags, using, update_fields)."""
@@ -130,14 +133,12 @@ def _save_reader(model: type[Model], signal: Signal) -> Details:
     if attname is None:
         return _read_save
     is_post = signal is model_signals.post_save
-    # Weakly: the reader lies in the signal's cache, where it would keep the model alive for good.
-    model_of = weakref.ref(model)
 
-    def read(named: Mapping[str, Any]) -> tuple[Any, ...]:
+    def read(sender: Any, named: Mapping[str, Any]) -> tuple[Any, ...]:
         try:
             instance = named["instance"]
-            if type(instance) is not model_of():
-                return _read_save(named)
+            if type(instance) is not sender:
+                return _read_save(sender, named)
             pk = instance.__dict__[attname]
             if type(pk) is not int:
                 pk = (id(instance),) if pk is None else plain(pk)
@@ -151,7 +152,7 @@ def _save_reader(model: type[Model], signal: Signal) -> Details:
                 using = ""
             update_fields = named["update_fields"]
         except KeyError:
-            return _read_save(named)
+            return _read_save(sender, named)
         return (
             SAVE,
             label,
@@ -164,7 +165,7 @@ def _save_reader(model: type[Model], signal: Signal) -> Details:
     return read
 
 
-def _read_save(named: Mapping[str, Any]) -> tuple[Any, ...]:
+def _read_save(_sender: Any, named: Mapping[str, Any]) -> tuple[Any, ...]:
     """Read a save or delete of which nothing is known beforehand."""
     instance = named.get("instance")
     label, pk = _key_or_identity(instance)
@@ -188,7 +189,7 @@ def _strings(values: object) -> tuple[str, ...] | None:
     return None
 
 
-def _read_m2m(named: Mapping[str, Any]) -> tuple[Any, ...]:
+def _read_m2m(_sender: Any, named: Mapping[str, Any]) -> tuple[Any, ...]:
     instance = named.get("instance")
     label, pk = _key_or_identity(instance)
     action = named.get("action")
@@ -212,22 +213,20 @@ _MOST_SHAPES: Final = 64
 """Sets of names that are remembered per signal and sender."""
 
 
-def _named_reader(sender: object) -> Details:
-    """Return a reader for dispatches of a signal that is not about models, from *sender*.
+def _named_reader() -> Details:
+    """Return a reader for dispatches of a signal that is not about models, from one sender.
 
     Which argument carries the instance is looked for once for each set of names.
     """
     known: dict[tuple[str, ...], str] = {}
-    # By its identity: the reader must not keep the sender alive, which lives while it sends.
-    sender_id = id(sender)
 
-    def read(named: Mapping[str, Any]) -> tuple[Any, ...]:
+    def read(sender: Any, named: Mapping[str, Any]) -> tuple[Any, ...]:
         words = tuple(named)
         name = known.get(words)
         if name is None:
             if len(known) >= _MOST_SHAPES:
                 known.clear()
-            name = known[words] = _instance_argument(named, sender_id)
+            name = known[words] = _instance_argument(named, sender)
         instance = named[name] if name else None
         if instance is None or (name != "instance" and not issubclass(type(instance), Model)):
             return (NAMED, "", None, words)
@@ -237,7 +236,7 @@ def _named_reader(sender: object) -> Details:
     return read
 
 
-def _instance_argument(named: Mapping[str, Any], sender_id: int) -> str:
+def _instance_argument(named: Mapping[str, Any], sender: object) -> str:
     """Return the name of the argument that a dispatch is about; empty if that cannot be told.
 
     It is ``instance``, else the only model instance, else the only one that is of the sender's class.
@@ -246,7 +245,7 @@ def _instance_argument(named: Mapping[str, Any], sender_id: int) -> str:
         return "instance"
     found = [name for name, value in named.items() if issubclass(type(value), Model)]
     if len(found) > 1:
-        found = [name for name in found if id(type(named[name])) == sender_id]
+        found = [name for name in found if type(named[name]) is sender]
     return found[0] if len(found) == 1 else ""
 
 
@@ -268,4 +267,4 @@ def details_reader(signal: Signal, sender: object) -> Details:
         if issubclass(type(sender), type) and issubclass(sender, Model):  # type: ignore[arg-type]
             return _save_reader(sender, signal)  # type: ignore[arg-type]
         return _read_save
-    return _named_reader(sender)
+    return _named_reader()

@@ -320,7 +320,7 @@ def sync_sender(
                             wiring.number,
                             code,
                             instruction,
-                            wiring.details(named) if options.details else None,
+                            wiring.details(sender, named) if options.details else None,
                             method,
                         )
                         events.append(opening)  # type: ignore[union-attr]
@@ -658,6 +658,7 @@ def opening_of(
     method: Method,
     key: int,
     wiring: Wiring | PlainWiring | ResolvedWiring,
+    sender: Any,
     named: dict[str, Any],
     frame: FrameType | None,
     options: Options,
@@ -669,7 +670,9 @@ def opening_of(
         frame = application_frame(frame)
         if frame is not None:
             code, instruction = frame.f_code, frame.f_lasti
-    details = wiring.details(named) if options.details and wiring.details is not None else None
+    details = (
+        wiring.details(sender, named) if options.details and wiring.details is not None else None
+    )
     return (ASYNC_OPEN, clock(), key, wiring.number, method, code, instruction, details)
 
 
@@ -729,7 +732,7 @@ def async_sender(
                 stream = None
             else:
                 key = next(_keys)
-                events.append(opening_of(method, key, wiring, named, getframe(1), options))
+                events.append(opening_of(method, key, wiring, sender, named, getframe(1), options))
                 if options.values is not None:
                     events.append((VALUES, key, options.values.named(named)))
         except Exception as error:

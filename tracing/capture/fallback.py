@@ -85,7 +85,7 @@ class Whole:
             return
         key = next(_keys)
         # Three frames out: this one, begin() and the method that stands in for Django's.
-        events.append(opening_of(method, key, wiring, named, getframe(3), options))
+        events.append(opening_of(method, key, wiring, sender, named, getframe(3), options))
         self._stream, self._key = stream, key
 
     def end(self, escaped: str) -> None:

@@ -5,8 +5,10 @@ import weakref
 
 import pytest
 from django.core.signals import request_finished
-from django.db.models.signals import ModelSignal, pre_init
+from django.db import models
+from django.db.models.signals import ModelSignal, post_save, pre_init
 from django.dispatch import Signal
+from django.test.utils import isolate_apps
 
 from tests.tracing.capture.conftest import recording
 from tracing.capture import context, unheard
@@ -101,6 +103,22 @@ def test_remembered_wiring_keeps_nothing_alive(signal):
     assert called == ["weak"]
     assert [reference() for reference in references] == [None, None]
     assert signal.send(Sender) == []
+
+
+@isolate_apps("tests")
+def test_wiring_of_a_model_does_not_hold_the_model():
+    class Passing(models.Model):
+        class Meta:
+            app_label = "tests"
+
+    post_save.connect(first, sender=Passing, weak=False)
+    post_save.send(Passing, instance=Passing(), created=True, raw=False, using="default")
+    details = post_save.sender_receivers_cache[Passing].details
+    post_save.disconnect(first, sender=Passing)
+
+    # Django holds a wiring as long as its sender lives: a reader that held the sender would keep both.
+    assert details.__closure__
+    assert all(cell.cell_contents is not Passing for cell in details.__closure__)
 
 
 def test_sender_that_cannot_be_hashed_fails_as_in_django(signal):
