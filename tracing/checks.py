@@ -8,6 +8,7 @@ from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Tags, register
 from django.core.checks import Warning as CheckWarning
+from django.urls import NoReverseMatch, reverse
 
 from tracing.analysis.hazards import current
 from tracing.capture.instrumentation import sends_are_verified
@@ -107,5 +108,23 @@ def check_panel(**_kwargs: Any) -> list[CheckMessage]:
             "The debug toolbar is installed without the signal trace panel.",
             hint="Add 'tracing.panels.SignalTracePanel' to DEBUG_TOOLBAR_PANELS.",
             id="tracing.W007",
+        )
+    ]
+
+
+@register(Tags.compatibility)
+def check_viewer(**_kwargs: Any) -> list[CheckMessage]:
+    """Check that the viewer of a development server can be opened (tracing.W009)."""
+    if not django_settings.DEBUG or django_settings.INTERNAL_IPS:
+        return []
+    try:
+        reverse("tracing:traces")
+    except NoReverseMatch:
+        return []
+    return [
+        CheckWarning(
+            "INTERNAL_IPS is empty: the viewer asks for a staff user, on your own machine too.",
+            hint='Set INTERNAL_IPS = ["127.0.0.1", "::1"] where DEBUG is on.',
+            id="tracing.W009",
         )
     ]

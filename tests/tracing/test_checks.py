@@ -85,3 +85,24 @@ def test_toolbar_without_the_panel_is_reported(settings):
     del settings.DEBUG_TOOLBAR_PANELS
 
     assert (ids(without), with_panel, checks.check_panel()) == (["tracing.W007"], [], [])
+
+
+@pytest.mark.parametrize(
+    ("debug", "addresses", "found"),
+    [(True, [], ["tracing.W009"]), (True, ["10.0.0.1"], []), (False, [], [])],
+)
+def test_viewer_that_is_closed_on_a_development_server_is_reported(
+    settings, debug, addresses, found
+):
+    settings.DEBUG = debug
+    settings.INTERNAL_IPS = addresses
+
+    assert ids(checks.check_viewer()) == found
+
+
+def test_viewer_that_is_not_in_the_urls_is_not_missed(settings):
+    settings.DEBUG = True
+    settings.INTERNAL_IPS = []
+    settings.ROOT_URLCONF = "core.cars.urls"
+
+    assert checks.check_viewer() == []

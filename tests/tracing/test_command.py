@@ -26,7 +26,7 @@ from tests.tracing.command_line import (
 )
 from tracing import models
 from tracing.analysis.tree import TIMES
-from tracing.capture.spans import Kind, Status
+from tracing.capture.spans import Kind, Outcome, Status
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -161,7 +161,8 @@ def test_show_draws_the_tree_with_times_sql_outcome_and_place(traces):
     )
     assert any("├─ make_sale #2 5.01 ms 5.00 ms 2 in 0 ns" in line for line in lines)
     assert any("└─ order_placed send_robust" in line for line in lines)
-    assert any("└─ thank #5 RAISED OSError: no \\x1b[31mroute" in line for line in lines)
+    assert any("└─ thank #5 RAISED" in line for line in lines)
+    assert "raised: thank #5: OSError: no \\x1b[31mroute" in lines
     assert any("swallowed-error" in line for line in lines)
     assert not ANSI.search(shown)
 
@@ -177,6 +178,53 @@ def test_show_marks_the_critical_path_where_it_is_news():
     shown = run("show", "last").splitlines()
 
     assert [line[:1] for line in shown if "quick" in line or "slow" in line] == ["*", " "]
+    assert "* what the time went into, step by step (critical path)" in shown
+
+
+def test_show_puts_what_django_does_in_every_request_onto_one_line():
+    build = TraceBuilder(http_method="GET", http_path="/cars/7/")
+    build.trace.name = "GET /cars/<int:pk>/"
+    begun = build.dispatch("django.core.signals.request_started", "WSGIHandler")
+    build.call(begun, "django.db.reset_queries")
+    build.call(begun, "django.db.close_old_connections")
+    build.call(build.dispatch(), "core.orders.receivers.make_sale")
+    ended = build.dispatch("django.core.signals.request_finished", "WSGIHandler")
+    build.call(ended, "django.core.cache.close_caches")
+    store(build.build())
+    folded, whole = run("show", "last"), run("show", "last", "--all")
+
+    assert folded.startswith("GET /cars/7/  /cars/<int:pk>/  ")
+    assert "request_started and request_finished: 3 receivers of Django in " in folded
+    assert "close_caches" not in folded
+    assert "make_sale" in folded
+    assert "3 receivers of Django" not in whole
+    assert "close_caches" in whole
+
+
+@pytest.mark.parametrize(
+    ("receiver", "options"),
+    [
+        ("core.cars.receivers.watch", {}),
+        ("django.db.close_old_connections", {"outcome": Outcome.RAISED, "exception_type": "E"}),
+        ("django.db.close_old_connections", {"query_count": 1}),
+    ],
+)
+def test_show_hides_no_other_receiver_of_a_request(receiver, options):
+    build = TraceBuilder()
+    build.call(build.dispatch("django.core.signals.request_started", "X"), receiver, **options)
+    store(build.build())
+    shown = run("show", "last")
+
+    assert receiver.rpartition(".")[2] in shown
+    assert "of Django" not in shown
+
+
+def test_show_names_a_route_once_that_is_its_own_path():
+    build = TraceBuilder(http_method="GET", http_path="/cars/")
+    build.trace.name = "GET /cars/"
+    store(build.build())
+
+    assert run("show", "last").count("/cars/") == 1
 
 
 def test_show_puts_places_on_their_own_line_in_a_narrow_terminal(traces, monkeypatch):
@@ -247,7 +295,7 @@ def test_show_says_what_happened_beside_the_dispatches():
     assert "9 dispatches nobody received, 4 items not recorded (limit reached)" in shown
     assert "still running" in shown
     assert "bypass: update() of orders.Order at unknown code did not reach make_sale" in shown
-    assert "mail: 1 recipient (transaction: committed)" in shown
+    assert "mail: 1 recipient by make_sale (transaction committed)" in shown
     assert "lost: core.apps.ready.<locals>.receive does not receive post_save any more" in shown
     assert "LEFT BY ValueError" in shown
 
@@ -536,6 +584,56 @@ def test_compare_names_what_got_slower(releases, before, after, title):
     assert found[0]["verdicts"] == ["slower"]
     assert found[0]["before"]["calls"] == 20
     assert found[0]["p_time"] < 0.01
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--before", "1.0"],
+        ["--after", "1.1"],
+    ],
+)
+def test_compare_takes_the_two_newest_releases_where_none_is_named(releases, options):
+    assert run("compare", *options).splitlines()[0] == "release 1.0 and release 1.1"
+
+
+def test_compare_with_one_moment_compares_what_was_before_and_after_it(releases):
+    moment = "2026-11-22T12:21:00+00:00"
+
+    assert (
+        run("compare", "--before", moment).splitlines()[0]
+        == f"before {moment} and from {moment} on"
+    )
+
+
+@pytest.mark.parametrize("options", [[], ["--after", "1.0"]])
+def test_compare_without_an_earlier_release_says_what_to_do(releases, options):
+    if not options:
+        models.Trace.objects.update(release="")
+    code, message = error_of("compare", *options)
+
+    assert code == 3
+    assert "--before 1d" in message
+
+
+def test_compare_leaves_out_columns_that_say_nothing_and_modules_where_it_is_narrow(
+    releases, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run("compare").splitlines()
+
+    assert lines[1].split() == [
+        "verdict",
+        "calls",
+        "before",
+        "after",
+        "change",
+        "SQL",
+        "p",
+        "receiver",
+    ]
+    assert lines[2].endswith("  make_sale")
 
 
 def test_compare_fails_on_what_got_worse_if_asked(releases):

@@ -60,7 +60,7 @@ def test_tree_says_the_facts_of_a_dispatch_in_words(options, words):
     [
         ({"outcome": Outcome.SKIPPED}, "SKIPPED"),
         ({"outcome": Outcome.CANCELLED}, "CANCELLED"),
-        ({"outcome": Outcome.RAISED, "exception_type": "KeyError"}, "RAISED KeyError"),
+        ({"outcome": Outcome.RAISED, "exception_type": "KeyError"}, "  RAISED"),
         ({"query_count": 3, "query_ns": 2 * MS}, "3 in 2.00 ms"),
     ],
 )
@@ -70,6 +70,34 @@ def test_tree_says_how_a_receiver_ended_in_words(options, words):
 
     assert words in tree_of(build)
     assert " async" in tree_of(build)
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [("no key", "raised: a #2: core.KeyError: no key"), ("", "raised: a #2: core.KeyError")],
+)
+def test_error_of_a_receiver_is_told_below_the_tree(message, line):
+    build = TraceBuilder()
+    build.call(
+        build.dispatch(),
+        label("core.a"),
+        outcome=Outcome.RAISED,
+        exception_type="core.KeyError",
+        exception_message=message,
+    )
+
+    assert [found.plain for found in rendering.extras(build.build())] == [line]
+
+
+def test_tree_puts_places_on_their_own_lines_rather_than_cut_a_name():
+    build = TraceBuilder()
+    build.call(build.dispatch(), label(f"core.{'long_' * 20}name"))
+    trace = build.build()
+
+    for width, lines in ((200, 2), (150, 4)):
+        text_of_tree = shown(rendering.trace_tree(tree.fold(trace), set(), width))
+        assert "long_name" in text_of_tree
+        assert len(text_of_tree.strip().splitlines()) == lines + 1
 
 
 def test_list_says_the_result_in_words(django_db_setup, db):

@@ -6,6 +6,8 @@ a mark, and a change has its sign.
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.analysis import tree
@@ -34,7 +36,7 @@ from tracing.capture.spans import (
 from tracing.management.terminal import joined, plain, table, text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rich.text import Text
 
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from tracing.analysis.regression import Regression, Sample
     from tracing.analysis.tree import Node, ReceiverTotal
     from tracing.analysis.wiring import Route
-    from tracing.capture.spans import Hazard, Trace
+    from tracing.capture.spans import Hazard, SideEffect, Trace
 
 NARROW: Final = 110
 """Below so many columns, places go onto a line of their own."""
@@ -87,7 +89,10 @@ def heading(trace: Trace) -> Text:
     """Return what the trace is, how it ended and how long it took."""
     parts: list[tuple[object, str] | object] = []
     if trace.kind is Kind.REQUEST and trace.http_path:
-        parts += [(f"{trace.http_method} {trace.http_path}".strip(), "bold"), f"  {trace.name}"]
+        asked = f"{trace.http_method} {trace.http_path}".strip()
+        parts.append((asked, "bold"))
+        if trace.name != asked:
+            parts.append(f"  {trace.name.removeprefix(f'{trace.http_method} ')}")
     else:
         parts += [f"{trace.kind} ", (trace.name, "bold")]
     word = tree.status_word(trace)
@@ -105,9 +110,10 @@ def summary(trace: Trace) -> Text:
         f"{query_text(trace.query_count)} in {human_ns(trace.query_ns)}",
     ]
     if trace.unheard_count:
-        parts.append(f"{human_count(trace.unheard_count)} dispatches nobody received")
+        unheard = plural(trace.unheard_count, "dispatch", "dispatches")
+        parts.append(f"{unheard} nobody received")
     if trace.dropped_count:
-        parts.append(f"{human_count(trace.dropped_count)} items not recorded (limit reached)")
+        parts.append(f"{plural(trace.dropped_count, 'item')} not recorded (limit reached)")
     if not trace.final:
         parts.append("still running")
     line = joined(", ".join(parts))
@@ -126,31 +132,99 @@ def trace_tree(nodes: Sequence[Node], critical: set[int], width: int, *, sql: bo
         width: Columns of the terminal; where there are few, places get lines of their own.
         sql: Add the statements of receivers, if they were recorded.
     """
-    narrow = width < NARROW
+    marked = marks(nodes, critical)
+    rows = [_tree_row(node, prefix, below, marked) for node, prefix, below in _with_guides(nodes)]
+    # Rather places on lines of their own than names and outcomes that end in an ellipsis.
+    needed = sum(
+        max((len(row.cells[column]) + 2 for row in rows), default=0) for column in range(5)
+    )
+    narrow = width < NARROW or needed > width
     headings = ("", "time", "own time", "SQL") + (() if narrow else ("where",))
     shown = table(*headings, right=("time", "own time", "SQL"), flexible="")
-    # A path that goes through everything is no news.
-    if all(critical.intersection(node.numbers) for node in tree.flatten(nodes)):
-        critical = set()
-    for node, prefix, below in _with_guides(nodes):
-        mark = CRITICAL if critical.intersection(node.numbers) else " "
-        cells = [
-            joined((mark, "bold magenta"), (prefix, "dim"), *_what(node)),
-            text(human_ns(node.total_ns), "" if node.is_dispatch else "bold"),
-            text("" if node.is_dispatch else human_ns(node.self_ns)),
-            text(_sql_cell(node)),
-        ]
-        where = _where(node)
-        if not narrow:
-            cells.append(text(where, "dim"))
-        shown.add_row(*cells)
+    for row in rows:
+        what, *numbers, where = row.cells
+        shown.add_row(what, *numbers, *(() if narrow else (where,)))
         if narrow and where:
-            shown.add_row(joined((f" {below}", "dim"), (where, "dim")))
-        if sql and isinstance(node.span, ReceiverCall):
-            for statement, count, nanoseconds in node.span.statements:
+            shown.add_row(joined((f" {row.below}", "dim"), where))
+        if sql and isinstance(row.span, ReceiverCall):
+            for statement, count, nanoseconds in row.span.statements:
                 line = f"{count} x {human_ns(nanoseconds)}  {statement}"
-                shown.add_row(joined((f" {below}  ", "dim"), (line, "cyan")))
+                shown.add_row(joined((f" {row.below}  ", "dim"), (line, "cyan")))
     return shown
+
+
+@dataclass(frozen=True, slots=True)
+class _TreeRow:
+    span: Dispatch | ReceiverCall
+    below: str
+    """What leads on to the lines below."""
+    cells: tuple[Text, Text, Text, Text, Text]
+    """What, time, own time, SQL, where."""
+
+
+def _tree_row(node: Node, prefix: str, below: str, marked: set[int]) -> _TreeRow:
+    mark = CRITICAL if marked.intersection(node.numbers) else " "
+    cells = (
+        joined((mark, "bold magenta"), (prefix, "dim"), *_what(node)),
+        text(human_ns(node.total_ns), "" if node.is_dispatch else "bold"),
+        text("" if node.is_dispatch else human_ns(node.self_ns)),
+        text(_sql_cell(node)),
+        text(_where(node), "dim"),
+    )
+    return _TreeRow(node.span, below, cells)
+
+
+def marks(nodes: Sequence[Node], critical: set[int]) -> set[int]:
+    """Return the numbers of the spans to mark: none if the path goes through everything."""
+    is_everywhere = all(critical.intersection(node.numbers) for node in tree.flatten(nodes))
+    return set() if is_everywhere else critical
+
+
+def legend(nodes: Sequence[Node], critical: set[int]) -> Text | None:
+    """Return what the mark of the critical path means; None if nothing is marked."""
+    if not marks(nodes, critical):
+        return None
+    return joined(
+        (CRITICAL, "bold magenta"),
+        (" what the time went into, step by step (critical path)", "dim"),
+    )
+
+
+def housekeeping(nodes: Sequence[Node]) -> Text | None:
+    """Return one line for what is in every request: Django's own receivers of its two signals.
+
+    Args:
+        nodes: Those that ``is_housekeeping`` claims.
+    """
+    if not nodes:
+        return None
+    spans = [node.span for node in nodes]
+    signals = " and ".join(short_signal(s.signal) for s in spans if isinstance(s, Dispatch))
+    calls = sum(child.count for node in nodes for child in node.children)
+    spent = human_ns(sum(node.total_ns for node in nodes))
+    return text(f"{signals}: {plural(calls, 'receiver')} of Django in {spent} (--all)", "dim")
+
+
+def is_housekeeping(node: Node) -> bool:
+    """Return whether *node* begins or ends a request, and nothing but Django's receivers ran."""
+    span = node.span
+    return (
+        isinstance(span, Dispatch)
+        and span.signal in _REQUEST_SIGNALS
+        and all(
+            isinstance(child.span, ReceiverCall)
+            and child.span.receiver.name.startswith("django.")
+            and child.span.outcome is Outcome.RETURNED
+            and not child.children
+            and not child.query_count
+            for child in node.children
+        )
+    )
+
+
+_REQUEST_SIGNALS: Final = frozenset(
+    {"django.core.signals.request_started", "django.core.signals.request_finished"}
+)
 
 
 def _with_guides(nodes: Sequence[Node]) -> Iterator[tuple[Node, str, str]]:
@@ -184,9 +258,8 @@ def _what(node: Node) -> list[tuple[str, str]]:
     if span.receiver.is_async:
         parts.append((" async", "cyan"))
     if span.outcome is Outcome.RAISED:
-        message = shorten_middle(span.exception_message, 80)
-        error = f"{span.exception_type}: {message}" if message else span.exception_type
-        parts.append((f"  RAISED {error}", "bold red"))
+        # With what, is said below the tree: a dotted path and a message would push all else aside.
+        parts.append(("  RAISED", "bold red"))
     elif span.outcome is not Outcome.RETURNED:
         parts.append((f"  {span.outcome.upper()}", "yellow"))
     return parts
@@ -204,7 +277,7 @@ def _what_dispatch(span: Dispatch, node: Node, times: str) -> list[tuple[str, st
     if span.transaction in _ROLLED_BACK:
         parts.append((f"  {span.transaction.upper().replace('_', ' ')}", "bold yellow"))
     if span.exception_type:
-        parts.append((f"  LEFT BY {span.exception_type}", "bold red"))
+        parts.append((f"  LEFT BY {span.exception_type.rpartition('.')[2]}", "bold red"))
     return parts
 
 
@@ -245,7 +318,14 @@ def _where(node: Node) -> str:
 
 
 def extras(trace: Trace) -> Iterator[Text]:
-    """Yield lines for what happened beside the dispatches: bypasses, mail, tasks, the dead."""
+    """Yield lines for what is not in the tree: messages, bypasses, mail, tasks, the dead."""
+    calls = {call.number: call for each in trace.dispatches for call in each.receiver_calls}
+    for call in calls.values():
+        if call.outcome is Outcome.RAISED:
+            name = f"{short_receiver(call.receiver.name)} #{call.number}"
+            message = shorten_middle(call.exception_message, 200)
+            error = f"{call.exception_type}: {message}" if message else call.exception_type
+            yield joined(("raised: ", "bold red"), f"{name}: {error}")
     for bypass in trace.bypasses:
         names = ", ".join(short_receiver(label.name) for label in bypass.receivers)
         yield joined(
@@ -253,15 +333,30 @@ def extras(trace: Trace) -> Iterator[Text]:
             f"{bypass.operation}() of {bypass.model} at {callsite_text(bypass.callsite)} did not "
             f"reach {names}",
         )
-    for effect in trace.side_effects:
-        outcome = effect.transaction.replace("_", " ")
-        later = "after the commit" if effect.in_on_commit else f"transaction: {outcome}"
-        yield joined((f"{effect.kind}: ", "yellow"), f"{effect.target} ({later})")
+    for line, count in Counter(_effect(effect, calls) for effect in trace.side_effects).items():
+        kind, said = line
+        times = f" {tree.TIMES} {count}" if count > 1 else ""
+        yield joined((f"{kind}{times}: ", "yellow"), said)
     for lost in trace.lost_receivers:
         yield joined(
             ("lost: ", "bold red"),
             f"{lost.receiver.name} does not receive {short_signal(lost.signal)} any more",
         )
+
+
+def _effect(effect: SideEffect, calls: Mapping[int, ReceiverCall]) -> tuple[str, str]:
+    """Return the kind of a side effect, and what it was, who did it and in which transaction."""
+    call = calls.get(effect.parent_number) if effect.parent_number is not None else None
+    by = f" by {short_receiver(call.receiver.name)}" if call is not None else ""
+    site = effect.callsite
+    at = f" at {place(site.file, site.line)}" if site is not None else ""
+    if effect.in_on_commit:
+        when = "after the commit"
+    elif effect.transaction is TransactionOutcome.NONE:
+        when = "in no transaction"
+    else:
+        when = f"transaction {effect.transaction.replace('_', ' ')}"
+    return effect.kind, f"{effect.target}{by}{at} ({when})"
 
 
 def totals(found: Sequence[ReceiverTotal]) -> Any:
@@ -371,31 +466,45 @@ def wiring(routes: Sequence[Route], seen: dict[str, int] | None) -> Text:
 # --- comparisons ---------------------------------------------------------------------------------
 
 
-def regressions(found: Sequence[Regression]) -> Any:
-    """Return two periods compared, a receiver per row."""
-    numbers = ("calls", "median before", "after", "change", "SQL per call", "errors", "p")
-    shown = table("verdict", *numbers, "receiver", right=numbers)
-    for regression in found:
-        old, new = regression.before, regression.after
-        medians = [human_ns(each.median_ns) if each else "-" for each in (old, new)]
-        grown = human_difference(new.median_ns - old.median_ns) if old and new else ""
-        tested = (regression.p_time, regression.p_queries, regression.p_errors)
-        p_values = [p for p in tested if p is not None]
+def regressions(found: Sequence[Regression], width: int) -> Any:
+    """Return two periods compared, a receiver per row.
+
+    Columns in which there is nothing to see are left out.
+    """
+    rows = [_regression_cells(regression) for regression in found]
+    headings = ["verdict", "calls", "before", "after", "change"]
+    for heading_, empty in (("SQL", "0.0"), ("errors", human_percent(0)), ("p", "-")):
+        position = len(headings)
+        if all(set(cells[position].split(f" {ARROW} ")) <= {empty, "-"} for cells in rows):
+            for cells in rows:
+                del cells[position]
+        else:
+            headings.append(heading_)
+    shown = table(*headings, "receiver", right=tuple(headings[1:]), flexible="receiver")
+    for regression, cells in zip(found, rows, strict=True):
+        name = regression.receiver
         shown.add_row(
-            text(
-                ", ".join(regression.verdicts) or "the same",
-                "bold red" if regression.is_worse else "",
-            ),
-            text(_pair(old, new, lambda sample: human_count(sample.count))),
-            text(medians[0]),
-            text(medians[1]),
-            text(grown),
-            text(_pair(old, new, lambda sample: f"{sample.queries_per_call:.1f}")),
-            text(_pair(old, new, lambda sample: human_percent(sample.error_share))),
-            text(_p_text(min(p_values)) if p_values else "-"),
-            text(regression.receiver),
+            text(cells[0], "bold red" if regression.is_worse else ""),
+            *map(text, cells[1:]),
+            text(short_receiver(name) if width < NARROW else name),
         )
     return shown
+
+
+def _regression_cells(regression: Regression) -> list[str]:
+    """Return all that is said of a receiver but its name."""
+    old, new = regression.before, regression.after
+    tested = (regression.p_time, regression.p_queries, regression.p_errors)
+    p_values = [p for p in tested if p is not None]
+    return [
+        ", ".join(regression.verdicts) or "the same",
+        _pair(old, new, lambda sample: human_count(sample.count)),
+        *(human_ns(each.median_ns) if each else "-" for each in (old, new)),
+        human_difference(new.median_ns - old.median_ns) if old and new else "",
+        _pair(old, new, lambda sample: f"{sample.queries_per_call:.1f}"),
+        _pair(old, new, lambda sample: human_percent(sample.error_share)),
+        _p_text(min(p_values)) if p_values else "-",
+    ]
 
 
 def _p_text(p: float) -> str:

@@ -84,6 +84,21 @@ def test_staff_need_the_permission(person, permissions, is_staff, status):
     assert client.get("/tracing/").status_code == status
 
 
+@pytest.mark.parametrize(
+    ("login", "expected"),
+    [
+        ("/accounts/log-in/", "/accounts/log-in/"),
+        ("buyers:log_in", "/accounts/log-in/"),
+        ("/accounts/login/", "/admin/login/"),
+        ("https://sso.example/", "https://sso.example/"),
+    ],
+)
+def test_strangers_log_in_where_there_is_a_page_for_it(settings, login, expected):
+    settings.LOGIN_URL = login
+
+    assert Client().get("/tracing/")["Location"] == f"{expected}?next=/tracing/"
+
+
 def test_stranger_asking_through_htmx_gets_403_and_no_page():
     response = Client().get("/tracing/", headers={"HX-Request": "true"})
 

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
+from django.db.models import Min
 
 from tracing.analysis import comparison
 from tracing.analysis.formatting import plural
@@ -35,9 +36,16 @@ if TYPE_CHECKING:
 
 
 def _compare_arguments(parser: argparse.ArgumentParser) -> None:
-    forms = "a release; a moment (2h, 2026-11-20); or a period FROM..TO"
-    parser.add_argument("--before", required=True, metavar="WHAT", help=f"{forms}: until then")
-    parser.add_argument("--after", required=True, metavar="WHAT", help="the same: from then on")
+    forms = "a release; a moment (2h, 2026-11-20): until then; or a period FROM..TO"
+    parser.add_argument(
+        "--before", default="", metavar="WHAT", help=f"{forms} (default: the release before)"
+    )
+    parser.add_argument(
+        "--after",
+        default="",
+        metavar="WHAT",
+        help="the same, but from then on (default: the newest release; with a moment before: the same)",
+    )
     parser.add_argument("--kind", default="", help="only traces of this kind")
     parser.add_argument("--name", default="", help="only this route, command or test")
     parser.add_argument(
@@ -90,6 +98,30 @@ def side(wanted: str, *, later: bool) -> tuple[TraceQuerySet, str]:
     return traces().between(until_ns=border), f"before {wanted}"
 
 
+def sides(before: str, after: str) -> tuple[str, str]:
+    """Return what to compare, where one or both were left open.
+
+    Raises:
+        CommandError: It cannot be told.
+    """
+    if before and after:
+        return before, after
+    if before and not traces().filter(release=before).exists() and ".." not in before:
+        return before, before
+    first = traces().exclude(release="").order_by().values("release").annotate(first=Min("pk"))
+    known = [release for release, _ in first.order_by("first").values_list("release", "first")]
+    after = after or (known[-1] if known else "")
+    earlier = known[: known.index(after)] if after in known else []
+    before = before or (earlier[-1] if earlier else "")
+    if before and after and before != after:
+        return before, after
+    message = (
+        "There are no two releases to compare. Say when the deploy was, as in --before 1d, "
+        'or set TRACING["RELEASE"] and deploy again.'
+    )
+    raise fail(message, NOT_FOUND)
+
+
 def _no_side(wanted: str) -> str:
     known = traces().exclude(release="").order_by().values_list("release", flat=True)
     releases = ", ".join(plain(release) for release in sorted(set(known.distinct()[:50])))
@@ -140,12 +172,10 @@ def regression_record(found: Regression) -> dict[str, Any]:
 def _compare(run: Run) -> int:
     require_traces()
     options = run.options
-    sides = [
-        side(options["before"], later=False),
-        side(options["after"], later=True),
-    ]
-    taken = [_taken(options, chosen) for chosen, _ in sides]
-    for (_, name), sample in zip(sides, taken, strict=True):
+    before, after = sides(options["before"], options["after"])
+    compared = [side(before, later=False), side(after, later=True)]
+    taken = [_taken(options, chosen) for chosen, _ in compared]
+    for (_, name), sample in zip(compared, taken, strict=True):
         if not sample:
             raise fail(f"No receiver was called {plain(name)}.", NOT_FOUND)
     found = compare_samples(*taken, alpha=options["alpha"], ratio=options["ratio"])
@@ -153,9 +183,9 @@ def _compare(run: Run) -> int:
         run.terminal.json([regression_record(regression) for regression in found])
     else:
         shown = [regression for regression in found if regression.verdicts or options["all"]]
-        run.terminal.print(joined((sides[0][1], "bold"), " and ", (sides[1][1], "bold")))
+        run.terminal.print(joined((compared[0][1], "bold"), " and ", (compared[1][1], "bold")))
         if shown:
-            run.terminal.print(rendering.regressions(shown))
+            run.terminal.print(rendering.regressions(shown, run.terminal.width))
         same = len(found) - len(shown)
         if same:
             run.terminal.print(text(f"{plural(same, 'receiver')} without a difference.", "dim"))

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Iterator
 
+    from tracing.analysis.tree import Node
     from tracing.capture.spans import Trace
+
 SHORT_ID = 12
 """Digits of a trace id in a list: enough to name it to the other verbs."""
 
@@ -191,12 +193,7 @@ def _show(run: Run) -> int:
     write(rendering.heading(trace))
     write(rendering.summary(trace))
     write()
-    nodes = tree.unfolded(trace) if run.options["all"] else tree.fold(trace)
-    write(
-        rendering.trace_tree(
-            nodes, tree.critical_numbers(trace), run.terminal.width, sql=run.options["sql"]
-        )
-    )
+    _write_tree(run, trace, everything=run.options["all"], sql=run.options["sql"])
     for extra in rendering.extras(trace):
         write(extra)
     if run.options["totals"]:
@@ -207,6 +204,20 @@ def _show(run: Run) -> int:
         write()
         write(rendering.hazards(hazards))
     return 0
+
+
+def _write_tree(run: Run, trace: Trace, *, everything: bool = False, sql: bool = False) -> None:
+    """Write the tree of *trace*, and what its marks mean."""
+    nodes: list[Node] = tree.unfolded(trace) if everything else tree.fold(trace)
+    usual = [] if everything else [node for node in nodes if rendering.is_housekeeping(node)]
+    if usual:
+        nodes = [node for node in nodes if not rendering.is_housekeeping(node)]
+    critical = tree.critical_numbers(trace)
+    if nodes:
+        run.terminal.print(rendering.trace_tree(nodes, critical, run.terminal.width, sql=sql))
+    for line in (rendering.legend(nodes, critical), rendering.housekeeping(usual)):
+        if line is not None:
+            run.terminal.print(line)
 
 
 def _why(run: Run, trace: Trace, number: int) -> int:
@@ -271,9 +282,7 @@ def _tail(run: Run) -> int:
             continue
         run.terminal.print(rendering.tail_line(row, when(row)))
         if run.options["tree"]:
-            trace = row.load()
-            critical = tree.critical_numbers(trace)
-            run.terminal.print(rendering.trace_tree(tree.fold(trace), critical, run.terminal.width))
+            _write_tree(run, row.load())
         run.terminal.flush()
     return 0
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
 from django.apps import apps
 from django.conf import settings
@@ -10,7 +12,8 @@ from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, connections
 from django.http import HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.shortcuts import render, resolve_url
+from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils import timezone
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.utils.decorators import method_decorator
@@ -36,6 +39,21 @@ def has_store() -> bool:
     except DatabaseError:
         return False
     return Trace._meta.db_table in tables  # noqa: SLF001 - documented by Django as public.
+
+
+def login_url() -> str:
+    """Return where to log in: the project's page or, if it has none, the admin's."""
+    url = resolve_url(settings.LOGIN_URL)
+    path = urlsplit(url).path
+    if urlsplit(url).netloc:
+        return url
+    try:
+        resolve(f"/{path.removeprefix(get_script_prefix())}")
+    except Resolver404:
+        # A new project names /accounts/login/ and has nothing there.
+        with suppress(NoReverseMatch):
+            return reverse("admin:login")
+    return url
 
 
 # Django's own rule for pages that decide themselves who may see them.
@@ -78,7 +96,7 @@ class Page(View):
             # Its module needs the models of django.contrib.auth, which may not be installed.
             from django.contrib.auth.views import redirect_to_login  # noqa: PLC0415 - see above.
 
-            return redirect_to_login(request.get_full_path())
+            return redirect_to_login(request.get_full_path(), login_url())
         if self.wants_json:
             return JsonResponse({"error": "You may not see traces."}, status=403)
         raise PermissionDenied
