@@ -26,6 +26,7 @@ class CarAdmin(CarModelAdmin):
     list_filter = (("buyer", admin.EmptyFieldListFilter), "body_style", "colour", "make")
     list_select_related = ("buyer__user",)
     search_fields = ("make", "model", "trim", "code")
+    list_per_page = 40  # each has a picture
     readonly_fields = ("large_picture", "buyer", "sold_at")
     fieldsets = [
         (None, {"fields": ["large_picture", ("make", "model"), ("year", "trim"), "price", "code"]}),

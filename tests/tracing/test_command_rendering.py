@@ -91,10 +91,10 @@ def test_error_of_a_receiver_is_told_below_the_tree(message, line):
 
 def test_tree_puts_places_on_their_own_lines_rather_than_cut_a_name():
     build = TraceBuilder()
-    build.call(build.dispatch(), label(f"core.{'long_' * 20}name"))
+    build.call(build.dispatch(), label(f"core.{'long_' * 12}name"))
     trace = build.build()
 
-    for width, lines in ((200, 2), (150, 4)):
+    for width, lines in ((160, 2), (120, 4)):
         text_of_tree = shown(rendering.trace_tree(tree.fold(trace), set(), width))
         assert "long_name" in text_of_tree
         assert len(text_of_tree.strip().splitlines()) == lines + 1

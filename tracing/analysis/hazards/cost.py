@@ -227,6 +227,14 @@ def _raised_by_django(dispatch: Dispatch) -> bool:
     )
 
 
+def _is_djangos(dispatch: Dispatch) -> bool:
+    """Return whether all its sync receivers are Django's own, as at both ends of an ASGI request."""
+    return all(
+        call.receiver.is_async or call.receiver.name.startswith("django.")
+        for call in dispatch.receiver_calls
+    )
+
+
 @rule(
     "async-hop",
     severity="info",
@@ -238,7 +246,11 @@ def _raised_by_django(dispatch: Dispatch) -> bool:
 )
 def async_hop(facts: Facts, options: Options) -> Iterator[Hazard]:
     """Yield one finding if the hops of the trace add up to too much; it names the dearest."""
-    hops = [(call, dispatch) for call, dispatch in facts.async_hops if dispatch.method in ASYNC]
+    hops = [
+        (call, dispatch)
+        for call, dispatch in facts.async_hops
+        if dispatch.method in ASYNC and not _is_djangos(dispatch)
+    ]
     total = sum(call.hop_ns for call, _ in hops)
     if total <= options["total_ms"] * _MS:
         return

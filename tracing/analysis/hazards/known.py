@@ -27,6 +27,9 @@ _COMMENT: Final = re.compile(
     r"#\s*tracing:\s*known\s+(?P<ids>[a-z0-9-]+(?:\s*,\s*[a-z0-9-]+)*)\s*(?:\((?P<reason>[^)]*)\))?"
 )
 _DEFINITION: Final = re.compile(r"\s*(async\s+def|def|class)\b")
+_COSTS: Final = frozenset({"n-plus-one", "repeated-receiver", "slow-receiver"})
+"""What Django's own receivers cost is known from the start: nobody but Django can mend it."""
+
 _LINES_BELOW: Final = 12
 """How far below the first line (of its decorators) the ``def`` of a receiver is looked for."""
 
@@ -93,6 +96,8 @@ def known_reason(hazard: Hazard, marks: Sequence[Mark], trace_name: str = "") ->
     for mark in marks:
         if mark.covers(hazard, trace_name):
             return mark.reason
+    if hazard.hazard in _COSTS and hazard.receiver.startswith("django."):
+        return "Django's own receiver"
     return _comment_reason(hazard) if hazard.file and hazard.line else ""
 
 

@@ -34,10 +34,9 @@ TIMEOUT = 60.0
 
 def positive(text: str) -> int:
     """Return the whole number in *text*, which must be at least one."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return int(text)
 
 
 class Command(BaseCommand):

@@ -295,6 +295,17 @@ def test_async_hop_leaves_alone(method, hop_ns):
     assert ids(build) == set()
 
 
+def test_async_hop_of_django_alone_is_left_alone():
+    build = TraceBuilder()
+    for number in range(3):
+        dispatch = build.dispatch(
+            "django.core.signals.request_started", method=Method.ASEND, at=f"core.views.v:{number}"
+        )
+        build.call(dispatch, "django.db.reset_queries", hop_ns=4 * MS)
+
+    assert ids(build) == set()
+
+
 # --- never-awaited -------------------------------------------------------------------------------
 
 

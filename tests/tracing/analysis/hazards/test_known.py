@@ -52,6 +52,19 @@ def test_known_hazard_does_not_cover_others(entry):
 
 
 @pytest.mark.parametrize(
+    ("receiver", "known"),
+    [
+        ("django.contrib.auth.management.create_permissions", "Django's own receiver"),
+        ("django_shop.receivers.build", ""),
+    ],
+)
+def test_cost_of_receivers_of_django_is_known(receiver, known):
+    (hazard,) = find(slow(receiver), configure({}))
+
+    assert hazard.known == known
+
+
+@pytest.mark.parametrize(
     ("entry", "message"),
     [
         (3, "3 is neither a string nor a dictionary"),
