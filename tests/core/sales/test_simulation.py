@@ -66,7 +66,7 @@ def test_a_page_without_what_is_looked_for_says_so():
 
 def test_the_number_of_sales_must_be_positive(capsys):
     assert positive("3") == 3
-    with pytest.raises(CommandError, match="must be at least 1"):
+    with pytest.raises(CommandError, match="must be a whole number of at least 1"):
         call_command("simulate", "--sales=0")
 
 
