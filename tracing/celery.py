@@ -10,13 +10,14 @@ import sys
 from functools import wraps
 from importlib import import_module
 from importlib.util import find_spec
-from threading import Lock, get_ident
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing import pipeline
 from tracing.capture import instrumentation
 from tracing.capture.context import current
 from tracing.capture.failures import failed
+from tracing.capture.process import process_lock
 from tracing.capture.requests import parse_traceparent
 from tracing.capture.tasks import Run, begin_run, describe, leave_ended
 
@@ -32,7 +33,7 @@ OPEN_LIMIT: Final = 1_000
 SECONDS_TO_FLUSH: Final = 5.0
 """How long a worker that ends waits at most for its traces to be written."""
 
-_lock = Lock()
+_lock = process_lock()
 _runs: dict[str, list[tuple[int, Run]]] = {}
 """(thread, run) by the id of the task; an eager retry runs within the run that asked for it."""
 _undo: Callable[[], None] | None = None

@@ -140,6 +140,7 @@ def start() -> None:
         if not _removers:
             _removers.append(pipeline.add_drain(assembly.drain))
             _removers.append(pipeline.add_drain(parking.release_expired))
+            _removers.append(pipeline.add_drain(requests.end_abandoned))
         if get_settings().enabled:
             effects.configure()
             api.instrument()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -54,6 +55,16 @@ def streaming(request):
     return StreamingHttpResponse(parts())
 
 
+waiting = []
+"""The event that tells a test of the view which waits."""
+
+
+async def waits(request):
+    await signal.asend("waiting")
+    waiting[0].set()
+    await asyncio.Event().wait()
+
+
 def nesting(request):
     signal.send("before")
     Client().get("/plain/")
@@ -72,6 +83,7 @@ def gathering(request):
 own = ([path("own/", plain)], "tracing")
 urlpatterns = [
     path("plain/", plain),
+    path("waiting/", waits),
     path("numbers/<int:number>/", lambda request, number: plain(request)),
     path("async/", asynchronous),
     path("failing/", failing),
@@ -292,6 +304,43 @@ def test_requests_at_once_through_asgi_do_not_mix(keeper):  # noqa: F811
     assert [senders(trace) for trace in traces] == [["view"]] * 3
     assert len({trace.trace_id for trace in traces}) == 3
     assert {trace.parent_trace_id for trace in traces} == {""}
+
+
+# Django leaves the body's file to the garbage collector where a client goes.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("way", ["the client goes", "the server cancels"])
+def test_asynchronous_request_that_is_cancelled_comes_to_an_end(keeper, way):  # noqa: F811
+    async def main():
+        waiting[:] = [asyncio.Event()]
+        begun = asyncio.Event()
+        messages = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+        async def receive():
+            for message in messages:
+                return message
+            await waiting[0].wait()
+            if way == "the client goes":
+                return {"type": "http.disconnect"}
+            begun.set()
+            return await asyncio.Event().wait()
+
+        async def send(message):
+            raise AssertionError(message)
+
+        asking = asyncio.create_task(ASGIHandler()(scope_of("/waiting/"), receive, send))
+        if way == "the server cancels":
+            await begun.wait()
+            asking.cancel()
+        await asyncio.wait([asking])
+
+    asyncio.run(main())
+    requests.end_abandoned()
+    gc.collect()
+
+    [trace] = keeper.traces()
+    assert (trace.kind, trace.http_path, senders(trace)) == ("request", "/waiting/", ["waiting"])
+    assert not context.running
 
 
 # -- Where a trace comes from ----------------------------------------------------------------

@@ -8,7 +8,6 @@ later, which is how a long trace is exported in segments while it runs.
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any, Final
@@ -52,7 +51,7 @@ from tracing.capture.details import (
     SAVE,
 )
 from tracing.capture.names import MAX_NAME
-from tracing.capture.process import identity
+from tracing.capture.process import identity, process_lock
 from tracing.capture.spans import (
     Bypass,
     ConnectionChange,
@@ -927,7 +926,7 @@ def _put_details(dispatch: Dispatch, details: tuple[Any, ...]) -> None:
         dispatch.named = tuple(name for name in details[3] if name != "instance")
 
 
-_lock: Final = threading.Lock()
+_lock: Final = process_lock()
 """A trace is read by one thread at a time: the worker, or whoever assembles it meanwhile."""
 
 

@@ -6,6 +6,7 @@ them, and note what was different afterwards.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from functools import update_wrapper
 from sys import _getframe as getframe
@@ -38,6 +39,9 @@ WAITING_LIMIT: Final = 1_000
 _waiting: Final[deque[tuple[SignalReference, str, ReceiverLabel, bool]]] = deque(
     maxlen=WAITING_LIMIT
 )
+
+# A forked child leaves those of the parent to the parent.
+os.register_at_fork(after_in_child=_waiting.clear)
 
 
 def take_waiting() -> list[LostReceiver]:

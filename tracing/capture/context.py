@@ -256,6 +256,7 @@ class LiveTrace:
         "started_ns",
         "streams",
         "tags",
+        "task",
         "thread",
         "trace_id",
         "user_id",
@@ -287,6 +288,8 @@ class LiveTrace:
         self.held = False
         """Somebody wants the whole of it at its end: it is not exported in segments meanwhile."""
         self.tags: set[str] | None = None
+        self.task: weakref.ref[asyncio.Task[Any]] | None = None
+        """The task of a request, which may be cancelled so that nothing tells of its end."""
         self.end: int | None = None
         self.branches: dict[tuple[int, int], Stream] = {}
         self.streams: list[Stream] = []
@@ -345,6 +348,27 @@ class LiveTrace:
 def new_trace_id() -> str:
     """Return a random W3C trace id."""
     return f"{_random.getrandbits(128) or 1:032x}"
+
+
+def _after_fork() -> None:
+    """Leave the traces that are running to the parent: it goes on with them and exports them.
+
+    What the child sends from here on are lone dispatches, which know the trace it was forked in.
+    """
+    streams = [stream for trace in running.values() for stream in trace.streams]
+    now = current()
+    if now is not None and now.trace is not None:
+        streams.append(now)
+    for trace in running.values():
+        trace.excluded = True
+        trace.end = clock()
+    running.clear()
+    for stream in streams:
+        stream.ended = True
+        stream.events = stream.unheard = None
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 # --- now ---------------------------------------------------------------------------------------

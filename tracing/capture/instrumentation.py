@@ -27,6 +27,7 @@ from tracing.capture.callbacks import registering_on_commit, running_commit_hook
 from tracing.capture.commands import traced_execute
 from tracing.capture.dispatching import Options, async_sender, sync_sender
 from tracing.capture.fallback import whole_async_sender, whole_sender
+from tracing.capture.process import free_after_fork
 from tracing.capture.spans import Method
 from tracing.capture.sql import timed_execute, timed_executemany
 from tracing.capture.transactions import WatchedTransaction
@@ -112,7 +113,7 @@ def sends_are_verified() -> bool:
 STOCK_SENDS: Final = {method: Signal.__dict__[method.value] for method in Method}
 """Django's own send methods."""
 
-_lock = RLock()
+_lock = free_after_fork(RLock())
 _patches: Patches | None = None
 
 

@@ -15,8 +15,13 @@ def begin_lone() -> Stream | None:
         if not decide(Kind.DISPATCH, ""):
             return None
         outer = current()
+        # What goes on after the end of its trace, or in a process forked from it, knows that trace.
+        ended = outer if outer is not None and outer.ended else None
         trace = LiveTrace(
-            Kind.DISPATCH, "", outer=None if outer is not None and outer.ended else outer
+            Kind.DISPATCH,
+            "",
+            parent_trace_id=ended.trace.trace_id if ended and ended.trace else "",
+            outer=None if ended else outer,
         )
         context.begin(trace)
         return trace.root

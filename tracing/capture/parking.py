@@ -6,6 +6,7 @@ transaction ends, a few seconds at most, and is handed over then.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,9 @@ LIMIT: Final = 1_000
 """Traces that wait at most; the one that has waited longest goes on without knowing."""
 
 _parked: deque[tuple[LiveTrace, list[Block], float, Processor]] = deque()
+
+# A forked child leaves those of the parent to the parent.
+os.register_at_fork(after_in_child=_parked.clear)
 
 
 class Parking:

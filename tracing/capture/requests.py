@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
+import weakref
+from asyncio import _get_running_loop
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
@@ -131,11 +134,29 @@ def started(named: Mapping[str, Any]) -> None:
             else "",
             outer=outer,
         )
+        if _get_running_loop() is not None:
+            task = asyncio.current_task()
+            trace.task = weakref.ref(task) if task is not None else None
         trace.http_method = method[:10]
         trace.http_path = path[:MAX_PATH]
         context.begin(trace)
     except Exception as error:
         failed("request_started", error)
+
+
+def end_abandoned() -> list[Any]:
+    """End the requests whose task is over though nothing told of their end; a drain of the pipeline.
+
+    A server that cancels the application's task lets it send no ``request_finished``.
+    """
+    for trace in list(context.running.values()):
+        if trace.task is None or trace.end is not None:
+            continue
+        task = trace.task()
+        if task is None or task.done():
+            trace.error = trace.error or "The task of the request was cancelled."
+            context.finish(trace)
+    return []
 
 
 def _is_request(stream: Stream) -> bool:

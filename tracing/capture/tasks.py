@@ -12,7 +12,6 @@ from collections import OrderedDict
 from functools import update_wrapper
 from importlib import import_module
 from importlib.util import find_spec
-from threading import Lock
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +21,7 @@ from tracing.capture import context, effects
 from tracing.capture.context import LiveTrace, Stream, current, enter
 from tracing.capture.failures import failed
 from tracing.capture.names import MAX_NAME, dotted
+from tracing.capture.process import process_lock
 from tracing.capture.sampling import decide
 from tracing.capture.sanitize import error_text
 from tracing.capture.spans import Kind, Method
@@ -122,7 +122,7 @@ def describe(error: BaseException) -> str:
 
 # --- django.tasks ------------------------------------------------------------------------------
 
-_lock = Lock()
+_lock = process_lock()
 _runs: OrderedDict[str, list[Run]] = OrderedDict()
 """The runs of each task by the id of its result; a task may be run again inside itself."""
 _callers: OrderedDict[str, tuple[str, str]] = OrderedDict()

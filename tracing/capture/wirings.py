@@ -9,7 +9,6 @@ dead receiver). For other signals it is found by the identities of the parts.
 from __future__ import annotations
 
 from itertools import repeat
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 # By its own name: a test of the application may watch ``weakref.ref``, as one of Django's does.
@@ -20,6 +19,7 @@ from django.dispatch import dispatcher as _dispatcher
 
 from tracing.capture import names
 from tracing.capture.details import Details, details_reader
+from tracing.capture.process import process_lock
 from tracing.capture.remembered import entry_label, reached, receiver_of, sender_lives
 from tracing.capture.twins import same_function
 
@@ -73,7 +73,7 @@ labels: list[WiringLabel] = [WiringLabel(None, "", (), 0)]
 """Every wiring label by its number."""
 
 _numbers: dict[Any, int] = {}
-_lock = Lock()
+_lock = process_lock()
 
 
 class Wiring(list[Any]):

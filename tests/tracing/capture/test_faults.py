@@ -401,6 +401,59 @@ def test_process_forked_while_recording_goes_on_and_ends_well():
     assert [dispatch.sender for dispatch in recorded.trace.dispatches] == ["'root'"]
 
 
+FORKED_WHILE_ASSEMBLING = """
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+import django
+django.setup()
+import tracing
+from django.dispatch import Signal
+from tracing import pipeline
+from tracing.capture import assembly, context, failures, instrumentation, parking, tasks, wirings
+from tracing.exporters.memory import MemoryExporter
+signal = Signal()
+signal.connect(lambda **named: 1, weak=False)
+memory = MemoryExporter()
+pipeline.configure([memory])
+context.set_processor(parking.Parking(pipeline.default))
+instrumentation.instrument(sql=False)
+with tracing.trace("work") as block:
+    signal.send("parent")
+    locks = [assembly._lock, wirings._lock, tasks._lock]
+    for lock in locks:
+        lock.acquire()
+    child = os.fork()
+    if not child:
+        signal.send("child")
+        assert tracing.flush(30)
+        [trace] = memory.traces
+        assert [d.sender for d in trace.dispatches] == ["'child'"], trace
+        assert trace.parent_trace_id == block.trace_id, trace
+        assert not context.running
+        os._exit(bool(failures.counts))
+    for lock in locks:
+        lock.release()
+    code = os.waitpid(child, 0)[1]
+    signal.send("parent")
+assert tracing.flush(30)
+[trace] = memory.traces
+assert [d.sender for d in trace.dispatches] == ["'parent'"] * 2, trace
+print("code", code)
+"""
+
+
+def test_process_forked_while_another_thread_assembles_records_its_own(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED_WHILE_ASSEMBLING],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.stdout, done.returncode) == ("code 0\n", 0), done.stderr
+
+
 SHUTDOWN = """
 import atexit, os, sys, threading, time
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
