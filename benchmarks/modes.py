@@ -94,7 +94,7 @@ class Structure(Tracing):
 
 
 class Default(Tracing):
-    """The default settings: callsite, details, SQL with statements, transactions, side effects."""
+    """The default settings: callsite, details, SQL, transactions, side effects."""
 
     name = "default"
 

@@ -230,6 +230,8 @@ DEBUG_TOOLBAR_PANELS = [
 # -- Tracing ---------------------------------------------------------------------------------
 
 TRACING: dict[str, Any] = {
+    # Without parameters, which are never kept.
+    "CAPTURE_STATEMENTS": True,
     "LOG": {"path": LOG_DIR / "tracing.jsonl"},
     "KNOWN_HAZARDS": [
         {

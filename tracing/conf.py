@@ -40,8 +40,8 @@ class Settings:
     """Instance, save and m2m details, names of the other named arguments."""
     capture_sql: bool = True
     """Number and time of queries, transactions and bypassed signals."""
-    capture_statements: bool = True
-    """The statements of each receiver, normalised, without parameters."""
+    capture_statements: bool = False
+    """Keep the statements of each receiver, normalised, without parameters."""
     capture_values: bool = False
     """Values of named arguments, redacted and cut."""
     sensitive_keys: str = ""

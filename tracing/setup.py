@@ -47,7 +47,8 @@ def capture_options() -> dict[str, Any]:
             callsite=chosen.capture_callsite, details=chosen.capture_details, values=redaction
         ),
         "sql": chosen.capture_sql,
-        "statements": chosen.capture_statements,
+        # Always: the diagnosis compares them, whether or not they are kept afterwards.
+        "statements": True,
         "side_effects": chosen.capture_effects,
     }
 
@@ -84,6 +85,8 @@ def configure() -> None:
     tail = _part("KEEP", Tail, chosen.keep) if chosen.keep else None
     if tail is not None:
         processors.append(tail)
+    if not chosen.capture_statements:
+        processors.append(_without_statements)
     options = _part("PIPELINE", configuring.build_options, chosen)
     pipeline.configure(exporters, options=options or pipeline.Options(), processors=processors)
 
@@ -121,6 +124,15 @@ def _diagnose(trace: Any) -> Any:
     from tracing.analysis.hazards import diagnose
 
     diagnose(trace)
+    return trace
+
+
+def _without_statements(trace: Any) -> Any:
+    """Take the statements out, which the diagnosis has seen and nobody wants to keep."""
+    for dispatch in trace.dispatches:
+        for call in dispatch.receiver_calls:
+            if call.statements:
+                call.statements = []
     return trace
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tracing import pipeline, setup
 from tracing.capture import failures, sampling
+from tracing.capture.spans import Dispatch, Kind, Method, ReceiverCall, ReceiverLabel, Trace
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +61,36 @@ def test_no_values_are_kept_where_the_sensitive_keys_cannot_be_read(settings):
     settings.TRACING = {"ENABLED": False, "CAPTURE_VALUES": True, "SENSITIVE_KEYS": "(("}
 
     assert setup.capture_options()["options"].values is None
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_statements_are_compared_in_any_case_and_kept_only_where_that_is_asked_for(settings, kept):
+    settings.TRACING = {
+        "ENABLED": False,
+        "EXPORTERS": ["memory"],
+        **({"CAPTURE_STATEMENTS": True} if kept else {}),
+    }
+    setup.configure()
+    call = ReceiverCall(
+        number=2,
+        position=0,
+        receiver=ReceiverLabel("shop.receivers.total"),
+        start_ns=0,
+        duration_ns=9,
+        query_count=7,
+        statements=[("SELECT ?", 7, 5)],
+    )
+    dispatch = Dispatch(
+        number=1, signal="shop.sold", sender="None", method=Method.SEND, start_ns=0, duration_ns=9
+    )
+    dispatch.receiver_calls = [call]
+    trace = Trace("a" * 32, Kind.BLOCK, "sale", started_ns=1, duration_ns=9, dispatches=[dispatch])
+
+    pipeline.default.submit(trace)
+    pipeline.default.force_flush()
+    exported = pipeline.default.exporters[0].traces[-1]
+
+    assert [hazard.hazard for hazard in exported.hazards] == ["n-plus-one"]
+    assert exported.dispatches[0].receiver_calls[0].statements == (
+        [("SELECT ?", 7, 5)] if kept else []
+    )

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
+from typing import Any
 
 
 class Kind(StrEnum):
@@ -128,7 +129,7 @@ class ReceiverCall:
     same_as: int | None = None
     """Position of an earlier receiver of the dispatch that is the same function, if there is one."""
     statements: list[tuple[str, int, int]] = field(default_factory=list)
-    """(normalised SQL, count, ns); only when CAPTURE_STATEMENTS is on."""
+    """(normalised SQL, count, ns); exported only when CAPTURE_STATEMENTS is on."""
     dispatches: list[Dispatch] = field(default_factory=list, repr=False)
     """What was sent from inside it, in order of start."""
 
@@ -280,6 +281,10 @@ class Hazard:
     """Why the project accepts it, as it was marked; empty if it is not marked as known."""
     trace_started_ns: int = 0
     """When the trace began: with its id it tells it from others that share the id."""
+
+    def values(self) -> dict[str, Any]:
+        """Return its fields by name; ``dataclasses.asdict`` would copy each value deeply."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @property
     def fingerprint(self) -> str:

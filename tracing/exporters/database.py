@@ -474,7 +474,7 @@ class DatabaseExporter:
             "tracing_hazardsighting",
             ("id", "hazard_id", "trace_id", "data"),
             [
-                (rows.next_other(), ids[fingerprint], trace_row, dump(asdict(hazard)))
+                (rows.next_other(), ids[fingerprint], trace_row, dump(hazard.values()))
                 for fingerprint, sightings in rows.hazards.items()
                 for hazard, trace_row, _ in sightings
             ],

@@ -231,7 +231,7 @@ def failure_record(trace: Trace, dispatch: Dispatch, call: ReceiverCall) -> Reco
 
 def hazard_record(trace: Trace, hazard: Hazard) -> Record:
     """Return the record of *hazard*, found in *trace*."""
-    values = asdict(hazard)
+    values = hazard.values()
     return {
         "trace_id": trace.trace_id,
         "of_trace": values.pop("trace_id") is not None,
