@@ -377,6 +377,10 @@ class Pipeline:
             },
         )
 
+    def is_its_worker(self) -> bool:
+        """Return whether the running thread is its worker, not one that works in its place."""
+        return self._worker is threading.current_thread()
+
     # -- The worker --------------------------------------------------------------------------
 
     def _start(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tracing import celery, pipeline
 from tracing.capture import (
     assembly,
+    calibration,
     context,
     effects,
     parking,
@@ -136,6 +137,13 @@ def _without_statements(trace: Any) -> Any:
     return trace
 
 
+def _calibrate() -> list[Any]:
+    """Measure once what recording costs; only in the worker, which holds nobody up."""
+    if pipeline.default.is_its_worker():
+        calibration.calibrate()
+    return []
+
+
 _removers: list[Callable[[], None]] = []
 
 
@@ -150,6 +158,7 @@ def start() -> None:
         excluded.update(get_settings().exclude_commands)
         context.set_processor(parking.Parking(pipeline.default))
         if not _removers:
+            _removers.append(pipeline.add_drain(_calibrate))
             _removers.append(pipeline.add_drain(assembly.drain))
             _removers.append(pipeline.add_drain(parking.release_expired))
             _removers.append(pipeline.add_drain(requests.end_abandoned))

@@ -74,10 +74,22 @@ if TYPE_CHECKING:
 
 SERVER_ERROR: Final = 500
 """HTTP statuses from here on are failures of the application."""
-COST_OF_A_DISPATCH_NS: Final = 700
-COST_OF_A_CALL_NS: Final = 150
-COST_OF_A_QUERY_NS: Final = 400
-"""What recording may cost the traced thread: assumed, not measured. The overhead is these times counts."""
+
+
+class Costs:
+    """What recording costs the traced thread, in nanoseconds; 0 until it has been measured.
+
+    ``tracing.capture.calibration`` measures it, once per process.
+    """
+
+    __slots__ = ("call_ns", "dispatch_ns", "measured", "query_ns")
+
+    def __init__(self) -> None:
+        self.measured = False
+        self.dispatch_ns = self.call_ns = self.query_ns = 0
+
+
+costs: Final = Costs()
 
 
 class Open:
@@ -709,9 +721,9 @@ class Assembly:
             error_count=trace.error_count,
             dropped_count=live.dropped,
             unheard_count=sum(self._unheard.values()),
-            overhead_ns=trace.dispatch_count * COST_OF_A_DISPATCH_NS
-            + trace.receiver_call_count * COST_OF_A_CALL_NS
-            + trace.query_count * COST_OF_A_QUERY_NS,
+            overhead_ns=trace.dispatch_count * costs.dispatch_ns
+            + trace.receiver_call_count * costs.call_ns
+            + trace.query_count * costs.query_ns,
             segment=self._segment,
             final=final,
             dispatches=dispatches,

@@ -338,7 +338,8 @@ class Trace:
     unheard_count: int = 0
     """Dispatches without any receiver."""
     overhead_ns: int = 0
-    """Estimate of what recording cost the traced threads."""
+    """Estimate of what recording cost the traced threads: counts times what each cost when it was
+    measured in this process; 0 where it was not measured yet."""
     segment: int = 0
     """0 for the first or only export of a trace, then 1, 2 ...; counts are totals so far."""
     final: bool = True

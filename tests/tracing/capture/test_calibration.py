@@ -1,0 +1,91 @@
+"""What recording costs is measured, and the measuring leaves nothing behind."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.dispatch import Signal
+
+from tests.tracing.capture.conftest import recording
+from tracing import pipeline, setup
+from tracing.capture import assembly, calibration, context
+from tracing.capture.assembly import Costs
+from tracing.capture.instrumentation import instrument
+
+pytestmark = pytest.mark.usefixtures("stock", "no_failures")
+
+
+@pytest.fixture
+def costs(monkeypatch):
+    costs = Costs()
+    monkeypatch.setattr(assembly, "costs", costs)
+    return costs
+
+
+@pytest.fixture
+def instrumented(costs):
+    undo = instrument(sql=False, side_effects=False)
+    yield
+    undo()
+
+
+def test_costs_are_measured_once_and_nobody_hears_of_it(costs, instrumented, keeper):
+    calibration.calibrate()
+    measured = (costs.dispatch_ns, costs.call_ns, costs.query_ns)
+    costs.dispatch_ns = -1
+    calibration.calibrate()
+
+    assert costs.measured
+    # To note a query takes time; a loop of ours may be as quick as Django's own.
+    assert measured[2] > 0
+    assert min(measured) >= 0
+    assert costs.dispatch_ns == -1
+    assert keeper.ended == []
+    assert context.current() is None
+    assert not context.running
+
+
+def test_overhead_of_a_trace_is_its_counts_times_the_costs(costs, instrumented):
+    costs.dispatch_ns, costs.call_ns = 100, 7
+    signal = Signal()
+    for number in range(3):
+        signal.connect(lambda **named: None, weak=False, dispatch_uid=number)
+
+    with recording() as recorded:
+        signal.send("x")
+        signal.send("y")
+
+    assert recorded.trace.overhead_ns == 2 * 100 + 6 * 7
+
+
+def test_nothing_is_measured_where_signals_are_not_recorded(costs):
+    calibration.calibrate()
+
+    assert not costs.measured
+
+
+def test_nothing_is_measured_where_somebody_else_decides_about_receivers(
+    costs, instrumented, monkeypatch
+):
+    called = []
+    original = Signal._live_receivers
+
+    def watched(self, sender):
+        called.append(self)
+        return original(self, sender)
+
+    monkeypatch.setattr(Signal, "_live_receivers", watched)
+    calibration.calibrate()
+
+    assert called == []
+    assert (costs.dispatch_ns, costs.call_ns, costs.query_ns) == (0, 0, 0)
+
+
+def test_traced_thread_never_measures(costs, instrumented, monkeypatch):
+    setup._calibrate()
+    before = costs.measured
+    monkeypatch.setattr(pipeline.default, "_worker", threading.current_thread())
+    setup._calibrate()
+
+    assert (before, costs.measured) == (False, True)
