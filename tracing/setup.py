@@ -122,9 +122,9 @@ def _sensitive(keys: str) -> re.Pattern[str]:
 
 
 def _diagnose(trace: Any) -> Any:
-    from tracing.analysis.hazards import diagnose
+    from tracing.analysis.hazards.segments import diagnose_segment
 
-    diagnose(trace)
+    diagnose_segment(trace)
     return trace
 
 

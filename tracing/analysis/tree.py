@@ -83,7 +83,7 @@ class Index:
         self.trace = trace
         self._spans: dict[int, Span] = {}
         self._parents: dict[int, Dispatch] = {}
-        for dispatch in trace.dispatches:
+        for dispatch in (*trace.carried.unfinished, *trace.dispatches):
             self._spans[dispatch.number] = dispatch
             for call in dispatch.receiver_calls:
                 self._spans[call.number] = call

@@ -9,6 +9,7 @@ later, which is how a long trace is exported in segments while it runs.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,6 +55,7 @@ from tracing.capture.names import MAX_NAME
 from tracing.capture.process import identity, process_lock
 from tracing.capture.spans import (
     Bypass,
+    Carried,
     ConnectionChange,
     Dispatch,
     Kind,
@@ -694,6 +696,7 @@ class Assembly:
         self._count_unheard()
         dispatches = sorted(self._done, key=_by_number)
         self._sum_up(dispatches)
+        effects, unsettled = self._told_effects(final=final)
         result = Trace(
             trace_id=trace.trace_id,
             kind=live.kind,
@@ -729,17 +732,42 @@ class Assembly:
             dispatches=dispatches,
             bypasses=self._bypasses,
             unheard=[(signal, sender, count) for (signal, sender), count in self._unheard.items()],
-            side_effects=self._effects,
+            side_effects=effects,
+            carried=Carried([] if final else self._unfinished(), unsettled),
             lost_receivers=self._lost,
             connection_changes=self._changes,
         )
         self._segment += 1
         if not final:
             self._let_go()
-        self._done, self._bypasses, self._effects, self._lost = [], [], [], []
+        self._done, self._bypasses, self._effects, self._lost = [], [], unsettled, []
         self._changes = []
         self._statements.clear()
         return result
+
+    def _told_effects(self, *, final: bool) -> tuple[list[SideEffect], list[SideEffect]]:
+        """Return (side effects to be told now, those that wait for the end of their transaction)."""
+        if final:
+            return self._effects, []
+        waiting = {id(span) for span, _blocks in self._blocks}
+        unsettled = [effect for effect in self._effects if id(effect) in waiting][-MAX_UNSETTLED:]
+        later = {id(effect) for effect in unsettled}
+        return [effect for effect in self._effects if id(effect) not in later], unsettled
+
+    def _unfinished(self) -> list[Dispatch]:
+        """Return what is open, as it is now: with what was sent inside it since the last segment."""
+        return [
+            replace(
+                opened.dispatch,
+                receiver_calls=[
+                    replace(call, dispatches=call.dispatches[:])
+                    for call in opened.dispatch.receiver_calls
+                ],
+            )
+            for reader in self._readers.values()
+            for opened in reader.stack
+            if opened.dispatch is not None
+        ]
 
     def _sum_up(self, dispatches: list[Dispatch]) -> None:
         """Add to each of *dispatches*, ordered by number, the queries of all that is below it.
@@ -984,6 +1012,8 @@ def keep_numbers(live: LiveTrace) -> None:
         live.reading.read()
 
 
+MAX_UNSETTLED: Final = 1_000
+"""Side effects of a running trace that wait for the end of their transaction; older ones are told."""
 MAX_CALLBACKS: Final = 10_000
 """on_commit callbacks of a running trace whose registration is remembered."""
 SEGMENT_DISPATCHES: Final = 2_000

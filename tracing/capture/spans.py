@@ -294,6 +294,18 @@ class Hazard:
 
 
 @dataclass(slots=True)
+class Carried:
+    """What a segment of a trace that is still running refers to without containing it."""
+
+    unfinished: list[Dispatch] = field(default_factory=list)
+    """What is running above its dispatches; comes finished in a later segment."""
+    unsettled: list[SideEffect] = field(default_factory=list)
+    """Side effects whose transaction has not ended; they come in a later segment."""
+    receiver_queries: int = 0
+    """Queries in receivers that are not among those of its dispatches."""
+
+
+@dataclass(slots=True)
 class Trace:
     """One unit of work and the dispatches under it; or one segment of a long one."""
 
@@ -357,6 +369,9 @@ class Trace:
     """Receivers connected and disconnected during this segment, in order of time per thread."""
     hazards: list[Hazard] = field(default_factory=list, repr=False)
     """What the rules of ``tracing.analysis.hazards`` found when the trace was finished."""
+
+    carried: Carried = field(default_factory=Carried, compare=False, repr=False)
+    """Of a segment: what is needed to understand it and belongs to others. Exported by nobody."""
 
     @property
     def roots(self) -> list[Dispatch]:

@@ -41,7 +41,7 @@ def trace_document(trace: Trace, most: int | None = None) -> dict[str, Any]:
     document = {
         item.name: getattr(trace, item.name)
         for item in fields(Trace)
-        if item.name not in {"dispatches", "unheard", *_LISTS}
+        if item.name not in {"dispatches", "unheard", "carried", *_LISTS}
     }
     document["unheard"] = [
         {"signal": signal, "sender": sender, "count": count}

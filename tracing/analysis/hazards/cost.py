@@ -315,8 +315,13 @@ MEASURES: Final[Mapping[str, tuple[str, Callable[[Trace], float]]]] = {
     "queries": ("queries", lambda trace: trace.query_count),
     "receiver_queries": (
         "queries in receivers",
-        lambda trace: sum(
-            call.query_count for dispatch in trace.dispatches for call in dispatch.receiver_calls
+        lambda trace: (
+            trace.carried.receiver_queries
+            + sum(
+                call.query_count
+                for dispatch in trace.dispatches
+                for call in dispatch.receiver_calls
+            )
         ),
     ),
     "duration_ms": ("ms in all", lambda trace: trace.duration_ns / _MS),

@@ -27,7 +27,16 @@ _COMMENT: Final = re.compile(
     r"#\s*tracing:\s*known\s+(?P<ids>[a-z0-9-]+(?:\s*,\s*[a-z0-9-]+)*)\s*(?:\((?P<reason>[^)]*)\))?"
 )
 _DEFINITION: Final = re.compile(r"\s*(async\s+def|def|class)\b")
-_COSTS: Final = frozenset({"n-plus-one", "repeated-receiver", "slow-receiver"})
+_COSTS: Final = frozenset(
+    {
+        "init-receiver-cost",
+        "n-plus-one",
+        "raw-query",
+        "repeated-receiver",
+        "slow-receiver",
+        "unfiltered-receiver",
+    }
+)
 """What Django's own receivers cost is known from the start: nobody but Django can mend it."""
 
 _LINES_BELOW: Final = 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from tracing.analysis.formatting import plural, short_signal
@@ -96,8 +97,16 @@ def recursion(facts: Facts, options: Options) -> Iterator[Hazard]:
     """
     found: dict[frozenset[ReceiverLabel], tuple[int, list[Dispatch], list[ReceiverCall]]] = {}
     overflowed = False
+    # What occurs once has no cycle: looking up from each dispatch would cost as much as it is deep.
+    trace = facts.trace
+    times = Counter(
+        (dispatch.signal, dispatch.instance)
+        for dispatch in (*trace.carried.unfinished, *trace.dispatches)
+    )
     for dispatch in facts.nested:
         overflowed = overflowed or dispatch.exception_type == "RecursionError"
+        if times[dispatch.signal, dispatch.instance] == 1:
+            continue
         key = _identity(dispatch)
         if key is None:
             continue

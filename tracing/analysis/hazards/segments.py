@@ -1,0 +1,123 @@
+"""Diagnosing a long trace while it runs, segment by segment.
+
+What only several segments show together is found, and what was found once is not found again. For
+that some dispatches of earlier segments are kept per running trace: of each signal and sender the
+last ones, bounded in all. What is further apart than that, ``manage.py tracing hazards`` finds, which
+looks at the whole trace.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from tracing.analysis.hazards import diagnose, find
+from tracing.capture.spans import Carried, Dispatch
+
+if TYPE_CHECKING:
+    from tracing.capture.spans import Trace
+
+KEPT_PER_SENDER: Final = 50
+"""Dispatches of earlier segments that are kept of each signal and sender."""
+KEPT: Final = 2_000
+"""Dispatches of earlier segments that are kept of a trace."""
+MAX_TRACES: Final = 256
+"""Running traces that are remembered; one that never ends is forgotten when it is the oldest."""
+
+
+class Ongoing:
+    """What is remembered of a running trace."""
+
+    __slots__ = ("_earlier", "_found", "_kept", "_pinned", "_receiver_queries", "hazard_count")
+
+    def __init__(self) -> None:
+        self.hazard_count = 0
+        """Hazards found so far."""
+        self._found: set[str] = set()
+        """Fingerprints of what was found, known hazards too."""
+        self._earlier: OrderedDict[tuple[str, str], deque[Dispatch]] = OrderedDict()
+        """Dispatches by signal and sender; what was sent longest ago comes first."""
+        self._kept = 0
+        self._pinned: dict[int, Dispatch] = {}
+        """Dispatches with side effects whose transaction had not ended, by the number of the call."""
+        self._receiver_queries = 0
+
+    def diagnose(self, segment: Trace) -> None:
+        """Put into *segment* what it shows, by itself or with those before it, that is new."""
+        earlier = [dispatch for kept in self._earlier.values() for dispatch in kept]
+        together = sorted([*earlier, *segment.dispatches], key=lambda dispatch: dispatch.number)
+        whole = replace(
+            segment,
+            dispatches=together,
+            carried=Carried(
+                unfinished=[*self._pinned.values(), *segment.carried.unfinished],
+                receiver_queries=self._receiver_queries - sum(map(_receiver_queries, earlier)),
+            ),
+        )
+        found = find(whole)
+        new = [hazard for hazard in found if hazard.fingerprint not in self._found]
+        self._found.update(hazard.fingerprint for hazard in found)
+        segment.hazards = [hazard for hazard in new if not hazard.known]
+        self.hazard_count += len(segment.hazards)
+        segment.hazard_count = self.hazard_count
+        if not segment.final:
+            self._pin(segment)
+            self._keep(segment)
+
+    def _pin(self, segment: Trace) -> None:
+        """Keep the receiver calls whose side effects will be told later."""
+        waiting = {effect.parent_number for effect in segment.carried.unsettled}
+        kept = {number: self._pinned[number] for number in self._pinned if number in waiting}
+        for dispatch in (*segment.carried.unfinished, *segment.dispatches) if waiting else ():
+            for call in dispatch.receiver_calls:
+                if call.number in waiting:
+                    kept[call.number] = _alone(dispatch)
+        self._pinned = kept
+
+    def _keep(self, segment: Trace) -> None:
+        self._receiver_queries += sum(map(_receiver_queries, segment.dispatches))
+        last: dict[tuple[str, str], list[Dispatch]] = {}
+        for dispatch in reversed(segment.dispatches):
+            of_sender = last.setdefault((dispatch.signal, dispatch.sender), [])
+            if len(of_sender) < KEPT_PER_SENDER:
+                of_sender.append(dispatch)
+        for key in reversed(last):
+            kept = self._earlier.setdefault(key, deque(maxlen=KEPT_PER_SENDER))
+            self._earlier.move_to_end(key)
+            self._kept -= len(kept)
+            kept.extend(_alone(dispatch) for dispatch in reversed(last[key]))
+            self._kept += len(kept)
+        while self._kept > KEPT:
+            _key, dropped = self._earlier.popitem(last=False)
+            self._kept -= len(dropped)
+
+
+def _alone(dispatch: Dispatch) -> Dispatch:
+    """Return *dispatch* without what was sent inside it, which would be kept with it."""
+    calls = [replace(call, dispatches=[]) for call in dispatch.receiver_calls]
+    return replace(dispatch, receiver_calls=calls)
+
+
+def _receiver_queries(dispatch: Dispatch) -> int:
+    return sum(call.query_count for call in dispatch.receiver_calls)
+
+
+_ongoing: OrderedDict[tuple[str, int], Ongoing] = OrderedDict()
+
+
+def diagnose_segment(trace: Trace) -> None:
+    """Put the hazards of *trace* into it: of a whole one all, of a segment those that are new.
+
+    Segments come in their order, and from one thread at a time.
+    """
+    if trace.final and not trace.segment:
+        diagnose(trace)
+        return
+    key = (trace.trace_id, trace.started_ns)
+    ongoing = _ongoing.pop(key, None) or Ongoing()
+    if not trace.final:
+        _ongoing[key] = ongoing
+        while len(_ongoing) > MAX_TRACES:
+            _ongoing.popitem(last=False)
+    ongoing.diagnose(trace)
