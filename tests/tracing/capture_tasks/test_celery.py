@@ -295,7 +295,13 @@ def broker_url(name: str) -> str:
 
 @pytest.fixture(
     scope="module",
-    params=[("redis", "solo"), ("redis", "prefork"), ("rabbitmq", "solo")],
+    params=[
+        ("redis", "solo"),
+        ("redis", "prefork"),
+        ("redis", "threads"),
+        ("rabbitmq", "solo"),
+        ("rabbitmq", "threads"),
+    ],
     ids="-".join,
 )
 def worked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Worked:
@@ -319,7 +325,14 @@ def worked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     worker = subprocess.Popen(
         [
             *(sys.executable, "-m", "celery", "-A", worker_project.__name__, "worker"),
-            *("-P", pool, "-c", "1", "--without-gossip", "--without-mingle"),
+            *(
+                "-P",
+                pool,
+                "-c",
+                "3" if pool == "threads" else "1",
+                "--without-gossip",
+                "--without-mingle",
+            ),
             *("-n", f"{prefix}@localhost", "-l", "INFO"),
         ],
         cwd=REPOSITORY,
