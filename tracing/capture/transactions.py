@@ -66,12 +66,13 @@ class Block:
         """Return what became of it, by its own end or that of the block around it."""
         block: Block | None = self
         while block is not None:
+            # First: a TestCase rolls its blocks back, which is no news about what was tested.
+            if block.is_test:
+                return TransactionOutcome.TEST
             if block._ended not in {None, TransactionOutcome.COMMITTED} or (
                 block._ended is not None and block.outer is None
             ):
                 return block._ended
-            if block.is_test:
-                return TransactionOutcome.TEST
             block = block.outer
         return TransactionOutcome.UNKNOWN
 

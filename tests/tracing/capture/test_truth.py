@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import random
 import threading
+import unittest
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -21,6 +23,7 @@ from django.db.models.signals import (
     pre_save,
 )
 from django.dispatch import Signal
+from django.test import TestCase
 from django.test.utils import CaptureQueriesContext, isolate_apps
 
 from tests.tracing.capture.conftest import recording
@@ -407,6 +410,33 @@ def test_nested_savepoints_that_are_rolled_back_together():
         ("inner", "savepoint_rolled_back", 3),
         ("again", "committed", 2),
         ("after", "committed", 1),
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_transaction_of_a_test_case_is_known_as_such_also_after_its_end():
+    signal = Signal()
+    signal.connect(nothing, weak=False)
+
+    class Case(TestCase):
+        def test_it(self):
+            signal.send("directly")
+            with transaction.atomic():
+                signal.send("in a block")
+            with transaction.atomic():
+                signal.send("rolled back")
+                transaction.set_rollback(True)
+
+    with recording() as recorded:
+        result = unittest.TextTestRunner(stream=io.StringIO()).run(
+            unittest.TestSuite([Case("test_it")])
+        )
+
+    assert result.wasSuccessful()
+    assert [(d.sender.strip("'"), d.transaction) for d in recorded.trace.dispatches] == [
+        ("directly", TransactionOutcome.TEST),
+        ("in a block", TransactionOutcome.TEST),
+        ("rolled back", TransactionOutcome.SAVEPOINT_ROLLED_BACK),
     ]
 
 
