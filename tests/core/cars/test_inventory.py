@@ -211,6 +211,23 @@ def test_the_command_loads_a_file_with_a_byte_order_mark(tmp_path):
 
 
 @pytest.mark.django_db
+def test_the_command_interrupted_loads_nothing_and_says_so(monkeypatch):
+    def saved(car):
+        if Car.objects.exists():
+            raise KeyboardInterrupt
+        save(car)
+
+    save = Car.save
+    monkeypatch.setattr(Car, "save", saved)
+
+    with pytest.raises(CommandError, match="Nothing was loaded") as caught:
+        run()
+
+    assert caught.value.returncode == 130
+    assert not Car.objects.exists()
+
+
+@pytest.mark.django_db
 def test_the_command_can_be_silent(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text(f"{HEADER}\nFord,GT,2017,5\n")

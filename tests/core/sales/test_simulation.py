@@ -96,6 +96,22 @@ def assert_books_are_right() -> None:
     assert Order.objects.filter(status="sold").count() == Sale.objects.count()
 
 
+def test_an_interrupted_simulation_says_what_was_done_and_no_traceback(monkeypatch):
+    def interrupted(simulation):
+        simulation.tally.add("signups")
+        simulation.tally.add("sales")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Simulation, "run", interrupted)
+    output = StringIO()
+
+    with pytest.raises(CommandError, match="What was sold stays sold") as caught:
+        call_command("simulate", stdout=output, sales=9)
+
+    assert caught.value.returncode == 130
+    assert counts(output.getvalue())["sales"] == 1
+
+
 @pytest.mark.django_db(transaction=True)
 class TestSimulation:
     """The site is in this process, and so are its visitors, in threads of their own."""

@@ -44,7 +44,10 @@ class Command(BaseCommand):
             cars += self._read(path)
         console = Console(stderr=True)
         quiet = verbosity == 0 or not console.is_terminal
-        loaded = load_cars(track(cars, "Loading cars", console=console, disable=quiet))
+        try:
+            loaded = load_cars(track(cars, "Loading cars", console=console, disable=quiet))
+        except KeyboardInterrupt:
+            raise CommandError("Stopped. Nothing was loaded.", returncode=130) from None
         if verbosity == 0:
             return
         present = f"{loaded.present} already here"

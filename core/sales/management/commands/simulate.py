@@ -96,6 +96,8 @@ class Command(BaseCommand):
                 simulation.run()
         except SimulationError as error:
             raise CommandError(str(error)) from None
+        except KeyboardInterrupt:
+            raise CommandError("Stopped. What was sold stays sold.", returncode=130) from None
         finally:
             if verbosity > 0 and simulation.tally.signups:
                 seconds = time.perf_counter() - started
