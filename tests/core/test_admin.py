@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from core.cars.models import Car
@@ -48,6 +50,24 @@ def test_list_search_and_form_are_shown(staff, sale, model):
     ]
 
     assert [staff.get(each).status_code for each in paths] == [200, 200, 200]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_a_list_needs_no_more_queries_for_more_rows(staff, sale, make_car, make_buyer, model):
+    def queries():
+        with CaptureQueriesContext(connection) as captured:
+            staff.get(path(model, "changelist"))
+        return len(captured)
+
+    queries()  # what is asked once and then remembered
+    before = queries()
+    for _ in range(3):
+        order = Order.objects.create(buyer=make_buyer())
+        order.add(make_car())
+        order.place()
+        order.buyer.notify("Hello.")
+
+    assert queries() == before
 
 
 def test_a_car_shows_its_picture(staff, car):
