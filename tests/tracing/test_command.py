@@ -372,6 +372,15 @@ def test_stats_are_per_receiver(traces):
     assert found["core.mail.thank"]["signal"] is None
 
 
+def test_stats_of_a_narrow_terminal_keep_the_receivers_names(traces, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run("stats").splitlines()
+
+    assert "p95" not in lines[0]
+    assert max(map(len, lines)) <= 80
+    assert any(line.endswith("  make_sale") for line in lines)
+
+
 def test_stats_are_per_dispatch_and_call_too(traces):
     by_dispatch = run("stats", "--by", "dispatch")
     by_call = run_json("stats", "--by", "call", "--order", "count", "--limit", "1")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracing import models
 from tracing.analysis import tree
-from tracing.analysis.formatting import human_count, human_ns, short_signal
+from tracing.analysis.formatting import human_count, human_ns, short_receiver, short_signal
 from tracing.analysis.hazards import as_dict, find
 from tracing.analysis.why import why
 from tracing.exporters.lines import dispatch_record, trace_record
@@ -330,10 +330,12 @@ def _stats(run: Run) -> int:
         return 0
     if not found:
         raise fail("There are no statistics for that time yet.", NOT_FOUND)
-    numbers = ("count", "errors", "total", "mean", "p50", "p95", "p99", "SQL", "SQL time")
-    shown = table(*numbers, options["by"], right=numbers)
+    narrow = run.terminal.width < rendering.NARROW
+    spread = ("p50", "p95", "p99")
+    numbers = ("count", "errors", "total", "mean", *(() if narrow else spread), "SQL", "SQL time")
+    shown = table(*numbers, options["by"], right=numbers, flexible=options["by"])
     for each in found:
-        name = each.receiver
+        name = short_receiver(each.receiver) if narrow else each.receiver
         if each.signal:
             what = f"{short_signal(each.signal)} of {each.sender}"
             name = f"{what}: {name}" if name else what
@@ -342,9 +344,11 @@ def _stats(run: Run) -> int:
             rendering.count_of_errors(each.error_count),
             text(human_ns(each.total_ns), "bold"),
             text(human_ns(each.mean_ns)),
-            text(human_ns(each.p50_ns)),
-            text(human_ns(each.p95_ns)),
-            text(human_ns(each.p99_ns)),
+            *(
+                text(human_ns(nanoseconds))
+                for nanoseconds in (each.p50_ns, each.p95_ns, each.p99_ns)
+                if not narrow
+            ),
             text(human_count(each.query_count)),
             text(human_ns(each.query_ns)),
             text(name),
