@@ -6,7 +6,7 @@ traces show together. docs/hazards has a page for each rule, and says how to add
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tracing.analysis.hazards.cost import unfiltered
 from tracing.analysis.hazards.facts import Calls, Facts
@@ -41,6 +41,7 @@ __all__ = [
     "diagnose",
     "diagnose_across",
     "find",
+    "find_again",
     "finding",
     "rule",
     "worst",
@@ -87,6 +88,31 @@ def find(trace: Trace, chosen: RuleSet | None = None) -> list[Hazard]:
         hazard.known = known_reason(hazard, using.marks, trace.name)
     found.sort(key=_order)
     return found
+
+
+_FROM_STATEMENTS: Final = frozenset({"n-plus-one"})
+"""Rules that compare statements, which the store keeps only where a project asks for them."""
+
+
+def find_again(trace: Trace) -> list[Hazard]:
+    """Return all hazards of a trace that was read back from where it was kept, the worst first.
+
+    They are found anew, as the settings are now. What only the statements showed is taken from what
+    was found when the trace was recorded, if they were not kept.
+    """
+    found = find(trace)
+    if any(call.statements for each in trace.dispatches for call in each.receiver_calls):
+        return found
+    using = current()
+    active = {each.rule.id: each for each in using.rules}
+    seen = {hazard.fingerprint for hazard in found}
+    for hazard in trace.hazards:
+        if hazard.hazard in _FROM_STATEMENTS & active.keys() and hazard.fingerprint not in seen:
+            seen.add(hazard.fingerprint)
+            active[hazard.hazard].sign(hazard)
+            hazard.known = known_reason(hazard, using.marks, trace.name)
+            found.append(hazard)
+    return sorted(found, key=_order)
 
 
 def _apply(active: Active, facts: Facts) -> Iterator[Hazard]:

@@ -18,7 +18,7 @@ from tracing.analysis.hazards import (
     as_dict,
     current,
     diagnose_across,
-    find,
+    find_again,
 )
 from tracing.analysis.hazards.connected import diagnose_wiring
 from tracing.management import rendering
@@ -110,13 +110,13 @@ def _found(run: Run) -> list[Hazard]:
     """Return the hazards of the traces that were asked for, known ones too."""
     options = run.options
     if options["trace"]:
-        return find(find_trace(options["trace"]).load())
+        return find_again(find_trace(options["trace"]).load())
     found: list[Hazard] = []
     if not options["no_wiring"]:
         found += diagnose_wiring(wiring.read_wiring(), include_known=True)
     recent = _recent(run)
     for trace in recent:
-        found += find(trace)
+        found += find_again(trace)
     return found + diagnose_across(recent, include_known=True)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tracing import models
 from tracing.analysis import tree
 from tracing.analysis.formatting import human_count, human_ns, short_receiver, short_signal
-from tracing.analysis.hazards import as_dict, find
+from tracing.analysis.hazards import as_dict, find_again
 from tracing.analysis.why import why
 from tracing.exporters.lines import dispatch_record, trace_record
 from tracing.management import rendering
@@ -177,7 +177,7 @@ def trace_document(trace: Trace) -> dict[str, Any]:
     """Return a trace with its dispatches and hazards as one JSON object."""
     record = trace_record(trace)
     record["dispatches"] = [dispatch_record(trace, dispatch) for dispatch in trace.dispatches]
-    record["hazards"] = [as_dict(hazard) for hazard in find(trace)]
+    record["hazards"] = [as_dict(hazard) for hazard in find_again(trace)]
     return record
 
 
@@ -199,7 +199,7 @@ def _show(run: Run) -> int:
     if run.options["totals"]:
         write()
         write(rendering.totals(tree.totals(trace)))
-    hazards = [hazard for hazard in find(trace) if not hazard.known]
+    hazards = [hazard for hazard in find_again(trace) if not hazard.known]
     if hazards:
         write()
         write(rendering.hazards(hazards))

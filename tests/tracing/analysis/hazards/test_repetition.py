@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.tracing.analysis.building import TraceBuilder, label
-from tracing.analysis.hazards import find
+from tracing.analysis.hazards import diagnose, find, find_again
 from tracing.capture.spans import Kind, Method, Outcome
 
 
@@ -282,3 +282,24 @@ def test_n_plus_one_leaves_the_same_query_of_different_receivers_alone():
         build.call(dispatch, f"core.orders.receivers.{name}", statements=[(SQL, 1, 1)])
 
     assert ids(build) == set()
+
+
+def test_n_plus_one_of_a_trace_kept_without_statements_is_what_was_found_then(settings):
+    build = TraceBuilder()
+    for number in range(6):
+        sent = build.dispatch(instance=f"orders.Order:{number}", at=f"core.views.v:{number}")
+        build.call(sent, statements=[("SELECT 1", 1, 100)])
+    trace = build.build()
+    found = diagnose(trace)
+    for dispatch in trace.dispatches:
+        dispatch.receiver_calls[0].statements = []
+
+    assert [hazard.hazard for hazard in found] == ["n-plus-one"]
+    assert find(trace) == []
+    assert find_again(trace) == found
+    settings.TRACING = {**settings.TRACING, "HAZARDS": {"n-plus-one": {"severity": "info"}}}
+    assert [hazard.severity for hazard in find_again(trace)] == ["info"]
+    settings.TRACING = {**settings.TRACING, "KNOWN_HAZARDS": ["n-plus-one"]}
+    assert find_again(trace)[0].known
+    settings.TRACING = {**settings.TRACING, "HAZARDS": {"n-plus-one": False}}
+    assert find_again(trace) == []
