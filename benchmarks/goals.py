@@ -26,6 +26,8 @@ _NOBODY: Final = {"structure": 0.90, "default": 0.90, "unsampled": 1.00}
 
 ROWS: Final = (
     Row("nobody", "no receiver at all", measuring.CACHING, _NOBODY),
+    Row("outside", "the same, outside any trace", measuring.CACHING, _NOBODY),
+    Row("init", "pre_init of an instance, no receiver", measuring.CACHING, _NOBODY),
     Row("caching-0", "model signal, receivers for other senders only", measuring.CACHING, _NOBODY),
     Row(
         "caching-1",
@@ -108,7 +110,7 @@ REQUEST_MODES: Final = {
 REQUEST_THREAD: Final = 1.05
 """CPU of the thread that handles a request, in units of stock's."""
 REQUEST_PROCESS: Final = 1.30
-"""CPU of the whole process for a request, in units of stock's."""
+"""CPU of the whole process for a request, until all is exported, in units of stock's."""
 HELD_BYTES: Final = 500
 """Memory held for each dispatch with one receiver until it is drained."""
 

@@ -58,6 +58,8 @@ CACHING = _family(
     1_000,
     (400, 1_400),
     "nobody",
+    "outside",
+    "init",
     "caching-0",
     "caching-1",
     "caching-3",
@@ -255,19 +257,25 @@ class Counter:
         """Stop counting: faster from here on."""
         self._monitor("instrumentation", "off")
 
-    def run(self, workload: str, number: int) -> int:
-        """Return the instructions of the main thread from before to after one run."""
+    def run(self, workload: str, number: int) -> tuple[int, int]:
+        """Return the instructions from before to after one run: of the main thread, and of all."""
         self._monitor("zero")
         self._worker.ask("run", workload, number=number)
         self._part += 1
         self._monitor("dump")
-        found = list(self._folder.glob(f"out.{self._part}-01"))
-        if not found:
+        # A file for each thread; the main thread's is the first.
+        totals = [_total(path) for path in sorted(self._folder.glob(f"out.{self._part}-*"))]
+        if not totals:
             raise RuntimeError("callgrind wrote no counts")
-        for line in found[0].read_text().splitlines():
-            if line.startswith("totals:"):
-                return int(line.split()[1])
-        raise RuntimeError("callgrind's counts have no total")
+        return totals[0], sum(totals)
+
+
+def _total(path: Path) -> int:
+    """Return the total that a file of callgrind tells."""
+    for line in path.read_text().splitlines():
+        if line.startswith("totals:"):
+            return int(line.split()[1])
+    raise RuntimeError("callgrind's counts have no total")
 
 
 def can_count() -> str:
@@ -301,7 +309,11 @@ def count(
     progress: Progress,
     workloads: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Return the instructions of one repetition of each workload, and of the bare ``loop``."""
+    """Return the instructions of one repetition of each workload, without the bare ``loop``.
+
+    A request's are there twice: of its thread, and as ``request-process`` of the whole process, until
+    all that was recorded has been exported.
+    """
     chosen = workloads or family.workloads
     few, many = family.count
     counted = {}
@@ -313,9 +325,11 @@ def count(
             counter._worker.ask("run", workload, number=many)  # noqa: SLF001
             counter.start()
             counter.run(workload, few)
-            less = counter.run(workload, few)
-            more = counter.run(workload, many)
+            less, less_of_all = counter.run(workload, few)
+            more, more_of_all = counter.run(workload, many)
             counted[workload] = (more - less) / (many - few)
+            if workload == "request":
+                counted["request-process"] = (more_of_all - less_of_all) / (many - few)
     loop = counted.pop("loop")
     if family.name in {"instances", "request"}:
         loop = 0

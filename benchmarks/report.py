@@ -59,6 +59,7 @@ def request_rows(result: Results) -> Iterator[list[str]]:
     """Yield the cells of each row about requests of one environment."""
     clock = result.get("clock", {}).get("request", {})
     counts = result.get("instructions", {}).get("request", {})
+    counts_of_all = result.get("instructions", {}).get("request-process", {})
     for mode, title in goals.REQUEST_MODES.items():
         if mode in clock or mode in counts:
             sampled = mode == "complete"
@@ -66,6 +67,7 @@ def request_rows(result: Results) -> Iterator[list[str]]:
             yield [
                 title,
                 verdict(_ratio(counts, mode), goals.REQUEST_THREAD if sampled else None),
+                verdict(_ratio(counts_of_all, mode), goals.REQUEST_PROCESS if sampled else None),
                 verdict(cell.get("thread"), goals.REQUEST_THREAD if sampled else None),
                 verdict(cell.get("process"), goals.REQUEST_PROCESS if sampled else None),
             ]
@@ -113,7 +115,13 @@ def peer_rows(peers: Results) -> Iterator[list[str]]:
 
 INSTRUCTION_HEAD = ["instructions, sending thread", "stock", *goals.MODES.values()]
 CLOCK_HEAD = ["CPU time, sending thread", "stock", *goals.MODES.values(), "stock again"]
-REQUEST_HEAD = ["request", "instructions, thread", "CPU, thread", "CPU, whole process"]
+REQUEST_HEAD = [
+    "request",
+    "instructions, thread",
+    "instructions, whole process",
+    "CPU, thread",
+    "CPU, whole process",
+]
 MEMORY_HEAD = ["memory", "found"]
 PEER_HEAD = [
     "CPU, sending thread / whole process",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import io
 import time
@@ -64,6 +65,31 @@ def nobody(mode: Mode) -> Run:
                     raw=False,
                     using="default",
                 )
+            mode.rest()
+
+    return run
+
+
+def outside(mode: Mode) -> Run:
+    """Return the same sends outside any trace."""
+    within = nobody(mode)
+
+    def run(number: int) -> None:
+        contextvars.Context().run(within, number)
+
+    return run
+
+
+def init(mode: Mode) -> Run:
+    """Return sends of ``pre_init`` with the arguments of ``Model.__init__``, to no receiver."""
+    from django.db.models.signals import pre_init
+
+    from benchmarks.models import Unheard
+
+    def run(number: int) -> None:
+        for _ in range(number // UNIT):
+            for _ in range(UNIT):
+                pre_init.send(sender=Unheard, args=(), kwargs={})
             mode.rest()
 
     return run
@@ -250,6 +276,8 @@ def request(mode: Mode) -> Run:
 WORKLOADS: dict[str, Callable[[Mode], Run]] = {
     "loop": loop,
     "nobody": nobody,
+    "outside": outside,
+    "init": init,
     **{f"caching-{n}": lambda mode, n=n: caching(mode, n) for n in (0, 1, 3, 10)},
     **{f"plain-{n}": lambda mode, n=n: plain(mode, n) for n in (0, 1, 3, 10)},
     "plain-five-1": lambda mode: plain_five(mode, 1),
