@@ -390,6 +390,7 @@ def clean_up(app: Celery, prefix: str) -> None:
     """Take what the round has left out of the servers."""
     with app.connection_for_write() as connection:
         connection.default_channel.queue_delete(f"{prefix}cars")
+        connection.default_channel.exchange_delete(f"{prefix}cars")
     client = app.backend.client
     for key in client.scan_iter(f"*{prefix}*"):
         client.delete(key)
