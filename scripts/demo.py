@@ -135,4 +135,12 @@ def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from django.core.management import CommandError
+
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except CommandError as error:  # also what a command says when Ctrl-C ends it
+        print(error, file=sys.stderr)
+        sys.exit(error.returncode)
