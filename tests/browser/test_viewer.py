@@ -506,6 +506,35 @@ def test_trace_of_20_000_dispatches_opens(viewer):
     assert page.locator("*").count() < 1_000
 
 
+def test_flame_graph_is_zoomed_with_a_double_click_and_keys(viewer):
+    page = viewer(f"{FIRST}/flame/")
+    boxes = page.locator("#flame a > svg")
+    first = boxes.first
+    before = first.get_attribute("width")
+    narrow = boxes.nth(2)
+
+    narrow.dblclick()
+    expect(narrow).to_have_attribute("width", "100%")
+    assert page.url.endswith("/flame/")
+    page.keyboard.press("0")
+
+    expect(first).to_have_attribute("width", re.compile(f"^{float(before.rstrip('%')):g}"))
+
+
+def test_map_is_fitted_and_enlarged(viewer):
+    page = viewer("/tracing/map/")
+    drawing = page.locator("svg.map")
+    width = drawing.bounding_box()["width"]
+
+    page.get_by_role("button", name="Larger").click()
+    larger = drawing.bounding_box()["width"]
+    page.get_by_role("button", name="Fit").click()
+    fitted = drawing.bounding_box()
+
+    assert larger > width
+    assert fitted["height"] <= page.viewport_size["height"]
+
+
 def test_lines_of_a_long_tree_come_as_one_scrolls_and_fold_like_the_others(viewer):
     build = TraceBuilder()
     for number in range(200):

@@ -202,18 +202,22 @@ class HeatMap:
     cells: list[Cell] = field(default_factory=list)
     labels: list[tuple[str, str]] = field(default_factory=list)
     """(percent of the height, duration) beside it."""
+    first_hour: int = 0
+    """Its left edge, in hours since the epoch."""
 
 
 HEATS: Final = 6
 _ROWS_PER_DECADE: Final = 3
 
 
-def heat_map(hours: Sequence[tuple[int, str, Histogram]], gamma: float) -> HeatMap:
+def heat_map(hours: Sequence[tuple[int, str, Histogram]], gamma: float, least: int = 1) -> HeatMap:
     """Return the heat map of the histogram of each hour, given as (hour, name, histogram).
 
     Args:
         hours: Oldest first; the hour counts from the epoch.
         gamma: By which factor the histograms' buckets grow.
+        least: Columns that are drawn at least, up to the last hour: so that one hour of the
+            chosen day does not look like all of it.
     """
     counted: dict[tuple[int, int], int] = {}
     names: dict[int, str] = {}
@@ -224,7 +228,8 @@ def heat_map(hours: Sequence[tuple[int, str, Histogram]], gamma: float) -> HeatM
             counted[hour, row] = counted.get((hour, row), 0) + count
     if not counted:
         return HeatMap()
-    first, last = min(names), max(names)
+    last = max(names)
+    first = min(*names, last - least + 1)
     low = min(row for _, row in counted)
     high = max(row for _, row in counted)
     hottest = math.log1p(max(counted.values()))
@@ -248,4 +253,4 @@ def heat_map(hours: Sequence[tuple[int, str, Histogram]], gamma: float) -> HeatM
         for row in range(low, high + 1)
         if (row + 1) % _ROWS_PER_DECADE == 0
     ]
-    return HeatMap(cells, labels)
+    return HeatMap(cells, labels, first)

@@ -18,7 +18,7 @@ from tracing.capture.spans import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from tracing.analysis.tree import Node, Span
 
@@ -203,6 +203,7 @@ class Waterfall:
         self.start = start
         self.max_lines = max_lines
         self.root: Span | None = self.index.span(root)
+        self._roots: Sequence[Span] = [self.root] if self.root is not None else tree.roots(trace)
         self.next_start: int | None = None
         """Where the lines go on that were not drawn; None if these were the last."""
         self.colours = apps_of(trace)
@@ -218,16 +219,20 @@ class Waterfall:
 
     def top(self) -> list[list[Span]]:
         """Return the groups of spans that are folded into one line each at the top."""
-        spans: Sequence[Span] = [self.root] if self.root is not None else tree.roots(self.trace)
-        return tree.groups(spans)
+        return tree.groups(self._roots)
 
     def lines(self) -> list[Line]:
         """Return the lines from ``start`` on, parents before children, at most ``max_lines``."""
         found: list[Line] = []
-        stack: list[tuple[list[Span], list[int]]] = [(alike, []) for alike in reversed(self.top())]
+        # What stands side by side on each level, and the numbers of the lines above it.
+        stack: list[tuple[Iterator[list[Span]], list[int]]] = [(iter(self.top()), [])]
         place_in = 0
         while stack:
-            alike, parents = stack.pop()
+            beside, parents = stack[-1]
+            alike = next(beside, None)
+            if alike is None:
+                stack.pop()
+                continue
             if place_in >= self.start + self.max_lines:
                 self.next_start = place_in
                 break
@@ -240,8 +245,7 @@ class Waterfall:
                 found.append(line)
             place_in += 1
             if below and not is_deepest:
-                above = [*parents, alike[0].number]
-                stack.extend((group, above) for group in reversed(tree.groups(below)))
+                stack.append((iter(tree.groups(below)), [*parents, alike[0].number]))
         return found
 
     def repeated(self, number: int) -> Node | None:
@@ -300,7 +304,7 @@ class Waterfall:
                 for bar in line.bars[:_MAX_MINIMAP_BARS]
             ]
         found: list[MinimapBar] = []
-        spans: list[Span] = [span for group in self.top() for span in group]
+        spans: Sequence[Span] = self._roots
         for level in range(_MINIMAP_LEVELS):
             stretches: dict[tuple[int, bool], list[tuple[int, int]]] = {}
             for span in spans:

@@ -315,6 +315,8 @@
   }
 
   function applyZoom() {
+    if (flame) drawFlame();
+    if (!tree) return;
     const box = `${view.left} 0 ${view.width} 10`;
     for (const drawing of $$("svg.bars", tree)) drawing.setAttribute("viewBox", box);
     const whole = Number(tree.dataset.whole);
@@ -329,6 +331,50 @@
     }
   }
 
+  const flame = $("#flame");
+  const boxes = flame ? $$("a > svg", flame).map((box) => ({
+    box, left: Number.parseFloat(box.getAttribute("x")), width: Number.parseFloat(box.getAttribute("width")),
+  })) : [];
+
+  function drawFlame() {
+    for (const { box, left, width } of boxes) {
+      const x = ((left - view.left) * 100) / view.width;
+      const shown = (width * 100) / view.width;
+      const isSeen = x < 100 && x + shown > 0;
+      box.toggleAttribute("hidden", !isSeen);
+      if (!isSeen) continue;
+      // What begins further left is cut there, so that its label stays in sight.
+      const from = Math.max(x, 0);
+      const to = Math.min(x + shown, 100);
+      box.setAttribute("x", `${from}%`);
+      box.setAttribute("width", `${to - from}%`);
+      let label = $("text", box);
+      if (!label && to - from >= 3) {
+        label = document.createElementNS("http://www.w3.org/2000/svg", "text");
+        label.setAttribute("x", "5");
+        label.setAttribute("y", "16");
+        label.textContent = $("title", box).textContent.split(" · ")[0].split(".").slice(-2).join(".");
+        box.append(label);
+      }
+      label?.toggleAttribute("hidden", to - from < 3);
+    }
+  }
+
+  function zoomFlame(box) {
+    const found = boxes.find((one) => one.box === box);
+    if (!found) return;
+    const isThere = Math.abs(view.left - found.left) < 0.01 && Math.abs(view.width - found.width) < 0.01;
+    if (isThere) setView(0, 100); else setView(found.left, found.width);
+  }
+
+  flame?.addEventListener("dblclick", (event) => zoomFlame(event.target.closest("svg")));
+  flame?.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey) return;
+    event.preventDefault();
+    const frame = flame.getBoundingClientRect();
+    zoom(event.deltaY > 0 ? 1.2 : 1 / 1.2, view.left + ((event.clientX - frame.left) / frame.width) * view.width);
+  }, { passive: false });
+
   let stateTimer = 0;
   function setView(left, width) {
     view.width = Math.min(Math.max(width, narrowest), 100);
@@ -336,6 +382,7 @@
     applyZoom();
     clearTimeout(stateTimer);
     stateTimer = setTimeout(() => {
+      if (!tree) return;
       const address = new URL(location.href);
       if (view.width >= 100) address.searchParams.delete("zoom");
       else address.searchParams.set("zoom", `${view.left.toFixed(3)}-${(view.left + view.width).toFixed(3)}`);
@@ -394,6 +441,7 @@
 
   const panel = $("#panel");
   let cameFrom = null;
+  let panelTimer = 0;
 
   async function openPanel(href, push = true) {
     const address = new URL(href, location.href);
@@ -620,7 +668,11 @@
     const link = event.target.closest("a");
     if (link && "span" in link.dataset && panel) {
       event.preventDefault();
-      openPanel(link.href.baseVal ?? link.href);
+      clearTimeout(panelTimer);
+      const href = link.href.baseVal ?? link.href;
+      // A second click may follow in the flame graph: it zooms.
+      if (!flame?.contains(link)) openPanel(href);
+      else if (event.detail < 2) panelTimer = setTimeout(openPanel, 250, href);
     } else if (link && "repetitions" in link.dataset && tree) {
       event.preventDefault();
       repetitions(link);
@@ -665,11 +717,11 @@
     "]": () => { if (!tree) return false; collapse(current(), false); },
     o: () => { if (!tree) return false; collapseLevel(); },
     p: () => { if (!tree) return false; expandLevel(); },
-    w: () => { if (!tree) return false; zoom(0.7); },
-    s: () => { if (!tree) return false; zoom(1 / 0.7); },
-    a: () => { if (!tree) return false; setView(view.left - view.width / 5, view.width); },
-    d: () => { if (!tree) return false; setView(view.left + view.width / 5, view.width); },
-    0: () => { if (!tree) return false; setView(0, 100); },
+    w: () => { if (!tree && !flame) return false; zoom(0.7); },
+    s: () => { if (!tree && !flame) return false; zoom(1 / 0.7); },
+    a: () => { if (!tree && !flame) return false; setView(view.left - view.width / 5, view.width); },
+    d: () => { if (!tree && !flame) return false; setView(view.left + view.width / 5, view.width); },
+    0: () => { if (!tree && !flame) return false; setView(0, 100); },
     f: () => { if (!tree) return false; match(1); },
     b: () => { if (!tree) return false; match(-1); },
     Escape: () => {

@@ -40,6 +40,8 @@ ORDERS: Final = ("count", "total_ns", "error_count", "query_count")
 """Columns that the database sorts by; percentiles are read for what is shown."""
 LIMIT: Final = 100
 HEAT_HOURS: Final = 72
+LEAST_HOURS: Final = 24
+"""Hours that a trend and the heat map show at least."""
 _LABELS: Final[dict[str, Any]] = {
     "receiver": ReceiverLabel,
     "signal": SignalLabel,
@@ -152,7 +154,8 @@ class StatisticsPage(Page):
         if not hours:
             return {}
         # Of a very long time the newest part is drawn: a line has no room for more.
-        first, last = max(min(hours), max(hours) - 167), max(hours)
+        last = max(hours)
+        first = min(max(min(hours), last - 167), last - LEAST_HOURS + 1)
         return {
             names: figures.line([by_hour.get(hour, 0) for hour in range(first, last + 1)])
             for names, by_hour in counts.items()
@@ -202,9 +205,10 @@ class HeatMapPage(StatisticsPage):
                     ]
                 }
             )  # fmt: skip
+        heat = figures.heat_map(hours, GAMMA, 1 if since == "1h" else LEAST_HOURS)
         context = {
-            "heat": figures.heat_map(hours, GAMMA),
-            "first_ns": hours[0][0] * HOUR_NS if hours else 0,
+            "heat": heat,
+            "first_ns": heat.first_hour * HOUR_NS,
             "last_ns": (hours[-1][0] + 1) * HOUR_NS if hours else 0,
             "since": since,
             "subject": subject,
