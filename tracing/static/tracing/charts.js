@@ -68,7 +68,7 @@
       width: place.clientWidth,
       height: place.clientHeight,
       legend: { show: false },
-      padding: [6, 8, 0, 0],
+      padding: [6, 18, 0, 0],
       tzDate: options.date,
       ...options,
     }, data, place);
