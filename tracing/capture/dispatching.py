@@ -284,7 +284,7 @@ def sync_sender(
         events = stream.events if stream is not None else None
         if events is None and (stream is None or stream.ended):
             try:
-                stream = begin_lone()
+                stream = begin_lone(self)
             except RecursionError:
                 stream = None
             if stream is not None:
@@ -717,7 +717,7 @@ def async_sender(
         if self is request_finished:
             after = requests.finished
         if (stream is None or stream.ended) and (live or live_async):
-            stream = begin_lone()
+            stream = begin_lone(self)
             if stream is not None:
                 after = finish_lone
         root = stream

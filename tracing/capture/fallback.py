@@ -72,7 +72,7 @@ class Whole:
                 count_unheard(signal, sender)
             return
         if stream is None or stream.ended:
-            self._root = stream = begin_lone()
+            self._root = stream = begin_lone(signal)
             if stream is not None:
                 self._after = finish_lone
         if stream is None or stream.events is None or wiring is None:

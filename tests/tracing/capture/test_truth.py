@@ -7,6 +7,7 @@ import io
 import random
 import threading
 import unittest
+from pathlib import Path
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -25,6 +26,7 @@ from django.db.models.signals import (
 from django.dispatch import Signal
 from django.test import TestCase
 from django.test.utils import CaptureQueriesContext, isolate_apps
+from django.utils.autoreload import file_changed
 
 from tests.tracing.capture.conftest import recording
 from tracing.capture import context
@@ -792,6 +794,18 @@ def test_callsite_of_a_save_is_outside_django(connect):
 
     [dispatch] = recorded.trace.dispatches
     assert dispatch.callsite.file == __file__
+
+
+def test_file_seen_by_the_reloader_is_no_trace_and_part_of_one_that_runs(keeper):
+    named = {"sender": None, "file_path": Path("shop/models.py")}
+
+    file_changed.send(**named)
+    with recording() as recorded:
+        file_changed.send(**named)
+
+    assert keeper.traces() == []
+    names = [dispatch.signal.rpartition(".")[2] for dispatch in recorded.trace.dispatches]
+    assert names == ["file_changed"]
 
 
 def test_lone_dispatch_is_a_trace_of_its_own(keeper):
