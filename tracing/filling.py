@@ -1,10 +1,17 @@
-"""Made-up traces of a shop, to fill a store of any size: for benchmarks and trying the viewer."""
+"""Made-up traces of a shop, to fill a store of any size: for benchmarks and trying the viewer.
+
+``Filler`` makes up to a million dispatches, each with its own times and names. A store of more is
+made of that by the database itself, which ``repeat_stored`` has copy what it holds to later days.
+"""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from django.apps import apps
+from django.db import connections
 
 from tracing.capture.spans import (
     Callsite,
@@ -18,13 +25,18 @@ from tracing.capture.spans import (
     Trace,
     TransactionOutcome,
 )
+from tracing.rollups import HOUR_NS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 _MODEL_SIGNALS = "django.db.models.signals."
 _SECOND_NS = 1_000_000_000
 _LARGEST_TRACE = 60
+_KEYS = 500_000
+"""Primary keys of the instances, as many as a busy shop has orders."""
+_WHOLE = 2_500
+"""So many traces are made from nothing; what comes after them is each time one of these, varied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +59,19 @@ class Filler:
         newest_ns: When the last trace started (wall clock, ns since the epoch).
         days: Over how many days the traces are spread.
         apps: How many applications the shop has; signals and receivers grow with it.
+        diagnose: Puts the hazards of a trace into it.
     """
 
-    def __init__(self, seed: int = 1, *, newest_ns: int, days: float = 7, apps: int = 12) -> None:
+    def __init__(
+        self,
+        seed: int = 1,
+        *,
+        newest_ns: int,
+        days: float = 7,
+        apps: int = 12,
+        diagnose: Callable[[Trace], object] | None = None,
+    ) -> None:
+        self.diagnose = diagnose
         self.random = random.Random(seed)  # noqa: S311 - made-up data.
         self.newest_ns = newest_ns
         self.span_ns = int(days * 86_400 * _SECOND_NS)
@@ -100,17 +122,81 @@ class Filler:
     def traces(self, dispatches: int) -> Iterator[Trace]:
         """Yield traces with *dispatches* dispatches altogether, oldest first."""
         made = 0
+        models: list[Trace] = []
         while made < dispatches:
-            size = min(dispatches - made, 1 + int(self.random.expovariate(1 / 19)), _LARGEST_TRACE)
-            age = 1 - made / dispatches
-            trace = self._trace(size, self.newest_ns - int(age * self.span_ns))
+            left = dispatches - made
+            started_ns = self.newest_ns - int((1 - made / dispatches) * self.span_ns)
+            if len(models) < _WHOLE:
+                size = min(left, 1 + int(self.random.expovariate(1 / 19)), _LARGEST_TRACE)
+                trace = self._trace(size, started_ns)
+                models.append(trace)
+            else:
+                model = self.random.choice(models)
+                if len(model.dispatches) > left:
+                    model = self._trace(left, started_ns)
+                trace = self._varied(model, started_ns)
             made += len(trace.dispatches)
             yield trace
+
+    def _varied(self, model: Trace, started_ns: int) -> Trace:
+        """Return *model* as it would have gone at another time, for another user and instance.
+
+        That takes a fifth of the time of making a trace up; stores of millions are filled so.
+        """
+        roll = self.random
+        pace, shift = roll.lognormvariate(0, 0.35), roll.randrange(_KEYS)
+        calls: dict[int, ReceiverCall] = {}
+        dispatches = []
+        for old in model.dispatches:
+            start_ns = int(old.start_ns * pace)
+            if old.instance:
+                label, _, number = old.instance.partition(":")
+                instance = f"{label}:{(int(number) + shift) % _KEYS + 1}"
+            else:
+                instance = ""
+            dispatch = Dispatch(
+                old.number, old.signal, old.sender, old.method, start_ns,
+                int(old.duration_ns * pace), old.depth, old.parent_number, False, instance,
+                old.created, old.raw, old.using, None, "", None, None, old.named, old.values,
+                old.callsite, old.transaction, old.transaction_depth, old.thread, False,
+                old.exception_type, old.query_count, int(old.query_ns * pace),
+            )  # fmt: skip
+            add = dispatch.receiver_calls.append
+            for call in old.receiver_calls:
+                new = ReceiverCall(
+                    call.number, call.position, call.receiver, int(call.start_ns * pace),
+                    int(call.duration_ns * pace), int(call.self_ns * pace), call.outcome, "",
+                    call.exception_type, call.exception_message, call.query_count,
+                    int(call.query_ns * pace),
+                )  # fmt: skip
+                add(new)
+                if call.dispatches:
+                    calls[new.number] = new
+            if dispatch.parent_number is not None:
+                calls[dispatch.parent_number].dispatches.append(dispatch)
+            dispatches.append(dispatch)
+        path = model.http_path.rstrip("/").rpartition("/")[0]
+        return replace(
+            model,
+            trace_id=f"{roll.getrandbits(128):032x}",
+            started_ns=started_ns,
+            duration_ns=int(model.duration_ns * pace),
+            http_path=f"{path}/{roll.randrange(1, _KEYS)}/",
+            user_id=self._user(),
+            query_ns=int(model.query_ns * pace),
+            signal_ns=int(model.signal_ns * pace),
+            dispatches=dispatches,
+            hazards=list(model.hazards),
+        )
+
+    def _user(self) -> str:
+        """Return the id of a user, or nothing for one of the many who are not logged in."""
+        return str(self.random.randrange(1, 20_000)) if self.random.random() < 0.6 else ""  # noqa: PLR2004
 
     def _trace(self, size: int, started_ns: int) -> Trace:
         roll = self.random
         name, path, method = roll.choice(self.routes)
-        key = roll.randrange(1, 500_000)
+        key = roll.randrange(1, _KEYS)
         trace = Trace(
             trace_id=f"{roll.getrandbits(128):032x}",
             kind=Kind.REQUEST if roll.random() < 0.95 else Kind.TASK,  # noqa: PLR2004
@@ -120,7 +206,7 @@ class Filler:
             http_method=method,
             http_path=f"{path}{key}/",
             http_status=200,
-            user_id=str(roll.randrange(1, 20_000)) if roll.random() < 0.6 else "",  # noqa: PLR2004
+            user_id=self._user(),
             host="web1",
             process=4_000 + roll.randrange(8),
             thread="MainThread",
@@ -146,6 +232,11 @@ class Filler:
         trace.unheard = [(_MODEL_SIGNALS + "post_init", "shop0.Order", roll.randrange(1, 90))]
         trace.unheard_count = trace.unheard[0][2]
         trace.overhead_ns = 900 * trace.dispatch_count
+        if self.diagnose is not None:
+            self.diagnose(trace)
+            for hazard in trace.hazards:
+                # It is shared with the traces that are made of this one.
+                hazard.trace_id = None
         return trace
 
     def _dispatch(  # noqa: PLR0917 - private, and it calls itself.
@@ -215,3 +306,121 @@ class Filler:
                 dispatch.exception_type = "ValueError"
         dispatch.duration_ns = clock - dispatch.start_ns
         return number, clock
+
+
+# -- Copying in the store --------------------------------------------------------------------
+
+_ROWS_AT_ONCE = 200_000
+_MADE: dict[str, dict[str, str]] = {
+    "sqlite": {
+        "trace_id": "lower(hex(randomblob(16)))",
+        "instance": "':' || ((CAST(substr(instance, 2) AS integer) + {salt}) % {keys} + 1)",
+    },
+    "postgresql": {
+        "trace_id": "md5(id::text || ':{salt}')",
+        "instance": "':' || ((substr(instance, 2)::bigint + {salt}) % {keys} + 1)",
+    },
+    "mysql": {
+        "trace_id": "MD5(CONCAT(id, ':{salt}'))",
+        "instance": "CONCAT(':', (CAST(SUBSTR(instance, 2) AS UNSIGNED) + {salt}) % {keys} + 1)",
+    },
+}
+"""A new trace id and another instance of the same model, as each database writes them."""
+
+_SEQUENCES = {
+    "tracing_trace": "trace",
+    "tracing_dispatch": "dispatch",
+    "tracing_receivercall": "dispatch",
+    "tracing_failedcall": "dispatch",
+    "tracing_unheard": "other",
+    "tracing_hazardsighting": "other",
+}
+"""The tables that are copied, and what their ids are numbered with."""
+
+
+def repeat_stored(
+    using: str, times: int, hours: int, progress: Callable[[int], object] = lambda _: None
+) -> None:
+    """Copy all that ``Filler`` put into the store *times* times, each *hours* later than the last.
+
+    The copies have other trace ids and other instances, and all the rest as it was.
+
+    Args:
+        using: Alias of a store that holds nothing else.
+        times: How many copies to make.
+        hours: From the beginning of one copy to that of the next.
+        progress: Called with how many dispatches were added since it was called last.
+    """
+    _Repeating(using, hours, progress).run(times)
+
+
+class _Repeating:
+    def __init__(self, using: str, hours: int, progress: Callable[[int], object]) -> None:
+        self.using = using
+        self.connection = connections[using]
+        self.hours = hours
+        self.progress = progress
+        self.last = {table: self._number(f"SELECT MAX(id) FROM {table}") for table in _SEQUENCES}
+        self.step: dict[str, int] = {}
+        for table, sequence in _SEQUENCES.items():
+            self.step[sequence] = max(self.step.get(sequence, 0), self.last[table])
+        self.hour = self._number("SELECT MAX(hour) FROM tracing_rollup")
+
+    def run(self, times: int) -> None:
+        for number in range(1, times + 1):
+            for table, sequence in _SEQUENCES.items():
+                for first in range(1, self.last[table] + 1, _ROWS_AT_ONCE):
+                    final = min(first + _ROWS_AT_ONCE - 1, self.last[table])
+                    count = self._copy(table, number, {"id": sequence}, "id", first, final)
+                    if table == "tracing_dispatch":
+                        self.progress(count)
+            self._copy("tracing_rollup", number, {}, "hour", 0, self.hour)
+        for sequence, step in self.step.items():
+            self._execute(
+                "UPDATE tracing_sequence SET value = %s WHERE name = %s",
+                (step * (times + 1), sequence),
+            )
+
+    def _copy(  # noqa: PLR0917 - private.
+        self, table: str, number: int, moved: dict[str, str], key: str, first: int, final: int
+    ) -> int:
+        """Copy the rows of *table* whose *key* is in a range for the time *number*."""
+        quote = self.connection.ops.quote_name
+        made = _MADE[self.connection.vendor]
+        salt = 7_919 * number
+        ids = {**moved, "dispatch_id": "dispatch"}
+        if table != "tracing_trace":
+            ids["trace_id"] = "trace"
+        names, values = [], []
+        for field in apps.get_model("tracing", table.removeprefix("tracing_"))._meta.local_fields:  # noqa: SLF001
+            name = field.column
+            if name == "id" and "id" not in moved:
+                continue
+            value = quote(name)
+            if name in ids:
+                value += f" + {self.step[ids[name]] * number}"
+            elif name == "hour":
+                value += f" + {self.hours * number}"
+            elif name == "started_ns":
+                value += f" + {self.hours * HOUR_NS * number}"
+            elif name == "trace_id":
+                value = made[name].format(salt=salt)
+            elif name == "instance":
+                changed = made[name].format(salt=salt, keys=_KEYS)
+                value = f"CASE WHEN instance = '' THEN '' ELSE {changed} END"
+            names.append(quote(name))
+            values.append(value)
+        return self._execute(
+            f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(values)} FROM {table} "
+            f"WHERE {quote(key)} BETWEEN {first} AND {final}"
+        )
+
+    def _execute(self, statement: str, parameters: Sequence[int | str] | None = None) -> int:
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return int(cursor.rowcount)
+
+    def _number(self, statement: str) -> int:
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement)
+            return int(cursor.fetchone()[0] or 0)

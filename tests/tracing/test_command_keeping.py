@@ -17,8 +17,10 @@ from tests.tracing.command_line import (
     run_json,
     store,
 )
-from tracing import models
+from tracing import filling, models
+from tracing.analysis import tree
 from tracing.capture.spans import Status
+from tracing.management.verbs import keeping
 
 # They write through connections of their own, which no test transaction contains.
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -123,3 +125,46 @@ def test_fill_makes_up_the_same_traces_for_the_same_seed():
         f"{found['traces']} made-up traces with {found['dispatches']} dispatches"
     )
     assert [trace.name for trace in models.Trace.objects.order_by("pk")] == names
+
+
+def test_fill_copies_what_it_made_up_when_much_is_wanted(monkeypatch):
+    monkeypatch.setattr(keeping, "_MADE_UP", 250)
+    found = run_json("fill", "--dispatches", "1001", "--apps", "2", "--days", "5")
+    traces = list(models.Trace.objects.order_by("pk"))
+    whole = list(models.Trace.objects.load_rows(traces))
+
+    assert found == {"traces": len(traces), "dispatches": 1001}
+    assert sum(len(trace.dispatches) for trace in whole) == 1001
+    assert len({trace.trace_id for trace in whole}) == len(whole)
+    assert all(
+        len(trace.dispatches) == trace.dispatch_count
+        and sum(len(d.receiver_calls) for d in trace.dispatches) == trace.receiver_call_count
+        for trace in whole
+    )
+    moments = [trace.started_ns for trace in whole]
+    assert moments == sorted(moments)
+    assert sum(models.Rollup.objects.filter(receiver=0).values_list("count", flat=True)) == 1001
+    # Whoever stores next must get ids that are free.
+    store(checkout(1), shared=False)
+    assert models.Trace.objects.count() == len(traces) + 1
+
+
+def test_fill_copies_nothing_that_it_did_not_make_up(traces, monkeypatch):
+    monkeypatch.setattr(keeping, "_MADE_UP", 100)
+    run("fill", "--dispatches", "400", "--apps", "2")
+
+    assert models.Trace.objects.filter(kind="command", label__name="load_cars").count() == 1
+
+
+def test_fill_varies_what_it_uses_again(monkeypatch):
+    monkeypatch.setattr(filling, "_WHOLE", 5)
+    made = list(filling.Filler(3, newest_ns=10**18, apps=2).traces(400))
+
+    assert sum(len(trace.dispatches) for trace in made) == 400
+    assert len(made) > 5
+    assert len({trace.duration_ns for trace in made}) == len(made)
+    for trace in made:
+        index = tree.Index(trace)
+        for dispatch in trace.dispatches:
+            parent = index.call(dispatch.parent_number)
+            assert parent is None or dispatch in parent.dispatches

@@ -14,11 +14,12 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from django.core.management.base import CommandError
 
 from tracing.analysis.formatting import human_bytes, human_count, plural
+from tracing.analysis.hazards import diagnose
 from tracing.exporters import formats
 from tracing.exporters.database import DatabaseExporter
 from tracing.exporters.files import log_files
 from tracing.exporters.importing import import_logs
-from tracing.filling import Filler
+from tracing.filling import Filler, repeat_stored
 from tracing.management.terminal import text
 from tracing.management.verbs.base import (
     FOUND,
@@ -36,7 +37,8 @@ from tracing.management.verbs.base import (
     traces,
 )
 from tracing.management.verbs.reading import add_filters, chosen, trace_document
-from tracing.pruning import Retention, prune
+from tracing.pruning import Retention, compact_rollups, prune
+from tracing.rollups import HOUR_NS
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -273,6 +275,10 @@ def _import(run: Run) -> int:
 
 # --- fill ----------------------------------------------------------------------------------------
 
+_MADE_UP: Final = 1_000_000
+"""Dispatches that are made up one by one; the rest are copies of these."""
+_IN_A_BATCH: Final = 5_000
+
 
 def _fill_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--dispatches", type=positive, default=10_000, help="(default 10000)")
@@ -286,38 +292,69 @@ def _fill(run: Run) -> int:
     alias = require_store()
     options = run.options
     whole: int = options["dispatches"]
-    filler = Filler(
-        options["seed"], newest_ns=time.time_ns(), days=options["days"], apps=options["apps"]
-    )
-    exporter = DatabaseExporter(alias)
-    written = done = 0
-    batch: list[spans.Trace] = []
-    began = time.monotonic()
-    try:
-        with progress_bar(run, "filling") as progress:
-            for trace in filler.traces(whole):
-                batch.append(trace)
-                done += len(trace.dispatches)
-                if len(batch) >= 500:  # noqa: PLR2004 - a batch as the pipeline would send it.
-                    exporter.export(batch)
-                    batch = []
-                    if progress is not None:
-                        progress(done, whole)
-                written += 1
-            exporter.export(batch)
-    finally:
-        exporter.shutdown()
+    # Copying is many times faster than making up, but it copies whatever is there.
+    before = traces().count()
+    copies = 0 if before else -(-whole // _MADE_UP) - 1
+    hours = max(options["days"] * 24 // (copies + 1), 1)
+    began, now_ns = time.monotonic(), time.time_ns()
+    done = 0
+    with progress_bar(run, "filling") as progress:
+
+        def report(count: int) -> None:
+            nonlocal done
+            done += count
+            if progress is not None:
+                progress(done, whole)
+
+        first = whole // (copies + 1)
+        newest_ns = now_ns - copies * hours * HOUR_NS
+        _make_up(alias, options, options["seed"], first, newest_ns, hours / 24, report)
+        if copies:
+            repeat_stored(alias, copies, hours, report)
+            rest = whole - first * (copies + 1)
+            _make_up(alias, options, options["seed"] + 1, rest, now_ns, 0, report)
+        # As if the days had passed: their statistics would be added up by now.
+        compact_rollups(alias)
+    made = traces().count() - before
     if run.as_json:
-        run.terminal.json({"traces": written, "dispatches": done})
+        run.terminal.json({"traces": made, "dispatches": done})
     else:
         seconds = time.monotonic() - began
         run.terminal.print(
             text(
-                f"{plural(written, 'made-up trace')} with {plural(done, 'dispatch', 'dispatches')} "
+                f"{plural(made, 'made-up trace')} with {plural(done, 'dispatch', 'dispatches')} "
                 f"written in {seconds:.1f} s."
             )
         )
     return 0
+
+
+def _make_up(  # noqa: PLR0917 - private, and each is another thing.
+    alias: str,
+    options: dict[str, Any],
+    seed: int,
+    dispatches: int,
+    newest_ns: int,
+    days: float,
+    report: Callable[[int], object],
+) -> None:
+    """Store made-up traces with *dispatches* dispatches, in batches as the pipeline sends them."""
+    filler = Filler(seed, newest_ns=newest_ns, days=days, apps=options["apps"], diagnose=diagnose)
+    exporter = DatabaseExporter(alias)
+    batch: list[spans.Trace] = []
+    weight = 0
+    try:
+        for trace in filler.traces(dispatches):
+            batch.append(trace)
+            weight += len(trace.dispatches)
+            if weight >= _IN_A_BATCH:
+                exporter.export(batch)
+                report(weight)
+                batch, weight = [], 0
+        exporter.export(batch)
+        report(weight)
+    finally:
+        exporter.shutdown()
 
 
 VERBS = (
