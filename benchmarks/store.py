@@ -30,38 +30,88 @@ if TYPE_CHECKING:
 
     from tracing.capture.spans import Trace
 
+PAGES = {
+    "INSTALLED_APPS": [
+        "django.contrib.auth",
+        "django.contrib.contenttypes",
+        "django.contrib.messages",
+        "django.contrib.sessions",
+        "tracing",
+    ],
+    "MIDDLEWARE": [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+    ],
+    "ALLOWED_HOSTS": ["testserver"],
+    "ROOT_URLCONF": "benchmarks.viewer_urls",
+    "SESSION_ENGINE": "django.contrib.sessions.backends.signed_cookies",
+    "STATIC_URL": "/static/",
+    "TEMPLATES": [
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "APP_DIRS": True,
+            "OPTIONS": {
+                "context_processors": [
+                    "django.template.context_processors.request",
+                    "django.contrib.auth.context_processors.auth",
+                    "django.contrib.messages.context_processors.messages",
+                ]
+            },
+        }
+    ],
+}
+"""Settings with which the viewer's pages are served."""
 ROUNDS = 7
 DISPATCHES = 10_000
 BATCH = 1_000
 
 
-def configure(scratch: Path, wanted: set[str], database: str = "sqlite") -> None:
-    """Set Django up with an alias for each database in *wanted*, and the store in *database*."""
+def configure(
+    scratch: Path,
+    wanted: set[str],
+    database: str = "sqlite",
+    *,
+    name: str | None = None,
+    pages: bool = False,
+) -> None:
+    """Set Django up with an alias for each database in *wanted*, and the store in *database*.
+
+    Args:
+        scratch: Where the files are.
+        wanted: The servers to use.
+        database: Alias of the store.
+        name: File or database of the store, if it is to be kept.
+        pages: Also serve the viewer.
+    """
     databases: dict[str, Any] = {
         "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(scratch / "a.sqlite3")},
         "sqlite": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(scratch / "t.sqlite3")},
     }
-    for name, engine in (("postgresql", "postgresql"), ("mariadb", "mysql")):
-        if name not in wanted:
+    for vendor, engine in (("postgresql", "postgresql"), ("mariadb", "mysql")):
+        if vendor not in wanted:
             continue
-        if name == "mariadb":
+        if vendor == "mariadb":
             import pymysql
 
             pymysql.install_as_MySQLdb()
-        server = service(name)
-        databases[name] = {
+        server = service(vendor)
+        databases[vendor] = {
             "ENGINE": f"django.db.backends.{engine}",
-            "NAME": "postgres" if name == "postgresql" else "",
+            "NAME": "postgres" if vendor == "postgresql" else "",
             "HOST": server.host,
             "PORT": server.port,
             "USER": server.user,
             "PASSWORD": server.password,
             "TEST": {"NAME": f"benchmark_{os.getpid()}", "DEPENDENCIES": []},
         }
+    if name is not None:
+        databases[database]["NAME"] = name
     settings.configure(
+        **(PAGES if pages else {"INSTALLED_APPS": ["tracing"]}),
         SECRET_KEY="benchmark",
         USE_TZ=True,
-        INSTALLED_APPS=["tracing"],
         DATABASES=databases,
         DATABASE_ROUTERS=["tracing.routers.TracingRouter"],
         TRACING={"ENABLED": False, "EXPORTERS": [], "DATABASE": database},
@@ -145,16 +195,54 @@ def batches(traces: Sequence[Trace], size: int = BATCH // 20) -> Iterable[Sequen
     return (traces[start : start + size] for start in range(0, len(traces), size))
 
 
-def timed(function: Callable[[], object]) -> tuple[float, float]:
-    """Return the (CPU, wall clock) seconds that *function* takes."""
+def timed(
+    function: Callable[[], object], server_seconds: Callable[[], float] = lambda: 0.0
+) -> tuple[float, float, float]:
+    """Return the seconds that *function* takes: CPU of this process, wall clock, CPU of a server."""
     gc.collect()
     gc.disable()
-    cpu, wall = time.process_time(), time.perf_counter()
+    cpu, wall, server = time.process_time(), time.perf_counter(), server_seconds()
     try:
         function()
     finally:
         gc.enable()
-    return time.process_time() - cpu, time.perf_counter() - wall
+    return (
+        time.process_time() - cpu,
+        time.perf_counter() - wall,
+        server_seconds() - server,
+    )
+
+
+def server_seconds(database: Any, *, of_django: bool = False) -> Callable[[], float]:
+    """Return what tells the CPU seconds of the server's process behind a connection, if it is here.
+
+    Linux counts them in hundredths of a second; a round takes a fifth of one or more.
+
+    Args:
+        database: The exporter's connection.
+        of_django: Not that one, but Django's to the same database.
+    """
+    from django.db import connections
+
+    if database.vendor != "postgresql":
+        return lambda: 0.0
+    if of_django:
+        with connections[database.alias].cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            backend = cursor.fetchone()[0]
+    else:
+        backend = database.rows("SELECT pg_backend_pid()")[0][0]
+    path = Path(f"/proc/{backend}/stat")
+    ticks = os.sysconf("SC_CLK_TCK")
+
+    def seconds() -> float:
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / ticks
+
+    return seconds
 
 
 # -- Databases -------------------------------------------------------------------------------
@@ -176,6 +264,8 @@ def compare_database(alias: str) -> None:
     raw.connect()
     exporter.export(flat_traces(400, first=10**6))
     ours, bare = [], []
+    our_server = server_seconds(exporter._database)  # noqa: SLF001
+    bare_server = server_seconds(raw)
     for number in range(ROUNDS):
         first = number * DISPATCHES // 20
         traces = flat_traces(DISPATCHES, first)
@@ -202,9 +292,9 @@ def compare_database(alias: str) -> None:
                         plain_insert(raw, table, columns, values)
                 raw.commit()
 
-        pair = [(ours, export), (bare, insert)]
-        for results, function in pair if number % 2 else reversed(pair):
-            results.append(timed(function))
+        pair = [(ours, export, our_server), (bare, insert, bare_server)]
+        for results, function, seconds in pair if number % 2 else reversed(pair):
+            results.append(timed(function, seconds))
     report(alias, ours, bare, DISPATCHES, "dispatches with 3 receiver calls")
     exporter.shutdown()
     raw.close()
@@ -224,22 +314,24 @@ def plain_insert(raw: Any, table: str, columns: Sequence[str], rows: list[Any]) 
 
 def report(
     what: str,
-    ours: list[tuple[float, float]],
-    bare: list[tuple[float, float]],
+    ours: list[tuple[float, float, float]],
+    bare: list[tuple[float, float, float]],
     count: int,
     unit: str,
 ) -> None:
-    """Print both rates and their ratios: medians over the rounds."""
+    """Print what each took and the ratios: medians over the rounds, sums for a server's CPU."""
     cpu = statistics.median(b[0] / o[0] for o, b in zip(ours, bare, strict=True))
     wall = statistics.median(b[1] / o[1] for o, b in zip(ours, bare, strict=True))
-    our_rate = count / statistics.median(o[1] for o in ours)
-    bare_rate = count / statistics.median(b[1] for b in bare)
-    our_cpu = 1e6 * statistics.median(o[0] for o in ours) / count
-    bare_cpu = 1e6 * statistics.median(b[0] for b in bare) / count
     print(f"{what}: {unit}")
-    print(f"  exporter  {our_rate:10,.0f} /s   {our_cpu:6.1f} us CPU each")
-    print(f"  bare      {bare_rate:10,.0f} /s   {bare_cpu:6.1f} us CPU each")
-    print(f"  ratio     wall {wall:.2f}   CPU {cpu:.2f}")
+    for name, times in (("exporter", ours), ("bare", bare)):
+        rate = count / statistics.median(t[1] for t in times)
+        each = 1e6 * statistics.median(t[0] for t in times) / count
+        server = 1e6 * sum(t[2] for t in times) / count / len(times)
+        note = f"   and {server:5.1f} us of the server" if server else ""
+        print(f"  {name:9} {rate:10,.0f} /s   {each:6.1f} us CPU each{note}")
+    both = sum(b[0] + b[2] for b in bare) / sum(o[0] + o[2] for o in ours)
+    with_server = f"   CPU with the server's {both:.2f}" if any(o[2] for o in ours) else ""
+    print(f"  ratio     wall {wall:.2f}   CPU {cpu:.2f}{with_server}")
 
 
 def size_of(alias: str) -> None:

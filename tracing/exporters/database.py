@@ -34,7 +34,7 @@ from tracing.rows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tracing.pipeline import Statistics
 
@@ -264,13 +264,13 @@ class DatabaseExporter:
             return 0
         first = self._allocate(database, batch, known)
         try:
-            rows = _Build(self._labels, known, first).rows(batch)
+            rows = self._build(database, batch, known, first)
         except KeyError:
             # Most batches have no name that was not seen before, and looking for one costs time.
+            if database.streams:
+                database.rollback()
             self._labels.resolve(database, batch)
-            rows = _Build(self._labels, known, first).rows(batch)
-        database.begin()
-        self._remove_replaced(database, batch, known)
+            rows = self._build(database, batch, known, first)
         for table, (columns, values) in rows.tables():
             if values:
                 database.insert(table, columns, values)
@@ -286,6 +286,32 @@ class DatabaseExporter:
         if self._summing.is_due or self._shared:
             self._write_sums(database)
         return len(batch)
+
+    def _build(
+        self,
+        database: Database,
+        batch: Sequence[spans.Trace],
+        known: dict[tuple[str, int], _Known],
+        first: dict[str, int],
+    ) -> _Build:
+        """Begin the transaction of *batch* and make its rows; some may be on their way already.
+
+        A writer of SQLite keeps all others out, so there the rows come before the transaction. A
+        server can store the first of them while the next are being made.
+
+        Raises:
+            KeyError: A name has no label yet.
+        """
+        rows = _Build(self._labels, known, first)
+        if not database.streams:
+            rows.rows(batch)
+            database.begin()
+            self._remove_replaced(database, batch, known)
+            return rows
+        database.begin()
+        self._remove_replaced(database, batch, known)
+        database.insert_stream("tracing_receivercall", CALL_COLUMNS, rows.calls_of_each(batch))
+        return rows
 
     def _write_sums(self, database: Database) -> None:
         """Write the rollups; if that fails, what is waiting is written with the next batch."""
@@ -355,7 +381,9 @@ class DatabaseExporter:
         needed = {
             "trace": sum((trace.trace_id, trace.started_ns) not in known for trace in batch),
             "dispatch": sum(
-                1 + len(dispatch.receiver_calls) for trace in batch for dispatch in trace.dispatches
+                len(trace.dispatches)
+                + sum([len(dispatch.receiver_calls) for dispatch in trace.dispatches])
+                for trace in batch
             ),
             "other": sum(
                 len(trace.bypasses) + len(trace.unheard) + len(trace.hazards) for trace in batch
@@ -784,6 +812,18 @@ class _Build:
 
     def rows(self, batch: Sequence[spans.Trace]) -> _Build:
         """Make the rows of *batch*; return self."""
+        for _ in self._each(batch):
+            pass
+        return self
+
+    def calls_of_each(self, batch: Sequence[spans.Trace]) -> Iterator[list[tuple[Any, ...]]]:
+        """Make the rows of *batch*, giving those of receiver calls away trace by trace."""
+        for _ in self._each(batch):
+            yield self.calls
+            self.calls.clear()
+
+    def _each(self, batch: Sequence[spans.Trace]) -> Iterator[None]:
+        """Make the rows of *batch*, one trace at each step."""
         courtesy = Courtesy()
         for trace in batch:
             stored = self.known.get((trace.trace_id, trace.started_ns))
@@ -797,8 +837,8 @@ class _Build:
             self._dispatch_rows(row, trace)
             if trace.unheard or trace.bypasses or trace.hazards:
                 self._other_rows(row, trace)
+            yield
             courtesy.give_way()
-        return self
 
     def _trace_row(self, row: int, trace: spans.Trace, details: str) -> tuple[Any, ...]:
         return (

@@ -156,6 +156,17 @@ class Database:
         """Insert *rows* the fastest way there is."""
         raise NotImplementedError
 
+    @property
+    def streams(self) -> bool:
+        """Return whether ``insert_stream`` works: the server stores while rows are being made."""
+        return False
+
+    def insert_stream(
+        self, table: str, columns: Sequence[str], chunks: Iterable[Sequence[tuple[Any, ...]]]
+    ) -> None:
+        """Insert all rows of *chunks*, sending each while the next is being made."""
+        raise NotImplementedError
+
     def insert_new(
         self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
     ) -> None:
@@ -374,9 +385,20 @@ class PostgreSQL(Database):
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert *rows* through COPY."""
-        if not hasattr(self.raw.cursor(), "copy"):
+        if hasattr(self.raw.cursor(), "copy"):
+            self.insert_stream(table, columns, (rows,))
+        else:
             self._insert_many(self.insert_statement(table, columns), rows)
-            return
+
+    @property
+    def streams(self) -> bool:
+        """Return whether the driver has COPY as a stream: psycopg 3."""
+        return hasattr(self.raw.cursor(), "copy")
+
+    def insert_stream(
+        self, table: str, columns: Sequence[str], chunks: Iterable[Sequence[tuple[Any, ...]]]
+    ) -> None:
+        """Insert all rows of *chunks* through one COPY, whose statement begins at once."""
         names = ", ".join(map(self.quote, columns))
         # Binary spares the server reading numbers, which is most of what it has to read.
         form = " (FORMAT BINARY)" if _IN_C else ""
@@ -388,11 +410,13 @@ class PostgreSQL(Database):
             if _IN_C:
                 copy.set_types(types)
                 write = copy.write_row
-                for row in rows:
-                    write(row)
+                for rows in chunks:
+                    for row in rows:
+                        write(row)
             else:
-                for start in range(0, len(rows), 500):
-                    copy.write(_copy_text(rows[start : start + 500]))
+                for rows in chunks:
+                    for start in range(0, len(rows), 500):
+                        copy.write(_copy_text(rows[start : start + 500]))
 
     def _column_types(self, table: str, columns: Sequence[str]) -> list[str]:
         """Return the names of the types of *columns*."""
