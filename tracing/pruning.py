@@ -382,9 +382,7 @@ def _merge(using: str, first: int, end: int) -> int:
 
 
 def _added(key: tuple[int, int, int], hour: int, group: list[models.Rollup]) -> models.Rollup:
-    histogram = Histogram()
-    for row in group:
-        histogram.merge_encoded(row.histogram)
+    histogram = Histogram.decode(*(row.histogram for row in group))
     signal, sender, receiver = key
     return models.Rollup(
         hour=hour,

@@ -42,11 +42,14 @@ PAGE_SECONDS = 0.1
 """How long one page may search; the check is between batches, so a page takes a little more."""
 
 _OVERLAP = 1_000
+_KEYS_AT_ONCE = 900
+"""Parameters of a statement; SQLite had a limit of 999 for long."""
 _SMALLEST_BATCH = 150
 _FIRST_BATCH = 500
 _LARGEST_BATCH = 4_000
 _LONGEST_ID = 19
 _LARGEST_ID = 2**62
+_TRACE_DIGITS = 32
 _RARE = 2_000
 """Up to so many matches of an index are fetched at once instead of walked."""
 
@@ -67,6 +70,8 @@ class TraceSearch:
     """Exactly this route, command ..."""
     text: str = ""
     """Part of the name or the path, or the beginning of the trace id; case does not matter."""
+    trace_id: str = ""
+    """Beginning of the trace id, in small letters."""
     user_id: str = ""
     slower_than_ns: int = 0
     since_ns: int | None = None
@@ -309,11 +314,15 @@ class RollupQuerySet(models.QuerySet[Rollup]):
         """Return the statistics of each receiver over all signals and senders; see above."""
         return _statistics(self.exclude(receiver=0), ("receiver",), order_by, limit)
 
-    def by_call(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
-        """Return the statistics of each receiver for each signal and sender; see above."""
-        return _statistics(
-            self.exclude(receiver=0), ("signal", "sender", "receiver"), order_by, limit
-        )
+    def by_call(
+        self, order_by: str = "-total_ns", limit: int = 100, *, percentiles: bool = True
+    ) -> list[Statistics]:
+        """Return the statistics of each receiver for each signal and sender; see above.
+
+        Without *percentiles* no histogram is read, which is most of the work.
+        """
+        keys = ("signal", "sender", "receiver")
+        return _statistics(self.exclude(receiver=0), keys, order_by, limit, percentiles=percentiles)
 
     def by_signal(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
         """Return the statistics of the dispatches of each signal; see above."""
@@ -326,6 +335,7 @@ class RollupQuerySet(models.QuerySet[Rollup]):
     def by_hour(self) -> list[tuple[int, Statistics]]:
         """Return (hour since the epoch, sum over all that is selected), oldest first."""
         hours: dict[int, Statistics] = {}
+        histograms: dict[int, list[str]] = {}
         for hour, *sums, histogram in self.order_by("hour").values_list(
             "hour", "count", "error_count", "total_ns", "query_count", "query_ns", "histogram"
         ):
@@ -335,12 +345,19 @@ class RollupQuerySet(models.QuerySet[Rollup]):
             total.total_ns += sums[2]
             total.query_count += sums[3]
             total.query_ns += sums[4]
-            total.histogram.merge_encoded(histogram)
+            histograms.setdefault(hour, []).append(histogram)
+        for hour, total in hours.items():
+            total.histogram = Histogram.decode(*histograms[hour])
         return list(hours.items())
 
 
 def _statistics(
-    rollups: RollupQuerySet, keys: tuple[str, ...], order_by: str, limit: int
+    rollups: RollupQuerySet,
+    keys: tuple[str, ...],
+    order_by: str,
+    limit: int,
+    *,
+    percentiles: bool = True,
 ) -> list[Statistics]:
     direction, column = order_by[:1] == "-", order_by.lstrip("-")
     ordering = F(f"{column}__sum")
@@ -357,12 +374,8 @@ def _statistics(
         found[key] = Statistics("", "", "", *(group[f"{name}__sum"] for name in columns))
     if not found:
         return []
-    chosen = Q()
-    for place, name in enumerate(keys):
-        chosen &= Q(**{f"{name}__in": {key[place] for key in found}})
-    for *parts, histogram in rollups.filter(chosen).values_list(*keys, "histogram").order_by():
-        if statistics := found.get(tuple(parts)):
-            statistics.histogram.merge_encoded(histogram)
+    if percentiles:
+        _read_histograms(rollups, keys, found)
     for place, name in enumerate(keys):
         model = apps.get_model("tracing", f"{name.title()}Label")
         names = dict(
@@ -375,6 +388,22 @@ def _statistics(
             if name == "receiver":
                 statistics.receiver_id = key[place]
     return list(found.values())
+
+
+def _read_histograms(
+    rollups: RollupQuerySet, keys: tuple[str, ...], found: dict[tuple[int, ...], Statistics]
+) -> None:
+    """Add up the histograms of each of *found*."""
+    chosen = Q()
+    for place, name in enumerate(keys):
+        chosen &= Q(**{f"{name}__in": {key[place] for key in found}})
+    texts: dict[tuple[int, ...], list[str]] = {key: [] for key in found}
+    for *parts, histogram in rollups.filter(chosen).values_list(*keys, "histogram").order_by():
+        # Other pairs of the same signals and senders come along.
+        if (key := tuple(parts)) in texts:
+            texts[key].append(histogram)
+    for key, statistics in found.items():
+        statistics.histogram = Histogram.decode(*texts[key])
 
 
 # -- Walking an index ------------------------------------------------------------------------
@@ -475,7 +504,7 @@ class _Walk:
 
     # -- By the traces themselves
 
-    def _conditions(self) -> Q | None:  # noqa: C901 - one branch for each condition.
+    def _conditions(self) -> Q | None:  # noqa: C901, PLR0912 - one branch for each condition.
         """Return the conditions on the trace row; None if nothing can have what is wanted."""
         wanted, conditions = self.wanted, Q()
         if wanted.kind:
@@ -490,6 +519,10 @@ class _Walk:
             conditions &= Q(pinned=True)
         if wanted.user_id:
             conditions &= Q(user_id=wanted.user_id)
+        if wanted.trace_id:
+            # A range, and not LIKE, which only some collations answer from an index.
+            first = wanted.trace_id[:_TRACE_DIGITS]
+            conditions &= Q(trace_id__gte=first, trace_id__lt=f"{first}g")
         if wanted.slower_than_ns:
             conditions &= Q(duration_ns__gte=min(wanted.slower_than_ns, 2**62))
         if wanted.since_ns is not None:
@@ -561,11 +594,15 @@ class _Walk:
         return max(self.low, span["low"] or 1), min(self.high, span["high"] or 0)
 
     def _rare(self, matching: TraceQuerySet) -> list[Trace] | None:
-        """Return all slow traces beyond the cursor if they are few, else None."""
-        slow = self.traces.select_related(None).filter(
-            duration_ns__gte=min(self.wanted.slower_than_ns, 2**62)
-        )
-        keys = list(_keys(slow.order_by("-duration_ns")[: _RARE + 1]))
+        """Return all slow traces, or those of a trace id, beyond the cursor; None if not few."""
+        wanted, candidates = self.wanted, self.traces.select_related(None)
+        if wanted.trace_id:
+            first = wanted.trace_id[:_TRACE_DIGITS]
+            candidates = candidates.filter(trace_id__gte=first, trace_id__lt=f"{first}g")
+            keys = list(_keys(candidates.order_by("trace_id")[: _RARE + 1]))
+        else:
+            candidates = candidates.filter(duration_ns__gte=min(wanted.slower_than_ns, 2**62))
+            keys = list(_keys(candidates.order_by("-duration_ns")[: _RARE + 1]))
         if len(keys) > _RARE:
             return None
         if self.cursor is not None:
@@ -910,10 +947,7 @@ def _load_calls(
     """Put the receiver calls, whose ids are in *ranges*, into their dispatches, given by row id."""
     with_statements: list[spans.ReceiverCall] = []
     receivers: dict[int, spans.ReceiverLabel] = {}
-    for some in _chunks(ranges, 100):
-        wanted = Q()
-        for first, last in some:
-            wanted |= Q(pk__range=(first, last))
+    for wanted in _narrow(ranges):
         rows = list(
             manager("ReceiverCall")
             .filter(wanted)
@@ -976,6 +1010,25 @@ def _name_statements(calls: list[spans.ReceiverCall], manager: Any) -> None:
         texts.update(labels.values_list("pk", "statement"))
     for call in calls:
         call.statements = [(texts.get(key, ""), count, ns) for key, count, ns in call.statements]
+
+
+def _narrow(ranges: list[tuple[int, int]]) -> Iterator[Q]:
+    """Yield conditions on ids that each database answers from its primary key.
+
+    Not one of many ranges: SQLite reads a whole table in the order of its key rather than join the
+    rows of five ranges.
+    """
+    keys: list[int] = []
+    for first, last in ranges:
+        if last - first >= _KEYS_AT_ONCE // 2:
+            yield Q(pk__range=(first, last))
+            continue
+        keys += range(first, last + 1)
+        if len(keys) >= _KEYS_AT_ONCE // 2:
+            yield Q(pk__in=keys)
+            keys = []
+    if keys:
+        yield Q(pk__in=keys)
 
 
 def _load_bypasses(traces: dict[int, spans.Trace], manager: Any) -> None:

@@ -381,7 +381,7 @@ def test_histogram_is_within_two_percent_and_adds_up():
     one.add(values[::2])
     two.add(values[1::2])
 
-    one.merge(Histogram.decode(two.encode()))
+    one = Histogram.decode(one.encode(), two.encode())
 
     assert GAMMA**0.5 - 1 <= 0.02
     assert one.count == len(values)

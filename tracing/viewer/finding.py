@@ -87,6 +87,8 @@ def _driver(own: list[Query], condition: Q | None) -> TraceSearch:
         elif term.key.name == "duration" and term.operator in {">", ">="}:
             floor = term.number + (term.operator == ">")
             search = replace(search, slower_than_ns=max(search.slower_than_ns, floor))
+        elif term.key.name == "trace":
+            search = replace(search, trace_id=term.value.lower())
         elif term.key.name == "since":
             search = replace(search, since_ns=max(search.since_ns or 0, term.number))
         elif term.key.name == "until":

@@ -7,7 +7,7 @@ from functools import lru_cache
 from operator import ge, gt, le, lt
 from typing import TYPE_CHECKING, Final
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from tracing.capture.spans import Outcome, Status
 from tracing.models import HazardSighting, Trace
@@ -96,8 +96,11 @@ def _term_condition(term: Term) -> Q:  # noqa: PLR0911 - one answer for each kin
     if key == "pinned":
         return Q(pinned=value == "yes")
     if key == "hazard":
-        sightings = HazardSighting.objects.filter(_text_condition("hazard__hazard", term))
-        return Q(pk__in=sightings.values("trace_id"))
+        # Asked row by row: a list of all that ever had a common hazard would be very long.
+        sightings = HazardSighting.objects.filter(
+            _text_condition("hazard__hazard", term), trace=OuterRef("pk")
+        )
+        return Q(hazard_count__gt=0) & Q(Exists(sightings))
     if key == "status":
         return _status_condition(value)
     if key == "trace":

@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from django.db.models import Sum
+from django.db.models import Max, Sum
 from django.utils import timezone
 
 from tracing.models import ReceiverLabel, SenderLabel, SignalLabel
@@ -38,7 +38,8 @@ SUBJECTS: Final = {
 }
 ORDERS: Final = ("count", "total_ns", "error_count", "query_count")
 """Columns that the database sorts by; percentiles are read for what is shown."""
-LIMIT: Final = 100
+LIMIT: Final = 50
+TREND_HOURS: Final = 168
 HEAT_HOURS: Final = 72
 LEAST_HOURS: Final = 24
 """Hours that a trend and the heat map show at least."""
@@ -144,6 +145,9 @@ class StatisticsPage(Page):
             chosen = chosen.filter(**{f"{key}__in": list(ids[key])})
         counts: dict[tuple[str, ...], dict[int, int]] = {}
         hours: set[int] = set()
+        # Of a very long time the newest part is drawn: a line has no room for more.
+        newest = rollups.filter(receiver=0).order_by().aggregate(last=Max("hour"))["last"] or 0
+        chosen = chosen.filter(hour__gt=newest - TREND_HOURS)
         for hour, *parts, count in (
             chosen.order_by().values_list("hour", *keys).annotate(calls=Sum("count"))
         ):
@@ -190,10 +194,12 @@ class HeatMapPage(StatisticsPage):
         if name and subject in _LABELS:
             labels = _LABELS[subject].objects.filter(name=name).values_list("pk", flat=True)
             chosen = chosen.filter(**{f"{subject}__in": list(labels)})
-        merged: dict[int, Histogram] = {}
+        texts: dict[int, list[str]] = {}
         for hour, text in chosen.order_by("hour").values_list("hour", "histogram"):
-            merged.setdefault(hour, Histogram()).merge(Histogram.decode(text))
-        hours = [(hour, _hour_name(hour), histogram) for hour, histogram in merged.items()]
+            texts.setdefault(hour, []).append(text)
+        hours = [
+            (hour, _hour_name(hour), Histogram.decode(*found)) for hour, found in texts.items()
+        ]
         if self.wants_json:
             return self.json(
                 {

@@ -118,7 +118,8 @@ class Map(Page):
 
 def observed(since_ns: int | None) -> list[Flow]:
     """Return the flows that were recorded since a moment, the busiest first."""
-    statistics = all_rollups().between(since_ns).by_call(order_by="-count", limit=MOST_FLOWS)
+    rollups = all_rollups().between(since_ns)
+    statistics = rollups.by_call(order_by="-count", limit=MOST_FLOWS, percentiles=False)
     apps = dict(
         ReceiverLabel.objects.filter(
             pk__in={row.receiver_id for row in statistics if row.receiver_id}
