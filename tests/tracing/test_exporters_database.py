@@ -450,3 +450,15 @@ def test_unknown_keys_are_refused(settings):
             build(get_settings())
     with pytest.raises(ValueError, match="LOG"):
         build_log_exporter({"PAHT": "x"})
+
+
+def test_histogram_keeps_counts_of_any_size_and_reads_what_early_versions_wrote():
+    histogram = Histogram({0: 1, 3: 255, 4: 256, 7: 2**17, 9: 2**40})
+
+    assert Histogram.decode(histogram.encode()).buckets == histogram.buckets
+    assert Histogram.decode("[3,255,256]", "", Histogram({3: 1}).encode()).buckets == {
+        3: 256,
+        4: 256,
+    }
+    assert Histogram.decode(Histogram({1_500: 2}).encode()).buckets == {1_500: 2}
+    assert not Histogram().encode()

@@ -229,3 +229,38 @@ def test_follow_notices_a_trace_that_was_committed_late():
     followed = list(follow(Trace.objects.all(), keep_on=lambda: next(looks), wait=wait))
 
     assert followed == [late]
+
+
+def test_traces_far_apart_are_read_by_their_keys_alone(stored):
+    rows = list(Trace.objects.order_by("-pk"))[::9]
+    statements = []
+
+    def watch(execute, sql, params, many, context):
+        statements.append((sql, params))
+        return execute(sql, params, many, context)
+
+    connection = connections[Trace.objects.db]
+    with connection.execute_wrapper(watch):
+        loaded = list(Trace.objects.all().load_rows(rows))
+
+    assert [trace.trace_id for trace in loaded] == [row.trace_id for row in rows]
+    assert [len(d.receiver_calls) for trace in loaded for d in trace.dispatches] == [
+        len(d.receiver_calls) for trace in stored[::9] for d in trace.dispatches
+    ]
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            for sql, params in statements:
+                cursor.execute(f"EXPLAIN QUERY PLAN {sql}", params)
+                assert not [plan for *_, plan in cursor.fetchall() if plan.startswith("SCAN")]
+
+
+@pytest.mark.parametrize("digits", [4, 32])
+def test_trace_is_found_by_the_beginning_of_its_id(stored, digits):
+    wanted = stored[len(stored) // 2].trace_id
+    page = Trace.objects.search(TraceSearch(trace_id=wanted[:digits]))
+
+    assert [trace.trace_id for trace in page.traces] == [
+        trace.trace_id for trace in stored if trace.trace_id.startswith(wanted[:digits])
+    ]
+    assert not page.older
+    assert not Trace.objects.search(TraceSearch(trace_id="g")).traces
