@@ -154,21 +154,24 @@ class Filler:
                 instance = f"{label}:{(int(number) + shift) % _KEYS + 1}"
             else:
                 instance = ""
-            dispatch = Dispatch(
-                old.number, old.signal, old.sender, old.method, start_ns,
-                int(old.duration_ns * pace), old.depth, old.parent_number, False, instance,
-                old.created, old.raw, old.using, None, "", None, None, old.named, old.values,
-                old.callsite, old.transaction, old.transaction_depth, old.thread, False,
-                old.exception_type, old.query_count, int(old.query_ns * pace),
-            )  # fmt: skip
+            dispatch = replace(
+                old,
+                start_ns=start_ns,
+                duration_ns=int(old.duration_ns * pace),
+                instance=instance,
+                query_ns=int(old.query_ns * pace),
+                receiver_calls=[],
+            )
             add = dispatch.receiver_calls.append
             for call in old.receiver_calls:
-                new = ReceiverCall(
-                    call.number, call.position, call.receiver, int(call.start_ns * pace),
-                    int(call.duration_ns * pace), int(call.self_ns * pace), call.outcome, "",
-                    call.exception_type, call.exception_message, call.query_count,
-                    int(call.query_ns * pace),
-                )  # fmt: skip
+                new = replace(
+                    call,
+                    start_ns=int(call.start_ns * pace),
+                    duration_ns=int(call.duration_ns * pace),
+                    self_ns=int(call.self_ns * pace),
+                    query_ns=int(call.query_ns * pace),
+                    dispatches=[],
+                )
                 add(new)
                 if call.dispatches:
                     calls[new.number] = new
