@@ -2,7 +2,8 @@
 
 Each does what Django's method does, in the same order, with the same objects, and takes the time on
 the way: one reading when a dispatch opens and one as each receiver returns, the end of one being
-the start of the next. Receivers are called from the same depth of the stack as by Django.
+the start of the next. Receivers are called from the same depth of the stack as by Django; a frame that
+an exception leaves says ``__tracebackhide__``, so that pytest shows the application's frames only.
 
 Where the loop cannot know what Django's method would do (a named argument called ``signal``, a
 failure of our own) Django's own method runs instead.
@@ -339,6 +340,7 @@ def sync_sender(
                         response = receiver(**merged)
                     except Exception as err:
                         if not robust:
+                            __tracebackhide__ = True
                             raise
                         self._log_robust_failure(receiver, err)  # type: ignore[attr-defined]
                         responses.append((receiver, err))
@@ -360,13 +362,14 @@ def sync_sender(
                         end = (RAISED, clock(), qualname_of(type(err)), "", not robust)
                     events.append(end)
                     if not robust:
-                        __tracebackhide__ = True  # Read by pytest: it stands in for Django's frame.
+                        __tracebackhide__ = True
                         raise
                     try:
                         self._log_robust_failure(receiver, err)  # type: ignore[attr-defined]
                     except BaseException as failure:
                         # Django names a failing receiver by an attribute that a partial lacks.
                         events.append((CUT, clock(), qualname_of(type(failure))))
+                        __tracebackhide__ = True
                         raise
                     responses.append((receiver, err))
                 except BaseException as err:
@@ -375,6 +378,7 @@ def sync_sender(
                     except Exception:
                         end = (RAISED, clock(), qualname_of(type(err)), "", True)
                     events.append(end)
+                    __tracebackhide__ = True
                     raise
                 else:
                     responses.append((receiver, response))
@@ -394,6 +398,7 @@ def sync_sender(
                     )
                 except BaseException as err:
                     escaped = qualname_of(type(err))
+                    __tracebackhide__ = True
                     raise
                 finally:
                     events.append((ASYNC_CLOSE, clock(), key, escaped))
@@ -549,6 +554,7 @@ async def call_robust(
     position: int,
 ) -> Any:
     """Return what the async *receiver* returns, or the exception that it raises."""
+    __tracebackhide__ = True
     try:
         response = await stepped(receiver(**merged), stream, key, position)
     except Exception as err:
@@ -587,6 +593,7 @@ async def async_phase(
     first: int,
 ) -> Any:
     """Run async *receivers* together; return pairs of receiver and response."""
+    __tracebackhide__ = True
     responses = await in_parallel(
         *awaitables(signal, merged, receivers, robust, stream, key, first)
     )
@@ -636,6 +643,7 @@ def call_batch(
                         end = (RAISED, clock(), qualname_of(type(err)), "", closes)
                     events.append(end)
                 if not (robust and ordinary):
+                    __tracebackhide__ = True
                     raise
                 signal._log_robust_failure(receiver, err)  # type: ignore[attr-defined]
                 responses.append((receiver, err))
@@ -765,6 +773,7 @@ def async_sender(
             responses.extend(zip(live_async, async_responses, strict=False))
             return responses
         except BaseException as err:
+            __tracebackhide__ = True
             escaped = qualname_of(type(err))
             raise
         finally:

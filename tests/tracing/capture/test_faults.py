@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import traceback
 import tracemalloc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -258,6 +259,35 @@ def frames():
     while frame is not None:
         yield frame
         frame = frame.f_back
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("method", ["send", "asend", "send_robust", "asend_robust"])
+def test_traceback_shows_no_frame_of_the_recording_to_pytest(method, asynchronous):
+    signal = Signal()
+    error = KeyboardInterrupt if method.endswith("robust") else ValueError
+
+    def receiver(**named):
+        raise error("now")
+
+    async def async_receiver(**named):
+        raise error("now")
+
+    signal.connect(async_receiver if asynchronous else receiver, weak=False)
+    undo = instrument(sql=False, side_effects=False)
+
+    with recording(), pytest.raises(error) as caught:
+        found = getattr(signal, method)("x")
+        if asyncio.iscoroutine(found):
+            asyncio.run(found)
+    undo()
+
+    own = [
+        (frame.f_code.co_name, bool(frame.f_locals.get("__tracebackhide__")))
+        for frame, _line in traceback.walk_tb(caught.value.__traceback__)
+        if frame.f_globals.get("__name__", "").startswith("tracing.")
+    ]
+    assert [name for name, hidden in own if not hidden] == []
 
 
 # -- Ends of programs ------------------------------------------------------------------------
