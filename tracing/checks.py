@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Tags, register
 from django.core.checks import Warning as CheckWarning
 from django.urls import NoReverseMatch, reverse
+from django.utils.module_loading import import_string
 
 from tracing.analysis.hazards import current
 from tracing.capture.instrumentation import sends_are_verified
+from tracing.capture.spans import Kind
 from tracing.conf import get_settings, read, store_alias
+from tracing.exporters import configuring
+from tracing.pipeline import Options
+from tracing.selection import TAIL_KEYS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tracing.conf import Settings
+
+Wrong: TypeAlias = tuple[str, str, str]
 
 MIDDLEWARE = "tracing.middleware.TracingMiddleware"
 ROUTER = "tracing.routers.TracingRouter"
@@ -23,6 +38,105 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
     """Check the dictionary TRACING (tracing.W001, tracing.W002)."""
     problems = read(getattr(django_settings, "TRACING", {}))[1]
     return [CheckWarning(message, hint=hint, id=check_id) for check_id, message, hint in problems]
+
+
+@register(Tags.compatibility)
+def check_parts(**_kwargs: Any) -> list[CheckMessage]:
+    """Check what is inside the dictionaries and lists of TRACING (tracing.W017)."""
+    chosen = get_settings()
+    return [
+        CheckWarning(f"TRACING[{key!r}] {problem}.", hint=f"See {page}.", id="tracing.W017")
+        for key, problem, page in [*_wrong_values(chosen), *_wrong_ratios(chosen)]
+    ]
+
+
+def _wrong_values(chosen: Settings) -> Iterator[Wrong]:
+    """Yield (key, what is wrong, page of the documents) of what is no ratio."""
+    for key, given, known, page in (
+        ("LOG", chosen.log, configuring.LOG_KEYS, "docs/logs.md"),
+        ("OTLP", chosen.otlp, configuring.OTLP_KEYS, "docs/storage.md"),
+        ("PIPELINE", chosen.pipeline, {item.name for item in fields(Options)}, "docs/storage.md"),
+        ("KEEP", chosen.keep, TAIL_KEYS, "docs/settings.md"),
+        ("VIEWER", chosen.viewer, {"EDITOR"}, "docs/viewer.md"),
+        ("PANEL", chosen.panel, {"EDITOR"}, "docs/panel.md"),
+    ):
+        for name in given:
+            # What is for the worker may be written in either case, as its documents say.
+            either = key in {"LOG", "OTLP", "PIPELINE"}
+            if (str(name).lower() if either else name) not in known:
+                yield key, f"has an unknown key {name!r}{_near(str(name), known)}", page
+    for name, value in chosen.pipeline.items():
+        default = getattr(Options(), str(name).lower(), None)
+        if default is not None and not _is_like(default, value):
+            yield "PIPELINE", f"cannot have {name} = {value!r}", "docs/storage.md"
+    try:
+        configuring.build_retention(chosen)
+    except (ValueError, TypeError) as error:
+        yield "PRUNE", f"is wrong: {error}".rstrip("."), "docs/storage.md"
+    try:
+        re.compile(chosen.sensitive_keys)
+    except re.error as error:
+        yield "SENSITIVE_KEYS", f"is no regular expression: {error}", "docs/settings.md"
+    for name in chosen.exporters:
+        problem = _wrong_exporter(name)
+        if problem:
+            yield "EXPORTERS", problem, "docs/storage.md"
+
+
+def _wrong_ratios(chosen: Settings) -> Iterator[Wrong]:
+    page = "docs/settings.md"
+    for kind, ratio in chosen.sample_by_kind.items():
+        if kind not in set(Kind):
+            known = {str(known) for known in Kind}
+            yield "SAMPLE_BY_KIND", f"has an unknown kind {kind!r}{_near(str(kind), known)}", page
+        if not _is_ratio(ratio):
+            yield "SAMPLE_BY_KIND", f"has {ratio!r} for {kind!r}, no number from 0 to 1", page
+    for pair in chosen.sample_by_path:
+        match pair:
+            case [str(), ratio] if _is_ratio(ratio):
+                pass
+            case _:
+                yield "SAMPLE_BY_PATH", f"has {pair!r}, no pair of a pattern and a ratio", page
+    rules = chosen.keep
+    for name in ("errors", "hazards"):
+        if not isinstance(rules.get(name, True), bool):
+            yield "KEEP", f"has {name} = {rules[name]!r}, neither True nor False", page
+    if rules.get("slow_ms") is not None and not _is_like(1.0, rules["slow_ms"]):
+        yield "KEEP", f"has slow_ms = {rules['slow_ms']!r}, no number of milliseconds", page
+    if not _is_ratio(rules.get("else", 1.0)):
+        yield "KEEP", f"has else = {rules['else']!r}, no number from 0 to 1", page
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = {option.lower(): option for option in known}
+    for found in get_close_matches(name.lower(), near, n=1):
+        return f" (did you mean {near[found]!r}?)"
+    return f" (known are {', '.join(sorted(near.values()))})"
+
+
+def _is_like(default: object, value: object) -> bool:
+    """Return whether *value* is of the kind of *default*; a number is none below 0."""
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, str):
+        return value in {"drop", "block"}
+    return isinstance(value, int | float) and value >= 0
+
+
+def _is_ratio(value: object) -> bool:
+    return _is_like(1.0, value) and 0 <= value <= 1  # type: ignore[operator]  # it is a number.
+
+
+def _wrong_exporter(name: object) -> str:
+    if name in {"database", "log", "memory", "otlp"}:
+        return ""
+    if not isinstance(name, str) or "." not in name:
+        return f"has {name!r}; there are database, log, memory, otlp and dotted paths of classes"
+    try:
+        import_string(name)
+    except Exception as error:
+        return f"has {name!r}, which cannot be imported: {error}"
+    return ""
 
 
 @register(Tags.compatibility)

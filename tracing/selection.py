@@ -114,6 +114,10 @@ class Lists:
         return trace
 
 
+TAIL_KEYS: Final = frozenset({"errors", "hazards", "slow_ms", "else"})
+"""What ``TRACING["KEEP"]`` may have."""
+
+
 class Tail:
     """A processor of the pipeline: keep whole traces by how they ended.
 

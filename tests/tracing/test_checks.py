@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import inspect
+
 import pytest
 from django.core.checks import run_checks
 
 from tracing import checks
+from tracing.analysis.hazards.ruleset import current
 from tracing.capture import instrumentation
+from tracing.exporters import configuring
 
 
 def ids(found):
@@ -34,6 +38,120 @@ def test_wrong_settings_of_rules_are_reported(settings):
 
     assert ids(found) == ["tracing.W008"]
     assert "no-such-rule" in found[0].msg
+
+
+@pytest.mark.parametrize(
+    ("budget", "problem"),
+    [
+        ("40 dispatches", "is no dictionary"),
+        (
+            {"name": "POST /orders/*", "dispatchs": 40},
+            "has an unknown key 'dispatchs' (did you mean 'dispatches'?)",
+        ),
+        ({"dispatches": 40, "route": "/"}, "has an unknown key 'route' (known are kind, name, "),
+        ({"dispatches": "40"}, "limits dispatches to '40', which is no number from 0 up"),
+        ({"queries": -1}, "limits queries to -1, which is no number from 0 up"),
+        ({"queries": True}, "limits queries to True, which is no number from 0 up"),
+        ({"kind": "requests", "queries": 1}, "is for the kind 'requests'; there are request, "),
+        ({"name": None, "queries": 1}, "has the name None, which is no string"),
+        ({"name": "load_cars"}, "limits nothing: it needs one of dispatches, "),
+    ],
+)
+def test_wrong_budget_is_reported_and_left_out(settings, budget, problem):
+    settings.TRACING = {"BUDGETS": [budget, {"queries": 5}]}
+
+    (found,) = checks.check_hazards()
+
+    assert found.id == "tracing.W008"
+    assert found.hint
+    assert found.msg.startswith(f"TRACING: BUDGETS: {budget!r} {problem}")
+    (active,) = [one for one in current().rules if one.rule.id == "budget-exceeded"]
+    assert active.options["budgets"] == ({"queries": 5},)
+
+
+def test_known_hazard_of_no_rule_is_reported(settings):
+    settings.TRACING = {"KNOWN_HAZARDS": ["slow-reciever:core.*", "repeated-*", "nothing-like-it"]}
+
+    assert [message.msg for message in checks.check_hazards()] == [
+        "TRACING: KNOWN_HAZARDS: there is no rule 'slow-reciever' (did you mean 'slow-receiver'?).",
+        "TRACING: KNOWN_HAZARDS: there is no rule 'nothing-like-it'.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tracing", "message"),
+    [
+        ({"KEEP": {"slow": 5}}, "['KEEP'] has an unknown key 'slow' (did you mean 'slow_ms'?)."),
+        ({"KEEP": {"slow_ms": "5"}}, "['KEEP'] has slow_ms = '5', no number of milliseconds."),
+        ({"KEEP": {"errors": 1}}, "['KEEP'] has errors = 1, neither True nor False."),
+        ({"KEEP": {"else": 10}}, "['KEEP'] has else = 10, no number from 0 to 1."),
+        ({"LOG": {"paht": "x"}}, "['LOG'] has an unknown key 'paht' (did you mean 'path'?)."),
+        (
+            {"OTLP": {"ENDPONT": ""}},
+            "['OTLP'] has an unknown key 'ENDPONT' (did you mean 'endpoint'?).",
+        ),
+        ({"PIPELINE": {"POLICY": "wait"}}, "['PIPELINE'] cannot have POLICY = 'wait'."),
+        ({"PIPELINE": {"queue_limit": "9"}}, "['PIPELINE'] cannot have queue_limit = '9'."),
+        ({"PIPELINE": {"synchronous": 1}}, "['PIPELINE'] cannot have synchronous = 1."),
+        (
+            {"PANEL": {"editor": "zed"}},
+            "['PANEL'] has an unknown key 'editor' (did you mean 'EDITOR'?).",
+        ),
+        ({"VIEWER": {"THEME": ""}}, "['VIEWER'] has an unknown key 'THEME' (known are EDITOR)."),
+        (
+            {"SAMPLE_BY_KIND": {"requests": 0.1}},
+            "['SAMPLE_BY_KIND'] has an unknown kind 'requests' (did you mean 'request'?).",
+        ),
+        (
+            {"SAMPLE_BY_KIND": {"request": "half"}},
+            "['SAMPLE_BY_KIND'] has 'half' for 'request', no number from 0 to 1.",
+        ),
+        (
+            {"SAMPLE_BY_PATH": ["/cars/*"]},
+            "['SAMPLE_BY_PATH'] has '/cars/*', no pair of a pattern and a ratio.",
+        ),
+        ({"PRUNE": {"older_than": "some days"}}, "['PRUNE'] is wrong: "),
+        ({"SENSITIVE_KEYS": "(iban"}, "['SENSITIVE_KEYS'] is no regular expression: "),
+        ({"EXPORTERS": ["databse"]}, "['EXPORTERS'] has 'databse'; there are database, "),
+        (
+            {"EXPORTERS": ["nowhere.Exporter"]},
+            "['EXPORTERS'] has 'nowhere.Exporter', which cannot be imported: ",
+        ),
+    ],
+)
+def test_wrong_value_inside_a_setting_is_reported(settings, tracing, message):
+    settings.TRACING = tracing
+
+    (found,) = checks.check_parts()
+
+    assert (found.id, found.msg.startswith(f"TRACING{message}")) == ("tracing.W017", True)
+    assert found.hint.startswith("See docs/")
+
+
+def test_right_values_inside_the_settings_are_in_order(settings):
+    settings.TRACING = {
+        "KEEP": {"errors": True, "slow_ms": 500, "hazards": True, "else": 0.1},
+        "LOG": {"PATH": "x", "max_size": "2MB", "EVERY": "day"},
+        "OTLP": {"endpoint": "http://127.0.0.1:4317"},
+        "PIPELINE": {"QUEUE_LIMIT": 5, "policy": "block", "synchronous": True},
+        "PRUNE": {"older_than": "7d", "EVERY_SECONDS": 60},
+        "SAMPLE_BY_KIND": {"request": 0.5, "command": 1},
+        "SAMPLE_BY_PATH": [("/cars/*", 0), ["load_*", 1.0]],
+        "EXPORTERS": ["memory", "tracing.exporters.memory.MemoryExporter"],
+        "PANEL": {"EDITOR": "zed"},
+        "BUDGETS": [{"kind": "request", "name": "POST /orders/*", "receiver_ms": 0.5}],
+        "KNOWN_HAZARDS": [{"hazard": "slow-*", "trace": "load_cars", "reason": "once a year"}],
+    }
+
+    assert checks.check_settings() + checks.check_parts() + checks.check_hazards() == []
+
+
+def test_keys_of_the_otlp_exporter_are_those_that_it_takes():
+    from tracing.exporters.otlp import OTLPExporter
+
+    taken = set(inspect.signature(OTLPExporter).parameters)
+
+    assert taken == configuring.OTLP_KEYS
 
 
 def test_store_that_does_not_exist_is_reported(settings):

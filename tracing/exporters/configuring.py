@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings as django_settings
 from django.utils.module_loading import import_string
@@ -18,10 +18,22 @@ from tracing.pruning import Retention, parse_age, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from tracing.conf import Settings
     from tracing.pipeline import Exporter
 
+LOG_KEYS: Final = frozenset(
+    {
+        "path", "logger", "per", "level", "render", "max_size", "max_bytes", "every",
+        "every_seconds", "keep", "compress", "colors",
+    }
+)  # fmt: skip
+"""What ``TRACING["LOG"]`` may have, in lower case."""
+OTLP_KEYS: Final = frozenset(
+    {"endpoint", "protocol", "service", "headers", "timeout", "insecure", "resource"}
+)
+"""What ``TRACING["OTLP"]`` may have; the exporter itself is in a package that is an extra."""
 _PERIODS = {"minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800}
 
 
@@ -98,7 +110,7 @@ def build_exporter(
     if name == "otlp":
         from tracing.exporters.otlp import OTLPExporter  # noqa: PLC0415 - an extra.
 
-        return OTLPExporter(**_lower("OTLP", settings.otlp))
+        return OTLPExporter(**_lower("OTLP", settings.otlp, OTLP_KEYS))
     if "." in name:
         made: Exporter = import_string(name)()
         return made
@@ -119,11 +131,7 @@ def build_log_exporter(given: Mapping[str, Any]) -> LogExporter:
     Raises:
         ValueError: It has an unknown key or a wrong value.
     """
-    allowed = {
-        "path", "logger", "per", "level", "render", "max_size", "max_bytes", "every",
-        "every_seconds", "keep", "compress", "colors",
-    }  # fmt: skip
-    values = _lower("LOG", given, allowed)
+    values = _lower("LOG", given, LOG_KEYS)
     if not values.get("logger"):
         values.setdefault("path", default_log_path())
     if "max_size" in values:
@@ -141,7 +149,9 @@ def _waits(name: str) -> int:
     return {"memory": 0, "log": 1, "database": 2}.get(name, 3)
 
 
-def _lower(key: str, given: Mapping[str, Any], allowed: set[str] | None = None) -> dict[str, Any]:
+def _lower(
+    key: str, given: Mapping[str, Any], allowed: AbstractSet[str] | None = None
+) -> dict[str, Any]:
     """Return *given* with its keys in lower case, refusing those that are not *allowed*."""
     values = {str(name).lower(): value for name, value in given.items()}
     unknown = sorted(set(values) - allowed) if allowed is not None else []

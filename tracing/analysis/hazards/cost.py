@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,11 +18,9 @@ from tracing.analysis.formatting import (
 )
 from tracing.analysis.hazards.facts import ASYNC, INSTANCE_SIGNALS, Calls, Facts
 from tracing.analysis.hazards.rules import Options, finding, names, rule, who
-from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, ReceiverLabel
+from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
     from tracing.capture.spans import Hazard, Trace
 
 _MS: Final = 1_000_000
@@ -327,6 +327,39 @@ MEASURES: Final[Mapping[str, tuple[str, Callable[[Trace], float]]]] = {
     "duration_ms": ("ms in all", lambda trace: trace.duration_ns / _MS),
 }
 """What a budget can limit: how it is read and how it is taken from a trace."""
+
+
+def parse_budgets(entries: Iterable[Any]) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """Return the entries of ``BUDGETS`` that are budgets, and what is wrong with the others."""
+    budgets, problems = [], []
+    for entry in entries:
+        wrong = _wrong_with(entry)
+        if wrong:
+            problems.append(f"BUDGETS: {entry!r} {wrong}")
+        else:
+            budgets.append(entry)
+    return budgets, problems
+
+
+def _wrong_with(entry: object) -> str:
+    """Return what keeps *entry* from being a budget; empty if it is one."""
+    if not isinstance(entry, Mapping):
+        return "is no dictionary"
+    known = ("kind", "name", *MEASURES)
+    for key in entry:
+        if key not in known:
+            near = get_close_matches(str(key).lower(), known, n=1)
+            what = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            return f"has an unknown key {key!r} ({what})"
+    if entry.get("kind", Kind.REQUEST) not in set(Kind):
+        return f"is for the kind {entry['kind']!r}; there are {', '.join(Kind)}"
+    if not isinstance(entry.get("name", ""), str):
+        return f"has the name {entry['name']!r}, which is no string"
+    limits = {key: entry[key] for key in MEASURES if key in entry}
+    for key, limit in limits.items():
+        if not isinstance(limit, int | float) or isinstance(limit, bool) or limit < 0:
+            return f"limits {key} to {limit!r}, which is no number from 0 up"
+    return "" if limits else f"limits nothing: it needs one of {', '.join(MEASURES)}"
 
 
 def applies(budget: Mapping[str, Any], trace: Trace) -> bool:

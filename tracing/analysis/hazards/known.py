@@ -51,6 +51,10 @@ class Mark:
     """(field of a hazard, pattern): all must match."""
     reason: str
 
+    def rules(self) -> list[str]:
+        """Return the patterns of rules that this entry names."""
+        return [pattern for name, pattern in self.patterns if name == "hazard"]
+
     def covers(self, hazard: Hazard, trace_name: str) -> bool:
         """Return whether *hazard*, found in a trace of that name, is what this entry accepts."""
         return all(
@@ -79,7 +83,10 @@ def parse(entry: object) -> Mark:
     if unknown or "hazard" not in entry:
         what = f"unknown keys {sorted(map(str, unknown))}" if unknown else "no key 'hazard'"
         raise ValueError(f"{dict(entry)!r} has {what}")
-    chosen = tuple((name, str(entry[name])) for name in _FIELDS if name in entry)
+    chosen = tuple((name, entry[name]) for name in _FIELDS if name in entry)
+    wrong = [name for name, pattern in chosen if not isinstance(pattern, str)]
+    if wrong:
+        raise ValueError(f"{dict(entry)!r} has a pattern that is no string: {', '.join(wrong)}")
     return Mark(chosen, str(entry.get("reason") or "KNOWN_HAZARDS"))
 
 

@@ -8,6 +8,8 @@ More rules come from ``TRACING["HAZARD_RULES"]`` (dotted paths) and from the ent
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +22,7 @@ from tracing.capture.failures import failed
 from tracing.conf import get_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tracing.capture.spans import Hazard
 
@@ -84,17 +86,26 @@ def configure(tracing: Mapping[str, Any]) -> RuleSet:
     overrides = tracing.get("HAZARDS") or {}
     result.marks, problems = parse_all(tracing.get("KNOWN_HAZARDS") or ())
     result.problems += problems
-    rules = [*BUILT_IN, *_extra(tracing.get("HAZARD_RULES") or (), result.problems)]
-    unknown = set(overrides) - {rule.id for rule in rules}
-    result.problems += [f"HAZARDS: there is no rule {name!r}" for name in sorted(unknown)]
+    rules = _all_rules(tracing.get("HAZARD_RULES") or (), result.problems)
+    ids = [rule.id for rule in rules]
+    unknown = sorted(map(str, set(overrides) - set(ids)))
+    result.problems += [f"HAZARDS: there is no rule {_meant(name, ids)}" for name in unknown]
+    accepted = dict.fromkeys(pattern for mark in result.marks for pattern in mark.rules())
+    result.problems += [
+        f"KNOWN_HAZARDS: there is no rule {_meant(pattern, ids)}"
+        for pattern in accepted
+        if not any(fnmatchcase(rule_id, pattern) for rule_id in ids)
+    ]
     for rule in rules:
         override = overrides.get(rule.id, {})
         if override is False:
             continue
         active = _active(rule, override, result.problems)
-        if rule.id == "budget-exceeded" and tracing.get("BUDGETS"):
-            budgets = tuple(tracing["BUDGETS"])
-            active = Active(rule, active.severity, {**active.options, "budgets": budgets})
+        if rule is cost.budget_exceeded:
+            given = [*active.options["budgets"], *(tracing.get("BUDGETS") or ())]
+            budgets, wrong = cost.parse_budgets(given)
+            result.problems += wrong
+            active = Active(rule, active.severity, {**active.options, "budgets": tuple(budgets)})
         result.rules.append(active)
     result.slow_ns = int(_option(result, "slow-receiver", "threshold_ms") * 1_000_000)
     result.repeated = int(_option(result, "repeated-receiver", "calls"))
@@ -140,26 +151,41 @@ def _fits(default: object, value: object) -> bool:
     return isinstance(value, list | tuple)
 
 
-def _extra(paths: Iterable[Any], problems: list[str]) -> Iterator[Rule]:
-    """Yield the rules of the setting and of the entry points; a broken one is left out."""
+def _meant(name: str, ids: Sequence[str]) -> str:
+    """Return *name* as it is quoted in a problem, with the rule that was probably meant."""
+    near = get_close_matches(name, ids, n=1)
+    return f"{name!r} (did you mean {near[0]!r}?)" if near else repr(name)
+
+
+def _all_rules(paths: Iterable[Any], problems: list[str]) -> list[Rule]:
+    """Return the built-in rules and those added; one that is wrong is left out, with a problem."""
+    rules = {rule.id: rule for rule in BUILT_IN}
+    for where, found in _extra(paths, problems):
+        if not isinstance(found, Rule):
+            problems.append(f"{where} is not a Rule; use the rule() decorator")
+        elif found.severity not in SEVERITIES:
+            known = ", ".join(SEVERITIES)
+            problems.append(f"{where} has the severity {found.severity!r}; there are {known}")
+        elif rules.setdefault(found.id, found) is not found:
+            problems.append(f"{where} has the id {found.id!r}, which another rule has")
+    return list(rules.values())
+
+
+def _extra(paths: Iterable[Any], problems: list[str]) -> Iterator[tuple[str, object]]:
+    """Yield what the setting and the entry points name, each with where it is named."""
     for path in paths:
+        where = f"HAZARD_RULES: {path!r}"
         try:
-            found = import_string(path)
+            yield where, import_string(path)
         except Exception as error:  # noqa: BLE001 - an extension may fail in any way.
-            problems.append(f"HAZARD_RULES: {path!r} cannot be imported: {error}")
-            continue
-        if isinstance(found, Rule):
-            yield found
-        else:
-            problems.append(f"HAZARD_RULES: {path!r} is not a Rule; use the rule() decorator")
+            problems.append(f"{where} cannot be imported: {error}")
     for entry in entry_points(group=ENTRY_POINT_GROUP):
+        where = f"Entry point {entry.name!r} of {ENTRY_POINT_GROUP}: {entry.value!r}"
         try:
-            found = entry.load()
+            yield where, entry.load()
         except Exception as error:  # noqa: BLE001 - the same.
             failed(f"hazard rule {entry.name}", error)
-            continue
-        if isinstance(found, Rule):
-            yield found
+            problems.append(f"{where} cannot be imported: {error}")
 
 
 _cached: tuple[object, RuleSet] | None = None

@@ -31,6 +31,16 @@ def broken(facts, options):
     raise ZeroDivisionError
 
 
+@hazards.rule("fatal", severity="fatal", summary="It ends.", why="It ends.", remedy="None.")
+def fatal(facts, options):
+    yield hazards.finding("It ended.")
+
+
+@hazards.rule("slow-receiver", severity="info", summary="It.", why="It.", remedy="None.")
+def another(facts, options):
+    yield hazards.finding("Another.")
+
+
 NOT_A_RULE = len
 HERE = "tests.tracing.analysis.hazards.test_ruleset"
 
@@ -60,7 +70,7 @@ def test_rule_is_switched_off_by_false():
 @pytest.mark.parametrize(
     ("setting", "problem"),
     [
-        ({"slow": {}}, "HAZARDS: there is no rule 'slow'"),
+        ({"cold": {}}, "HAZARDS: there is no rule 'cold'"),
         ({"slow-receiver": True}, "HAZARDS: 'slow-receiver' must be False or a dictionary"),
         (
             {"slow-receiver": {"treshold_ms": 1}},
@@ -112,6 +122,7 @@ def test_rule_of_another_package_is_added_by_its_entry_point(tmp_path, monkeypat
     )
     (metadata / "entry_points.txt").write_text(
         f"[tracing.hazards]\ntoo-many = {HERE}:too_many_orders\ngone = nowhere:rule\n"
+        f"none = {HERE}:NOT_A_RULE\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(failures, "counts", failures.counts.copy())
@@ -120,11 +131,23 @@ def test_rule_of_another_package_is_added_by_its_entry_point(tmp_path, monkeypat
 
     assert [hazard.hazard for hazard in find(slow_trace(), chosen)] == ["too-many-orders"]
     assert failures.counts["hazard rule gone: ModuleNotFoundError"] == 1
+    assert sorted(chosen.problems) == [
+        (
+            "Entry point 'gone' of tracing.hazards: 'nowhere:rule' cannot be imported: "
+            "No module named 'nowhere'"
+        ),
+        (
+            f"Entry point 'none' of tracing.hazards: '{HERE}:NOT_A_RULE' is not a Rule; "
+            "use the rule() decorator"
+        ),
+    ]
 
 
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
+        (f"{HERE}.fatal", "has the severity 'fatal'; there are error, warning, info"),
+        (f"{HERE}.another", "has the id 'slow-receiver', which another rule has"),
         (f"{HERE}.NOT_A_RULE", "is not a Rule; use the rule() decorator"),
         ("nowhere.rule", "cannot be imported: No module named 'nowhere'"),
     ],
