@@ -288,6 +288,8 @@ def test_show_says_what_happened_beside_the_dispatches():
     build.bypass()
     build.side_effect(build.call(build.dispatch(raw=True, exception_type="ValueError")))
     build.lost(label("core.apps.ready.<locals>.receive"))
+    for _ in range(3):
+        build.lost(label("shop.storage.Storage.clear"))
     store(build.build())
     shown = run("show", "last")
 
@@ -297,6 +299,8 @@ def test_show_says_what_happened_beside_the_dispatches():
     assert "bypass: update() of orders.Order at unknown code did not reach make_sale" in shown
     assert "mail: 1 recipient by make_sale (transaction committed)" in shown
     assert "lost: core.apps.ready.<locals>.receive does not receive post_save any more" in shown
+    assert shown.count("shop.storage.Storage.clear") == 1
+    assert "lost \N{MULTIPLICATION SIGN} 3: shop.storage.Storage.clear does not receive post_save any more" in shown
     assert "LEFT BY ValueError" in shown
 
 

@@ -8,7 +8,7 @@ a trace that ended in a ``RecursionError`` is a thousand receivers deep.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from tracing.analysis.formatting import (
     callsite_text,
@@ -19,7 +19,7 @@ from tracing.analysis.formatting import (
     short_signal,
     shorten_middle,
 )
-from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, Status, Trace
+from tracing.capture.spans import Dispatch, LostReceiver, Outcome, ReceiverCall, Status, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -633,3 +633,12 @@ def status_word(trace: Trace) -> str:
     if trace.status is Status.OK and trace.http_status is not None:
         return str(trace.http_status)
     return str(trace.status)
+
+
+def lost_receivers(trace: Trace) -> list[tuple[LostReceiver, int]]:
+    """Return what a trace found dead, each with how often: methods of short-lived objects die in droves."""
+    found: dict[tuple[Any, ...], list[LostReceiver]] = {}
+    for lost in trace.lost_receivers:
+        key = (lost.signal, lost.sender, lost.receiver, lost.was_called)
+        found.setdefault(key, []).append(lost)
+    return [(same[0], len(same)) for same in found.values()]

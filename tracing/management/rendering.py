@@ -337,9 +337,10 @@ def extras(trace: Trace) -> Iterator[Text]:
         kind, said = line
         times = f" {tree.TIMES} {count}" if count > 1 else ""
         yield joined((f"{kind}{times}: ", "yellow"), said)
-    for lost in trace.lost_receivers:
+    for lost, count in tree.lost_receivers(trace):
+        times = f" {tree.TIMES} {count}" if count > 1 else ""
         yield joined(
-            ("lost: ", "bold red"),
+            (f"lost{times}: ", "bold red"),
             f"{lost.receiver.name} does not receive {short_signal(lost.signal)} any more",
         )
 

@@ -195,7 +195,7 @@ class TraceDetail(TracePage):
             ],
             "skipped": skipped,
             "bypassed": list(bypassed.values()),
-            "lost": trace.lost_receivers,
+            "lost": tree.lost_receivers(trace),
             "changes": _changes(trace)[:MAX_CHANGES],
             "changes_left_out": max(0, len(trace.connection_changes) - MAX_CHANGES),
             "unheard": sorted(trace.unheard, key=lambda entry: (-entry[2], entry[0], entry[1])),
@@ -369,6 +369,7 @@ def tree_data(request: HttpRequest, trace: spans.Trace) -> dict[str, Any]:
         "zoom": f"{left:g}-{left + width:g}" if width < WHOLE else "",
         "minimap": [] if waterfall.start else waterfall.minimap(lines),
         "ticks": ticks(waterfall.whole_ns),
+        "lost": tree.lost_receivers(trace),
         "outside_changes": [
             change for change in trace.connection_changes if change.parent_number is None
         ],
@@ -434,7 +435,7 @@ def _document(tab: str, trace: spans.Trace, data: dict[str, Any]) -> dict[str, A
             ],
             "skipped": [total.name for total in data["skipped"]],
             "bypassed": [entry["receiver"].name for entry in data["bypassed"]],
-            "lost": [lost.receiver.name for lost in data["lost"]],
+            "lost": [lost.receiver.name for lost, _ in data["lost"]],
             "changes": [
                 {"change": change.change, "signal": change.signal, "sender": change.sender,
                  "receiver": change.receiver.name, "start_ns": change.start_ns,
