@@ -14,6 +14,7 @@ from django.core.checks import Warning as CheckWarning
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
+from tracing.analysis.editors import EDITORS
 from tracing.analysis.hazards import current
 from tracing.capture.instrumentation import sends_are_verified
 from tracing.capture.spans import Kind
@@ -52,19 +53,7 @@ def check_parts(**_kwargs: Any) -> list[CheckMessage]:
 
 def _wrong_values(chosen: Settings) -> Iterator[Wrong]:
     """Yield (key, what is wrong, page of the documents) of what is no ratio."""
-    for key, given, known, page in (
-        ("LOG", chosen.log, configuring.LOG_KEYS, "docs/logs.md"),
-        ("OTLP", chosen.otlp, configuring.OTLP_KEYS, "docs/storage.md"),
-        ("PIPELINE", chosen.pipeline, {item.name for item in fields(Options)}, "docs/storage.md"),
-        ("KEEP", chosen.keep, TAIL_KEYS, "docs/settings.md"),
-        ("VIEWER", chosen.viewer, {"EDITOR"}, "docs/viewer.md"),
-        ("PANEL", chosen.panel, {"EDITOR"}, "docs/panel.md"),
-    ):
-        for name in given:
-            # What is for the worker may be written in either case, as its documents say.
-            either = key in {"LOG", "OTLP", "PIPELINE"}
-            if (str(name).lower() if either else name) not in known:
-                yield key, f"has an unknown key {name!r}{_near(str(name), known)}", page
+    yield from _unknown_keys(chosen)
     for name, value in chosen.pipeline.items():
         default = getattr(Options(), str(name).lower(), None)
         if default is not None and not _is_like(default, value):
@@ -81,6 +70,27 @@ def _wrong_values(chosen: Settings) -> Iterator[Wrong]:
         problem = _wrong_exporter(name)
         if problem:
             yield "EXPORTERS", problem, "docs/storage.md"
+    for key, given in (("VIEWER", chosen.viewer), ("PANEL", chosen.panel)):
+        editor = str(given.get("EDITOR") or "vscode")
+        if editor.lower() not in EDITORS and "{file}" not in editor:
+            problem = f"has the EDITOR {editor!r}, which is no address with {{file}}"
+            yield key, f"{problem}{_near(editor, EDITORS)}", "docs/viewer.md"
+
+
+def _unknown_keys(chosen: Settings) -> Iterator[Wrong]:
+    for key, given, known, page in (
+        ("LOG", chosen.log, configuring.LOG_KEYS, "docs/logs.md"),
+        ("OTLP", chosen.otlp, configuring.OTLP_KEYS, "docs/storage.md"),
+        ("PIPELINE", chosen.pipeline, {item.name for item in fields(Options)}, "docs/storage.md"),
+        ("KEEP", chosen.keep, TAIL_KEYS, "docs/settings.md"),
+        ("VIEWER", chosen.viewer, {"EDITOR"}, "docs/viewer.md"),
+        ("PANEL", chosen.panel, {"EDITOR"}, "docs/panel.md"),
+    ):
+        for name in given:
+            # What is for the worker may be written in either case, as its documents say.
+            either = key in {"LOG", "OTLP", "PIPELINE"}
+            if (str(name).lower() if either else name) not in known:
+                yield key, f"has an unknown key {name!r}{_near(str(name), known)}", page
 
 
 def _wrong_ratios(chosen: Settings) -> Iterator[Wrong]:

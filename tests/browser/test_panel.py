@@ -445,6 +445,10 @@ def test_five_thousand_dispatches_are_folded_cut_and_linked(parcels_page, parcel
         "2,500 \N{MULTIPLICATION SIGN}"
     )
     expect(panel.locator("tr.rest").first).to_contain_text("the viewer has them")
+    # What is below comes when it is asked for.
+    assert {level for level, _, _ in rows} == {1}
+    row(panel, "parcel_weighed 'a regular'").locator(".twist").click()
+    assert (2, "note", "returned") in tree_of(panel)
 
 
 def test_hostile_names_are_shown_as_text(parcels_page):
@@ -457,6 +461,39 @@ def test_hostile_names_are_shown_as_text(parcels_page):
     shown = panel.evaluate("panel => panel.shadowRoot.textContent")
     assert "\u202e" not in shown
     assert "\x00" not in shown
+
+
+# -- Room --------------------------------------------------------------------------------------
+
+
+def test_details_stay_in_sight_where_the_panel_is_narrow(open_page, parcels_address):
+    page = open_page(parcels_address, viewport={"width": 760, "height": 700})
+    page.goto("/many/100/")
+    panel = open_panel(page)
+    row(panel, "parcel_weighed 'customer 1'").click()
+
+    expect(panel.locator(".inspector")).to_contain_text("Sent by")
+    expect(panel.locator(".inspector")).to_be_in_viewport()
+    expect(row(panel, "parcel_weighed 'customer 1'")).to_be_in_viewport()
+
+
+def test_a_phone_has_the_panel_on_a_page_of_its_own(open_page, parcels_address):
+    page = open_page(parcels_address, viewport={"width": 390, "height": 800})
+    page.goto(f"/parcel/{'long name ' * 20}/")
+    link = open_panel(page).get_by_role("link", name="On a page of its own")
+    with page.context.expect_page() as opened:
+        link.click()
+    alone = opened.value
+    panel = alone.locator("signal-trace-panel[data-ready]")
+    panel.wait_for()
+
+    assert alone.evaluate("document.documentElement.scrollWidth") == 390
+    expect(row(panel, "weigh")).to_contain_text("weigh")
+    assert row(panel, "weigh").locator(".label").bounding_box()["width"] > 30
+    expect(panel.get_by_role("link", name="On a page of its own")).to_be_hidden()
+    for tab in ("Receivers", "Slowest", "Hazards", "Bypassed"):
+        panel.get_by_role("tab", name=tab).click()
+        assert alone.evaluate("document.documentElement.scrollWidth") == 390
 
 
 # -- Using the panel ---------------------------------------------------------------------------

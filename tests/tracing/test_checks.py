@@ -97,6 +97,13 @@ def test_known_hazard_of_no_rule_is_reported(settings):
             {"PANEL": {"editor": "zed"}},
             "['PANEL'] has an unknown key 'editor' (did you mean 'EDITOR'?).",
         ),
+        (
+            {"PANEL": {"EDITOR": "vs-code"}},
+            (
+                "['PANEL'] has the EDITOR 'vs-code', which is no address with {file} (did you mean "
+                "'vscode'?)."
+            ),
+        ),
         ({"VIEWER": {"THEME": ""}}, "['VIEWER'] has an unknown key 'THEME' (known are EDITOR)."),
         (
             {"SAMPLE_BY_KIND": {"requests": 0.1}},

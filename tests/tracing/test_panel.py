@@ -350,11 +350,25 @@ def test_without_the_viewers_addresses_there_are_no_links(settings, monkeypatch)
     assert (found["trace_url"], found["rows"][0]["url"]) == ("", "")
 
 
-def test_places_link_to_the_editor_that_the_settings_name(settings):
-    settings.TRACING = {**settings.TRACING, "PANEL": {"EDITOR": "vscode://file/{file}:{line}"}}
+@pytest.mark.parametrize(
+    ("tracing", "link"),
+    [
+        ({"PANEL": {"EDITOR": "mine://{file}?l={line}"}}, "mine:///app/a%20b.py?l=1"),
+        ({"PANEL": {"EDITOR": "vscode"}}, "vscode://file/app/a%20b.py:1"),
+        ({"VIEWER": {"EDITOR": "zed"}}, "zed://file/app/a%20b.py:1"),
+        (
+            {"VIEWER": {"EDITOR": "zed"}, "PANEL": {"EDITOR": "nova"}},
+            "nova://open?path=/app/a%20b.py&line=1",
+        ),
+        ({"PANEL": {"EDITOR": "javascript:alert('{file}')"}}, ""),
+        ({}, ""),
+    ],
+)
+def test_places_link_to_the_editor_that_the_settings_name(settings, tracing, link):
+    settings.TRACING = {**settings.TRACING, **tracing}
     place = {"file": "/app/a b.py", "line": 0, "text": "a b.py"}
 
-    assert page.editor_url(place) == "vscode://file//app/a%20b.py:1"
+    assert page.editor_url(place) == link
     assert page.editor_url(None) == ""
 
 

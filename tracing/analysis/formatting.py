@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import site
 import sysconfig
 from functools import lru_cache
@@ -124,6 +125,9 @@ def short_receiver(name: str) -> str:
     return ".".join(parts[max(first, 0) :]) + call
 
 
+_INSTALLED: Final = re.compile(r"[\\/](site|dist)-packages[\\/]")
+
+
 @lru_cache(maxsize=1)
 def _library_roots() -> tuple[str, ...]:
     roots = {*site.getsitepackages()}
@@ -133,7 +137,8 @@ def _library_roots() -> tuple[str, ...]:
 
 def in_library(file: str) -> bool:
     """Return whether *file* belongs to an installed package or to Python, not to the project."""
-    return not file or file.startswith(_library_roots())
+    # A trace may come from another host or environment, whose roots are not those of this process.
+    return not file or file.startswith(_library_roots()) or bool(_INSTALLED.search(file))
 
 
 @lru_cache(maxsize=1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 from django.urls import NoReverseMatch, reverse
 
+from tracing.analysis.editors import editor_link
 from tracing.analysis.formatting import (
     human_count,
     human_ns,
@@ -20,7 +20,6 @@ from tracing.analysis.formatting import (
 )
 from tracing.analysis.tree import TIMES
 from tracing.analysis.wiring import ANY
-from tracing.conf import get_settings
 from tracing.panels.stats import place_of
 
 if TYPE_CHECKING:
@@ -63,22 +62,24 @@ class Links:
             return ""
         return self._reverse("tracing:span", self.trace_id, number)
 
+    def own_page(self, request_id: str) -> str:
+        """Return the address of this panel as a page of its own; empty if it has none."""
+        return self._reverse("djdt:signal_trace", request_id) if request_id else ""
+
     @staticmethod
     def _reverse(name: str, *arguments: object) -> str:
         try:
             return reverse(name, args=arguments)
         except NoReverseMatch:
-            # The project does not include the viewer.
+            # The project includes neither, or not both, of the viewer and the toolbar's addresses.
             return ""
 
 
 def editor_url(place: Json | None) -> str:
     """Return what opens *place* in the editor of the settings; empty without either."""
-    template = get_settings().panel.get("EDITOR", "")
-    if not template or place is None:
+    if place is None:
         return ""
-    line = str(place["line"] or 1)
-    return str(template).replace("{file}", quote(place["file"])).replace("{line}", line)
+    return editor_link(place["file"], place["line"] or 1, of="panel")
 
 
 def mark(stats: Json) -> str:
@@ -120,6 +121,7 @@ def context(stats: Json, wiring: Iterable[Route] = ()) -> dict[str, Any]:
         "trace_id": stats["trace_id"],
         "trace_url": links.trace(),
         "request_id": stats.get("request_id", ""),
+        "own_url": links.own_page(stats.get("request_id", "")),
         "note": stats.get("note", ""),
         "summary": _summary(stats),
         "dropped": stats["dropped_count"] and human_count(stats["dropped_count"]),
@@ -165,8 +167,10 @@ def _summary(stats: Json) -> list[dict[str, str]]:
         ),
         (human_count(stats["error_count"]), "raised", ""),
         (human_count(stats["unheard_count"]), "without receivers", ""),
-        (human_ns(stats["overhead_ns"]), "cost of tracing", "estimated"),
     ]
+    # What recording costs here is measured in the worker, once the first trace has come there.
+    if stats["overhead_ns"]:
+        facts.append((human_ns(stats["overhead_ns"]), "cost of tracing", "estimated"))
     return [{"value": value, "name": name, "note": note} for value, name, note in facts]
 
 

@@ -1,4 +1,4 @@
-"""Source code for showing: the lines around a place, with their tokens told apart, and editor links."""
+"""Source code for showing: the lines around a place, with their tokens told apart."""
 
 from __future__ import annotations
 
@@ -12,46 +12,13 @@ import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
-
-from tracing.conf import get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EDITORS: Final = {
-    "vscode": "vscode://file{file}:{line}",
-    "vscodium": "vscodium://file{file}:{line}",
-    "cursor": "cursor://file{file}:{line}",
-    "windsurf": "windsurf://file{file}:{line}",
-    "pycharm": "pycharm://open?file={file}&line={line}",
-    "idea": "idea://open?file={file}&line={line}",
-    "sublime": "subl://open?url=file://{file}&line={line}",
-    "textmate": "txmt://open?url=file://{file}&line={line}",
-    "emacs": "emacs://open?url=file://{file}&line={line}",
-    "zed": "zed://file{file}:{line}",
-    "nova": "nova://open?path={file}&line={line}",
-}
-"""Addresses that open a file in an editor, by the editor's name."""
 MAX_LINES: Final = 80
 _AROUND: Final = 6
 _LARGEST_FILE: Final = 2_000_000
-
-
-def editor_link(file: str, line: int) -> str:
-    """Return the address that opens *file* in the editor of the settings; empty without one.
-
-    ``TRACING["VIEWER"]["EDITOR"]``, or else that of the panel, is a name of ``EDITORS`` or an
-    address with ``{file}`` and ``{line}``.
-    """
-    settings = get_settings()
-    chosen = settings.viewer.get("EDITOR") or settings.panel.get("EDITOR", "")
-    if not file or not isinstance(chosen, str) or not chosen:
-        return ""
-    address = EDITORS.get(chosen.lower(), chosen)
-    if "{file}" not in address or address.lower().lstrip().startswith(("javascript:", "data:")):
-        return ""
-    return address.replace("{file}", quote(file)).replace("{line}", str(line))
 
 
 @dataclass(slots=True, frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -135,3 +136,18 @@ def test_texts_name_the_place():
     assert formatting.receiver_text(ReceiverLabel("len")) == "len"
     assert formatting.callsite_text(Callsite("/elsewhere/a.py", 9, "f")) == "f (/elsewhere/a.py:9)"
     assert formatting.callsite_text(None) == "unknown code"
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("/srv/other/.venv/lib/python3.12/site-packages/django/apps/config.py", True),
+        ("/usr/lib/python3/dist-packages/django/apps/config.py", True),
+        ("C:\\shop\\.venv\\Lib\\site-packages\\django\\apps\\config.py", True),
+        (json.__file__, True),
+        ("", True),
+        ("/srv/shop/packages/receivers.py", False),
+    ],
+)
+def test_file_of_a_library_is_known_as_such_from_another_host_too(file, expected):
+    assert formatting.in_library(file) is expected

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tracing.analysis.editors import EDITORS
 from tracing.viewer.access import Permission
 from tracing.viewer.documents import row_document
 from tracing.viewer.language import KEYS, parse
-from tracing.viewer.source import EDITORS
 from tracing.viewer.urls import urlpatterns
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -60,7 +60,7 @@ def swallowed_error(facts: Facts, _options: Options) -> Iterator[Hazard]:
         call, dispatch = calls[0]
         times = f" {plural(len(calls), 'time')}" if len(calls) > 1 else ""
         yield finding(
-            f"{who(label)} raised {_raised(call)}{times}, and {dispatch.method}() of "
+            f"{who(label)} raised {_raised(call).rstrip('.')}{times}, and {dispatch.method}() of "
             f"{short_signal(dispatch.signal)} swallowed it.",
             dispatch=dispatch,
             receiver=label,
@@ -91,8 +91,9 @@ def skipped_receivers(facts: Facts, _options: Options) -> Iterator[Hazard]:
         call, dispatch = calls[0]
         skipped = [other for other in dispatch.receiver_calls if other.outcome is Outcome.SKIPPED]
         yield finding(
-            f"{who(label)} raised {_raised(call)} and {names(other.receiver for other in skipped)} "
-            f"did not run for {short_signal(dispatch.signal)} of {dispatch.sender}.",
+            f"{who(label)} raised {_raised(call).rstrip('.')} and "
+            f"{names(other.receiver for other in skipped)} did not run for "
+            f"{short_signal(dispatch.signal)} of {dispatch.sender}.",
             dispatch=dispatch,
             receiver=label,
             spans=[*(span for pair in calls for span in pair), *skipped],

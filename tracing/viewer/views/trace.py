@@ -12,6 +12,7 @@ from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from tracing.analysis import tree
+from tracing.analysis.editors import editor_link
 from tracing.analysis.formatting import place
 from tracing.analysis.why import why
 from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, span_id
@@ -27,7 +28,7 @@ from tracing.viewer.forms import NoteForm
 from tracing.viewer.language import quoted
 from tracing.viewer.loading import load
 from tracing.viewer.matching import matching_calls
-from tracing.viewer.source import editor_link, source_lines
+from tracing.viewer.source import source_lines
 from tracing.viewer.stored import all_traces
 from tracing.viewer.views.base import Page
 from tracing.viewer.views.traces import list_address, read_search
@@ -514,9 +515,9 @@ class SpanDetail(TracePage):
             "span_id": span_id(trace.trace_id, trace.started_ns, span.number),
             "self_ns": tree.self_ns(span),
             "place": place(file, line),
-            "editor": editor_link(file, line),
+            "editor": editor_link(file, line, of="viewer"),
             "site_place": place(site.file, site.line) if site else "",
-            "site_editor": editor_link(site.file, site.line) if site else "",
+            "site_editor": editor_link(site.file, site.line, of="viewer") if site else "",
             "source": source_lines(file, line) if shows_source else [],
             "shows_source": shows_source,
             "steps": why(trace, span.number),

@@ -54,6 +54,19 @@ def test_swallowed_error_is_found(name, method):
     assert hazard.message.endswith(f"{method}() of order_placed swallowed it.")
 
 
+def test_message_that_ends_a_sentence_of_its_own_does_not_end_the_finding():
+    build = TraceBuilder()
+    dispatch = build.dispatch("order_placed", method=Method.SEND_ROBUST)
+    build.call(
+        dispatch,
+        outcome=Outcome.RAISED,
+        exception_type="ValueError",
+        exception_message="There is no price.",
+    )
+
+    assert "ValueError: There is no price, and" in only(build, "swallowed-error").message
+
+
 def test_swallowed_error_counts_repetitions_in_one_finding():
     build = TraceBuilder(Kind.COMMAND, "simulate")
     for number in range(3):

@@ -136,6 +136,8 @@ class SignalTracePanel extends HTMLElement {
         const all = [...view.querySelectorAll("[data-search]")];
         const found = all.filter(fits).length;
         root.querySelector(".only-tree").hidden = name !== "tree";
+        // Hazards and writes have no time of their own.
+        root.querySelector(".only-timed").hidden = name === "hazards" || name === "bypassed";
         root.querySelector(".found").textContent =
             found === all.length ? "" : `${found} of ${all.length} rows`;
     }
@@ -275,9 +277,12 @@ class Tree {
                 }
             }
         }
+        // Where the top alone is long, what is below it comes when it is asked for.
+        const second = this.top.reduce((sum, node) => sum + node.children.length, 0);
+        const open = this.top.length + second > MANY_ROWS ? 1 : 2;
         for (const node of this.nodes) {
             const level = Number(node.row.getAttribute("aria-level"));
-            node.isOpen = level < 2 || failing.has(node);
+            node.isOpen = level < open || failing.has(node);
         }
     }
 
