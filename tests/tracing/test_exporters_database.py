@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -53,6 +54,24 @@ def test_batch_is_stored_once_however_often_it_is_sent(exporter):
 
     assert Trace.objects.count() == 6
     assert sum(Rollup.objects.filter(receiver=0).values_list("count", flat=True)) == 6
+
+
+@stored
+def test_hazards_of_each_trace_keep_their_order(exporter):
+    hazard = full_trace().hazards[0]
+    other = replace(hazard, receiver="shop.receivers.other")
+    batch = [
+        replace(plain_trace(1), hazards=[hazard, other, hazard]),
+        replace(plain_trace(2), hazards=[other, hazard]),
+    ]
+
+    exporter.export(batch)
+
+    for trace in batch:
+        loaded = Trace.objects.load(trace.trace_id)
+        assert [found.receiver for found in loaded.hazards] == [
+            found.receiver for found in trace.hazards
+        ]
 
 
 @stored

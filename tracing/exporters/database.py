@@ -461,7 +461,7 @@ class DatabaseExporter:
         table = quote("tracing_hazard")
         ids: dict[str, int] = {}
         for fingerprint, sightings in rows.hazards.items():
-            hazard, trace_row, seen_ns = sightings[-1]
+            _, hazard, trace_row, seen_ns = sightings[-1]
             columns = {
                 "hazard": hazard.hazard[:50],
                 "severity": _SEVERITY.get(hazard.severity, 0),
@@ -473,7 +473,7 @@ class DatabaseExporter:
                 "message": hazard.message,
                 "remedy": hazard.remedy,
                 "evidence": dump(hazard.evidence),
-                "first_seen_ns": min(seen for _, _, seen in sightings),
+                "first_seen_ns": min(seen for *_, seen in sightings),
                 "known": False,
                 "reason": "",
                 "count": 0,
@@ -502,9 +502,9 @@ class DatabaseExporter:
             "tracing_hazardsighting",
             ("id", "hazard_id", "trace_id", "data"),
             [
-                (rows.next_other(), ids[fingerprint], trace_row, dump(hazard.values()))
+                (row, ids[fingerprint], trace_row, dump(hazard.values()))
                 for fingerprint, sightings in rows.hazards.items()
-                for hazard, trace_row, _ in sightings
+                for row, hazard, trace_row, _ in sightings
             ],
         )
 
@@ -758,6 +758,10 @@ def _callsite_columns(site: spans.Callsite) -> dict[str, Any]:
     }
 
 
+_Sighting = tuple[int, "spans.Hazard", int, int]
+"""(row id, hazard, row id of the trace, when the trace began)."""
+
+
 class _Build:
     """The rows of one batch."""
 
@@ -776,7 +780,7 @@ class _Build:
         self.failed: list[tuple[Any, ...]] = []
         self.unheard: list[tuple[Any, ...]] = []
         self.bypasses: list[tuple[Any, ...]] = []
-        self.hazards: dict[str, list[tuple[spans.Hazard, int, int]]] = {}
+        self.hazards: dict[str, list[_Sighting]] = {}
         self.sums: Batch = {}
 
     def tables(self) -> Sequence[tuple[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]]]:
@@ -979,8 +983,9 @@ class _Build:
                 dump([labels.receiver(receiver) for receiver in bypass.receivers]),
             ))  # fmt: skip
         for hazard in trace.hazards:
+            # Numbered here: grouped by what was found, they lose the order that the trace has.
             self.hazards.setdefault(hazard_fingerprint(hazard), []).append(
-                (hazard, row, trace.started_ns)
+                (self.next_other(), hazard, row, trace.started_ns)
             )
 
 
