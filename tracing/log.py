@@ -11,11 +11,13 @@ if TYPE_CHECKING:
 
 
 def add_trace_ids(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-    """Add ``trace_id`` to *line* if a trace is being recorded; a structlog processor.
+    """Add ``trace_id`` and ``span_id`` to *line* if a trace is being recorded; a structlog processor.
 
-    An id that is there already stays: another tracer's, or one bound by the application.
+    The span is that of the trace itself: what is inside it is numbered later, in the worker. Ids
+    that are there already stay: another tracer's, or those bound by the application.
     """
     trace = context.current_trace()
-    if trace is not None:
-        line.setdefault("trace_id", trace.trace_id)
+    if trace is not None and line.setdefault("trace_id", trace.trace_id) == trace.trace_id:
+        # Beside the id of another trace, our span would lead nowhere.
+        line.setdefault("span_id", trace.span_id)
     return line
