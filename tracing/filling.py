@@ -317,14 +317,17 @@ _ROWS_AT_ONCE = 200_000
 _MADE: dict[str, dict[str, str]] = {
     "sqlite": {
         "trace_id": "lower(hex(randomblob(16)))",
+        "part": "substr(part, 1, 11) || '+{number}'",
         "instance": "':' || ((CAST(substr(instance, 2) AS integer) + {salt}) % {keys} + 1)",
     },
     "postgresql": {
         "trace_id": "md5(id::text || ':{salt}')",
+        "part": "substr(part, 1, 11) || '+{number}'",
         "instance": "':' || ((substr(instance, 2)::bigint + {salt}) % {keys} + 1)",
     },
     "mysql": {
         "trace_id": "MD5(CONCAT(id, ':{salt}'))",
+        "part": "CONCAT(SUBSTR(part, 1, 11), '+{number}')",
         "instance": "CONCAT(':', (CAST(SUBSTR(instance, 2) AS UNSIGNED) + {salt}) % {keys} + 1)",
     },
 }
@@ -367,7 +370,7 @@ class _Repeating:
         self.step: dict[str, int] = {}
         for table, sequence in _SEQUENCES.items():
             self.step[sequence] = max(self.step.get(sequence, 0), self.last[table])
-        self.hour = self._number("SELECT MAX(hour) FROM tracing_rollup")
+        self.last_rollup = self._number("SELECT MAX(id) FROM tracing_rollup")
 
     def run(self, times: int) -> None:
         for number in range(1, times + 1):
@@ -377,7 +380,7 @@ class _Repeating:
                     count = self._copy(table, number, {"id": sequence}, "id", first, final)
                     if table == "tracing_dispatch":
                         self.progress(count)
-            self._copy("tracing_rollup", number, {}, "hour", 0, self.hour)
+            self._copy("tracing_rollup", number, {}, "id", 1, self.last_rollup)
         for sequence, step in self.step.items():
             self._execute(
                 "UPDATE tracing_sequence SET value = %s WHERE name = %s",
@@ -404,6 +407,10 @@ class _Repeating:
                 value += f" + {self.step[ids[name]] * number}"
             elif name == "hour":
                 value += f" + {self.hours * number}"
+            elif name == "part":
+                # Made up from the middle of an hour, the last hour of one copy is the first of the
+                # next: they are parts of it that must not have one name.
+                value = made[name].format(number=number)
             elif name == "started_ns":
                 value += f" + {self.hours * HOUR_NS * number}"
             elif name == "trace_id":
