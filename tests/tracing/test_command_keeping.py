@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import sys
+import time
 
 import pytest
 
@@ -20,7 +22,9 @@ from tests.tracing.command_line import (
 from tracing import filling, models
 from tracing.analysis import tree
 from tracing.capture.spans import Status
+from tracing.exporters.database import DatabaseExporter
 from tracing.management.verbs import keeping
+from tracing.rollups import HOUR_NS
 
 # They write through connections of their own, which no test transaction contains.
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -113,6 +117,44 @@ def test_import_names_bad_lines(traces, tmp_path):
     assert error_of("import", tmp_path / "none") == (3, f"There is no file {tmp_path / 'none'}.")
 
 
+def test_import_goes_on_after_a_file_that_breaks_off(traces, tmp_path):
+    whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl.gz"
+    run("export", "--output", whole)
+    compressed = gzip.compress(whole.read_bytes())
+    cut.write_bytes(compressed[: len(compressed) // 2])
+    models.Trace.objects.all().delete()
+    stderr = io.StringIO()
+    code, shown = code_of("import", cut, whole, stderr=stderr)
+
+    assert code == 1
+    assert shown.startswith("3 traces imported")
+    assert f"{cut}: Compressed file ended" in stderr.getvalue()
+
+
+def test_import_leaves_out_the_trace_that_the_database_cannot_take(traces, tmp_path, monkeypatch):
+    path = tmp_path / "traces.jsonl"
+    run("export", "--output", path)
+    models.Trace.objects.all().delete()
+    store_new = DatabaseExporter.store_new
+
+    def refusing(self, batch):
+        if traces[1].trace_id in {trace.trace_id for trace in batch}:
+            raise OverflowError("too large")
+        return store_new(self, batch)
+
+    monkeypatch.setattr(DatabaseExporter, "store_new", refusing)
+    stderr = io.StringIO()
+    code, shown = code_of("import", path, stderr=stderr)
+
+    assert code == 1
+    assert shown.startswith("2 traces imported, 0 were there already")
+    assert f"trace {traces[1].trace_id}: OverflowError: too large" in stderr.getvalue()
+
+
+def test_import_of_a_folder_says_that_it_cannot_be_read(traces, tmp_path):
+    assert "cannot be read: Is a directory" in error_of("import", tmp_path)[1]
+
+
 def test_fill_makes_up_the_same_traces_for_the_same_seed():
     found = run_json("fill", "--dispatches", "300", "--apps", "3", "--seed", "5")
     names = [trace.name for trace in models.Trace.objects.order_by("pk")]
@@ -147,6 +189,16 @@ def test_fill_copies_what_it_made_up_when_much_is_wanted(monkeypatch):
     # Whoever stores next must get ids that are free.
     store(checkout(1), shared=False)
     assert models.Trace.objects.count() == len(traces) + 1
+
+
+@pytest.mark.parametrize("minute", [0, 1, 30, 59])
+def test_fill_counts_everything_at_whatever_minute_it_begins(monkeypatch, minute):
+    now_ns = time.time_ns() // HOUR_NS * HOUR_NS + minute * HOUR_NS // 60
+    monkeypatch.setattr(keeping, "_MADE_UP", 250)
+    monkeypatch.setattr(keeping.time, "time_ns", lambda: now_ns)
+    run("fill", "--dispatches", "1001", "--apps", "2", "--days", "5")
+
+    assert sum(models.Rollup.objects.filter(receiver=0).values_list("count", flat=True)) == 1001
 
 
 def test_fill_copies_nothing_that_it_did_not_make_up(traces, monkeypatch):

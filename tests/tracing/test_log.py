@@ -9,6 +9,8 @@ import pytest
 import structlog
 
 from tests.tracing.samples import full_trace, plain_trace
+from tracing.api import current_span_id, current_trace_id, trace
+from tracing.capture import context
 from tracing.capture.spans import span_id
 from tracing.exporters import log as log_module
 from tracing.exporters.files import log_files
@@ -16,6 +18,7 @@ from tracing.exporters.formats import write_jsonl
 from tracing.exporters.lines import LineError, Reader
 from tracing.exporters.log import LogExporter
 from tracing.filling import Filler
+from tracing.log import add_trace_ids
 
 
 def write(path, traces, **options):
@@ -243,3 +246,65 @@ def test_logger_with_a_structlog_formatter_gets_dictionaries():
 def test_exporter_with_contradicting_settings_is_refused(arguments):
     with pytest.raises(ValueError, match="LogExporter"):
         LogExporter(**arguments)
+
+
+@pytest.fixture
+def unrecorded():
+    """Let traces end without a queue to put them into."""
+    before = context.set_processor(None)
+    yield
+    context.set_processor(before)
+
+
+def test_own_lines_of_the_application_get_the_ids_of_the_running_trace(unrecorded):
+    with trace("work"):
+        line = add_trace_ids(None, "info", {"event": "paid"})
+        ids = {"trace_id": current_trace_id(), "span_id": current_span_id()}
+
+    assert line == {"event": "paid", **ids}
+    assert all(ids.values())
+
+
+def test_own_lines_outside_a_trace_get_no_ids():
+    assert add_trace_ids(None, "info", {"event": "paid"}) == {"event": "paid"}
+
+
+def test_ids_that_a_line_has_already_stay(unrecorded):
+    with trace("work"):
+        of_another = add_trace_ids(None, "info", {"trace_id": "0af7"})
+        own_span = add_trace_ids(None, "info", {"span_id": "b7ad"})
+        ids = current_trace_id()
+
+    assert of_another == {"trace_id": "0af7"}
+    assert own_span == {"trace_id": ids, "span_id": "b7ad"}
+
+
+DAMAGE = {
+    "trace_finished": [
+        {"started_ns": "abc"}, {"duration_ns": None}, {"name": 5},
+        {"name": ["x"]}, {"attributes": {"a": 1}}, {"bypasses": [1]}, {"side_effects": [{"a": 1}]},
+        {"lost_receivers": [1]}, {"connection_changes": ["x"]}, {"unheard": [["a", "b", "c"]]},
+        {"unheard": [["a", "b"]]}, {"trace_id": 5}, {"trace_id": "zz"}, {"http_status": "x"},
+        {"final": 1}, {"dispatch_count": True},
+    ],
+    "dispatch_finished": [
+        {"receivers": [5]}, {"number": None}, {"signal": None}, {"line": "x"}, {"start_ns": 1.5},
+        {"values": {"a": [1]}}, {"named": [1]}, {"event": ["x"]},
+    ],
+    "hazard_found": [{"numbers": "abc"}, {"line": "x"}, {"evidence": 5}, {"hazard": None}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("event", "damage"), [(event, damage) for event in DAMAGE for damage in DAMAGE[event]]
+)
+def test_line_with_a_value_of_the_wrong_type_is_a_bad_line(path, event, damage):
+    record = next(record for record in write(path, [full_trace()]) if record["event"] == event)
+
+    with pytest.raises(LineError):
+        Reader().feed(json.dumps(record | damage))
+
+
+def test_line_that_is_nested_without_end_is_a_bad_line():
+    with pytest.raises(LineError, match="no JSON"):
+        Reader().feed("[" * 200_000)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gzip
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +13,11 @@ from typing import TYPE_CHECKING
 from tracing.exporters.database import DatabaseExporter
 from tracing.exporters.files import open_log
 from tracing.exporters.lines import LineError, Reader
+from tracing.pipeline import TemporaryError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from tracing.capture.spans import Trace
 
@@ -37,8 +41,12 @@ class Imported:
     other_lines: int = 0
     """Lines that are not the tracer's."""
     bad_lines: int = 0
+    bad_traces: int = 0
+    """Traces that the database cannot take."""
+    broken_files: int = 0
+    """Compressed files that could be read up to a place only."""
     errors: list[str] = field(default_factory=list)
-    """The first hundred bad lines, as ``file:line: reason``."""
+    """What is wrong with the first hundred of them, as ``file:line: reason``."""
     incomplete: int = 0
     """Traces left out because the line of the trace itself was in none of the files."""
 
@@ -69,10 +77,7 @@ def import_logs(
     def store() -> None:
         nonlocal weight
         if batch:
-            stored = exporter.store_new(batch)
-            result.traces += stored
-            result.known += len(batch) - stored
-            result.dispatches += sum(len(trace.dispatches) for trace in batch)
+            _store(exporter, batch, result)
             batch.clear()
             weight = 0
 
@@ -91,13 +96,48 @@ def import_logs(
     return result
 
 
+def _store(exporter: DatabaseExporter, batch: list[Trace], result: Imported) -> None:
+    """Store *batch*; halve it until those that the database cannot take are found and left out."""
+    try:
+        stored = exporter.store_new(batch)
+    except TemporaryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - drivers raise what they like about a value.
+        if len(batch) > 1:
+            half = len(batch) // 2
+            _store(exporter, batch[:half], result)
+            _store(exporter, batch[half:], result)
+        else:
+            result.bad_traces += 1
+            _note(result, f"trace {batch[0].trace_id}: {type(error).__name__}: {error}")
+        return
+    result.traces += stored
+    result.known += len(batch) - stored
+    result.dispatches += sum(len(trace.dispatches) for trace in batch)
+
+
+@contextmanager
+def _told(path: Path, result: Imported) -> Iterator[None]:
+    """Note that a compressed file is cut off or damaged; what is before that place is imported."""
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        result.broken_files += 1
+        _note(result, f"{path}: {error}")
+
+
+def _note(result: Imported, error: str) -> None:
+    if len(result.errors) < _MOST_ERRORS:
+        result.errors.append(error)
+
+
 def _traces(
     files: list[Path], reader: Reader, result: Imported, progress: Progress | None
 ) -> Iterator[Trace]:
     total = sum(path.stat().st_size for path in files)
     done = 0
     for path in files:
-        with open_log(path) as file:
+        with open_log(path) as file, _told(path, result):
             # The compressed file below, to see how far it was read.
             below = getattr(getattr(file, "fileobj", None), "tell", file.tell)
             for number, line in enumerate(file, 1):
@@ -105,8 +145,7 @@ def _traces(
                     trace = reader.feed(line)
                 except LineError as error:
                     result.bad_lines += 1
-                    if len(result.errors) < _MOST_ERRORS:
-                        result.errors.append(f"{path}:{number}: {error}")
+                    _note(result, f"{path}:{number}: {error}")
                     continue
                 if trace is not None:
                     yield trace

@@ -7,8 +7,11 @@ short; reading puts it back.
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, asdict, fields
+import re
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from datetime import UTC, datetime
+from functools import cache
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from tracing.capture.spans import (
@@ -330,6 +333,63 @@ class LineError(ValueError):
     """A line is not one of the schema."""
 
 
+_TRACE_ID = re.compile("[0-9a-f]{32}")
+
+_ALLOWED: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "bool": (bool,),
+    "str | None": (str, NoneType),
+    "int | None": (int, NoneType),
+    "bool | None": (bool, NoneType),
+}
+_ALLOWED_ITEMS: dict[str, tuple[tuple[type, ...], ...]] = {
+    "list[int]": ((int,),),
+    "list[str]": ((str,),),
+    "tuple[str, ...]": ((str,),),
+    "tuple[str, ...] | None": ((str,),),
+    "dict[str, str]": ((str,),),
+    "list[tuple[str, str, int]]": ((str,), (str,), (int,)),
+    "list[tuple[str, int, int]]": ((str,), (int,), (int,)),
+}
+"""For each value of a container, or for each place of its tuples."""
+
+
+@cache
+def _annotations(span: type[Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((item.name, str(item.type)) for item in fields(span))
+
+
+def _verified(span: Any) -> Any:
+    """Return *span* if all in it has the type that it must have, or raise LineError.
+
+    JSON tells nothing of that, SQLite stores what it gets, and the viewer would stumble over it.
+    """
+    kind: Any = type(span)
+    for name, annotation in _annotations(kind):
+        value = getattr(span, name)
+        if (allowed := _ALLOWED.get(annotation)) is not None:
+            _verify(name, value, allowed)
+        elif (places := _ALLOWED_ITEMS.get(annotation)) is not None:
+            if value is not None:
+                _verify(name, value, (list, tuple, dict))
+                for item in value.values() if isinstance(value, dict) else value:
+                    of_item = item if len(places) > 1 else (item,)
+                    for each, types in zip(of_item, places, strict=True):
+                        _verify(name, each, types)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                _verified(item)
+        elif is_dataclass(value):
+            _verified(value)
+    return span
+
+
+def _verify(name: str, value: object, allowed: tuple[type, ...]) -> None:
+    if type(value) not in allowed:
+        raise LineError(f"{name} cannot be {value!r:.60}")
+
+
 class Reader:
     """Put traces together out of the lines of a log; lines that are not the tracer's are skipped.
 
@@ -352,7 +412,7 @@ class Reader:
             return None
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise LineError(f"no JSON: {error}") from None
         if not isinstance(record, dict) or "schema" not in record:
             self.skipped += 1
@@ -361,7 +421,9 @@ class Reader:
             raise LineError(f"schema {record['schema']!r} is not known here; this is {SCHEMA}")
         try:
             return self._take(record)
-        except (KeyError, TypeError, ValueError) as error:
+        except LineError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise LineError(f"{type(error).__name__}: {error}") from None
 
     def _take(self, record: Record) -> Trace | None:
@@ -379,7 +441,7 @@ class Reader:
             if event == DISPATCH_FINISHED:
                 parts.add_dispatch(record)
             else:
-                parts.hazards.append(_hazard(record))
+                parts.hazards.append(_verified(_hazard(record)))
         return None
 
     def rest(self) -> Iterator[Trace]:
@@ -409,7 +471,7 @@ class _Parts:
         before = self.trace
         for dispatch in record.get("dispatches", ()):
             self.add_dispatch(dispatch)
-        self.trace = trace = Trace(
+        trace = Trace(
             kind=Kind(record["kind"]),
             status=Status(record["status"]),
             attributes=dict(record.get("attributes", {})),
@@ -421,6 +483,9 @@ class _Parts:
             **{name: record[name] for name in ("trace_id", "name", "started_ns", "duration_ns")},
             **{name: record[name] for name in _TRACE_DEFAULTS if name in record},
         )
+        if not _TRACE_ID.fullmatch(trace.trace_id):
+            raise LineError(f"trace_id is no trace id: {trace.trace_id!r:.60}")
+        self.trace = _verified(trace)
         if before is not None:
             trace.bypasses[:0] = before.bypasses
             trace.side_effects[:0] = before.side_effects
@@ -433,7 +498,7 @@ class _Parts:
             place = (record["file"], record["line"], record["function"])
             site = self._sites.setdefault(place, Callsite(*place))
         fields_ = record.get("update_fields")
-        self.dispatches[record["number"]] = Dispatch(
+        dispatch = Dispatch(
             method=Method(record["method"]),
             transaction=TransactionOutcome(record["transaction"]),
             callsite=site,
@@ -447,6 +512,7 @@ class _Parts:
             },
             **{name: record[name] for name in _PLAIN if name in record},
         )
+        self.dispatches[dispatch.number] = _verified(dispatch)
 
     def _call(self, record: Record) -> ReceiverCall:
         label = {name: record[name] for name in _LABEL_DEFAULTS if name in record}

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from django.core.management.base import CommandError
 
+from tracing import models
 from tracing.analysis.formatting import human_bytes, human_count, plural
 from tracing.analysis.hazards import diagnose
 from tracing.exporters import formats
@@ -43,7 +44,6 @@ from tracing.rollups import HOUR_NS
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-    from tracing import models
     from tracing.capture import spans
 Progress = Callable[[int, int], object]
 
@@ -242,7 +242,10 @@ def _import(run: Run) -> int:
             raise fail(f"There is no file {path}.", NOT_FOUND)
         paths += [found for found in (log_files(path) or [path]) if found not in paths]
     with progress_bar(run, "importing") as progress:
-        result = import_logs(paths, using=alias, progress=progress)
+        try:
+            result = import_logs(paths, using=alias, progress=progress)
+        except OSError as failure:
+            raise CommandError(f"{failure.filename} cannot be read: {failure.strerror}") from None
     if run.as_json:
         run.terminal.json(
             {
@@ -252,6 +255,8 @@ def _import(run: Run) -> int:
                 "dispatches": result.dispatches,
                 "other_lines": result.other_lines,
                 "bad_lines": result.bad_lines,
+                "bad_traces": result.bad_traces,
+                "broken_files": result.broken_files,
                 "incomplete": result.incomplete,
                 "errors": result.errors,
             }
@@ -270,7 +275,7 @@ def _import(run: Run) -> int:
                 f"{plural(result.incomplete, 'trace')} left out: their own line is in none of the "
                 "files."
             )
-    return FOUND if result.bad_lines else 0
+    return FOUND if result.bad_lines or result.bad_traces or result.broken_files else 0
 
 
 # --- fill ----------------------------------------------------------------------------------------
@@ -294,7 +299,8 @@ def _fill(run: Run) -> int:
     whole: int = options["dispatches"]
     # Copying is many times faster than making up, but it copies whatever is there.
     before = traces().count()
-    copies = 0 if before else -(-whole // _MADE_UP) - 1
+    is_empty = not before and not models.Rollup.objects.using(alias).exists()
+    copies = -(-whole // _MADE_UP) - 1 if is_empty else 0
     hours = max(options["days"] * 24 // (copies + 1), 1)
     began, now_ns = time.monotonic(), time.time_ns()
     done = 0
