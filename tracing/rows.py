@@ -192,9 +192,7 @@ def _side_effect(values: dict[str, Any]) -> SideEffect:
 
 def hazard_fingerprint(hazard: Hazard) -> str:
     """Return the hash that is the same whenever the same thing is found again."""
-    return label_key(
-        hazard.hazard, hazard.signal, hazard.sender, hazard.receiver, hazard.file, hazard.line
-    )
+    return label_key(*hazard.subject)
 
 
 def short_instance(instance: str, sender: str) -> str:

@@ -12,10 +12,11 @@ a receiver call counts from the start of its trace, on the monotonic clock.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Final
 
 
 class Kind(StrEnum):
@@ -255,6 +256,9 @@ class ConnectionChange:
     callsite: Callsite | None = None
 
 
+_NUMBERS: Final = re.compile(r"[\d.,]+")
+
+
 @dataclass(slots=True)
 class Hazard:
     """A diagnosis: a named bug, found in the spans of one trace or across traces."""
@@ -287,10 +291,20 @@ class Hazard:
         return {name: getattr(self, name) for name in self.__slots__}
 
     @property
+    def subject(self) -> tuple[str, ...]:
+        """Return what it is about: the same for the same thing found again."""
+        about = (self.signal, self.sender, self.receiver, self.file)
+        if not any(about):
+            # About a trace as a whole, as an exceeded budget is: only the message names it. How much it
+            # was differs from time to time.
+            about = (_NUMBERS.sub("", self.message),)
+        return (self.hazard, *about, str(self.line))
+
+    @property
     def fingerprint(self) -> str:
         """Return 32 hex digits that are the same for the same thing found again."""
-        parts = (self.hazard, self.signal, self.sender, self.receiver, self.file, str(self.line))
-        return blake2b("\x1f".join(parts).encode(errors="replace"), digest_size=16).hexdigest()
+        text = "\x1f".join(self.subject)
+        return blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
 
 
 @dataclass(slots=True)

@@ -402,7 +402,7 @@ def budget_exceeded(facts: Facts, options: Options) -> Iterator[Hazard]:
 
 
 def _most(trace: Trace, measure: str) -> str:
-    """Return which receiver had the greatest part in what was exceeded."""
+    """Return which receiver had more than half of what receivers used; empty if none had."""
     takers: defaultdict[ReceiverLabel, float] = defaultdict(float)
     for dispatch in trace.dispatches:
         for call in dispatch.receiver_calls:
@@ -411,4 +411,4 @@ def _most(trace: Trace, measure: str) -> str:
     if not takers:
         return ""
     label = max(takers, key=lambda receiver: takers[receiver])
-    return f"; most of it by {who(label)}" if takers[label] else ""
+    return f"; most of it by {who(label)}" if takers[label] * 2 > sum(takers.values()) else ""

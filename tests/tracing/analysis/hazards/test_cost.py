@@ -388,6 +388,16 @@ def test_budget_exceeded_is_found(kind, name, budget, message):
     assert "most of it by report (/app/core/sales/receivers.py:" in hazard.message
 
 
+def test_budget_exceeded_names_nobody_where_nobody_used_most():
+    build = TraceBuilder()
+    dispatch = build.dispatch()
+    build.call(dispatch, "core.sales.receivers.one")
+    build.call(dispatch, "core.sales.receivers.two")
+    (hazard,) = find(build.build(), configure({"BUDGETS": [{"receiver_calls": 1}]}))
+
+    assert hazard.message.endswith(" used 2 receiver calls, more than its budget of 1.")
+
+
 @pytest.mark.parametrize(
     "budget",
     [

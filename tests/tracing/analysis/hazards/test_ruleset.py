@@ -10,6 +10,7 @@ from tracing.analysis import hazards
 from tracing.analysis.hazards import BUILT_IN, Rule, as_dict, configure, diagnose, find
 from tracing.capture import failures
 from tracing.capture.spans import Outcome, span_id
+from tracing.rows import hazard_fingerprint
 
 
 @hazards.rule(
@@ -228,6 +229,25 @@ def test_fingerprint_is_the_same_for_the_same_thing():
 
     assert first[0].fingerprint == second[0].fingerprint
     assert len(first[0].fingerprint) == 32
+
+
+def test_findings_about_whole_traces_are_told_apart_by_what_they_say():
+    chosen = configure({"BUDGETS": [{"dispatches": 0}]})
+
+    def exceeded(name, times):
+        build = TraceBuilder(name=name)
+        for _ in range(times):
+            build.call(build.dispatch())
+        found = find(build.build(), chosen)
+        return next(hazard for hazard in found if hazard.hazard == "budget-exceeded")
+
+    twice, often = exceeded("load_cars", 2), exceeded("load_cars", 1_200)
+    other = exceeded("simulate", 2)
+
+    assert twice.message != often.message
+    assert twice.fingerprint == often.fingerprint
+    assert twice.fingerprint != other.fingerprint
+    assert hazard_fingerprint(twice) == hazard_fingerprint(often) != hazard_fingerprint(other)
 
 
 def test_a_harmless_trace_has_no_hazards():

@@ -379,6 +379,8 @@ class Tree {
         node.row.tabIndex = 0;
         const known = node.row.querySelector("template");
         this.inspector.replaceChildren(known.content.cloneNode(true));
+        // Where the details stand at the lower edge, they must not cover the row itself.
+        node.row.scrollIntoView({ block: "nearest" });
     }
 
     fold(node, isOpen) {
