@@ -293,7 +293,7 @@ class Hazard:
     @property
     def subject(self) -> tuple[str, ...]:
         """Return what it is about: the same for the same thing found again."""
-        about = (self.signal, self.sender, self.receiver, self.file)
+        about: tuple[str, ...] = (self.signal, self.sender, self.receiver, self.file)
         if not any(about):
             # About a trace as a whole, as an exceeded budget is: only the message names it. How much it
             # was differs from time to time.
