@@ -109,6 +109,8 @@ class _Pruning:
         self.deadline = None if seconds is None else time.monotonic() + seconds
         self.result = Pruned()
         self.expected = 0
+        age = retention.older_than or timedelta()
+        self.aged_before_ns = time.time_ns() - int(age.total_seconds() * 1_000_000_000)
 
     def run(self) -> Pruned:
         result, retention = self.result, self.retention
@@ -121,7 +123,11 @@ class _Pruning:
         # Counted again: what was too old may have been the surplus.
         left = self._surplus() - (result.dispatches if self.dry_run else 0)
         if left > 0:
-            self._delete(self._prunable().order_by("pk"), left)
+            rest = self._prunable().order_by("pk")
+            if self.dry_run and aged is not None:
+                # They would be gone by now.
+                rest = rest.filter(started_ns__gte=self.aged_before_ns)
+            self._delete(rest, left)
         if not self.dry_run:
             self._shrink()
             if retention.max_size is not None and self._is_sqlite():
@@ -162,8 +168,8 @@ class _Pruning:
         age = self.retention.older_than
         if age is None:
             return None
-        before_ns = time.time_ns() - int(age.total_seconds() * 1_000_000_000)
-        traces: Any = models.Trace.objects.using(self.using).filter(started_ns__lt=before_ns)
+        traces: Any = models.Trace.objects.using(self.using)
+        traces = traces.filter(started_ns__lt=self.aged_before_ns)
         if self.retention.keep_pinned:
             traces = traces.filter(pinned=False)
         if self.retention.keep_failed:

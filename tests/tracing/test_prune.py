@@ -83,6 +83,19 @@ def test_prune_keeps_what_it_should(days, retention, left):
     assert Dispatch.objects.count() == ReceiverCall.objects.count() == len(left)
 
 
+def test_dry_run_counts_no_trace_twice(transactional_db):
+    now = time.time_ns()
+    old = [plain_trace(n, dispatches=1, started_ns=now - 9 * DAY_NS) for n in range(4)]
+    new = [plain_trace(n, dispatches=5, started_ns=now - DAY_NS) for n in range(4, 8)]
+    store([*old, *new])
+    retention = Retention(older_than=timedelta(days=7), max_rows=10)
+
+    dry = prune(retention, dry_run=True)
+    done = prune(retention)
+
+    assert (dry.traces, dry.dispatches) == (done.traces, done.dispatches) == (6, 14)
+
+
 def test_prune_keeps_the_statistics(days):
     prune(Retention(older_than=timedelta(0), keep_pinned=False))
 
