@@ -388,7 +388,7 @@ class Pipeline:
             if self._worker is not None or self._closed:
                 return
             worker = threading.Thread(target=self._run, name="tracing-worker", daemon=True)
-            self._register_exit()
+            self.flush_at_exit()
             self._worker = worker
             try:
                 worker.start()
@@ -397,7 +397,8 @@ class Pipeline:
                 self._worker = None
                 self._work_here([])
 
-    def _register_exit(self) -> None:
+    def flush_at_exit(self) -> None:
+        """Flush when this process exits. Idempotent; the first trace sees to it at the latest."""
         if self._exit_registered_in == os.getpid():
             return
         if not self._exit_registered_in:

@@ -145,6 +145,20 @@ def _calibrate() -> list[Any]:
 
 
 _removers: list[Callable[[], None]] = []
+_flushes_at_every_end = False
+
+
+def _flush_at_every_end() -> None:
+    """Have what is queued flushed when the process exits and when SIGTERM ends it; once.
+
+    From the start on, not from the first trace on: that may be made by another thread, where no
+    handler can be installed, or by a function that runs at exit, when nothing can be registered.
+    """
+    global _flushes_at_every_end  # noqa: PLW0603 - like the handlers, it belongs to the process.
+    if not _flushes_at_every_end:
+        _flushes_at_every_end = True
+        pipeline.default.flush_at_exit()
+        pipeline.flush_on_sigterm(pipeline.default)
 
 
 def start() -> None:
@@ -163,6 +177,7 @@ def start() -> None:
             _removers.append(pipeline.add_drain(parking.release_expired))
             _removers.append(pipeline.add_drain(requests.end_abandoned))
         if get_settings().enabled:
+            _flush_at_every_end()
             effects.configure()
             api.instrument()
             remembered.adopt_known_signals()

@@ -258,3 +258,62 @@ def test_sigterm_that_is_ignored_stays_ignored():
 
 def test_the_module_is_a_pipeline():
     assert pipeline_module.submit == pipeline_module.default.submit
+
+
+# -- A project that has the tracer among its INSTALLED_APPS ------------------------------------
+
+PROJECT = """
+import atexit
+import django
+from django.conf import settings
+
+settings.configure(
+    INSTALLED_APPS=["django.contrib.contenttypes", "tracing"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    TRACING={
+        "EXPORTERS": ["log"],
+        "LOG": {"path": sys.argv[1]},
+        "PIPELINE": {"batch_seconds": 60, "exit_seconds": 60},
+    },
+)
+django.setup()
+
+from tracing import trace
+
+def work():
+    with trace("work"):
+        pass
+"""
+
+
+def names_in_log(tmp_path):
+    """Return the names of the traces in the log."""
+    records = map(json.loads, (tmp_path / "t.jsonl").read_text().splitlines())
+    return [record["name"] for record in records if record["event"] == "trace_finished"]
+
+
+def test_sigterm_loses_no_trace_of_a_project(start, tmp_path):
+    process = start(
+        PROJECT
+        + textwrap.dedent("""
+        work()
+        print("ready", flush=True)
+        time.sleep(3600)
+        """)
+    )
+    process.stdout.readline()
+
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == -signal.SIGTERM
+    assert names_in_log(tmp_path) == ["work"]
+
+
+def test_first_trace_of_a_project_may_be_made_at_exit(start, tmp_path):
+    process = start(PROJECT + "atexit.register(work)")
+
+    _, errors = process.communicate(timeout=PATIENCE)
+
+    assert (process.returncode, errors) == (0, "")
+    assert names_in_log(tmp_path) == ["work"]
