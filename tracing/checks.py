@@ -61,7 +61,8 @@ def _wrong_values(chosen: Settings) -> Iterator[Wrong]:
     try:
         configuring.build_retention(chosen)
     except (ValueError, TypeError) as error:
-        yield "PRUNE", f"is wrong: {error}".rstrip("."), "docs/storage.md"
+        problem = str(error).removeprefix('TRACING["PRUNE"]').strip(": .")
+        yield "PRUNE", f"is wrong: {problem}", "docs/storage.md"
     try:
         re.compile(chosen.sensitive_keys)
     except re.error as error:
@@ -129,7 +130,7 @@ def _is_like(default: object, value: object) -> bool:
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
     if isinstance(default, str):
-        return value in {"drop", "block"}
+        return value in ("drop", "block")
     return isinstance(value, int | float) and value >= 0
 
 
@@ -138,7 +139,7 @@ def _is_ratio(value: object) -> bool:
 
 
 def _wrong_exporter(name: object) -> str:
-    if name in {"database", "log", "memory", "otlp"}:
+    if name in ("database", "log", "memory", "otlp"):
         return ""
     if not isinstance(name, str) or "." not in name:
         return f"has {name!r}; there are database, log, memory, otlp and dotted paths of classes"

@@ -53,6 +53,8 @@ def test_wrong_settings_of_rules_are_reported(settings):
         ({"queries": -1}, "limits queries to -1, which is no number from 0 up"),
         ({"queries": True}, "limits queries to True, which is no number from 0 up"),
         ({"kind": "requests", "queries": 1}, "is for the kind 'requests'; there are request, "),
+        ({"kind": [], "queries": 1}, "is for the kind []; there are request, "),
+        ({5: 5}, "has an unknown key 5 (known are kind, name, "),
         ({"name": None, "queries": 1}, "has the name None, which is no string"),
         ({"name": "load_cars"}, "limits nothing: it needs one of dispatches, "),
     ],
@@ -92,6 +94,8 @@ def test_known_hazard_of_no_rule_is_reported(settings):
         ),
         ({"PIPELINE": {"POLICY": "wait"}}, "['PIPELINE'] cannot have POLICY = 'wait'."),
         ({"PIPELINE": {"queue_limit": "9"}}, "['PIPELINE'] cannot have queue_limit = '9'."),
+        ({"PIPELINE": {"policy": []}}, "['PIPELINE'] cannot have policy = []."),
+        ({"EXPORTERS": [["log"]]}, "['EXPORTERS'] has ['log']; there are database, "),
         ({"PIPELINE": {"synchronous": 1}}, "['PIPELINE'] cannot have synchronous = 1."),
         (
             {"PANEL": {"editor": "zed"}},
@@ -118,6 +122,10 @@ def test_known_hazard_of_no_rule_is_reported(settings):
             "['SAMPLE_BY_PATH'] has '/cars/*', no pair of a pattern and a ratio.",
         ),
         ({"PRUNE": {"older_than": "some days"}}, "['PRUNE'] is wrong: "),
+        (
+            {"PRUNE": {"older_than": 5}},
+            """['PRUNE'] is wrong: older_than is 5; write it like "7d".""",
+        ),
         ({"SENSITIVE_KEYS": "(iban"}, "['SENSITIVE_KEYS'] is no regular expression: "),
         ({"EXPORTERS": ["databse"]}, "['EXPORTERS'] has 'databse'; there are database, "),
         (

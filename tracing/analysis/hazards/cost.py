@@ -351,7 +351,7 @@ def _wrong_with(entry: object) -> str:
             near = get_close_matches(str(key).lower(), known, n=1)
             what = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
             return f"has an unknown key {key!r} ({what})"
-    if entry.get("kind", Kind.REQUEST) not in set(Kind):
+    if entry.get("kind", Kind.REQUEST) not in tuple(Kind):
         return f"is for the kind {entry['kind']!r}; there are {', '.join(Kind)}"
     if not isinstance(entry.get("name", ""), str):
         return f"has the name {entry['name']!r}, which is no string"
