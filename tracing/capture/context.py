@@ -125,7 +125,11 @@ class Stream:
     """None where nothing is to be recorded."""
 
     def __init__(
-        self, trace: LiveTrace | None, ident: int, origin: tuple[str, int, int] | None = None
+        self,
+        trace: LiveTrace | None,
+        ident: int,
+        origin: tuple[str, int, int] | None = None,
+        beside: Stream | None = None,
     ) -> None:
         self.trace = trace
         self.ident = ident
@@ -148,7 +152,12 @@ class Stream:
         self.number = next(_numbers)
         self.outer: Stream | None = None
         """What was running before, for the root of a trace."""
-        self.thread = threading.current_thread().name if ident else ""
+        self.thread: str = ""
+        if beside is not None and beside.ident == ident:
+            # To ask the thread costs more than all the rest; another stream of it knows.
+            self.thread = beside.thread
+        elif ident:
+            self.thread = threading.current_thread().name
 
     def here(self) -> Stream:
         """Return the stream of this trace for the running thread, which is not the writer of this one."""
@@ -302,7 +311,7 @@ class LiveTrace:
 
     def open_stream(self, origin: tuple[str, int, int] | None = None) -> Stream:
         """Return a new stream for the running thread; *origin* says under what its dispatches hang."""
-        stream = Stream(self, get_ident(), origin)
+        stream = Stream(self, get_ident(), origin, self.streams[0] if self.streams else None)
         if len(self.streams) >= STREAMS_LIMIT:
             # It may be written, and nobody reads it.
             self.dropped += 1
@@ -378,6 +387,9 @@ _current: contextvars.ContextVar[Stream | None] = contextvars.ContextVar(
 )
 current = _current.get
 """Return the stream of the running context, None outside any trace."""
+
+make_current = _current.set
+"""Make a stream the running one."""
 
 UNRECORDED: Final = Stream(None, 0)
 """The stream of work that is not sampled, suppressed or paused: it swallows nothing because

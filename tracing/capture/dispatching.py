@@ -29,7 +29,7 @@ from django.core.signals import request_finished, request_started
 from django.db.models.signals import post_init, pre_init
 from django.dispatch import Signal, dispatcher
 
-from tracing.capture import requests
+from tracing.capture import handover, requests
 from tracing.capture.callsites import application_frame, is_library
 from tracing.capture.context import (
     ASYNC_CLOSE,
@@ -48,6 +48,7 @@ from tracing.capture.context import (
     current,
     enter,
     leave,
+    make_current,
 )
 from tracing.capture.failures import failed
 from tracing.capture.lone import begin_lone, finish_lone
@@ -452,7 +453,7 @@ class Stepped(Coroutine[Any, Any, Any]):
         try:
             if self._own is None:
                 self._begin()
-            enter(self._inner)
+            make_current(self._inner)
         except Exception as error:
             failed("step", error)
         try:
@@ -470,7 +471,7 @@ class Stepped(Coroutine[Any, Any, Any]):
             raise
         finally:
             self._inner = current()
-            leave(before)
+            make_current(before)
 
     def _settle(self, outcome: Outcome, error: BaseException | None, response: Any = None) -> None:
         try:
@@ -682,6 +683,10 @@ def opening_of(
         wiring.details(sender, named) if options.details and wiring.details is not None else None
     )
     return (ASYNC_OPEN, clock(), key, wiring.number, method, code, instruction, details)
+
+
+handover.own_types.add(Stepped)
+handover.own_code.update(function.__code__ for function in (call_robust, no_receivers))
 
 
 def async_sender(

@@ -14,6 +14,7 @@ from concurrent.futures import thread as futures_thread
 from contextvars import copy_context
 from functools import update_wrapper
 from threading import get_ident
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.capture.context import Stream, current, enter, leave
@@ -22,6 +23,12 @@ from tracing.capture.names import IdentityMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import CodeType
+
+own_types: Final[set[type]] = set()
+"""Types of awaitables that find their stream by themselves."""
+own_code: Final[set[CodeType]] = set()
+"""Code of coroutines that the recording itself starts and that send nothing outside such an awaitable."""
 
 _handed: Final[IdentityMemory[Stream]] = IdentityMemory()
 """The stream that a thread or a work item will record into."""
@@ -105,7 +112,13 @@ def _initialised(original: Callable[..., None]) -> Callable[..., None]:
 def _creating_task(original: Callable[..., Any]) -> Callable[..., Any]:
     def create_task(self: Any, coro: Any, **kwargs: Any) -> Any:
         stream = None
-        if kwargs.get("context") is None and self.get_task_factory() is None:
+        kind = type(coro)
+        if (
+            kind not in own_types
+            and not (kind is CoroutineType and coro.cr_code in own_code)
+            and kwargs.get("context") is None
+            and self.get_task_factory() is None
+        ):
             try:
                 stream = _continuation()
                 if stream is not None:
