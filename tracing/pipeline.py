@@ -160,13 +160,16 @@ class Courtesy:
 
     _EVERY_NS = 1_000_000
 
+    is_over = False
+    """The process ends: its other threads, if any still run, have to make do with their share."""
+
     def __init__(self) -> None:
         self._since = time.perf_counter_ns()
 
     def give_way(self) -> None:
         """Let others go first if this thread has worked for a millisecond."""
         now = time.perf_counter_ns()
-        if now - self._since > self._EVERY_NS:
+        if now - self._since > self._EVERY_NS and not Courtesy.is_over:
             time.sleep(0)
             self._since = time.perf_counter_ns()
 
@@ -411,10 +414,30 @@ class Pipeline:
                 module.Finalize(None, self._at_exit, exitpriority=10)
 
     def _at_exit(self) -> None:
+        Courtesy.is_over = True
         _guard("exit", self.force_flush, self.options.exit_seconds)
+        _guard("exit", self._tell_what_is_lost)
         for exporter in self.exporters:
             # The worker may live on for a moment: only flush, the process ends anyway.
             _guard(f"flush of exporter {exporter.name}", exporter.force_flush)
+
+    def _tell_what_is_lost(self) -> None:
+        """Log what the process takes with it: nobody else can tell any more."""
+        if self._closed:
+            return
+        queued = len(self._queue)
+        if queued:
+            logger.warning(
+                "The process ends before %d traces could be written; they are lost.", queued
+            )
+        for delivery in self._deliveries:
+            waiting = delivery.statistics().waiting
+            if waiting:
+                logger.warning(
+                    "The process ends before the %s exporter could write %d traces; they are lost.",
+                    delivery.exporter.name,
+                    waiting,
+                )
 
     def _run(self) -> None:
         _thread.exporting = True

@@ -317,3 +317,30 @@ def test_first_trace_of_a_project_may_be_made_at_exit(start, tmp_path):
 
     assert (process.returncode, errors) == (0, "")
     assert names_in_log(tmp_path) == ["work"]
+
+
+def test_process_that_ends_too_soon_tells_what_it_loses(start):
+    process = start(
+        """
+        import logging
+
+        class Stuck:
+            name = "stuck"
+
+            def export(self, batch):
+                raise OSError("gone")
+
+            def force_flush(self):
+                pass
+
+        logging.basicConfig(format="%(message)s")
+        pipeline.add_exporter(Stuck())
+        for number in range(3):
+            pipeline.submit(plain_trace(number))
+        """
+    )
+
+    _, errors = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 0
+    assert "before the stuck exporter could write 3 traces; they are lost." in errors

@@ -89,3 +89,17 @@ def test_traced_thread_never_measures(costs, instrumented, monkeypatch):
     setup._calibrate()
 
     assert (before, costs.measured) == (False, True)
+
+
+def test_calibration_is_short_where_other_threads_take_the_interpreter(monkeypatch):
+    now = [0]
+    rounds = []
+
+    def others_run(_seconds):
+        now[0] += 50_000_000
+
+    monkeypatch.setattr(calibration, "clock", lambda: now[0])
+    monkeypatch.setattr(calibration.time, "sleep", others_run)
+    calibration._least(lambda: rounds.append(now[0]))
+
+    assert len(rounds) == 2
