@@ -766,7 +766,9 @@ def warned(record: warnings.WarningMessage) -> tuple[Any, ...]:
     file, line = record.filename, record.lineno
     if file.endswith(_DISPATCHERS):
         file, line = "dispatcher", 0
-    return (record.category.__name__, _ADDRESS.sub("", str(record.message)), file, line)
+    # Its first line: in development mode asyncio adds where a coroutine was created, frame by frame.
+    text = _ADDRESS.sub("", str(record.message).partition("\n")[0])
+    return (record.category.__name__, text, file, line)
 
 
 def run(program: Program, tries: int = 1) -> list[Any]:
