@@ -27,6 +27,7 @@ from tests.tracing.command_line import (
 from tracing import models
 from tracing.analysis.tree import TIMES
 from tracing.capture.spans import Kind, Outcome, Status
+from tracing.exporters.log import LogExporter
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -364,6 +365,39 @@ def test_tail_follows_what_comes_until_it_is_interrupted(traces, monkeypatch):
     assert code == 130
     assert [line.split()[-1][:8] for line in shown.splitlines()] == ["00000003", "00000009"]
     assert waits == [0.05, 0.05]
+
+
+def test_tail_of_the_log_follows_it_through_rotation(tmp_path, monkeypatch):
+    path = tmp_path / "t.jsonl"
+    exporter = LogExporter(path, max_bytes=1, compress=False)
+    exporter.export([checkout(1), checkout(2)])
+    waits = []
+
+    def wait(seconds):
+        waits.append(seconds)
+        if len(waits) == 3:
+            raise KeyboardInterrupt
+        exporter.export([checkout(7 + len(waits))])
+
+    monkeypatch.setattr("tracing.management.verbs.reading.wait", wait)
+    code, shown = code_of("tail", "--follow", "-n", "1", "--every", "50ms", "--log", path)
+    exporter.shutdown()
+
+    assert code == 130
+    assert [line.split()[-1][:8] for line in shown.splitlines()] == [
+        "00000002", "00000008", "00000009",
+    ]  # fmt: skip
+    assert len(list(tmp_path.glob("t.*.jsonl"))) == 2
+
+
+def test_tail_of_the_log_shows_what_tail_of_the_store_does(traces, tmp_path):
+    path = tmp_path / "t.jsonl"
+    run("export", "--output", path)
+
+    assert run("tail", "--log", path) == run("tail")
+    assert run("tail", "--failed", "--tree", "--log", path) == run("tail", "--failed", "--tree")
+    assert run("tail", "--format", "json", "--log", path) == run("tail", "--format", "json")
+    assert error_of("tail", "--log", tmp_path / "none")[0] == 3
 
 
 def test_stats_are_per_receiver(traces):

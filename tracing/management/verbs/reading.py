@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracing import models
@@ -10,7 +13,9 @@ from tracing.analysis import tree
 from tracing.analysis.formatting import human_count, human_ns, short_receiver, short_signal
 from tracing.analysis.hazards import as_dict, find_again
 from tracing.analysis.why import why
-from tracing.exporters.lines import dispatch_record, trace_record
+from tracing.capture.spans import Status
+from tracing.exporters import files
+from tracing.exporters.lines import LineError, Reader, dispatch_record, trace_record
 from tracing.management import rendering
 from tracing.management.terminal import joined, table, text
 from tracing.management.verbs.base import (
@@ -30,10 +35,11 @@ from tracing.management.verbs.base import (
     when,
 )
 from tracing.querysets import RollupQuerySet, Statistics, TraceSearch, follow
+from tracing.setup import log_path
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tracing.analysis.tree import Node
     from tracing.capture.spans import Trace
@@ -254,7 +260,79 @@ def _tail_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--every", type=duration, default=500_000_000, metavar="TIME", help="(default 500ms)"
     )
+    parser.add_argument(
+        "--log",
+        nargs="?",
+        type=Path,
+        const=Path(),
+        metavar="FILE",
+        help="read the log file instead of the store: that of the settings unless one is named",
+    )
     add_format(parser)
+
+
+class LoggedTrace:
+    """A trace that was read from the log, with what a row of the store has."""
+
+    pinned = False
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self.failed = bool(trace.error_count) or trace.status is Status.ERROR
+        self.started_at = datetime.fromtimestamp(trace.started_ns // 1000 / 1_000_000, tz=UTC)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what is a field of the trace."""
+        return getattr(self._trace, name)
+
+    def load(self) -> Trace:
+        """Return the trace."""
+        return self._trace
+
+
+def _tail_log(run: Run, show: Callable[[Any], None]) -> None:
+    """Show the last traces of the log file and, with ``--follow``, those that come."""
+    options = run.options
+    path: Path = log_path() if options["log"] == Path() else options["log"]
+    if not path.exists() and not options["follow"]:
+        raise fail(f"There is no file {path}.", NOT_FOUND)
+    reader = Reader()
+    last: deque[LoggedTrace] = deque(maxlen=options["lines"])
+    is_at_end = False
+
+    def show_last() -> None:
+        nonlocal is_at_end
+        is_at_end = True
+        while last:
+            show(last.popleft())
+        run.terminal.flush()
+
+    def pause(seconds: float) -> None:
+        show_last()
+        wait(seconds)
+
+    for line in files.follow(
+        path,
+        from_start=True,
+        poll_seconds=options["every"] / SECOND_NS,
+        keep_on=lambda: options["follow"],
+        wait=pause,
+    ):
+        try:
+            trace = reader.feed(line)
+        except LineError:
+            # The import names them; here the next trace is of more interest.
+            continue
+        if trace is None:
+            continue
+        found = LoggedTrace(trace)
+        if options["failed"] and not found.failed:
+            continue
+        if is_at_end:
+            show(found)
+        else:
+            last.append(found)
+    show_last()
 
 
 def newest(run: Run) -> Iterator[models.Trace]:
@@ -275,15 +353,21 @@ wait = time.sleep
 
 
 def _tail(run: Run) -> int:
-    require_store()
-    for row in newest(run):
+    def show(row: models.Trace) -> None:
         if run.as_json:
             run.terminal.json(row_record(row), lines=True)
-            continue
+            return
         run.terminal.print(rendering.tail_line(row, when(row)))
         if run.options["tree"]:
             _write_tree(run, row.load())
         run.terminal.flush()
+
+    if run.options["log"] is not None:
+        _tail_log(run, show)
+        return 0
+    require_store()
+    for row in newest(run):
+        show(row)
     return 0
 
 
