@@ -56,8 +56,8 @@ def capture_options() -> dict[str, Any]:
 
 def log_path() -> Path:
     """Return the path of the log file: as set, else ``logs/tracing.jsonl`` in the project's folder."""
-    path = get_settings().log.get("path")
-    return Path(path) if path else configuring.default_log_path()
+    given = {str(key).lower(): value for key, value in get_settings().log.items()}
+    return Path(given["path"]) if given.get("path") else configuring.default_log_path()
 
 
 def _control(paused: bool) -> None:  # noqa: FBT001 - called by the exporter with the state.

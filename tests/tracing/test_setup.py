@@ -94,3 +94,10 @@ def test_statements_are_compared_in_any_case_and_kept_only_where_that_is_asked_f
     assert exported.dispatches[0].receiver_calls[0].statements == (
         [("SELECT ?", 7, 5)] if kept else []
     )
+
+
+@pytest.mark.parametrize("key", ["path", "PATH"])
+def test_log_file_is_known_by_whichever_way_its_key_is_written(settings, tmp_path, key):
+    settings.TRACING = {"ENABLED": False, "LOG": {key: tmp_path / "signals.jsonl"}}
+
+    assert setup.log_path() == tmp_path / "signals.jsonl"
