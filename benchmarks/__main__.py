@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PHASES = ("instructions", "clock", "request", "memory")
+REPORT = CACHE / "report.md"
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN = "<!-- benchmarks: begin -->"
 END = "<!-- benchmarks: end -->"
@@ -268,6 +269,14 @@ def publish(text: str) -> None:
     PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
 
 
+def write(results: dict[str, Any]) -> str:
+    """Write results and report where the next run overwrites them; return the report."""
+    (CACHE / "results.json").write_text(json.dumps(results, indent=1))
+    text = report.markdown(results)
+    REPORT.write_text(text, encoding="utf-8")
+    return text
+
+
 def main() -> int:
     options = parse()
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -281,19 +290,18 @@ def main() -> int:
         with progress("environment"):
             environment = make()
         results["environments"].append(measure(environment, options))
+        # What is measured by now is worth reading, should the rest be broken off.
+        write(results)
     if options.peers:
         version, interpreter = next(iter(find_interpreters().items()))
         with progress("environment of the peers"):
             environment = make_environment(version, interpreter, peers=True)
         results["peers"] = measure_peers(environment, options)
-    (CACHE / "results.json").write_text(json.dumps(results, indent=1))
-    text = report.markdown(results)
-    written = CACHE / "report.md"
-    written.write_text(text, encoding="utf-8")
+    text = write(results)
     failed = report.missed(results)
     judged = report.goals_judged(results)
     console.print(
-        f"{judged - len(failed)} of {judged} goals reached. Report: {written.relative_to(ROOT)}"
+        f"{judged - len(failed)} of {judged} goals reached. Report: {REPORT.relative_to(ROOT)}"
     )
     if options.publish:
         publish(text)
