@@ -747,18 +747,19 @@ def test_long_trace_that_is_drained_holds_no_more_than_a_short_one(frozen_heap, 
             for _ in range(count):
                 signal.send("x")
         else:
-            asyncio.run(main())
+            # In development mode asyncio would walk the stack for each future.
+            asyncio.run(main(), debug=False)
         assembly.drain()
         gc.collect()
         return tracemalloc.get_traced_memory()[0]
 
     undo = instrument(sql=False, side_effects=False)
     with recording(segments=True):
-        some(2_000)
+        some(1_000)
         tracemalloc.start()
-        first = some(2_000)
+        first = some(1_000)
         for _ in range(3):
-            last = some(2_000)
+            last = some(1_000)
         tracemalloc.stop()
     undo()
 
