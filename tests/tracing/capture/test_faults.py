@@ -755,11 +755,11 @@ def test_long_trace_that_is_drained_holds_no_more_than_a_short_one(frozen_heap, 
 
     undo = instrument(sql=False, side_effects=False)
     with recording(segments=True):
-        some(1_000)
+        some(2_000)
         tracemalloc.start()
-        first = some(1_000)
+        first = some(2_000)
         for _ in range(3):
-            last = some(1_000)
+            last = some(2_000)
         tracemalloc.stop()
     undo()
 
