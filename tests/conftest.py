@@ -61,7 +61,9 @@ def live_receivers(signal: Signal) -> dict[Any, Any]:
         lookup_key, receiver = entry[0], entry[1]
         if type(receiver).__name__ in {"ReferenceType", "weakref", "WeakMethod"}:
             receiver = receiver()
-        if receiver is not None:
+        # Django 6 forgets a connection whose sender has died, at the next dispatch or connect.
+        sender = entry[2] if len(entry) > 3 else None
+        if receiver is not None and (sender is None or sender() is not None):
             alive[lookup_key] = receiver
     return alive
 
