@@ -61,11 +61,18 @@ def live_receivers(signal: Signal) -> dict[Any, Any]:
         lookup_key, receiver = entry[0], entry[1]
         if type(receiver).__name__ in {"ReferenceType", "weakref", "WeakMethod"}:
             receiver = receiver()
-        # Django 6 forgets a connection whose sender has died, at the next dispatch or connect.
-        sender = entry[2] if len(entry) > 3 else None
-        if receiver is not None and (sender is None or sender() is not None):
+        if receiver is not None and sender_lives(entry):
             alive[lookup_key] = receiver
     return alive
+
+
+def sender_lives(entry: Any) -> bool:
+    """Return whether a connection is for a sender that is still there.
+
+    Django 6 forgets one whose sender has died, at the next dispatch or connect.
+    """
+    sender = entry[2] if len(entry) > 3 else None
+    return sender is None or sender() is not None
 
 
 def belongs_to_others(receiver: Any, modules_before: set[str]) -> bool:
@@ -122,7 +129,14 @@ def clean_process() -> Iterator[None]:
             for key, receiver in has.items()
             if key not in had and not belongs_to_others(receiver, modules_before)
         ]
-        lost = [receiver for key, receiver in had.items() if key not in has]
+        meanwhile_dead = {
+            entry[0] for entry in lists_before.get(signal, ()) if not sender_lives(entry)
+        }
+        lost = [
+            receiver
+            for key, receiver in had.items()
+            if key not in has and key not in meanwhile_dead
+        ]
         left += [f"{name} still has the receiver {receiver!r}" for receiver in extra]
         left += [f"{name} has lost the receiver {receiver!r}" for receiver in lost]
         if extra or lost:
