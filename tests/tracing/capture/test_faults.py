@@ -759,13 +759,13 @@ def test_long_trace_that_is_drained_holds_no_more_than_a_short_one(frozen_heap, 
     with recording(segments=True):
         some(2_000)
         tracemalloc.start()
-        first = some(2_000)
-        for _ in range(3):
-            last = some(2_000)
+        held = [some(2_000) for _ in range(6)]
         tracemalloc.stop()
     undo()
 
-    assert last - first < 50_000
+    # A dispatch that stayed would hold hundreds of bytes, 2,000 of them half a megabyte in each round. A
+    # single round may hold more: other threads allocate, too, and a worker may be draining just then.
+    assert min(held[3:]) - min(held[:3]) < 500_000
 
 
 @pytest.mark.parametrize("caching", [False, True])
