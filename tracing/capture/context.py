@@ -104,18 +104,14 @@ _numbers = count(1)
 class Stream:
     """What one thread has recorded for one trace. One writer; drained from the worker."""
 
+    # Made for each receiver that runs in a task: what is hardly ever set costs nothing until then.
     __slots__ = (
+        "__dict__",
         "ended",
         "events",
-        "finished",
         "ident",
-        "in_callback",
-        "late",
         "number",
         "origin",
-        "outer",
-        "taken",
-        "task",
         "thread",
         "trace",
         "unheard",
@@ -123,6 +119,24 @@ class Stream:
 
     events: list[Any] | None
     """None where nothing is to be recorded."""
+    unheard: defaultdict[int, int] | None
+    """Dispatches that nobody received, by wiring number; None where nothing is recorded."""
+    thread: str
+    """Name of the thread, empty while it is nobody's."""
+    ended: bool
+    """Whether its trace has ended: what comes now belongs to no trace or to another."""
+    in_callback = False
+    """Whether an on_commit callback is running."""
+    taken = 0
+    """Items that have been read and taken out."""
+    finished = False
+    """Whether the thread or work item that wrote it is through."""
+    task: weakref.ref[asyncio.Task[Any]] | None = None
+    """The task that writes it, if one does."""
+    late: dict[str, Block | None] | None = None
+    """Open transaction blocks by alias that the stream had no room for; they are read after it."""
+    outer: Stream | None = None
+    """What was running before, for the root of a trace."""
 
     def __init__(
         self,
@@ -134,30 +148,18 @@ class Stream:
         self.trace = trace
         self.ident = ident
         self.origin = origin
-        self.events = [] if trace is not None else None
-        self.unheard: defaultdict[int, int] | None = defaultdict(int) if trace is not None else None
-        """Dispatches that nobody received, by wiring number; None where nothing is recorded."""
-        self.in_callback = False
-        """Whether an on_commit callback is running."""
-        self.taken = 0
-        """Items that have been read and taken out."""
+        if trace is None:
+            self.events = self.unheard = None
+        else:
+            self.events = []
+            self.unheard = defaultdict(int)
         self.ended = False
-        """Whether its trace has ended: what comes now belongs to no trace or to another."""
-        self.finished = False
-        """Whether the thread or work item that wrote it is through."""
-        self.task: weakref.ref[asyncio.Task[Any]] | None = None
-        """The task that writes it, if one does."""
-        self.late: dict[str, Block | None] = {}
-        """Open transaction blocks by alias that the stream had no room for; they are read after it."""
         self.number = next(_numbers)
-        self.outer: Stream | None = None
-        """What was running before, for the root of a trace."""
-        self.thread: str = ""
         if beside is not None and beside.ident == ident:
             # To ask the thread costs more than all the rest; another stream of it knows.
             self.thread = beside.thread
-        elif ident:
-            self.thread = threading.current_thread().name
+        else:
+            self.thread = threading.current_thread().name if ident else ""
 
     def here(self) -> Stream:
         """Return the stream of this trace for the running thread, which is not the writer of this one."""
@@ -209,6 +211,8 @@ class Stream:
         if events is None:
             return
         if len(events) >= STREAM_LIMIT:
+            if self.late is None:
+                self.late = {}
             self.late[alias] = block
             if len(events) >= STREAM_LIMIT:
                 return
@@ -311,13 +315,14 @@ class LiveTrace:
 
     def open_stream(self, origin: tuple[str, int, int] | None = None) -> Stream:
         """Return a new stream for the running thread; *origin* says under what its dispatches hang."""
-        stream = Stream(self, get_ident(), origin, self.streams[0] if self.streams else None)
-        if len(self.streams) >= STREAMS_LIMIT:
+        streams = self.streams
+        stream = Stream(self, get_ident(), origin, streams[0] if streams else None)
+        if len(streams) >= STREAMS_LIMIT:
             # It may be written, and nobody reads it.
             self.dropped += 1
             stream.trace = None
             return stream
-        self.streams.append(stream)
+        streams.append(stream)
         for block in open_blocks():
             stream.events.append((TRANSACTION, block.alias, block))  # type: ignore[union-attr]
         return stream

@@ -63,13 +63,16 @@ from tracing.capture.wirings import (
     Wiring,
     cached_wiring,
     plain_wiring,
-    remembered_wiring,
 )
 
 STOCK_LIVE_RECEIVERS: Final = Signal._live_receivers
 NO_RECEIVERS: Final = dispatcher.NO_RECEIVERS
+RUNS_PARALLEL: Final = hasattr(dispatcher, "_run_parallel")
+"""Whether this release of Django has its own way to run async receivers together."""
 UNKNOWN: Final = object()
 """Stands for what could not be looked up."""
+UNSEEN: Final = "<frozen tracing.capture.dispatching, for importlib._bootstrap>"
+"""A file name whose frames ``warnings`` and ``logging`` skip when they count levels of the stack."""
 _keys = count(1)
 """Numbers of dispatches whose receivers run elsewhere: in another thread or task."""
 
@@ -105,7 +108,7 @@ def is_overridden(signal: Signal) -> bool:
 
 def resolve(signal: Signal, sender: Any) -> Resolved:
     """Return (wiring, live sync receivers, live async receivers), as ``_live_receivers`` would."""
-    wiring: Wiring | PlainWiring | None
+    wiring: Any
     if signal.use_caching:
         wiring = None if signal._dead_receivers else signal.sender_receivers_cache.get(sender)  # type: ignore[attr-defined]
         if wiring is NO_RECEIVERS:
@@ -115,8 +118,13 @@ def resolve(signal: Signal, sender: Any) -> Resolved:
             if wiring is None:
                 return None, [], []
     else:
-        wiring = remembered_wiring(signal, sender)
-        if wiring is None:
+        wiring = signal.sender_receivers_cache.get(-id(sender))
+        if (
+            type(wiring) is not PlainWiring
+            or signal._dead_receivers  # type: ignore[attr-defined]
+            or wiring.sender() is not sender
+            or wiring.connections != signal.receivers
+        ):
             return plain_wiring(signal, sender)
     live = [deref() for deref in wiring.derefs]
     live_async = [deref() for deref in wiring.async_derefs]
@@ -411,6 +419,56 @@ def sync_sender(
     return send
 
 
+def response_name(response: object) -> str:
+    """Return the name of the type of what a receiver returned. Never raises."""
+    try:
+        return str(qualname_of(type(response)))
+    except Exception as error:
+        failed("response_name", error)
+        return ""
+
+
+def stepping(advance: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the method of a ``Stepped`` that takes the next step by *advance*.
+
+    All in one frame: each receiver passes through here at least once, and each exception has one
+    entry of its traceback to lose.
+    """
+
+    def step(self: Stepped, argument: Any = None, *more: Any) -> Any:
+        before = current()
+        inner = self.inner
+        if inner is None:
+            inner = self.begin(before)
+        make_current(inner)
+        try:
+            if more:
+                # The older form of throw(): type, value, traceback.
+                return advance(self.coroutine, argument, *more)
+            return advance(self.coroutine, argument)
+        except StopIteration as stop:
+            own = self.own
+            if own is not None and own.events is not None:
+                name = "" if stop.value is None else response_name(stop.value)
+                own.events.append(
+                    (CALL_END, clock(), self.key, self.position, Outcome.RETURNED, name, "")
+                )
+            raise
+        except BaseException as error:
+            self.settle(error)
+            if error.__traceback__ is not None:
+                # A bare raise adds no entry, so the error leaves as if this frame had not been there.
+                error.__traceback__ = error.__traceback__.tb_next
+            raise
+        finally:
+            self.inner = current()
+            make_current(before)
+
+    # A receiver's warnings.warn(stacklevel=...) has to point where it points without this frame.
+    step.__code__ = step.__code__.replace(co_filename=UNSEEN)
+    return step
+
+
 class Stepped(Coroutine[Any, Any, Any]):
     """A receiver's coroutine, watched step by step.
 
@@ -419,92 +477,70 @@ class Stepped(Coroutine[Any, Any, Any]):
     so the context never holds it in between. Adds no frame to a traceback.
     """
 
-    __slots__ = ("__weakref__", "_coroutine", "_inner", "_key", "_origin", "_own", "_position")
+    # No __getattr__: it would slow down every look at the fields, and those are many.
+    __slots__ = (
+        "__qualname__",
+        "__weakref__",
+        "coroutine",
+        "inner",
+        "key",
+        "origin",
+        "own",
+        "position",
+    )
+
+    inner: Stream | None
+    """What is the running stream inside. None before the first step."""
 
     def __init__(
-        self, coroutine: Coroutine[Any, Any, Any], origin: Stream, key: int, position: int
+        self, coroutine: CoroutineType[Any, Any, Any], origin: Stream, key: int, position: int
     ) -> None:
-        self._coroutine = coroutine
-        self._origin = origin
-        self._key = key
-        self._position = position
-        self._own: Stream | None = None
-        self._inner: Stream | None = None
+        self.__qualname__ = coroutine.__qualname__
+        self.coroutine = coroutine
+        self.origin = origin
+        self.key = key
+        self.position = position
+        self.inner = None
+        self.own: Stream | None = None
 
-    def _begin(self) -> None:
-        trace = self._origin.trace
-        if trace is not None:
-            own = trace.open_stream(("call", self._key, self._position))
-            own.events.append((CALL, clock(), self._key, self._position))  # type: ignore[union-attr]
-            self._own = self._inner = own
+    def begin(self, before: Stream | None) -> Stream | None:
+        """Return the stream in which the call is recorded, *before* if it is not. Never raises."""
+        try:
+            trace = self.origin.trace
+            if trace is not None:
+                own = trace.open_stream(("call", self.key, self.position))
+                own.events.append((CALL, clock(), self.key, self.position))  # type: ignore[union-attr]
+                self.own = own
+                return own
+        except Exception as error:
+            failed("step", error)
+        return before
 
-    def _end(self, outcome: Outcome, error: BaseException | None, response: Any = None) -> None:
-        own = self._own
+    def settle(self, error: BaseException) -> None:
+        """Record that the call ended by *error*. Never raises."""
+        own = self.own
         if own is None or own.events is None:
             return
         end = clock()
-        name, message = ("", "") if error is None else error_text(error)
-        if response is not None:
-            name = qualname_of(type(response))
-        own.events.append((CALL_END, end, self._key, self._position, outcome, name, message))
-
-    def _step(self, advance: Callable[..., Any], *args: Any) -> Any:
-        before = current()
+        outcome = (
+            Outcome.CANCELLED
+            if issubclass(type(error), (asyncio.CancelledError, GeneratorExit))
+            else Outcome.RAISED
+        )
         try:
-            if self._own is None:
-                self._begin()
-            make_current(self._inner)
-        except Exception as error:
-            failed("step", error)
-        try:
-            return advance(*args)
-        except StopIteration as stop:
-            self._settle(Outcome.RETURNED, None, stop.value)
-            raise
-        except (asyncio.CancelledError, GeneratorExit) as error:
-            self._settle(Outcome.CANCELLED, error)
-            error.__traceback__ = _without_own_frame(error.__traceback__)
-            raise
-        except BaseException as error:
-            self._settle(Outcome.RAISED, error)
-            error.__traceback__ = _without_own_frame(error.__traceback__)
-            raise
-        finally:
-            self._inner = current()
-            make_current(before)
-
-    def _settle(self, outcome: Outcome, error: BaseException | None, response: Any = None) -> None:
-        try:
-            self._end(outcome, error, response)
+            own.events.append(
+                (CALL_END, end, self.key, self.position, outcome, *error_text(error))
+            )
         except Exception as failure:
             failed("settle", failure)
 
-    def send(self, value: Any) -> Any:
-        """Take the next step, as the coroutine's own ``send``."""
-        try:
-            return self._step(self._coroutine.send, value)
-        except BaseException as error:
-            error.__traceback__ = _without_own_frame(error.__traceback__)
-            raise
-
-    def __next__(self) -> Any:
-        try:
-            return self._step(self._coroutine.send, None)
-        except BaseException as error:
-            error.__traceback__ = _without_own_frame(error.__traceback__)
-            raise
-
-    def throw(self, *args: Any) -> Any:
-        """Raise an exception inside, as the coroutine's own ``throw``."""
-        try:
-            return self._step(self._coroutine.throw, *args)
-        except BaseException as error:
-            error.__traceback__ = _without_own_frame(error.__traceback__)
-            raise
+    send = stepping(CoroutineType.send)
+    throw = stepping(CoroutineType.throw)
+    __next__ = send
 
     def close(self) -> None:
         """Close the coroutine."""
-        self._coroutine.close()
+        self.coroutine.close()
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self
@@ -512,25 +548,14 @@ class Stepped(Coroutine[Any, Any, Any]):
     def __iter__(self) -> Stepped:
         return self
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._coroutine, name)
-
-
-_UNSEEN: Final = "<frozen tracing.capture.dispatching, for importlib._bootstrap>"
-"""A file name whose frames ``warnings`` and ``logging`` skip when they count levels of the stack."""
-
-for _name in ("_step", "send", "__next__", "throw"):
-    _function = Stepped.__dict__[_name]
-    # A receiver's warnings.warn(stacklevel=...) has to point where it points without these frames.
-    _function.__code__ = _function.__code__.replace(co_filename=_UNSEEN)
-
-
-def _without_own_frame(traceback: TracebackType | None) -> TracebackType | None:
-    """Return *traceback* without its first entry, the frame that is asking.
-
-    A bare ``raise`` adds no entry, so an exception leaves as if the frame had not been there.
-    """
-    return traceback.tb_next if traceback is not None else None
+    # What asyncio and debuggers ask a coroutine.
+    __name__ = property(lambda self: self.coroutine.__name__)
+    cr_await = property(lambda self: self.coroutine.cr_await)
+    cr_code = property(lambda self: self.coroutine.cr_code)
+    cr_frame = property(lambda self: self.coroutine.cr_frame)
+    cr_origin = property(lambda self: self.coroutine.cr_origin)
+    cr_running = property(lambda self: self.coroutine.cr_running)
+    cr_suspended = property(lambda self: self.coroutine.cr_suspended)
 
 
 def stepped(awaitable: Any, stream: Stream | None, key: int, position: int) -> Any:
@@ -540,10 +565,17 @@ def stepped(awaitable: Any, stream: Stream | None, key: int, position: int) -> A
     return Stepped(awaitable, stream, key, position)
 
 
+def run_parallel(*awaitables: Awaitable[Any]) -> Awaitable[list[Any]]:
+    """Return what Django's own function of this purpose returns, looked up anew each time."""
+    parallel: Callable[..., Awaitable[list[Any]]] = dispatcher._run_parallel  # type: ignore[attr-defined]
+    return parallel(*awaitables)
+
+
 def in_parallel(*awaitables: Awaitable[Any]) -> Awaitable[list[Any]]:
     """Return what runs *awaitables* together in the way of the installed Django."""
-    run = getattr(dispatcher, "_run_parallel", None)
-    return run(*awaitables) if run is not None else asyncio.gather(*awaitables)
+    if RUNS_PARALLEL:
+        return run_parallel(*awaitables)
+    return asyncio.gather(*awaitables)
 
 
 async def call_robust(
@@ -577,11 +609,16 @@ def awaitables(
 
     *first* is the position of the first of them among all receivers of the dispatch.
     """
-    for position, receiver in enumerate(receivers, first):
+    position = first
+    for receiver in receivers:
         if robust:
             yield call_robust(signal, receiver, merged, stream, key, position)
         else:
-            yield stepped(receiver(**merged), stream, key, position)
+            awaitable = receiver(**merged)
+            if stream is not None and type(awaitable) is CoroutineType:
+                awaitable = Stepped(awaitable, stream, key, position)
+            yield awaitable
+        position += 1
 
 
 async def async_phase(
@@ -686,7 +723,8 @@ def opening_of(
 
 
 handover.own_types.add(Stepped)
-handover.own_code.update(function.__code__ for function in (call_robust, no_receivers))
+for _function in (call_robust, no_receivers):
+    handover.own_code[id(_function.__code__)] = _function.__code__
 
 
 def async_sender(
@@ -706,8 +744,14 @@ def async_sender(
             return []
         if "signal" in named:
             return await original(self, sender, **named)  # type: ignore[no-any-return]
-        wiring: Wiring | PlainWiring | ResolvedWiring | None = None
-        if is_overridden(self):
+        wiring: Any = None
+        live: list[Any] = []
+        live_async: list[Any] = []
+        try:
+            stock = self._live_receivers.__func__ is STOCK_LIVE_RECEIVERS  # type: ignore[attr-defined]
+        except AttributeError:
+            stock = False
+        if not stock:
             live, live_async = self._live_receivers(sender)
             wiring = labelled(self, sender, live, live_async)
         else:
@@ -760,20 +804,20 @@ def async_sender(
         else:
             sync_send = no_receivers
 
+        waiting: Generator[Any, None, None]
+        if stream is None and not robust:
+            waiting = (receiver(**merged) for receiver in live_async)
+        else:
+            waiting = awaitables(self, merged, live_async, robust, stream, key, len(live))
         escaped = ""
         try:
-            if hasattr(dispatcher, "_run_parallel"):
+            if RUNS_PARALLEL:
                 # Django 6.1 finishes the sync receivers first.
                 responses = await sync_send()
-                async_responses = await dispatcher._run_parallel(
-                    *awaitables(self, merged, live_async, robust, stream, key, len(live))
-                )
+                async_responses = await run_parallel(*waiting)
             else:
                 responses, async_responses = await asyncio.gather(
-                    sync_send(),
-                    asyncio.gather(
-                        *awaitables(self, merged, live_async, robust, stream, key, len(live))
-                    ),
+                    sync_send(), asyncio.gather(*waiting)
                 )
             responses.extend(zip(live_async, async_responses, strict=False))
             return responses

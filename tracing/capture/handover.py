@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 own_types: Final[set[type]] = set()
 """Types of awaitables that find their stream by themselves."""
-own_code: Final[set[CodeType]] = set()
-"""Code of coroutines that the recording itself starts and that send nothing outside such an awaitable."""
+own_code: Final[dict[int, CodeType]] = {}
+"""Code of coroutines that the recording itself starts and that send nothing outside such an awaitable.
+
+By its identity: to hash code is to hash all that it names.
+"""
 
 _handed: Final[IdentityMemory[Stream]] = IdentityMemory()
 """The stream that a thread or a work item will record into."""
@@ -109,18 +112,23 @@ def _initialised(original: Callable[..., None]) -> Callable[..., None]:
     return update_wrapper(initialise, original)
 
 
+def _goes_on(loop: Any, coro: Any, kwargs: dict[str, Any]) -> bool:
+    """Return whether a task for *coro* goes on with the work of the running stream."""
+    return (
+        not (type(coro) is CoroutineType and id(coro.cr_code) in own_code)
+        and kwargs.get("context") is None
+        and loop.get_task_factory() is None
+    )
+
+
 def _creating_task(original: Callable[..., Any]) -> Callable[..., Any]:
     def create_task(self: Any, coro: Any, **kwargs: Any) -> Any:
         stream = None
-        kind = type(coro)
-        if (
-            kind not in own_types
-            and not (kind is CoroutineType and coro.cr_code in own_code)
-            and kwargs.get("context") is None
-            and self.get_task_factory() is None
-        ):
+        now = current()
+        if now is not None and now.events is not None and type(coro) not in own_types:
             try:
-                stream = _continuation()
+                if _goes_on(self, coro, kwargs):
+                    stream = _continuation()
                 if stream is not None:
                     # The copy is what the task would have made for itself.
                     context = copy_context()
@@ -129,7 +137,7 @@ def _creating_task(original: Callable[..., Any]) -> Callable[..., Any]:
             except Exception as error:
                 failed("create_task", error)
         try:
-            task = original(self, coro, **kwargs)
+            task = original(self, coro, **kwargs) if kwargs else original(self, coro)
         except BaseException as error:
             _without_own_frame(error)
             raise

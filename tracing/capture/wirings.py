@@ -226,19 +226,6 @@ def sender_reference(sender: Any) -> Callable[[], Any]:
         return _nobody
 
 
-def remembered_wiring(signal: Signal, sender: Any) -> PlainWiring | None:
-    """Return what ``plain_wiring`` has remembered, None if it does not hold any more."""
-    wiring = signal.sender_receivers_cache.get(-id(sender))
-    if (
-        type(wiring) is PlainWiring
-        and not signal._dead_receivers  # type: ignore[attr-defined]
-        and wiring.sender() is sender
-        and wiring.connections == signal.receivers
-    ):
-        return wiring
-    return None
-
-
 def plain_wiring(signal: Signal, sender: Any) -> tuple[PlainWiring | None, list[Any], list[Any]]:
     """Return (wiring, live sync receivers, live async receivers) of a signal that does not cache.
 
