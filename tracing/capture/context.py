@@ -62,7 +62,7 @@ BATCH_END: Final = "batch_end"
 CALL: Final = "call"
 """(CALL, start, key, position): the async receiver of that position took its first step."""
 CALL_END: Final = "call_end"
-"""(CALL_END, end, key, position, outcome, type, message)."""
+"""(CALL_END, end, key, position, outcome as a word, type, message)."""
 LINK: Final = "link"
 """(LINK, stream number): work handed over from here goes on in that stream."""
 BYPASS: Final = "bypass"
@@ -338,6 +338,20 @@ class LiveTrace:
         ):
             return unread()
         return branch
+
+    def let_go(self) -> None:
+        """Forget the streams, which have been read for the last time and still know their trace.
+
+        Without this circle all of it is gone at once, and not only when the garbage collector comes.
+        """
+        for stream in self.streams:
+            stream.unheard = None
+        root = self.root
+        self.root = Stream(None, 0)
+        self.root.outer = root.outer
+        self.streams = []
+        self.branches = {}
+        self.reading = None
 
     @property
     def span_id(self) -> str:

@@ -18,7 +18,7 @@ from itertools import count
 from sys import _getframe as getframe
 from threading import get_ident
 from time import perf_counter_ns as clock
-from types import CoroutineType, FrameType, TracebackType
+from types import CoroutineType, FrameType
 from typing import Any, Final
 
 # By its own name: a test of the application may watch ``weakref.ref``, as one of Django's does.
@@ -73,6 +73,11 @@ UNKNOWN: Final = object()
 """Stands for what could not be looked up."""
 UNSEEN: Final = "<frozen tracing.capture.dispatching, for importlib._bootstrap>"
 """A file name whose frames ``warnings`` and ``logging`` skip when they count levels of the stack."""
+# In a stream stand plain strings and numbers only, no members of an enum: a tuple of such things is
+# let go by the garbage collector, which would otherwise visit it in each collection until it is read.
+BY_RETURN: Final = Outcome.RETURNED.value
+BY_ERROR: Final = Outcome.RAISED.value
+BY_CANCELLATION: Final = Outcome.CANCELLED.value
 _keys = count(1)
 """Numbers of dispatches whose receivers run elsewhere: in another thread or task."""
 
@@ -171,6 +176,7 @@ def sync_sender(
 ) -> Callable[..., list[tuple[Any, Any]]]:
     """Return the timed ``send`` or ``send_robust`` that stands in for *original*."""
     robust = method is Method.SEND_ROBUST
+    word = method.value
 
     def send(self: Signal, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
         if not self.receivers:
@@ -331,7 +337,7 @@ def sync_sender(
                             code,
                             instruction,
                             wiring.details(sender, named) if options.details else None,
-                            method,
+                            word,
                         )
                         events.append(opening)  # type: ignore[union-attr]
                         if options.values is not None:
@@ -450,9 +456,7 @@ def stepping(advance: Callable[..., Any]) -> Callable[..., Any]:
             own = self.own
             if own is not None and own.events is not None:
                 name = "" if stop.value is None else response_name(stop.value)
-                own.events.append(
-                    (CALL_END, clock(), self.key, self.position, Outcome.RETURNED, name, "")
-                )
+                own.events.append((CALL_END, clock(), self.key, self.position, BY_RETURN, name, ""))
             raise
         except BaseException as error:
             self.settle(error)
@@ -523,14 +527,12 @@ class Stepped(Coroutine[Any, Any, Any]):
             return
         end = clock()
         outcome = (
-            Outcome.CANCELLED
+            BY_CANCELLATION
             if issubclass(type(error), (asyncio.CancelledError, GeneratorExit))
-            else Outcome.RAISED
+            else BY_ERROR
         )
         try:
-            own.events.append(
-                (CALL_END, end, self.key, self.position, outcome, *error_text(error))
-            )
+            own.events.append((CALL_END, end, self.key, self.position, outcome, *error_text(error)))
         except Exception as failure:
             failed("settle", failure)
 
@@ -719,7 +721,7 @@ def opening_of(
     details = (
         wiring.details(sender, named) if options.details and wiring.details is not None else None
     )
-    return (ASYNC_OPEN, clock(), key, wiring.number, method, code, instruction, details)
+    return (ASYNC_OPEN, clock(), key, wiring.number, method.value, code, instruction, details)
 
 
 handover.own_types.add(Stepped)

@@ -170,27 +170,31 @@ class LogExporter:
             OSError: The file cannot be written; nothing of *batch* is in it then.
         """
         with self._lock:
-            rendered = self._lines.lines
-            rendered.clear()
-            self._render(batch)
-            if self._file is not None and rendered:
-                whole = [line.encode() for line in rendered] if self._is_text else rendered
-                whole.append(b"")
-                try:
-                    self._file.write(b"\n".join(whole))
-                finally:
-                    rendered.clear()
+            self._lines.lines.clear()
+            chunks = self._render(batch)
+            if self._file is not None and chunks:
+                self._file.write(b"".join(chunks))
 
-    def _render(self, batch: Sequence[spans.Trace]) -> None:
+    def _render(self, batch: Sequence[spans.Trace]) -> list[bytes]:
+        """Return the lines of each trace as bytes; nothing for a logger, which has them already."""
         log, per = self._log, self.per
         write: dict[str, Callable[..., Any]] = {
             level: getattr(log, level) for level in ("info", "warning", "error")
         }
         courtesy = Courtesy()
+        chunks = []
+        rendered = self._lines.lines
         for trace in batch:
             for level, record in lines(trace, per=per, clock=self._clock):
                 write[level](record["event"], record=record)
+            # Joined while they are in the processor's cache.
+            if rendered:
+                whole = [line.encode() for line in rendered] if self._is_text else rendered
+                whole.append(b"")
+                chunks.append(b"\n".join(whole))
+                rendered.clear()
             courtesy.give_way()
+        return chunks
 
     def force_flush(self) -> None:
         """Do nothing: what was exported is with the operating system."""

@@ -756,6 +756,8 @@ class Records(logging.Handler):
         self.world = world
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name == "asyncio" and record.msg == "Executing %s took %.3f seconds":
+            return  # In development mode, of a step that took 100 ms: of a busy machine.
         error = record.exc_info[1] if record.exc_info else None
         text = _ADDRESS.sub("", record.getMessage().partition("\n")[0])
         self.world.log.append((record.name, record.levelname, text, self.world.error(error)))

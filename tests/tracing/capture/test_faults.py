@@ -14,6 +14,7 @@ import threading
 import traceback
 import tracemalloc
 import weakref
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -835,3 +836,37 @@ def test_nothing_is_kept_alive_by_a_trace_that_waits():
 
     assert alive == [None, None, None]
     assert len(recorded.trace.dispatches) == 1
+
+
+def test_trace_that_was_assembled_leaves_nothing_for_the_garbage_collector(keeper):
+    signal, inner = Signal(), Signal()
+
+    def passing_on(**named):
+        inner.send("y")
+
+    signal.connect(passing_on, weak=False)
+    inner.connect(nothing, weak=False)
+    undo = instrument(sql=False, side_effects=False)
+    collecting = gc.isenabled()
+    try:
+        signal.send("x")
+        keeper.traces()
+        gc.collect()
+        gc.disable()
+        before = count_recording()
+        signal.send("x")
+        [trace] = keeper.traces()
+        after = count_recording()
+    finally:
+        if collecting:
+            gc.enable()
+        undo()
+
+    assert len(trace.dispatches) == 2
+    assert after == before
+
+
+def count_recording():
+    """Return how many objects of the recording itself are alive, by the name of their type."""
+    modules = {"tracing.capture.context", "tracing.capture.assembly"}
+    return Counter(type(o).__name__ for o in gc.get_objects() if type(o).__module__ in modules)
