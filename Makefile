@@ -3,14 +3,17 @@
 # PYTHON=python3.12    the interpreter for the virtual environment (default: the first good one)
 # PORT=8001            where `make demo` serves
 # ARGS="-k order -x"   passed on to pytest, the benchmarks and the conformance run
+# WORKERS=0            how many processes share the tests (default: one for each core; 0 for none)
 
 VENV ?= .venv
 PORT ?= 8000
 ARGS ?=
+WORKERS ?= auto
 
 RUN = $(VENV)/bin/python
 # Coverage is judged where all tests run: without arguments, and with every service there.
 JUDGED = $(if $(strip $(ARGS)),,$(filter-out 0,$(REQUIRE_SERVICES)))
+SHARED = -n $(WORKERS) --maxprocesses=8 --dist=worksteal
 TEMPLATES = find tracing core carsales -name '*.html' -not -path '*/vendor/*'
 export PYTHON PORT
 
@@ -26,7 +29,7 @@ demo: env ## Run CarSales: install, migrate, load the cars, simulate sales, serv
 
 test: env-dev ## Run all tests and measure their coverage
 	@$(RUN) -m coverage erase
-	@PYTHONDEVMODE=1 $(RUN) -m coverage run -m pytest $(if $(JUNIT),--junitxml=$(JUNIT)) $(ARGS)
+	@PYTHONDEVMODE=1 $(RUN) -m coverage run -m pytest $(SHARED) $(if $(JUNIT),--junitxml=$(JUNIT)) $(ARGS)
 	@$(RUN) -m coverage combine --quiet
 	@$(RUN) -m coverage report $(if $(JUDGED),,--fail-under=0)
 

@@ -94,6 +94,7 @@ PAIRS = [
     if django == "5.2" or python != "3.11"
 ]
 OUTER_PAIRS = sorted({PAIRS[0], PAIRS[-1]})
+PYTEST = ["python", "-m", "pytest", "-n", "auto", "--maxprocesses=8", "--dist=worksteal"]
 
 
 def install(session: nox.Session, django: str | None = None) -> None:
@@ -109,7 +110,7 @@ def install(session: nox.Session, django: str | None = None) -> None:
 def tests(session: nox.Session, django: str) -> None:
     """Run the tests on SQLite."""
     install(session, django)
-    session.run("python", "-m", "pytest", *session.posargs, env={"PYTHONDEVMODE": "1"})
+    session.run(*PYTEST, *session.posargs, env={"PYTHONDEVMODE": "1"})
 
 
 @nox.session
@@ -119,7 +120,7 @@ def databases(session: nox.Session, django: str, database: str) -> None:
     """Run the tests on a database server, with the oldest and the newest pair."""
     install(session, django)
     environment = {"TEST_DATABASE": database, "REQUIRE_SERVICES": "1", "PYTHONDEVMODE": "1"}
-    session.run("python", "-m", "pytest", *session.posargs, env=environment)
+    session.run(*PYTEST, *session.posargs, env=environment)
 
 
 @nox.session
