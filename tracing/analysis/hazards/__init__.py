@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tracing.analysis.hazards.cost import unfiltered
 from tracing.analysis.hazards.facts import Calls, Facts
 from tracing.analysis.hazards.known import known_reason
+from tracing.analysis.hazards.repetition import OF_CALLBACKS
 from tracing.analysis.hazards.rules import SEVERITIES, Rule, finding, rule
 from tracing.analysis.hazards.ruleset import (
     BUILT_IN,
@@ -98,15 +99,16 @@ def find_again(trace: Trace) -> list[Hazard]:
     """Return all hazards of a trace that was read back from where it was kept, the worst first.
 
     They are found anew, as the settings are now. What only the statements showed is taken from what
-    was found when the trace was recorded, if they were not kept.
+    was found when the trace was recorded, if they were not kept; those of callbacks never are.
     """
     found = find(trace)
-    if any(call.statements for each in trace.dispatches for call in each.receiver_calls):
-        return found
+    kept = any(call.statements for each in trace.dispatches for call in each.receiver_calls)
     using = current()
     active = {each.rule.id: each for each in using.rules}
     seen = {hazard.fingerprint for hazard in found}
     for hazard in trace.hazards:
+        if kept and OF_CALLBACKS not in hazard.message:
+            continue
         if hazard.hazard in _FROM_STATEMENTS & active.keys() and hazard.fingerprint not in seen:
             seen.add(hazard.fingerprint)
             active[hazard.hazard].sign(hazard)

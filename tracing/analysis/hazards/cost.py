@@ -61,8 +61,10 @@ def slow_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
 
 
 def _all_queries(call: ReceiverCall) -> int:
-    """Return the queries of *call* and of what it sent."""
-    return call.query_count + sum(dispatch.query_count for dispatch in call.dispatches)
+    """Return the queries of *call* and of what it sent, without what it left for later."""
+    return call.query_count + sum(
+        dispatch.query_count for dispatch in call.dispatches if not dispatch.parent_is_link
+    )
 
 
 @rule(

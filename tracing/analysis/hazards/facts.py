@@ -87,6 +87,7 @@ class Facts:
         "repeated",
         "side_effects",
         "slow",
+        "statements",
         "sync_sends_of_async",
         "trace",
         "twins",
@@ -161,7 +162,7 @@ class Facts:
         functions = groups
         if len({(group.label.file, group.label.line) for group in groups}) < len(groups):
             groups = _put_together(groups, _by_label)
-            functions = _put_together(groups, _by_function)
+            functions = _put_together(groups, by_function)
         self.by_receiver = groups
         """The calls of each receiver."""
         self.repeated: list[Calls] = []
@@ -179,6 +180,8 @@ class Facts:
         for calls in functions:
             if calls.query_count >= queries and any(call.statements for call in calls.calls):
                 self.with_statements.append(calls)
+        self.statements: bool = bool(self.with_statements or trace.carried.asked_later)
+        """Whether there are statements that may have run many times, by calls or by callbacks."""
         self.side_effects: list[SideEffect] = trace.side_effects
         """What was done to the world outside the database."""
         self.bypasses: list[Bypass] = trace.bypasses
@@ -217,6 +220,6 @@ def _by_label(label: ReceiverLabel) -> Hashable:
     return label
 
 
-def _by_function(label: ReceiverLabel) -> Hashable:
+def by_function(label: ReceiverLabel) -> Hashable:
     """Return the same for one function under several uids; what has no place is its name alone."""
     return (label.name, label.file, label.line)

@@ -66,11 +66,18 @@ def chain(facts: Facts, dispatch: Dispatch) -> list[tuple[ReceiverCall, Dispatch
     return chain
 
 
+def _left_for_later(dispatch: Dispatch) -> str:
+    """Return what to add where the receiver did not wait for *dispatch*; mostly nothing."""
+    return ", in an on_commit callback, thread or task" if dispatch.parent_is_link else ""
+
+
 def _cycle_text(calls: list[ReceiverCall], dispatches: list[Dispatch]) -> str:
     """Return the cycle from the outer dispatch down to the same one again."""
     parts = [f"{short_signal(dispatches[0].signal)} of {dispatches[0].sender}"]
     for call, dispatch in zip(calls, dispatches[1:], strict=True):
-        parts += [who(call.receiver), f"{short_signal(dispatch.signal)} of {dispatch.sender}"]
+        later = " (later)" if dispatch.parent_is_link else ""
+        parts.append(f"{who(call.receiver)}{later}")
+        parts.append(f"{short_signal(dispatch.signal)} of {dispatch.sender}")
     return " \N{RIGHTWARDS ARROW} ".join(parts)
 
 
@@ -169,7 +176,8 @@ def _recursion_finding(
         receiver=calls[0].receiver,
         spans=[*dispatches, *calls],
         evidence=[
-            f"{short_signal(inner.signal)} of {about} sent at {site(inner)}" for inner in dispatches
+            f"{short_signal(inner.signal)} of {about} sent at {site(inner)}{_left_for_later(inner)}"
+            for inner in dispatches
         ],
     )
 
@@ -241,14 +249,18 @@ def repeated_save(facts: Facts, _options: Options) -> Iterator[Hazard]:
             call, outer, _ = repeats[0]
             saves = [save for _, _, below in repeats for save in below]
             places = ", ".join(dict.fromkeys(site(save) for save in saves if save.callsite))
+            when = f"while its {short_signal(outer.signal)} is being signalled"
+            if all(save.parent_is_link for save in saves):
+                when = "in what it left for later when that was saved"
             yield finding(
-                f"{who(label)} saves {_about(outer)} again while its {short_signal(outer.signal)} "
-                f"is being signalled ({plural(len(saves), 'more save')}, at {places}).",
+                f"{who(label)} saves {_about(outer)} again {when} "
+                f"({plural(len(saves), 'more save')}, at {places}).",
                 dispatch=outer,
                 receiver=label,
                 spans=[outer, *(call for call, _, _ in repeats), *saves],
                 evidence=[
                     f"{short_signal(save.signal)} of {save.instance} sent at {site(save)}"
+                    f"{_left_for_later(save)}"
                     for save in saves
                 ],
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.formatting import (
     human_ns,
@@ -18,15 +18,16 @@ from tracing.analysis.hazards.facts import (
     INSTANCE_SIGNALS,
     Calls,
     Facts,
+    by_function,
 )
 from tracing.analysis.hazards.recursion import chain, has_identity
 from tracing.analysis.hazards.rules import Options, finding, rule, site, who
 from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator
 
-    from tracing.capture.spans import Hazard
+    from tracing.capture.spans import CallbackQueries, Hazard
 
 # --- duplicate-receiver --------------------------------------------------------------------------
 
@@ -236,30 +237,22 @@ _TRANSACTION_WORDS = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT", "ST
         "Fetch what is needed once (select_related, prefetch_related, in_bulk), or collect the "
         "instances and do the work once, in on_commit."
     ),
-    wants="with_statements",
+    wants="statements",
     queries=5,
 )
 def n_plus_one(facts: Facts, options: Options) -> Iterator[Hazard]:
-    """Yield receivers of which one normalised statement ran many times."""
+    """Yield receivers of which one normalised statement ran many times.
+
+    What their on_commit callbacks ask is none of their calls', and is told apart.
+    """
     least: int = options["queries"]
+    told = set()
     for calls in facts.with_statements:
         if calls.dispatches[0].signal in INITS:
             continue  # A query for each instance is what init-receiver-cost says.
-        totals: dict[str, list[int]] = {}
-        for call in calls.calls:
-            for sql, count, nanoseconds in call.statements:
-                total = totals.setdefault(sql, [0, 0])
-                total[0] += count
-                total[1] += nanoseconds
-        repeated = {
-            sql: total
-            for sql, total in totals.items()
-            if total[0] >= least and not sql.lstrip("( ").upper().startswith(_TRANSACTION_WORDS)
-        }
+        repeated = _repeated([call.statements for call in calls.calls], least)
         if not repeated:
             continue
-        sql = max(repeated, key=lambda text: (repeated[text][0], repeated[text][1]))
-        count, nanoseconds = repeated[sql]
         running = [
             (call, dispatch)
             for call, dispatch in zip(calls.calls, calls.dispatches, strict=True)
@@ -268,15 +261,72 @@ def n_plus_one(facts: Facts, options: Options) -> Iterator[Hazard]:
         spans = [call for call, _ in running]
         if len(spans) > 1 and _nests(facts, running):
             continue  # Recursion repeats its queries too, and is found as what it is.
-        times = "in one call" if len(spans) == 1 else f"in {len(spans)} calls"
-        yield finding(
-            f"{who(calls.label)} runs one query {count} times {times} ({human_ns(nanoseconds)}): "
-            f"{shorten_middle(sql, 160)}",
-            dispatch=running[0][1],
-            receiver=calls.label,
-            spans=spans,
-            evidence=[
-                f"{total[0]} times, {human_ns(total[1])}: {shorten_middle(text, 300)}"
-                for text, total in sorted(repeated.items(), key=lambda item: -item[1][0])
-            ],
-        )
+        told.add(by_function(calls.label))
+        yield _repeated_finding(calls.label, repeated, running[0][1], spans)
+    for label, several in _asked_later(facts, least):
+        repeated = _repeated([asked.statements for asked in several], least)
+        if not repeated or by_function(label) in told:
+            continue
+        spans = [
+            call
+            for asked in several
+            if any(text in repeated for text, _, _ in asked.statements)
+            and (call := facts.index.call(asked.parent_number)) is not None
+        ]
+        sent = facts.index.dispatch_of(spans[0]) if spans else None
+        yield _repeated_finding(label, repeated, sent, spans, of=OF_CALLBACKS)
+
+
+OF_CALLBACKS: Final = " in on_commit callbacks that it registered"
+"""How a finding of ``n-plus-one`` says that the receiver did not run the query in its call."""
+
+
+def _asked_later(facts: Facts, least: int) -> list[tuple[ReceiverLabel, list[CallbackQueries]]]:
+    """Return what callbacks asked, by the function that registered them, where it may be enough."""
+    by_receiver: defaultdict[Hashable, list[CallbackQueries]] = defaultdict(list)
+    for asked in facts.trace.carried.asked_later:
+        by_receiver[by_function(asked.receiver)].append(asked)
+    return [
+        (several[0].receiver, several)
+        for several in by_receiver.values()
+        if sum(count for asked in several for _, count, _ in asked.statements) >= least
+    ]
+
+
+def _repeated(asked: list[list[tuple[str, int, int]]], least: int) -> dict[str, list[int]]:
+    """Return [count, ns] of each statement that ran *least* times or more."""
+    totals: dict[str, list[int]] = {}
+    for statements in asked:
+        for sql, count, nanoseconds in statements:
+            total = totals.setdefault(sql, [0, 0])
+            total[0] += count
+            total[1] += nanoseconds
+    return {
+        sql: total
+        for sql, total in totals.items()
+        if total[0] >= least and not sql.lstrip("( ").upper().startswith(_TRANSACTION_WORDS)
+    }
+
+
+def _repeated_finding(
+    label: ReceiverLabel,
+    repeated: dict[str, list[int]],
+    dispatch: Dispatch | None,
+    spans: list[ReceiverCall],
+    of: str = "",
+) -> Hazard:
+    sql = max(repeated, key=lambda text: (repeated[text][0], repeated[text][1]))
+    count, nanoseconds = repeated[sql]
+    # Of callbacks the calls may lie so far back that they are not remembered.
+    where = {0: "earlier", 1: "in one call"}.get(len(spans), f"in {len(spans)} calls")
+    return finding(
+        f"{who(label)} runs one query {count} times{of} {where} ({human_ns(nanoseconds)}): "
+        f"{shorten_middle(sql, 160)}",
+        dispatch=dispatch,
+        receiver=label,
+        spans=spans,
+        evidence=[
+            f"{total[0]} times, {human_ns(total[1])}: {shorten_middle(text, 300)}"
+            for text, total in sorted(repeated.items(), key=lambda item: -item[1][0])
+        ],
+    )
