@@ -24,7 +24,7 @@ from tracing.capture.failures import failed
 from tracing.capture.spans import span_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from tracing.analysis.hazards.ruleset import Active
     from tracing.capture.spans import Hazard, ReceiverLabel, Trace
@@ -81,7 +81,7 @@ def find(trace: Trace, chosen: RuleSet | None = None) -> list[Hazard]:
     found: list[Hazard] = []
     for active in using.rules:
         if getattr(facts, active.rule.wants):
-            found.extend(_apply(active, facts))
+            _apply(active, facts, found)
     if not found:
         return found
     for hazard in found:
@@ -117,12 +117,12 @@ def find_again(trace: Trace) -> list[Hazard]:
     return sorted(found, key=_order)
 
 
-def _apply(active: Active, facts: Facts) -> Iterator[Hazard]:
-    """Yield what one rule finds. A rule that fails costs its own findings only."""
+def _apply(active: Active, facts: Facts, found: list[Hazard]) -> None:
+    """Add what one rule finds to *found*. A rule that fails costs its own findings only."""
     try:
         for hazard in active.rule.find(facts, active.options):
             active.sign(hazard)
-            yield hazard
+            found.append(hazard)
     except Exception as error:  # noqa: BLE001 - a rule may be anybody's.
         failed(f"hazard rule {active.rule.id}", error)
 
