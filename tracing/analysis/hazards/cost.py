@@ -416,13 +416,25 @@ def budget_exceeded(facts: Facts, options: Options) -> Iterator[Hazard]:
             limit = budget.get(measure)
             used = taken(trace) if limit is not None else 0
             if limit is not None and used > limit:
+                spent, allowed = _amounts(used, limit)
                 hazard = finding(
-                    f"{trace.name} used {human_count(used)} {unit}, more than its budget of "
-                    f"{human_count(limit)}{_most(trace, measure)}.",
+                    f"{trace.name} used {spent} {unit}, more than its budget of "
+                    f"{allowed}{_most(trace, measure)}.",
                     spans=trace.roots,
                     evidence=[f"budget: {measure} {limit}", f"used: {used:g}"],
                 )
                 yield hazard
+
+
+def _amounts(used: float, limit: float) -> tuple[str, str]:
+    """Return what was used and what was allowed, with the decimals that tell them apart."""
+    if isinstance(used, int):
+        return human_count(used), human_count(limit)
+    for places in range(3):
+        texts = f"{used:,.{places}f}", f"{limit:,.{places}f}"
+        if texts[0] != texts[1] and round(limit, places) == limit:
+            return texts
+    return f"{used:,.3f}", f"{limit:,.3f}"
 
 
 def _most(trace: Trace, measure: str) -> str:

@@ -374,6 +374,12 @@ def spending(kind=Kind.REQUEST, name="orders:checkout", **options):
         (
             Kind.REQUEST,
             "x",
+            {"receiver_ms": 39.996},
+            "x used 40.004 ms in receivers, more than its budget of 39.996",
+        ),
+        (
+            Kind.REQUEST,
+            "x",
             {"name": "/check*", "receiver_queries": 19, "duration_ms": 9000},
             "x used 20 queries in receivers, more than its budget of 19",
         ),
