@@ -187,7 +187,10 @@ class Assembly:
         self._effects: list[SideEffect] = []
         self._lost: list[LostReceiver] = []
         self._changes: list[ConnectionChange] = []
-        self._statements: dict[int, dict[str, list[int]]] = {}
+        self._statements: dict[
+            int, tuple[ReceiverCall | CallbackQueries, dict[str, list[int]]]
+        ] = {}
+        """Who asked, and [count, ns] of each statement, by the identity of who asked."""
         self._asked_later: dict[int, CallbackQueries] = {}
         """What callbacks asked of the database, by the number of the call that registered them."""
         self._segment = 0
@@ -579,15 +582,17 @@ class Assembly:
             call.query_count += 1
             call.query_ns += end - start
             if statement:
-                call.statements = self._counted(call.number, statement, end - start)
+                self._count_statement(call, statement, end - start)
 
-    def _counted(self, number: int, statement: str, nanoseconds: int) -> list[tuple[str, int, int]]:
-        """Return (statement, count, ns) of all that ran under *number*, with one more of them."""
-        counts = self._statements.setdefault(number, {})
-        counted = counts.setdefault(normalised(statement), [0, 0])
+    def _count_statement(
+        self, asking: ReceiverCall | CallbackQueries, statement: str, nanoseconds: int
+    ) -> None:
+        known = self._statements.get(id(asking))
+        if known is None:
+            known = self._statements[id(asking)] = (asking, {})
+        counted = known[1].setdefault(normalised(statement), [0, 0])
         counted[0] += 1
         counted[1] += nanoseconds
-        return [(sql, count, ns) for sql, (count, ns) in counts.items()]
 
     def _read_query_of_callback(
         self, reader: Reader, opened: Open, nanoseconds: int, statement: str | None
@@ -608,10 +613,9 @@ class Assembly:
             if asked is None:
                 asked = CallbackQueries(registered_in.number, registered_in.receiver)
                 self._asked_later[registered_in.number] = asked
-            # Under a number of its own: a call that is still running has statements itself.
-            asked.statements = self._counted(-registered_in.number, statement, nanoseconds)
+            self._count_statement(asked, statement, nanoseconds)
         elif waiting is not None:
-            waiting.statements = self._counted(waiting.number, statement, nanoseconds)
+            self._count_statement(waiting, statement, nanoseconds)
 
     def _waiting_call(self, reader: Reader) -> ReceiverCall | None:
         """Return the receiver call inside which the running callbacks run."""
@@ -749,6 +753,8 @@ class Assembly:
             self._close_open()
         self._settle_blocks(final=final)
         self._count_unheard()
+        for asking, counts in self._statements.values():
+            asking.statements = [(sql, count, ns) for sql, (count, ns) in counts.items()]
         dispatches = sorted(self._done, key=_by_number)
         self._sum_up(dispatches)
         effects, unsettled = self._told_effects(final=final)

@@ -135,11 +135,16 @@ def _by_receiver(facts: Facts, dispatches: list[Dispatch]) -> Iterator[_Pairs]:
 
     A factory may have made several receivers for it.
     """
-    labels = facts.labels
+    labels = {
+        id(call.receiver): call.receiver for each in dispatches for call in each.receiver_calls
+    }
+    # Mostly no two are equal, and identity will do.
+    alike = len({(label.name, label.line) for label in labels.values()}) < len(labels)
+    numbers = facts.labels if alike else {identity: identity for identity in labels}
     found: dict[int, _Pairs] = {}
     for dispatch in dispatches:
         for call in dispatch.receiver_calls:
-            label = labels[id(call.receiver)]
+            label = numbers[id(call.receiver)]
             pairs = found.get(label)
             if pairs is None:
                 found[label] = [(call, dispatch)]
