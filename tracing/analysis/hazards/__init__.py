@@ -93,6 +93,8 @@ def find(trace: Trace, chosen: RuleSet | None = None) -> list[Hazard]:
 
 _FROM_STATEMENTS: Final = frozenset({"n-plus-one"})
 """Rules that compare statements, which the store keeps only where a project asks for them."""
+_BY_STATEMENTS: Final = frozenset({"raw-query"})
+"""Rules that find too much without statements: they take a savepoint for a query."""
 
 
 def find_again(trace: Trace) -> list[Hazard]:
@@ -104,12 +106,15 @@ def find_again(trace: Trace) -> list[Hazard]:
     found = find(trace)
     kept = any(call.statements for each in trace.dispatches for call in each.receiver_calls)
     using = current()
+    if not kept:
+        found = [each for each in found if each.known or each.hazard not in _BY_STATEMENTS]
     active = {each.rule.id: each for each in using.rules}
+    recorded = (_FROM_STATEMENTS | _BY_STATEMENTS) & active.keys()
     seen = {hazard.fingerprint for hazard in found}
     for hazard in trace.hazards:
         if kept and OF_CALLBACKS not in hazard.message:
             continue
-        if hazard.hazard in _FROM_STATEMENTS & active.keys() and hazard.fingerprint not in seen:
+        if hazard.hazard in recorded and hazard.fingerprint not in seen:
             seen.add(hazard.fingerprint)
             active[hazard.hazard].sign(hazard)
             hazard.known = known_reason(hazard, using.marks, trace.name)

@@ -17,7 +17,7 @@ from tracing.analysis.formatting import (
     query_text,
     short_signal,
 )
-from tracing.analysis.hazards.facts import ASYNC, INSTANCE_SIGNALS, Calls, Facts
+from tracing.analysis.hazards.facts import ASYNC, INSTANCE_SIGNALS, Calls, Facts, is_control
 from tracing.analysis.hazards.rules import Options, finding, lines, names, rule, who
 from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel
 
@@ -68,12 +68,20 @@ def slow_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
 
 
 def _all_queries(call: ReceiverCall) -> int:
-    """Return the queries of *call* and of what it sent, without what it left for later."""
-    if not call.dispatches:
-        return call.query_count
-    return call.query_count + sum(
-        dispatch.query_count for dispatch in call.dispatches if not dispatch.parent_is_link
-    )
+    """Return the queries of *call* and of what it sent, without what it left for later.
+
+    Savepoints are none: a receiver may return at once from inside its atomic block.
+    """
+    queries = 0
+    todo = [call]
+    while todo:
+        each = todo.pop()
+        queries += each.query_count
+        queries -= sum([count for sql, count, _ in each.statements if is_control(sql)])
+        for dispatch in each.dispatches:
+            if dispatch.query_count and not dispatch.parent_is_link:
+                todo += dispatch.receiver_calls
+    return queries
 
 
 @rule(

@@ -328,6 +328,14 @@ def _says_much(signal: str) -> bool:
     return not signal.startswith("django.")
 
 
+_CONTROL: Final = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT", "START ", "SET ")
+
+
+def is_control(sql: str) -> bool:
+    """Return whether a statement begins or ends a transaction or a savepoint, and asks nothing."""
+    return sql[:20].lstrip("( ").upper().startswith(_CONTROL)
+
+
 def by_function(label: ReceiverLabel) -> Hashable:
     """Return the same for one function under several uids; what has no place is its name alone."""
     return (label.name, label.file, label.line)

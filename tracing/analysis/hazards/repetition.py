@@ -18,6 +18,7 @@ from tracing.analysis.hazards.facts import (
     INSTANCE_SIGNALS,
     Facts,
     by_function,
+    is_control,
 )
 from tracing.analysis.hazards.recursion import chain
 from tracing.analysis.hazards.rules import Options, finding, lines, rule, site, sites, who
@@ -310,8 +311,6 @@ def _few(texts: list[str]) -> str:
 
 # --- n-plus-one ----------------------------------------------------------------------------------
 
-_TRANSACTION_WORDS = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT", "START ", "SET ")
-
 
 @rule(
     "n-plus-one",
@@ -385,9 +384,7 @@ def _repeated(asked: list[list[tuple[str, int, int]]], least: int) -> dict[str, 
             total[0] += count
             total[1] += nanoseconds
     return {
-        sql: total
-        for sql, total in totals.items()
-        if total[0] >= least and not sql.lstrip("( ").upper().startswith(_TRANSACTION_WORDS)
+        sql: total for sql, total in totals.items() if total[0] >= least and not is_control(sql)
     }
 
 
