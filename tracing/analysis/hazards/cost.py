@@ -68,20 +68,26 @@ def slow_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
 
 
 def _all_queries(call: ReceiverCall) -> int:
-    """Return the queries of *call* and of what it sent, without what it left for later.
+    """Return the queries of *call* and of what it sent, without what it left for later."""
+    if not call.dispatches:
+        return call.query_count
+    return call.query_count + sum(
+        dispatch.query_count for dispatch in call.dispatches if not dispatch.parent_is_link
+    )
 
-    Savepoints are none: a receiver may return at once from inside its atomic block.
-    """
-    queries = 0
+
+def _questions(call: ReceiverCall) -> int:
+    """Return the same without savepoints: a receiver may return early from inside an atomic block."""
+    questions = 0
     todo = [call]
     while todo:
         each = todo.pop()
-        queries += each.query_count
-        queries -= sum([count for sql, count, _ in each.statements if is_control(sql)])
+        questions += each.query_count
+        questions -= sum([count for sql, count, _ in each.statements if is_control(sql)])
         for dispatch in each.dispatches:
             if dispatch.query_count and not dispatch.parent_is_link:
                 todo += dispatch.receiver_calls
-    return queries
+    return questions
 
 
 @rule(
@@ -101,13 +107,13 @@ def raw_query(facts: Facts, _options: Options) -> Iterator[Hazard]:
     labels = facts.labels
     for dispatch in facts.raw:
         for call in dispatch.receiver_calls:
-            if _all_queries(call):
+            if _questions(call):
                 key = (labels[id(call.receiver)], dispatch.sender)
                 found.setdefault(key, []).append((call, dispatch))
     for (_label, sender), calls in found.items():
         call, dispatch = calls[0]
         label = call.receiver
-        queries = sum(_all_queries(call) for call, _ in calls)
+        queries = sum(_questions(call) for call, _ in calls)
         yield finding(
             f"{who(label)} ran {query_text(queries)} while a fixture was loading "
             f"{sender}: it does not return early for raw=True.",
@@ -117,7 +123,7 @@ def raw_query(facts: Facts, _options: Options) -> Iterator[Hazard]:
             evidence=lines(
                 calls,
                 lambda pair: (
-                    f"{pair[1].instance or pair[1].sender}: {query_text(_all_queries(pair[0]))}"
+                    f"{pair[1].instance or pair[1].sender}: {query_text(_questions(pair[0]))}"
                 ),
             ),
         )
