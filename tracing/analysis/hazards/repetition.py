@@ -344,22 +344,22 @@ def n_plus_one(facts: Facts, options: Options) -> Iterator[Hazard]:
         if len(spans) > 1 and _nests(facts, running):
             continue  # Recursion repeats its queries too, and is found as what it is.
         told.add(by_function(calls.label))
-        yield _repeated_finding(calls.label, repeated, running[0][1], spans)
+        yield _repeated_finding(calls.label, repeated, running[0][1], spans, _in_calls(len(spans)))
     for label, several in _asked_later(facts, least):
         repeated = _repeated([asked.statements for asked in several], least)
         if not repeated or by_function(label) in told:
             continue
-        spans = [
-            call
-            for asked in several
-            if _ran(asked.statements, repeated)
-            and (call := facts.index.call(asked.parent_number)) is not None
-        ]
+        registering = dict.fromkeys(
+            asked.parent_number for asked in several if _ran(asked.statements, repeated)
+        )
+        # Calls of earlier segments may not be remembered.
+        spans = [call for each in registering if (call := facts.index.call(each)) is not None]
         sent = facts.index.dispatch_of(spans[0]) if spans else None
-        yield _repeated_finding(label, repeated, sent, spans, of=OF_CALLBACKS)
+        where = f"{OF_CALLBACKS} {_in_calls(len(registering))}"
+        yield _repeated_finding(label, repeated, sent, spans, where)
 
 
-OF_CALLBACKS: Final = " in on_commit callbacks that it registered"
+OF_CALLBACKS: Final = "in on_commit callbacks that it registered"
 """How a finding of ``n-plus-one`` says that the receiver did not run the query in its call."""
 
 
@@ -396,19 +396,21 @@ def _ran(statements: list[tuple[str, int, int]], repeated: dict[str, list[int]])
     return False
 
 
+def _in_calls(count: int) -> str:
+    return "in one call" if count == 1 else f"in {count} calls"
+
+
 def _repeated_finding(
     label: ReceiverLabel,
     repeated: dict[str, list[int]],
     dispatch: Dispatch | None,
     spans: list[ReceiverCall],
-    of: str = "",
+    where: str,
 ) -> Hazard:
     sql = max(repeated, key=lambda text: (repeated[text][0], repeated[text][1]))
     count, nanoseconds = repeated[sql]
-    # Of callbacks the calls may lie so far back that they are not remembered.
-    where = {0: "earlier", 1: "in one call"}.get(len(spans), f"in {len(spans)} calls")
     return finding(
-        f"{who(label)} runs one query {count} times{of} {where} ({human_ns(nanoseconds)}): "
+        f"{who(label)} runs one query {count} times {where} ({human_ns(nanoseconds)}): "
         f"{shorten_middle(sql, 160)}",
         dispatch=dispatch,
         receiver=label,

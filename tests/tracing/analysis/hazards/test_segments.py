@@ -285,3 +285,17 @@ def test_queries_of_callbacks_are_counted_over_segments_and_told_once():
     assert " runs one query 6 times in on_commit callbacks that it registered in 6 calls" in (
         segments[1].hazards[0].message
     )
+
+
+def test_queries_of_callbacks_whose_calls_are_not_remembered_are_counted():
+    trace = loop(1)
+    made_by = trace.dispatches[0].receiver_calls[0].receiver
+    trace.carried = Carried(
+        asked_later=[CallbackQueries(1_000 + n, made_by, [(SQL, 1, 100)]) for n in range(7)]
+    )
+    (hazard,) = find(trace)
+
+    assert " runs one query 7 times in on_commit callbacks that it registered in 7 calls" in (
+        hazard.message
+    )
+    assert hazard.numbers == []
