@@ -156,6 +156,16 @@ def cycles(size: int) -> Trace:
     return odd.trace
 
 
+def wide_cycles(size: int) -> Trace:
+    """Return a trace a thousand levels deep, in which an instance comes again 500 levels below."""
+    odd = Odd()
+    under: ReceiverCall | None = None
+    for number in range(size):
+        made = odd.add(under if number % 1_000 else None, instance=str(number % 500))
+        under = made.receiver_calls[0]
+    return odd.trace
+
+
 def failing(size: int) -> Trace:
     """Return a trace in which each dispatch has twins that fail, with queries that repeat."""
     from tracing.capture.spans import Outcome
@@ -198,7 +208,7 @@ def bypassing(size: int) -> Trace:
     return odd.trace
 
 
-SHAPES: Final = (saved_again, tree, cycles, failing, bypassing)
+SHAPES: Final = (saved_again, tree, cycles, wide_cycles, failing, bypassing)
 
 
 def measure(trace: Trace) -> float:

@@ -134,6 +134,7 @@ def _without_statements(trace: Any) -> Any:
         for call in dispatch.receiver_calls:
             if call.statements:
                 call.statements = []
+    trace.carried.asked_later = []
     return trace
 
 

@@ -795,8 +795,9 @@ def test_status_without_a_store_says_what_to_do(monkeypatch):
 # --- the command itself --------------------------------------------------------------------------
 
 
-def test_text_without_rich_says_how_to_get_it(traces, monkeypatch):
-    monkeypatch.setitem(sys.modules, "rich.console", None)
+@pytest.mark.parametrize("module", ["rich.console", "rich.text", "rich.table"])
+def test_text_without_rich_says_how_to_get_it(traces, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
 
     assert "pip install 'django-signal-tracing[cli]'" in error_of("list")[1]
     assert len(run_json("list")) == 3

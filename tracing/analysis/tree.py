@@ -77,26 +77,32 @@ def _children(span: Span) -> Sequence[Span]:
 class Index:
     """The spans of a trace by number, and who is above whom."""
 
-    __slots__ = ("_parents", "_spans", "trace")
+    __slots__ = ("_calls", "_dispatches", "_parents", "trace")
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        self._spans: dict[int, Span] = {}
-        self._parents: dict[int, Dispatch] = {}
-        for dispatch in (*trace.carried.unfinished, *trace.dispatches):
-            self._spans[dispatch.number] = dispatch
-            for call in dispatch.receiver_calls:
-                self._spans[call.number] = call
-                self._parents[call.number] = dispatch
+        dispatches = [*trace.carried.unfinished, *trace.dispatches]
+        self._calls: dict[int, ReceiverCall] = {
+            call.number: call for dispatch in dispatches for call in dispatch.receiver_calls
+        }
+        self._parents: dict[int, Dispatch] = {
+            call.number: dispatch for dispatch in dispatches for call in dispatch.receiver_calls
+        }
+        self._dispatches: dict[int, Dispatch] | None = None
 
     def span(self, number: int | None) -> Span | None:
         """Return the span of that number, None if this trace has none."""
-        return self._spans.get(number) if number is not None else None
+        if number is None:
+            return None
+        if self._dispatches is None:
+            # Most who ask for calls never ask for these.
+            dispatches = (*self.trace.carried.unfinished, *self.trace.dispatches)
+            self._dispatches = {dispatch.number: dispatch for dispatch in dispatches}
+        return self._calls.get(number) or self._dispatches.get(number)
 
     def call(self, number: int | None) -> ReceiverCall | None:
         """Return the receiver call of that number, None if it is something else."""
-        span = self.span(number)
-        return span if isinstance(span, ReceiverCall) else None
+        return self._calls.get(number) if number is not None else None
 
     def dispatch_of(self, call: ReceiverCall) -> Dispatch:
         """Return the dispatch whose receiver call this is."""

@@ -55,6 +55,7 @@ from tracing.capture.names import MAX_NAME
 from tracing.capture.process import identity, process_lock
 from tracing.capture.spans import (
     Bypass,
+    CallbackQueries,
     Carried,
     ConnectionChange,
     Dispatch,
@@ -187,7 +188,12 @@ class Assembly:
         self._effects: list[SideEffect] = []
         self._lost: list[LostReceiver] = []
         self._changes: list[ConnectionChange] = []
-        self._statements: dict[int, dict[str, list[int]]] = {}
+        self._statements: dict[
+            int, tuple[ReceiverCall | CallbackQueries, dict[str, list[int]]]
+        ] = {}
+        """Who asked, and [count, ns] of each statement, by the identity of who asked."""
+        self._asked_later: dict[int, CallbackQueries] = {}
+        """What callbacks asked of the database, by the number of the call that registered them."""
         self._segment = 0
         self._first_root: Dispatch | None = None
 
@@ -276,6 +282,10 @@ class Assembly:
         """Return the receiver call in which the next item of the stream happens."""
         if reader.stack:
             return reader.stack[-1].call
+        return self._call_around(reader)
+
+    def _call_around(self, reader: Reader) -> ReceiverCall | None:
+        """Return the receiver call in which what is written into this stream happens."""
         links = self._links.get(reader.stream.number)
         if links is None:
             return reader.outer
@@ -569,16 +579,56 @@ class Assembly:
         _word, start, end, _alias, statement = item
         self.trace.query_count += 1
         self.trace.query_ns += end - start
+        opened = reader.stack[-1] if reader.stack else None
+        if opened is not None and opened.dispatch is None:
+            self._read_query_of_callback(reader, opened, end - start, statement)
+            return
         call = self._running_call(reader)
         if call is not None:
             call.query_count += 1
             call.query_ns += end - start
             if statement:
-                counts = self._statements.setdefault(call.number, {})
-                counted = counts.setdefault(normalised(statement), [0, 0])
-                counted[0] += 1
-                counted[1] += end - start
-                call.statements = [(sql, count, ns) for sql, (count, ns) in counts.items()]
+                self._count_statement(call, statement, end - start)
+
+    def _count_statement(
+        self, asking: ReceiverCall | CallbackQueries, statement: str, nanoseconds: int
+    ) -> None:
+        known = self._statements.get(id(asking))
+        if known is None:
+            known = self._statements[id(asking)] = (asking, {})
+        counted = known[1].setdefault(normalised(statement), [0, 0])
+        counted[0] += 1
+        counted[1] += nanoseconds
+
+    def _read_query_of_callback(
+        self, reader: Reader, opened: Open, nanoseconds: int, statement: str | None
+    ) -> None:
+        """Count a query for the call that waits for the running callback, if there is one.
+
+        The call that registered it has mostly returned: what it left for the commit is not its own.
+        """
+        waiting = self._waiting_call(reader)
+        if waiting is not None:
+            waiting.query_count += 1
+            waiting.query_ns += nanoseconds
+        if not statement:
+            return
+        registered_in = opened.call
+        if opened.is_link and registered_in is not None:
+            asked = self._asked_later.get(registered_in.number)
+            if asked is None:
+                asked = CallbackQueries(registered_in.number, registered_in.receiver)
+                self._asked_later[registered_in.number] = asked
+            self._count_statement(asked, statement, nanoseconds)
+        elif waiting is not None:
+            self._count_statement(waiting, statement, nanoseconds)
+
+    def _waiting_call(self, reader: Reader) -> ReceiverCall | None:
+        """Return the receiver call inside which the running callbacks run."""
+        for opened in reversed(reader.stack):
+            if opened.dispatch is not None:
+                return opened.call
+        return self._call_around(reader)
 
     def _read_transaction(self, reader: Reader, item: tuple[Any, ...]) -> None:
         _word, alias, block = item
@@ -630,6 +680,9 @@ class Assembly:
         )
         blocks = tuple(reader.blocks.values())
         if blocks:
+            if reader.stack and reader.stack[-1].dispatch is not None:
+                # By a receiver of what a callback sent, in a transaction that began after the commit.
+                effect.in_on_commit = False
             effect.using = blocks[-1].alias
             effect.transaction = TransactionOutcome.UNKNOWN
             effect.transaction_depth = max(block.application_depth for block in blocks)
@@ -643,11 +696,17 @@ class Assembly:
         registered_in = self._callbacks.pop(item[2], None)
         if registered_in is None:
             registered_in = self._running_call(reader)
-        reader.stack.append(Open(None, labels[0], registered_in, is_link=True))
+        # The receiver whose own transaction ends inside its call waits for what it left to the end.
+        waits = any(opened.call is registered_in for opened in reader.stack)
+        reader.stack.append(Open(None, labels[0], registered_in, is_link=not waits))
 
     def _read_callback_end(self, reader: Reader, _item: tuple[Any, ...]) -> None:
         while reader.stack:
-            if reader.stack.pop().dispatch is None:
+            ended = reader.stack.pop()
+            if ended.dispatch is None:
+                if reader.stack:
+                    # Of the call that waited it is time of dispatches, whoever registered them.
+                    reader.stack[-1].nested_ns += ended.nested_ns
                 return
 
     def _read_lost_receiver(self, _reader: Reader, item: tuple[Any, ...]) -> None:
@@ -700,6 +759,8 @@ class Assembly:
             self._close_open()
         self._settle_blocks(final=final)
         self._count_unheard()
+        for asking, counts in self._statements.values():
+            asking.statements = [(sql, count, ns) for sql, (count, ns) in counts.items()]
         dispatches = sorted(self._done, key=_by_number)
         self._sum_up(dispatches)
         effects, unsettled = self._told_effects(final=final)
@@ -739,7 +800,11 @@ class Assembly:
             bypasses=self._bypasses,
             unheard=[(signal, sender, count) for (signal, sender), count in self._unheard.items()],
             side_effects=effects,
-            carried=Carried([] if final else self._unfinished(), unsettled),
+            carried=Carried(
+                unfinished=[] if final else self._unfinished(),
+                unsettled=unsettled,
+                asked_later=list(self._asked_later.values()),
+            ),
             lost_receivers=self._lost,
             connection_changes=self._changes,
         )
@@ -749,6 +814,7 @@ class Assembly:
         self._done, self._bypasses, self._effects, self._lost = [], [], unsettled, []
         self._changes = []
         self._statements.clear()
+        self._asked_later.clear()
         return result
 
     def _told_effects(self, *, final: bool) -> tuple[list[SideEffect], list[SideEffect]]:

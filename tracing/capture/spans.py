@@ -308,8 +308,19 @@ class Hazard:
 
 
 @dataclass(slots=True)
+class CallbackQueries:
+    """What the on_commit callbacks of one receiver call asked of the database after the call."""
+
+    parent_number: int
+    """Span number of the receiver call that registered them."""
+    receiver: ReceiverLabel
+    statements: list[tuple[str, int, int]] = field(default_factory=list)
+    """(normalised SQL, count, ns), as in a receiver call."""
+
+
+@dataclass(slots=True)
 class Carried:
-    """What a segment of a trace that is still running refers to without containing it."""
+    """What the diagnosis of a trace, or of a segment of it, needs besides its spans."""
 
     unfinished: list[Dispatch] = field(default_factory=list)
     """What is running above its dispatches; comes finished in a later segment."""
@@ -317,6 +328,8 @@ class Carried:
     """Side effects whose transaction has not ended; they come in a later segment."""
     receiver_queries: int = 0
     """Queries in receivers that are not among those of its dispatches."""
+    asked_later: list[CallbackQueries] = field(default_factory=list)
+    """Queries of on_commit callbacks, which no receiver call ran; in order of the first one."""
 
 
 @dataclass(slots=True)
@@ -385,7 +398,7 @@ class Trace:
     """What the rules of ``tracing.analysis.hazards`` found when the trace was finished."""
 
     carried: Carried = field(default_factory=Carried, compare=False, repr=False)
-    """Of a segment: what is needed to understand it and belongs to others. Exported by nobody."""
+    """What is needed to understand it and is none of its spans. Exported by nobody."""
 
     @property
     def roots(self) -> list[Dispatch]:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+NEEDS_RICH: Final = (
+    "Text output needs the rich library: pip install 'django-signal-tracing[cli]'. "
+    "--format json works without it."
+)
 PIPED_WIDTH: Final = 160
 """Columns when nothing says how wide the reader is: a file or a pager."""
 
@@ -81,10 +85,7 @@ class Terminal:
             try:
                 from rich.console import Console
             except ImportError:
-                raise CommandError(
-                    "Text output needs the rich library: pip install 'django-signal-tracing[cli]'. "
-                    "--format json works without it."
-                ) from None
+                raise CommandError(NEEDS_RICH) from None
             plain = (self._no_color or not self.is_terminal) and not self._force_color
             self._console = Console(
                 file=cast("IO[str]", _Stream(self._stdout)),

@@ -202,6 +202,21 @@ def test_wiring_sees_an_object_whose_async_call_is_taken_for_sync():
     assert found[0].receiver == f"{HERE}.AsyncIndexer()"
 
 
+def test_what_is_wrong_with_a_receiver_of_any_sender_is_told_once():
+    placed.connect(async_indexer)
+    placed.connect(first, dispatch_uid="one")
+    placed.connect(first, dispatch_uid="two")
+    placed.connect(first, sender=Group)
+    found = diagnose_wiring(read())
+
+    told = [(hazard.hazard, hazard.sender) for hazard in found]
+    assert sorted(told) == [
+        ("duplicate-receiver", "None"),
+        ("duplicate-receiver", "auth.Group"),
+        ("never-awaited", "None"),
+    ]
+
+
 def test_wiring_sees_one_function_connected_twice():
     placed.connect(first, dispatch_uid="a")
     placed.connect(first, dispatch_uid="b")

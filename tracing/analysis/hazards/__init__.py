@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tracing.analysis.hazards.cost import unfiltered
 from tracing.analysis.hazards.facts import Calls, Facts
 from tracing.analysis.hazards.known import known_reason
+from tracing.analysis.hazards.repetition import OF_CALLBACKS
 from tracing.analysis.hazards.rules import SEVERITIES, Rule, finding, rule
 from tracing.analysis.hazards.ruleset import (
     BUILT_IN,
@@ -23,7 +24,7 @@ from tracing.capture.failures import failed
 from tracing.capture.spans import span_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from tracing.analysis.hazards.ruleset import Active
     from tracing.capture.spans import Hazard, ReceiverLabel, Trace
@@ -80,7 +81,7 @@ def find(trace: Trace, chosen: RuleSet | None = None) -> list[Hazard]:
     found: list[Hazard] = []
     for active in using.rules:
         if getattr(facts, active.rule.wants):
-            found.extend(_apply(active, facts))
+            _apply(active, facts, found)
     if not found:
         return found
     for hazard in found:
@@ -92,22 +93,28 @@ def find(trace: Trace, chosen: RuleSet | None = None) -> list[Hazard]:
 
 _FROM_STATEMENTS: Final = frozenset({"n-plus-one"})
 """Rules that compare statements, which the store keeps only where a project asks for them."""
+_BY_STATEMENTS: Final = frozenset({"raw-query"})
+"""Rules that find too much without statements: they take a savepoint for a query."""
 
 
 def find_again(trace: Trace) -> list[Hazard]:
     """Return all hazards of a trace that was read back from where it was kept, the worst first.
 
     They are found anew, as the settings are now. What only the statements showed is taken from what
-    was found when the trace was recorded, if they were not kept.
+    was found when the trace was recorded, if they were not kept; those of callbacks never are.
     """
     found = find(trace)
-    if any(call.statements for each in trace.dispatches for call in each.receiver_calls):
-        return found
+    kept = any(call.statements for each in trace.dispatches for call in each.receiver_calls)
     using = current()
+    if not kept:
+        found = [each for each in found if each.known or each.hazard not in _BY_STATEMENTS]
     active = {each.rule.id: each for each in using.rules}
+    recorded = (_FROM_STATEMENTS | _BY_STATEMENTS) & active.keys()
     seen = {hazard.fingerprint for hazard in found}
     for hazard in trace.hazards:
-        if hazard.hazard in _FROM_STATEMENTS & active.keys() and hazard.fingerprint not in seen:
+        if kept and OF_CALLBACKS not in hazard.message:
+            continue
+        if hazard.hazard in recorded and hazard.fingerprint not in seen:
             seen.add(hazard.fingerprint)
             active[hazard.hazard].sign(hazard)
             hazard.known = known_reason(hazard, using.marks, trace.name)
@@ -115,12 +122,12 @@ def find_again(trace: Trace) -> list[Hazard]:
     return sorted(found, key=_order)
 
 
-def _apply(active: Active, facts: Facts) -> Iterator[Hazard]:
-    """Yield what one rule finds. A rule that fails costs its own findings only."""
+def _apply(active: Active, facts: Facts, found: list[Hazard]) -> None:
+    """Add what one rule finds to *found*. A rule that fails costs its own findings only."""
     try:
         for hazard in active.rule.find(facts, active.options):
             active.sign(hazard)
-            yield hazard
+            found.append(hazard)
     except Exception as error:  # noqa: BLE001 - a rule may be anybody's.
         failed(f"hazard rule {active.rule.id}", error)
 

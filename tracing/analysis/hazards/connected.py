@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from tracing.analysis.wiring import Connection, Route
-    from tracing.capture.spans import Hazard
+    from tracing.capture.spans import Hazard, ReceiverLabel
 
 
 def diagnose_wiring(routes: Iterable[Route], *, include_known: bool = False) -> list[Hazard]:
@@ -32,21 +32,23 @@ def diagnose_wiring(routes: Iterable[Route], *, include_known: bool = False) -> 
     active = {each.rule.id: each for each in rules.rules}
     found: dict[str, Hazard] = {}
     for route in routes:
-        for name, hazard in _of_route(route):
+        for name, sender, hazard in _of_route(route):
             if name not in active:
                 continue
             active[name].sign(hazard)
-            hazard.signal, hazard.sender = route.signal, route.sender
+            hazard.signal, hazard.sender = route.signal, sender
             hazard.known = known.known_reason(hazard, rules.marks)
             # A receiver for any sender stands in the route of every sender.
             found.setdefault(f"{name} {hazard.signal} {hazard.message}", hazard)
     return [hazard for hazard in found.values() if include_known or not hazard.known]
 
 
-def _of_route(route: Route) -> Iterator[tuple[str, Hazard]]:
-    to = short_signal(route.signal) + ("" if route.sender == ANY else f" of {route.sender}")
+def _of_route(route: Route) -> Iterator[tuple[str, str, Hazard]]:
+    """Yield (rule, sender, finding); the sender is the one that the receiver was connected for."""
     for connection in route.connections:
         label = connection.receiver
+        sender = ANY if label.any_sender else route.sender
+        to = _to(route, sender)
         if not connection.alive:
             if connection.was_method:
                 continue
@@ -55,26 +57,32 @@ def _of_route(route: Route) -> Iterator[tuple[str, Hazard]]:
                 f"A receiver connected weakly to {to}{uid} has been garbage-collected: it does not "
                 "run any more."
             )
-            yield "lost-receiver", finding(message, evidence=[DEAD])
+            yield "lost-receiver", sender, finding(message, evidence=[DEAD])
         elif connection.kept_by_debug:
             message = (
                 f"{who(label)} is connected weakly to {to} and held by nothing else: it runs only "
                 "because DEBUG is on, and is garbage-collected at once without it."
             )
             evidence = ["held by the cache in which Django keeps signatures when DEBUG is on"]
-            yield "lost-receiver", finding(message, receiver=label, evidence=evidence)
+            yield "lost-receiver", sender, finding(message, receiver=label, evidence=evidence)
         if connection.unawaited:
             message = (
                 f"{who(label)} has an async __call__ and is connected to {to} as a sync receiver: "
                 "its coroutine will never be awaited."
             )
-            yield "never-awaited", finding(message, receiver=label)
+            yield "never-awaited", sender, finding(message, receiver=label)
         if connection.same_as is not None:
-            yield "duplicate-receiver", _twice(route, connection, to)
+            other = route.connections[connection.same_as].receiver
+            # Two that hear any sender run twice for each; one of them, for this sender only.
+            sender = sender if other.any_sender else route.sender
+            yield "duplicate-receiver", sender, _twice(connection, other, _to(route, sender))
 
 
-def _twice(route: Route, connection: Connection, to: str) -> Hazard:
-    other = route.connections[connection.same_as or 0].receiver
+def _to(route: Route, sender: str) -> str:
+    return short_signal(route.signal) + ("" if sender == ANY else f" of {sender}")
+
+
+def _twice(connection: Connection, other: ReceiverLabel, to: str) -> Hazard:
     message = f"{who(connection.receiver)} is connected twice and will run twice for each {to}"
     if other.name != connection.receiver.name:
         message += f": it is the same function as {other.name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -16,8 +17,8 @@ from tracing.analysis.formatting import (
     query_text,
     short_signal,
 )
-from tracing.analysis.hazards.facts import ASYNC, INSTANCE_SIGNALS, Calls, Facts
-from tracing.analysis.hazards.rules import Options, finding, names, rule, who
+from tracing.analysis.hazards.facts import ASYNC, INSTANCE_SIGNALS, Calls, Facts, is_control
+from tracing.analysis.hazards.rules import Options, finding, lines, names, rule, who
 from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel
 
 if TYPE_CHECKING:
@@ -37,13 +38,17 @@ _MS: Final = 1_000_000
 )
 def slow_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
     """Yield receivers with a slow call, once per receiver and signal."""
-    found: dict[tuple[ReceiverLabel, str], list[tuple[ReceiverCall, Dispatch]]] = {}
-    for call, dispatch in facts.slow:
+    found: dict[tuple[int, str], list[tuple[ReceiverCall, Dispatch]]] = {}
+    labels, threshold_ns = facts.labels, options["threshold_ms"] * _MS
+    for pair in facts.slow:
+        call, dispatch = pair
         # Exactly the threshold is still within it.
-        if call.self_ns > options["threshold_ms"] * _MS:
-            found.setdefault((call.receiver, dispatch.signal), []).append((call, dispatch))
-    for (label, _signal), calls in found.items():
+        if call.self_ns > threshold_ns:
+            key = (labels[id(call.receiver)], dispatch.signal)
+            found.setdefault(key, []).append(pair)
+    for calls in found.values():
         call, dispatch = max(calls, key=lambda pair: pair[0].self_ns)
+        label = call.receiver
         queries = f", {human_ns(call.query_ns)} of it in SQL" if call.query_ns else ""
         times = f"; {len(calls)} such calls in this trace" if len(calls) > 1 else ""
         yield finding(
@@ -51,18 +56,38 @@ def slow_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
             f"{short_signal(dispatch.signal)} of {dispatch.sender}{queries}{times}.",
             dispatch=dispatch,
             receiver=label,
-            spans=[call for call, _ in calls],
-            evidence=[
-                f"own time {human_ns(call.self_ns)}, in all {human_ns(call.duration_ns)}, "
-                f"{query_text(call.query_count)} in {human_ns(call.query_ns)}"
-                for call, _ in calls
-            ],
+            spans=(call for call, _ in calls),
+            evidence=lines(
+                calls,
+                lambda pair: (
+                    f"own time {human_ns(pair[0].self_ns)}, in all {human_ns(pair[0].duration_ns)}, "
+                    f"{query_text(pair[0].query_count)} in {human_ns(pair[0].query_ns)}"
+                ),
+            ),
         )
 
 
 def _all_queries(call: ReceiverCall) -> int:
-    """Return the queries of *call* and of what it sent."""
-    return call.query_count + sum(dispatch.query_count for dispatch in call.dispatches)
+    """Return the queries of *call* and of what it sent, without what it left for later."""
+    if not call.dispatches:
+        return call.query_count
+    return call.query_count + sum(
+        dispatch.query_count for dispatch in call.dispatches if not dispatch.parent_is_link
+    )
+
+
+def _questions(call: ReceiverCall) -> int:
+    """Return the same without savepoints: a receiver may return early from inside an atomic block."""
+    questions = 0
+    todo = [call]
+    while todo:
+        each = todo.pop()
+        questions += each.query_count
+        questions -= sum([count for sql, count, _ in each.statements if is_control(sql)])
+        for dispatch in each.dispatches:
+            if dispatch.query_count and not dispatch.parent_is_link:
+                todo += dispatch.receiver_calls
+    return questions
 
 
 @rule(
@@ -78,24 +103,29 @@ def _all_queries(call: ReceiverCall) -> int:
 )
 def raw_query(facts: Facts, _options: Options) -> Iterator[Hazard]:
     """Yield receivers that queried under raw=True, once per receiver and sender."""
-    found: dict[tuple[ReceiverLabel, str], list[tuple[ReceiverCall, Dispatch]]] = {}
+    found: dict[tuple[int, str], list[tuple[ReceiverCall, Dispatch]]] = {}
+    labels = facts.labels
     for dispatch in facts.raw:
         for call in dispatch.receiver_calls:
-            if _all_queries(call):
-                found.setdefault((call.receiver, dispatch.sender), []).append((call, dispatch))
-    for (label, sender), calls in found.items():
-        dispatch = calls[0][1]
-        queries = sum(_all_queries(call) for call, _ in calls)
+            if _questions(call):
+                key = (labels[id(call.receiver)], dispatch.sender)
+                found.setdefault(key, []).append((call, dispatch))
+    for (_label, sender), calls in found.items():
+        call, dispatch = calls[0]
+        label = call.receiver
+        queries = sum(_questions(call) for call, _ in calls)
         yield finding(
             f"{who(label)} ran {query_text(queries)} while a fixture was loading "
             f"{sender}: it does not return early for raw=True.",
             dispatch=dispatch,
             receiver=label,
-            spans=[span for call, owner in calls for span in (call, owner)],
-            evidence=[
-                f"{owner.instance or owner.sender}: {query_text(_all_queries(call))}"
-                for call, owner in calls
-            ],
+            spans=itertools.chain.from_iterable(calls),
+            evidence=lines(
+                calls,
+                lambda pair: (
+                    f"{pair[1].instance or pair[1].sender}: {query_text(_questions(pair[0]))}"
+                ),
+            ),
         )
 
 
@@ -113,16 +143,18 @@ def raw_query(facts: Facts, _options: Options) -> Iterator[Hazard]:
 )
 def init_receiver_cost(facts: Facts, options: Options) -> Iterator[Hazard]:
     """Yield receivers of pre_init and post_init that cost queries or much time in all."""
-    found: defaultdict[ReceiverLabel, list[tuple[ReceiverCall, Dispatch]]] = defaultdict(list)
+    found: defaultdict[int, list[tuple[ReceiverCall, Dispatch]]] = defaultdict(list)
+    labels = facts.labels
     for dispatch in facts.init:
         for call in dispatch.receiver_calls:
-            found[call.receiver].append((call, dispatch))
-    for label, calls in found.items():
-        queries = sum(_all_queries(call) for call, _ in calls)
-        total = sum(call.duration_ns for call, _ in calls)
+            found[labels[id(call.receiver)]].append((call, dispatch))
+    for calls in found.values():
+        queries = sum([_all_queries(call) for call, _ in calls])
+        total = sum([call.duration_ns for call, _ in calls])
         if not queries and total <= options["total_ms"] * _MS:
             continue
-        dispatch = calls[0][1]
+        call, dispatch = calls[0]
+        label = call.receiver
         cost = [human_ns(total)]
         if queries:
             cost.insert(0, query_text(queries))
@@ -131,7 +163,7 @@ def init_receiver_cost(facts: Facts, options: Options) -> Iterator[Hazard]:
             f"{dispatch.sender}: {short_signal(dispatch.signal)} is sent for every instance made.",
             dispatch=dispatch,
             receiver=label,
-            spans=[call for call, _ in calls],
+            spans=(call for call, _ in calls),
             evidence=[
                 f"{plural(len(calls), 'instance')}, {human_ns(total / len(calls))} each",
                 query_text(queries),
@@ -145,7 +177,7 @@ def init_receiver_cost(facts: Facts, options: Options) -> Iterator[Hazard]:
     summary="A model-signal receiver without sender runs for many models.",
     why="It is called for every model there is, sessions and log entries included.",
     remedy="Connect it with sender=…, once for each model that it means.",
-    wants="unfiltered",
+    wants="hearing_all",
     models=5,
 )
 def unfiltered_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
@@ -255,22 +287,24 @@ def async_hop(facts: Facts, options: Options) -> Iterator[Hazard]:
     if total <= options["total_ms"] * _MS:
         return
     call, dispatch = max(hops, key=lambda pair: pair[0].hop_ns)
-    receivers = dict.fromkeys(
-        other.receiver
+    receivers = {
+        id(other.receiver): other.receiver
         for _, owner in hops
         for other in owner.receiver_calls
         if not other.receiver.is_async
-    )
+    }
     yield finding(
         f"{plural(len(hops), 'hop')} into a thread cost {human_ns(total)}, because "
-        f"{names(list(receivers)[:5])} ran as sync under asend().",
+        f"{names(list(dict.fromkeys(receivers.values()))[:5])} ran as sync under asend().",
         dispatch=dispatch,
         receiver=call.receiver,
-        spans=[call for call, _ in hops],
-        evidence=[
-            f"{short_signal(owner.signal)} of {owner.sender}: {human_ns(hop.hop_ns)}"
-            for hop, owner in hops
-        ],
+        spans=(call for call, _ in hops),
+        evidence=lines(
+            hops,
+            lambda pair: (
+                f"{short_signal(pair[1].signal)} of {pair[1].sender}: {human_ns(pair[0].hop_ns)}"
+            ),
+        ),
     )
 
 
@@ -290,18 +324,22 @@ def async_hop(facts: Facts, options: Options) -> Iterator[Hazard]:
 )
 def never_awaited(facts: Facts, _options: Options) -> Iterator[Hazard]:
     """Yield receivers that were called as sync and returned a coroutine."""
-    found: dict[tuple[ReceiverLabel, str], list[tuple[ReceiverCall, Dispatch]]] = {}
-    for call, dispatch in facts.coroutines:
+    found: dict[tuple[int, str], list[tuple[ReceiverCall, Dispatch]]] = {}
+    labels = facts.labels
+    for pair in facts.coroutines:
+        call, dispatch = pair
         if not call.receiver.is_async:
-            found.setdefault((call.receiver, dispatch.signal), []).append((call, dispatch))
-    for (label, _signal), calls in found.items():
-        dispatch = calls[0][1]
+            key = (labels[id(call.receiver)], dispatch.signal)
+            found.setdefault(key, []).append(pair)
+    for calls in found.values():
+        call, dispatch = calls[0]
+        label = call.receiver
         yield finding(
             f"{who(label)} returned a coroutine that nobody awaits: for Django it is a sync "
             f"receiver of {short_signal(dispatch.signal)}, and nothing of it ran.",
             dispatch=dispatch,
             receiver=label,
-            spans=[call for call, _ in calls],
+            spans=(call for call, _ in calls),
             evidence=[f"called {plural(len(calls), 'time')}, each time returning a coroutine"],
         )
 
@@ -392,22 +430,41 @@ def budget_exceeded(facts: Facts, options: Options) -> Iterator[Hazard]:
             limit = budget.get(measure)
             used = taken(trace) if limit is not None else 0
             if limit is not None and used > limit:
+                spent, allowed = _amounts(used, limit)
                 hazard = finding(
-                    f"{trace.name} used {human_count(used)} {unit}, more than its budget of "
-                    f"{human_count(limit)}{_most(trace, measure)}.",
+                    f"{trace.name} used {spent} {unit}, more than its budget of "
+                    f"{allowed}{_most(trace, measure)}.",
                     spans=trace.roots,
                     evidence=[f"budget: {measure} {limit}", f"used: {used:g}"],
                 )
                 yield hazard
 
 
+def _amounts(used: float, limit: float) -> tuple[str, str]:
+    """Return what was used and what was allowed, with the decimals that tell them apart."""
+    if isinstance(used, int):
+        return human_count(used), human_count(limit)
+    for places in range(3):
+        texts = f"{used:,.{places}f}", f"{limit:,.{places}f}"
+        if texts[0] != texts[1] and round(limit, places) == limit:
+            return texts
+    return f"{used:,.3f}", f"{limit:,.3f}"
+
+
 def _most(trace: Trace, measure: str) -> str:
     """Return which receiver had more than half of what receivers used; empty if none had."""
-    takers: defaultdict[ReceiverLabel, float] = defaultdict(float)
+    by_identity: defaultdict[int, float] = defaultdict(float)
+    labels: dict[int, ReceiverLabel] = {}
     for dispatch in trace.dispatches:
         for call in dispatch.receiver_calls:
             taken = call.query_count if "queries" in measure else call.self_ns
-            takers[call.receiver] += 1 if measure in {"dispatches", "receiver_calls"} else taken
+            labels[id(call.receiver)] = call.receiver
+            by_identity[id(call.receiver)] += (
+                1 if "_ms" not in measure and "queries" not in measure else taken
+            )
+    takers: defaultdict[ReceiverLabel, float] = defaultdict(float)
+    for identity, label in labels.items():
+        takers[label] += by_identity[identity]
     if not takers:
         return ""
     label = max(takers, key=lambda receiver: takers[receiver])

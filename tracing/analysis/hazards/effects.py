@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.formatting import place, plural, short_signal
-from tracing.analysis.hazards.rules import Options, finding, rule, who
-from tracing.capture.spans import ReceiverCall, ReceiverLabel, SideEffect, TransactionOutcome
+from tracing.analysis.hazards.rules import Options, finding, lines, rule, who
+from tracing.capture.spans import ReceiverCall, SideEffect, TransactionOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from tracing.analysis.hazards.facts import Facts
     from tracing.capture.spans import Hazard
 
-_ROLLED_BACK: Final = frozenset(
-    {TransactionOutcome.ROLLED_BACK, TransactionOutcome.SAVEPOINT_ROLLED_BACK}
-)
+_ROLLED_BACK: Final = (TransactionOutcome.ROLLED_BACK, TransactionOutcome.SAVEPOINT_ROLLED_BACK)
 _DONE: Final = {"mail": "sent mail", "task": "enqueued a task", "socket": "opened a socket"}
 _DATABASE_BACKENDS: Final = (
     # Their queue is a table of the same database: it rolls back with the transaction.
@@ -27,28 +25,42 @@ _DATABASE_BACKENDS: Final = (
 )
 
 
-def _risky(facts: Facts, options: Options) -> Iterator[tuple[SideEffect, ReceiverCall]]:
+def _risky(
+    facts: Facts, options: Options, *, rolled_back: bool
+) -> Iterator[tuple[SideEffect, ReceiverCall]]:
     """Yield what receivers did to the world inside an open transaction of the application."""
     harmless = (*_DATABASE_BACKENDS, *options["transactional_backends"])
     for effect in facts.side_effects:
         if effect.in_on_commit or effect.transaction_depth < 1:
             continue
-        if effect.backend.startswith(harmless):
+        if (effect.transaction in _ROLLED_BACK) is not rolled_back:
+            continue
+        if effect.backend and effect.backend.startswith(harmless):
             continue
         call = facts.index.call(effect.parent_number)
         if call is not None:
             yield effect, call
 
 
+def _evidence(effect: SideEffect) -> str:
+    return (
+        f"{_DONE.get(effect.kind, effect.kind)} {effect.target}, atomic blocks open: "
+        f"{effect.transaction_depth}, alias {effect.using or 'default'}, "
+        f"{effect.transaction.replace('_', ' ')}"
+    )
+
+
 def _findings(
     facts: Facts, options: Options, ending: str, *, rolled_back: bool
 ) -> Iterator[Hazard]:
-    found: dict[tuple[ReceiverLabel, str, str], list[tuple[SideEffect, ReceiverCall]]] = {}
-    for effect, call in _risky(facts, options):
-        if (effect.transaction in _ROLLED_BACK) is rolled_back:
-            found.setdefault((call.receiver, effect.kind, effect.target), []).append((effect, call))
-    for (label, kind, target), effects in found.items():
+    found: dict[tuple[int, str, str], list[tuple[SideEffect, ReceiverCall]]] = {}
+    labels = facts.labels
+    for effect, call in _risky(facts, options, rolled_back=rolled_back):
+        key = (labels[id(call.receiver)], effect.kind, effect.target)
+        found.setdefault(key, []).append((effect, call))
+    for (_label, kind, target), effects in found.items():
         effect, call = effects[0]
+        label = call.receiver
         dispatch = facts.index.dispatch_of(call)
         done = _DONE.get(kind, f"did {kind}") + (f" ({target})" if target else "")
         where = ""
@@ -60,13 +72,8 @@ def _findings(
             f"{who(label)} {done}{where}{times} while the transaction of {what} {ending}.",
             dispatch=dispatch,
             receiver=label,
-            spans=[call for _, call in effects],
-            evidence=[
-                f"{_DONE.get(effect.kind, effect.kind)} {effect.target}, atomic blocks open: "
-                f"{effect.transaction_depth}, alias {effect.using or 'default'}, "
-                f"{effect.transaction.replace('_', ' ')}"
-                for effect, _ in effects
-            ],
+            spans=(call for _, call in effects),
+            evidence=lines(effects, lambda pair: _evidence(pair[0])),
         )
 
 

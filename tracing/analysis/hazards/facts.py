@@ -1,25 +1,31 @@
 """Facts: one pass over a trace that sorts its spans into what each kind of rule looks at.
 
 Rules are many and traces are mostly harmless. A rule names the fact it starts from, and is not even
-called where that fact is empty; so a trace without anything odd costs one pass and little more.
+called where that fact is empty; so a trace without anything odd costs one pass and little more. What
+only some rules ask for is worked out when the first one asks.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+from django.utils.functional import cached_property
+
+from tracing.analysis.hazards.cycles import Cycles, has_identity
 from tracing.analysis.tree import Index
-from tracing.capture.spans import Method, Outcome
+from tracing.capture.spans import Method, Outcome, ReceiverLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Hashable, Iterable
 
     from tracing.capture.spans import (
         Bypass,
         Dispatch,
         LostReceiver,
         ReceiverCall,
-        ReceiverLabel,
         SideEffect,
         Trace,
     )
@@ -39,8 +45,9 @@ DELETES: Final = frozenset({PRE_DELETE, POST_DELETE})
 INSTANCE_SIGNALS: Final = SAVES | INITS | DELETES | {M2M_CHANGED}
 """Django's model signals that are sent for one instance."""
 
-ROBUST: Final = frozenset({Method.SEND_ROBUST, Method.ASEND_ROBUST})
-ASYNC: Final = frozenset({Method.ASEND, Method.ASEND_ROBUST})
+# Tuples: the hash of an enum's member is worked out in Python, each time.
+ROBUST: Final = (Method.SEND_ROBUST, Method.ASEND_ROBUST)
+ASYNC: Final = (Method.ASEND, Method.ASEND_ROBUST)
 
 
 class Calls:
@@ -54,12 +61,11 @@ class Calls:
         self.calls: list[ReceiverCall] = []
         self.dispatches: list[Dispatch] = []
 
-    def copy(self) -> Calls:
-        """Return the same calls in lists of their own."""
-        copied = Calls(self.label)
-        copied.query_count = self.query_count
-        copied.calls, copied.dispatches = self.calls[:], self.dispatches[:]
-        return copied
+    def add(self, call: ReceiverCall, dispatch: Dispatch) -> None:
+        """Add one call."""
+        self.calls.append(call)
+        self.dispatches.append(dispatch)
+        self.query_count += call.query_count
 
 
 class Facts:
@@ -73,31 +79,10 @@ class Facts:
         models: From how many calls on a receiver is listed in ``unfiltered``.
     """
 
-    __slots__ = (
-        "_index",
-        "async_hops",
-        "by_receiver",
-        "bypasses",
-        "coroutines",
-        "init",
-        "lost_receivers",
-        "nested",
-        "raised",
-        "raw",
-        "repeated",
-        "side_effects",
-        "slow",
-        "sync_sends_of_async",
-        "trace",
-        "twins",
-        "unfiltered",
-        "with_statements",
-    )
-
     always = True
     """For a rule that looks at every trace."""
 
-    def __init__(  # noqa: C901, PLR0912, PLR0915 - one look at each span, and no call for it.
+    def __init__(
         self,
         trace: Trace,
         *,
@@ -107,7 +92,7 @@ class Facts:
         models: int = 5,
     ) -> None:
         self.trace = trace
-        self._index: Index | None = None
+        self._least_repeated, self._least_queries, self._least_models = repeated, queries, models
         self.raised: list[tuple[ReceiverCall, Dispatch]] = []
         """Receiver calls that raised."""
         self.twins: list[tuple[ReceiverCall, Dispatch]] = []
@@ -118,105 +103,239 @@ class Facts:
         """Calls of sync receivers that returned a coroutine."""
         self.async_hops: list[tuple[ReceiverCall, Dispatch]] = []
         """Receiver calls that began with a hop into another thread."""
-        self.nested: list[Dispatch] = []
-        """Dispatches sent from inside a receiver."""
+        self.asking: list[tuple[ReceiverCall, Dispatch]] = []
+        """Receiver calls that queried the database."""
         self.raw: list[Dispatch] = []
         """Dispatches of a fixture being loaded."""
         self.init: list[Dispatch] = []
         """Dispatches of pre_init and post_init."""
         self.sync_sends_of_async: list[Dispatch] = []
         """Sync sends with async receivers that began in an event loop or failed to run them."""
-        by_label: dict[int, Calls] = {}
-        # One look at each span: this loop is most of what diagnosing a harmless trace costs.
-        returned, raised = Outcome.RETURNED, Outcome.RAISED
-        for dispatch in trace.dispatches:
-            if dispatch.parent_number is not None:
-                self.nested.append(dispatch)
-            if dispatch.raw:
-                self.raw.append(dispatch)
-            if dispatch.signal in INITS:
-                self.init.append(dispatch)
-            if dispatch.in_event_loop or dispatch.exception_type == "RuntimeError":
-                self.sync_sends_of_async.append(dispatch)
-            for call in dispatch.receiver_calls:
-                label = call.receiver
-                # Labels are shared by their calls, and hashing one is dearer than its identity.
-                calls = by_label.get(id(label))
-                if calls is None:
-                    calls = by_label[id(label)] = Calls(label)
-                calls.calls.append(call)
-                calls.dispatches.append(dispatch)
-                calls.query_count += call.query_count
-                if call.outcome is not returned and call.outcome is raised:
-                    self.raised.append((call, dispatch))
-                if call.self_ns >= slow_ns:
-                    self.slow.append((call, dispatch))
-                if call.response_type == "coroutine":
-                    self.coroutines.append((call, dispatch))
-                if call.hop_ns:
-                    self.async_hops.append((call, dispatch))
-                if call.same_as is not None:
-                    self.twins.append((call, dispatch))
-        groups = list(by_label.values())
-        functions = groups
-        if len({(group.label.file, group.label.line) for group in groups}) < len(groups):
-            groups = _put_together(groups, _by_label)
-            functions = _put_together(groups, _by_function)
-        self.by_receiver = groups
-        """The calls of each receiver."""
-        self.repeated: list[Calls] = []
-        """Receivers that were called many times."""
-        self.with_statements: list[Calls] = []
-        """Functions that ran many queries, however connected; their statements were recorded."""
-        self.unfiltered: list[Calls] = []
-        """Receivers connected without a sender that were called often enough to matter."""
-        for calls in groups:
-            times = len(calls.calls)
-            if times >= repeated:
-                self.repeated.append(calls)
-            if times >= models and calls.label.any_sender:
-                self.unfiltered.append(calls)
-        for calls in functions:
-            if calls.query_count >= queries and any(call.statements for call in calls.calls):
-                self.with_statements.append(calls)
+        self.hearing_all: list[tuple[ReceiverCall, Dispatch]] = []
+        """Calls of receivers of model signals that are connected without a sender."""
         self.side_effects: list[SideEffect] = trace.side_effects
         """What was done to the world outside the database."""
         self.bypasses: list[Bypass] = trace.bypasses
         """Writes that skipped signals."""
         self.lost_receivers: list[LostReceiver] = trace.lost_receivers
         """Receivers that were found dead."""
+        # These comprehensions are most of what diagnosing a harmless trace costs.
+        dispatches = trace.dispatches
+        self.nested = [each for each in dispatches if each.parent_number is not None]
+        """Dispatches sent from inside a receiver."""
+        returned = Outcome.RETURNED
+        odd_calls = [
+            (call, dispatch)
+            for dispatch in dispatches
+            for call in dispatch.receiver_calls
+            if call.query_count
+            or call.outcome is not returned
+            or call.self_ns >= slow_ns
+            or call.hop_ns
+            or call.same_as is not None
+            or call.response_type == "coroutine"
+            or call.receiver.any_sender
+        ]
+        if odd_calls:
+            self._sort_calls(odd_calls, slow_ns)
+        self.statements = bool(self.asking or trace.carried.asked_later)
+        """Whether receivers or their callbacks queried the database."""
+        self.repeats = len(dispatches) >= repeated
+        """Whether there are dispatches enough for a receiver to be called in vain."""
+        odd = [
+            each
+            for each in dispatches
+            if each.raw or each.in_event_loop or each.exception_type or each.signal in INITS
+        ]
+        if odd:
+            self._sort_dispatches(odd)
+
+    def _sort_calls(self, calls: list[tuple[ReceiverCall, Dispatch]], slow_ns: int) -> None:
+        raised = Outcome.RAISED
+        for pair in calls:
+            call, dispatch = pair
+            if call.query_count:
+                self.asking.append(pair)
+            if call.outcome is raised:
+                self.raised.append(pair)
+            if call.self_ns >= slow_ns:
+                self.slow.append(pair)
+            if call.response_type == "coroutine":
+                self.coroutines.append(pair)
+            if call.hop_ns:
+                self.async_hops.append(pair)
+            if call.same_as is not None:
+                self.twins.append(pair)
+            if call.receiver.any_sender and dispatch.signal in INSTANCE_SIGNALS:
+                self.hearing_all.append(pair)
+
+    def _sort_dispatches(self, dispatches: list[Dispatch]) -> None:
+        for dispatch in dispatches:
+            if dispatch.raw:
+                self.raw.append(dispatch)
+            if dispatch.signal in INITS:
+                self.init.append(dispatch)
+            if dispatch.in_event_loop or dispatch.exception_type == "RuntimeError":
+                self.sync_sends_of_async.append(dispatch)
+
+    @cached_property
+    def every(self) -> list[Dispatch]:
+        """Return the dispatches with those that are still running above them, each once."""
+        unfinished = self.trace.carried.unfinished
+        if not unfinished:
+            return self.trace.dispatches
+        every = (*unfinished, *self.trace.dispatches)
+        return list({dispatch.number: dispatch for dispatch in every}.values())
+
+    @cached_property
+    def index(self) -> Index:
+        """Return the spans by number."""
+        return Index(self.trace)
+
+    @cached_property
+    def labels(self) -> dict[int, int]:
+        """Return a small number for each label by its identity, the same for labels that are equal.
+
+        Labels are shared by their calls, and hashing one is dearer than its identity.
+        """
+        labels = {
+            id(call.receiver): call.receiver
+            for dispatch in self.every
+            for call in dispatch.receiver_calls
+        }
+        numbers: dict[tuple[object, ...], int] = {}
+        return {
+            identity: numbers.setdefault(_values(label), len(numbers))
+            for identity, label in labels.items()
+        }
+
+    # -- receivers ---------------------------------------------------------------------------
+
+    @cached_property
+    def by_receiver(self) -> list[Calls]:
+        """Return the calls of each receiver."""
+        return self._grouped(
+            (call, dispatch)
+            for dispatch in self.trace.dispatches
+            for call in dispatch.receiver_calls
+        )
 
     @property
-    def index(self) -> Index:
-        """Return the spans by number. Built when a rule first asks."""
-        if self._index is None:
-            self._index = Index(self.trace)
-        return self._index
+    def repeated(self) -> list[Calls]:
+        """Return the receivers that were called many times."""
+        return [each for each in self.by_receiver if len(each.calls) >= self._least_repeated]
+
+    @cached_property
+    def unfiltered(self) -> list[Calls]:
+        """Return receivers of model signals without a sender that were called often enough to matter."""
+        if len(self.hearing_all) < self._least_models:
+            return []
+        groups = self._grouped(self.hearing_all)
+        return [each for each in groups if len(each.calls) >= self._least_models]
+
+    @cached_property
+    def with_statements(self) -> list[Calls]:
+        """Return functions that ran many queries, however connected; their statements were recorded.
+
+        Of their calls those that queried. A query for each instance that is made is judged by itself.
+        """
+        least = self._least_queries
+        if len(self.asking) < least and sum([call.query_count for call, _ in self.asking]) < least:
+            return []
+        found: dict[Hashable, Calls] = {}
+        known: dict[int, Calls] = {}
+        for call, dispatch in self.asking:
+            if dispatch.signal in INITS:
+                continue
+            label = call.receiver
+            calls = known.get(id(label))
+            if calls is None:
+                calls = found.setdefault(by_function(label), Calls(label))
+                known[id(label)] = calls
+            calls.calls.append(call)
+            calls.dispatches.append(dispatch)
+            calls.query_count += call.query_count
+        return [
+            each
+            for each in found.values()
+            if each.query_count >= least and any(call.statements for call in each.calls)
+        ]
+
+    def _grouped(self, pairs: Iterable[tuple[ReceiverCall, Dispatch]]) -> list[Calls]:
+        found: dict[int, Calls] = {}
+        labels = self.labels
+        for call, dispatch in pairs:
+            number = labels[id(call.receiver)]
+            calls = found.get(number)
+            if calls is None:
+                calls = found[number] = Calls(call.receiver)
+            calls.add(call, dispatch)
+        return list(found.values())
+
+    # -- what is repeated --------------------------------------------------------------------
+
+    @cached_property
+    def times(self) -> Counter[tuple[str, str]]:
+        """Return how often each (signal, instance) was dispatched."""
+        return Counter([(each.signal, each.instance) for each in self.every])
+
+    @cached_property
+    def again(self) -> list[Dispatch]:
+        """Return the nested dispatches of which there are more with their signal and instance."""
+        times = self.times
+        if len(times) == len(self.every):
+            return []
+        return [each for each in self.nested if times[each.signal, each.instance] > 1]
+
+    @cached_property
+    def cycles(self) -> Cycles:
+        """Return what nests in its like."""
+        return Cycles(self)
+
+    @cached_property
+    def often(self) -> set[tuple[str, str]]:
+        """Return each (signal, instance) that was dispatched often, if it names one row."""
+        least = self._least_repeated
+        return {key for key, count in self.times.items() if count >= least and has_identity(key[1])}
+
+    @cached_property
+    def loops(self) -> set[tuple[str, int, int | None]]:
+        """Return each (signal, line, parent) that was dispatched often, one after the other.
+
+        A signal of Django that is sent for no instance, or for the many that are loaded or deleted, is
+        meant to be sent often.
+        """
+        least = self._least_repeated
+        lines = Counter(
+            [
+                (each.signal, each.callsite.line if each.callsite else 0, each.parent_number)
+                for each in self.trace.dispatches
+            ]
+        )
+        return {
+            key for key, count in lines.items() if count >= least and key[1] and _says_much(key[0])
+        }
 
 
-def _put_together(groups: list[Calls], same: Callable[[ReceiverLabel], Hashable]) -> list[Calls]:
-    """Return the calls of *groups*, those of labels that are the *same* in one."""
-    merged: dict[Hashable, Calls] = {}
-    several: set[Hashable] = set()
-    for group in groups:
-        key = same(group.label)
-        known = merged.get(key)
-        if known is None:
-            merged[key] = group
-            continue
-        if key not in several:
-            several.add(key)
-            known = merged[key] = known.copy()
-        known.calls += group.calls
-        known.dispatches += group.dispatches
-        known.query_count += group.query_count
-    return list(merged.values())
+_values: Final = attrgetter(*(field.name for field in fields(ReceiverLabel)))
+"""Returns what makes two labels equal."""
 
 
-def _by_label(label: ReceiverLabel) -> Hashable:
-    return label
+def _says_much(signal: str) -> bool:
+    """Return whether it is odd that *signal* is sent often."""
+    if signal in INSTANCE_SIGNALS:
+        return signal not in INITS and signal not in DELETES
+    return not signal.startswith("django.")
 
 
-def _by_function(label: ReceiverLabel) -> Hashable:
+_CONTROL: Final = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT", "START ", "SET ")
+
+
+def is_control(sql: str) -> bool:
+    """Return whether a statement begins or ends a transaction or a savepoint, and asks nothing."""
+    return sql[:20].lstrip("( ").upper().startswith(_CONTROL)
+
+
+def by_function(label: ReceiverLabel) -> Hashable:
     """Return the same for one function under several uids; what has no place is its name alone."""
     return (label.name, label.file, label.line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from tracing.analysis.formatting import (
@@ -13,10 +14,9 @@ from tracing.analysis.formatting import (
     shorten_middle,
 )
 from tracing.analysis.hazards.facts import ROBUST, SAVES, Facts
-from tracing.analysis.hazards.rules import Options, finding, names, rule, who
+from tracing.analysis.hazards.rules import Options, finding, lines, names, rule, who
 from tracing.capture.spans import (
     Bypass,
-    Callsite,
     Dispatch,
     Kind,
     Outcome,
@@ -51,21 +51,24 @@ def _raised(call: ReceiverCall) -> str:
 )
 def swallowed_error(facts: Facts, _options: Options) -> Iterator[Hazard]:
     """Yield receivers whose exceptions went no further, once per receiver and type."""
-    found: dict[tuple[ReceiverLabel, str, str], list[tuple[ReceiverCall, Dispatch]]] = {}
-    for call, dispatch in facts.raised:
+    found: dict[tuple[int, str, str], list[tuple[ReceiverCall, Dispatch]]] = {}
+    labels = facts.labels
+    for pair in facts.raised:
+        call, dispatch = pair
         if dispatch.method in ROBUST and not dispatch.exception_type:
-            key = (call.receiver, call.exception_type, dispatch.signal)
-            found.setdefault(key, []).append((call, dispatch))
-    for (label, _type, _signal), calls in found.items():
+            key = (labels[id(call.receiver)], call.exception_type, dispatch.signal)
+            found.setdefault(key, []).append(pair)
+    for calls in found.values():
         call, dispatch = calls[0]
+        label = call.receiver
         times = f" {plural(len(calls), 'time')}" if len(calls) > 1 else ""
         yield finding(
             f"{who(label)} raised {_raised(call).rstrip('.')}{times}, and {dispatch.method}() of "
             f"{short_signal(dispatch.signal)} swallowed it.",
             dispatch=dispatch,
             receiver=label,
-            spans=[call for call, _ in calls],
-            evidence=[_raised(call) for call, _ in calls],
+            spans=(call for call, _ in calls),
+            evidence=lines(calls, lambda pair: _raised(pair[0])),
         )
 
 
@@ -82,13 +85,18 @@ def swallowed_error(facts: Facts, _options: Options) -> Iterator[Hazard]:
 )
 def skipped_receivers(facts: Facts, _options: Options) -> Iterator[Hazard]:
     """Yield receivers that kept others from running, once per receiver, signal and sender."""
-    found: dict[tuple[ReceiverLabel, str, str], list[tuple[ReceiverCall, Dispatch]]] = {}
-    for call, dispatch in facts.raised:
-        if any(other.outcome is Outcome.SKIPPED for other in dispatch.receiver_calls):
-            key = (call.receiver, dispatch.signal, dispatch.sender)
-            found.setdefault(key, []).append((call, dispatch))
-    for (label, _signal, _sender), calls in found.items():
+    found: dict[tuple[int, str, str], list[tuple[ReceiverCall, Dispatch]]] = {}
+    labels, skipped_outcome = facts.labels, Outcome.SKIPPED
+    for pair in facts.raised:
+        call, dispatch = pair
+        if dispatch.method in ROBUST and not dispatch.exception_type:
+            continue
+        if any(other.outcome is skipped_outcome for other in dispatch.receiver_calls):
+            key = (labels[id(call.receiver)], dispatch.signal, dispatch.sender)
+            found.setdefault(key, []).append(pair)
+    for calls in found.values():
         call, dispatch = calls[0]
+        label = call.receiver
         skipped = [other for other in dispatch.receiver_calls if other.outcome is Outcome.SKIPPED]
         yield finding(
             f"{who(label)} raised {_raised(call).rstrip('.')} and "
@@ -96,7 +104,7 @@ def skipped_receivers(facts: Facts, _options: Options) -> Iterator[Hazard]:
             f"{short_signal(dispatch.signal)} of {dispatch.sender}.",
             dispatch=dispatch,
             receiver=label,
-            spans=[*(span for pair in calls for span in pair), *skipped],
+            spans=itertools.chain(skipped, itertools.chain.from_iterable(calls)),
             evidence=[
                 f"raised: {who(label)}",
                 *(f"skipped: {who(other.receiver)}" for other in skipped),
@@ -121,23 +129,30 @@ def bypassed_receivers(facts: Facts, _options: Options) -> Iterator[Hazard]:
     Left alone: writes of no row, and a receiver that writes to its own model by update(): that is
     the remedy for saving again, and on purpose.
     """
-    found: dict[tuple[str, str, Callsite | None], list[Bypass]] = {}
+    found: dict[tuple[object, ...], list[Bypass]] = {}
     for bypass in facts.bypasses:
         if bypass.rows == 0 or not bypass.receivers or _on_purpose(facts, bypass):
             continue
-        found.setdefault((bypass.operation, bypass.model, bypass.callsite), []).append(bypass)
-    for (operation, model, callsite), bypasses in found.items():
-        receivers = dict.fromkeys(label for bypass in bypasses for label in bypass.receivers)
+        key: tuple[object, ...] = (bypass.operation, bypass.model)
+        if bypass.callsite is not None:
+            key += (bypass.callsite.file, bypass.callsite.line)
+        found.setdefault(key, []).append(bypass)
+    for bypasses in found.values():
+        bypass = bypasses[0]
+        operation, model, callsite = bypass.operation, bypass.model, bypass.callsite
+        # Labels are shared, and hashing one is dearer than its identity.
+        labels = {id(label): label for bypass in bypasses for label in bypass.receivers}
+        receivers = dict.fromkeys(labels.values())
         signals = dict.fromkeys(signal for bypass in bypasses for signal in bypass.signals)
         rows = [bypass.rows for bypass in bypasses]
         written = plural(sum(row or 0 for row in rows), "row") if None not in rows else "some rows"
         short = " and ".join(short_signal(signal) for signal in signals)
-        calls = [facts.index.call(bypass.parent_number) for bypass in bypasses]
+        calls = (facts.index.call(bypass.parent_number) for bypass in bypasses)
         hazard = finding(
             f"{operation}() of {model} at {callsite_text(callsite)} wrote {written} without "
             f"sending {short}: {names(receivers)} did not run.",
             callsite=callsite,
-            spans=[call for call in calls if call is not None],
+            spans=(call for call in calls if call is not None),
             evidence=[f"did not run: {who(label)}" for label in receivers],
         )
         hazard.signal, hazard.sender = next(iter(signals), ""), model

@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from tracing.analysis.formatting import plural, short_signal
+from tracing.analysis.hazards.cycles import has_identity, instance_identity
 from tracing.analysis.hazards.facts import M2M_CHANGED, POST_SAVE, SAVES, Facts
-from tracing.analysis.hazards.rules import Options, finding, rule, site, who
+from tracing.analysis.hazards.rules import (
+    MAX_NUMBERS,
+    Options,
+    finding,
+    lines,
+    rule,
+    site,
+    sites,
+    who,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tracing.capture.spans import Dispatch, Hazard, ReceiverCall, ReceiverLabel
-
-
-def has_identity(instance: str) -> bool:
-    """Return whether *instance* names one row: unsaved instances all look the same."""
-    return ":" in instance and not instance.endswith(":None")
-
-
-def _instance_identity(dispatch: Dispatch) -> str | int | None:
-    """Return what tells the instance of *dispatch* from others of its trace; None if nothing does.
-
-    An object without a primary key is told by the outermost dispatch about it.
-    """
-    if has_identity(dispatch.instance):
-        return dispatch.instance
-    if dispatch.instance:
-        return dispatch.same_instance_as or dispatch.number
-    return None
-
-
-def _identity(dispatch: Dispatch) -> tuple[object, ...] | None:
-    """Return what makes two dispatches the same; None if that cannot be told."""
-    instance = _instance_identity(dispatch)
-    if instance is not None:
-        return (dispatch.signal, dispatch.sender, instance, dispatch.action, dispatch.using)
-    if dispatch.signal.startswith("django."):
-        return None
-    if not dispatch.named:
-        return (dispatch.signal, dispatch.sender)
-    if len(dispatch.values) == len(dispatch.named):
-        return (dispatch.signal, dispatch.sender, *sorted(dispatch.values.items()))
-    return None
+    from tracing.capture.spans import Dispatch, Hazard, ReceiverCall
 
 
 def _about(dispatch: Dispatch) -> str:
@@ -54,23 +32,28 @@ def _about(dispatch: Dispatch) -> str:
     return f"a new {label}" if label else dispatch.sender
 
 
-def chain(facts: Facts, dispatch: Dispatch) -> list[tuple[ReceiverCall, Dispatch]]:
-    """Return the receiver calls above *dispatch* and their dispatches, the nearest first."""
+def chain(facts: Facts, dispatch: Dispatch) -> Iterator[tuple[ReceiverCall, Dispatch]]:
+    """Yield the receiver calls above *dispatch* and their dispatches, the nearest first."""
     index = facts.index
-    chain = []
     call = index.call(dispatch.parent_number)
     while call is not None:
         above = index.dispatch_of(call)
-        chain.append((call, above))
+        yield call, above
         call = index.call(above.parent_number)
-    return chain
+
+
+def _left_for_later(dispatch: Dispatch) -> str:
+    """Return what to add where the receiver did not wait for *dispatch*; mostly nothing."""
+    return ", in an on_commit callback, thread or task" if dispatch.parent_is_link else ""
 
 
 def _cycle_text(calls: list[ReceiverCall], dispatches: list[Dispatch]) -> str:
     """Return the cycle from the outer dispatch down to the same one again."""
     parts = [f"{short_signal(dispatches[0].signal)} of {dispatches[0].sender}"]
     for call, dispatch in zip(calls, dispatches[1:], strict=True):
-        parts += [who(call.receiver), f"{short_signal(dispatch.signal)} of {dispatch.sender}"]
+        later = " (later)" if dispatch.parent_is_link else ""
+        parts.append(f"{who(call.receiver)}{later}")
+        parts.append(f"{short_signal(dispatch.signal)} of {dispatch.sender}")
     return " \N{RIGHTWARDS ARROW} ".join(parts)
 
 
@@ -95,55 +78,16 @@ def recursion(facts: Facts, options: Options) -> Iterator[Hazard]:
     A save that a receiver repeats once and that ends there (a guard: created, update_fields, a
     flag) is not a cycle; ``repeated-save`` judges it.
     """
-    found: dict[frozenset[ReceiverLabel], tuple[int, list[Dispatch], list[ReceiverCall]]] = {}
-    overflowed = False
-    # What occurs once has no cycle: looking up from each dispatch would cost as much as it is deep.
-    trace = facts.trace
-    times = Counter(
-        (dispatch.signal, dispatch.instance)
-        for dispatch in (*trace.carried.unfinished, *trace.dispatches)
-    )
-    for dispatch in facts.nested:
-        overflowed = overflowed or dispatch.exception_type == "RecursionError"
-        if times[dispatch.signal, dispatch.instance] == 1:
-            continue
-        key = _identity(dispatch)
-        if key is None:
-            continue
-        cycle = _cycle(facts, dispatch, key)
-        if cycle is None:
-            continue
-        levels, dispatches, calls = cycle
-        # A cycle through two models is the same one wherever it is entered.
-        shape = frozenset(call.receiver for call in calls)
-        if shape not in found or found[shape][0] < levels:
-            found[shape] = cycle
-    for levels, dispatches, calls in found.values():
+    nested = facts.nested
+    overflowed = any(each.exception_type == "RecursionError" for each in nested)
+    # What occurs once has no cycle.
+    cycles = facts.cycles.found.values() if facts.again else ()
+    for levels, dispatches, calls in cycles:
         if levels >= 3 or not _is_guarded(dispatches):  # noqa: PLR2004 - two are a guarded save.
             yield _recursion_finding(levels, dispatches, calls)
-    if not found and (overflowed or len(facts.nested) >= options["unknown_levels"]):
-        yield from _nameless_recursion(facts, options["unknown_levels"], overflowed=overflowed)
-
-
-def _cycle(
-    facts: Facts, dispatch: Dispatch, key: tuple[object, ...]
-) -> tuple[int, list[Dispatch], list[ReceiverCall]] | None:
-    """Return (levels, dispatches, calls) of the shortest cycle that ends in *dispatch*."""
-    levels = 1
-    dispatches, calls = [dispatch], []
-    closed = False
-    for call, above in chain(facts, dispatch):
-        if not closed:
-            calls.append(call)
-            dispatches.append(above)
-        if _identity(above) == key:
-            levels += 1
-            closed = True
-    if not closed:
-        return None
-    dispatches.reverse()
-    calls.reverse()
-    return levels, dispatches, calls
+    deep = options["unknown_levels"]
+    if not cycles and (overflowed or len(nested) >= deep):
+        yield from _nameless_recursion(facts, deep, overflowed=overflowed)
 
 
 def _is_guarded(dispatches: list[Dispatch]) -> bool:
@@ -168,19 +112,24 @@ def _recursion_finding(
         dispatch=outer,
         receiver=calls[0].receiver,
         spans=[*dispatches, *calls],
-        evidence=[
-            f"{short_signal(inner.signal)} of {about} sent at {site(inner)}" for inner in dispatches
-        ],
+        evidence=lines(
+            dispatches,
+            lambda inner: (
+                f"{short_signal(inner.signal)} of {about} sent at {site(inner)}"
+                f"{_left_for_later(inner)}"
+            ),
+        ),
     )
 
 
 def _nameless_recursion(facts: Facts, levels: int, *, overflowed: bool) -> Iterator[Hazard]:
     """Yield a runaway whose instances are unknown: very deep, or at Python's limit."""
     deepest = max(facts.nested, key=lambda dispatch: dispatch.depth)
-    above_it = chain(facts, deepest)
+    if deepest.depth < (3 if overflowed else levels):
+        return
     same = [
         (call, above)
-        for call, above in above_it
+        for call, above in chain(facts, deepest)
         if (above.signal, above.sender) == (deepest.signal, deepest.sender)
         and above.callsite == deepest.callsite
         and not has_identity(above.instance)
@@ -222,54 +171,78 @@ def repeated_save(facts: Facts, _options: Options) -> Iterator[Hazard]:
     Left alone: one second save under one of Django's own guards. That is a save of a new instance
     (``if created``) or of named fields (``update_fields``), after which nothing saves again.
     """
-    index = facts.index
-    again: dict[tuple[ReceiverLabel, str], list[tuple[ReceiverCall, Dispatch, list[Dispatch]]]] = {}
-    done: set[int] = set()
-    for dispatch in facts.nested:
-        call = index.call(dispatch.parent_number)
-        if call is None or call.number in done or dispatch.signal not in SAVES:
+    inside = {each.instance for each in facts.nested if each.signal in SAVES}
+    if not inside:
+        return
+    found: dict[tuple[int, str], _SavedAgain] = {}
+    around = [each for each in facts.every if each.instance in inside and each.signal in SAVES]
+    for outer in around:
+        if outer.raw:
             continue
-        outer = index.dispatch_of(call)
-        if outer.signal not in SAVES or outer.raw or not _same_row(outer, dispatch):
-            continue
-        done.add(call.number)
-        again.setdefault((call.receiver, outer.sender), []).append(
-            (call, outer, _saves_below(call, outer))
-        )
-    for (label, _sender), repeats in again.items():
-        if any(_is_unguarded(call, outer, saves) for call, outer, saves in repeats):
-            call, outer, _ = repeats[0]
-            saves = [save for _, _, below in repeats for save in below]
-            places = ", ".join(dict.fromkeys(site(save) for save in saves if save.callsite))
-            yield finding(
-                f"{who(label)} saves {_about(outer)} again while its {short_signal(outer.signal)} "
-                f"is being signalled ({plural(len(saves), 'more save')}, at {places}).",
-                dispatch=outer,
-                receiver=label,
-                spans=[outer, *(call for call, _, _ in repeats), *saves],
-                evidence=[
-                    f"{short_signal(save.signal)} of {save.instance} sent at {site(save)}"
-                    for save in saves
-                ],
-            )
+        for call in outer.receiver_calls:
+            if call.dispatches and (saves := _saves_below(call, outer)):
+                key = (facts.labels[id(call.receiver)], outer.sender)
+                again = found.get(key)
+                if again is None:
+                    again = found[key] = _SavedAgain(outer)
+                again.calls.append(call)
+                again.saves += saves
+                again.unguarded = again.unguarded or _is_unguarded(call, outer, saves)
+    for again in found.values():
+        if again.unguarded:
+            yield _repeated_save_finding(again)
 
 
-def _same_row(outer: Dispatch, inner: Dispatch) -> bool:
-    return (
-        inner.sender == outer.sender
-        and _instance_identity(inner) == _instance_identity(outer) is not None
-        and inner.using == outer.using
+class _SavedAgain:
+    """What one receiver saved again, of one model."""
+
+    __slots__ = ("calls", "outer", "saves", "unguarded")
+
+    def __init__(self, outer: Dispatch) -> None:
+        self.outer = outer
+        """The first save that was repeated."""
+        self.calls: list[ReceiverCall] = []
+        self.saves: list[Dispatch] = []
+        self.unguarded = False
+
+
+def _repeated_save_finding(again: _SavedAgain) -> Hazard:
+    outer, saves, label = again.outer, again.saves, again.calls[0].receiver
+    when = f"while its {short_signal(outer.signal)} is being signalled"
+    if all(save.parent_is_link for save in saves):
+        when = "in what it left for later when that was saved"
+    return finding(
+        f"{who(label)} saves {_about(outer)} again {when} "
+        f"({plural(len(saves), 'more save')}, at {', '.join(sites(saves))}).",
+        dispatch=outer,
+        receiver=label,
+        spans=(outer, *again.calls[:MAX_NUMBERS], *saves[:MAX_NUMBERS]),
+        evidence=lines(
+            saves,
+            lambda save: (
+                f"{short_signal(save.signal)} of {save.instance} sent at {site(save)}"
+                f"{_left_for_later(save)}"
+            ),
+        ),
     )
 
 
 def _saves_below(call: ReceiverCall, outer: Dispatch) -> list[Dispatch]:
     """Return the saves of the instance that *call* itself made, each by one of its signals."""
+    instance, sender, using = instance_identity(outer), outer.sender, outer.using
+    if instance is None:
+        return []
     saves = [
-        dispatch
-        for dispatch in call.dispatches
-        if dispatch.signal in SAVES and _same_row(outer, dispatch)
+        each
+        for each in call.dispatches
+        if each.signal in SAVES
+        and (each.instance == instance or instance_identity(each) == instance)
+        and each.sender == sender
+        and each.using == using
     ]
-    after = [dispatch for dispatch in saves if dispatch.signal == POST_SAVE]
+    if len(saves) < 2:  # noqa: PLR2004 - one is what it is.
+        return saves
+    after = [each for each in saves if each.signal == POST_SAVE]
     # A save sends both signals; one without receivers of post_save was only seen before it.
     return after or saves
 

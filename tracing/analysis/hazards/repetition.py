@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tracing.analysis.formatting import (
     human_ns,
@@ -12,21 +12,22 @@ from tracing.analysis.formatting import (
     short_signal,
     shorten_middle,
 )
+from tracing.analysis.hazards.cycles import has_identity
 from tracing.analysis.hazards.facts import (
-    DELETES,
     INITS,
     INSTANCE_SIGNALS,
-    Calls,
     Facts,
+    by_function,
+    is_control,
 )
-from tracing.analysis.hazards.recursion import chain, has_identity
-from tracing.analysis.hazards.rules import Options, finding, rule, site, who
+from tracing.analysis.hazards.recursion import chain
+from tracing.analysis.hazards.rules import Options, finding, lines, rule, site, sites, who
 from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator
 
-    from tracing.capture.spans import Hazard
+    from tracing.capture.spans import CallbackQueries, Hazard
 
 # --- duplicate-receiver --------------------------------------------------------------------------
 
@@ -58,29 +59,45 @@ def _how_twice(first: ReceiverLabel, second: ReceiverLabel) -> str:
 )
 def duplicate_receiver(facts: Facts, _options: Options) -> Iterator[Hazard]:
     """Yield receivers that run more than once for one dispatch."""
-    pairs: dict[tuple[ReceiverLabel, ReceiverLabel, str, str], Dispatch] = {}
-    evidence: defaultdict[object, list[ReceiverCall]] = defaultdict(list)
+    found: dict[tuple[int, int, str, str], tuple[Dispatch, list[ReceiverCall]]] = {}
+    labels = facts.labels
     for call, dispatch in facts.twins:
         if call.outcome is Outcome.SKIPPED:
             continue
-        for first in dispatch.receiver_calls:
-            if first.position == call.same_as:
-                key = (first.receiver, call.receiver, dispatch.signal, dispatch.sender)
-                pairs.setdefault(key, dispatch)
-                evidence[key] += [first, call]
-    for key, dispatch in pairs.items():
-        one, two, _signal, _sender = key
+        first = _at(dispatch.receiver_calls, call.same_as)
+        if first is None:
+            continue
+        one, two = labels[id(first.receiver)], labels[id(call.receiver)]
+        key = (one, two, dispatch.signal, dispatch.sender)
+        known = found.get(key)
+        if known is None:
+            found[key] = (dispatch, [first, call])
+        else:
+            known[1].append(first)
+            known[1].append(call)
+    for dispatch, calls in found.values():
+        first, call = calls[:2]
         what = f"{short_signal(dispatch.signal)} of {dispatch.sender}"
         yield finding(
-            f"{who(two)} runs twice for one {what}: {_how_twice(one, two)}.",
+            f"{who(call.receiver)} runs twice for one {what}: "
+            f"{_how_twice(first.receiver, call.receiver)}.",
             dispatch=dispatch,
-            receiver=two,
-            spans=evidence[key],
-            evidence=[
-                f"{ordinal(call.position)}: {call.receiver.name}, {human_ns(call.duration_ns)}"
-                for call in evidence[key]
-            ],
+            receiver=call.receiver,
+            spans=calls,
+            evidence=lines(
+                calls,
+                lambda call: (
+                    f"{ordinal(call.position)}: {call.receiver.name}, {human_ns(call.duration_ns)}"
+                ),
+            ),
         )
+
+
+def _at(calls: list[ReceiverCall], position: int | None) -> ReceiverCall | None:
+    """Return the call at a place in the calling order; mostly they stand in it."""
+    if position is not None and position < len(calls) and calls[position].position == position:
+        return calls[position]
+    return next((call for call in calls if call.position == position), None)
 
 
 # --- repeated-receiver ---------------------------------------------------------------------------
@@ -95,7 +112,7 @@ def duplicate_receiver(facts: Facts, _options: Options) -> Iterator[Hazard]:
         "Save the instance once, after all its fields are set; replace a loop of save() by "
         "bulk_create() or bulk_update() and call the receiver's work once for all of them."
     ),
-    wants="repeated",
+    wants="repeats",
     calls=5,
 )
 def repeated_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
@@ -105,47 +122,74 @@ def repeated_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
     of a test outside any receiver, fixtures, and what ``recursion`` explains.
     """
     least: int = options["calls"]
-    for calls in facts.repeated:
-        # Counting alone tells harmless receivers apart, at a fraction of what grouping costs.
-        instances = Counter([dispatch.instance for dispatch in calls.dispatches])
-        often = {name for name, count in instances.items() if count >= least}
-        if any(map(has_identity, often)):
-            yield from _same_instance(facts, calls, often, least)
-        lines = Counter(
-            [dispatch.callsite.line if dispatch.callsite else 0 for dispatch in calls.dispatches]
-        )
-        looping = {line for line, count in lines.items() if line and count >= least}
-        if looping:
-            yield from _loops(facts, calls, looping, least)
+    if facts.often:
+        yield from _same_instance(facts, least)
+    if facts.loops:
+        yield from _loops(facts, least)
 
 
-def _same_instance(facts: Facts, calls: Calls, often: set[str], least: int) -> Iterator[Hazard]:
-    alike: dict[tuple[str, ...], list[tuple[ReceiverCall, Dispatch]]] = {}
-    for call, dispatch in zip(calls.calls, calls.dispatches, strict=True):
-        if dispatch.instance in often and has_identity(dispatch.instance):
+_Pairs: TypeAlias = "list[tuple[ReceiverCall, Dispatch]]"
+
+
+def _by_receiver(facts: Facts, dispatches: list[Dispatch]) -> Iterator[_Pairs]:
+    """Yield the calls of each receiver for *dispatches*, one of each dispatch.
+
+    A factory may have made several receivers for it.
+    """
+    labels = {
+        id(call.receiver): call.receiver for each in dispatches for call in each.receiver_calls
+    }
+    # Mostly no two are equal, and identity will do.
+    alike = len({(label.name, label.line) for label in labels.values()}) < len(labels)
+    numbers = facts.labels if alike else {identity: identity for identity in labels}
+    found: dict[int, _Pairs] = {}
+    for dispatch in dispatches:
+        for call in dispatch.receiver_calls:
+            label = numbers[id(call.receiver)]
+            pairs = found.get(label)
+            if pairs is None:
+                found[label] = [(call, dispatch)]
+            elif pairs[-1][1] is not dispatch:
+                pairs.append((call, dispatch))
+    yield from found.values()
+
+
+def _same_instance(facts: Facts, least: int) -> Iterator[Hazard]:
+    often = facts.often
+    alike: dict[tuple[str, ...], list[Dispatch]] = {}
+    for dispatch in facts.trace.dispatches:
+        if (dispatch.signal, dispatch.instance) in often:
             if dispatch.raw or dispatch.signal in INITS or not _says_one_thing(dispatch):
                 continue
             key = (dispatch.signal, dispatch.sender, dispatch.action, dispatch.instance)
-            alike.setdefault(key, []).append((call, dispatch))
-    groups = [group for group in map(_once_each, alike.values()) if len(group) >= least]
-    groups = [group for group in groups if not _nests(facts, group)]
-    if not groups:
-        return
-    group = max(groups, key=len)
-    first = group[0][1]
-    others = f" and so for {plural(len(groups) - 1, 'other instance')}" if len(groups) > 1 else ""
-    sites = list(dict.fromkeys(site(dispatch) for _, dispatch in group if dispatch.callsite))
-    yield finding(
-        f"{who(calls.label)} runs {len(group)} times for {short_signal(first.signal)} of "
-        f"{first.instance}{others}, sent at {_few(sites)}.",
-        dispatch=first,
-        receiver=calls.label,
-        spans=[call for call, _ in group],
-        evidence=[
-            f"{first.instance} saved at {site(dispatch)}, {human_ns(call.duration_ns)}"
-            for call, dispatch in group
-        ],
-    )
+            alike.setdefault(key, []).append(dispatch)
+    by_label: dict[int, list[_Pairs]] = {}
+    for dispatches in alike.values():
+        if len(dispatches) < least:
+            continue
+        for pairs in _by_receiver(facts, dispatches):
+            if len(pairs) >= least and not _nests_in_like(facts, pairs):
+                by_label.setdefault(facts.labels[id(pairs[0][0].receiver)], []).append(pairs)
+    for groups in by_label.values():
+        group = max(groups, key=len)
+        call, first = group[0]
+        others = ""
+        if len(groups) > 1:
+            others = f" and so for {plural(len(groups) - 1, 'other instance')}"
+        places = _few(sites(dispatch for _, dispatch in group))
+        yield finding(
+            f"{who(call.receiver)} runs {len(group)} times for {short_signal(first.signal)} of "
+            f"{first.instance}{others}, sent at {places}.",
+            dispatch=first,
+            receiver=call.receiver,
+            spans=(call for call, _ in group),
+            evidence=lines(
+                group,
+                lambda pair: (
+                    f"{pair[1].instance} saved at {site(pair[1])}, {human_ns(pair[0].duration_ns)}"
+                ),
+            ),
+        )
 
 
 def _says_one_thing(dispatch: Dispatch) -> bool:
@@ -153,64 +197,107 @@ def _says_one_thing(dispatch: Dispatch) -> bool:
     return dispatch.signal in INSTANCE_SIGNALS or len(dispatch.named) <= 1
 
 
-def _loops(facts: Facts, calls: Calls, looping: set[int], least: int) -> Iterator[Hazard]:
-    loops: dict[tuple[object, ...], list[tuple[ReceiverCall, Dispatch]]] = {}
-    for call, dispatch in zip(calls.calls, calls.dispatches, strict=True):
+def _loops(facts: Facts, least: int) -> Iterator[Hazard]:
+    looping, by_test = facts.loops, facts.trace.kind is Kind.TEST
+    loops: dict[tuple[object, ...], list[Dispatch]] = {}
+    for dispatch in facts.trace.dispatches:
         place = dispatch.callsite
-        if place is None or place.line not in looping or dispatch.raw:
+        if place is None or dispatch.raw:
             continue
-        if dispatch.signal in INITS or dispatch.signal in DELETES:
+        signal, parent = dispatch.signal, dispatch.parent_number
+        if (signal, place.line, parent) not in looping or (by_test and parent is None):
             continue
-        what = (dispatch.signal, dispatch.sender, dispatch.action)
-        key = (*what, place.file, place.line, dispatch.parent_number)
-        loops.setdefault(key, []).append((call, dispatch))
-    for group in map(_once_each, loops.values()):
-        if len(group) < least:
+        key = (signal, dispatch.sender, dispatch.action, place.file, place.line, parent)
+        loops.setdefault(key, []).append(dispatch)
+    for dispatches in loops.values():
+        if len(dispatches) < least or not _are_many(dispatches, least):
             continue
-        first = group[0][1]
-        # Unsaved instances look alike; they are as many as their dispatches.
-        named = {each.instance for _, each in group if has_identity(each.instance)}
-        if first.signal in INSTANCE_SIGNALS:
-            count = len(named) or len(group)
-        else:
-            # The same said again and again of one instance has been found already.
-            count = 1 if len(named) == 1 and _says_one_thing(first) else len(group)
-        by_test = facts.trace.kind is Kind.TEST and first.parent_number is None
-        if (
-            count < least
-            or by_test
-            or first.signal.startswith("django.") != (first.signal in INSTANCE_SIGNALS)
-        ):
-            continue
-        total = sum(call.duration_ns for call, _ in group)
-        of = "" if first.sender == "None" else f" of {first.sender}"
-        yield finding(
-            f"{who(calls.label)} runs {len(group)} times ({human_ns(total)}) for "
-            f"{short_signal(first.signal)}{of}, because {site(first)} sends it in a loop.",
-            dispatch=first,
-            receiver=calls.label,
-            spans=[call for call, _ in group],
-            evidence=[
-                f"{dispatch.instance or dispatch.sender}, {human_ns(call.duration_ns)}"
-                for call, dispatch in group
-            ],
-        )
+        for group in _by_receiver(facts, dispatches):
+            if len(group) >= least and (
+                len(group) == len(dispatches) or _are_many_of(group, least)
+            ):
+                yield _loop_finding(group)
 
 
-def _once_each(
-    group: list[tuple[ReceiverCall, Dispatch]],
-) -> list[tuple[ReceiverCall, Dispatch]]:
-    """Return of *group* one call per dispatch: a factory may have made several receivers for it."""
-    once = {dispatch.number: (call, dispatch) for call, dispatch in reversed(group)}
-    return group if len(once) == len(group) else list(once.values())[::-1]
+def _are_many(dispatches: list[Dispatch], least: int) -> bool:
+    """Return whether a loop is about many things; of one thing it has been found already."""
+    if dispatches[0].signal not in INSTANCE_SIGNALS and not _says_one_thing(dispatches[0]):
+        return True
+    named = [each for each in {each.instance for each in dispatches} if has_identity(each)]
+    if len(named) >= least:
+        return True
+    # Unsaved instances look alike; they are as many as their dispatches. A signal that is sent for
+    # several instances, or for none, may say something else each time.
+    if dispatches[0].signal in INSTANCE_SIGNALS:
+        return not named
+    return len(named) != 1
 
 
-def _nests(facts: Facts, group: list[tuple[ReceiverCall, Dispatch]]) -> bool:
-    """Return whether these calls run inside one another: recursion, not repetition."""
-    numbers = {call.number for call, _ in group}
-    inside = sum(
-        any(above.number in numbers for above, _ in chain(facts, dispatch)) for _, dispatch in group
+def _are_many_of(group: _Pairs, least: int) -> bool:
+    return _are_many([dispatch for _, dispatch in group], least)
+
+
+def _loop_finding(group: _Pairs) -> Hazard:
+    call, first = group[0]
+    total = sum([each.duration_ns for each, _ in group])
+    of = "" if first.sender == "None" else f" of {first.sender}"
+    return finding(
+        f"{who(call.receiver)} runs {len(group)} times ({human_ns(total)}) for "
+        f"{short_signal(first.signal)}{of}, because {site(first)} sends it in a loop.",
+        dispatch=first,
+        receiver=call.receiver,
+        spans=(call for call, _ in group),
+        evidence=lines(
+            group,
+            lambda pair: f"{pair[1].instance or pair[1].sender}, {human_ns(pair[0].duration_ns)}",
+        ),
     )
+
+
+_LOOKED_UP: Final = 50
+"""How many levels are looked up from a dispatch that nests in its like, for the call it is inside."""
+
+
+def _nests_in_like(facts: Facts, group: _Pairs) -> bool:
+    """Return whether these calls, all for the same, run inside one another: recursion."""
+    if not facts.again:
+        return False
+    numbers = {call.number for call, _ in group}
+    levels = facts.cycles.levels
+    inside = 0
+    for _, dispatch in group:
+        if dispatch.number in levels:
+            for level, (above, _) in enumerate(chain(facts, dispatch), 1):
+                if above.number in numbers or level == _LOOKED_UP:
+                    inside += 1
+                    break
+    return inside * 2 >= len(group)
+
+
+def _nests(facts: Facts, group: _Pairs) -> bool:
+    """Return whether these calls run inside one another: recursion, not repetition."""
+    nested = [pair for pair in group if pair[1].parent_number is not None]
+    if len(nested) * 2 < len(group):
+        return False
+    numbers = {call.number for call, _ in group}
+    # What is known of calls above: whether they are one of them, or inside one.
+    known: dict[int | None, bool] = dict.fromkeys(numbers, True)
+    inside = 0
+    for _, dispatch in nested:
+        answer = known.get(dispatch.parent_number)
+        if answer is not None:
+            inside += answer
+            continue
+        passed = []
+        is_inside = False
+        for above, _ in chain(facts, dispatch):
+            is_inside = known.get(above.number, False)
+            if is_inside or above.number in known:
+                break
+            passed.append(above.number)
+        for number in passed:
+            known[number] = is_inside
+        inside += is_inside
     return inside * 2 >= len(group)
 
 
@@ -224,8 +311,6 @@ def _few(texts: list[str]) -> str:
 
 # --- n-plus-one ----------------------------------------------------------------------------------
 
-_TRANSACTION_WORDS = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT", "START ", "SET ")
-
 
 @rule(
     "n-plus-one",
@@ -236,47 +321,104 @@ _TRANSACTION_WORDS = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT", "ST
         "Fetch what is needed once (select_related, prefetch_related, in_bulk), or collect the "
         "instances and do the work once, in on_commit."
     ),
-    wants="with_statements",
+    wants="statements",
     queries=5,
 )
 def n_plus_one(facts: Facts, options: Options) -> Iterator[Hazard]:
-    """Yield receivers of which one normalised statement ran many times."""
+    """Yield receivers of which one normalised statement ran many times.
+
+    What their on_commit callbacks ask is none of their calls', and is told apart.
+    """
     least: int = options["queries"]
+    told = set()
     for calls in facts.with_statements:
-        if calls.dispatches[0].signal in INITS:
-            continue  # A query for each instance is what init-receiver-cost says.
-        totals: dict[str, list[int]] = {}
-        for call in calls.calls:
-            for sql, count, nanoseconds in call.statements:
-                total = totals.setdefault(sql, [0, 0])
-                total[0] += count
-                total[1] += nanoseconds
-        repeated = {
-            sql: total
-            for sql, total in totals.items()
-            if total[0] >= least and not sql.lstrip("( ").upper().startswith(_TRANSACTION_WORDS)
-        }
+        repeated = _repeated([call.statements for call in calls.calls], least)
         if not repeated:
             continue
-        sql = max(repeated, key=lambda text: (repeated[text][0], repeated[text][1]))
-        count, nanoseconds = repeated[sql]
         running = [
-            (call, dispatch)
-            for call, dispatch in zip(calls.calls, calls.dispatches, strict=True)
-            if any(text in repeated for text, _, _ in call.statements)
+            pair
+            for pair in zip(calls.calls, calls.dispatches, strict=True)
+            if _ran(pair[0].statements, repeated)
         ]
         spans = [call for call, _ in running]
         if len(spans) > 1 and _nests(facts, running):
             continue  # Recursion repeats its queries too, and is found as what it is.
-        times = "in one call" if len(spans) == 1 else f"in {len(spans)} calls"
-        yield finding(
-            f"{who(calls.label)} runs one query {count} times {times} ({human_ns(nanoseconds)}): "
-            f"{shorten_middle(sql, 160)}",
-            dispatch=running[0][1],
-            receiver=calls.label,
-            spans=spans,
-            evidence=[
-                f"{total[0]} times, {human_ns(total[1])}: {shorten_middle(text, 300)}"
-                for text, total in sorted(repeated.items(), key=lambda item: -item[1][0])
-            ],
+        told.add(by_function(calls.label))
+        yield _repeated_finding(calls.label, repeated, running[0][1], spans, _in_calls(len(spans)))
+    for label, several in _asked_later(facts, least):
+        repeated = _repeated([asked.statements for asked in several], least)
+        if not repeated or by_function(label) in told:
+            continue
+        registering = dict.fromkeys(
+            asked.parent_number for asked in several if _ran(asked.statements, repeated)
         )
+        # Calls of earlier segments may not be remembered.
+        spans = [call for each in registering if (call := facts.index.call(each)) is not None]
+        sent = facts.index.dispatch_of(spans[0]) if spans else None
+        where = f"{OF_CALLBACKS} {_in_calls(len(registering))}"
+        yield _repeated_finding(label, repeated, sent, spans, where)
+
+
+OF_CALLBACKS: Final = "in on_commit callbacks that it registered"
+"""How a finding of ``n-plus-one`` says that the receiver did not run the query in its call."""
+
+
+def _asked_later(facts: Facts, least: int) -> list[tuple[ReceiverLabel, list[CallbackQueries]]]:
+    """Return what callbacks asked, by the function that registered them, where it may be enough."""
+    by_receiver: defaultdict[Hashable, list[CallbackQueries]] = defaultdict(list)
+    for asked in facts.trace.carried.asked_later:
+        by_receiver[by_function(asked.receiver)].append(asked)
+    return [
+        (several[0].receiver, several)
+        for several in by_receiver.values()
+        if sum(count for asked in several for _, count, _ in asked.statements) >= least
+    ]
+
+
+def _repeated(asked: list[list[tuple[str, int, int]]], least: int) -> dict[str, list[int]]:
+    """Return [count, ns] of each statement that ran *least* times or more."""
+    totals: dict[str, list[int]] = {}
+    for statements in asked:
+        for sql, count, nanoseconds in statements:
+            total = totals.setdefault(sql, [0, 0])
+            total[0] += count
+            total[1] += nanoseconds
+    return {
+        sql: total for sql, total in totals.items() if total[0] >= least and not is_control(sql)
+    }
+
+
+def _ran(statements: list[tuple[str, int, int]], repeated: dict[str, list[int]]) -> bool:
+    """Return whether one of *repeated* is among *statements*."""
+    for text, _, _ in statements:  # noqa: SIM110 - for one statement, as mostly, at half the cost.
+        if text in repeated:
+            return True
+    return False
+
+
+def _in_calls(count: int) -> str:
+    return "in one call" if count == 1 else f"in {count} calls"
+
+
+def _repeated_finding(
+    label: ReceiverLabel,
+    repeated: dict[str, list[int]],
+    dispatch: Dispatch | None,
+    spans: list[ReceiverCall],
+    where: str,
+) -> Hazard:
+    sql = max(repeated, key=lambda text: (repeated[text][0], repeated[text][1]))
+    count, nanoseconds = repeated[sql]
+    return finding(
+        f"{who(label)} runs one query {count} times {where} ({human_ns(nanoseconds)}): "
+        f"{shorten_middle(sql, 160)}",
+        dispatch=dispatch,
+        receiver=label,
+        spans=spans,
+        evidence=lines(
+            sorted(repeated.items(), key=lambda item: -item[1][0]),
+            lambda item: (
+                f"{item[1][0]} times, {human_ns(item[1][1])}: {shorten_middle(item[0], 300)}"
+            ),
+        ),
+    )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from tracing.analysis.formatting import place, short_receiver
 from tracing.capture.spans import Hazard, ReceiverLabel
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tracing.analysis.hazards.facts import Facts
     from tracing.capture.spans import Callsite, Dispatch, ReceiverCall
 
+T = TypeVar("T")
 Options: TypeAlias = Mapping[str, Any]
 Find: TypeAlias = "Callable[[Facts, Options], Iterable[Hazard]]"
 
@@ -83,14 +84,18 @@ def finding(
         dispatch: The dispatch it is about: gives signal and sender.
         receiver: The receiver it is about: gives name, file and line.
         callsite: The place it is about, where that is not the receiver.
-        spans: The evidence.
-        evidence: The same for a reader, a line per fact.
+        spans: The evidence, what is to be kept of many first.
+        evidence: The same for a reader, a line per fact; ``lines`` words only as many as are kept.
     """
-    numbers = sorted({span.number for span in spans})[:MAX_NUMBERS]
+    numbers: set[int] = set()
+    for span in spans:
+        numbers.add(span.number)
+        if len(numbers) == MAX_NUMBERS:
+            break
     lines = list(evidence)
-    if len(lines) > MAX_EVIDENCE:
-        lines[MAX_EVIDENCE:] = [f"and {len(lines) - MAX_EVIDENCE} more"]
-    hazard = Hazard("", "", message, numbers=numbers, evidence=lines)
+    if len(lines) > MAX_EVIDENCE and not lines[MAX_EVIDENCE].startswith(_AND):
+        lines[MAX_EVIDENCE:] = [_and_more(len(lines) - MAX_EVIDENCE)]
+    hazard = Hazard("", "", message, numbers=sorted(numbers), evidence=lines)
     if dispatch is not None:
         hazard.signal, hazard.sender = dispatch.signal, dispatch.sender
     if receiver is not None:
@@ -98,6 +103,19 @@ def finding(
     if callsite is not None:
         hazard.file, hazard.line = callsite.file, callsite.line
     return hazard
+
+
+_AND: Final = "and "
+
+
+def _and_more(count: int) -> str:
+    return f"{_AND}{count} more"
+
+
+def lines(facts: Sequence[T], text: Callable[[T], str]) -> list[str]:
+    """Return the evidence that *facts* give: of many the first ones, and how many more there are."""
+    worded = [text(fact) for fact in facts[:MAX_EVIDENCE]]
+    return [*worded, _and_more(len(facts) - MAX_EVIDENCE)] if len(facts) > MAX_EVIDENCE else worded
 
 
 def who(label: ReceiverLabel) -> str:
@@ -110,6 +128,13 @@ def site(dispatch: Dispatch) -> str:
     """Return the place that sent *dispatch*, as ``core/orders/models.py:88``; empty if unknown."""
     found = dispatch.callsite
     return place(found.file, found.line) if found is not None else ""
+
+
+def sites(dispatches: Iterable[Dispatch]) -> list[str]:
+    """Return the places that sent *dispatches*, each once."""
+    # They are shared by their dispatches, and hashing one is dearer than its identity.
+    found = {id(each.callsite): each for each in dispatches if each.callsite is not None}
+    return list(dict.fromkeys(map(site, found.values())))
 
 
 def names(labels: Iterable[ReceiverLabel]) -> str:

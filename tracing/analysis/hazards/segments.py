@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.hazards import diagnose, find
-from tracing.capture.spans import Carried, Dispatch
+from tracing.capture.spans import CallbackQueries, Carried, Dispatch
 
 if TYPE_CHECKING:
     from tracing.capture.spans import Trace
@@ -29,7 +29,15 @@ MAX_TRACES: Final = 256
 class Ongoing:
     """What is remembered of a running trace."""
 
-    __slots__ = ("_earlier", "_found", "_kept", "_pinned", "_receiver_queries", "hazard_count")
+    __slots__ = (
+        "_asked_later",
+        "_earlier",
+        "_found",
+        "_kept",
+        "_pinned",
+        "_receiver_queries",
+        "hazard_count",
+    )
 
     def __init__(self) -> None:
         self.hazard_count = 0
@@ -42,10 +50,12 @@ class Ongoing:
         self._pinned: dict[int, Dispatch] = {}
         """Dispatches with side effects whose transaction had not ended, by the number of the call."""
         self._receiver_queries = 0
+        self._asked_later: deque[CallbackQueries] = deque(maxlen=KEPT)
 
     def diagnose(self, segment: Trace) -> None:
         """Put into *segment* what it shows, by itself or with those before it, that is new."""
         earlier = [dispatch for kept in self._earlier.values() for dispatch in kept]
+        self._asked_later += segment.carried.asked_later
         together = sorted([*earlier, *segment.dispatches], key=lambda dispatch: dispatch.number)
         whole = replace(
             segment,
@@ -53,6 +63,7 @@ class Ongoing:
             carried=Carried(
                 unfinished=[*self._pinned.values(), *segment.carried.unfinished],
                 receiver_queries=self._receiver_queries - sum(map(_receiver_queries, earlier)),
+                asked_later=list(self._asked_later),
             ),
         )
         found = find(whole)

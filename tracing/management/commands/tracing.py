@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from tracing.api import suppress
-from tracing.management.terminal import Terminal
+from tracing.management.terminal import NEEDS_RICH, Terminal
 from tracing.management.verbs import VERBS, Run
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ class Command(BaseCommand):
         with suppress():
             try:
                 code = verb.run(Run(options, terminal))
+            except ModuleNotFoundError as error:
+                # Whatever is rendered first asks for a part of it.
+                if (error.name or "").partition(".")[0] != "rich":
+                    raise
+                raise CommandError(NEEDS_RICH) from None
             except KeyboardInterrupt:
                 code = 130
             except BrokenPipeError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.tracing.analysis.building import MS, TraceBuilder, label
-from tracing.analysis.hazards import configure, diagnose_across, find
+from tracing.analysis.hazards import configure, diagnose, diagnose_across, find, find_again
 from tracing.capture.spans import Kind, Method, Outcome
 
 NAMES = [
@@ -374,6 +374,12 @@ def spending(kind=Kind.REQUEST, name="orders:checkout", **options):
         (
             Kind.REQUEST,
             "x",
+            {"receiver_ms": 39.996},
+            "x used 40.004 ms in receivers, more than its budget of 39.996",
+        ),
+        (
+            Kind.REQUEST,
+            "x",
             {"name": "/check*", "receiver_queries": 19, "duration_ms": 9000},
             "x used 20 queries in receivers, more than its budget of 19",
         ),
@@ -416,3 +422,21 @@ def test_budget_exceeded_waits_for_the_last_segment():
     trace.final = False
 
     assert find(trace, configure({"BUDGETS": [{"dispatches": 1}]})) == []
+
+
+def test_raw_query_of_a_stored_trace_is_what_was_found_when_it_was_recorded(settings):
+    build = TraceBuilder(Kind.COMMAND, "loaddata")
+    for receiver, statement in (
+        ("core.cars.receivers.count", "SELECT 1"),
+        ("core.cars.receivers.guarded", "SAVEPOINT x"),
+    ):
+        build.call(build.dispatch(raw=True), receiver, statements=[(statement, 1, 100)])
+    trace = build.build()
+    found = diagnose(trace)
+    for dispatch in trace.dispatches:
+        dispatch.receiver_calls[0].statements = []
+
+    assert [hazard.receiver for hazard in found] == ["core.cars.receivers.count"]
+    assert find_again(trace) == found
+    settings.TRACING = {**settings.TRACING, "KNOWN_HAZARDS": ["raw-query:*.guarded"]}
+    assert [bool(hazard.known) for hazard in find_again(trace)] == [True, False]

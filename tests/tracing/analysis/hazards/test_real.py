@@ -763,6 +763,20 @@ def test_kept_and_disconnected_receivers_are_not_lost(settings):
 # --- raw-query and init-receiver-cost ------------------------------------------------------------
 
 
+def test_raw_query_takes_no_savepoint_for_a_query(tmp_path):
+    @transaction.atomic
+    def count(sender, raw, **kwargs):
+        if not raw:
+            User.objects.count()
+
+    fixture = tmp_path / "groups.json"
+    fixture.write_text(json.dumps([{"model": "auth.group", "pk": 5, "fields": {"name": "five"}}]))
+    with connected(signals.post_save, count, sender=Group), capture_dispatches() as captured:
+        call_command("loaddata", fixture, verbosity=0)
+
+    assert ids(captured) == []
+
+
 @pytest.mark.parametrize(("careful", "found"), [(False, ["raw-query"]), (True, [])])
 def test_raw_query(tmp_path, careful, found):
     def count(sender, raw, **kwargs):

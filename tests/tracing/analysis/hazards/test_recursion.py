@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tracing.analysis.building import TraceBuilder
+from tests.tracing.analysis.building import TraceBuilder, label
 from tracing.analysis.hazards import find
 from tracing.capture.spans import Kind, Method
 
@@ -287,3 +287,61 @@ def test_repeated_save_leaves_fixtures_alone():
     build.dispatch(instance="orders.Order:1", under=build.call(outer), created=False)
 
     assert "repeated-save" not in ids(build)
+
+
+# --- one walk for all cycles ---------------------------------------------------------------------
+
+
+def test_cycles_through_different_models_are_told_apart_though_they_end_alike():
+    build = TraceBuilder()
+    for key, other in enumerate(("orders.Line", "orders.Coupon"), 1):
+        outer = build.dispatch(instance=f"orders.Order:{key}")
+        first = build.call(outer, f"core.orders.receivers.change_{other.lower()}")
+        between = build.dispatch(sender=other, instance=f"{other}:1", under=first)
+        last = build.call(between, "core.orders.receivers.touch_order")
+        build.call(build.dispatch(instance=f"orders.Order:{key}", under=last))
+    found = [hazard for hazard in find(build.build()) if hazard.hazard == "recursion"]
+
+    assert len(found) == 2
+    assert "orders.Line" in found[0].message
+    assert "orders.Coupon" in found[1].message
+
+
+def test_cycle_of_labels_that_are_equal_but_not_the_same_is_told_once():
+    build = TraceBuilder()
+    for key in (1, 2):
+        call = None
+        for _level in range(4):
+            sent = build.dispatch(instance=f"orders.Order:{key}", under=call)
+            call = build.call(sent, label("core.orders.receivers.touch"))
+    hazard = only(build, "recursion")
+
+    assert "4 levels deep" in hazard.message
+
+
+def test_same_instance_beside_its_cycle_is_no_further_level():
+    build = saving(TraceBuilder(), 3)
+    saving(build, 2)
+    hazard = only(build, "recursion")
+
+    assert "3 levels deep" in hazard.message
+
+
+def test_cycle_a_thousand_dispatches_wide_is_found():
+    build, call = TraceBuilder(Kind.COMMAND), None
+    for number in range(2_000):
+        sent = build.dispatch(
+            instance=f"orders.Order:{number % 1_000 + 1}", under=call, created=False
+        )
+        call = build.call(sent, label("core.orders.receivers.next_order", line=7), own_ns=0)
+    # Laying out the times of so deep a tree would recurse.
+    trace = build.trace
+    stack = build.roots[:]
+    while stack:
+        sent = stack.pop()
+        trace.dispatches.append(sent)
+        sent.depth = (sent.number - 1) // 2
+        stack += [inner for each in sent.receiver_calls for inner in each.dispatches]
+    found = find(trace)
+
+    assert "recursion" in {hazard.hazard for hazard in found}

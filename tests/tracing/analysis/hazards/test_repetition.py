@@ -303,3 +303,40 @@ def test_n_plus_one_of_a_trace_kept_without_statements_is_what_was_found_then(se
     assert find_again(trace)[0].known
     settings.TRACING = {**settings.TRACING, "HAZARDS": {"n-plus-one": False}}
     assert find_again(trace) == []
+
+
+def test_another_receiver_of_what_one_saves_again_and_again_repeats():
+    build = TraceBuilder()
+    outer = build.dispatch(instance="orders.Order:1", created=False)
+    stamping = build.call(outer, "core.orders.receivers.stamp")
+    build.call(outer, "core.orders.receivers.index")
+    for line in range(5):
+        inner = build.dispatch(
+            instance="orders.Order:1", under=stamping, at=f"core.orders.receivers.stamp:{line + 3}"
+        )
+        build.call(inner, "core.orders.receivers.index")
+    hazard = only(build, "repeated-receiver")
+
+    assert hazard.receiver == "core.orders.receivers.index"
+    assert "index (" in hazard.message
+    assert " runs 6 times for post_save of orders.Order:1" in hazard.message
+
+
+def test_repeated_receiver_of_labels_that_are_equal_but_not_the_same():
+    build = TraceBuilder()
+    for number in range(5):
+        build.call(build.dispatch(instance=f"cars.Car:{number}"), label("core.cars.receivers.code"))
+    hazard = only(build, "repeated-receiver")
+
+    assert " runs 5 times (" in hazard.message
+
+
+def test_evidence_of_many_is_cut_and_counted():
+    build = TraceBuilder()
+    for number in range(80):
+        build.call(build.dispatch(instance=f"cars.Car:{number}"), "core.cars.receivers.code")
+    hazard = only(build, "repeated-receiver")
+
+    assert hazard.numbers == list(range(2, 102, 2))
+    assert len(hazard.evidence) == 13
+    assert hazard.evidence[-1] == "and 68 more"

@@ -21,7 +21,7 @@ from tracing.api import instrument
 from tracing.capture import context
 from tracing.capture.assembly import Assembly, assemble
 from tracing.capture.context import LiveTrace
-from tracing.capture.spans import Kind, Method, Outcome
+from tracing.capture.spans import CallbackQueries, Carried, Kind, Method, Outcome
 
 SQL = "SELECT price FROM cars WHERE id = %s"
 
@@ -265,3 +265,37 @@ def test_command_that_is_one_dispatch_is_diagnosed_while_it_runs():
     assert segments.found[:4] == [[], [], [], []]
     assert "repeated-receiver" in segments.found[4]
     assert "repeated-receiver" not in segments.found[5]
+
+
+def test_queries_of_callbacks_are_counted_over_segments_and_told_once():
+    trace = loop(8, at="core.views.checkout:0")
+    segments = cut(trace, 3, 6)
+    for segment in segments:
+        segment.carried = Carried(
+            asked_later=[
+                CallbackQueries(call.number, call.receiver, [(SQL, 1, 100)])
+                for dispatch in segment.dispatches
+                for call in dispatch.receiver_calls
+            ]
+        )
+    found, count = diagnosed(segments)
+
+    assert found == [[], ["n-plus-one"], []]
+    assert count == 1
+    assert " runs one query 6 times in on_commit callbacks that it registered in 6 calls" in (
+        segments[1].hazards[0].message
+    )
+
+
+def test_queries_of_callbacks_whose_calls_are_not_remembered_are_counted():
+    trace = loop(1)
+    made_by = trace.dispatches[0].receiver_calls[0].receiver
+    trace.carried = Carried(
+        asked_later=[CallbackQueries(1_000 + n, made_by, [(SQL, 1, 100)]) for n in range(7)]
+    )
+    (hazard,) = find(trace)
+
+    assert " runs one query 7 times in on_commit callbacks that it registered in 7 calls" in (
+        hazard.message
+    )
+    assert hazard.numbers == []
