@@ -244,6 +244,50 @@ def test_own_file_has_a_log_and_can_shrink(unmigrated):
     assert modes == ["wal", 2]
 
 
+def test_worker_that_loses_the_race_for_a_new_file_tries_again(unmigrated):
+    migrate()
+    switches = []
+
+    class Unlucky(sqlite3.Connection):
+        def execute(self, statement, *parameters):
+            if statement == "PRAGMA journal_mode = WAL":
+                switches.append(statement)
+                if len(switches) < 3:
+                    raise sqlite3.OperationalError("database is locked")
+            return super().execute(statement, *parameters)
+
+    database = open_database("fresh")
+    database._wrapper.settings_dict["OPTIONS"] = {"factory": Unlucky}
+    database.connect()
+    mode, synchronous = (
+        database.rows(f"PRAGMA {name}")[0][0] for name in ("journal_mode", "synchronous")
+    )
+    database.close()
+
+    assert (len(switches), mode) == (3, "wal")
+    # 1 is NORMAL.
+    assert synchronous == 1
+
+
+def test_connection_that_could_not_be_set_up_is_not_used(unmigrated, monkeypatch):
+    monkeypatch.setattr("tracing.exporters.sql.BUSY_SECONDS", 0.05)
+    migrate()
+
+    class Locked(sqlite3.Connection):
+        def execute(self, statement, *parameters):
+            if statement == "PRAGMA journal_mode = WAL":
+                raise sqlite3.OperationalError("database is locked")
+            return super().execute(statement, *parameters)
+
+    database = open_database("fresh")
+    database._wrapper.settings_dict["OPTIONS"] = {"factory": Locked}
+
+    with pytest.raises(sqlite3.OperationalError):
+        database.connect()
+
+    assert database.raw is None
+
+
 def test_deleted_file_is_noticed(unmigrated):
     migrate()
     exporter = DatabaseExporter("fresh")

@@ -7,6 +7,7 @@ Django's own cursors are avoided on purpose: they would send ``connection_create
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 5
 """How long a writer waits for another one's lock, and for a server to answer."""
+
+_SWITCH_SECONDS = 0.01
+"""Between two attempts to give a SQLite file its write-ahead log."""
 
 _leaked: list[Any] = []
 """Connections inherited over fork(): they belong to the parent and are never closed here."""
@@ -84,7 +88,12 @@ class Database:
             self.close()
             parameters = self.parameters(dict(self._wrapper.get_connection_params()))
             self.raw = self._wrapper.get_new_connection(parameters)
-            self.prepare()
+            try:
+                self.prepare()
+            except BaseException:
+                # Half set up it would be taken for a good one the next time.
+                self.close()
+                raise
 
     def parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return what to connect with, made of what Django would."""
@@ -275,7 +284,7 @@ class SQLite(Database):
         self.raw.isolation_level = None
         execute = self.raw.execute
         if self.is_dedicated():
-            execute("PRAGMA journal_mode = WAL").fetchone()
+            self._write_ahead()
         # The mode is the file's, the rest is this connection's.
         if execute("PRAGMA journal_mode").fetchone()[0] == "wal":
             execute("PRAGMA synchronous = NORMAL")
@@ -283,6 +292,24 @@ class SQLite(Database):
         name = str(self._wrapper.settings_dict["NAME"])
         with suppress(OSError):
             self._file = (name, Path(name).stat().st_ino)
+
+    def _write_ahead(self) -> None:
+        """Give the file a write-ahead log if it has none.
+
+        Only one can do that, and SQLite does not wait for the others, however patient the timeout:
+        the workers of a server that has just started would fail at their first trace.
+        """
+        give_up_at = time.monotonic() + BUSY_SECONDS
+        while self.raw.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            try:
+                self.raw.execute("PRAGMA journal_mode = WAL").fetchone()
+            except sqlite3.OperationalError:
+                if time.monotonic() > give_up_at:
+                    raise
+                time.sleep(_SWITCH_SECONDS)
+            else:
+                # A database in memory has no such log.
+                break
 
     def is_dedicated(self) -> bool:
         """Return whether no other alias uses the same file."""
