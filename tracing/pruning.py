@@ -133,7 +133,8 @@ class _Pruning:
             if retention.max_size is not None and self._is_sqlite():
                 self._shrink_to(retention.max_size)
             self._prune_rollups()
-            compact_rollups(self.using)
+            _, compacted = _compact(self.using, time.time_ns() // HOUR_NS, self._is_late)
+            result.complete = result.complete and compacted
             day_ago = time.time_ns() - _DAY_HOURS * HOUR_NS
             models.RecorderState.objects.using(self.using).filter(seen_ns__lt=day_ago).delete()
             result.bytes_after = store_size(self.using)
@@ -332,35 +333,43 @@ def compact_rollups(using: str | None = None, *, now_ns: int | None = None) -> i
 
     Hours that a worker may still be writing are left alone, and after three days a day is one row.
     """
-    using = using or store_alias()
     hour = (time.time_ns() if now_ns is None else now_ns) // HOUR_NS
-    went = 0
+    went, _ = _compact(using or store_alias(), hour, lambda: False)
+    return went
+
+
+def _compact(using: str, hour: int, is_late: Callable[[], bool]) -> tuple[int, bool]:
+    """Add up what is past in *hour*; return how many rows went and whether that was all.
+
+    One step is taken however late it is, so that a worker with much to prune gets on with it too.
+    """
     rollups = models.Rollup.objects.using(using)
     past = (hour - _DAYS_BY_HOUR * _DAY_HOURS) // _DAY_HOURS * _DAY_HOURS
     hours = (
         rollups.filter(hour__lt=hour - 3)
         .exclude(part=_MERGED)
-        .order_by("hour")
+        .order_by()
         .values_list("hour", flat=True)
         .distinct()
     )
-    whole_days = (
+    parts_of_days = (
         rollups.filter(hour__lt=past)
         .annotate(rest=F("hour") % _DAY_HOURS)
         .exclude(rest=0, part=_MERGED)
+        .order_by()
         .values_list("hour", flat=True)
         .distinct()
     )
-    spans = {
-        (h // _DAY_HOURS * _DAY_HOURS, h // _DAY_HOURS * _DAY_HOURS + _DAY_HOURS)
-        if h < past
-        else (h, h + 1)
-        for h in {*hours, *whole_days}
-    }
-    for first, end in sorted(spans):
+    days = {h // _DAY_HOURS * _DAY_HOURS for h in parts_of_days}
+    spans = {(h, h + 1) for h in hours} | {(h, h + _DAY_HOURS) for h in days}
+    went = 0
+    # The hours of a day before the day: a day of many processes is a lot to hold at once.
+    for place, (first, end) in enumerate(sorted(spans, key=lambda span: (span[1], -span[0]))):
+        if place and is_late():
+            return went, False
         went += _merge(using, first, end)
         time.sleep(_PAUSE_SECONDS)
-    return went
+    return went, True
 
 
 def _merge(using: str, first: int, end: int) -> int:

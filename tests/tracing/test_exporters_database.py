@@ -383,6 +383,25 @@ def test_worker_prunes_in_its_turn(exporter):
     assert Trace.objects.count() == 0
 
 
+@stored
+def test_worker_adds_statistics_up_where_nothing_is_pruned(exporter):
+    for part in range(3):
+        # Hours long past: each batch is a part of its own.
+        exporter.export([plain_trace(part, started_ns=HOUR_NS * (100 * part + 5))])
+        exporter.export([plain_trace(10 + part, started_ns=HOUR_NS * (100 * part + 6))])
+        exporter.force_flush()
+    before = [(s.count, s.p95_ns) for s in Rollup.objects.all().by_receiver()]
+
+    # Six hours, then three days: on a slow machine each takes a turn.
+    for _ in range(9):
+        exporter._prune_at = 0
+        exporter.tick(Pipeline().statistics())
+
+    assert Trace.objects.count() == 6
+    assert {rollup.part for rollup in Rollup.objects.all()} == {"merged"}
+    assert [(s.count, s.p95_ns) for s in Rollup.objects.all().by_receiver()] == before
+
+
 # -- Statistics
 
 
@@ -524,4 +543,10 @@ def test_histogram_keeps_counts_of_any_size_and_reads_what_early_versions_wrote(
         4: 256,
     }
     assert Histogram.decode(Histogram({1_500: 2}).encode()).buckets == {1_500: 2}
+    # More than fit into the slots in which they are added up at once.
+    full = Histogram({5: 2**16 - 1, 6: 1}).encode()
+    assert Histogram.decode(*[full] * (2**16 + 9)).buckets == {
+        5: (2**16 - 1) * (2**16 + 9),
+        6: 2**16 + 9,
+    }
     assert not Histogram().encode()

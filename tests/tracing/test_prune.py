@@ -176,6 +176,24 @@ def test_hours_and_days_are_added_up_without_loss(transactional_db):
     assert again == 0
 
 
+def test_adding_up_that_has_no_time_gets_on_step_by_step(transactional_db):
+    day = (time.time_ns() - 10 * DAY_NS) // DAY_NS * DAY_NS
+    store([plain_trace(n, started_ns=day + n * HOUR_NS) for n in range(3)])
+    store([plain_trace(9, started_ns=day)])
+
+    turns = 0
+    complete = False
+    while not complete:
+        pruned = prune(Retention(), seconds=0)
+        complete = pruned.complete
+        turns += 1
+
+    # Three hours, then the day.
+    assert turns == 4
+    assert Rollup.objects.count() == 2
+    assert [s.count for s in Rollup.objects.all().by_dispatch()] == [4]
+
+
 def test_turn_is_taken_by_one(transactional_db):
     first = take_turn("test", 60)
     second = take_turn("test", 60)

@@ -83,6 +83,10 @@ _RETURNED = models.OUTCOME_CODES[0]
 _NAME_LIMIT = 255
 _LARGEST_CACHE = 50_000
 _KEYS_AT_ONCE = 500
+_COMPACT_SECONDS = 3_600
+"""How often statistics are added up where nothing is pruned."""
+_PRUNE_SECONDS = 1.0
+"""How long a worker prunes before it looks after its queue again."""
 
 Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -99,7 +103,8 @@ class DatabaseExporter:
             transaction of a test. Only for synchronous use.
         on_control: Called with whether recording is paused when that changes in the store.
         retention: What to keep; a worker prunes the rest now and then. None keeps everything.
-        prune_seconds: How often that happens, by one of all processes.
+        prune_seconds: How often that happens, by one of all processes; past hours and days of the
+            statistics are added up then, too.
     """
 
     def __init__(
@@ -113,8 +118,8 @@ class DatabaseExporter:
     ) -> None:
         self.name = "database"
         self.retention = retention
-        self.prune_seconds = prune_seconds
-        self._prune_at = time.monotonic() + prune_seconds / 10
+        self.prune_seconds = prune_seconds if retention is not None else _COMPACT_SECONDS
+        self._prune_at = time.monotonic() + self.prune_seconds / 10
         self.on_control = on_control
         self._alias = alias
         self._shared = shared_connection
@@ -511,15 +516,19 @@ class DatabaseExporter:
     # -- How this process is doing -----------------------------------------------------------
 
     def _prune_in_turn(self) -> None:
-        """Prune for a second at most, if it is due and no other process does."""
-        if self.retention is None or time.monotonic() < self._prune_at:
+        """Prune for a second or two, if it is due and no other process does.
+
+        Without a retention nothing goes, but the statistics of past hours are added up all the
+        same: reading them would take longer from day to day.
+        """
+        if time.monotonic() < self._prune_at:
             return
         self._prune_at = time.monotonic() + self.prune_seconds / 10
         alias = self._alias or store_alias()
         try:
             if take_turn("prune", self.prune_seconds, alias):
-                pruned = prune(self.retention, using=alias, seconds=1.0)
-                if not pruned.complete:
+                retention = self.retention or Retention()
+                if not prune(retention, using=alias, seconds=_PRUNE_SECONDS).complete:
                     # There is more: go on at the next beat, whoever's that is.
                     give_turn_back("prune", alias)
                     self._prune_at = time.monotonic()
