@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from django.conf import settings as django_settings
 from django.utils.module_loading import import_string
@@ -104,8 +104,13 @@ def build_exporter(
         return build_log_exporter(settings.log)
     if name == "database":
         every = _lower("PRUNE", settings.prune).get("every_seconds", 600)
+        is_synchronous = _lower("PIPELINE", settings.pipeline).get("synchronous")
+        in_tests: Literal["store", "skip"] = "store" if settings.store_in_tests else "skip"
         return DatabaseExporter(
-            on_control=on_control, retention=build_retention(settings), prune_seconds=every
+            on_control=on_control,
+            retention=build_retention(settings),
+            prune_seconds=every,
+            in_tests="share" if is_synchronous else in_tests,
         )
     if name == "otlp":
         from tracing.exporters.otlp import OTLPExporter  # noqa: PLC0415 - an extra.

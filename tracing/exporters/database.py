@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict
 from os import getpid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from django.db import connections
 
@@ -105,6 +106,8 @@ class DatabaseExporter:
         retention: What to keep; a worker prunes the rest now and then. None keeps everything.
         prune_seconds: How often that happens, by one of all processes; past hours and days of the
             statistics are added up then, too.
+        in_tests: What to do in a run of tests: ``store`` as always, ``share`` the connection of the
+            running thread (see above), or ``skip`` it and store nothing.
     """
 
     def __init__(
@@ -115,6 +118,7 @@ class DatabaseExporter:
         on_control: Callable[[bool], None] | None = None,
         retention: Retention | None = None,
         prune_seconds: float = 600,
+        in_tests: Literal["store", "share", "skip"] = "store",
     ) -> None:
         self.name = "database"
         self.retention = retention
@@ -123,6 +127,8 @@ class DatabaseExporter:
         self.on_control = on_control
         self._alias = alias
         self._shared = shared_connection
+        self._in_tests = in_tests
+        self._was_in_tests = False
         self._lock = threading.RLock()
         self._database: Database | None = None
         self._forget_everything()
@@ -139,8 +145,41 @@ class DatabaseExporter:
             TemporaryError: The database cannot take it now.
         """
         with self._lock:
+            in_tests = self._in_tests != "store" and self._is_in_tests()
+            if in_tests and (self._in_tests == "skip" or not self._share()):
+                return
             for part in _apart(batch):
                 self._export(part)
+
+    def _is_in_tests(self) -> bool:
+        """Return whether this process runs tests, or did: what is left then is of tests as well.
+
+        Their databases are dropped and copied, which servers refuse while a worker is connected.
+        One of SQLite in memory fails the application's queries, not ours, while somebody writes.
+        """
+        if not self._was_in_tests:
+            state = getattr(sys.modules.get("django.test.utils"), "_TestState", None)
+            self._was_in_tests = hasattr(state, "saved_data")
+        return self._was_in_tests
+
+    def _share(self) -> bool:
+        """Use Django's connection of the running thread from now on; return whether that may be.
+
+        Tests that are to do without a database do without its traces.
+        """
+        if not self._shared:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+            self._shared = True
+        try:
+            connections[self._alias or store_alias()].cursor().close()
+        except (AssertionError, RuntimeError):
+            # What Django and pytest-django raise there.
+            return False
+        except Exception:  # noqa: BLE001 - the export will tell.
+            return True
+        return True
 
     def _export(self, batch: Sequence[spans.Trace]) -> None:
         database = self._connected()
