@@ -193,7 +193,7 @@ def find_trace(wanted: str) -> models.Trace:
         return stored.get(pk=stored.last_row_id())
     prefix = wanted.lower().replace("-", "")
     if re.fullmatch(r"[0-9a-f]{1,32}", prefix):
-        found = list(stored.filter(trace_id__startswith=prefix).order_by("-pk")[:6])
+        found = list(stored.with_digits(prefix).order_by("-pk")[:6])
         if found and all(row.trace_id == found[0].trace_id for row in found):
             return found[0]
         if found:
