@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -137,6 +138,7 @@ class _Pruning:
             result.complete = result.complete and compacted
             day_ago = time.time_ns() - _DAY_HOURS * HOUR_NS
             models.RecorderState.objects.using(self.using).filter(seen_ns__lt=day_ago).delete()
+            self._shrink()
             result.bytes_after = store_size(self.using)
         return result
 
@@ -227,7 +229,7 @@ class _Pruning:
             if self._is_late():
                 result.complete = False
                 break
-            with transaction.atomic(using=self.using):
+            with _writing(self.using):
                 deleted = delete_traces(step, self.using)
             result.traces += deleted.get("tracing.Trace", 0)
             result.dispatches += deleted.get("tracing.Dispatch", 0)
@@ -274,6 +276,19 @@ class _Pruning:
             # The pages leave the file when the log is written back into it.
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             cursor.fetchall()
+
+
+@contextmanager
+def _writing(using: str) -> Iterator[None]:
+    """Run the block in a transaction that may write from its first statement on.
+
+    One that reads first and writes later fails at once on SQLite when somebody else wrote in between,
+    however patient the timeout. A statement that changes no row takes the lock, and waits for it.
+    """
+    with transaction.atomic(using=using):
+        if connections[using].vendor == "sqlite":
+            models.Sequence.objects.using(using).filter(name="").update(value=0)
+        yield
 
 
 def store_size(using: str | None = None) -> int:
@@ -374,9 +389,9 @@ def _compact(using: str, hour: int, is_late: Callable[[], bool]) -> tuple[int, b
 
 def _merge(using: str, first: int, end: int) -> int:
     """Make one row of each key's rows in the hours from *first* to before *end*."""
-    with transaction.atomic(using=using):
-        # Writing comes first: it takes the lock that keeps two processes from adding up twice.
-        sequence, _ = models.Sequence.objects.using(using).get_or_create(name="compact")
+    sequence, _ = models.Sequence.objects.using(using).get_or_create(name="compact")
+    with _writing(using):
+        # The lock on its row keeps two processes from adding up twice.
         models.Sequence.objects.using(using).filter(pk=sequence.pk).update(value=F("value") + 1)
         rows = list(models.Rollup.objects.using(using).filter(hour__gte=first, hour__lt=end))
         groups: dict[tuple[int, int, int], list[models.Rollup]] = {}

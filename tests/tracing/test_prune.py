@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
 from django.db import connections
 
 from tests.tracing.samples import plain_trace
+from tracing import pruning
 from tracing.conf import store_alias
 from tracing.exporters.database import DatabaseExporter
 from tracing.filling import Filler
@@ -22,6 +25,7 @@ from tracing.pruning import (
     store_size,
     take_turn,
 )
+from tracing.querysets import delete_traces
 from tracing.rollups import HOUR_NS
 
 DAY_NS = 24 * HOUR_NS
@@ -240,3 +244,28 @@ def test_sizes_are_read(text, size):
 def test_sizes_that_are_none_are_refused(text):
     with pytest.raises(ValueError, match="size"):
         parse_size(text)
+
+
+def test_nobody_writes_between_what_pruning_reads_and_what_it_deletes(days, monkeypatch):
+    if connections[store_alias()].vendor != "sqlite":
+        pytest.skip("about SQLite")
+    # As Django has it unless the project asks for IMMEDIATE.
+    monkeypatch.setattr(connections[store_alias()], "transaction_mode", None)
+    refused = []
+
+    def delete_beside_a_writer(keys, using):
+        Trace.objects.filter(pk__in=keys).count()
+        with closing(sqlite3.connect(connections[using].settings_dict["NAME"], timeout=0)) as other:
+            try:
+                other.execute("UPDATE tracing_sequence SET value = value + 1")
+                other.commit()
+            except sqlite3.OperationalError as error:
+                refused.append(str(error))
+        return delete_traces(keys, using)
+
+    monkeypatch.setattr(pruning, "delete_traces", delete_beside_a_writer)
+
+    pruned = prune(Retention(older_than=timedelta(days=7), keep_pinned=False))
+
+    assert pruned.traces == 3
+    assert refused == ["database is locked"]

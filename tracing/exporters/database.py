@@ -504,7 +504,8 @@ class DatabaseExporter:
         quote = database.quote
         table = quote("tracing_hazard")
         ids: dict[str, int] = {}
-        for fingerprint, sightings in rows.hazards.items():
+        # In a fixed order, so that two processes never wait for one another in a circle.
+        for fingerprint, sightings in sorted(rows.hazards.items()):
             _, hazard, trace_row, seen_ns = sightings[-1]
             columns = {
                 "hazard": hazard.hazard[:50],

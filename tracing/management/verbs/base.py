@@ -125,10 +125,14 @@ def size(text: str) -> int:
 
 
 def positive(text: str) -> int:
-    """Return a whole number above 0."""
-    if not text.isdigit() or not int(text):
+    """Return a whole number above 0, which may be written as in Python: 10_000_000."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
+    return number
 
 
 # --- the store -----------------------------------------------------------------------------------
