@@ -140,13 +140,21 @@ def build_log_exporter(given: Mapping[str, Any]) -> LogExporter:
     if not values.get("logger"):
         values.setdefault("path", default_log_path())
     if "max_size" in values:
-        size = values.pop("max_size")
-        values["max_bytes"] = parse_size(size) if isinstance(size, str) else size
+        values["max_bytes"] = values.pop("max_size")
+    if isinstance(values.get("max_bytes"), str):
+        values["max_bytes"] = parse_size(values["max_bytes"])
+    for name in ("per", "level", "render"):
+        if isinstance(values.get(name), str):
+            values[name] = values[name].lower()
     if "every" in values:
         every = values.pop("every")
         values["every_seconds"] = _PERIODS.get(every) or (
             parse_age(every).total_seconds() if isinstance(every, str) else every
         )
+    for name in ("max_bytes", "every_seconds", "keep"):
+        value = values.get(name, 0)
+        if not isinstance(value, (int, float)) or value < 0:
+            raise ValueError(f'TRACING["LOG"]: {name} is {value!r}, no number from 0 up.')
     return LogExporter(**values)
 
 
