@@ -6,19 +6,21 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.db.models import F, Sum
 
 from tracing import models
 from tracing.conf import store_alias
 from tracing.querysets import TraceQuerySet, delete_traces
 from tracing.rollups import HOUR_NS, Histogram
+from tracing.routers import has_own_database
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -28,6 +30,9 @@ _DISPATCHES_AT_ONCE = 2_000
 _PAGES_AT_ONCE = 1_000
 _PAUSE_SECONDS = 0.005
 """Between two steps, so that a writer who waits for the lock gets it."""
+
+_PATIENCE_SECONDS = 5
+"""How long it looks for a moment in which nobody reads or writes the application's own file."""
 
 _MERGED = "merged"
 _DAY_HOURS = 24
@@ -291,12 +296,48 @@ def _writing(using: str) -> Iterator[None]:
     """Run the block in a transaction that may write from its first statement on.
 
     One that reads first and writes later fails at once on SQLite when somebody else wrote in between,
-    however patient the timeout. A statement that changes no row takes the lock, and waits for it.
+    however patient the timeout. In the application's own file it must not wait with its lock in hand
+    either: see ``begin()`` of the exporter's SQLite.
     """
-    with transaction.atomic(using=using):
-        if connections[using].vendor == "sqlite":
-            models.Sequence.objects.using(using).filter(name="").update(value=0)
+    connection: Any = connections[using]
+    if connection.vendor != "sqlite" or connection.in_atomic_block:
+        with transaction.atomic(using=using):
+            yield
+        return
+    mode = connection.transaction_mode
+    is_shared = not has_own_database() and not connection.is_in_memory_db()
+    with ExitStack() as stack:
+        try:
+            connection.transaction_mode = "EXCLUSIVE" if is_shared else "IMMEDIATE"
+            _enter(connection, stack, patient=not is_shared)
+        finally:
+            connection.transaction_mode = mode
         yield
+
+
+def _enter(connection: Any, stack: ExitStack, *, patient: bool) -> None:
+    """Begin a transaction that ends with *stack*; without holding a lock meanwhile if not *patient*."""
+    begin = partial(transaction.atomic, using=connection.alias)
+    if patient:
+        stack.enter_context(begin())
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout")
+        patience = cursor.fetchone()[0]
+        cursor.execute("PRAGMA busy_timeout = 0")
+        try:
+            give_up_at = time.monotonic() + _PATIENCE_SECONDS
+            while True:
+                try:
+                    stack.enter_context(begin())
+                except OperationalError:
+                    if time.monotonic() > give_up_at:
+                        raise
+                    time.sleep(_PAUSE_SECONDS)
+                else:
+                    return
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout = {patience}")
 
 
 def store_size(using: str | None = None) -> int:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ from django.core.management import call_command
 from django.db import connections, transaction
 
 from tests.tracing.samples import full_trace, plain_trace
-from tracing import models
+from tracing import models, pruning
 from tracing.conf import store_alias
 from tracing.exporters.configuring import (
     build_exporters,
@@ -348,6 +349,45 @@ def test_applications_own_file_keeps_its_settings(unmigrated, monkeypatch):
     connection.close()
 
     assert mode == "delete"
+
+
+@pytest.mark.parametrize("work", ["export", "prune"])
+def test_application_that_reads_and_then_writes_its_own_file_is_let_go_first(
+    unmigrated, monkeypatch, work
+):
+    migrate()
+    exporter = DatabaseExporter("fresh")
+    exporter.export([plain_trace(1, started_ns=1)])
+    exporter.shutdown()
+    # The same file under another alias: the application's, which has no write-ahead log.
+    monkeypatch.setitem(django_settings.DATABASES, "other", {"NAME": str(unmigrated)})
+    monkeypatch.setattr(pruning, "has_own_database", lambda: False)
+    application = sqlite3.connect(unmigrated, isolation_level=None, check_same_thread=False)
+    application.execute("PRAGMA journal_mode = DELETE")
+    application.execute("CREATE TABLE shop (price)")
+    application.execute("BEGIN")
+    application.execute("SELECT * FROM shop").fetchall()
+    failures = []
+
+    def write():
+        try:
+            application.execute("INSERT INTO shop VALUES (7)")
+        except sqlite3.OperationalError as error:
+            failures.append(str(error))
+        application.execute("COMMIT")
+
+    timer = threading.Timer(0.3, write)
+    timer.start()
+    if work == "export":
+        exporter.export([plain_trace(2, started_ns=2)])
+        exporter.shutdown()
+    else:
+        pruning.prune(Retention(older_than=timedelta(days=7)), using="fresh")
+    timer.join()
+    application.close()
+
+    assert failures == []
+    assert Trace.objects.using("fresh").count() == (2 if work == "export" else 0)
 
 
 # -- How the recorder is doing
