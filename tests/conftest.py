@@ -178,7 +178,7 @@ def recording(transactional_db: None, settings: Any) -> Iterator[Pipeline]:
     import tracing
     from tracing import pipeline, setup
 
-    settings.TRACING = settings.TRACING_OF_CARSALES
+    settings.TRACING = {**settings.TRACING_OF_CARSALES, "STORE_IN_TESTS": True}
     setup.start()
     log = Path(settings.TRACING["LOG"]["path"])
     log.unlink(missing_ok=True)

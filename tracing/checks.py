@@ -63,6 +63,12 @@ def _wrong_values(chosen: Settings) -> Iterator[Wrong]:
     except (ValueError, TypeError) as error:
         problem = str(error).removeprefix('TRACING["PRUNE"]').strip(": .")
         yield "PRUNE", f"is wrong: {problem}", "docs/storage.md"
+    known = {k: v for k, v in chosen.log.items() if str(k).lower() in configuring.LOG_KEYS}
+    try:
+        configuring.build_log_exporter(known)
+    except (ValueError, TypeError) as error:
+        problem = str(error).removeprefix('TRACING["LOG"]').strip(": .")
+        yield "LOG", f"is wrong: {problem}", "docs/logs.md"
     try:
         re.compile(chosen.sensitive_keys)
     except re.error as error:

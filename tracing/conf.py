@@ -81,6 +81,8 @@ class Settings:
     """Names (database, log, memory, otlp) or dotted paths of exporter classes."""
     database: str = ""
     """Alias of the store; empty for "tracing" if there is such an alias, else "default"."""
+    store_in_tests: bool = False
+    """Let the worker write into the databases of a test run, too."""
     log: dict[str, Any] = field(default_factory=dict)
     """The log file: see docs/logs.md."""
     otlp: dict[str, Any] = field(default_factory=dict)

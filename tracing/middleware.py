@@ -12,6 +12,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.utils.functional import LazyObject, empty
 
+from tracing.bound import keep_bound
 from tracing.capture import context
 from tracing.capture.failures import failed
 from tracing.capture.names import MAX_NAME
@@ -63,8 +64,11 @@ class TracingMiddleware:
         """Leave out requests that are about traces, as soon as it is known that one is."""
         match = request.resolver_match
         live = request_trace()
-        if live is not None and match is not None and OWN_NAMESPACES.intersection(match.namespaces):
+        if live is None:
+            return
+        if match is not None and OWN_NAMESPACES.intersection(match.namespaces):
             live.excluded = True
+        keep_bound(live)
 
     def process_exception(self, _request: HttpRequest, exception: Exception) -> None:
         """Keep what a view raised."""
@@ -89,6 +93,7 @@ def _described(
     """Put what is known at the end of a request into its trace, and the header into its response."""
     if live is None:
         return response
+    keep_bound(live)
     try:
         live.http_status = response.status_code
         match = request.resolver_match

@@ -416,12 +416,12 @@ class Pipeline:
     def _at_exit(self) -> None:
         Courtesy.is_over = True
         _guard("exit", self.force_flush, self.options.exit_seconds)
-        _guard("exit", self._tell_what_is_lost)
+        _guard("exit", self.tell_what_is_lost)
         for exporter in self.exporters:
             # The worker may live on for a moment: only flush, the process ends anyway.
             _guard(f"flush of exporter {exporter.name}", exporter.force_flush)
 
-    def _tell_what_is_lost(self) -> None:
+    def tell_what_is_lost(self) -> None:
         """Log what the process takes with it: nobody else can tell any more."""
         if self._closed:
             return
@@ -434,10 +434,20 @@ class Pipeline:
             waiting = delivery.statistics().waiting
             if waiting:
                 logger.warning(
-                    "The process ends before the %s exporter could write %d traces; they are lost.",
+                    "The process ends before the %s exporter could write %d traces; %s.",
                     delivery.exporter.name,
                     waiting,
+                    "they are in the log alone, which manage.py tracing import reads"
+                    if self._is_in_log(delivery)
+                    else "they are lost",
                 )
+
+    def _is_in_log(self, delivery: _Delivery) -> bool:
+        """Return whether what the database has not got yet has been written by the log exporter."""
+        return delivery.exporter.name == "database" and any(
+            other.exporter.name == "log" and not other.waiting and not other.dropped
+            for other in self._deliveries
+        )
 
     def _run(self) -> None:
         _thread.exporting = True
@@ -817,6 +827,8 @@ def flush_on_sigterm(pipeline: Pipeline) -> Callable[[], None]:
             previous(number, frame)
             return
         _guard("SIGTERM", pipeline.force_flush, pipeline.options.exit_seconds)
+        # Nothing that runs at exit gets to say it.
+        _guard("SIGTERM", pipeline.tell_what_is_lost)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
 

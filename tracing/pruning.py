@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.db.models import F, Sum
 
 from tracing import models
 from tracing.conf import store_alias
 from tracing.querysets import TraceQuerySet, delete_traces
 from tracing.rollups import HOUR_NS, Histogram
+from tracing.routers import has_own_database
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -27,6 +30,9 @@ _DISPATCHES_AT_ONCE = 2_000
 _PAGES_AT_ONCE = 1_000
 _PAUSE_SECONDS = 0.005
 """Between two steps, so that a writer who waits for the lock gets it."""
+
+_PATIENCE_SECONDS = 5
+"""How long it looks for a moment in which nobody reads or writes the application's own file."""
 
 _MERGED = "merged"
 _DAY_HOURS = 24
@@ -109,6 +115,7 @@ class _Pruning:
         self.deadline = None if seconds is None else time.monotonic() + seconds
         self.result = Pruned()
         self.expected = 0
+        self._oversized: int | None = None
         age = retention.older_than or timedelta()
         self.aged_before_ns = time.time_ns() - int(age.total_seconds() * 1_000_000_000)
 
@@ -133,9 +140,11 @@ class _Pruning:
             if retention.max_size is not None and self._is_sqlite():
                 self._shrink_to(retention.max_size)
             self._prune_rollups()
-            compact_rollups(self.using)
+            _, compacted = _compact(self.using, time.time_ns() // HOUR_NS, self._is_late)
+            result.complete = result.complete and compacted
             day_ago = time.time_ns() - _DAY_HOURS * HOUR_NS
             models.RecorderState.objects.using(self.using).filter(seen_ns__lt=day_ago).delete()
+            self._shrink()
             result.bytes_after = store_size(self.using)
         return result
 
@@ -185,10 +194,17 @@ class _Pruning:
         if retention.max_rows is not None:
             surplus = rows - retention.max_rows
         if retention.max_size is not None:
-            size = store_size(self.using)
-            if size > retention.max_size:
-                surplus = max(surplus, -(-rows * (size - retention.max_size) // size), 1)
+            surplus = max(surplus, self._oversize(rows, retention.max_size))
         return max(surplus, 0)
+
+    def _oversize(self, rows: int, limit: int) -> int:
+        """Return how many of *rows* dispatches take the store beyond *limit* bytes."""
+        if self._oversized is None or self._is_sqlite():
+            size = used_size(self.using)
+            self._oversized = max(-(-rows * (size - limit) // size), 1) if size > limit else 0
+            return self._oversized
+        # A server tells its sizes with a delay: what is gone by now is subtracted.
+        return self._oversized - (0 if self.dry_run else self.result.dispatches)
 
     def _count(self, traces: TraceQuerySet | None) -> int:
         if traces is None:
@@ -226,7 +242,7 @@ class _Pruning:
             if self._is_late():
                 result.complete = False
                 break
-            with transaction.atomic(using=self.using):
+            with _writing(self.using):
                 deleted = delete_traces(step, self.using)
             result.traces += deleted.get("tracing.Trace", 0)
             result.dispatches += deleted.get("tracing.Dispatch", 0)
@@ -275,6 +291,55 @@ class _Pruning:
             cursor.fetchall()
 
 
+@contextmanager
+def _writing(using: str) -> Iterator[None]:
+    """Run the block in a transaction that may write from its first statement on.
+
+    One that reads first and writes later fails at once on SQLite when somebody else wrote in between,
+    however patient the timeout. In the application's own file it must not wait with its lock in hand
+    either: see ``begin()`` of the exporter's SQLite.
+    """
+    connection: Any = connections[using]
+    if connection.vendor != "sqlite" or connection.in_atomic_block:
+        with transaction.atomic(using=using):
+            yield
+        return
+    mode = connection.transaction_mode
+    is_shared = not has_own_database() and not connection.is_in_memory_db()
+    with ExitStack() as stack:
+        try:
+            connection.transaction_mode = "EXCLUSIVE" if is_shared else "IMMEDIATE"
+            _enter(connection, stack, patient=not is_shared)
+        finally:
+            connection.transaction_mode = mode
+        yield
+
+
+def _enter(connection: Any, stack: ExitStack, *, patient: bool) -> None:
+    """Begin a transaction that ends with *stack*; without holding a lock meanwhile if not *patient*."""
+    begin = partial(transaction.atomic, using=connection.alias)
+    if patient:
+        stack.enter_context(begin())
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout")
+        patience = cursor.fetchone()[0]
+        cursor.execute("PRAGMA busy_timeout = 0")
+        try:
+            give_up_at = time.monotonic() + _PATIENCE_SECONDS
+            while True:
+                try:
+                    stack.enter_context(begin())
+                except OperationalError:
+                    if time.monotonic() > give_up_at:
+                        raise
+                    time.sleep(_PAUSE_SECONDS)
+                else:
+                    return
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout = {patience}")
+
+
 def store_size(using: str | None = None) -> int:
     """Return how many bytes the traces take in the database.
 
@@ -298,6 +363,53 @@ def store_size(using: str | None = None) -> int:
                 [_TABLES],
             )
         return int(cursor.fetchone()[0])
+
+
+def used_size(using: str | None = None) -> int:
+    """Return how many bytes the traces would take without what deleted ones left free.
+
+    The files of a server stay as large as they were. Pruning by that size would go on until nothing
+    is left. On PostgreSQL it is estimated, from what it knows of its rows, mostly within a tenth.
+    """
+    connection = connections[using or store_alias()]
+    if connection.vendor != "postgresql":
+        return store_size(using)
+    with connection.cursor() as cursor:
+        cursor.execute(_USED_SIZE, [list(_TABLES)])
+        return int(cursor.fetchone()[0])
+
+
+_USED_SIZE = """
+    WITH widths AS (
+        SELECT schemaname, tablename, attname, avg_width * (1 - null_frac) AS width FROM pg_stats
+    ), tables AS (
+        SELECT
+            pg_total_relation_size(c.oid) AS total,
+            s.n_live_tup AS living,
+            s.n_live_tup + s.n_dead_tup AS present,
+            (
+                SELECT SUM(width) + 28 FROM widths w
+                WHERE w.schemaname = s.schemaname AND w.tablename = c.relname
+            ) AS of_row,
+            (
+                SELECT SUM(20 + (
+                    SELECT COALESCE(SUM(width), 0)
+                    FROM widths w JOIN pg_attribute a ON a.attname = w.attname
+                    WHERE a.attrelid = c.oid AND a.attnum = ANY(i.indkey::smallint[])
+                    AND w.schemaname = s.schemaname AND w.tablename = c.relname
+                )) FROM pg_index i WHERE i.indrelid = c.oid
+            ) AS of_indexes
+        FROM pg_class c JOIN pg_stat_user_tables s ON s.relid = c.oid
+        WHERE c.relkind = 'r' AND c.relname = ANY(%s) AND pg_table_is_visible(c.oid)
+    )
+    -- Nothing is known of rows in the first second; dead ones are there until a VACUUM, and after it
+    -- their room is.
+    SELECT COALESCE(SUM(CASE WHEN present = 0 THEN total ELSE LEAST(
+        total * living / present,
+        COALESCE(living * (of_row + of_indexes), total)
+    ) END), 0) FROM tables
+"""
+"""A row has a header of 24 bytes and a pointer of 4, an entry of an index 8, a pointer and padding."""
 
 
 def _sqlite_size(connection: BaseDatabaseWrapper) -> int:
@@ -332,42 +444,50 @@ def compact_rollups(using: str | None = None, *, now_ns: int | None = None) -> i
 
     Hours that a worker may still be writing are left alone, and after three days a day is one row.
     """
-    using = using or store_alias()
     hour = (time.time_ns() if now_ns is None else now_ns) // HOUR_NS
-    went = 0
+    went, _ = _compact(using or store_alias(), hour, lambda: False)
+    return went
+
+
+def _compact(using: str, hour: int, is_late: Callable[[], bool]) -> tuple[int, bool]:
+    """Add up what is past in *hour*; return how many rows went and whether that was all.
+
+    One step is taken however late it is, so that a worker with much to prune gets on with it too.
+    """
     rollups = models.Rollup.objects.using(using)
     past = (hour - _DAYS_BY_HOUR * _DAY_HOURS) // _DAY_HOURS * _DAY_HOURS
     hours = (
         rollups.filter(hour__lt=hour - 3)
         .exclude(part=_MERGED)
-        .order_by("hour")
+        .order_by()
         .values_list("hour", flat=True)
         .distinct()
     )
-    whole_days = (
+    parts_of_days = (
         rollups.filter(hour__lt=past)
         .annotate(rest=F("hour") % _DAY_HOURS)
         .exclude(rest=0, part=_MERGED)
+        .order_by()
         .values_list("hour", flat=True)
         .distinct()
     )
-    spans = {
-        (h // _DAY_HOURS * _DAY_HOURS, h // _DAY_HOURS * _DAY_HOURS + _DAY_HOURS)
-        if h < past
-        else (h, h + 1)
-        for h in {*hours, *whole_days}
-    }
-    for first, end in sorted(spans):
+    days = {h // _DAY_HOURS * _DAY_HOURS for h in parts_of_days}
+    spans = {(h, h + 1) for h in hours} | {(h, h + _DAY_HOURS) for h in days}
+    went = 0
+    # The hours of a day before the day: a day of many processes is a lot to hold at once.
+    for place, (first, end) in enumerate(sorted(spans, key=lambda span: (span[1], -span[0]))):
+        if place and is_late():
+            return went, False
         went += _merge(using, first, end)
         time.sleep(_PAUSE_SECONDS)
-    return went
+    return went, True
 
 
 def _merge(using: str, first: int, end: int) -> int:
     """Make one row of each key's rows in the hours from *first* to before *end*."""
-    with transaction.atomic(using=using):
-        # Writing comes first: it takes the lock that keeps two processes from adding up twice.
-        sequence, _ = models.Sequence.objects.using(using).get_or_create(name="compact")
+    sequence, _ = models.Sequence.objects.using(using).get_or_create(name="compact")
+    with _writing(using):
+        # The lock on its row keeps two processes from adding up twice.
         models.Sequence.objects.using(using).filter(pk=sequence.pk).update(value=F("value") + 1)
         rows = list(models.Rollup.objects.using(using).filter(hour__gte=first, hour__lt=end))
         groups: dict[tuple[int, int, int], list[models.Rollup]] = {}

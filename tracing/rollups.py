@@ -13,7 +13,7 @@ import sys
 from array import array
 from collections import Counter
 from itertools import repeat
-from operator import add, floordiv
+from operator import floordiv
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -89,28 +89,61 @@ class Histogram:
     @classmethod
     def decode(cls, *texts: str) -> Histogram:
         """Return the sum of all that ``encode`` made *texts* of."""
-        total = [0] * _MANY
-        for text in texts:
-            if not text:
-                continue
-            first, counts = _counts(text)
-            end = first + len(counts)
-            if end > len(total):
-                total += [0] * (end - len(total))
-            total[first:end] = map(add, total[first:end], counts)
-        return cls({number: count for number, count in enumerate(total) if count})
+        total: dict[int, int] = {}
+        for start in range(0, len(texts), _MANY):
+            _add_up(total, texts[start : start + _MANY])
+        return cls(total)
 
 
 _WIDTHS = {"B": 8, "H": 16, "I": 32, "Q": 64}
 """Bits of a count by the letter of the module ``array``."""
-_MANY = 700
-"""Buckets up to a quarter of an hour; there may be more."""
+_SLOT = 32
+"""Bits of a count while many are added up."""
+_MANY = 1 << 16
+"""So many counts of 16 bits fit into a slot without spilling into the next."""
 
 
 def _bytes(counts: array[int]) -> bytes:
     if sys.byteorder == "big":
         counts.byteswap()
     return counts.tobytes()
+
+
+def _add_up(total: dict[int, int], texts: Sequence[str]) -> None:
+    """Add what ``encode`` made *texts* of, at most ``_MANY``, to *total*.
+
+    Each text is read as one large number with a slot for each bucket, and the numbers are added:
+    that takes a third of the time of adding the counts one by one.
+    """
+    # Of counts of one byte and of two.
+    narrow = 0
+    for text in texts:
+        if text[:1] == "B":
+            start, _, content = text[1:].partition(":")
+            data = bytes.fromhex(content)
+            slots = bytearray(4 * len(data))
+            slots[::4] = data
+        elif text[:1] == "H":
+            start, _, content = text[1:].partition(":")
+            data = bytes.fromhex(content)
+            slots = bytearray(2 * len(data))
+            slots[::4], slots[1::4] = data[::2], data[1::2]
+        elif text:
+            first, counts = _counts(text)
+            for number, count in enumerate(counts, first):
+                if count:
+                    total[number] = total.get(number, 0) + count
+            continue
+        else:
+            continue
+        narrow += int.from_bytes(slots, "little") << _SLOT * int(start)
+    found = array("I")
+    found.frombytes(narrow.to_bytes(-(-narrow.bit_length() // _SLOT) * 4, "little"))
+    if sys.byteorder == "big":
+        found.byteswap()
+    for number, count in enumerate(found):
+        if count:
+            total[number] = total.get(number, 0) + count
 
 
 def _counts(text: str) -> tuple[int, Sequence[int]]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tracing import celery, pipeline
+from tracing import bound, celery, pipeline
 from tracing.capture import (
     assembly,
     calibration,
@@ -72,6 +72,9 @@ def configure() -> None:
         chosen.sample_ratio
     )
     requests.excluded_paths[:] = chosen.exclude_paths
+    bound.Binding.sensitive = SENSITIVE
+    if chosen.sensitive_keys:
+        bound.Binding.sensitive = _part("SENSITIVE_KEYS", _sensitive, chosen.sensitive_keys)
     identity.release = chosen.release
     exporters: list[Exporter] = []
     for name in configuring.in_order(chosen.exporters):
@@ -171,7 +174,7 @@ def start() -> None:
         configure()
         excluded.clear()
         excluded.update(get_settings().exclude_commands)
-        context.set_processor(parking.Parking(pipeline.default))
+        context.set_processor(bound.Binding(parking.Parking(pipeline.default)))
         if not _removers:
             _removers.append(pipeline.add_drain(_calibrate))
             _removers.append(pipeline.add_drain(assembly.drain))

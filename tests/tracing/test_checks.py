@@ -88,6 +88,11 @@ def test_known_hazard_of_no_rule_is_reported(settings):
         ({"KEEP": {"errors": 1}}, "['KEEP'] has errors = 1, neither True nor False."),
         ({"KEEP": {"else": 10}}, "['KEEP'] has else = 10, no number from 0 to 1."),
         ({"LOG": {"paht": "x"}}, "['LOG'] has an unknown key 'paht' (did you mean 'path'?)."),
+        ({"LOG": {"level": "loud"}}, "['LOG'] is wrong: LogExporter has no level 'loud': debug, "),
+        ({"LOG": {"RENDER": "xml"}}, "['LOG'] is wrong: LogExporter has no render 'xml': json, "),
+        ({"LOG": {"every": "fortnight"}}, "['LOG'] is wrong: 'fortnight' is no time: write 12h, "),
+        ({"LOG": {"max_size": "much"}}, "['LOG'] is wrong: 'much' is no size: write 500MB"),
+        ({"LOG": {"keep": "all"}}, "['LOG'] is wrong: keep is 'all', no number from 0 up."),
         (
             {"OTLP": {"ENDPONT": ""}},
             "['OTLP'] has an unknown key 'ENDPONT' (did you mean 'endpoint'?).",
@@ -146,7 +151,7 @@ def test_wrong_value_inside_a_setting_is_reported(settings, tracing, message):
 def test_right_values_inside_the_settings_are_in_order(settings):
     settings.TRACING = {
         "KEEP": {"errors": True, "slow_ms": 500, "hazards": True, "else": 0.1},
-        "LOG": {"PATH": "x", "max_size": "2MB", "EVERY": "day"},
+        "LOG": {"PATH": "x", "max_size": "2MB", "EVERY": "day", "LEVEL": "ERROR"},
         "OTLP": {"endpoint": "http://127.0.0.1:4317"},
         "PIPELINE": {"QUEUE_LIMIT": 5, "policy": "block", "synchronous": True},
         "PRUNE": {"older_than": "7d", "EVERY_SECONDS": 60},

@@ -75,6 +75,16 @@ def test_prune_says_what_went(traces):
     )
 
 
+def test_prune_keeps_pinned_traces_unless_told_otherwise(traces):
+    models.Trace.objects.filter(trace_id=traces[0].trace_id).update(pinned=True)
+    kept = run_json("prune", "--older-than", "0s", "--keep-pinned", "--no-input")
+    _, message = error_of("prune", "--older-than", "0s", "--keep-pinned", "--with-pinned")
+    gone = run_json("prune", "--max-rows", "1_000", "--older-than", "0s", "--with-pinned", "--yes")
+
+    assert (kept["traces"], gone["traces"]) == (2, 1)
+    assert "not allowed with" in message
+
+
 def test_export_writes_lines_that_import_reads_back(traces, tmp_path):
     path = tmp_path / "traces.jsonl"
     assert run("export", "--output", path) == f"{path}: 3 traces\n"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ from django.core.management import call_command
 from django.db import connections, transaction
 
 from tests.tracing.samples import full_trace, plain_trace
-from tracing import models
+from tracing import models, pruning
 from tracing.conf import store_alias
 from tracing.exporters.configuring import (
     build_exporters,
@@ -244,6 +245,50 @@ def test_own_file_has_a_log_and_can_shrink(unmigrated):
     assert modes == ["wal", 2]
 
 
+def test_worker_that_loses_the_race_for_a_new_file_tries_again(unmigrated):
+    migrate()
+    switches = []
+
+    class Unlucky(sqlite3.Connection):
+        def execute(self, statement, *parameters):
+            if statement == "PRAGMA journal_mode = WAL":
+                switches.append(statement)
+                if len(switches) < 3:
+                    raise sqlite3.OperationalError("database is locked")
+            return super().execute(statement, *parameters)
+
+    database = open_database("fresh")
+    database._wrapper.settings_dict["OPTIONS"] = {"factory": Unlucky}
+    database.connect()
+    mode, synchronous = (
+        database.rows(f"PRAGMA {name}")[0][0] for name in ("journal_mode", "synchronous")
+    )
+    database.close()
+
+    assert (len(switches), mode) == (3, "wal")
+    # 1 is NORMAL.
+    assert synchronous == 1
+
+
+def test_connection_that_could_not_be_set_up_is_not_used(unmigrated, monkeypatch):
+    monkeypatch.setattr("tracing.exporters.sql.BUSY_SECONDS", 0.05)
+    migrate()
+
+    class Locked(sqlite3.Connection):
+        def execute(self, statement, *parameters):
+            if statement == "PRAGMA journal_mode = WAL":
+                raise sqlite3.OperationalError("database is locked")
+            return super().execute(statement, *parameters)
+
+    database = open_database("fresh")
+    database._wrapper.settings_dict["OPTIONS"] = {"factory": Locked}
+
+    with pytest.raises(sqlite3.OperationalError):
+        database.connect()
+
+    assert database.raw is None
+
+
 def test_deleted_file_is_noticed(unmigrated):
     migrate()
     exporter = DatabaseExporter("fresh")
@@ -306,6 +351,45 @@ def test_applications_own_file_keeps_its_settings(unmigrated, monkeypatch):
     assert mode == "delete"
 
 
+@pytest.mark.parametrize("work", ["export", "prune"])
+def test_application_that_reads_and_then_writes_its_own_file_is_let_go_first(
+    unmigrated, monkeypatch, work
+):
+    migrate()
+    exporter = DatabaseExporter("fresh")
+    exporter.export([plain_trace(1, started_ns=1)])
+    exporter.shutdown()
+    # The same file under another alias: the application's, which has no write-ahead log.
+    monkeypatch.setitem(django_settings.DATABASES, "other", {"NAME": str(unmigrated)})
+    monkeypatch.setattr(pruning, "has_own_database", lambda: False)
+    application = sqlite3.connect(unmigrated, isolation_level=None, check_same_thread=False)
+    application.execute("PRAGMA journal_mode = DELETE")
+    application.execute("CREATE TABLE shop (price)")
+    application.execute("BEGIN")
+    application.execute("SELECT * FROM shop").fetchall()
+    failures = []
+
+    def write():
+        try:
+            application.execute("INSERT INTO shop VALUES (7)")
+        except sqlite3.OperationalError as error:
+            failures.append(str(error))
+        application.execute("COMMIT")
+
+    timer = threading.Timer(0.3, write)
+    timer.start()
+    if work == "export":
+        exporter.export([plain_trace(2, started_ns=2)])
+        exporter.shutdown()
+    else:
+        pruning.prune(Retention(older_than=timedelta(days=7)), using="fresh")
+    timer.join()
+    application.close()
+
+    assert failures == []
+    assert Trace.objects.using("fresh").count() == (2 if work == "export" else 0)
+
+
 # -- How the recorder is doing
 
 
@@ -337,6 +421,25 @@ def test_worker_prunes_in_its_turn(exporter):
     exporter.tick(Pipeline().statistics())
 
     assert Trace.objects.count() == 0
+
+
+@stored
+def test_worker_adds_statistics_up_where_nothing_is_pruned(exporter):
+    for part in range(3):
+        # Hours long past: each batch is a part of its own.
+        exporter.export([plain_trace(part, started_ns=HOUR_NS * (100 * part + 5))])
+        exporter.export([plain_trace(10 + part, started_ns=HOUR_NS * (100 * part + 6))])
+        exporter.force_flush()
+    before = [(s.count, s.p95_ns) for s in Rollup.objects.all().by_receiver()]
+
+    # Six hours, then three days: on a slow machine each takes a turn.
+    for _ in range(9):
+        exporter._prune_at = 0
+        exporter.tick(Pipeline().statistics())
+
+    assert Trace.objects.count() == 6
+    assert {rollup.part for rollup in Rollup.objects.all()} == {"merged"}
+    assert [(s.count, s.p95_ns) for s in Rollup.objects.all().by_receiver()] == before
 
 
 # -- Statistics
@@ -480,4 +583,10 @@ def test_histogram_keeps_counts_of_any_size_and_reads_what_early_versions_wrote(
         4: 256,
     }
     assert Histogram.decode(Histogram({1_500: 2}).encode()).buckets == {1_500: 2}
+    # More than fit into the slots in which they are added up at once.
+    full = Histogram({5: 2**16 - 1, 6: 1}).encode()
+    assert Histogram.decode(*[full] * (2**16 + 9)).buckets == {
+        5: (2**16 - 1) * (2**16 + 9),
+        6: 2**16 + 9,
+    }
     assert not Histogram().encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import closing, contextmanager
 from datetime import timedelta
 
@@ -16,9 +17,10 @@ from tests.tracing.samples import full_trace, plain_trace
 from tracing.exporters import sql
 from tracing.exporters.database import DatabaseExporter
 from tracing.exporters.sql import MissingTablesError, open_database
+from tracing.filling import Filler
 from tracing.models import Dispatch, ReceiverLabel, Rollup, Sequence, Trace
 from tracing.pipeline import TemporaryError
-from tracing.pruning import Retention, file_size, prune, store_size
+from tracing.pruning import Retention, file_size, prune, store_size, used_size
 
 pytestmark = pytest.mark.services
 
@@ -279,3 +281,22 @@ def test_driver_without_copy_inserts_many_rows_at_once():
     database.close()
 
     assert found == rows
+
+
+def test_pruning_to_a_size_comes_to_an_end(exporter, store):
+    if store.name != "postgresql":
+        pytest.skip("about files that stay as large as they were")
+    for trace in Filler(3, newest_ns=time.time_ns(), days=1).traces(4_000):
+        exporter.export([trace])
+    with connections[ALIAS].cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
+    limit = used_size() // 2
+
+    for _ in range(3):
+        prune(Retention(max_size=limit))
+        with connections[ALIAS].cursor() as cursor:
+            cursor.execute("VACUUM ANALYZE")
+
+    assert store_size() > limit
+    assert used_size() <= limit * 1.1
+    assert Dispatch.objects.count() > 1_000

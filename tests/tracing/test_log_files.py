@@ -98,6 +98,29 @@ def test_file_is_rotated_when_another_period_begins(path):
     other.close()
 
 
+def test_first_period_of_a_file_begins_with_it(path):
+    now = [1_000_000.0]
+    file = LineFile(path, every_seconds=3_600, clock=lambda: now[0])
+
+    for line in (b"one\n", b"two\n", b"three\n"):
+        file.write(line)
+        now[0] += 3_600
+    file.close()
+
+    assert [part.read_bytes() for part in log_files(path)] == [b"one\n", b"two\n", b"three\n"]
+
+
+def test_compressed_file_is_as_private_as_the_log(path):
+    file = LineFile(path, max_bytes=10, compress=True)
+    file.write(b"line one.\n")
+    path.chmod(0o600)
+    file.write(b"line two.\n")
+    file.close()
+
+    assert rotated_files(path)[0].suffix == ".gz"
+    assert rotated_files(path)[0].stat().st_mode & 0o777 == 0o600
+
+
 def test_line_torn_by_a_killed_writer_is_cut_off(path):
     path.write_bytes(b"whole\n" + b"torn " * 30_000)
     file = LineFile(path)

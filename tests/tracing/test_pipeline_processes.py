@@ -344,3 +344,36 @@ def test_process_that_ends_too_soon_tells_what_it_loses(start):
 
     assert process.returncode == 0
     assert "before the stuck exporter could write 3 traces; they are lost." in errors
+
+
+def test_sigterm_tells_what_the_store_does_not_get_and_where_it_is(start, tmp_path):
+    process = start(
+        """
+        import logging
+
+        class Gone:
+            name = "database"
+
+            def export(self, batch):
+                raise OSError("gone")
+
+            def force_flush(self):
+                pass
+
+        logging.basicConfig(format="%(message)s")
+        pipeline.add_exporter(Gone())
+        flush_on_sigterm(pipeline)
+        for number in range(3):
+            pipeline.submit(plain_trace(number))
+        print("ready", flush=True)
+        time.sleep(3600)
+        """
+    )
+    process.stdout.readline()
+
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == -signal.SIGTERM
+    assert "before the database exporter could write 3 traces; they are in the log alone" in errors
+    assert finished(tmp_path) == [0, 1, 2]

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
 from django.db import connections
 
 from tests.tracing.samples import plain_trace
+from tracing import pruning
 from tracing.conf import store_alias
 from tracing.exporters.database import DatabaseExporter
 from tracing.filling import Filler
@@ -22,6 +25,7 @@ from tracing.pruning import (
     store_size,
     take_turn,
 )
+from tracing.querysets import delete_traces
 from tracing.rollups import HOUR_NS
 
 DAY_NS = 24 * HOUR_NS
@@ -176,6 +180,24 @@ def test_hours_and_days_are_added_up_without_loss(transactional_db):
     assert again == 0
 
 
+def test_adding_up_that_has_no_time_gets_on_step_by_step(transactional_db):
+    day = (time.time_ns() - 10 * DAY_NS) // DAY_NS * DAY_NS
+    store([plain_trace(n, started_ns=day + n * HOUR_NS) for n in range(3)])
+    store([plain_trace(9, started_ns=day)])
+
+    turns = 0
+    complete = False
+    while not complete:
+        pruned = prune(Retention(), seconds=0)
+        complete = pruned.complete
+        turns += 1
+
+    # Three hours, then the day.
+    assert turns == 4
+    assert Rollup.objects.count() == 2
+    assert [s.count for s in Rollup.objects.all().by_dispatch()] == [4]
+
+
 def test_turn_is_taken_by_one(transactional_db):
     first = take_turn("test", 60)
     second = take_turn("test", 60)
@@ -222,3 +244,28 @@ def test_sizes_are_read(text, size):
 def test_sizes_that_are_none_are_refused(text):
     with pytest.raises(ValueError, match="size"):
         parse_size(text)
+
+
+def test_nobody_writes_between_what_pruning_reads_and_what_it_deletes(days, monkeypatch):
+    if connections[store_alias()].vendor != "sqlite":
+        pytest.skip("about SQLite")
+    # As Django has it unless the project asks for IMMEDIATE.
+    monkeypatch.setattr(connections[store_alias()], "transaction_mode", None)
+    refused = []
+
+    def delete_beside_a_writer(keys, using):
+        Trace.objects.filter(pk__in=keys).count()
+        with closing(sqlite3.connect(connections[using].settings_dict["NAME"], timeout=0)) as other:
+            try:
+                other.execute("UPDATE tracing_sequence SET value = value + 1")
+                other.commit()
+            except sqlite3.OperationalError as error:
+                refused.append(str(error))
+        return delete_traces(keys, using)
+
+    monkeypatch.setattr(pruning, "delete_traces", delete_beside_a_writer)
+
+    pruned = prune(Retention(older_than=timedelta(days=7), keep_pinned=False))
+
+    assert pruned.traces == 3
+    assert refused == ["database is locked"]

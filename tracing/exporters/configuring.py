@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from django.conf import settings as django_settings
 from django.utils.module_loading import import_string
@@ -104,8 +104,13 @@ def build_exporter(
         return build_log_exporter(settings.log)
     if name == "database":
         every = _lower("PRUNE", settings.prune).get("every_seconds", 600)
+        is_synchronous = _lower("PIPELINE", settings.pipeline).get("synchronous")
+        in_tests: Literal["store", "skip"] = "store" if settings.store_in_tests else "skip"
         return DatabaseExporter(
-            on_control=on_control, retention=build_retention(settings), prune_seconds=every
+            on_control=on_control,
+            retention=build_retention(settings),
+            prune_seconds=every,
+            in_tests="share" if is_synchronous else in_tests,
         )
     if name == "otlp":
         from tracing.exporters.otlp import OTLPExporter  # noqa: PLC0415 - an extra.
@@ -135,13 +140,21 @@ def build_log_exporter(given: Mapping[str, Any]) -> LogExporter:
     if not values.get("logger"):
         values.setdefault("path", default_log_path())
     if "max_size" in values:
-        size = values.pop("max_size")
-        values["max_bytes"] = parse_size(size) if isinstance(size, str) else size
+        values["max_bytes"] = values.pop("max_size")
+    if isinstance(values.get("max_bytes"), str):
+        values["max_bytes"] = parse_size(values["max_bytes"])
+    for name in ("per", "level", "render"):
+        if isinstance(values.get(name), str):
+            values[name] = values[name].lower()
     if "every" in values:
         every = values.pop("every")
         values["every_seconds"] = _PERIODS.get(every) or (
             parse_age(every).total_seconds() if isinstance(every, str) else every
         )
+    for name in ("max_bytes", "every_seconds", "keep"):
+        value = values.get(name, 0)
+        if not isinstance(value, (int, float)) or value < 0:
+            raise ValueError(f'TRACING["LOG"]: {name} is {value!r}, no number from 0 up.')
     return LogExporter(**values)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict
 from os import getpid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from django.db import connections
 
@@ -83,6 +84,10 @@ _RETURNED = models.OUTCOME_CODES[0]
 _NAME_LIMIT = 255
 _LARGEST_CACHE = 50_000
 _KEYS_AT_ONCE = 500
+_COMPACT_SECONDS = 3_600
+"""How often statistics are added up where nothing is pruned."""
+_PRUNE_SECONDS = 1.0
+"""How long a worker prunes before it looks after its queue again."""
 
 Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -99,7 +104,10 @@ class DatabaseExporter:
             transaction of a test. Only for synchronous use.
         on_control: Called with whether recording is paused when that changes in the store.
         retention: What to keep; a worker prunes the rest now and then. None keeps everything.
-        prune_seconds: How often that happens, by one of all processes.
+        prune_seconds: How often that happens, by one of all processes; past hours and days of the
+            statistics are added up then, too.
+        in_tests: What to do in a run of tests: ``store`` as always, ``share`` the connection of the
+            running thread (see above), or ``skip`` it and store nothing.
     """
 
     def __init__(
@@ -110,14 +118,17 @@ class DatabaseExporter:
         on_control: Callable[[bool], None] | None = None,
         retention: Retention | None = None,
         prune_seconds: float = 600,
+        in_tests: Literal["store", "share", "skip"] = "store",
     ) -> None:
         self.name = "database"
         self.retention = retention
-        self.prune_seconds = prune_seconds
-        self._prune_at = time.monotonic() + prune_seconds / 10
+        self.prune_seconds = prune_seconds if retention is not None else _COMPACT_SECONDS
+        self._prune_at = time.monotonic() + self.prune_seconds / 10
         self.on_control = on_control
         self._alias = alias
         self._shared = shared_connection
+        self._in_tests = in_tests
+        self._was_in_tests = False
         self._lock = threading.RLock()
         self._database: Database | None = None
         self._forget_everything()
@@ -134,8 +145,41 @@ class DatabaseExporter:
             TemporaryError: The database cannot take it now.
         """
         with self._lock:
+            in_tests = self._in_tests != "store" and self._is_in_tests()
+            if in_tests and (self._in_tests == "skip" or not self._share()):
+                return
             for part in _apart(batch):
                 self._export(part)
+
+    def _is_in_tests(self) -> bool:
+        """Return whether this process runs tests, or did: what is left then is of tests as well.
+
+        Their databases are dropped and copied, which servers refuse while a worker is connected.
+        One of SQLite in memory fails the application's queries, not ours, while somebody writes.
+        """
+        if not self._was_in_tests:
+            state = getattr(sys.modules.get("django.test.utils"), "_TestState", None)
+            self._was_in_tests = hasattr(state, "saved_data")
+        return self._was_in_tests
+
+    def _share(self) -> bool:
+        """Use Django's connection of the running thread from now on; return whether that may be.
+
+        Tests that are to do without a database do without its traces.
+        """
+        if not self._shared:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+            self._shared = True
+        try:
+            connections[self._alias or store_alias()].cursor().close()
+        except (AssertionError, RuntimeError):
+            # What Django and pytest-django raise there.
+            return False
+        except Exception:  # noqa: BLE001 - the export will tell.
+            return True
+        return True
 
     def _export(self, batch: Sequence[spans.Trace]) -> None:
         database = self._connected()
@@ -460,7 +504,8 @@ class DatabaseExporter:
         quote = database.quote
         table = quote("tracing_hazard")
         ids: dict[str, int] = {}
-        for fingerprint, sightings in rows.hazards.items():
+        # In a fixed order, so that two processes never wait for one another in a circle.
+        for fingerprint, sightings in sorted(rows.hazards.items()):
             _, hazard, trace_row, seen_ns = sightings[-1]
             columns = {
                 "hazard": hazard.hazard[:50],
@@ -511,15 +556,19 @@ class DatabaseExporter:
     # -- How this process is doing -----------------------------------------------------------
 
     def _prune_in_turn(self) -> None:
-        """Prune for a second at most, if it is due and no other process does."""
-        if self.retention is None or time.monotonic() < self._prune_at:
+        """Prune for a second or two, if it is due and no other process does.
+
+        Without a retention nothing goes, but the statistics of past hours are added up all the
+        same: reading them would take longer from day to day.
+        """
+        if time.monotonic() < self._prune_at:
             return
         self._prune_at = time.monotonic() + self.prune_seconds / 10
         alias = self._alias or store_alias()
         try:
             if take_turn("prune", self.prune_seconds, alias):
-                pruned = prune(self.retention, using=alias, seconds=1.0)
-                if not pruned.complete:
+                retention = self.retention or Retention()
+                if not prune(retention, using=alias, seconds=_PRUNE_SECONDS).complete:
                     # There is more: go on at the next beat, whoever's that is.
                     give_turn_back("prune", alias)
                     self._prune_at = time.monotonic()

@@ -70,7 +70,8 @@ class LineFile:
         with self._locked():
             descriptor, size = self._open()
             size = self._cut_torn_line(descriptor, size)
-            if size and self._is_due(size + len(lines)):
+            # Asked of an empty file as well: that is when its period begins.
+            if self._is_due(size + len(lines)) and size:
                 self._rotate()
                 descriptor, size = self._open()
             try:
@@ -237,6 +238,8 @@ def _compress(path: Path) -> None:
     try:
         with path.open("rb") as source, gzip.open(partial, "wb", compresslevel=6) as compressed:
             shutil.copyfileobj(source, compressed, 1 << 20)
+        # Who may not read the log may not read what it was.
+        shutil.copymode(path, partial)
         partial.replace(target)
     except OSError:
         # No space, perhaps: the plain file stays, and the next rotation tries again.

@@ -140,6 +140,13 @@ class LogExporter:
     ) -> None:
         if (path is None) is not bool(logger):
             raise ValueError("LogExporter writes to a path or to a logger: give one of them.")
+        for name, value, known in (
+            ("per", per, ("dispatch", "trace")),
+            ("level", level, tuple(_LEVELS)),
+            ("render", render, ("json", "console", "dict")),
+        ):
+            if value not in known:
+                raise ValueError(f"LogExporter has no {name} {value!r}: {', '.join(known)}.")
         self.name = "log"
         self.per = per
         self._lock = threading.Lock()

@@ -6,7 +6,9 @@ Django's own cursors are avoided on purpose: they would send ``connection_create
 
 from __future__ import annotations
 
+import random
 import sqlite3
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 5
 """How long a writer waits for another one's lock, and for a server to answer."""
+
+_SWITCH_SECONDS = 0.01
+"""Between two attempts to give a SQLite file its write-ahead log."""
 
 _leaked: list[Any] = []
 """Connections inherited over fork(): they belong to the parent and are never closed here."""
@@ -84,7 +89,12 @@ class Database:
             self.close()
             parameters = self.parameters(dict(self._wrapper.get_connection_params()))
             self.raw = self._wrapper.get_new_connection(parameters)
-            self.prepare()
+            try:
+                self.prepare()
+            except BaseException:
+                # Half set up it would be taken for a good one the next time.
+                self.close()
+                raise
 
     def parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return what to connect with, made of what Django would."""
@@ -262,6 +272,7 @@ class SQLite(Database):
     rows_at_once = 40
 
     _statements: dict[tuple[str, int], str]
+    _waits_for_readers = False
     _file: tuple[str, int] | None = None
 
     def parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -275,14 +286,34 @@ class SQLite(Database):
         self.raw.isolation_level = None
         execute = self.raw.execute
         if self.is_dedicated():
-            execute("PRAGMA journal_mode = WAL").fetchone()
+            self._write_ahead()
         # The mode is the file's, the rest is this connection's.
-        if execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        is_ahead = execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        if is_ahead:
             execute("PRAGMA synchronous = NORMAL")
+        self._waits_for_readers = not is_ahead and not self.is_dedicated()
         execute("PRAGMA foreign_keys = OFF")
         name = str(self._wrapper.settings_dict["NAME"])
         with suppress(OSError):
             self._file = (name, Path(name).stat().st_ino)
+
+    def _write_ahead(self) -> None:
+        """Give the file a write-ahead log if it has none.
+
+        Only one can do that, and SQLite does not wait for the others, however patient the timeout:
+        the workers of a server that has just started would fail at their first trace.
+        """
+        give_up_at = time.monotonic() + BUSY_SECONDS
+        while self.raw.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            try:
+                self.raw.execute("PRAGMA journal_mode = WAL").fetchone()
+            except sqlite3.OperationalError:
+                if time.monotonic() > give_up_at:
+                    raise
+                time.sleep(_SWITCH_SECONDS)
+            else:
+                # A database in memory has no such log.
+                break
 
     def is_dedicated(self) -> bool:
         """Return whether no other alias uses the same file."""
@@ -303,6 +334,34 @@ class SQLite(Database):
             return Path(name).stat().st_ino != inode
         except OSError:
             return True
+
+    def begin(self) -> None:
+        """Begin a transaction, beside the application's in its own file only when it has none.
+
+        There, whoever has read and wants to write fails at once, however patient, when another
+        writer waits for the readers to go. So this one does not wait with its lock in hand: it
+        looks every few milliseconds whether nobody reads, and lets the application wait while it
+        writes. In a file with a write-ahead log it could not know.
+        """
+        if not self._waits_for_readers or self.shared:
+            super().begin()
+            return
+        self._in_savepoint = False
+        give_up_at = time.monotonic() + BUSY_SECONDS
+        patience = self.raw.execute("PRAGMA busy_timeout").fetchone()[0]
+        self.raw.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    self.raw.execute("BEGIN EXCLUSIVE")
+                except sqlite3.OperationalError:
+                    if time.monotonic() > give_up_at:
+                        raise
+                    time.sleep(random.uniform(0.001, 0.005))  # noqa: S311 - no secret.
+                else:
+                    return
+        finally:
+            self.raw.execute(f"PRAGMA busy_timeout = {patience}")
 
     def begin_statement(self) -> str:
         """Return the statement that takes the write lock at once instead of failing halfway."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 from django import template
 from django.templatetags.static import static
@@ -126,7 +127,9 @@ _INVISIBLE: Final = {
 @register.filter
 def clean(text: object) -> str:
     """Return *text* with control characters and marks of direction made visible."""
-    return str(text).translate(_INVISIBLE)
+    whole = str(text)
+    # None of them is printable, and most texts are: a page has thousands.
+    return whole if whole.isprintable() else whole.translate(_INVISIBLE)
 
 
 @register.filter
@@ -179,15 +182,16 @@ def ago(nanoseconds: int, now_ns: int | None = None) -> SafeString:
 def address(context: template.Context, **changes: Any) -> str:
     """Return the parameters of this page's address with *changes*; None takes one away."""
     request = context.get("request")
-    parameters = request.GET.copy() if request is not None else None
-    if parameters is None:
+    if request is None:
         return ""
+    # Not a copy of the QueryDict: a page has hundreds of addresses, and copying is deep.
+    parameters = dict(request.GET.lists())
     for key, value in changes.items():
         if value is None or value == "":
             parameters.pop(key, None)
         else:
-            parameters[key] = str(value)
-    return f"?{parameters.urlencode()}"
+            parameters[key] = [str(value)]
+    return f"?{urlencode(parameters, doseq=True)}"
 
 
 # --- the tree of a trace -------------------------------------------------------------------------

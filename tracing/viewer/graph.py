@@ -97,6 +97,8 @@ class Node:
     was_seen: bool = True
     colour: int = 0
     is_focus: bool = False
+    address: str = ""
+    """Of the map around it."""
 
     @property
     def middle(self) -> int:
@@ -137,6 +139,16 @@ class Edge:
     title: str
     path: str = ""
     width: str = "1"
+
+    @property
+    def classes(self) -> str:
+        """Return what the style sheet tells it from others by."""
+        marks = (
+            ("crosses", self.crosses),
+            ("never", not self.was_seen),
+            ("is-bad", bool(self.error_count)),
+        )
+        return " ".join(["edge", *(mark for mark, holds in marks if holds)])
 
 
 @dataclass(slots=True)

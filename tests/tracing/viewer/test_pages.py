@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from html import unescape
 
@@ -595,6 +596,25 @@ def test_map_narrows_by_focus_application_text_and_time(developer):
     }
     assert receivers(focus="r:core.sales.receivers.print_receipt") == {"make_sale", "print_receipt"}
     assert receivers(since="nonsense") == everything
+
+
+def test_map_is_drawn_where_thousands_are_told_apart(developer, settings):
+    settings.USE_THOUSAND_SEPARATOR = True
+    store(order(1), command(2, cars=3))
+
+    page = text(developer.get("/tracing/map/"))
+
+    drawing = page[page.index('<svg class="map"') : page.index("</svg>", page.index('class="map"'))]
+    assert 'width="1200"' in drawing
+    assert not re.search(r' (x|y|width|height|viewBox)="[^"]*,', drawing)
+
+
+def test_map_leads_on_with_what_was_chosen(developer):
+    store(order(1))
+
+    page = text(developer.get("/tracing/map/?since=24h&focus=s:orders.Order"))
+
+    assert 'href="?since=24h&focus=r%3Acore.sales.receivers.make_sale"' in page
 
 
 def test_map_of_nothing_says_so(developer):

@@ -125,10 +125,14 @@ def size(text: str) -> int:
 
 
 def positive(text: str) -> int:
-    """Return a whole number above 0."""
-    if not text.isdigit() or not int(text):
+    """Return a whole number above 0, which may be written as in Python: 10_000_000."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
+    return number
 
 
 # --- the store -----------------------------------------------------------------------------------
@@ -193,7 +197,7 @@ def find_trace(wanted: str) -> models.Trace:
         return stored.get(pk=stored.last_row_id())
     prefix = wanted.lower().replace("-", "")
     if re.fullmatch(r"[0-9a-f]{1,32}", prefix):
-        found = list(stored.filter(trace_id__startswith=prefix).order_by("-pk")[:6])
+        found = list(stored.with_digits(prefix).order_by("-pk")[:6])
         if found and all(row.trace_id == found[0].trace_id for row in found):
             return found[0]
         if found:

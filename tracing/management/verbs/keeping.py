@@ -81,14 +81,16 @@ def _prune_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--max-rows", type=positive, help="keep the newest so many dispatches")
     parser.add_argument("--max-size", type=size, help="keep the store within e.g. 2GB")
     parser.add_argument("--keep-failed", action="store_true", help="keep traces with errors")
-    parser.add_argument(
-        "--with-pinned", action="store_true", help="prune pinned traces too; else they are kept"
+    pinned = parser.add_mutually_exclusive_group()
+    pinned.add_argument(
+        "--keep-pinned", action="store_true", help="keep pinned traces, as without it"
     )
+    pinned.add_argument("--with-pinned", action="store_true", help="prune pinned traces too")
     parser.add_argument(
         "--rollups-older-than", type=duration, metavar="TIME", help="statistics by hour as well"
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
-    parser.add_argument("--yes", "--noinput", action="store_true", help="do not ask")
+    parser.add_argument("--yes", "--noinput", "--no-input", action="store_true", help="do not ask")
     _add_format(parser)
 
 

@@ -77,7 +77,7 @@ class Compare(Page):
             return None, ""
         if not re.fullmatch(r"[0-9a-f]{1,32}", wanted):
             return None, f"“{given[:60]}” is no trace id."
-        found = all_traces().filter(trace_id__startswith=wanted).order_by("-pk").first()
+        found = all_traces().with_digits(wanted).order_by("-pk").first()
         return found, "" if found is not None else f"No trace {wanted} is stored."
 
 

@@ -122,7 +122,7 @@ class StatisticsPage(Page):
     @staticmethod
     def _totals(rollups: RollupQuerySet, subject: str) -> dict[str, int]:
         chosen = (
-            rollups.exclude(receiver=0) if subject == "receiver" else rollups.filter(receiver=0)
+            rollups.filter(receiver__gt=0) if subject == "receiver" else rollups.filter(receiver=0)
         )
         names = ("count", "error_count", "total_ns", "query_count")
         sums = chosen.order_by().aggregate(**{f"{name}_sum": Sum(name) for name in names})
@@ -135,7 +135,7 @@ class StatisticsPage(Page):
         """Return the line of each row's calls by hour, by its names."""
         keys = ("signal", "sender") if subject == "dispatch" else (subject,)
         chosen = (
-            rollups.exclude(receiver=0) if subject == "receiver" else rollups.filter(receiver=0)
+            rollups.filter(receiver__gt=0) if subject == "receiver" else rollups.filter(receiver=0)
         )
         ids: dict[str, dict[int, str]] = {}
         for key in keys:
@@ -189,7 +189,9 @@ class HeatMapPage(StatisticsPage):
         subject = request.GET.get("by", "receiver")
         newest = (time.time_ns() // HOUR_NS) - HEAT_HOURS
         chosen = rollups.filter(hour__gt=newest)
-        chosen = chosen.exclude(receiver=0) if subject == "receiver" else chosen.filter(receiver=0)
+        chosen = (
+            chosen.filter(receiver__gt=0) if subject == "receiver" else chosen.filter(receiver=0)
+        )
         name = request.GET.get("name", "").replace("\0", "")
         if name and subject in _LABELS:
             labels = _LABELS[subject].objects.filter(name=name).values_list("pk", flat=True)

@@ -6,12 +6,12 @@ import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote_plus, urlencode
 
 from django.db.models import Max
 
-from tracing.analysis.tree import Index
 from tracing.analysis.wiring import ANY, read_wiring
-from tracing.models import Dispatch, ReceiverLabel
+from tracing.models import Dispatch, ReceiverLabel, Trace
 from tracing.viewer.figures import HEATS
 from tracing.viewer.graph import (
     Flow,
@@ -23,12 +23,14 @@ from tracing.viewer.graph import (
     signal_key,
 )
 from tracing.viewer.language import quoted, time_ns
-from tracing.viewer.stored import all_rollups, all_traces
+from tracing.viewer.stored import all_rollups
 from tracing.viewer.views.base import Page
 from tracing.viewer.views.traces import list_address
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest, HttpResponse, QueryDict
+
+    from tracing.querysets import DispatchQuerySet, SentOn
 
 MOST_FLOWS: Final = 600
 """Flows of the busiest that are drawn or listed."""
@@ -39,6 +41,8 @@ _SAMPLE: Final = 60
 _LARGEST: Final = 400
 _NEWEST: Final = 200_000
 """Ids of dispatches and calls in which nested ones are looked for."""
+_NESTED: Final = (1_000, 20_000)
+"""Nested dispatches in which that many traces are looked for: at first, and if those are too few."""
 
 
 class Map(Page):
@@ -64,22 +68,28 @@ class Map(Page):
         drawn, left_out = _readable(shown)
         app, into = request.GET.get("app", ""), request.GET.get("into", "")
         focus = request.GET.get("focus", "")
+        around = _Addresses(request.GET)
+        graph = lay_out(drawn, focus)
+        for node in graph.nodes:
+            node.address = around[node.key]
+        listed = list_address("")
         return self.page(
             {
                 "flows": [
                     {
                         "flow": flow,
-                        "focus": receiver_key(flow.receiver),
-                        "sender_focus": sender_key(flow.sender),
-                        "signal_focus": signal_key(flow.signal, flow.sender),
-                        "address": list_address(
+                        "receiver_address": around[receiver_key(flow.receiver)],
+                        "sender_address": around[sender_key(flow.sender)],
+                        "signal_address": around[signal_key(flow.signal, flow.sender)],
+                        "address": listed
+                        + quote_plus(
                             f"signal={quoted(flow.signal)} sender={quoted(flow.sender)}"
                             f" receiver={quoted(flow.receiver)}"
                         ),
                     }
                     for flow in shown
                 ],
-                "graph": lay_out(drawn, focus),
+                "graph": graph,
                 "left_out": left_out,
                 "apps": sorted(apps - {""}),
                 "app": app,
@@ -116,6 +126,19 @@ class Map(Page):
         return focused(flows, focus) if focus else flows
 
 
+class _Addresses(dict[str, str]):
+    """The addresses of the map around each node, by its key: a page has each several times."""
+
+    def __init__(self, parameters: QueryDict) -> None:
+        super().__init__()
+        others = {name: found for name, found in parameters.lists() if name != "focus"}
+        self._before = "?" + "".join(f"{urlencode({n: v}, doseq=True)}&" for n, v in others.items())
+
+    def __missing__(self, key: str) -> str:
+        address = self[key] = f"{self._before}focus={quote_plus(key)}"
+        return address
+
+
 def observed(since_ns: int | None) -> list[Flow]:
     """Return the flows that were recorded since a moment, the busiest first."""
     rollups = all_rollups().between(since_ns)
@@ -133,33 +156,27 @@ def observed(since_ns: int | None) -> list[Flow]:
         flow.count += row.count
         flow.error_count += row.error_count
         flow.total_ns += row.total_ns
-    for key, sent, count in sent_on():
-        if (sender := flows.get(key)) is not None:
+    for found, count in sent_on().items():
+        if (sender := flows.get((found.signal, found.sender, found.receiver))) is not None:
+            sent = (found.sent_signal, found.sent_sender)
             sender.sends[sent] = sender.sends.get(sent, 0) + count
     return list(flows.values())
 
 
-def sent_on() -> list[tuple[tuple[str, str, str], tuple[str, str], int]]:
-    """Return what receivers sent in the newest traces: (its flow, signal and sender, count)."""
-    counted: dict[tuple[tuple[str, str, str], tuple[str, str]], int] = {}
+def sent_on() -> dict[SentOn, int]:
+    """Return how often receivers sent what in the newest traces."""
     newest = Dispatch.objects.aggregate(last=Max("pk"))["last"] or 0
     # Bounded by ids: no index says which dispatches were sent from inside a receiver.
     nested = Dispatch.objects.filter(pk__gt=newest - _NEWEST, parent_number__isnull=False)
-    keys = list(dict.fromkeys(nested.order_by("-pk").values_list("trace_id", flat=True)[:20_000]))
-    rows = all_traces().filter(pk__in=keys[:_SAMPLE], dispatch_count__lte=_LARGEST)
-    for trace in all_traces().load_rows(rows.order_by("-pk")):
-        index = Index(trace)
-        for dispatch in trace.dispatches:
-            parent = index.call(dispatch.parent_number)
-            if parent is None:
-                continue
-            above = index.dispatch_of(parent)
-            key = (
-                (above.signal, above.sender, parent.receiver.name),
-                (dispatch.signal, dispatch.sender),
-            )
-            counted[key] = counted.get(key, 0) + 1
-    return [(flow, sent, count) for (flow, sent), count in counted.items()]
+    newest_first = nested.order_by("-pk").values_list("trace_id", flat=True)
+    keys: list[int] = []
+    for most in _NESTED:
+        keys = list(dict.fromkeys(newest_first[:most]))
+        if len(keys) >= _SAMPLE:
+            break
+    small = Trace.objects.filter(pk__in=keys[:_SAMPLE], dispatch_count__lte=_LARGEST)
+    dispatches: DispatchQuerySet = Dispatch.objects.get_queryset()  # type: ignore[assignment]
+    return dispatches.sent_by_receivers(list(small.order_by().values_list("pk", flat=True)))
 
 
 def never_run(flows: list[Flow]) -> list[Flow]:

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import uuid
+
+import pytest
+import structlog
+from django.http import HttpResponse
+from django.test import RequestFactory
+
+from tracing import bound, setup, trace
+from tracing.capture import context
+from tracing.capture.sanitize import HIDDEN, SENSITIVE
+from tracing.middleware import TracingMiddleware
+
+NUMBER = uuid.UUID(int=7)
+
+
+class Keeper:
+    """Keep what has ended."""
+
+    def __init__(self):
+        self.ended = []
+
+    def on_start(self, trace):
+        """Do nothing."""
+
+    def on_end(self, trace):
+        self.ended.append(dict(trace.attributes))
+
+
+@pytest.fixture
+def keeper():
+    keeper = Keeper()
+    before = context.set_processor(bound.Binding(keeper))
+    with structlog.contextvars.bound_contextvars():
+        yield keeper
+    context.set_processor(before)
+
+
+def test_what_is_bound_is_an_attribute_of_the_trace(keeper):
+    structlog.contextvars.bind_contextvars(request_id=NUMBER, tenant="blue")
+    with trace("work", tenant="red"):
+        structlog.contextvars.bind_contextvars(step=3)
+    structlog.contextvars.unbind_contextvars("request_id", "tenant", "step")
+
+    assert keeper.ended == [{"request_id": str(NUMBER), "tenant": "red", "step": "3"}]
+
+
+def test_what_a_middleware_binds_and_clears_is_kept(keeper, monkeypatch):
+    from tracing.capture.spans import Kind
+
+    def respond(request):
+        structlog.contextvars.bind_contextvars(request_id="r-1")
+        middleware.process_view(request)
+        structlog.contextvars.unbind_contextvars("request_id")
+        return HttpResponse()
+
+    middleware = TracingMiddleware(respond)
+    request = RequestFactory().get("/")
+    request.resolver_match = None
+    with trace("a request", kind=Kind.REQUEST):
+        middleware(request)
+
+    assert keeper.ended == [{"request_id": "r-1"}]
+
+
+def test_secrets_are_hidden_and_objects_named_without_asking_them(keeper):
+    class Loud:
+        def __str__(self):
+            raise AssertionError("nobody may ask")
+
+        __repr__ = __str__
+
+    structlog.contextvars.bind_contextvars(api_token="s3cret", order=Loud(), text="x" * 1_000)
+    with trace("work"):
+        pass
+    structlog.contextvars.unbind_contextvars("api_token", "order", "text")
+
+    (attributes,) = keeper.ended
+    assert attributes["api_token"] == HIDDEN
+    assert attributes["order"].endswith("Loud>")
+    assert len(attributes["text"]) == bound.LONGEST
+
+
+def test_nothing_is_kept_where_secrets_cannot_be_told(keeper, settings):
+    settings.TRACING = {"EXPORTERS": [], "SENSITIVE_KEYS": "(iban"}
+    setup.configure()
+    structlog.contextvars.bind_contextvars(iban="DE00")
+    with trace("work"):
+        pass
+    structlog.contextvars.unbind_contextvars("iban")
+    settings.TRACING = {"EXPORTERS": []}
+    setup.configure()
+
+    assert keeper.ended == [{}]
+    assert bound.Binding.sensitive is SENSITIVE

@@ -1,0 +1,69 @@
+"""What the application bound to its own log lines, kept as attributes of its traces.
+
+``structlog.contextvars`` is where a middleware puts a request id, say. It is read on the traced
+thread: when a view is about to be called, when the response is there, and when the trace ends.
+Whatever clears the context first, as django-structlog does, clears what is bound after the view began.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from tracing.capture.details import PLAIN_TYPES
+from tracing.capture.failures import failed
+from tracing.capture.sanitize import HIDDEN, SENSITIVE, Redaction
+
+if TYPE_CHECKING:
+    import re
+
+    from tracing.capture.context import LiveTrace, Processor
+
+MOST: Final = 30
+"""Names that are kept."""
+LONGEST: Final = 200
+"""Characters of a value."""
+
+_as_text: Final = Redaction()
+
+
+class Binding:
+    """Stand in front of a processor and put into each trace what is bound when it ends."""
+
+    __slots__ = ("_processor",)
+
+    sensitive: re.Pattern[str] | None = SENSITIVE
+    """Names whose values are hidden; None if that cannot be told, and nothing is kept."""
+
+    def __init__(self, processor: Processor) -> None:
+        self._processor = processor
+
+    def on_start(self, trace: LiveTrace) -> None:
+        """Pass it on."""
+        self._processor.on_start(trace)
+
+    def on_end(self, trace: LiveTrace) -> None:
+        """Put what is bound into *trace* and pass it on."""
+        keep_bound(trace)
+        self._processor.on_end(trace)
+
+
+def keep_bound(trace: LiveTrace) -> None:
+    """Put what is bound now into the attributes of *trace*; what it has already stays."""
+    # Where nobody imported it, nobody has bound anything.
+    contextvars = sys.modules.get("structlog.contextvars")
+    if contextvars is None or Binding.sensitive is None:
+        return
+    try:
+        attributes = trace.attributes
+        for name, value in contextvars.get_contextvars().items():
+            if name not in attributes and len(attributes) < MOST:
+                attributes[name] = HIDDEN if Binding.sensitive.search(name) else _text(value)
+    except Exception as error:  # noqa: BLE001 - the traced program comes first.
+        failed("what is bound to the log", error)
+
+
+def _text(value: Any) -> str:
+    """Return *value* as text without calling code of the application."""
+    is_plain = type(value) in PLAIN_TYPES
+    return (str(value) if is_plain else _as_text.text(value))[:LONGEST]
