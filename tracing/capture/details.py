@@ -79,11 +79,12 @@ def _pk_attname(model: type[Model]) -> str | None:
     return pk.attname if pk is not None else None
 
 
-_kinds: dict[int, tuple[weakref.ref[type], str, str | None]] = {}
-"""(reference, label, attribute of the primary key) by the identity of a model class."""
+_Kind = tuple["weakref.ref[type]", str, str | None, bool]
+_kinds: dict[int, _Kind] = {}
+"""(reference, label, attribute of the primary key, is a model) by the identity of a class."""
 
 
-def _kind_of(kind: type) -> tuple[weakref.ref[type], str, str | None]:
+def _kind_of(kind: type) -> _Kind:
     """Return what is needed to name an instance of *kind*, and remember it as long as *kind* lives."""
     key = id(kind)
 
@@ -94,7 +95,8 @@ def _kind_of(kind: type) -> tuple[weakref.ref[type], str, str | None]:
 
     is_model = issubclass(kind, Model)
     label = kind._meta.label if is_model else dotted(kind)  # type: ignore[attr-defined]
-    entry = (weakref.ref(kind, forget), label, _pk_attname(kind) if is_model else None)
+    attname = _pk_attname(kind) if is_model else None
+    entry = (weakref.ref(kind, forget), label, attname, is_model)
     _kinds[key] = entry
     return entry
 
@@ -228,10 +230,18 @@ def _named_reader() -> Details:
                 known.clear()
             name = known[words] = _instance_argument(named, sender)
         instance = named[name] if name else None
-        if instance is None or (name != "instance" and not issubclass(type(instance), Model)):
+        if instance is None:
             return (NAMED, "", None, words)
-        label, pk = _key_or_identity(instance)
-        return (NAMED, label, pk, words)
+        kind = type(instance)
+        entry = _kinds.get(id(kind))
+        if entry is None or entry[0]() is not kind:
+            entry = _kind_of(kind)
+        if not entry[3] and name != "instance":
+            return (NAMED, "", None, words)
+        pk = instance.__dict__.get(entry[2]) if entry[2] is not None else None
+        if type(pk) is not int:
+            pk = (id(instance),) if pk is None else plain(pk)
+        return (NAMED, entry[1], pk, words)
 
     return read
 
