@@ -38,6 +38,8 @@ _OPERATIONS: Final[dict[CodeType, str]] = {
         (QuerySet, "bulk_update", "bulk_update"),
         (QuerySet, "update", "update"),
         (QuerySet, "_raw_delete", "delete"),
+        (Model, "_do_insert", ""),
+        (Model, "_do_update", ""),
         (Model, "save_base", ""),
         (Collector, "delete", "collector"),
     )

@@ -14,7 +14,7 @@ from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.capture import bypass, transactions
-from tracing.capture.context import QUERY, current
+from tracing.capture.context import QUERY, STREAM_LIMIT, current
 from tracing.capture.failures import failed
 
 if TYPE_CHECKING:
@@ -39,7 +39,11 @@ def _note(cursor: Any, sql: Any, start: int, succeeded: bool, keep_statements: b
         if stream.ident != get_ident():
             stream = stream.here()
         statement = text[:MAX_STATEMENT] if keep_statements else None
-        if not stream.offer((QUERY, start, end, connection.alias, statement)):
+        query = (QUERY, start, end, connection.alias, statement)
+        events = stream.events
+        if events is not None and len(events) < STREAM_LIMIT:
+            events.append(query)
+        elif not stream.offer(query):
             return
         if succeeded and text.startswith(WRITES):
             bypass.note_write(stream, cursor, text, start)
