@@ -223,10 +223,24 @@ def test_size_and_retention(exporter):
     assert (aged.traces, Trace.objects.count()) == (20, 0)
 
 
-def test_store_that_is_too_large_is_estimated(exporter):
-    exporter.export([plain_trace(number, dispatches=10) for number in range(60)])
+def tell_sizes(store):
+    """Have the server know how many rows there are: its sessions tell it when it suits them.
 
-    prune(Retention(max_size=store_size() // 2))
+    What a session has not told is added to what a VACUUM has counted.
+    """
+    if store.name == "postgresql":
+        with connections[ALIAS].cursor() as cursor:
+            if connections[ALIAS].pg_version >= 150_000:
+                cursor.execute("SELECT pg_stat_force_next_flush()")
+            cursor.execute("VACUUM ANALYZE")
+
+
+def test_store_that_is_too_large_is_estimated(exporter, store):
+    exporter.export([plain_trace(number, dispatches=10) for number in range(60)])
+    exporter.shutdown()
+    tell_sizes(store)
+
+    prune(Retention(max_size=used_size() // 2))
 
     assert 0 < Dispatch.objects.count() < 600
 
@@ -288,15 +302,15 @@ def test_pruning_to_a_size_comes_to_an_end(exporter, store):
         pytest.skip("about files that stay as large as they were")
     for trace in Filler(3, newest_ns=time.time_ns(), days=1).traces(4_000):
         exporter.export([trace])
-    with connections[ALIAS].cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE")
+    exporter.shutdown()
+    tell_sizes(store)
     limit = used_size() // 2
 
-    for _ in range(3):
+    # Labels and statistics stay, so that each round takes only a part of what is still too much.
+    for _ in range(10):
         prune(Retention(max_size=limit))
-        with connections[ALIAS].cursor() as cursor:
-            cursor.execute("VACUUM ANALYZE")
+        tell_sizes(store)
 
     assert store_size() > limit
     assert used_size() <= limit * 1.1
-    assert Dispatch.objects.count() > 1_000
+    assert Dispatch.objects.count() > 400
