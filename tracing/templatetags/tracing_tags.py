@@ -43,7 +43,7 @@ def duration(nanoseconds: float | str | None) -> str:
 @register.filter
 def difference(nanoseconds: float) -> str:
     """Return a difference of durations with its sign."""
-    return formatting.human_difference(nanoseconds)
+    return formatting.human_difference(nanoseconds).replace("-", "−")  # noqa: RUF001 - a minus.
 
 
 @register.filter
@@ -55,7 +55,8 @@ def amount(count: float | str | None) -> str:
 @register.filter
 def signed(count: int) -> str:
     """Return a difference of counts with its sign."""
-    return f"+{formatting.human_count(count)}" if count > 0 else formatting.human_count(count)
+    text = formatting.human_count(count)
+    return f"+{text}" if count > 0 else text.replace("-", "−")  # noqa: RUF001 - a minus.
 
 
 @register.filter
