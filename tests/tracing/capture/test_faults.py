@@ -40,6 +40,7 @@ from tracing.capture import (
     requests,
     sampling,
     sanitize,
+    sql,
     unheard,
     wirings,
 )
@@ -580,7 +581,7 @@ def in_a_thread(work):
 def narrow(limit):
     """Give the streams room for *limit* items only, as if nothing had drained them for long."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (context, dispatching, connections):
+        for module in (context, dispatching, connections, sql):
             patch.setattr(module, "STREAM_LIMIT", limit)
         yield
 
