@@ -277,6 +277,8 @@ def test_dragging_over_the_histogram_chooses_a_time(viewer):
     page = viewer()
     drawing = page.locator("[data-brush] .u-over").first
     drawing.wait_for()
+    rows = page.locator("#rows tr")
+    everything = rows.count()
     box = drawing.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 30)
     page.mouse.down()
@@ -284,7 +286,9 @@ def test_dragging_over_the_histogram_chooses_a_time(viewer):
     page.mouse.up()
 
     expect(page).to_have_url(re.compile("since%3A.*until%3A"))
-    expect(page.locator("#rows tr")).to_have_count(2)
+    # The newest stands at the very edge: the last pixel may leave it out.
+    expect(rows).not_to_have_count(everything)
+    assert 1 <= rows.count() <= 2 < everything
 
 
 def test_point_of_the_scatter_opens_its_trace(viewer):
