@@ -100,7 +100,14 @@ def tracer_state() -> dict[str, Any]:
         "queue": pipeline.statistics().queued,
         "exporters": [exporter.name for exporter in pipeline.default.exporters],
         "running trace": context.current_trace(),
+        "unfinished traces": [str(trace.name) for trace in context.running.values()],
     }
+
+
+def running() -> dict[int, Any]:
+    """Return the traces that have begun and not ended, in the whole process."""
+    context = sys.modules.get("tracing.capture.context")
+    return context.running if context is not None else {}
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +121,7 @@ def clean_process() -> Iterator[None]:
     before = {signal: live_receivers(signal) for signal in known_signals.refresh()}
     lists_before = {signal: list(signal.receivers) for signal in before}
     tracer_before = tracer_state()
+    running_before = set(running())
 
     yield
 
@@ -143,11 +151,15 @@ def clean_process() -> Iterator[None]:
             with signal.lock:
                 signal.receivers[:] = lists_before.get(signal, [])
                 signal.sender_receivers_cache.clear()
+    tracer_after = tracer_state()
     left += [
-        f"the tracer's {name} was {value!r} and is {tracer_state().get(name)!r}"
+        f"the tracer's {name} was {value!r} and is {tracer_after.get(name)!r}"
         for name, value in tracer_before.items()
-        if tracer_state().get(name) != value
+        if tracer_after.get(name) != value
     ]
+    for number in [number for number in running() if number not in running_before]:
+        # A later test's pipeline would store its segments.
+        del running()[number]
     if left:
         pytest.fail("The test did not clean up: " + "; ".join(left), pytrace=False)
 

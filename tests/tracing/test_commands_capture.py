@@ -7,7 +7,13 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.dispatch import Signal
 
-from tests.tracing.capture.conftest import keeper, no_failures, recording, stock  # noqa: F401
+from tests.tracing.capture.conftest import (  # noqa: F401
+    keeper,
+    no_failures,
+    recording,
+    stock,
+    unfinished,
+)
 from tracing.capture import commands, context, failures, sampling
 from tracing.capture.instrumentation import instrument
 from tracing.capture.sampling import Sampler
@@ -107,6 +113,7 @@ def test_command_that_is_not_sampled_is_not_recorded_and_neither_is_what_it_send
     assert [trace.dispatches[0].sender for trace in keeper.traces()] == ["'after'"]
 
 
+@pytest.mark.usefixtures("unfinished")
 def test_failure_to_begin_or_end_does_not_reach_the_command(keeper, capsys, monkeypatch):  # noqa: F811
     monkeypatch.setattr(failures, "counts", failures.Counter())
     with monkeypatch.context() as patch:

@@ -153,6 +153,7 @@ def run_broken(patch, owner, name, method, *, recorded):
         context.enter(None)
 
 
+@pytest.mark.usefixtures("unfinished")
 @pytest.mark.parametrize(("owner", "name"), PLACES, ids=[f"{o.__name__}.{n}" for o, n in PLACES])
 def test_failure_inside_the_recording_changes_nothing(
     monkeypatch, frozen_heap, expected, owner, name
@@ -369,6 +370,7 @@ def test_task_that_is_cancelled_in_a_receiver_is_recorded_as_cancelled():
     assert dispatch.exception_type == "CancelledError"
 
 
+@pytest.mark.usefixtures("unfinished")
 def test_receiver_that_does_not_return_is_seen_as_running_and_then_unknown():
     signal = Signal()
     begun, over = threading.Event(), threading.Event()
@@ -394,7 +396,6 @@ def test_receiver_that_does_not_return_is_seen_as_running_and_then_unknown():
     ended = assembly.assemble(live)
     over.set()
     thread.join()
-    context.running.pop(live.root.number, None)
     undo()
 
     assert seen.status == "running"

@@ -206,6 +206,7 @@ PLACES = [
 ]
 
 
+@pytest.mark.usefixtures("unfinished")
 @pytest.mark.parametrize(("owner", "name", "place"), PLACES)
 def test_failure_around_the_dispatches_changes_nothing(monkeypatch, caplog, owner, name, place):
     caplog.set_level(logging.ERROR)
