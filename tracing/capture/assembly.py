@@ -22,7 +22,6 @@ from tracing.capture.context import (
     BATCH,
     BATCH_END,
     BYPASS,
-    CALL,
     CALL_END,
     CALLBACK,
     CALLBACK_END,
@@ -137,7 +136,7 @@ class Open:
 class Reader:
     """Where the reading of one stream stands."""
 
-    __slots__ = ("blocks", "done", "outer", "outer_is_link", "place", "stack", "stream")
+    __slots__ = ("blocks", "call", "done", "outer", "outer_is_link", "place", "stack", "stream")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -146,6 +145,8 @@ class Reader:
         """The innermost open transaction block by alias; the one opened last comes last."""
         self.outer: ReceiverCall | None = None
         """The receiver call under which this stream's own roots hang."""
+        self.call: tuple[int, int] | None = None
+        """(key, position) of the async receiver whose stream this is, until its first step is read."""
         self.outer_is_link = False
         self.place = 0
         """Items read so far."""
@@ -249,7 +250,8 @@ class Assembly:
             if is_over and not reader.stack:
                 gone.add(stream.number)
                 stream.ident = 0
-                _add_unheard(stream, self._unheard_before)
+                if stream.unheard is not self.live.root.unheard:
+                    _add_unheard(stream, self._unheard_before)
                 stream.unheard = defaultdict(int)
                 self.live.streams.remove(stream)
                 del self._readers[stream.number]
@@ -275,7 +277,11 @@ class Assembly:
 
     def _reader(self, stream: Stream) -> Reader:
         reader = Reader(stream)
-        reader.outer_is_link = stream.origin is not None and stream.origin[0] == "link"
+        if stream.origin is not None:
+            word, key, position = stream.origin
+            reader.outer_is_link = word == "link"
+            if word == "call":
+                reader.call = key, position
         return reader
 
     def _running_call(self, reader: Reader) -> ReceiverCall | None:
@@ -394,7 +400,10 @@ class Assembly:
 
     def _returned(self, reader: Reader, end: int, response_type: str) -> None:
         opened = reader.stack[-1] if reader.stack else None
-        if opened is None or opened.call is None:
+        if opened is None:
+            self._stepped(reader, end)
+            return
+        if opened.call is None:
             return
         opened.call.response_type = response_type
         self._end_call(opened.call, end, Outcome.RETURNED, opened.nested_ns)
@@ -536,16 +545,25 @@ class Assembly:
             self._finished(dispatch)
         self._closing.clear()
 
-    def _read_call(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, start, key, position = item
+    def _stepped(self, reader: Reader, moment: int) -> None:
+        """Begin or end the async receiver call whose stream this is."""
+        if reader.call is None:
+            if reader.outer is not None and reader.stream.origin[0] == "call":  # type: ignore[index]
+                self._end_async_call(reader, moment, Outcome.RETURNED, "", "")
+            return
+        (key, position), reader.call = reader.call, None
         dispatch = self._by_key.get(key, (None,))[0]
         if dispatch is not None and position < len(dispatch.receiver_calls):
             reader.outer = dispatch.receiver_calls[position]
-            reader.outer.start_ns = self._since(start)
+            reader.outer.start_ns = self._since(moment)
 
     def _read_call_end(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, end, _key, _position, word, name, message = item
-        outcome = _OUTCOMES[word]
+        _word, end, word, name, message = item
+        self._end_async_call(reader, end, _OUTCOMES[word], name, message)
+
+    def _end_async_call(
+        self, reader: Reader, end: int, outcome: Outcome, name: str, message: str
+    ) -> None:
         call = reader.outer
         reader.done = True
         if call is None:
@@ -936,8 +954,10 @@ class Assembly:
 
     def _count_unheard(self) -> None:
         counted = dict(self._unheard_before)
+        own = self.live.root.unheard
         for stream in self.live.streams:
-            _add_unheard(stream, counted)
+            if stream is self.live.root or stream.unheard is not own:
+                _add_unheard(stream, counted)
         self._unheard = counted
 
 
@@ -952,7 +972,6 @@ _READ: Final = {
     ASYNC_CLOSE: Assembly._read_async_close,
     BATCH: Assembly._read_batch,
     BATCH_END: Assembly._read_batch_end,
-    CALL: Assembly._read_call,
     CALL_END: Assembly._read_call_end,
     VALUES: Assembly._read_values,
     LINK: Assembly._read_link,

@@ -59,10 +59,10 @@ BATCH: Final = "batch"
 """(BATCH, start, key, requested): this thread runs the sync receivers of the asend *key*."""
 BATCH_END: Final = "batch_end"
 """(BATCH_END, end, key)."""
-CALL: Final = "call"
-"""(CALL, start, key, position): the async receiver of that position took its first step."""
 CALL_END: Final = "call_end"
-"""(CALL_END, end, key, position, outcome as a word, type, message)."""
+"""(CALL_END, end, outcome as a word, type, message): the async receiver of this stream is through.
+
+Its first step, and its end where it returned None, are the bare moments outside any dispatch."""
 LINK: Final = "link"
 """(LINK, stream number): work handed over from here goes on in that stream."""
 BYPASS: Final = "bypass"
@@ -120,7 +120,9 @@ class Stream:
     events: list[Any] | None
     """None where nothing is to be recorded."""
     unheard: defaultdict[int, int] | None
-    """Dispatches that nobody received, by wiring number; None where nothing is recorded."""
+    """Dispatches that nobody received, by wiring number; None where nothing is recorded.
+
+    The streams of the thread that began the trace share one."""
     thread: str
     """Name of the thread, empty while it is nobody's."""
     ended: bool
@@ -148,18 +150,16 @@ class Stream:
         self.trace = trace
         self.ident = ident
         self.origin = origin
-        if trace is None:
-            self.events = self.unheard = None
-        else:
-            self.events = []
-            self.unheard = defaultdict(int)
+        self.events = [] if trace is not None else None
         self.ended = False
         self.number = next(_numbers)
         if beside is not None and beside.ident == ident:
             # To ask the thread costs more than all the rest; another stream of it knows.
             self.thread = beside.thread
+            self.unheard = beside.unheard
         else:
             self.thread = threading.current_thread().name if ident else ""
+            self.unheard = defaultdict(int) if trace is not None else None
 
     def here(self) -> Stream:
         """Return the stream of this trace for the running thread, which is not the writer of this one."""
@@ -316,7 +316,7 @@ class LiveTrace:
     def open_stream(self, origin: tuple[str, int, int] | None = None) -> Stream:
         """Return a new stream for the running thread; *origin* says under what its dispatches hang."""
         streams = self.streams
-        stream = Stream(self, get_ident(), origin, streams[0] if streams else None)
+        stream = Stream(self, get_ident(), origin, self.root if streams else None)
         if len(streams) >= STREAMS_LIMIT:
             # It may be written, and nobody reads it.
             self.dropped += 1

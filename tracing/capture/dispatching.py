@@ -37,7 +37,6 @@ from tracing.capture.context import (
     ASYNC_PHASE,
     BATCH,
     BATCH_END,
-    CALL,
     CALL_END,
     CUT,
     RAISED,
@@ -455,8 +454,11 @@ def stepping(advance: Callable[..., Any]) -> Callable[..., Any]:
         except StopIteration as stop:
             own = self.own
             if own is not None and own.events is not None:
-                name = "" if stop.value is None else response_name(stop.value)
-                own.events.append((CALL_END, clock(), self.key, self.position, BY_RETURN, name, ""))
+                own.events.append(
+                    clock()
+                    if stop.value is None
+                    else (CALL_END, clock(), BY_RETURN, response_name(stop.value), "")
+                )
             raise
         except BaseException as error:
             self.settle(error)
@@ -487,33 +489,34 @@ class Stepped(Coroutine[Any, Any, Any]):
         "__weakref__",
         "coroutine",
         "inner",
-        "key",
-        "origin",
         "own",
-        "position",
+        "place",
+        "stream",
     )
 
     inner: Stream | None
     """What is the running stream inside. None before the first step."""
 
+    place: tuple[str, int, int]
+    """("call", key of the dispatch, position of the receiver)."""
+
     def __init__(
-        self, coroutine: CoroutineType[Any, Any, Any], origin: Stream, key: int, position: int
+        self, coroutine: CoroutineType[Any, Any, Any], stream: Stream, key: int, position: int
     ) -> None:
         self.__qualname__ = coroutine.__qualname__
         self.coroutine = coroutine
-        self.origin = origin
-        self.key = key
-        self.position = position
+        self.stream = stream
+        self.place = ("call", key, position)
         self.inner = None
         self.own: Stream | None = None
 
     def begin(self, before: Stream | None) -> Stream | None:
         """Return the stream in which the call is recorded, *before* if it is not. Never raises."""
         try:
-            trace = self.origin.trace
+            trace = self.stream.trace
             if trace is not None:
-                own = trace.open_stream(("call", self.key, self.position))
-                own.events.append((CALL, clock(), self.key, self.position))  # type: ignore[union-attr]
+                own = trace.open_stream(self.place)
+                own.events.append(clock())  # type: ignore[union-attr]
                 self.own = own
                 return own
         except Exception as error:
@@ -532,7 +535,7 @@ class Stepped(Coroutine[Any, Any, Any]):
             else BY_ERROR
         )
         try:
-            own.events.append((CALL_END, end, self.key, self.position, outcome, *error_text(error)))
+            own.events.append((CALL_END, end, outcome, *error_text(error)))
         except Exception as failure:
             failed("settle", failure)
 

@@ -112,11 +112,10 @@ def _initialised(original: Callable[..., None]) -> Callable[..., None]:
     return update_wrapper(initialise, original)
 
 
-def _goes_on(loop: Any, coro: Any, kwargs: dict[str, Any]) -> bool:
-    """Return whether a task for *coro* goes on with the work of the running stream."""
+def _goes_on(loop: Any, coro: Any) -> bool:
+    """Return whether a task for *coro*, without a context, goes on with the work of the running stream."""
     return (
         not (type(coro) is CoroutineType and id(coro.cr_code) in own_code)
-        and kwargs.get("context") is None
         and loop.get_task_factory() is None
     )
 
@@ -124,10 +123,11 @@ def _goes_on(loop: Any, coro: Any, kwargs: dict[str, Any]) -> bool:
 def _creating_task(original: Callable[..., Any]) -> Callable[..., Any]:
     def create_task(self: Any, coro: Any, **kwargs: Any) -> Any:
         stream = None
-        now = current()
+        # The tasks of Django's own TaskGroup share a context, and are several for each asend.
+        now = current() if kwargs.get("context") is None else None
         if now is not None and now.events is not None and type(coro) not in own_types:
             try:
-                if _goes_on(self, coro, kwargs):
+                if _goes_on(self, coro):
                     stream = _continuation()
                 if stream is not None:
                     # The copy is what the task would have made for itself.
