@@ -29,7 +29,7 @@ from django.test.utils import CaptureQueriesContext, isolate_apps
 from django.utils.autoreload import file_changed
 
 from tests.tracing.capture.conftest import recording
-from tracing.capture import context
+from tracing.capture import assembly, context
 from tracing.capture.dispatching import Options
 from tracing.capture.instrumentation import instrument, uninstrument
 from tracing.capture.sanitize import Redaction
@@ -268,7 +268,8 @@ def test_receivers_after_one_that_raised_are_skipped_in_send_and_run_in_send_rob
     assert recorded.trace.error_count == 2
 
 
-def test_unheard_dispatches_are_counted_per_signal_and_sender_wherever_they_were_sent():
+@pytest.mark.parametrize("is_read", [False, True], ids=["at its end", "meanwhile"])
+def test_unheard_dispatches_are_counted_per_signal_and_sender_wherever_they_were_sent(is_read):
     signal, silent = Signal(), Signal()
 
     async def receiver(**named):
@@ -279,11 +280,14 @@ def test_unheard_dispatches_are_counted_per_signal_and_sender_wherever_they_were
     with recording() as recorded:
         for _ in range(3):
             silent.send("outside")
-        asyncio.run(signal.asend("root"))
+        for _ in range(2):
+            asyncio.run(signal.asend("root"))
+            if is_read:
+                assembly.keep_numbers(context.current_trace())
 
     counts = {sender: count for _signal, sender, count in recorded.trace.unheard}
-    assert counts == {"'outside'": 3, "'in async'": 2}
-    assert recorded.trace.unheard_count == 5
+    assert counts == {"'outside'": 3, "'in async'": 4}
+    assert recorded.trace.unheard_count == 7
 
 
 def test_async_dispatch_whose_receivers_listen_to_others_is_unheard():
