@@ -484,7 +484,10 @@ def test_hazards_are_chosen_by_id_and_severity(traces):
     assert run_json("hazards", "--no-wiring", "--hazard", "n-plus-one") == []
     assert run_json("hazards", "--no-wiring", "--severity", "error") == []
     assert len(run_json("hazards", "--no-wiring", "--severity", "info")) == 2
-    assert error_of("hazards", "--hazard", "nonsense")[1].startswith("There is no rule nonsense.")
+    code, message = error_of("hazards", "--hazard", "nonsense")
+
+    assert code == 2
+    assert message.startswith("There is no rule nonsense.")
 
 
 def test_known_hazards_are_shown_only_when_asked_for(traces, settings):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 FOUND: Final = 1
+WRONG: Final = 2
 NOT_FOUND: Final = 3
 NO_STORE: Final = 4
 
