@@ -416,6 +416,8 @@ class Pipeline:
 
     def _at_exit(self) -> None:
         Courtesy.is_over = True
+        # The store is to hear that nothing waits any more, not what waited seconds ago.
+        self._tick_at = 0.0
         _guard("exit", self.force_flush, self.options.exit_seconds)
         _guard("exit", self.tell_what_is_lost)
         for exporter in self.exporters:

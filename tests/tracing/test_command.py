@@ -275,7 +275,7 @@ def test_show_folds_repetitions_unless_asked_for_all():
     store(build.build())
 
     assert f"index {TIMES} 214" in run("show", "last")
-    assert f"post_save cars.Car {TIMES} 214 214 instances" in run("show", "last")
+    assert f"post_save cars.Car {TIMES} 214 of 214 instances" in run("show", "last")
     assert run("show", "last", "--all").count("index #") == 214
 
 
