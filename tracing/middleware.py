@@ -14,6 +14,7 @@ from django.utils.functional import LazyObject, empty
 
 from tracing.bound import keep_bound
 from tracing.capture import context
+from tracing.capture.assembly import SERVER_ERROR
 from tracing.capture.failures import failed
 from tracing.capture.names import MAX_NAME
 from tracing.capture.sanitize import error_text
@@ -96,6 +97,9 @@ def _described(
     keep_bound(live)
     try:
         live.http_status = response.status_code
+        if response.status_code < SERVER_ERROR:
+            # What was raised was an answer (Http404, PermissionDenied, BadRequest), not a failure.
+            live.error = ""
         match = request.resolver_match
         if match is not None:
             live.name = f"{request.method} /{match.route.lstrip('^/')}"[:MAX_NAME]

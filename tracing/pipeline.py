@@ -209,6 +209,7 @@ class Pipeline:
         self._worker: threading.Thread | None = None
         self._stopping = False
         self._tick_at = 0.0
+        self._told: set[str] = set()
 
     # -- Setting up --------------------------------------------------------------------------
 
@@ -415,6 +416,8 @@ class Pipeline:
 
     def _at_exit(self) -> None:
         Courtesy.is_over = True
+        # The store is to hear that nothing waits any more, not what waited seconds ago.
+        self._tick_at = 0.0
         _guard("exit", self.force_flush, self.options.exit_seconds)
         _guard("exit", self.tell_what_is_lost)
         for exporter in self.exporters:
@@ -422,25 +425,33 @@ class Pipeline:
             _guard(f"flush of exporter {exporter.name}", exporter.force_flush)
 
     def tell_what_is_lost(self) -> None:
-        """Log what the process takes with it: nobody else can tell any more."""
+        """Log what the process takes with it: nobody else can tell any more.
+
+        A process may have several ends (``atexit`` and the finalizers of multiprocessing and of
+        billiard); the same is told at the first of them only.
+        """
         if self._closed:
             return
         queued = len(self._queue)
         if queued:
-            logger.warning(
-                "The process ends before %d traces could be written; they are lost.", queued
-            )
+            self._tell(f"The process ends before {queued} traces could be written; they are lost.")
         for delivery in self._deliveries:
             waiting = delivery.statistics().waiting
             if waiting:
-                logger.warning(
-                    "The process ends before the %s exporter could write %d traces; %s.",
-                    delivery.exporter.name,
-                    waiting,
+                fate = (
                     "they are in the log alone, which manage.py tracing import reads"
                     if self._is_in_log(delivery)
-                    else "they are lost",
+                    else "they are lost"
                 )
+                self._tell(
+                    f"The process ends before the {delivery.exporter.name} exporter could write "
+                    f"{waiting} traces; {fate}."
+                )
+
+    def _tell(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            logger.warning("%s", message)
 
     def _is_in_log(self, delivery: _Delivery) -> bool:
         """Return whether what the database has not got yet has been written by the log exporter."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import DEFAULT_DB_ALIAS
+from django.apps import apps
+from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from tracing.conf import store_alias
 
@@ -15,6 +16,19 @@ if TYPE_CHECKING:
 def has_own_database() -> bool:
     """Return whether the traces have a database to themselves."""
     return store_alias() != DEFAULT_DB_ALIAS
+
+
+def misplaced() -> str:
+    """Return why traces cannot be where the settings put them, and what to do; empty if they can."""
+    alias = store_alias()
+    if alias not in connections:
+        return f"The traces are to be in a database {alias!r}, which is not in DATABASES."
+    if router.db_for_read(apps.get_model("tracing", "Trace")) != alias:
+        return (
+            f"The traces are in the database {alias!r}, but no router leads there. "
+            "Add 'tracing.routers.TracingRouter' to DATABASE_ROUTERS."
+        )
+    return ""
 
 
 def app_label_of(model: type[Model] | Model) -> str:

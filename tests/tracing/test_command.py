@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
 from unittest.mock import patch
@@ -28,6 +29,7 @@ from tracing import models
 from tracing.analysis.tree import TIMES
 from tracing.capture.spans import Kind, Outcome, Status
 from tracing.exporters.log import LogExporter
+from tracing.management.commands.tracing import Command
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -131,6 +133,35 @@ def test_store_without_tables_says_what_to_do(monkeypatch):
             "migrate --database tracing"
         ),
     )
+
+
+def test_store_that_no_router_leads_to_is_named(settings):
+    settings.DATABASE_ROUTERS = []
+
+    code, message = error_of("list")
+
+    assert code == 4
+    assert message.endswith("Add 'tracing.routers.TracingRouter' to DATABASE_ROUTERS.")
+
+
+def test_store_in_a_database_that_is_not_there_is_named(settings):
+    settings.TRACING = {**settings.TRACING, "DATABASE": "elsewhere"}
+
+    assert error_of("list") == (
+        4,
+        "The traces are to be in a database 'elsewhere', which is not in DATABASES.",
+    )
+
+
+def test_common_options_may_follow_the_verb():
+    settings = os.environ["DJANGO_SETTINGS_MODULE"]
+    words = ["list", "--settings", settings, "--no-color", "--traceback", "-v", "0"]
+
+    options = vars(Command().create_parser("manage.py", "tracing").parse_args(words))
+    before = vars(Command().create_parser("manage.py", "tracing").parse_args(["-v", "2", "list"]))
+
+    assert (options["settings"], options["no_color"], options["verbosity"]) == (settings, True, 0)
+    assert (before["verbosity"], before["no_color"]) == (2, False)
 
 
 def test_store_out_of_reach_is_named():
@@ -244,7 +275,7 @@ def test_show_folds_repetitions_unless_asked_for_all():
     store(build.build())
 
     assert f"index {TIMES} 214" in run("show", "last")
-    assert f"post_save cars.Car {TIMES} 214 214 instances" in run("show", "last")
+    assert f"post_save cars.Car {TIMES} 214 of 214 instances" in run("show", "last")
     assert run("show", "last", "--all").count("index #") == 214
 
 
@@ -484,7 +515,10 @@ def test_hazards_are_chosen_by_id_and_severity(traces):
     assert run_json("hazards", "--no-wiring", "--hazard", "n-plus-one") == []
     assert run_json("hazards", "--no-wiring", "--severity", "error") == []
     assert len(run_json("hazards", "--no-wiring", "--severity", "info")) == 2
-    assert error_of("hazards", "--hazard", "nonsense")[1].startswith("There is no rule nonsense.")
+    code, message = error_of("hazards", "--hazard", "nonsense")
+
+    assert code == 2
+    assert message.startswith("There is no rule nonsense.")
 
 
 def test_known_hazards_are_shown_only_when_asked_for(traces, settings):

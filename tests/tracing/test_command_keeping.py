@@ -44,9 +44,11 @@ def traces():
 
 
 def test_prune_asks_what_to_prune_and_whether_to(traces, monkeypatch):
-    assert error_of("prune")[1].startswith("Say what to prune: --older-than 7d")
-    _, message = error_of("prune", "--older-than", "0s")
+    code, what = error_of("prune")
+    unconfirmed, message = error_of("prune", "--older-than", "0s")
 
+    assert (code, unconfirmed) == (2, 2)
+    assert what.startswith("Say what to prune: --older-than 7d")
     assert message.startswith("Delete ")
     assert message.endswith("Confirm it with --yes, or look first with --dry-run.")
     assert models.Trace.objects.count() == 3

@@ -306,6 +306,13 @@ def test_deleted_file_is_noticed(unmigrated):
     assert Trace.objects.using("fresh").count() == 1
 
 
+def test_alias_that_is_not_there_is_a_temporary_error():
+    exporter = DatabaseExporter("elsewhere")
+
+    with pytest.raises(TemporaryError, match="there is no database 'elsewhere' in DATABASES"):
+        exporter.export([plain_trace(1)])
+
+
 def test_damaged_file_is_a_temporary_error(unmigrated):
     unmigrated.write_bytes(b"no database at all " * 1_000)
     exporter = DatabaseExporter("fresh")

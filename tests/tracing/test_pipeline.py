@@ -491,3 +491,35 @@ def test_tick_reaches_exporters_that_have_one(make):
 
     # Once more after five seconds.
     assert set(ticks) == {1}
+
+
+def test_end_of_the_process_ticks_once_more(make):
+    waiting = []
+
+    class Ticking(MemoryExporter):
+        def tick(self, statistics):
+            waiting.append((statistics.recorded, statistics.queued))
+
+    pipeline = make(Ticking())
+    pipeline.submit(plain_trace(1))
+    pipeline.force_flush()
+    pipeline.submit(plain_trace(2))
+    pipeline._at_exit()
+
+    assert waiting[-1] == (2, 0)
+
+
+def test_what_an_ending_process_loses_is_told_once(caplog):
+    pipeline = Pipeline(Options(exit_seconds=0))
+    pipeline.add_exporter(Failing(error=TemporaryError("no table")))
+    pipeline.submit(plain_trace(1))
+    pipeline.force_flush()
+    # As atexit and the finalizers of multiprocessing and billiard do.
+    for _ in range(3):
+        pipeline.tell_what_is_lost()
+    pipeline.shutdown()
+
+    told = [text for text in caplog.messages if text.startswith("The process ends before")]
+    assert told == [
+        "The process ends before the failing exporter could write 1 traces; they are lost."
+    ]

@@ -13,7 +13,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from django.dispatch import Signal
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory
 from django.urls import include, path
 
@@ -43,6 +43,10 @@ async def asynchronous(request):
 
 def failing(request):
     raise LookupError("lost")
+
+
+def missing(request):
+    raise Http404("No order matches.")
 
 
 def streaming(request):
@@ -87,6 +91,7 @@ urlpatterns = [
     path("numbers/<int:number>/", lambda request, number: plain(request)),
     path("async/", asynchronous),
     path("failing/", failing),
+    path("missing/", missing),
     path("streaming/", streaming),
     path("nesting/", nesting),
     path("gathering/", gathering),
@@ -179,6 +184,23 @@ def test_failing_request_keeps_its_error_and_status(keeper):  # noqa: F811
     [trace] = keeper.traces()
     assert response.status_code == 500
     assert (trace.status, trace.error, trace.http_status) == ("error", "LookupError: lost", 500)
+
+
+def test_exception_that_is_an_answer_is_no_failure(keeper):  # noqa: F811
+    Client().get("/missing/")
+
+    [trace] = keeper.traces()
+    assert (trace.name, trace.http_status) == ("GET /missing/", 404)
+    assert (trace.status, trace.error) == ("ok", "")
+
+
+def test_middleware_of_the_tracer_is_no_callsite(keeper):  # noqa: F811
+    Client(raise_request_exception=False).get("/failing/")
+
+    [trace] = keeper.traces()
+    [dispatch] = [each for each in trace.dispatches if "got_request_exception" in each.signal]
+    # Django sent it, outside the view: the nearest that is neither Django nor the tracer is this test.
+    assert dispatch.callsite.file == __file__
 
 
 def test_request_without_a_route_is_named_by_its_path(keeper):  # noqa: F811

@@ -44,13 +44,19 @@ class Visit:
 
 
 def roots(trace: Trace) -> list[Dispatch]:
-    """Return the dispatches at the top: without a parent, or whose parent is in another segment."""
+    """Return the dispatches at the top: without a parent, or whose parent is in another segment.
+
+    In order of start, which is not that of their numbers: what was sent in another thread or task
+    (an async view that saves a model, say) has higher numbers than what its own thread sent later.
+    """
     known = {call.number for dispatch in trace.dispatches for call in dispatch.receiver_calls}
-    return [
+    top = [
         dispatch
         for dispatch in trace.dispatches
         if dispatch.parent_number is None or dispatch.parent_number not in known
     ]
+    top.sort(key=lambda dispatch: dispatch.start_ns)
+    return top
 
 
 def walk(trace: Trace) -> Iterator[Visit]:

@@ -27,11 +27,11 @@ _PACKAGES = tuple(
     os.path.join(os.path.dirname(os.path.abspath(os.__file__)), name) + os.sep
     for name in ("site-packages", "dist-packages")
 )
-_FACES = tuple(_OWN + name + os.sep for name in ("capture", "pipeline"))
-
 
 is_library: dict[str, bool] = {}
-"""Whether a file belongs to Django, asgiref, the standard library or the recording itself.
+"""Whether a file belongs to Django, asgiref, the standard library or the tracer itself.
+
+The tracer as a whole: its middleware is around every view, and sends nothing of what they send.
 
 A third-party package is not skipped: when it sends a signal, it is the sender. An exact dictionary,
 since that is the fastest thing to ask; ``classify`` fills it.
@@ -45,7 +45,7 @@ def classify(filename: str) -> bool:
         library = filename.startswith("<frozen")
     else:
         path = os.path.abspath(filename)
-        library = path.startswith((*_FACES, *_LIBRARIES[:2])) or (
+        library = path.startswith((_OWN, *_LIBRARIES[:2])) or (
             path.startswith(_LIBRARIES[2]) and not path.startswith(_PACKAGES)
         )
     is_library[filename] = library

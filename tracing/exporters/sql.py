@@ -609,8 +609,10 @@ def open_database(alias: str, *, shared: bool = False) -> Database:
     """Return the database of *alias*, not connected yet.
 
     Raises:
-        TemporaryError: No traces can be stored in that kind of database.
+        TemporaryError: There is no such alias, or no traces can be stored in that kind of database.
     """
+    if alias not in connections:
+        raise TemporaryError(f"there is no database {alias!r} in DATABASES")
     vendor = connections[alias].vendor
     if vendor not in VENDORS:
         raise TemporaryError(f"traces cannot be stored in a {vendor} database (alias {alias!r})")

@@ -294,7 +294,7 @@ def _words(span: Dispatch, node: Node) -> Iterator[str]:
     if span.parent_is_link:
         yield "later"
     if len(node.instances) > 1:
-        yield plural(len(node.instances), "instance")
+        yield f"of {plural(len(node.instances), 'instance')}"
 
 
 _ROLLED_BACK: Final = frozenset(

@@ -43,6 +43,19 @@ def test_roots_include_a_dispatch_whose_parent_is_in_another_segment(order):
     assert [root.sender for root in tree.roots(order)] == ["sales.Sale"]
 
 
+def test_roots_are_in_order_of_start_whatever_thread_sent_them():
+    build = TraceBuilder()
+    build.dispatch("order_placed")
+    build.dispatch("post_save")
+    trace = build.build()
+    # The view awaited a save, which a thread did, before it sent its own signal.
+    sent, saved = trace.dispatches
+    sent.start_ns = saved.start_ns + 1
+
+    assert [root.number for root in tree.roots(trace)] == [saved.number, sent.number]
+    assert [visit.span.number for visit in tree.walk(trace)] == [saved.number, sent.number]
+
+
 def test_walk_survives_a_thousand_levels():
     build = TraceBuilder()
     call = None

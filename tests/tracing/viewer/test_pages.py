@@ -896,6 +896,17 @@ def test_missing_tables_say_how_to_make_them(no_tables, developer):
     assert "migrate --database tracing" in document.json()["error"]
 
 
+def test_database_that_is_not_there_is_named(settings, developer):
+    settings.TRACING = {**settings.TRACING, "DATABASE": "elsewhere"}
+
+    page = developer.get("/tracing/")
+    document = developer.get("/tracing/traces.json")
+
+    assert (page.status_code, document.status_code) == (503, 503)
+    assert "database 'elsewhere', which is not in DATABASES" in text(page)
+    assert "which is not in DATABASES" in document.json()["error"]
+
+
 # -- Admin and the tag -------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from tracing.analysis.formatting import (
     callsite_text,
     human_count,
     human_ns,
+    in_library,
     plural,
     query_text,
     short_signal,
@@ -115,8 +116,8 @@ def raw_query(facts: Facts, _options: Options) -> Iterator[Hazard]:
         label = call.receiver
         queries = sum(_questions(call) for call, _ in calls)
         yield finding(
-            f"{who(label)} ran {query_text(queries)} while a fixture was loading "
-            f"{sender}: it does not return early for raw=True.",
+            f"{who(label)} ran {query_text(queries)} while {sender} was saved raw, as from a "
+            f"fixture: it does not return early for raw=True.",
             dispatch=dispatch,
             receiver=label,
             spans=itertools.chain.from_iterable(calls),
@@ -187,7 +188,12 @@ def unfiltered_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
 
 
 def unfiltered(calls: Calls, models: int) -> Iterator[Hazard]:
-    """Yield a finding for each signal that brought the receiver at least *models* senders."""
+    """Yield a finding for each signal that brought the receiver at least *models* senders.
+
+    None for a receiver of an installed package: how it is connected is not the project's to say.
+    """
+    if in_library(calls.label.file):
+        return
     senders: defaultdict[str, dict[str, tuple[ReceiverCall, Dispatch]]] = defaultdict(dict)
     for call, dispatch in zip(calls.calls, calls.dispatches, strict=True):
         if dispatch.signal in INSTANCE_SIGNALS:

@@ -38,7 +38,10 @@ _COSTS: Final = frozenset(
         "unfiltered-receiver",
     }
 )
-"""What Django's own receivers cost is known from the start: nobody but Django can mend it."""
+"""What Django's own receivers cost is known from the start: nobody but Django can mend it.
+
+So is what others cost when Django writes down which migrations it has applied, one by one.
+"""
 
 _LINES_BELOW: Final = 12
 """How far below the first line (of its decorators) the ``def`` of a receiver is looked for."""
@@ -113,8 +116,11 @@ def known_reason(hazard: Hazard, marks: Sequence[Mark], trace_name: str = "") ->
     for mark in marks:
         if mark.covers(hazard, trace_name):
             return mark.reason
-    if hazard.hazard in _COSTS and hazard.receiver.startswith("django."):
-        return "Django's own receiver"
+    if hazard.hazard in _COSTS:
+        if hazard.receiver.startswith("django."):
+            return "Django's own receiver"
+        if hazard.sender == "migrations.Migration":
+            return "Django's own record of migrations"
     return _comment_reason(hazard) if hazard.file and hazard.line else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ class Command(BaseCommand):
         for verb in VERBS:
             sub = verbs.add_parser(verb.name, help=verb.help, description=verb.description)
             verb.add_arguments(sub)
+            _take_common_options(sub)
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Run the verb that was asked for."""
@@ -65,3 +67,16 @@ class Command(BaseCommand):
                 code = 0
         if code:
             sys.exit(code)
+
+
+def _take_common_options(parser: CommandParser) -> None:
+    """Let what every command of Django takes (``--settings``, ``--no-color``) follow the verb, too.
+
+    A parser of a verb knows only its own. Without defaults: what stood before the verb holds.
+    """
+    hidden: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    for option in ("--settings", "--pythonpath"):
+        parser.add_argument(option, **hidden)
+    for option in ("--traceback", "--no-color", "--force-color"):
+        parser.add_argument(option, action="store_true", **hidden)
+    parser.add_argument("-v", "--verbosity", type=int, choices=(0, 1, 2, 3), **hidden)

@@ -19,12 +19,14 @@ from tracing.analysis.formatting import human_ns
 from tracing.conf import store_alias
 from tracing.management.terminal import Terminal, plain
 from tracing.querysets import TraceQuerySet, TraceSearch
+from tracing.routers import misplaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 FOUND: Final = 1
+WRONG: Final = 2
 NOT_FOUND: Final = 3
 NO_STORE: Final = 4
 
@@ -152,8 +154,12 @@ def require_store() -> str:
     """Return the alias of the store after checking that it can be read.
 
     Raises:
-        CommandError: It cannot be reached, or its tables are not there yet; with what to do.
+        CommandError: It is not where the settings say, cannot be reached, or its tables are not
+            there yet; with what to do.
     """
+    problem = misplaced()
+    if problem:
+        raise fail(problem, NO_STORE)
     alias = store_alias()
     try:
         with connections[alias].cursor() as cursor:

@@ -26,6 +26,7 @@ from tracing.management.terminal import joined, plain, text
 from tracing.management.verbs.base import (
     FOUND,
     NOT_FOUND,
+    WRONG,
     Run,
     Verb,
     add_format,
@@ -77,7 +78,7 @@ def _hazards(run: Run) -> int:
     unknown = wanted - {rule.id for rule in active_rules()}
     if unknown:
         ids = ", ".join(sorted(rule.id for rule in active_rules()))
-        raise CommandError(f"There is no rule {', '.join(sorted(unknown))}. The rules are: {ids}")
+        raise fail(f"There is no rule {', '.join(sorted(unknown))}. The rules are: {ids}", WRONG)
     found = [
         hazard
         for hazard in _found(run)
@@ -229,7 +230,7 @@ def _write(run: Run, path: Path, routes: Iterable[Route]) -> int:
     try:
         path.write_text(content, encoding="utf-8")
     except OSError as error:
-        raise CommandError(f"{path} cannot be written: {error}") from None
+        raise fail(f"{path} cannot be written: {error}", WRONG) from None
     count = sum(
         len(lines) for senders in document["signals"].values() for lines in senders.values()
     )
@@ -246,7 +247,7 @@ def _check(run: Run, path: Path, routes: list[Route]) -> int:
         message = f"{path} cannot be read: {error}. Write it with --write {path}"
         raise fail(message, NOT_FOUND) from None
     except ValueError as error:
-        raise CommandError(f"{path} is no wiring file: {error}") from None
+        raise fail(f"{path} is no wiring file: {error}", WRONG) from None
     if run.as_json:
         run.terminal.json(
             [

@@ -11,8 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from django.core.management.base import CommandError
-
 from tracing import models
 from tracing.analysis.formatting import human_bytes, human_count, plural
 from tracing.analysis.hazards import diagnose
@@ -26,6 +24,7 @@ from tracing.management.verbs.base import (
     FOUND,
     NOT_FOUND,
     SECOND_NS,
+    WRONG,
     Run,
     Verb,
     duration,
@@ -103,9 +102,10 @@ def _prune(run: Run) -> int:
     options = run.options
     limits = ("older_than", "max_rows", "max_size", "rollups_older_than")
     if all(options[name] is None for name in limits):
-        raise CommandError(
+        raise fail(
             "Say what to prune: --older-than 7d, --max-rows 1000000, --max-size 2GB or "
-            "--rollups-older-than 365d."
+            "--rollups-older-than 365d.",
+            WRONG,
         )
     retention = Retention(
         older_than=_days(options["older_than"]),
@@ -153,7 +153,7 @@ def _counted(pruned: Any) -> str:
 def _confirm(run: Run, question: str) -> None:
     """Ask, and end the command unless the answer is yes."""
     if run.as_json or not sys.stdin.isatty():
-        raise CommandError(f"{question} Confirm it with --yes, or look first with --dry-run.")
+        raise fail(f"{question} Confirm it with --yes, or look first with --dry-run.", WRONG)
     if input(f"{question} [y/N] ").strip().lower() not in {"y", "yes"}:
         raise fail("Nothing was deleted.", FOUND)
 
@@ -201,7 +201,7 @@ def _export(run: Run) -> int:
         with path.open("w", encoding="utf-8", newline="") as file:
             _write(options["format"], rows, file)
     except OSError as error:
-        raise CommandError(f"{path} cannot be written: {error}") from None
+        raise fail(f"{path} cannot be written: {error}", WRONG) from None
     run.terminal.print(text(f"{path}: {plural(len(rows), 'trace')}"))
     return 0
 
@@ -247,7 +247,8 @@ def _import(run: Run) -> int:
         try:
             result = import_logs(paths, using=alias, progress=progress)
         except OSError as failure:
-            raise CommandError(f"{failure.filename} cannot be read: {failure.strerror}") from None
+            message = f"{failure.filename} cannot be read: {failure.strerror}"
+            raise fail(message, NOT_FOUND) from None
     if run.as_json:
         run.terminal.json(
             {

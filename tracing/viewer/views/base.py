@@ -16,11 +16,13 @@ from django.shortcuts import render, resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils import timezone
 from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.connection import ConnectionDoesNotExist
 from django.utils.decorators import method_decorator
 from django.views import View
 
 from tracing.conf import store_alias
 from tracing.models import Trace
+from tracing.routers import misplaced
 from tracing.viewer.access import Permission, is_allowed
 
 if TYPE_CHECKING:
@@ -79,8 +81,8 @@ class Page(View):
         else:
             try:
                 response = super().dispatch(request, *args, **kwargs)
-            except DatabaseError:
-                if has_store():
+            except (DatabaseError, ConnectionDoesNotExist):
+                if not misplaced() and has_store():
                     raise
                 response = self.without_store(request)
         patch_cache_control(response, private=True, no_store=True)
@@ -102,13 +104,14 @@ class Page(View):
         raise PermissionDenied
 
     def without_store(self, request: HttpRequest) -> HttpResponse:
-        """Say what to do when the tables are missing."""
+        """Say what to do when the tables are missing, or are looked for in the wrong database."""
         alias = store_alias()
         command = "manage.py migrate" + ("" if alias == "default" else f" --database {alias}")
+        problem = misplaced()
         if self.wants_json:
-            message = f"The store is not there yet. Run {command}"
+            message = problem or f"The store is not there yet. Run {command}"
             return JsonResponse({"error": message}, status=503)
-        context = {**self.frame(), "command": command}
+        context = {**self.frame(), "command": command, "problem": problem}
         return render(request, "tracing/no_store.html", context, status=503)
 
     @property

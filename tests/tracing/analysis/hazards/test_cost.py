@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.tracing.analysis.building import MS, TraceBuilder, label
@@ -97,7 +99,7 @@ def test_raw_query_is_found(name, signal):
     hazard = only(build, "raw-query")
 
     assert hazard.receiver == name
-    assert "ran 6 queries while a fixture was loading orders.Order" in hazard.message
+    assert "ran 6 queries while orders.Order was saved raw" in hazard.message
 
 
 def test_raw_query_is_found_in_what_the_receiver_saves():
@@ -193,6 +195,15 @@ def test_unfiltered_receiver_leaves_four_models_alone():
 
 def test_unfiltered_receiver_leaves_a_receiver_connected_to_each_model_alone():
     assert ids(heard(MODELS, any_sender=False)) == set()
+
+
+def test_unfiltered_receiver_leaves_a_receiver_of_an_installed_package_alone():
+    receiver = label("audit.log", file="/venv/lib/python3.12/site-packages/audit.py")
+    build = TraceBuilder()
+    for sender in MODELS:
+        build.call(build.dispatch("post_save", sender), replace(receiver, any_sender=True))
+
+    assert ids(build) == set()
 
 
 def test_unfiltered_receiver_leaves_other_signals_alone():

@@ -219,6 +219,43 @@ def test_bypassed_receivers_leaves_a_receiver_updating_its_own_row_alone():
     assert ids(build) == set()
 
 
+PACKAGES = "/venv/lib/python3.12/site-packages"
+
+
+def test_bypassed_receivers_leaves_what_is_between_packages_alone():
+    theirs = label("pages.i18n.set_locale", file=f"{PACKAGES}/pages/i18n.py")
+    build = TraceBuilder()
+    place = Callsite(f"{PACKAGES}/versions/revisions.py", 9, "save_revision")
+    build.bypass(receivers=(theirs,), callsite=place)
+    permissions = label("auth.create_permissions", file=f"{PACKAGES}/django/management.py")
+    call = build.call(build.dispatch("post_migrate", "apps.Config"), permissions)
+    manage = Callsite("/app/manage.py", 18, "main")
+    build.bypass(receivers=(theirs,), callsite=manage, parent_number=call.number)
+
+    assert ids(build) == set()
+
+
+def test_bypassed_receivers_of_a_package_are_found_where_the_project_writes():
+    theirs = label("history.post_save", file=f"{PACKAGES}/history.py")
+    build = TraceBuilder()
+    build.bypass(receivers=(theirs,), callsite=Callsite("/app/services.py", 9, "reprice"))
+
+    assert only(build, "bypassed-receivers").receiver == "history.post_save"
+
+
+def test_bypassed_receivers_are_named_after_the_projects_own():
+    theirs = label("history.post_save", file=f"{PACKAGES}/history.py")
+    build = TraceBuilder()
+    build.bypass(
+        receivers=(theirs, label("core.stock.count")),
+        callsite=Callsite(f"{PACKAGES}/loader.py", 9, "load"),
+    )
+    hazard = only(build, "bypassed-receivers")
+
+    assert hazard.receiver == "core.stock.count"
+    assert len(hazard.evidence) == 2
+
+
 # --- lost-receiver -------------------------------------------------------------------------------
 
 

@@ -64,6 +64,16 @@ def test_cost_of_receivers_of_django_is_known(receiver, known):
     assert hazard.known == known
 
 
+def test_cost_of_receivers_of_recorded_migrations_is_known():
+    build = TraceBuilder()
+    dispatch = build.dispatch(sender="migrations.Migration")
+    build.call(dispatch, "core.reports.build", own_ns=200 * MS)
+
+    (hazard,) = find(build.build(), configure({}))
+
+    assert hazard.known == "Django's own record of migrations"
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
