@@ -11,10 +11,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connections
 from django.template import Context, Template
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from tests.tracing.analysis.building import TraceBuilder, label
 from tests.tracing.viewer.traces import COUNT_CARS, MAKE_SALE, command, identify, order, store
+from tracing.analysis.wiring import read_wiring
 from tracing.capture.spans import Callsite, ConnectionChange, Kind, LostReceiver, ReceiverLabel
 from tracing.models import Hazard, RecorderState, SavedSearch, Trace
 
@@ -204,6 +206,26 @@ def test_charts_of_more_than_is_drawn_still_count_all(developer, monkeypatch):
 
     assert sum(column["count"] for column in found["columns"]) == 10
     assert len(found["traces"]) == 4
+
+
+def test_charts_ask_no_more_of_the_store_for_more_columns(developer, monkeypatch):
+    monkeypatch.setattr("tracing.viewer.views.charts.SAMPLE", 4)
+    store(*(order(number, ago=60 * number) for number in range(1, 11)))
+
+    with CaptureQueriesContext(connections["tracing"]) as queries:
+        developer.get("/tracing/charts/")
+
+    assert len(queries) <= 8
+
+
+def test_charts_are_drawn_where_thousands_are_told_apart(developer, settings):
+    settings.USE_THOUSAND_SEPARATOR = True
+    store(order(1), order(2, ago=900))
+
+    page = text(developer.get("/tracing/charts/"))
+
+    assert 'data-first="' in page
+    assert not re.search(r' (data-(first|last|since|until|at|took)|x|y|cx|cy)="[^"]*,', page)
 
 
 def test_saved_search_is_kept_found_replaced_and_deleted(developer):
@@ -596,6 +618,14 @@ def test_map_narrows_by_focus_application_text_and_time(developer):
     }
     assert receivers(focus="r:core.sales.receivers.print_receipt") == {"make_sale", "print_receipt"}
     assert receivers(since="nonsense") == everything
+
+
+def test_map_asks_the_collector_for_no_referrers(developer, monkeypatch):
+    monkeypatch.setattr("tracing.analysis.wiring._kept_by_debug", lambda *_: 1 / 0)
+
+    assert developer.get("/tracing/map/").status_code == 200
+    with pytest.raises(ZeroDivisionError):
+        read_wiring()
 
 
 def test_map_is_drawn_where_thousands_are_told_apart(developer, settings):

@@ -183,7 +183,7 @@ def never_run(flows: list[Flow]) -> list[Flow]:
     """Return the receivers connected in this process that none of *flows* has seen."""
     seen = {(flow.signal, flow.receiver) for flow in flows}
     found: dict[tuple[str, str, str], Flow] = {}
-    for route in read_wiring():
+    for route in read_wiring(with_holders=False):
         for connection in route.connections:
             receiver = connection.receiver
             if not connection.alive or (route.signal, receiver.name) in seen:
