@@ -298,6 +298,16 @@ def test_trace_that_is_not_stored_is_404(developer, rest):
     assert developer.get(address(77, rest)).status_code == 404
 
 
+def test_trace_that_is_not_stored_is_told_in_the_frame_and_as_json(developer):
+    page = text(developer.get(address(77, "/")))
+    document = developer.get(address(77, ".json")).json()
+
+    assert document == {"error": f"No trace {77:032x} is stored."}
+    assert document["error"] in page
+    assert reverse("tracing:recorder") in page
+    assert "URLconf" not in page
+
+
 @pytest.mark.parametrize("rest", ["/nonsense/", "/spans/999/", "/lines/999/"])
 def test_part_that_a_trace_does_not_have_is_404(developer, rest):
     store(order(1))
@@ -639,6 +649,13 @@ def test_map_is_drawn_where_thousands_are_told_apart(developer, settings):
     assert not re.search(r' (x|y|width|height|viewBox)="[^"]*,', drawing)
 
 
+def test_map_calls_the_sender_of_what_hears_everyone_any_sender(developer):
+    page = text(developer.get("/tracing/map/"))
+
+    assert ">any sender<" in page
+    assert ">None<" not in page
+
+
 def test_map_leads_on_with_what_was_chosen(developer):
     store(order(1))
 
@@ -775,6 +792,25 @@ def test_periods_by_release(developer):
 
     assert "more errors" in page
     assert "11 traces before, 12 traces after" in page
+
+
+@pytest.mark.parametrize(("side", "other"), [("before", "after"), ("after", "before")])
+def test_periods_of_which_one_is_empty_say_so(developer, side, other):
+    store(order(1, ago=60))
+
+    page = text(
+        developer.get(
+            "/tracing/compare/periods/",
+            {
+                f"{side}_since": "3h",
+                f"{side}_until": "2h",
+                f"{other}_since": "1h",
+                f"{other}_until": "now",
+            },
+        )
+    )
+
+    assert f"Nothing is stored of the time {side}" in page
 
 
 def test_periods_with_a_wrong_time(developer):
@@ -915,6 +951,19 @@ def no_tables(settings, tmp_path):
     yield
     connection.close()
     connections["tracing"] = real
+
+
+def test_store_that_cannot_be_reached_is_told_apart_from_missing_tables(no_tables, developer):
+    path = connections["tracing"].settings_dict["NAME"]
+    path.write_bytes(b"no database " * 100)
+
+    page = developer.get("/tracing/")
+    document = developer.get("/tracing/traces.json")
+
+    assert (page.status_code, document.status_code) == (503, 503)
+    assert "The store cannot be reached" in text(page)
+    assert "manage.py migrate" not in text(page)
+    assert document.json()["error"] == "The store cannot be reached: file is not a database"
 
 
 def test_missing_tables_say_how_to_make_them(no_tables, developer):

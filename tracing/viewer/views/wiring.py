@@ -20,6 +20,7 @@ from tracing.viewer.graph import (
     receiver_key,
     sender_app,
     sender_key,
+    sender_text,
     signal_key,
 )
 from tracing.viewer.language import quoted, time_ns
@@ -78,6 +79,7 @@ class Map(Page):
                 "flows": [
                     {
                         "flow": flow,
+                        "sender": sender_text(flow),
                         "receiver_address": around[receiver_key(flow.receiver)],
                         "sender_address": around[sender_key(flow.sender)],
                         "signal_address": around[signal_key(flow.signal, flow.sender)],
