@@ -50,6 +50,18 @@ def test_list_shows_the_facts_of_each_trace(developer):
         assert fact in page
 
 
+def test_request_that_was_refused_has_no_tick(developer):
+    refused = order(1)
+    refused.http_status = 404
+    store(refused, order(2))
+
+    page = text(developer.get("/tracing/"))
+
+    assert "✓ 404" not in page
+    assert ">404<" in page
+    assert "✓ 302" in page
+
+
 def test_list_as_json_by_suffix_and_by_accept(developer):
     store(order(1))
 
