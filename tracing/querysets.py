@@ -13,11 +13,12 @@ import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.apps import apps
-from django.db import models
+from django.db import connections, models
 from django.db.models import F, Max, Min, Q, Sum
 
 from tracing.capture import spans
@@ -227,6 +228,24 @@ class TraceManager(models.Manager[Trace]):
         """Return all traces."""
         return super().get_queryset().select_related("label")  # type: ignore[return-value]
 
+    def counts_between(self, marks: Sequence[int]) -> list[int]:
+        """Return how many traces started between each two of *marks* (wall clock, ns).
+
+        One statement: of sixty, making them took ten times as long as the store's counting.
+        """
+        connection = connections[self.db]
+        table = connection.ops.quote_name(self.model._meta.db_table)  # noqa: SLF001 - documented.
+        count = f"(SELECT COUNT(*) FROM {table} WHERE started_ns >= %s AND started_ns < %s)"  # noqa: S608 - a name of ours.
+        between = list(pairwise(marks))
+        if not between:
+            return []
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {', '.join([count] * len(between))}",
+                [moment for pair in between for moment in pair],
+            )
+            return list(cursor.fetchone())
+
 
 class SentOn(NamedTuple):
     """A receiver of a signal from a sender, and what it sent while it ran."""
@@ -276,7 +295,10 @@ class DispatchQuerySet(models.QuerySet[Dispatch]):
                 .order_by()
                 .values_list("dispatch_id", "number", "receiver_id")
             ):
-                if number in numbers and (dispatch := above.get(owner)) is not None:
+                # Most numbers are some trace's sender: the first question spares most of the second.
+                if number not in numbers or (dispatch := above.get(owner)) is None:
+                    continue
+                if (dispatch[1], number) in senders:
                     calls[dispatch[1], number] = (dispatch[3], dispatch[4], receiver)
         counted: Counter[tuple[int, ...]] = Counter()
         for _, trace, parent, signal, sender, _ in rows:

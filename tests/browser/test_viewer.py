@@ -240,16 +240,26 @@ def test_live_brings_new_traces_and_can_be_paused(viewer):
 
 
 def test_live_keeps_the_place_of_whoever_reads(viewer):
-    page = viewer(viewport={"width": 1280, "height": 400})
+    page = viewer(viewport={"width": 1280, "height": 220})
     page.get_by_role("button", name="Live").click()
     page.locator("#rows tr").last.locator("a.open").focus()
     store(command(9, cars=1, name="just_now"), shared=False)
 
     waiting = page.get_by_role("button", name="1 new trace")
-    expect(waiting).to_be_visible()
+    expect(waiting).to_be_in_viewport()
     assert "just_now" not in names(page)
     waiting.click()
     expect(page.locator("#rows tr").first).to_contain_text("just_now")
+
+
+def test_live_counts_all_ages_anew_when_traces_come(viewer):
+    page = viewer()
+    page.get_by_role("button", name="Live").click()
+    page.evaluate("document.querySelector('#rows time[data-ago]').textContent = 'now'")
+    store(command(9, cars=1, name="just_now"), shared=False)
+
+    expect(page.locator("#rows tr").first).to_contain_text("just_now")
+    assert "now" not in page.locator("#rows time[data-ago]").all_inner_texts()[1:]
 
 
 def test_live_respects_the_search(viewer):
@@ -658,3 +668,51 @@ def test_trace_is_pinned_with_a_note(viewer):
 
     expect(page.locator("#rows")).to_contain_text("the broken one")
     assert Trace.objects.pinned().count() == 1
+
+
+# -- Narrow, plain and on paper ----------------------------------------------------------------
+
+PHONE = {"width": 390, "height": 844}
+
+
+def test_phone_shows_every_section_and_every_tab(viewer):
+    page = viewer(f"{FIRST}/json/", viewport=PHONE)
+
+    for name in ("Traces", "Recorder"):
+        expect(page.locator(".top nav").get_by_role("link", name=name)).to_be_in_viewport(ratio=1)
+    for name in ("Tree", "JSON"):
+        expect(page.locator(".tabs").get_by_role("link", name=name)).to_be_in_viewport(ratio=1)
+
+
+@pytest.mark.parametrize("path", ["/tracing/statistics/", f"{FIRST}/table/", "/tracing/compare/"])
+def test_names_have_room_on_a_phone(viewer, path):
+    page = viewer(path, viewport=PHONE)
+
+    assert page.locator("tbody td:has(> .open, > .name)").first.bounding_box()["width"] >= 160
+
+
+def test_search_ends_where_the_list_ends(viewer):
+    page = viewer()
+
+    ends = [
+        box["x"] + box["width"]
+        for box in (
+            page.get_by_role("button", name="Search", exact=True).bounding_box(),
+            page.locator(".table-frame").bounding_box(),
+        )
+    ]
+
+    assert abs(ends[0] - ends[1]) < 1
+
+
+def test_list_without_scripts_leaves_no_room_for_charts(viewer):
+    page = viewer(java_script_enabled=False)
+
+    assert page.locator("#charts").bounding_box()["height"] < 60
+
+
+def test_paper_has_the_whole_map(viewer):
+    page = viewer("/tracing/map/", viewport={"width": 800, "height": 300})
+    page.emulate_media(media="print")
+
+    assert page.locator(".map-frame").evaluate("it => it.scrollHeight - it.clientHeight") <= 0

@@ -215,3 +215,40 @@ def test_long_work_shows_a_progress_bar_to_somebody_who_looks(monkeypatch):
     run("fill", "--dispatches", "12000", "--apps", "2")
 
     assert "filling" in screen.getvalue()
+
+
+def test_sentence_that_is_broken_goes_on_where_it_began(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+
+    assert shown(
+        text("a word, and\n"), rendering.joined("  remedy: ", "\n", "  ", "word " * 7)
+    ) == ("a word, and\n  remedy:\n  word word word word word\n  word word\n")
+
+
+@pytest.mark.parametrize(("width", "has_places"), [(80, False), (120, True)])
+def test_totals_have_places_where_there_is_room(width, has_places):
+    build = TraceBuilder()
+    build.call(build.dispatch(), "shop.receivers.bill")
+
+    lines = shown(rendering.totals(tree.totals(build.build()), width))
+
+    assert "bill" in lines
+    assert ("where" in lines) is has_places
+
+
+@pytest.mark.parametrize(
+    ("statement", "line"),
+    [
+        ('SELECT "a"."id", "a"."b" FROM "a" WHERE "a"."b" = %s', 'SELECT … FROM "a" WHERE "a"."b"'),
+        ('SELECT DISTINCT "a"."id" FROM "a"', 'SELECT DISTINCT … FROM "a"'),
+        ("SELECT EXTRACT(YEAR FROM b) FROM a", "SELECT EXTRACT(YEAR FROM b) FROM a"),
+        ("DELETE FROM a", "DELETE FROM a"),
+    ],
+)
+def test_statement_leaves_out_the_columns_it_selects(statement, line):
+    build = TraceBuilder()
+    build.call(build.dispatch(), "shop.receivers.bill", statements=[(statement, 1, 1000)])
+
+    assert f"1 x 1.00 µs  {line}" in shown(
+        rendering.trace_tree(tree.fold(build.build()), set(), 200, sql=True)
+    )

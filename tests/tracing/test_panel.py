@@ -412,6 +412,19 @@ def test_the_content_of_a_trace_escapes_names():
     assert "&lt;script&gt;" in html
 
 
+@pytest.mark.parametrize(
+    ("instance", "shown"),
+    [("orders.Order:42", ":42"), ("orders.OrderProxy:7", "orders.OrderProxy:7")],
+)
+def test_an_instance_repeats_no_sender_that_stands_before_it(instance, shown):
+    builder = TraceBuilder()
+    builder.call(builder.dispatch("post_save", "orders.Order", instance=instance))
+
+    html = panel.render(described(builder.build()))
+
+    assert f'<span class="quiet" title="{instance}">{shown}</span>' in html
+
+
 def test_numbers_that_scripts_and_drawings_read_are_in_no_language(settings):
     settings.USE_THOUSAND_SEPARATOR = True
     kept = described(order_trace())

@@ -264,3 +264,11 @@ def test_trace_is_found_by_the_beginning_of_its_id(stored, digits):
     ]
     assert not page.older
     assert not Trace.objects.search(TraceSearch(trace_id="g")).traces
+
+
+def test_counts_between_marks_are_those_of_each_pair(stored):
+    moments = sorted(trace.started_ns for trace in stored)
+    marks = [moments[0], moments[40], moments[40], moments[-1] + 1, moments[-1] + 2]
+
+    assert Trace.objects.counts_between(marks) == [40, 0, len(moments) - 40, 0]
+    assert Trace.objects.counts_between(marks[:1]) == []

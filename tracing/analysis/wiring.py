@@ -75,24 +75,33 @@ def all_signals() -> list[Signal]:
     return sorted(living_signals(), key=names.signal_name)
 
 
-def read_wiring(signals: Iterable[Signal] | None = None) -> list[Route]:
+def read_wiring(
+    signals: Iterable[Signal] | None = None, *, with_holders: bool = True
+) -> list[Route]:
     """Return the routes of *signals* (all there are unless given), by signal and sender.
 
     A route of a sender contains the receivers for any sender too, where they stand in the order.
+
+    Args:
+        signals: Whose routes.
+        with_holders: Find out which receivers only DEBUG keeps alive. That asks the collector for
+            the referrers of each local one, which looks through every object there is.
     """
     senders = _Senders()
     routes = []
     for signal in signals if signals is not None else all_signals():
         entries = list(signal.receivers)
         if entries:
-            routes += _routes_of(signal, entries, senders)
+            routes += _routes_of(signal, entries, senders, with_holders=with_holders)
     return routes
 
 
-def _routes_of(signal: Signal, entries: list[Any], senders: _Senders) -> list[Route]:
+def _routes_of(
+    signal: Signal, entries: list[Any], senders: _Senders, *, with_holders: bool
+) -> list[Route]:
     keys = dict.fromkeys(entry[0][1] for entry in entries)
     name = names.signal_name(signal)
-    made = {id(entry): _connection(entry) for entry in entries}
+    made = {id(entry): _connection(entry, with_holders=with_holders) for entry in entries}
     routes = []
     for key in keys:
         heard = [entry for entry in entries if entry[0][1] in {key, dispatcher.NONE_ID}]
@@ -105,7 +114,7 @@ def _routes_of(signal: Signal, entries: list[Any], senders: _Senders) -> list[Ro
     return routes
 
 
-def _connection(entry: Any) -> Connection:
+def _connection(entry: Any, *, with_holders: bool) -> Connection:
     lookup_key, reference = entry[0], entry[1]
     weak = isinstance(reference, weakref.ReferenceType)
     receiver = reference() if weak else reference
@@ -122,7 +131,7 @@ def _connection(entry: Any) -> Connection:
     label = names.receiver_label(receiver, dispatch_uid=uid, **options)
     return Connection(
         replace(label, any_sender=True) if any_sender else label,
-        kept_by_debug=weak and _kept_by_debug(receiver, label),
+        kept_by_debug=with_holders and weak and _kept_by_debug(receiver, label),
         unawaited=not entry[-1] and _returns_coroutine(receiver),
     )
 

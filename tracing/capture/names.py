@@ -121,9 +121,20 @@ def _held_by_modules() -> Iterator[tuple[str, object]]:
                     yield f"{module_name}.{qualname_of(value)}.{inner}", attribute
 
 
+def _values_of_modules() -> Iterator[object]:
+    """Yield what `_held_by_modules` does without its path: most of its work is making them."""
+    for module_name, module in list(sys.modules.items()):
+        if type(module) is not types.ModuleType:
+            continue
+        for value in list(module.__dict__.values()):
+            yield value
+            if type(value) is type and value.__module__ == module_name:
+                yield from list(vars(value).values())
+
+
 def signals_of_modules() -> Iterator[Signal]:
     """Yield the signals that loaded modules and their classes hold, some more than once."""
-    for _path, value in _held_by_modules():
+    for value in _values_of_modules():
         # The class is asked, not isinstance(): a lazy object would wake up.
         if issubclass(type(value), Signal):
             yield value  # type: ignore[misc]
@@ -131,7 +142,7 @@ def signals_of_modules() -> Iterator[Signal]:
 
 def functions_of_modules() -> Iterator[types.FunctionType]:
     """Yield the functions that loaded modules and their classes hold, some more than once."""
-    for _path, value in _held_by_modules():
+    for value in _values_of_modules():
         if type(value) is types.FunctionType:
             yield value
 

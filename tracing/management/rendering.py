@@ -6,6 +6,7 @@ a mark, and a change has its sign.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -148,9 +149,18 @@ def trace_tree(nodes: Sequence[Node], critical: set[int], width: int, *, sql: bo
             shown.add_row(joined((f" {row.below}", "dim"), where))
         if sql and isinstance(row.span, ReceiverCall):
             for statement, count, nanoseconds in row.span.statements:
-                line = f"{count} x {human_ns(nanoseconds)}  {statement}"
+                line = f"{count} x {human_ns(nanoseconds)}  {_brief(statement)}"
                 shown.add_row(joined((f" {row.below}  ", "dim"), (line, "cyan")))
     return shown
+
+
+def _brief(statement: str) -> str:
+    """Return a statement without the columns it selects: a line tells it by what stands behind."""
+    return _COLUMNS.sub(r"\1 … FROM", statement, count=1)
+
+
+_COLUMNS: Final = re.compile(r"^(SELECT(?: DISTINCT)?) [^()]*? FROM\b")
+"""Up to the first FROM; within parentheses there may be one that is not the statement's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,10 +370,11 @@ def _effect(effect: SideEffect, calls: Mapping[int, ReceiverCall]) -> tuple[str,
     return effect.kind, f"{effect.target}{by}{at} ({when})"
 
 
-def totals(found: Sequence[ReceiverTotal]) -> Any:
-    """Return what each receiver cost in a trace."""
+def totals(found: Sequence[ReceiverTotal], width: int) -> Any:
+    """Return what each receiver cost in a trace; in a narrow terminal the tree alone has places."""
     numbers = ("own time", "share", "calls", "in all", "longest", "SQL", "errors")
-    shown = table(*numbers, "receiver", "where", right=numbers)
+    narrow = width < NARROW
+    shown = table(*numbers, "receiver", *(() if narrow else ("where",)), right=numbers)
     for total in found:
         shown.add_row(
             text(human_ns(total.self_ns), "bold"),
@@ -374,7 +385,7 @@ def totals(found: Sequence[ReceiverTotal]) -> Any:
             text(human_count(total.query_count)),
             count_of_errors(total.error_count),
             text(short_receiver(total.name), "bold"),
-            text(place(total.file, total.line), "dim"),
+            *(() if narrow else (text(place(total.file, total.line), "dim"),)),
         )
     return shown
 

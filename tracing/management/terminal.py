@@ -24,6 +24,9 @@ NEEDS_RICH: Final = (
 PIPED_WIDTH: Final = 160
 """Columns when nothing says how wide the reader is: a file or a pager."""
 
+_LEAST_ROOM: Final = 20
+"""Columns that a sentence needs; with fewer it may begin at the left edge."""
+
 
 class _Stream:
     """Django's stdout wrapper as the file that rich wants: it adds no line ends."""
@@ -110,14 +113,15 @@ class Terminal:
         for each in what:
             self._fit(each)
         if self.is_terminal:
-            self.console.print(*what)
+            self.console.print(*map(self._indented, what))
             return
         # A file needs neither the spaces that fill the last column nor sentences broken into lines,
         # unless its reader said how wide it is.
         whole = "COLUMNS" not in os.environ
         with self.console.capture() as capture:
             for each in what or ("",):
-                self.console.print(each, soft_wrap=whole and not _is_table(each))
+                shown = each if whole else self._indented(each)
+                self.console.print(shown, soft_wrap=whole and not _is_table(each))
         lines = capture.get().split("\n")
         self._stdout.write("\n".join(line.rstrip() for line in lines), ending="")
 
@@ -129,6 +133,23 @@ class Terminal:
             unlimited = self.console.options.update_width(100_000)
             needed = Measurement.get(self.console, unlimited, what).maximum
             what.expand = needed > self.width
+
+    def _indented(self, what: RenderableType) -> RenderableType:
+        """Return text broken into lines that begin where the line they belong to begins."""
+        from rich.text import Text
+
+        if not isinstance(what, Text):
+            return what
+        lines: list[Text] = []
+        for line in what.split("\n", allow_blank=True):
+            indent = len(line.plain) - len(line.plain.lstrip(" "))
+            room = self.width - indent
+            if not indent or room < _LEAST_ROOM or line.cell_len <= self.width:
+                lines.append(line)
+                continue
+            parts = line[indent:].wrap(self.console, room)
+            lines.extend(Text(" " * indent).append_text(part) for part in parts)
+        return Text("\n").join(lines)
 
     def json(self, value: Any, *, lines: bool = False) -> None:
         """Write *value* as JSON: indented for one document, on one line with *lines*."""

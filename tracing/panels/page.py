@@ -208,6 +208,12 @@ def _rest(position: int, row: Json) -> dict[str, Any]:
     }
 
 
+def _beside(label: str, instance: str) -> str:
+    """Return an instance as it stands after a label: its model only if that is not the sender."""
+    sender = label.rpartition(" ")[2]
+    return instance.removeprefix(sender) if instance.startswith(f"{sender}:") else instance
+
+
 def _row(position: int, row: Json, links: Links, stats: Json) -> dict[str, Any]:
     outcome, word = OUTCOMES.get(row["outcome"], ("open", row["outcome"]))
     if row["count"] > 1 and row["error_count"]:
@@ -220,7 +226,8 @@ def _row(position: int, row: Json, links: Links, stats: Json) -> dict[str, Any]:
         "is_rest": False,
         "is_dispatch": row["is"] == "dispatch",
         "label": row["label"],
-        "instance": row.get("instance", ""),
+        "instance": _beside(row["label"], row.get("instance", "")),
+        "whole_instance": row.get("instance", ""),
         "times": human_count(row["count"]) if row["count"] > 1 else "",
         "is_async": row.get("async", False) or str(row.get("method", "")).startswith("a"),
         "later": row.get("later", False),

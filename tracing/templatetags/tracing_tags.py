@@ -149,12 +149,12 @@ def moment(nanoseconds: int, style: str = "") -> SafeString:
     """Return a moment (ns since the epoch) as a time element.
 
     The hour is shown, the whole date on hover, and how long ago it was is kept by the script. The
-    style ``full`` shows the date too.
+    style ``full`` shows the date too, the style ``hour`` the day and no seconds.
     """
     local = _as_datetime(nanoseconds)
     whole = f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03d} {local.tzname()}"
     shown = whole if style == "full" else f"{local:%H:%M:%S}"
-    if style != "full" and local.date() != timezone.localdate():
+    if style == "hour" or (style != "full" and local.date() != timezone.localdate()):
         shown = f"{local:%d %b %H:%M}"
     return format_html('<time datetime="{}" title="{}">{}</time>', local.isoformat(), whole, shown)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from tracing.analysis.formatting import human_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from tracing.models import Trace
     from tracing.rollups import Histogram
@@ -119,6 +119,7 @@ class Point:
     """Percent of the width."""
     y: str
     """Percent of the height."""
+    address: str
 
 
 @dataclass(slots=True)
@@ -133,7 +134,9 @@ class Scatter:
 MAX_POINTS: Final = 400
 
 
-def scatter(rows: Sequence[Trace], low_ns: int, high_ns: int) -> Scatter:
+def scatter(
+    rows: Sequence[Trace], low_ns: int, high_ns: int, address: Callable[[Trace], str]
+) -> Scatter:
     """Return *rows* as points; of very many the slowest and an even choice of the others."""
     if not rows:
         return Scatter()
@@ -157,6 +160,7 @@ def scatter(rows: Sequence[Trace], low_ns: int, high_ns: int) -> Scatter:
                 row,
                 number(min(max((row.started_ns - low_ns) / span * 98 + 1, 0), 100)),
                 number(height(max(row.duration_ns, 1))),
+                address(row),
             )
             for row in chosen
         ],

@@ -26,6 +26,8 @@ from tracing.viewer.stored import all_traces
 if TYPE_CHECKING:
     from django.db.models import Q
 
+    from tracing.querysets import TraceQuerySet
+
 SPANS_SECONDS: Final = 0.3
 """How long a page may search whose query must look into the spans of each candidate."""
 _LARGEST_BATCH: Final = 100
@@ -135,6 +137,7 @@ def find(
     after: str = "",
     size: int = PAGE_SIZE,
     seconds: float | None = None,
+    among: TraceQuerySet | None = None,
 ) -> Found:
     """Return a page of the traces that fit *query*, newest recorded first.
 
@@ -144,19 +147,30 @@ def find(
         after: ``newer`` of a page, to get the one before it.
         size: Traces on a page; a search through spans may give some more.
         seconds: How long to search; None for the usual time.
+        among: Traces to look among; None for all, each loaded with its name.
     """
     answer = plan(query)
+    traces = all_traces() if among is None else among
     if answer.is_exact:
-        page = all_traces().search(
+        page = traces.search(
             answer.search, before=before, after=after, size=size, seconds=seconds or PAGE_SECONDS
         )
         return Found(page.traces, page.older, page.newer, page.complete)
     seconds = seconds or SPANS_SECONDS
-    return _find_in_spans(query, answer, before=before, after=after, size=size, seconds=seconds)
+    return _find_in_spans(
+        query, answer, traces, before=before, after=after, size=size, seconds=seconds
+    )
 
 
 def _find_in_spans(
-    query: Query, answer: Plan, *, before: str, after: str, size: int, seconds: float
+    query: Query,
+    answer: Plan,
+    traces: TraceQuerySet,
+    *,
+    before: str,
+    after: str,
+    size: int,
+    seconds: float,
 ) -> Found:
     deadline = time.monotonic() + seconds
     matcher = Matcher(query)
@@ -164,7 +178,7 @@ def _find_in_spans(
     backwards = bool(after)
     cursor, batch, is_first = after or before, size, True
     while True:
-        page: TracePage = all_traces().search(
+        page: TracePage = traces.search(
             answer.search,
             before="" if backwards else cursor,
             after=cursor if backwards else "",

@@ -15,6 +15,7 @@ from tracing.analysis.formatting import (
     short_signal,
     shorten_middle,
 )
+from tracing.analysis.wiring import ANY
 from tracing.viewer.figures import number
 from tracing.viewer.waterfall import colours_of
 
@@ -29,9 +30,9 @@ NODE: Final = 20
 HEADER: Final = 20
 """Room for the name of an application above its nodes."""
 GAP: Final = 12
+"""Between two groups."""
 TOP: Final = 24
 """Room for the titles of the columns."""
-"""Between two groups."""
 COLUMNS: Final = ("senders", "signals", "receivers", "sends")
 _LEFT: Final = {"senders": 0, "signals": 285, "receivers": 570, "sends": 925}
 _NODE_WIDTH: Final = {"senders": 215, "signals": 215, "receivers": 285, "sends": 255}
@@ -67,6 +68,11 @@ class Flow:
         """Return whether the receiver belongs to another application than the sender."""
         app = sender_app(self.sender)
         return bool(app and self.app and app != self.app)
+
+
+def sender_text(flow: Flow) -> str:
+    """Return the sender for people: a receiver connected to any sender has none of that name."""
+    return "any sender" if flow.sender == ANY and not flow.was_seen else flow.sender
 
 
 def sender_app(sender: str) -> str:
@@ -281,13 +287,14 @@ def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:  # noqa: C901 - 
 
     for flow in flows:
         app = sender_app(flow.sender)
-        sender = node("senders", sender_key(flow.sender), app, flow.sender, flow.sender)
+        text = sender_text(flow)
+        sender = node("senders", sender_key(flow.sender), app, text, text)
         dispatch = node(
             "signals",
             signal_key(flow.signal, flow.sender),
             app,
             short_signal(flow.signal),
-            f"{flow.signal} from {flow.sender}",
+            f"{flow.signal} from {text}",
         )
         receiver = node(
             "receivers",

@@ -11,10 +11,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connections
 from django.template import Context, Template
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from tests.tracing.analysis.building import TraceBuilder, label
 from tests.tracing.viewer.traces import COUNT_CARS, MAKE_SALE, command, identify, order, store
+from tracing.analysis.wiring import read_wiring
 from tracing.capture.spans import Callsite, ConnectionChange, Kind, LostReceiver, ReceiverLabel
 from tracing.models import Hazard, RecorderState, SavedSearch, Trace
 
@@ -46,6 +48,18 @@ def test_list_shows_the_facts_of_each_trace(developer):
 
     for fact in ("orders:check_out", "/orders/1/check-out/", "✕ 500", "31", "✕ 1", "load_cars"):
         assert fact in page
+
+
+def test_request_that_was_refused_has_no_tick(developer):
+    refused = order(1)
+    refused.http_status = 404
+    store(refused, order(2))
+
+    page = text(developer.get("/tracing/"))
+
+    assert "✓ 404" not in page
+    assert ">404<" in page
+    assert "✓ 302" in page
 
 
 def test_list_as_json_by_suffix_and_by_accept(developer):
@@ -206,6 +220,26 @@ def test_charts_of_more_than_is_drawn_still_count_all(developer, monkeypatch):
     assert len(found["traces"]) == 4
 
 
+def test_charts_ask_no_more_of_the_store_for_more_columns(developer, monkeypatch):
+    monkeypatch.setattr("tracing.viewer.views.charts.SAMPLE", 4)
+    store(*(order(number, ago=60 * number) for number in range(1, 11)))
+
+    with CaptureQueriesContext(connections["tracing"]) as queries:
+        developer.get("/tracing/charts/")
+
+    assert len(queries) <= 8
+
+
+def test_charts_are_drawn_where_thousands_are_told_apart(developer, settings):
+    settings.USE_THOUSAND_SEPARATOR = True
+    store(order(1), order(2, ago=900))
+
+    page = text(developer.get("/tracing/charts/"))
+
+    assert 'data-first="' in page
+    assert not re.search(r' (data-(first|last|since|until|at|took)|x|y|cx|cy)="[^"]*,', page)
+
+
 def test_saved_search_is_kept_found_replaced_and_deleted(developer):
     save = {"name": "slow ones", "query": "?q=duration>1s&kind=request&before=7&evil=1"}
     developer.post("/tracing/searches/", save)
@@ -274,6 +308,16 @@ def test_trace_as_json_has_every_dispatch_flat(developer):
 @pytest.mark.parametrize("rest", ["/", ".json", "/flame/", "/spans/1/", "/lines/1/"])
 def test_trace_that_is_not_stored_is_404(developer, rest):
     assert developer.get(address(77, rest)).status_code == 404
+
+
+def test_trace_that_is_not_stored_is_told_in_the_frame_and_as_json(developer):
+    page = text(developer.get(address(77, "/")))
+    document = developer.get(address(77, ".json")).json()
+
+    assert document == {"error": f"No trace {77:032x} is stored."}
+    assert document["error"] in page
+    assert reverse("tracing:recorder") in page
+    assert "URLconf" not in page
 
 
 @pytest.mark.parametrize("rest", ["/nonsense/", "/spans/999/", "/lines/999/"])
@@ -598,6 +642,14 @@ def test_map_narrows_by_focus_application_text_and_time(developer):
     assert receivers(since="nonsense") == everything
 
 
+def test_map_asks_the_collector_for_no_referrers(developer, monkeypatch):
+    monkeypatch.setattr("tracing.analysis.wiring._kept_by_debug", lambda *_: 1 / 0)
+
+    assert developer.get("/tracing/map/").status_code == 200
+    with pytest.raises(ZeroDivisionError):
+        read_wiring()
+
+
 def test_map_is_drawn_where_thousands_are_told_apart(developer, settings):
     settings.USE_THOUSAND_SEPARATOR = True
     store(order(1), command(2, cars=3))
@@ -607,6 +659,13 @@ def test_map_is_drawn_where_thousands_are_told_apart(developer, settings):
     drawing = page[page.index('<svg class="map"') : page.index("</svg>", page.index('class="map"'))]
     assert 'width="1200"' in drawing
     assert not re.search(r' (x|y|width|height|viewBox)="[^"]*,', drawing)
+
+
+def test_map_calls_the_sender_of_what_hears_everyone_any_sender(developer):
+    page = text(developer.get("/tracing/map/"))
+
+    assert ">any sender<" in page
+    assert ">None<" not in page
 
 
 def test_map_leads_on_with_what_was_chosen(developer):
@@ -747,6 +806,25 @@ def test_periods_by_release(developer):
     assert "11 traces before, 12 traces after" in page
 
 
+@pytest.mark.parametrize(("side", "other"), [("before", "after"), ("after", "before")])
+def test_periods_of_which_one_is_empty_say_so(developer, side, other):
+    store(order(1, ago=60))
+
+    page = text(
+        developer.get(
+            "/tracing/compare/periods/",
+            {
+                f"{side}_since": "3h",
+                f"{side}_until": "2h",
+                f"{other}_since": "1h",
+                f"{other}_until": "now",
+            },
+        )
+    )
+
+    assert f"Nothing is stored of the time {side}" in page
+
+
 def test_periods_with_a_wrong_time(developer):
     response = developer.get("/tracing/compare/periods/?before_since=soon")
 
@@ -885,6 +963,19 @@ def no_tables(settings, tmp_path):
     yield
     connection.close()
     connections["tracing"] = real
+
+
+def test_store_that_cannot_be_reached_is_told_apart_from_missing_tables(no_tables, developer):
+    path = connections["tracing"].settings_dict["NAME"]
+    path.write_bytes(b"no database " * 100)
+
+    page = developer.get("/tracing/")
+    document = developer.get("/tracing/traces.json")
+
+    assert (page.status_code, document.status_code) == (503, 503)
+    assert "The store cannot be reached" in text(page)
+    assert "manage.py migrate" not in text(page)
+    assert document.json()["error"] == "The store cannot be reached: file is not a database"
 
 
 def test_missing_tables_say_how_to_make_them(no_tables, developer):

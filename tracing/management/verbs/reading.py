@@ -204,7 +204,7 @@ def _show(run: Run) -> int:
         write(extra)
     if run.options["totals"]:
         write()
-        write(rendering.totals(tree.totals(trace)))
+        write(rendering.totals(tree.totals(trace), run.terminal.width))
     hazards = [hazard for hazard in find_again(trace) if not hazard.known]
     if hazards:
         write()

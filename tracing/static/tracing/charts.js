@@ -39,7 +39,7 @@
       return splits.map((at) => format(date(at)));
     };
     return [
-      { ...shared, size: 22, gap: 3, space: 70, grid: { show: false }, values: times },
+      { ...shared, size: 26, gap: 8, space: 70, grid: { show: false }, values: times },
       { ...shared, size: 46, gap: 4, space: 22, ...y },
     ];
   }

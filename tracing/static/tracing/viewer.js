@@ -555,6 +555,7 @@
     for (const row of fresh) row.classList.add("is-new");
     body.prepend(...fresh);
     prepare(body);
+    ago();
     for (const extra of $$("tr", body).slice(500)) extra.remove();
     tellWaiting();
     if (fresh.length) say(fresh.length === 1 ? "1 new trace" : `${fresh.length} new traces`);

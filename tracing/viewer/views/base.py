@@ -11,7 +11,7 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, connections
-from django.http import HttpResponse, JsonResponse
+from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import render, resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils import timezone
@@ -30,17 +30,15 @@ if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
 
 
-class StoreMissingError(Exception):
-    """The tables of the store are not there."""
-
-
-def has_store() -> bool:
-    """Return whether the tables of the traces exist."""
+def store_problem() -> str | None:
+    """Return why the store cannot be asked: empty if its tables are missing, None for no reason."""
+    if wrong := misplaced():
+        return wrong
     try:
         tables = connections[store_alias()].introspection.table_names()
-    except DatabaseError:
-        return False
-    return Trace._meta.db_table in tables  # noqa: SLF001 - documented by Django as public.
+    except DatabaseError as error:
+        return str(error) or type(error).__name__
+    return None if Trace._meta.db_table in tables else ""  # noqa: SLF001 - documented by Django as public.
 
 
 def login_url() -> str:
@@ -81,10 +79,13 @@ class Page(View):
         else:
             try:
                 response = super().dispatch(request, *args, **kwargs)
+            except Http404 as error:
+                response = self.missing(request, str(error))
             except (DatabaseError, ConnectionDoesNotExist):
-                if not misplaced() and has_store():
+                problem = store_problem()
+                if problem is None:
                     raise
-                response = self.without_store(request)
+                response = self.without_store(request, problem)
         patch_cache_control(response, private=True, no_store=True)
         patch_vary_headers(response, ["Accept", "Cookie", "HX-Request"])
         return response
@@ -103,15 +104,25 @@ class Page(View):
             return JsonResponse({"error": "You may not see traces."}, status=403)
         raise PermissionDenied
 
-    def without_store(self, request: HttpRequest) -> HttpResponse:
-        """Say what to do when the tables are missing, or are looked for in the wrong database."""
+    def missing(self, request: HttpRequest, message: str) -> HttpResponse:
+        """Say that what was asked for is not stored, and where to go on."""
+        if self.wants_json:
+            return JsonResponse({"error": message}, status=404)
+        context = {**self.frame(), "message": message}
+        return render(request, "tracing/missing.html", context, status=404)
+
+    def without_store(self, request: HttpRequest, problem: str) -> HttpResponse:
+        """Say what to do when the store cannot be reached or its tables are missing."""
         alias = store_alias()
         command = "manage.py migrate" + ("" if alias == "default" else f" --database {alias}")
-        problem = misplaced()
         if self.wants_json:
-            message = problem or f"The store is not there yet. Run {command}"
+            message = (
+                f"The store cannot be reached: {problem}"
+                if problem
+                else f"The store is not there yet. Run {command}"
+            )
             return JsonResponse({"error": message}, status=503)
-        context = {**self.frame(), "command": command, "problem": problem}
+        context = {**self.frame(), "command": command, "alias": alias, "problem": problem}
         return render(request, "tracing/no_store.html", context, status=503)
 
     @property

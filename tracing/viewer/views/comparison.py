@@ -41,6 +41,8 @@ class Compare(Page):
         data: dict[str, Any] = {
             "before": before,
             "after": after,
+            # A mistake is mended where it stands, not typed again.
+            "given": {side: request.GET.get(side, "")[:32] for side in ("a", "b")},
             "problems": [problem for problem in (problem_a, problem_b) if problem],
         }
         if before is not None and after is not None:

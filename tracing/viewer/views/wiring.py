@@ -20,6 +20,7 @@ from tracing.viewer.graph import (
     receiver_key,
     sender_app,
     sender_key,
+    sender_text,
     signal_key,
 )
 from tracing.viewer.language import quoted, time_ns
@@ -78,6 +79,7 @@ class Map(Page):
                 "flows": [
                     {
                         "flow": flow,
+                        "sender": sender_text(flow),
                         "receiver_address": around[receiver_key(flow.receiver)],
                         "sender_address": around[sender_key(flow.sender)],
                         "signal_address": around[signal_key(flow.signal, flow.sender)],
@@ -183,7 +185,7 @@ def never_run(flows: list[Flow]) -> list[Flow]:
     """Return the receivers connected in this process that none of *flows* has seen."""
     seen = {(flow.signal, flow.receiver) for flow in flows}
     found: dict[tuple[str, str, str], Flow] = {}
-    for route in read_wiring():
+    for route in read_wiring(with_holders=False):
         for connection in route.connections:
             receiver = connection.receiver
             if not connection.alive or (route.signal, receiver.name) in seen:
