@@ -81,6 +81,13 @@ def plural(count: int, one: str, many: str = "") -> str:
     return f"{human_count(count)} {one if count == 1 else many or one + 's'}"
 
 
+def write_text(operation: str) -> str:
+    """Return the operation of a bypass as it is spoken of: ``update()``, the database's cascade."""
+    if operation == "db_cascade":
+        return "the database's cascade"
+    return operation if operation == "on_delete" else f"{operation}()"
+
+
 def query_text(count: int) -> str:
     """Return *count* as ``1 query`` or ``3 queries``."""
     return plural(count, "query", "queries")

@@ -1,8 +1,9 @@
 """Bypasses: writes that send no signals although receivers are connected for them.
 
-``bulk_create``, ``bulk_update``, ``QuerySet.update``, raw deletes and the database's own cascade
-reach the database without a signal. They are recognised when their statement has run, by the
-function of Django that is on the stack; nothing is wrapped, so no traceback grows.
+``bulk_create``, ``bulk_update``, ``QuerySet.update``, raw deletes, what ``on_delete`` sets in other
+rows and the database's own cascade reach the database without a signal. They are recognised when
+their statement has run, by the function of Django that is on the stack; nothing is wrapped, so no
+traceback grows.
 """
 
 from __future__ import annotations
@@ -80,8 +81,12 @@ def note_write(stream: Stream, cursor: Any, sql: str, start: int) -> None:
     model = getattr(frame.f_locals.get("self"), "model", None)
     if operation == "update":
         outer = frame.f_back
-        if outer is not None and _OPERATIONS.get(outer.f_code) == "bulk_update":
+        asking = _OPERATIONS.get(outer.f_code) if outer is not None else None
+        if asking == "bulk_update":
             operation, frame = "bulk_update", outer
+        elif asking == "collector":
+            # Nobody there wrote update(): a row is deleted to which others point.
+            operation = "on_delete"
     if model is None or model._meta.auto_created:
         return
     signals = _DELETES if operation == "delete" else _SAVES

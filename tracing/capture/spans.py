@@ -192,7 +192,7 @@ class Bypass:
     """A write that sent no signals although receivers were connected for them."""
 
     operation: str
-    """bulk_create, bulk_update, update, delete or db_cascade."""
+    """bulk_create, bulk_update, update, delete, on_delete (SET_NULL and the like) or db_cascade."""
     model: str
     signals: tuple[str, ...]
     receivers: tuple[ReceiverLabel, ...]

@@ -24,6 +24,7 @@ from tracing.analysis.formatting import (
     short_receiver,
     short_signal,
     shorten_middle,
+    write_text,
 )
 from tracing.capture.spans import (
     Dispatch,
@@ -340,7 +341,7 @@ def extras(trace: Trace) -> Iterator[Text]:
         names = ", ".join(short_receiver(label.name) for label in bypass.receivers)
         yield joined(
             ("bypass: ", "yellow"),
-            f"{bypass.operation}() of {bypass.model} at {callsite_text(bypass.callsite)} did not "
+            f"{write_text(bypass.operation)} of {bypass.model} at {callsite_text(bypass.callsite)} did not "
             f"reach {names}",
         )
     for line, count in Counter(_effect(effect, calls) for effect in trace.side_effects).items():

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.apps import apps
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection, models, transaction
@@ -741,6 +742,21 @@ def test_writes_past_the_signals_are_recorded_with_who_did_not_hear_of_them(conn
     assert [label.name for label in first.receivers] == [f"{__name__}.nothing"]
     assert first.callsite is not None
     assert first.callsite.file == __file__
+
+
+@pytest.mark.django_db
+def test_what_a_deletion_writes_into_other_rows_is_no_update_of_whoever_deletes(connect):
+    connect(post_save, nothing, sender=LogEntry)
+    kind = ContentType.objects.create(app_label="a", model="b")
+    user = User.objects.create(username="u")
+    LogEntry.objects.create(user=user, content_type=kind, action_flag=1)
+    with recording() as recorded:
+        kind.delete()
+
+    assert [(b.operation, b.model, b.rows) for b in recorded.trace.bypasses] == [
+        ("on_delete", "admin.LogEntry", 1)
+    ]
+    assert recorded.trace.bypasses[0].callsite.file == __file__
 
 
 @pytest.mark.skipif(

@@ -12,6 +12,7 @@ from tracing.analysis.formatting import (
     plural,
     short_signal,
     shorten_middle,
+    write_text,
 )
 from tracing.analysis.hazards.facts import ROBUST, SAVES, Facts
 from tracing.analysis.hazards.rules import Options, finding, lines, names, rule, who
@@ -151,7 +152,7 @@ def bypassed_receivers(facts: Facts, _options: Options) -> Iterator[Hazard]:
         short = " and ".join(short_signal(signal) for signal in signals)
         calls = (facts.index.call(bypass.parent_number) for bypass in bypasses)
         hazard = finding(
-            f"{operation}() of {model} at {callsite_text(callsite)} wrote {written} without "
+            f"{write_text(operation)} of {model} at {callsite_text(callsite)} wrote {written} without "
             f"sending {short}: {names(receivers)} did not run.",
             callsite=callsite,
             spans=(call for call in calls if call is not None),

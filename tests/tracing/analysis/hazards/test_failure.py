@@ -151,16 +151,17 @@ def test_skipped_receivers_leaves_unknown_outcomes_alone():
 
 
 @pytest.mark.parametrize(
-    ("operation", "signal"),
+    ("operation", "signal", "said"),
     [
-        ("update", "post_save"),
-        ("bulk_create", "post_save"),
-        ("bulk_update", "pre_save"),
-        ("delete", "post_delete"),
-        ("db_cascade", "pre_delete"),
+        ("update", "post_save", "update()"),
+        ("bulk_create", "post_save", "bulk_create()"),
+        ("bulk_update", "pre_save", "bulk_update()"),
+        ("delete", "post_delete", "delete()"),
+        ("on_delete", "post_save", "on_delete"),
+        ("db_cascade", "pre_delete", "the database's cascade"),
     ],
 )
-def test_bypassed_receivers_are_named(operation, signal):
+def test_bypassed_receivers_are_named(operation, signal, said):
     build = TraceBuilder(Kind.COMMAND, "reprice")
     build.bypass(
         operation=operation,
@@ -171,7 +172,7 @@ def test_bypassed_receivers_are_named(operation, signal):
     hazard = only(build, "bypassed-receivers")
 
     assert hazard.message == (
-        f"{operation}() of orders.Order at reprice (/app/core/orders/services.py:9) wrote 3 rows "
+        f"{said} of orders.Order at reprice (/app/core/orders/services.py:9) wrote 3 rows "
         f"without sending {signal}: Indexer.on_save (/app/core/search/Indexer.py:7) and count "
         "(/app/core/stock.py:9) did not run."
     )
