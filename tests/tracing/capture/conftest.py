@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.tracing.capture.programs import heap
 from tracing.capture import context, instrumentation, sampling
 from tracing.capture.assembly import assemble
 from tracing.capture.context import LiveTrace
@@ -88,7 +89,9 @@ def frozen_heap() -> Iterator[None]:
     """Make collections quick: what exists now is left out of them."""
     gc.collect()
     gc.freeze()
+    heap.is_frozen = True
     yield
+    heap.is_frozen = False
     gc.unfreeze()
 
 

@@ -29,6 +29,15 @@ from hypothesis import strategies as st
 RUNS_TOGETHER = django.VERSION < (6, 1)
 """Sync and async receivers of one asend overlap in two threads: their order is anybody's guess."""
 
+
+class Heap:
+    """Whether the test keeps its heap out of collections. To ask the collector costs 10 ms."""
+
+    is_frozen = False
+
+
+heap = Heap()
+
 MAX_SENDS = 40
 MAX_DEPTH = 3
 
@@ -778,8 +787,8 @@ def run(program: Program, tries: int = 1) -> list[Any]:
 
     *tries* is how often it is looked whether what is alive at the end dies.
     """
-    if gc.get_freeze_count():
-        # The test keeps its heap out of collections: what it has made since goes there, too.
+    if heap.is_frozen:
+        # What the test has made since goes there, too.
         gc.freeze()
     world = World(program)
     records = Records(world)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from contextlib import ExitStack, contextmanager
 
@@ -80,8 +79,6 @@ OPTIONS = [Options(), Options(callsite=False, details=False), Options(values=Red
 
 
 def compare(program, conditions=CONDITIONS, options=OPTIONS[:1]):
-    # What hypothesis has gathered meanwhile is not to be visited by the collections of each program.
-    gc.freeze()
     uninstrument()
     expected = run(program)
     for option in options:
@@ -134,7 +131,6 @@ def test_all_four_sends_do_what_django_does_in_any_program(no_failures, program,
 def test_mixed_receivers_do_what_django_does_whichever_thread_is_first(
     no_failures, program, condition
 ):
-    gc.freeze()
     uninstrument()
     expected = sorted(map(repr, run(program, tries=50)))
 
