@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
+from inspect import CO_ITERABLE_COROUTINE
 from itertools import count
 from sys import _getframe as getframe
 from threading import get_ident
@@ -433,6 +434,96 @@ def response_name(response: object) -> str:
         return ""
 
 
+def open_call(stream: Stream, place: tuple[str, int, int]) -> Stream | None:
+    """Return the stream of the async receiver call at *place*; None if it is not recorded. Never raises."""
+    try:
+        trace = stream.trace
+        if trace is not None:
+            own = trace.open_stream(place)
+            own.events.append(clock())  # type: ignore[union-attr]
+            return own
+    except Exception as error:
+        failed("step", error)
+    return None
+
+
+def settle(own: Stream | None, error: BaseException) -> None:
+    """Record that the async receiver call of *own* ended by *error*. Never raises."""
+    if own is None or own.events is None:
+        return
+    end = clock()
+    outcome = (
+        BY_CANCELLATION
+        if issubclass(type(error), (asyncio.CancelledError, GeneratorExit))
+        else BY_ERROR
+    )
+    try:
+        own.events.append((CALL_END, end, outcome, *error_text(error)))
+    except Exception as failure:
+        failed("settle", failure)
+
+
+def watched(
+    coroutine: CoroutineType[Any, Any, Any], stream: Stream, key: int, position: int
+) -> Generator[Any, Any, Any]:
+    """Await a receiver's coroutine step by step, for a coroutine that awaits this.
+
+    Does what a ``Stepped`` does. A generator, since Python keeps the frame of who awaits one on the
+    stack when an exception is thrown into it, which it does not for other objects: a receiver may
+    warn with a stack level after what it awaited has failed.
+    """
+    before = current()
+    own = open_call(stream, ("call", key, position))
+    inner = before if own is None else own
+    advance: Callable[..., Any] = coroutine.send
+    argument: Any = None
+    try:
+        while True:
+            make_current(inner)
+            try:
+                value = advance(argument)
+            finally:
+                argument = None
+                inner = current()
+                make_current(before)
+            is_closed = False
+            try:
+                argument = yield value
+            except GeneratorExit:
+                is_closed = True
+            except BaseException as error:
+                # Of this frame, in which it was raised to get here.
+                error.__traceback__ = error.__traceback__.tb_next  # type: ignore[union-attr]
+                advance, argument = coroutine.throw, error
+            else:
+                advance = coroutine.send
+            # Outside the except clauses: what is handled there would be the context of all errors.
+            value = None
+            if is_closed:
+                coroutine.close()
+                settle(own, GeneratorExit())
+                return None
+            before = current()
+    except StopIteration as stop:
+        if own is not None and own.events is not None:
+            own.events.append(
+                clock()
+                if stop.value is None
+                else (CALL_END, clock(), BY_RETURN, response_name(stop.value), "")
+            )
+        return stop.value
+    except BaseException as error:
+        settle(own, error)
+        if error.__traceback__ is not None:
+            error.__traceback__ = error.__traceback__.tb_next
+        raise
+
+
+watched.__code__ = watched.__code__.replace(
+    co_filename=UNSEEN, co_flags=watched.__code__.co_flags | CO_ITERABLE_COROUTINE
+)
+
+
 def stepping(advance: Callable[..., Any]) -> Callable[..., Any]:
     """Return the method of a ``Stepped`` that takes the next step by *advance*.
 
@@ -444,7 +535,8 @@ def stepping(advance: Callable[..., Any]) -> Callable[..., Any]:
         before = current()
         inner = self.inner
         if inner is None:
-            inner = self.begin(before)
+            own = self.own = open_call(self.stream, self.place)
+            inner = before if own is None else own
         make_current(inner)
         try:
             if more:
@@ -461,7 +553,7 @@ def stepping(advance: Callable[..., Any]) -> Callable[..., Any]:
                 )
             raise
         except BaseException as error:
-            self.settle(error)
+            settle(self.own, error)
             if error.__traceback__ is not None:
                 # A bare raise adds no entry, so the error leaves as if this frame had not been there.
                 error.__traceback__ = error.__traceback__.tb_next
@@ -510,35 +602,6 @@ class Stepped(Coroutine[Any, Any, Any]):
         self.inner = None
         self.own: Stream | None = None
 
-    def begin(self, before: Stream | None) -> Stream | None:
-        """Return the stream in which the call is recorded, *before* if it is not. Never raises."""
-        try:
-            trace = self.stream.trace
-            if trace is not None:
-                own = trace.open_stream(self.place)
-                own.events.append(clock())  # type: ignore[union-attr]
-                self.own = own
-                return own
-        except Exception as error:
-            failed("step", error)
-        return before
-
-    def settle(self, error: BaseException) -> None:
-        """Record that the call ended by *error*. Never raises."""
-        own = self.own
-        if own is None or own.events is None:
-            return
-        end = clock()
-        outcome = (
-            BY_CANCELLATION
-            if issubclass(type(error), (asyncio.CancelledError, GeneratorExit))
-            else BY_ERROR
-        )
-        try:
-            own.events.append((CALL_END, end, outcome, *error_text(error)))
-        except Exception as failure:
-            failed("settle", failure)
-
     send = stepping(CoroutineType.send)
     throw = stepping(CoroutineType.throw)
     __next__ = send
@@ -567,7 +630,11 @@ def stepped(awaitable: Any, stream: Stream | None, key: int, position: int) -> A
     """Return *awaitable* watched, or as it is where that cannot be done."""
     if stream is None or type(awaitable) is not CoroutineType:
         return awaitable
-    return Stepped(awaitable, stream, key, position)
+    return watched(awaitable, stream, key, position)
+
+
+WATCH: Final[Callable[..., Any]] = watched if RUNS_PARALLEL else Stepped
+"""Django 6.1 awaits the receivers in coroutines of its own; before, each is the coroutine of a task."""
 
 
 def run_parallel(*awaitables: Awaitable[Any]) -> Awaitable[list[Any]]:
@@ -621,7 +688,7 @@ def awaitables(
         else:
             awaitable = receiver(**merged)
             if stream is not None and type(awaitable) is CoroutineType:
-                awaitable = Stepped(awaitable, stream, key, position)
+                awaitable = WATCH(awaitable, stream, key, position)
             yield awaitable
         position += 1
 

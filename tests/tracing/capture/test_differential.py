@@ -9,7 +9,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.tracing.capture.programs import mixed_programs, programs, run
+from tests.tracing.capture.programs import (
+    Program,
+    ReceiverSpec,
+    mixed_programs,
+    programs,
+    run,
+)
 from tracing.capture import context, dispatching, sampling
 from tracing.capture.context import UNRECORDED, LiveTrace
 from tracing.capture.dispatching import Options
@@ -143,3 +149,20 @@ def test_mixed_receivers_do_what_django_does_whichever_thread_is_first(
 @settings(EVERYTHING, max_examples=max(EXAMPLES // 4, 20))
 def test_options_of_the_recording_change_nothing_in_any_program(no_failures, program, option):
     compare(program, [recorded], [option])
+
+
+@pytest.mark.parametrize("method", ["send_robust", "asend_robust", "send", "asend"])
+def test_receiver_that_awaited_a_failure_warns_where_it_does_on_stock_django(method):
+    catching = ReceiverSpec(kind="async_function", actions=(("catch", 0, 0), ("warn", 2)))
+    raising = ReceiverSpec(kind="async_function", actions=(("raise", "value"),))
+    program = Program(
+        signals=("plain",),
+        receivers=(raising, catching),
+        steps=(
+            ("connect", 0, 0, None, False, None),
+            ("connect", 0, 1, None, False, None),
+            ("send", method, 0, 0, "nothing"),
+        ),
+    )
+
+    compare(program, [recorded])
