@@ -865,7 +865,8 @@ def test_trace_that_was_assembled_leaves_nothing_for_the_garbage_collector(keepe
         undo()
 
     assert len(trace.dispatches) == 2
-    assert after == before
+    # What earlier tests have left may go meanwhile.
+    assert not after - before
 
 
 def count_recording():
