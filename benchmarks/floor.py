@@ -23,7 +23,7 @@ import orjson
 from benchmarks.environments import describe
 from benchmarks.measuring import Worker
 from benchmarks.modes import MODES
-from benchmarks.store import plain_insert, timed
+from benchmarks.store import bare_logger, plain_insert, timed
 from benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
@@ -71,8 +71,6 @@ def row_writer(traces: Sequence[Trace]) -> Callable[[], None]:
 
 def line_writer(lines: Sequence[bytes], folder: Path) -> Callable[[], None]:
     """Return what writes *lines* of the log again."""
-    import structlog
-
     records = [
         {
             key: value
@@ -81,17 +79,7 @@ def line_writer(lines: Sequence[bytes], folder: Path) -> Callable[[], None]:
         }
         for line in lines
     ]
-    logger: Any = structlog.wrap_logger(
-        structlog.BytesLogger((folder / "bare.jsonl").open("wb")),
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(serializer=orjson.dumps),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(20),
-        cache_logger_on_first_use=True,
-    )
+    logger = bare_logger((folder / "bare.jsonl").open("wb"))
 
     def write() -> None:
         for record in records:
