@@ -762,19 +762,22 @@ def test_long_trace_that_is_drained_holds_no_more_than_a_short_one(frozen_heap, 
         return tracemalloc.get_traced_memory()[0]
 
     undo = instrument(sql=False, side_effects=False)
-    with recording(segments=True) as recorded:
-        live = recorded.live
-        number = live.root.number
-        del context.running[number]
-        some(2_000)
-        tracemalloc.start()
-        held = [some(2_000) for _ in range(6)]
-        tracemalloc.stop()
+    grown = []
+    while len(grown) < 3 and (not grown or grown[-1] >= 500_000):
+        with recording(segments=True) as recorded:
+            live = recorded.live
+            number = live.root.number
+            del context.running[number]
+            some(2_000)
+            tracemalloc.start()
+            held = [some(2_000) for _ in range(6)]
+            tracemalloc.stop()
+        grown.append(min(held[3:]) - min(held[:3]))
     undo()
 
     # A dispatch that stayed would hold hundreds of bytes, 2,000 of them half a megabyte in each round. A
-    # single round may hold more: other threads allocate, too, and a worker may be draining just then.
-    assert min(held[3:]) - min(held[:3]) < 500_000
+    # round may hold more once: other threads allocate, too. What stays does so each time.
+    assert min(grown) < 500_000
 
 
 @pytest.mark.parametrize("caching", [False, True])
