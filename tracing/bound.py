@@ -30,17 +30,14 @@ _as_text: Final = Redaction()
 class Binding:
     """Stand in front of a processor and put into each trace what is bound when it ends."""
 
-    __slots__ = ("_processor",)
+    __slots__ = ("_processor", "on_start")
 
     sensitive: re.Pattern[str] | None = SENSITIVE
     """Names whose values are hidden; None if that cannot be told, and nothing is kept."""
 
     def __init__(self, processor: Processor) -> None:
         self._processor = processor
-
-    def on_start(self, trace: LiveTrace) -> None:
-        """Pass it on."""
-        self._processor.on_start(trace)
+        self.on_start = processor.on_start
 
     def on_end(self, trace: LiveTrace) -> None:
         """Put what is bound into *trace* and pass it on."""
@@ -53,6 +50,9 @@ def keep_bound(trace: LiveTrace) -> None:
     # Where nobody imported it, nobody has bound anything.
     contextvars = sys.modules.get("structlog.contextvars")
     if contextvars is None or Binding.sensitive is None:
+        return
+    # Nor where its list of the names that were ever bound is empty; it is not part of its API.
+    if not getattr(contextvars, "_CONTEXT_VARS", True):
         return
     try:
         attributes = trace.attributes

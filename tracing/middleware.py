@@ -54,19 +54,19 @@ class TracingMiddleware:
             return self.__acall__(request)
         live = request_trace()
         response = self.get_response(request)
-        return _described(live, request, response)  # type: ignore[arg-type]
+        return response if live is None else _described(live, request, response)  # type: ignore[arg-type]
 
     async def __acall__(self, request: HttpRequest) -> HttpResponse:
         live = request_trace()
         response = await self.get_response(request)  # type: ignore[misc]
-        return _described(live, request, response)
+        return response if live is None else _described(live, request, response)
 
     def process_view(self, request: HttpRequest, *_args: Any) -> None:
         """Leave out requests that are about traces, as soon as it is known that one is."""
-        match = request.resolver_match
         live = request_trace()
         if live is None:
             return
+        match = request.resolver_match
         if match is not None and OWN_NAMESPACES.intersection(match.namespaces):
             live.excluded = True
         keep_bound(live)
@@ -88,12 +88,8 @@ def request_trace() -> LiveTrace | None:
     return live if live is not None and live.kind is Kind.REQUEST else None
 
 
-def _described(
-    live: LiveTrace | None, request: HttpRequest, response: HttpResponse
-) -> HttpResponse:
+def _described(live: LiveTrace, request: HttpRequest, response: HttpResponse) -> HttpResponse:
     """Put what is known at the end of a request into its trace, and the header into its response."""
-    if live is None:
-        return response
     keep_bound(live)
     try:
         live.http_status = response.status_code
@@ -105,15 +101,18 @@ def _described(
             live.name = f"{request.method} /{match.route.lstrip('^/')}"[:MAX_NAME]
         else:
             live.name = f"{request.method} {request.path}"[:MAX_NAME]
-        live.user_id = _user_id(request)
-        if get_settings().header and not live.excluded and may_see_traces(request):
+        user = loaded_user(request)
+        if user is not None:
+            pk = getattr(user, "pk", None)
+            live.user_id = "" if pk is None else str(pk)[:64]
+        if get_settings().header and not live.excluded and may_see_traces(request, user):
             response.headers[HEADER] = live.trace_id
     except Exception as error:
         failed("middleware", error)
     return response
 
 
-def _loaded_user(request: HttpRequest) -> Any:
+def loaded_user(request: HttpRequest) -> Any:
     """Return the user of *request* if somebody has asked for it already; None otherwise.
 
     Asking would load the session and the user: queries that the application does not make.
@@ -125,18 +124,12 @@ def _loaded_user(request: HttpRequest) -> Any:
     return user
 
 
-def _user_id(request: HttpRequest) -> str:
-    pk = getattr(_loaded_user(request), "pk", None)
-    return "" if pk is None else str(pk)[:64]
-
-
-def may_see_traces(request: HttpRequest) -> bool:
-    """Return whether the viewer would let *request* in, judged without a query."""
-    if settings.DEBUG and request.META.get("REMOTE_ADDR") in settings.INTERNAL_IPS:
-        return True
-    user = _loaded_user(request)
-    return bool(
+def may_see_traces(request: HttpRequest, user: Any) -> bool:
+    """Return whether the viewer would let *request* of *user* in, judged without a query."""
+    if (
         user is not None
         and getattr(user, "is_active", False)
         and getattr(user, "is_superuser", False)
-    )
+    ):
+        return True
+    return bool(settings.DEBUG and request.META.get("REMOTE_ADDR") in settings.INTERNAL_IPS)

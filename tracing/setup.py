@@ -71,7 +71,7 @@ def configure() -> None:
     sampling.switch.sampler = _part("SAMPLE_BY_PATH", _sampler, chosen) or sampling.Sampler(
         chosen.sample_ratio
     )
-    requests.excluded_paths[:] = chosen.exclude_paths
+    requests.exclude_paths(chosen.exclude_paths)
     bound.Binding.sensitive = SENSITIVE
     if chosen.sensitive_keys:
         bound.Binding.sensitive = _part("SENSITIVE_KEYS", _sensitive, chosen.sensitive_keys)

@@ -22,7 +22,7 @@ from tracing.capture import context, requests, sampling
 from tracing.capture.instrumentation import instrument
 from tracing.capture.requests import opentelemetry_parent, parse_traceparent
 from tracing.capture.sampling import Sampler
-from tracing.middleware import HEADER, TracingMiddleware, may_see_traces
+from tracing.middleware import HEADER, TracingMiddleware, loaded_user, may_see_traces
 
 signal = Signal()
 
@@ -102,9 +102,9 @@ pytestmark = [pytest.mark.urls(__name__), pytest.mark.usefixtures("traced")]
 
 
 @pytest.fixture
-def traced(stock, keeper, no_failures, settings):  # noqa: F811
+def traced(stock, keeper, no_failures, settings, monkeypatch):  # noqa: F811
     settings.MIDDLEWARE = ["tracing.middleware.TracingMiddleware"]
-    excluded = list(requests.excluded_paths)
+    monkeypatch.setattr(requests, "_excluded", requests._excluded)
     # No database is needed here, and these would ask for one.
     for ends in (request_started, request_finished):
         ends.disconnect(close_old_connections)
@@ -115,7 +115,6 @@ def traced(stock, keeper, no_failures, settings):  # noqa: F811
     signal.disconnect(receiver)
     for ends in (request_started, request_finished):
         ends.connect(close_old_connections)
-    requests.excluded_paths[:] = excluded
     assert context.current() is None
 
 
@@ -434,9 +433,9 @@ def test_trace_of_opentelemetry_is_taken_up_where_it_is_active(monkeypatch):
 
 
 def test_excluded_and_unsampled_requests_are_not_recorded_and_neither_is_what_they_send(keeper):  # noqa: F811
-    requests.excluded_paths[:] = ["/pla*"]
+    requests.exclude_paths(["/favicon.ico", "/pla*"])
     Client().get("/plain/")
-    requests.excluded_paths.clear()
+    requests.exclude_paths([])
     sampling.switch.sampler = Sampler(by_path=[("/num*", 0.0)])
     Client().get("/numbers/1/")
     Client().get("/plain/")
@@ -475,11 +474,11 @@ def test_user_who_was_not_asked_for_is_not_loaded(rf, settings):
     asked = []
     request = rf.get("/")
     request.user = SimpleLazyObject(lambda: asked.append("asked"))
-    unasked = may_see_traces(request)
+    unasked = may_see_traces(request, loaded_user(request))
     request.user = get_user_model()(pk=5, is_superuser=True, is_active=True)
-    superuser = may_see_traces(request)
+    superuser = may_see_traces(request, loaded_user(request))
     request.user = get_user_model()(pk=6, is_superuser=True, is_active=False)
-    inactive = may_see_traces(request)
+    inactive = may_see_traces(request, loaded_user(request))
 
     assert (asked, unasked, superuser, inactive) == ([], False, True, False)
 
@@ -520,7 +519,7 @@ def test_failure_in_the_middleware_does_not_reach_the_response(keeper, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(failures, "counts", failures.Counter())
-        patch.setattr("tracing.middleware.may_see_traces", lambda request: 1 / 0)
+        patch.setattr("tracing.middleware.may_see_traces", lambda request, user: 1 / 0)
         patch.setattr("tracing.middleware.error_text", lambda error: 1 / 0)
         fine = Client().get("/plain/")
         failed = Client(raise_request_exception=False).get("/failing/")

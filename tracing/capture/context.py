@@ -158,7 +158,12 @@ class Stream:
             self.thread = beside.thread
             self.unheard = beside.unheard
         else:
-            self.thread = threading.current_thread().name if ident else ""
+            if not ident:
+                self.thread = ""
+            elif trace is not None and not trace.streams:
+                self.thread = trace.thread
+            else:
+                self.thread = threading.current_thread().name
             self.unheard = defaultdict(int) if trace is not None else None
 
     def here(self) -> Stream:
@@ -375,7 +380,7 @@ class LiveTrace:
 
 def new_trace_id() -> str:
     """Return a random W3C trace id."""
-    return f"{_random.getrandbits(128) or 1:032x}"
+    return (_random.getrandbits(128) or 1).to_bytes(16).hex()
 
 
 def _after_fork() -> None:

@@ -30,19 +30,17 @@ os.register_at_fork(after_in_child=_parked.clear)
 class Parking:
     """Stand in front of a processor and keep back the traces whose transaction is still open."""
 
-    __slots__ = ("_processor",)
+    __slots__ = ("_processor", "on_start")
 
     def __init__(self, processor: Processor) -> None:
         self._processor = processor
-
-    def on_start(self, trace: LiveTrace) -> None:
-        """Pass it on."""
-        self._processor.on_start(trace)
+        self.on_start = processor.on_start
 
     def on_end(self, trace: LiveTrace) -> None:
         """Pass it on, or keep it until the transactions that are open now have ended."""
-        blocks = [root_of(block) for block in open_blocks()]
-        blocks = [block for block in blocks if not block.settled]
+        blocks = open_blocks()
+        if blocks:
+            blocks = [block for block in map(root_of, blocks) if not block.settled]
         if not blocks:
             self._processor.on_end(trace)
             return

@@ -7,7 +7,7 @@ import re
 import sys
 import weakref
 from asyncio import _get_running_loop
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.handlers.asgi import ASGIHandler
@@ -20,18 +20,25 @@ from tracing.capture.sampling import decide
 from tracing.capture.spans import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from types import CodeType, FrameType
 
 _TRACEPARENT: Final = re.compile(
     r"^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$"
 )
 
-excluded_paths: list[str] = []
-"""Patterns of paths that are not recorded."""
+_excluded: re.Pattern[str] | None = None
+"""Matches the paths that are not recorded."""
 
 MAX_PATH: Final = 500
 """Characters kept of a path."""
+
+
+def exclude_paths(patterns: Iterable[str]) -> None:
+    """Leave out requests whose path matches one of *patterns*, as ``fnmatch`` reads them, from now on."""
+    global _excluded  # noqa: PLW0603 - one list per process, replaced as a whole.
+    parts = [translate(str(pattern)) for pattern in patterns]
+    _excluded = re.compile("|".join(parts)) if parts else None
 
 
 def parse_traceparent(header: str) -> tuple[str, str, bool] | None:
@@ -66,9 +73,11 @@ def _facts(named: Mapping[str, Any]) -> tuple[str, str, str]:
     environ = named.get("environ")
     if isinstance(environ, dict):
         path = str(environ.get("SCRIPT_NAME", "")).rstrip("/") + str(environ.get("PATH_INFO", ""))
+        if not path.isascii():
+            path = path.encode("latin-1", "replace").decode("utf-8", "replace")
         return (
             str(environ.get("REQUEST_METHOD", "")),
-            path.encode("latin-1", "replace").decode("utf-8", "replace"),
+            path,
             str(environ.get("HTTP_TRACEPARENT", "")),
         )
     scope = named.get("scope")
@@ -117,9 +126,9 @@ def started(named: Mapping[str, Any]) -> None:
                 context.finish(outer.trace)
             outer = outer.outer
         method, path, header = _facts(named)
-        parent = opentelemetry_parent() or parse_traceparent(header)
-        excluded = any(fnmatchcase(path, pattern) for pattern in excluded_paths)
-        if excluded or not decide(Kind.REQUEST, path, parent[2] if parent is not None else None):
+        parent = opentelemetry_parent() or (parse_traceparent(header) if header else None)
+        is_excluded = _excluded is not None and _excluded.match(path) is not None
+        if is_excluded or not decide(Kind.REQUEST, path, parent[2] if parent is not None else None):
             unrecorded = Stream(None, 0, ("request", 0, 0))
             unrecorded.outer = outer
             enter(unrecorded)
