@@ -48,6 +48,14 @@ _OPERATIONS: Final[dict[CodeType, str]] = {
 }
 """What the innermost of these on the stack says about a write; empty: signals were sent."""
 
+_DO_INSERT: Final = _code(Model, "_do_insert")
+_DO_UPDATE: Final = _code(Model, "_do_update")
+_SAVE_DISTANCE: Final = 6
+"""Frames from here to who had a row saved: ``_note``, the cursor, and three of queryset and compiler.
+
+With a debug cursor it is one more; then the stack is searched, as for everything else.
+"""
+
 _INSERT: Final = SQLInsertCompiler.execute_sql.__code__
 _BY_NAME: Final = {code.co_name for code in _OPERATIONS}
 _DB_CASCADE: Final = getattr(deletion, "DB_CASCADE", None)
@@ -58,6 +66,13 @@ _DELETES: Final = (model_signals.pre_delete, model_signals.post_delete)
 
 def note_write(stream: Stream, cursor: Any, sql: str, start: int) -> None:
     """Record a bypass if the write *sql*, which has just run, was one."""
+    # Most are none. To look there makes an object of that frame alone, a search one of each.
+    try:
+        caller = getframe(_SAVE_DISTANCE).f_code
+        if caller is _DO_UPDATE or caller is _DO_INSERT:
+            return
+    except ValueError:
+        pass  # The stack is not that deep.
     frame: FrameType | None = getframe(3)
     operation: str | None = None
     inserted: int | None = None

@@ -218,24 +218,29 @@ _MOST_SHAPES: Final = 64
 def _named_reader() -> Details:
     """Return a reader for dispatches of a signal that is not about models, from one sender.
 
-    Which argument carries the instance is looked for once for each set of names.
+    Which argument carries the instance is looked for once for each set of names; what its class is
+    called, once for as long as the same class comes.
     """
-    known: dict[tuple[str, ...], str] = {}
+    known: dict[tuple[str, ...], tuple[tuple[str, ...], str, _Kind | None]] = {}
 
     def read(sender: Any, named: Mapping[str, Any]) -> tuple[Any, ...]:
-        words = tuple(named)
-        name = known.get(words)
-        if name is None:
+        shape = known.get(tuple(named))
+        if shape is None:
             if len(known) >= _MOST_SHAPES:
                 known.clear()
-            name = known[words] = _instance_argument(named, sender)
+            words = tuple(named)
+            shape = known[words] = (words, _instance_argument(named, sender), None)
+        # The tuple that is remembered, so that not each dispatch holds one of its own.
+        words, name, entry = shape
         instance = named[name] if name else None
         if instance is None:
             return (NAMED, "", None, words)
         kind = type(instance)
-        entry = _kinds.get(id(kind))
         if entry is None or entry[0]() is not kind:
-            entry = _kind_of(kind)
+            entry = _kinds.get(id(kind))
+            if entry is None or entry[0]() is not kind:
+                entry = _kind_of(kind)
+            known[words] = (words, name, entry)
         if not entry[3] and name != "instance":
             return (NAMED, "", None, words)
         pk = instance.__dict__.get(entry[2]) if entry[2] is not None else None

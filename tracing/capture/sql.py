@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WRITES: Final = ("INSERT ", "UPDATE ", "DELETE ", "REPLACE ")
+WRITE_VERBS: Final = frozenset(statement[:6] for statement in WRITES)
+TRANSACTION_VERBS: Final = frozenset(
+    (*(statement[:6] for statement in transactions.STATEMENTS), "BEGIN ", "BEGIN;")
+)
+"""The first six characters of these statements: one look instead of one for each."""
 MAX_STATEMENT: Final = 2_000
 """Characters kept of a statement."""
 
@@ -31,21 +36,24 @@ def _note(cursor: Any, sql: Any, start: int, succeeded: bool, keep_statements: b
         end = clock()
         text = sql if type(sql) is str else ""
         connection = cursor.db
-        if succeeded and text.startswith(transactions.STATEMENTS):
+        verb = text[:6] if succeeded else ""
+        if verb in TRANSACTION_VERBS and text.startswith(transactions.STATEMENTS):
             transactions.note_statement(connection, text)
         stream = current()
         if stream is None or stream.events is None:
             return
         if stream.ident != get_ident():
             stream = stream.here()
-        statement = text[:MAX_STATEMENT] if keep_statements else None
+        statement = None
+        if keep_statements:
+            statement = text if len(text) <= MAX_STATEMENT else text[:MAX_STATEMENT]
         query = (QUERY, start, end, connection.alias, statement)
         events = stream.events
         if events is not None and len(events) < STREAM_LIMIT:
             events.append(query)
         elif not stream.offer(query):
             return
-        if succeeded and text.startswith(WRITES):
+        if verb in WRITE_VERBS and text.startswith(WRITES):
             bypass.note_write(stream, cursor, text, start)
     except Exception as error:
         failed("query", error)
@@ -56,16 +64,14 @@ def timed_execute(*, keep_statements: bool) -> Callable[..., Any]:
 
     def execute(self: Any, sql: Any, params: Any = None) -> Any:
         start = clock()
-        succeeded = False
         try:
             result = self._execute_with_wrappers(sql, params, many=False, executor=self._execute)
-            succeeded = True
-            return result
         except BaseException:
             __tracebackhide__ = True  # Read by pytest: the frame stands in for Django's own.
+            _note(self, sql, start, False, keep_statements)
             raise
-        finally:
-            _note(self, sql, start, succeeded, keep_statements)
+        _note(self, sql, start, True, keep_statements)
+        return result
 
     return execute
 
@@ -75,18 +81,16 @@ def timed_executemany(*, keep_statements: bool) -> Callable[..., Any]:
 
     def executemany(self: Any, sql: Any, param_list: Any) -> Any:
         start = clock()
-        succeeded = False
         try:
             result = self._execute_with_wrappers(
                 sql, param_list, many=True, executor=self._executemany
             )
-            succeeded = True
-            return result
         except BaseException:
             __tracebackhide__ = True  # Read by pytest: the frame stands in for Django's own.
+            _note(self, sql, start, False, keep_statements)
             raise
-        finally:
-            _note(self, sql, start, succeeded, keep_statements)
+        _note(self, sql, start, True, keep_statements)
+        return result
 
     return executemany
 
