@@ -78,7 +78,7 @@ PLAIN = _family(
 INSTANCES = _family("instances", 1, (1, 2), "instances")
 SAVE = _family("save", 50, (50, 150), "save")
 ASEND = _family("asend", 60, (100, 600), "asend")
-REQUEST = _family("request", 10, (10, 30), "request")
+REQUEST = _family("request", 10, (30, 90), "request")
 
 
 class Worker:
