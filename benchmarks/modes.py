@@ -77,6 +77,8 @@ class Tracing(Mode):
         from tracing.capture.spans import Kind
 
         context.finish(self.trace)
+        # As the worker does when it has read it: nothing is left to the garbage collector.
+        self.trace.let_go()
         self.trace = context.LiveTrace(Kind.BLOCK, "benchmark")
         context.begin(self.trace)
 

@@ -415,6 +415,12 @@ current = _current.get
 make_current = _current.set
 """Make a stream the running one."""
 
+
+def running_in(held: contextvars.Context) -> Stream | None:
+    """Return what is the running stream in *held*."""
+    return held.get(_current)
+
+
 UNRECORDED: Final = Stream(None, 0)
 """The stream of work that is not sampled, suppressed or paused: it swallows nothing because
 nothing is offered to it."""

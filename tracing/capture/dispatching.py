@@ -133,7 +133,10 @@ def resolve(signal: Signal, sender: Any) -> Resolved:
             return plain_wiring(signal, sender)
     live = [deref() for deref in wiring.derefs]
     live_async = [deref() for deref in wiring.async_derefs]
-    for receiver in (*live, *live_async):
+    for receiver in live:
+        if receiver is None:
+            return resolve_live(signal, sender)
+    for receiver in live_async:
         if receiver is None:
             return resolve_live(signal, sender)
     return wiring, live, live_async
@@ -637,16 +640,11 @@ WATCH: Final[Callable[..., Any]] = watched if RUNS_PARALLEL else Stepped
 """Django 6.1 awaits the receivers in coroutines of its own; before, each is the coroutine of a task."""
 
 
-def run_parallel(*awaitables: Awaitable[Any]) -> Awaitable[list[Any]]:
-    """Return what Django's own function of this purpose returns, looked up anew each time."""
-    parallel: Callable[..., Awaitable[list[Any]]] = dispatcher._run_parallel  # type: ignore[attr-defined]
-    return parallel(*awaitables)
-
-
 def in_parallel(*awaitables: Awaitable[Any]) -> Awaitable[list[Any]]:
     """Return what runs *awaitables* together in the way of the installed Django."""
     if RUNS_PARALLEL:
-        return run_parallel(*awaitables)
+        # Looked up each time, as Django itself does.
+        return dispatcher._run_parallel(*awaitables)  # type: ignore[attr-defined,no-any-return]
     return asyncio.gather(*awaitables)
 
 
@@ -886,7 +884,7 @@ def async_sender(
             if RUNS_PARALLEL:
                 # Django 6.1 finishes the sync receivers first.
                 responses = await sync_send()
-                async_responses = await run_parallel(*waiting)
+                async_responses = await dispatcher._run_parallel(*waiting)  # type: ignore[attr-defined]
             else:
                 responses, async_responses = await asyncio.gather(
                     sync_send(), asyncio.gather(*waiting)

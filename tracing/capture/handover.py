@@ -11,13 +11,14 @@ import asyncio.base_events
 import threading
 import weakref
 from concurrent.futures import thread as futures_thread
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import update_wrapper
+from inspect import CO_VARKEYWORDS
 from threading import get_ident
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
-from tracing.capture.context import Stream, current, enter, leave
+from tracing.capture.context import Stream, current, enter, leave, running_in
 from tracing.capture.failures import failed
 from tracing.capture.names import IdentityMemory
 
@@ -112,40 +113,93 @@ def _initialised(original: Callable[..., None]) -> Callable[..., None]:
     return update_wrapper(initialise, original)
 
 
-def _goes_on(loop: Any, coro: Any) -> bool:
-    """Return whether a task for *coro*, without a context, goes on with the work of the running stream."""
-    return (
-        not (type(coro) is CoroutineType and id(coro.cr_code) in own_code)
-        and loop.get_task_factory() is None
-    )
+def _own_context(loop: Any, coro: Any) -> Context | None:
+    """Return the context for a task of *coro* that goes on with the work of the running stream.
+
+    It is the copy that the task would have made for itself, and in it the stream that the task will
+    write. None for a task that does not go on with what is running. Never raises.
+    """
+    try:
+        kind = type(coro)
+        if kind in own_types or (kind is CoroutineType and id(coro.cr_code) in own_code):
+            return None
+        if loop.get_task_factory() is not None:
+            return None
+        stream = _continuation()
+        if stream is None:
+            return None
+        context = copy_context()
+        context.run(enter, stream)
+        return context
+    except Exception as error:
+        failed("create_task", error)
+        return None
+
+
+def _is_written_by(context: Context, task: Any) -> None:
+    """Tell the stream of *context* which task writes it, so that its end can be seen. Never raises."""
+    try:
+        stream = running_in(context)
+        if stream is not None and stream.trace is not None:
+            stream.task = weakref.ref(task)
+    except Exception as error:
+        failed("create_task", error)
+
+
+def _without_own_source(task: Any) -> None:
+    """Take the frame of the caller out of where asyncio, in its debug mode, says *task* was created."""
+    source = getattr(task, "_source_traceback", None)
+    if source and source[-1].filename == __file__:
+        del source[-1]
 
 
 def _creating_task(original: Callable[..., Any]) -> Callable[..., Any]:
-    def create_task(self: Any, coro: Any, **kwargs: Any) -> Any:
-        stream = None
-        # The tasks of Django's own TaskGroup share a context, and are several for each asend.
-        now = current() if kwargs.get("context") is None else None
-        if now is not None and now.events is not None and type(coro) not in own_types:
-            try:
-                if _goes_on(self, coro):
-                    stream = _continuation()
-                if stream is not None:
-                    # The copy is what the task would have made for itself.
-                    context = copy_context()
-                    context.run(enter, stream)
-                    kwargs["context"] = context
-            except Exception as error:
-                failed("create_task", error)
+    """Return a ``create_task`` that gives the task a stream, with the signature of *original*.
+
+    Newer releases of Python take any named argument there. The older signature is kept where it is,
+    not only for its looks: passing on a dictionary costs each task more than all the rest does.
+
+    A task that is given a context runs in that one as it is: ``asyncio.run()`` gives one, for which the
+    caller waits, and Django's own TaskGroup, whose tasks share it.
+    """
+
+    def create_task(self: Any, coro: Any, *, name: Any = None, context: Any = None) -> Any:
+        own = None
+        if context is None and current() is not None:
+            own = context = _own_context(self, coro)
         try:
-            task = original(self, coro, **kwargs) if kwargs else original(self, coro)
+            task = original(self, coro, name=name, context=context)
         except BaseException as error:
             _without_own_frame(error)
             raise
-        if stream is not None and stream.trace is not None:
-            stream.task = weakref.ref(task)
+        if own is not None:
+            _is_written_by(own, task)
+        if self._debug:
+            _without_own_source(task)
         return task
 
-    return update_wrapper(create_task, original)
+    def create_task_with_any(self: Any, coro: Any, **named: Any) -> Any:
+        own = None
+        if named.get("context") is None and current() is not None:
+            own = _own_context(self, coro)
+            if own is not None:
+                named["context"] = own
+        try:
+            task = original(self, coro, **named)
+        except BaseException as error:
+            _without_own_frame(error)
+            raise
+        if own is not None:
+            _is_written_by(own, task)
+        if self._debug:
+            _without_own_source(task)
+        return task
+
+    takes_two = (
+        original.__kwdefaults__ == {"name": None, "context": None}
+        and not original.__code__.co_flags & CO_VARKEYWORDS
+    )
+    return update_wrapper(create_task if takes_two else create_task_with_any, original)
 
 
 def replacements() -> list[tuple[Any, str, Callable[..., Any]]]:

@@ -119,7 +119,10 @@ def adopt() -> None:
 
 def open_blocks() -> list[Block]:
     """Return the innermost open block of each connection of the running thread."""
-    blocks = list(_thread.open.values())
+    found = _thread.open
+    if not found:
+        return []
+    blocks = list(found.values())
     for block in blocks:
         inner: Block | None = block
         while inner is not None:

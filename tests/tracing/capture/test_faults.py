@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import inspect
 import os
 import socket
 import subprocess
@@ -14,8 +15,10 @@ import threading
 import traceback
 import tracemalloc
 import weakref
+from asyncio.base_events import BaseEventLoop
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 
 import pytest
@@ -732,6 +735,58 @@ def test_callback_of_a_task_that_is_through_is_still_recorded(stock, no_failures
     undo()
 
     assert [d.sender for d in recorded.trace.dispatches] == ["'task'", "'callback'"]
+
+
+def any_named(self, coro, **named):
+    """Create a task as newer releases of Python do, which name no argument."""
+    return STOCK_CREATE_TASK(self, coro, **named)
+
+
+STOCK_CREATE_TASK = BaseEventLoop.create_task
+
+
+@pytest.mark.parametrize("original", [STOCK_CREATE_TASK, any_named])
+def test_tasks_are_created_as_without_tracing_and_go_on_with_the_work(
+    stock, no_failures, monkeypatch, original
+):
+    monkeypatch.setattr(BaseEventLoop, "create_task", original)
+    signal, below = Signal(), Signal()
+    below.connect(nothing, weak=False)
+    told = ContextVar("told", default="nothing")
+
+    async def child():
+        below.send("below")
+        return told.get()
+
+    def receiver(**named):
+        loop = asyncio.get_running_loop()
+        context = copy_context()
+        context.run(told.set, "given")
+        tasks.append(loop.create_task(child()))
+        tasks.append(loop.create_task(child(), name="named"))
+        tasks.append(loop.create_task(child(), name="both", context=context))
+
+    signal.connect(receiver, weak=False)
+
+    async def main():
+        told.set("own")
+        signal.send("above")
+        seen = [(task.get_name() in {"named", "both"}, await task) for task in tasks]
+        source = [task._source_traceback[-1].filename for task in tasks]
+        return seen, source, str(inspect.signature(BaseEventLoop.create_task))
+
+    tasks = []
+    expected = asyncio.run(main(), debug=True)
+    undo = instrument(sql=False, side_effects=False)
+    tasks = []
+    with recording() as recorded:
+        found = asyncio.run(main(), debug=True)
+    undo()
+
+    [above] = recorded.trace.dispatches[0].receiver_calls
+    assert found == expected
+    assert expected[0] == [(False, "own"), (True, "own"), (True, "given")]
+    assert [child.sender for child in above.dispatches] == ["'below'"] * 2
 
 
 @pytest.mark.parametrize("method", ["send", "asend"])

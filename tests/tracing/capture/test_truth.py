@@ -30,7 +30,7 @@ from django.test.utils import CaptureQueriesContext, isolate_apps
 from django.utils.autoreload import file_changed
 
 from tests.tracing.capture.conftest import recording
-from tracing.capture import assembly, context
+from tracing.capture import assembly, bypass, context
 from tracing.capture.dispatching import Options
 from tracing.capture.instrumentation import instrument, uninstrument
 from tracing.capture.sanitize import Redaction
@@ -742,6 +742,26 @@ def test_writes_past_the_signals_are_recorded_with_who_did_not_hear_of_them(conn
     assert [label.name for label in first.receivers] == [f"{__name__}.nothing"]
     assert first.callsite is not None
     assert first.callsite.file == __file__
+
+
+@pytest.mark.django_db
+def test_a_save_is_known_without_a_search_of_the_stack(connect, monkeypatch):
+    class Asked(dict):
+        def get(self, code, default=None):
+            asked.append(code.co_name)
+            return super().get(code, default)
+
+    connect(post_save, nothing, sender=Group)
+    asked = []
+    monkeypatch.setattr(bypass, "_OPERATIONS", Asked(bypass._OPERATIONS))
+    with recording():
+        group = Group.objects.create(name="a")
+        group.save()
+        saved = list(asked)
+        Group.objects.filter(name="a").update(name="b")
+
+    assert saved == []
+    assert asked[0] == "update"
 
 
 @pytest.mark.django_db
