@@ -295,10 +295,11 @@ def sync_sender(
         responses = []
         opening: tuple[Any, ...] | None = None
         after: Callable[[Stream | None], None] | None = None
-        if self is request_started:
-            requests.started(named)
-        elif self is request_finished:
-            after = requests.finished
+        if not self.use_caching:  # The signals of a request do not cache; most of the others do.
+            if self is request_started:
+                requests.started(named)
+            elif self is request_finished:
+                after = requests.finished
         stream = current()
         events = stream.events if stream is not None else None
         if events is None and (stream is None or stream.ended):
