@@ -24,8 +24,10 @@ from tracing.capture.wirings import entry_labels
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
+_NEAREST: Final = 3
+"""How many frames above ``note_write`` the caller of the cursor is, at the least."""
 _DEEP: Final = 40
-"""Frames looked at above the cursor."""
+"""Frames looked at from there on."""
 
 
 def _code(owner: Any, name: str) -> CodeType | None:
@@ -39,8 +41,6 @@ _OPERATIONS: Final[dict[CodeType, str]] = {
         (QuerySet, "bulk_update", "bulk_update"),
         (QuerySet, "update", "update"),
         (QuerySet, "_raw_delete", "delete"),
-        (Model, "_do_insert", ""),
-        (Model, "_do_update", ""),
         (Model, "save_base", ""),
         (Collector, "delete", "collector"),
     )
@@ -50,10 +50,10 @@ _OPERATIONS: Final[dict[CodeType, str]] = {
 
 _DO_INSERT: Final = _code(Model, "_do_insert")
 _DO_UPDATE: Final = _code(Model, "_do_update")
-_SAVE_DISTANCE: Final = 6
-"""Frames from here to who had a row saved: ``_note``, the cursor, and three of queryset and compiler.
+_distances: Final[dict[str, int]] = {"I": 6, "U": 6}
+"""How many frames above ``note_write`` a save was found last, by the first letter of its statement.
 
-With a debug cursor it is one more; then the stack is searched, as for everything else.
+It depends on the release of Django, and on whether a debug cursor is between.
 """
 
 _INSERT: Final = SQLInsertCompiler.execute_sql.__code__
@@ -66,20 +66,25 @@ _DELETES: Final = (model_signals.pre_delete, model_signals.post_delete)
 
 def note_write(stream: Stream, cursor: Any, sql: str, start: int) -> None:
     """Record a bypass if the write *sql*, which has just run, was one."""
-    # Most are none. To look there makes an object of that frame alone, a search one of each.
-    try:
-        caller = getframe(_SAVE_DISTANCE).f_code
-        if caller is _DO_UPDATE or caller is _DO_INSERT:
-            return
-    except ValueError:
-        pass  # The stack is not that deep.
-    frame: FrameType | None = getframe(3)
+    # Most writes are saves. To look there makes an object of that frame alone, a search one of each.
+    verb = sql[0]
+    if verb in _distances:
+        try:
+            code = getframe(_distances[verb]).f_code
+            if code is _DO_UPDATE or code is _DO_INSERT:
+                return
+        except ValueError:
+            pass  # The stack is not that deep.
+    frame: FrameType | None = getframe(_NEAREST)
     operation: str | None = None
     inserted: int | None = None
-    for _ in range(_DEEP):
+    for distance in range(_NEAREST, _NEAREST + _DEEP):
         if frame is None:
             return
         code = frame.f_code
+        if code is _DO_UPDATE or code is _DO_INSERT:
+            _distances[verb] = distance
+            return
         if code is _INSERT:
             # The driver does not count rows that are inserted and returned.
             inserted = len(frame.f_locals["self"].query.objs)

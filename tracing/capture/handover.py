@@ -120,8 +120,7 @@ def _own_context(loop: Any, coro: Any) -> Context | None:
     write. None for a task that does not go on with what is running. Never raises.
     """
     try:
-        kind = type(coro)
-        if kind in own_types or (kind is CoroutineType and id(coro.cr_code) in own_code):
+        if type(coro) is CoroutineType and id(coro.cr_code) in own_code:
             return None
         if loop.get_task_factory() is not None:
             return None
@@ -165,7 +164,8 @@ def _creating_task(original: Callable[..., Any]) -> Callable[..., Any]:
 
     def create_task(self: Any, coro: Any, *, name: Any = None, context: Any = None) -> Any:
         own = None
-        if context is None and current() is not None:
+        now = current() if context is None else None
+        if now is not None and now.events is not None and type(coro) not in own_types:
             own = context = _own_context(self, coro)
         try:
             task = original(self, coro, name=name, context=context)
@@ -180,7 +180,8 @@ def _creating_task(original: Callable[..., Any]) -> Callable[..., Any]:
 
     def create_task_with_any(self: Any, coro: Any, **named: Any) -> Any:
         own = None
-        if named.get("context") is None and current() is not None:
+        now = current() if named.get("context") is None else None
+        if now is not None and now.events is not None and type(coro) not in own_types:
             own = _own_context(self, coro)
             if own is not None:
                 named["context"] = own

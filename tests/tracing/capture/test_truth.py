@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import random
+import sys
 import threading
 import unittest
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -745,23 +747,28 @@ def test_writes_past_the_signals_are_recorded_with_who_did_not_hear_of_them(conn
 
 
 @pytest.mark.django_db
-def test_a_save_is_known_without_a_search_of_the_stack(connect, monkeypatch):
-    class Asked(dict):
-        def get(self, code, default=None):
-            asked.append(code.co_name)
-            return super().get(code, default)
+@pytest.mark.parametrize("debug", [False, True])
+def test_saves_are_known_by_one_look_at_the_stack(connect, monkeypatch, debug):
+    def look(distance):
+        looks.append(distance)
+        return sys._getframe(distance + 1)
 
     connect(post_save, nothing, sender=Group)
-    asked = []
-    monkeypatch.setattr(bypass, "_OPERATIONS", Asked(bypass._OPERATIONS))
-    with recording():
+    monkeypatch.setattr(bypass, "getframe", look)
+    monkeypatch.setattr(bypass, "_distances", {"I": 3, "U": 1_000_000})
+    looks = []
+    debugging = CaptureQueriesContext(connection) if debug else nullcontext()
+    with debugging, recording() as recorded:
         group = Group.objects.create(name="a")
         group.save()
-        saved = list(asked)
-        Group.objects.filter(name="a").update(name="b")
+        learning = len(looks)
+        Group.objects.create(name="b")
+        group.save()
+        learned = len(looks) - learning
+        Group.objects.filter(name="a").update(name="c")
 
-    assert saved == []
-    assert asked[0] == "update"
+    assert (learning, learned, len(looks)) == (4, 2, 8)
+    assert [(b.operation, b.rows) for b in recorded.trace.bypasses] == [("update", 1)]
 
 
 @pytest.mark.django_db
