@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from pathlib import Path
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 SQLITE_OPTIONS = {
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
@@ -41,7 +42,10 @@ def set_up(
     tracing: dict[str, Any] | None = None,
     instances: bool = False,
 ) -> None:
-    """Configure Django and create tables.
+    """Create tables and rows, and configure Django.
+
+    The tables by another process, as everywhere: a process that migrates makes so many fields that
+    Python 3.13 gives up its cache of the attributes of their classes, and is slower from then on.
 
     Args:
         folder: Where database and log files go; empty.
@@ -52,8 +56,6 @@ def set_up(
     """
     import django
     from django.conf import settings
-    from django.core.management import call_command
-    from django.db import connections
 
     database = {
         "ENGINE": "django.db.backends.sqlite3",
@@ -74,30 +76,44 @@ def set_up(
         ],
         "USE_TZ": True,
     }
-    aliases = ["default"]
     if tracing is not None:
         configured["INSTALLED_APPS"].append("tracing")
         configured["MIDDLEWARE"].insert(0, "tracing.middleware.TracingMiddleware")
         configured["DATABASES"]["tracing"] = {**database, "NAME": str(folder / "traces.sqlite3")}
         configured["DATABASE_ROUTERS"] = ["tracing.routers.TracingRouter"]
         configured["TRACING"] = {"LOG": {"path": str(folder / "tracing.jsonl")}, **tracing}
-        aliases.append("tracing")
+    unrecorded = {"TRACING": {"ENABLED": False}} if tracing is not None else {}
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.project", json.dumps(instances)],
+        input=json.dumps({**configured, **unrecorded}),
+        text=True,
+        check=True,
+        cwd=Path(__file__).resolve().parent.parent,
+    )
     settings.configure(**configured)
     django.setup()
-    for alias in aliases:
-        call_command("migrate", database=alias, run_syncdb=True, verbosity=0)
-    if "tracing" in aliases:
-        # The thread of a request has no connection to it: only the worker and the viewer open one.
-        connections["tracing"].close()
-        del connections["tracing"]
 
-    from benchmarks.models import Item
+
+def create_tables(configured: dict[str, Any], *, instances: bool) -> None:
+    """Configure Django with *configured* and create its tables and the rows that are measured."""
+    import django
+    from django.conf import settings
+    from django.core.management import call_command
+
+    settings.configure(**configured)
+    django.setup()
+    for alias in configured["DATABASES"]:
+        call_command("migrate", database=alias, run_syncdb=True, verbosity=0)
+
+    from benchmarks.models import Car, Item
 
     Item.objects.bulk_create(Item(name=f"item {n}", stock=n) for n in range(5))
     if instances:
-        from benchmarks.models import Car
-
         Car.objects.bulk_create(
             Car(make="Volvo", model="240", year=1980 + n % 40, price=n, mileage=n * 10, sold=False)
             for n in range(INSTANCES)
         )
+
+
+if __name__ == "__main__":
+    create_tables(json.load(sys.stdin), instances=json.loads(sys.argv[1]))
