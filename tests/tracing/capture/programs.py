@@ -391,6 +391,7 @@ class World:
         self.variable: ContextVar[int] = ContextVar("world", default=0)
         self.sends = 0
         self.depth = 0
+        self.awaiting = 0
         self.watched: dict[str, weakref.ref[Any]] = {}
         self.signals = [self.make_signal(kind) for kind in program.signals]
         self.senders: list[Any] = [self.make_sender(kind) for kind in SENDERS]
@@ -617,16 +618,21 @@ class World:
                 if self.may_send():
                     try:
                         self.depth += 1
+                        self.awaiting += 1
                         responses = await self.bound(action[1], action[2])(self.sender(action[3]))
                     finally:
                         self.depth -= 1
+                        self.awaiting -= 1
                     self.log.append(("nested", self.pairs(responses)))
             elif action[0] == "catch":
                 if self.may_send():
+                    self.awaiting += 1
                     try:
                         await self.bound("asend", action[1])(self.sender(action[2]))
                     except Exception as error:  # noqa: BLE001
                         self.log.append(("caught", self.error(error)))
+                    finally:
+                        self.awaiting -= 1
             else:
                 self.do(action)
         return None
@@ -638,15 +644,21 @@ class World:
         self.sends += 1
         return self.sends < MAX_SENDS and self.depth < MAX_DEPTH
 
+    def new_error(self, name: str) -> BaseException:
+        if name == "stop_iteration" and self.awaiting and sys.version_info < (3, 12):
+            # A future cannot hold one; before Python 3.12 who waits for it waits for ever.
+            name = "value"
+        return ERRORS[name]()
+
     def do(self, action: tuple[Any, ...]) -> None:
         word = action[0]
         if word == "raise":
-            raise ERRORS[action[1]]()
+            raise self.new_error(action[1])
         if word == "raise_from":
             try:
                 raise LookupError("first")
             except LookupError as first:
-                raise ERRORS[action[1]]() from first
+                raise self.new_error(action[1]) from first
         elif word == "set":
             self.variable.set(action[1])
         elif word == "warn":
@@ -750,9 +762,11 @@ class World:
             self.variable.reset(before)
 
     async def awaited(self, send: Any, sender: Any, arguments: dict[str, Any]) -> Any:
+        self.awaiting += 1
         try:
             return await send(sender, **arguments)
         finally:
+            self.awaiting -= 1
             self.log.append(("in the loop", self.variable.get()))
 
     def alive(self, tries: int) -> list[str]:
