@@ -15,7 +15,7 @@ from contextvars import Context, copy_context
 from functools import update_wrapper
 from inspect import CO_VARKEYWORDS
 from threading import get_ident
-from types import CoroutineType
+from types import CodeType, CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.capture.context import Stream, current, enter, leave, running_in
@@ -24,7 +24,6 @@ from tracing.capture.names import IdentityMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import CodeType
 
 own_types: Final[set[type]] = set()
 """Types of awaitables that find their stream by themselves."""
@@ -196,9 +195,11 @@ def _creating_task(original: Callable[..., Any]) -> Callable[..., Any]:
             _without_own_source(task)
         return task
 
+    code = getattr(original, "__code__", None)
     takes_two = (
-        original.__kwdefaults__ == {"name": None, "context": None}
-        and not original.__code__.co_flags & CO_VARKEYWORDS
+        type(code) is CodeType
+        and not code.co_flags & CO_VARKEYWORDS
+        and getattr(original, "__kwdefaults__", None) == {"name": None, "context": None}
     )
     return update_wrapper(create_task if takes_two else create_task_with_any, original)
 
