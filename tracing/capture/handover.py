@@ -134,21 +134,20 @@ def _own_context(loop: Any, coro: Any) -> Context | None:
         return None
 
 
-def _is_written_by(context: Context, task: Any) -> None:
-    """Tell the stream of *context* which task writes it, so that its end can be seen. Never raises."""
+def _note_task(task: Any, context: Context | None) -> None:
+    """Tell the stream of *context*, if there is one, that *task* writes it. Never raises.
+
+    In asyncio's debug mode a task says where it was created: not in the frame of the caller.
+    """
     try:
-        stream = running_in(context)
+        stream = running_in(context) if context is not None else None
         if stream is not None and stream.trace is not None:
             stream.task = weakref.ref(task)
+        source = getattr(task, "_source_traceback", None)
+        if source and source[-1].filename == __file__:
+            del source[-1]
     except Exception as error:
         failed("create_task", error)
-
-
-def _without_own_source(task: Any) -> None:
-    """Take the frame of the caller out of where asyncio, in its debug mode, says *task* was created."""
-    source = getattr(task, "_source_traceback", None)
-    if source and source[-1].filename == __file__:
-        del source[-1]
 
 
 def _creating_task(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -171,10 +170,8 @@ def _creating_task(original: Callable[..., Any]) -> Callable[..., Any]:
         except BaseException as error:
             _without_own_frame(error)
             raise
-        if own is not None:
-            _is_written_by(own, task)
-        if self._debug:
-            _without_own_source(task)
+        if own is not None or self._debug:
+            _note_task(task, own)
         return task
 
     def create_task_with_any(self: Any, coro: Any, **named: Any) -> Any:
@@ -189,10 +186,8 @@ def _creating_task(original: Callable[..., Any]) -> Callable[..., Any]:
         except BaseException as error:
             _without_own_frame(error)
             raise
-        if own is not None:
-            _is_written_by(own, task)
-        if self._debug:
-            _without_own_source(task)
+        if own is not None or self._debug:
+            _note_task(task, own)
         return task
 
     code = getattr(original, "__code__", None)
