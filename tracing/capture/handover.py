@@ -18,6 +18,8 @@ from threading import get_ident
 from types import CodeType, CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
+from django.dispatch import dispatcher
+
 from tracing.capture.context import Stream, current, enter, leave, running_in
 from tracing.capture.failures import failed
 from tracing.capture.names import IdentityMemory
@@ -32,6 +34,16 @@ own_code: Final[dict[int, CodeType]] = {}
 
 By its identity: to hash code is to hash all that it names.
 """
+
+
+def _code_in_parallel() -> CodeType | None:
+    """Return the code of which Django 6.1 makes a task for each async receiver; None in others."""
+    parallel = getattr(getattr(dispatcher, "_run_parallel", None), "__code__", None)
+    consts = getattr(parallel, "co_consts", ())
+    return next((each for each in consts if type(each) is CodeType), None)
+
+
+_in_parallel: Final = _code_in_parallel()
 
 _handed: Final[IdentityMemory[Stream]] = IdentityMemory()
 """The stream that a thread or a work item will record into."""
@@ -112,23 +124,29 @@ def _initialised(original: Callable[..., None]) -> Callable[..., None]:
     return update_wrapper(initialise, original)
 
 
-def _own_context(loop: Any, coro: Any) -> Context | None:
+def _own_context(loop: Any, coro: Any, given: Context | None) -> Context | None:
     """Return the context for a task of *coro* that goes on with the work of the running stream.
 
-    It is the copy that the task would have made for itself, and in it the stream that the task will
-    write. None for a task that does not go on with what is running. Never raises.
+    It is the copy that was *given* or that the task would have made for itself, and in it the stream
+    that the task will write. None for a task that does not go on with what is running. Never raises.
     """
     try:
         if type(coro) is CoroutineType and id(coro.cr_code) in own_code:
             return None
-        if loop.get_task_factory() is not None:
+        if given is None:
+            if loop.get_task_factory() is not None:
+                return None
+        elif asyncio._get_running_loop() is None or running_in(given) is not current():
+            # asyncio.run() gives one, and whoever calls it waits; others are nobody's copy of here.
             return None
         stream = _continuation()
         if stream is None:
             return None
-        context = copy_context()
+        context = copy_context() if given is None else given
         context.run(enter, stream)
         return context
+    except RuntimeError:
+        return None  # What was given is a context in which something runs.
     except Exception as error:
         failed("create_task", error)
         return None
@@ -156,15 +174,17 @@ def _creating_task(original: Callable[..., Any]) -> Callable[..., Any]:
     Newer releases of Python take any named argument there. The older signature is kept where it is,
     not only for its looks: passing on a dictionary costs each task more than all the rest does.
 
-    A task that is given a context runs in that one as it is: ``asyncio.run()`` gives one, for which the
-    caller waits, and Django's own TaskGroup, whose tasks share it.
+    The tasks of Django's own TaskGroup, several for each asend, share a context and are left alone.
     """
 
     def create_task(self: Any, coro: Any, *, name: Any = None, context: Any = None) -> Any:
         own = None
-        now = current() if context is None else None
-        if now is not None and now.events is not None and type(coro) not in own_types:
-            own = context = _own_context(self, coro)
+        if context is None or type(coro) is not CoroutineType or coro.cr_code is not _in_parallel:
+            now = current()
+            if now is not None and now.events is not None and type(coro) not in own_types:
+                own = _own_context(self, coro, context)
+                if own is not None:
+                    context = own
         try:
             task = original(self, coro, name=name, context=context)
         except BaseException as error:
@@ -176,11 +196,12 @@ def _creating_task(original: Callable[..., Any]) -> Callable[..., Any]:
 
     def create_task_with_any(self: Any, coro: Any, **named: Any) -> Any:
         own = None
-        now = current() if named.get("context") is None else None
-        if now is not None and now.events is not None and type(coro) not in own_types:
-            own = _own_context(self, coro)
-            if own is not None:
-                named["context"] = own
+        if type(coro) is not CoroutineType or coro.cr_code is not _in_parallel:
+            now = current()
+            if now is not None and now.events is not None and type(coro) not in own_types:
+                own = _own_context(self, coro, named.get("context"))
+                if own is not None:
+                    named["context"] = own
         try:
             task = original(self, coro, **named)
         except BaseException as error:
