@@ -515,12 +515,15 @@ class _Cursor:
 
 def _cursor(text: str) -> _Cursor | None:
     row, _, trace = text.partition("-")
-    if not row.isascii() or not row.isdecimal() or len(row) > _LONGEST_ID:
+    number = _id(row)
+    return None if number is None else _Cursor(number, _id(trace) or 0)
+
+
+def _id(text: str) -> int | None:
+    if not text.isascii() or not text.isdecimal() or len(text) > _LONGEST_ID:
         return None
-    number = int(row)
-    if number > _LARGEST_ID:
-        return None
-    return _Cursor(number, int(trace) if trace.isascii() and trace.isdecimal() else 0)
+    number = int(text)
+    return None if number > _LARGEST_ID else number
 
 
 class _Walk:
@@ -541,6 +544,7 @@ class _Walk:
         self.backwards = backwards
         self.low, self.high = self._window()
         self.at = cursor
+        """The row examined last, at each batch; None if there is nothing beyond it."""
 
     # -- Whole pages
 
@@ -554,7 +558,8 @@ class _Walk:
                 if len(found) > size:
                     exhausted = False
                     break
-                if time.monotonic() > deadline:
+                # A slow machine has not searched in part what it has searched to the end.
+                if self.at is not None and time.monotonic() > deadline:
                     complete = exhausted = False
                     break
         further = len(found) > size
@@ -563,7 +568,7 @@ class _Walk:
         if further:
             row, trace = found[-1]
             end = str(_Cursor(row, trace.pk if self.wanted.asks_for_dispatches else 0))
-        elif not exhausted and self.at is not None:
+        elif not exhausted:
             end = str(self.at)
         start = ""
         if found:
@@ -650,8 +655,7 @@ class _Walk:
         if self.wanted.slower_than_ns:
             rare = self._rare(matching)
             if rare is not None:
-                # All of them: whoever goes on from here finds no more.
-                self.at = _Cursor(2**62 if self.backwards else 1)
+                self.at = None
                 yield [(trace.pk, trace) for trace in rare]
                 return
         step = 2**62 if self._indexed else 10_000
@@ -669,7 +673,9 @@ class _Walk:
                 position = batch[-1][0] + (1 if self.backwards else -1)
             else:
                 position += (step + 1) if self.backwards else -(step + 1)
-            self.at = _Cursor(max(position + (-1 if self.backwards else 1), 1))
+            self.at = None
+            if first <= position <= last:
+                self.at = _Cursor(position + (-1 if self.backwards else 1))
             yield batch
             step = min(step * 2, 200_000) if step < 2**61 else step
 
@@ -712,9 +718,15 @@ class _Walk:
         source = self._source()
         if conditions is None or source is None:
             return
-        seen: set[int] = {self.cursor.trace} if self.cursor and self.cursor.trace else set()
+        latest = self.cursor.trace if self.cursor is not None else 0
+        seen = {latest} if latest else set()
         for candidates in source:
             fresh: dict[int, int] = {}
+            if candidates:
+                latest = candidates[-1][1]
+            if self.at is not None:
+                # More of the same trace may lie beyond this row.
+                self.at = _Cursor(self.at.row, latest)
             for row, trace_key in candidates:
                 if trace_key not in seen:
                     seen.add(trace_key)
@@ -828,7 +840,7 @@ class _Walk:
                 yield batch
                 size, batch = min(size * 2, _LARGEST_BATCH), []
         if batch:
-            self.at = _Cursor(batch[-1][0])
+            self.at = None
             yield batch
 
     def _stream(self, run: Any, size: int) -> Iterator[tuple[Any, ...]]:

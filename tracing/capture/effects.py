@@ -65,7 +65,7 @@ def configure() -> None:
     for database in settings.DATABASES.values():
         host, port = database.get("HOST"), database.get("PORT")
         if host:
-            _own_hosts.add((str(host), int(str(port)) if str(port or "").isdigit() else None))
+            _own_hosts.add((str(host), int(str(port)) if str(port or "").isdecimal() else None))
     for cache in settings.CACHES.values():
         location = cache.get("LOCATION") or ""
         for place in location if isinstance(location, list | tuple) else [location]:

@@ -177,7 +177,7 @@ def _is_table(what: RenderableType) -> TypeGuard[Table]:
 
 def _piped_width() -> int:
     columns = os.environ.get("COLUMNS", "")
-    return int(columns) if columns.isdigit() and int(columns) else PIPED_WIDTH
+    return int(columns) if columns.isdecimal() and int(columns) else PIPED_WIDTH
 
 
 def plain(text: object) -> str:

@@ -114,7 +114,7 @@ def _term_condition(term: Term) -> Q:  # noqa: PLR0911 - one answer for each kin
 def _status_condition(value: str) -> Q:
     if value in set(Status):
         return Q(status=value)
-    first = int(value[0]) * 100 if value[:1].isdigit() else 0
+    first = int(value[0]) * 100 if value[:1].isdecimal() else 0
     return Q(http_status__gte=first, http_status__lt=first + 100)
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.tracing.viewer.traces import command, order, store
 from tracing.models import Trace
 from tracing.viewer.finding import complete, find, fitting_newer, plan, unknown_names
-from tracing.viewer.language import parse, place_at
+from tracing.viewer.language import KEYS, QueryError, parse, place_at, quoted
 from tracing.viewer.matching import matching_calls
 
 pytestmark = pytest.mark.django_db(databases=["default", "tracing"])
@@ -222,3 +222,21 @@ def test_complete_gives_names_that_the_store_has(traces, typed, expected):
 )
 def test_matching_calls_are_span_numbers(text, expected):
     assert matching_calls(query(text), order(1, fails=True)) == expected
+
+
+HOSTILE = [
+    "\u00b2", "\u00b2*", "\u0663*", "'; DROP TABLE--", "\\", "%_[(", "**", "a" * 3_000, "9" * 400, "-1",
+    "0x10", "1e9", "\U0001f697", "\0", "\u202e", "NaN", "2026-02-30", "99:99", "1" * 16, "9" * 16,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_any_value_of_any_key_is_answered(traces, name):
+    for operator in (":", "=", ">", "<=", "!="):
+        for value in HOSTILE:
+            text = f"{name}{operator}{quoted(value)}"
+            try:
+                asked = query(text)
+            except QueryError:
+                continue
+            find(asked, seconds=5)
