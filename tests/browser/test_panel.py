@@ -490,6 +490,8 @@ def test_a_phone_has_the_panel_on_a_page_of_its_own(open_page, parcels_address):
     with page.context.expect_page() as opened:
         link.click()
     alone = opened.value
+    # The panel may be there before the style of the page around it, which nobody sees.
+    alone.wait_for_load_state()
     panel = alone.locator("signal-trace-panel[data-ready]")
     panel.wait_for()
 

@@ -29,6 +29,13 @@ from tests.tracing.samples import plain_trace
 pipeline = Pipeline(Options(batch_seconds=60, exit_seconds=60))
 pipeline.add_exporter(LogExporter(sys.argv[1], max_bytes=0))
 """
+WAIT = """
+def wait_for_a_signal():
+    # Python sleeps on if the signal comes just before it sleeps: never for long.
+    print("ready", flush=True)
+    while True:
+        time.sleep(0.05)
+"""
 
 
 @pytest.fixture
@@ -41,7 +48,7 @@ def start(tmp_path):
             [
                 sys.executable,
                 "-c",
-                PREPARE + textwrap.dedent(script),
+                PREPARE + WAIT + textwrap.dedent(script),
                 str(tmp_path / "t.jsonl"),
                 *arguments,
             ],
@@ -129,8 +136,7 @@ def test_sigterm_flushes_and_still_ends_the_process(start, tmp_path):
         """
         flush_on_sigterm(pipeline)
         pipeline.submit(plain_trace(1))
-        print("ready", flush=True)
-        time.sleep(3600)
+        wait_for_a_signal()
         """
     )
     process.stdout.readline()
@@ -148,8 +154,7 @@ def test_sigterm_leaves_the_decision_to_an_installed_handler(start, tmp_path):
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(7))
         flush_on_sigterm(pipeline)
         pipeline.submit(plain_trace(1))
-        print("ready", flush=True)
-        time.sleep(3600)
+        wait_for_a_signal()
         """
     )
     process.stdout.readline()
@@ -297,8 +302,7 @@ def test_sigterm_loses_no_trace_of_a_project(start, tmp_path):
         PROJECT
         + textwrap.dedent("""
         work()
-        print("ready", flush=True)
-        time.sleep(3600)
+        wait_for_a_signal()
         """)
     )
     process.stdout.readline()
@@ -365,8 +369,7 @@ def test_sigterm_tells_what_the_store_does_not_get_and_where_it_is(start, tmp_pa
         flush_on_sigterm(pipeline)
         for number in range(3):
             pipeline.submit(plain_trace(number))
-        print("ready", flush=True)
-        time.sleep(3600)
+        wait_for_a_signal()
         """
     )
     process.stdout.readline()

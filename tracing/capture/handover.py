@@ -8,6 +8,7 @@ they would have run, in the context they would have had.
 from __future__ import annotations
 
 import asyncio.base_events
+import sys
 import threading
 import weakref
 from concurrent.futures import thread as futures_thread
@@ -45,6 +46,7 @@ def _code_in_parallel() -> CodeType | None:
 
 _in_parallel: Final = _code_in_parallel()
 
+_THREADS_HAVE_CONTEXTS: Final[bool] = sys.version_info >= (3, 14)
 _handed: Final[IdentityMemory[Stream]] = IdentityMemory()
 """The stream that a thread or a work item will record into."""
 
@@ -68,16 +70,43 @@ def _hand_over(target: object) -> None:
         failed("handing over", error)
 
 
-def _take_over(target: object) -> tuple[Stream | None, Stream | None]:
-    """Begin to record into the stream handed to *target*; return it, or None, and what was before."""
+def _take_over(target: object) -> tuple[Stream, Stream | None, Context | None] | None:
+    """Begin to record into the stream handed to *target*, if there is one, for ``_give_back``."""
     try:
         stream = _handed.get(target)
         if stream is None or stream.trace is None or stream.trace.end is not None:
-            return None, None
-        return stream, enter(stream)
+            return None
+        context = _context_of(target)
+        before = enter(stream) if context is None else context.run(enter, stream)
+    except RuntimeError:
+        return None  # Something runs in the thread's context: the thread will fail, too.
     except Exception as error:
         failed("taking over", error)
-        return None, None
+        return None
+    return stream, before, context
+
+
+def _give_back(taken: tuple[Stream, Stream | None, Context | None]) -> None:
+    stream, before, context = taken
+    stream.finished = True
+    if context is None:
+        leave(before)
+        return
+    try:
+        context.run(leave, before)
+    except RuntimeError:
+        return  # Something else runs in the thread's context by now.
+
+
+def _context_of(target: object) -> Context | None:
+    """Return the context in which a thread will run its code; None for the one that is running.
+
+    Threads have one since Python 3.14: a new one, a copy or what they were given.
+    """
+    if not _THREADS_HAVE_CONTEXTS or not isinstance(target, threading.Thread):
+        return None
+    context = getattr(target, "_context", None)
+    return context if type(context) is Context else None
 
 
 def _without_own_frame(error: BaseException) -> None:
@@ -102,16 +131,15 @@ def _running(original: Callable[..., Any]) -> Callable[..., Any]:
     """For ``Thread._bootstrap_inner`` and ``_WorkItem.run``, below which the application's code runs."""
 
     def run(self: Any, *args: Any) -> Any:
-        stream, before = _take_over(self)
+        taken = _take_over(self)
         try:
             return original(self, *args)
         except BaseException as error:
             _without_own_frame(error)
             raise
         finally:
-            if stream is not None:
-                stream.finished = True
-                leave(before)
+            if taken is not None:
+                _give_back(taken)
 
     return update_wrapper(run, original)
 

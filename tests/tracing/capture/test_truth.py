@@ -9,6 +9,7 @@ import sys
 import threading
 import unittest
 from contextlib import nullcontext
+from contextvars import Context, ContextVar, copy_context
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,85 @@ def test_sync_receivers_under_asend_keep_their_parents_in_the_thread_of_the_exec
     [root] = recorded.trace.roots
     assert root.receiver_calls[0].hop_ns > 0
     assert [call.outcome for call in root.receiver_calls] == [Outcome.RETURNED] * 3
+
+
+class OwnThread(threading.Thread):
+    """A thread that says itself what it runs."""
+
+    def __init__(self, work):
+        super().__init__()
+        self.work = work
+
+    def run(self):
+        self.work()
+
+
+THREADS = {
+    "plain": lambda work: threading.Thread(target=work),
+    "of its own class": OwnThread,
+    "timer": lambda work: threading.Timer(0, work),
+    "in a copy": lambda work: threading.Thread(target=copy_context().run, args=(work,)),
+}
+if sys.version_info >= (3, 14):
+    THREADS |= {
+        "given a copy": lambda work: threading.Thread(target=work, context=copy_context()),
+        "given an empty context": lambda work: threading.Thread(target=work, context=Context()),
+    }
+
+
+@pytest.mark.parametrize("kind", THREADS)
+def test_thread_that_a_receiver_starts_goes_on_with_its_work(kind):
+    signal, leaf = Signal(), Signal()
+    leaf.connect(nothing, weak=False)
+
+    def work():
+        leaf.send("in the thread")
+
+    def starting(**named):
+        thread = THREADS[kind](work)
+        thread.start()
+        thread.join()
+        leaf.send("after it")
+
+    signal.connect(starting, weak=False)
+    with recording() as recorded:
+        signal.send("root")
+
+    assert tree(recorded.trace) == [("root", [[("in the thread", [[]]), ("after it", [[]])]])]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="threads have contexts since Python 3.14")
+def test_context_of_a_thread_is_what_it_was_before():
+    signal, told = Signal(), ContextVar("told", default="nothing")
+    signal.connect(nothing, weak=False)
+    given = copy_context()
+    given.run(told.set, "given")
+    seen = []
+
+    def work():
+        signal.send("in the thread")
+        seen.append(told.get())
+        told.set("new")
+
+    def fail(failure):
+        seen.append(repr(failure.exc_value))
+
+    with recording() as recorded:
+        thread = threading.Thread(target=work, context=given)
+        thread.start()
+        thread.join()
+        before, threading.excepthook = threading.excepthook, fail
+        try:
+            thread = threading.Thread(target=work, context=given)
+            given.run(lambda: (thread.start(), thread.join()))
+        finally:
+            threading.excepthook = before
+
+    assert seen[0] == "given"
+    assert "already entered" in seen[1]
+    assert given.run(told.get) == "new"
+    assert given.run(context.current) is None
+    assert [dispatch.sender for dispatch in recorded.trace.dispatches] == ["'in the thread'"]
 
 
 def test_async_to_sync_inside_a_receiver_keeps_the_parent():
