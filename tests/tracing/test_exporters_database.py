@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import json
 import sqlite3
 import threading
+import warnings
 from dataclasses import replace
 from datetime import timedelta
 
