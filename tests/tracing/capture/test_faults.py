@@ -737,15 +737,20 @@ def test_callback_of_a_task_that_is_through_is_still_recorded(stock, no_failures
     assert [d.sender for d in recorded.trace.dispatches] == ["'task'", "'callback'"]
 
 
+def two_named(self, coro, *, name=None, context=None, **named):
+    """Create a task as Python 3.13.3 does, and before it without others than the two."""
+    return STOCK_CREATE_TASK(self, coro, name=name, context=context, **named)
+
+
 def any_named(self, coro, **named):
-    """Create a task as newer releases of Python do, which name no argument."""
+    """Create a task as Python 3.14 does, which names no argument."""
     return STOCK_CREATE_TASK(self, coro, **named)
 
 
 STOCK_CREATE_TASK = BaseEventLoop.create_task
 
 
-@pytest.mark.parametrize("original", [STOCK_CREATE_TASK, any_named])
+@pytest.mark.parametrize("original", [STOCK_CREATE_TASK, two_named, any_named])
 def test_tasks_are_created_as_without_tracing_and_go_on_with_the_work(
     stock, no_failures, monkeypatch, original
 ):
