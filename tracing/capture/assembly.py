@@ -8,7 +8,6 @@ later, which is how a long trace is exported in segments while it runs.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import replace
 from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any, Final
@@ -252,7 +251,7 @@ class Assembly:
                 stream.ident = 0
                 if stream.unheard is not self.live.root.unheard:
                     _add_unheard(stream, self._unheard_before)
-                stream.unheard = defaultdict(int)
+                stream.unheard = {}
                 self.live.streams.remove(stream)
                 del self._readers[stream.number]
         if gone:
@@ -996,10 +995,10 @@ _GRAVEST: Final = (
 
 def _add_unheard(stream: Stream, counted: dict[tuple[str, str], int]) -> None:
     """Add what *stream* has counted, by signal and sender, to *counted*."""
-    for number, count in list((stream.unheard or {}).items()):
+    for number, cell in list((stream.unheard or {}).items()):
         label = labels[number]
         key = (label.signal, label.sender)
-        counted[key] = counted.get(key, 0) + count
+        counted[key] = counted.get(key, 0) + cell[0]
 
 
 def _set_block(blocks: dict[str, Block], alias: str, block: Block | None) -> None:

@@ -21,7 +21,6 @@ import random
 import socket
 import threading
 import time
-from collections import defaultdict
 from itertools import count
 from threading import get_ident
 from time import perf_counter_ns as clock
@@ -101,6 +100,10 @@ HOST: Final = socket.gethostname()
 _numbers = count(1)
 
 
+UnheardCounts = dict[int, list[int]]
+"""Cells with the number of dispatches that nobody received, by wiring number."""
+
+
 class Stream:
     """What one thread has recorded for one trace. One writer; drained from the worker."""
 
@@ -119,8 +122,8 @@ class Stream:
 
     events: list[Any] | None
     """None where nothing is to be recorded."""
-    unheard: defaultdict[int, int] | None
-    """Dispatches that nobody received, by wiring number; None where nothing is recorded.
+    unheard: UnheardCounts | None
+    """Dispatches that nobody received; None where nothing is recorded.
 
     The streams of the thread that began the trace share one."""
     thread: str
@@ -164,7 +167,7 @@ class Stream:
                 self.thread = trace.thread
             else:
                 self.thread = threading.current_thread().name
-            self.unheard = defaultdict(int) if trace is not None else None
+            self.unheard = {} if trace is not None else None
 
     def here(self) -> Stream:
         """Return the stream of this trace for the running thread, which is not the writer of this one."""
@@ -350,7 +353,10 @@ class LiveTrace:
         Without this circle all of it is gone at once, and not only when the garbage collector comes.
         """
         for stream in self.streams:
-            stream.unheard = None
+            if stream.unheard is not None:
+                # What counts next may know these counts until then: let it hold nothing else.
+                stream.unheard.clear()
+                stream.unheard = None
         root = self.root
         self.root = Stream(None, 0)
         self.root.outer = root.outer

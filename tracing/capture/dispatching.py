@@ -55,8 +55,7 @@ from tracing.capture.lone import begin_lone, finish_lone
 from tracing.capture.names import qualname_of
 from tracing.capture.sanitize import Redaction, error_text
 from tracing.capture.spans import Method, Outcome
-from tracing.capture.unheard import count_unheard, pass_unheard
-from tracing.capture.unheard import numbers as unheard
+from tracing.capture.unheard import Unheard, count_unheard, known, pass_unheard
 from tracing.capture.wirings import (
     PlainWiring,
     ResolvedWiring,
@@ -116,7 +115,7 @@ def resolve(signal: Signal, sender: Any) -> Resolved:
     wiring: Any
     if signal.use_caching:
         wiring = None if signal._dead_receivers else signal.sender_receivers_cache.get(sender)  # type: ignore[attr-defined]
-        if wiring is NO_RECEIVERS:
+        if is_unheard(wiring):
             return None, [], []
         if type(wiring) is not Wiring:
             wiring = cached_wiring(signal, sender)
@@ -140,6 +139,11 @@ def resolve(signal: Signal, sender: Any) -> Resolved:
         if receiver is None:
             return resolve_live(signal, sender)
     return wiring, live, live_async
+
+
+def is_unheard(cached: Any) -> bool:
+    """Return whether Django's cache says of a sender that nobody listens to it."""
+    return cached is NO_RECEIVERS or type(cached) is Unheard
 
 
 def resolve_live(signal: Signal, sender: Any) -> Resolved:
@@ -193,12 +197,14 @@ def sync_sender(
                 counts = stream.unheard
                 if counts is not None:
                     try:
-                        counts[unheard[id(self)][id(sender)]] += 1
-                    except KeyError:
-                        try:
-                            pass_unheard(self, sender, named)
-                        except RecursionError:
-                            pass
+                        owner, cell = known[id(self)][id(sender)].tally
+                        if owner is counts:
+                            cell[0] += 1
+                            return []
+                    except (KeyError, RecursionError):
+                        pass
+                    try:
+                        pass_unheard(self, sender, named)
                     except RecursionError:
                         pass  # The end of the stack is the application's to meet.
                 elif self is request_started or self is request_finished:
@@ -218,20 +224,28 @@ def sync_sender(
                 if self is pre_init or self is post_init:
                     return []
                 stream = current()
-                if stream is not None:
-                    counts = stream.unheard
-                    if counts is not None:
-                        try:
-                            counts[unheard[id(self)][id(sender)]] += 1
-                        except KeyError:
-                            try:
-                                count_unheard(self, sender)
-                            except RecursionError:
-                                pass
-                        except RecursionError:
-                            pass  # The end of the stack is the application's to meet.
+                if stream is not None and stream.unheard is not None:
+                    try:
+                        count_unheard(self, sender)
+                    except RecursionError:
+                        pass  # The end of the stack is the application's to meet.
                 return []
-            if type(wiring) is not Wiring:
+            kind = type(wiring)
+            if kind is not Wiring:
+                if kind is Unheard:
+                    stream = current()
+                    if stream is not None:
+                        counts = stream.unheard
+                        if counts is not None:
+                            owner, cell = wiring.tally
+                            if owner is counts:
+                                cell[0] += 1
+                            else:
+                                try:
+                                    wiring.begin(counts)
+                                except RecursionError:
+                                    pass
+                    return []
                 wiring = None
         else:
             # First as Django asks, which raises for a sender that cannot be hashed.
@@ -807,7 +821,7 @@ def async_sender(
     async def asend(self: Signal, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
         if self is request_started:
             requests.started(named)
-        if not self.receivers or self.sender_receivers_cache.get(sender) is NO_RECEIVERS:
+        if not self.receivers or is_unheard(self.sender_receivers_cache.get(sender)):
             if current() is not None:
                 count_unheard(self, sender)
                 if self is request_finished:

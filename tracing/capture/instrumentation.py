@@ -31,6 +31,7 @@ from tracing.capture.process import free_after_fork
 from tracing.capture.spans import Method
 from tracing.capture.sql import timed_execute, timed_executemany
 from tracing.capture.transactions import WatchedTransaction
+from tracing.capture.unheard import leave_caches
 
 Undo = Callable[[], None]
 
@@ -170,6 +171,7 @@ def uninstrument() -> None:
         if _patches is not None:
             _patches.undo()
             _patches = None
+            leave_caches()
 
 
 def _replace_sends(patches: Patches, options: Options) -> None:

@@ -1,7 +1,11 @@
 """Dispatches that nobody received: counted per signal and sender, no rows.
 
-The send loops count in line, with two identities and three dictionaries, so what they ask must be
-right without being checked: a pair is in ``numbers`` only while both its signal and its sender live.
+The send loops count in line: what they find for a signal and a sender says in which trace it was counted
+last, and in which cell. Only a dispatch in another trace looks for the cell of that one.
+
+For a signal that caches, it is found where Django stores the same fact. Where a signal has no receiver at
+all Django stores nothing, and may be given receivers past ``connect()``; there it is found by two
+identities, and must be right without being checked: it is there only while signal and sender live.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from weakref import ref
 
 from django.core.signals import request_finished, request_started
 from django.db.models.signals import post_init, pre_init
+from django.dispatch import dispatcher
 
 from tracing.capture import requests
 from tracing.capture.context import current
@@ -23,13 +28,44 @@ from tracing.capture.wirings import wiring_number
 if TYPE_CHECKING:
     from django.dispatch import Signal
 
-numbers: Final[dict[int, dict[int, int]]] = {}
-"""Wiring number of an unheard dispatch by the identities of its signal and its sender."""
+    from tracing.capture.context import UnheardCounts
+
+
+class Unheard(list[Any]):
+    """That nobody listens to a sender of a signal: an empty list for Django, which caches a list."""
+
+    __slots__ = ("number", "tally")
+
+    number: int
+    """Index into ``wirings.labels``."""
+    tally: tuple[UnheardCounts | None, list[int]]
+    """The counts of the trace in which it was sent last, and its cell there.
+
+    One tuple, so that no other thread comes between its halves.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+        self.tally = (None, [0])
+
+    def begin(self, counts: UnheardCounts) -> None:
+        """Count a dispatch, which is the first one in the trace of *counts* or comes after another's."""
+        cell = counts.setdefault(self.number, [0])
+        cell[0] += 1
+        self.tally = (counts, cell)
+
+
+known: Final[dict[int, dict[int, Unheard]]] = {}
+"""What was sent and not received, by the identities of signal and sender."""
 
 _references: Final[dict[int, ref[Any]]] = {}
-"""What tells us of the death of a signal or sender in ``numbers``, by its identity."""
+"""What tells us of the death of a signal or sender in ``known``, by its identity."""
 
-_NONE: Final[dict[int, int]] = {}
+_in_caches: Final[dict[int, ref[Signal]]] = {}
+"""The signals in whose cache an ``Unheard`` stands for Django's own mark, by their identities."""
+
+_NONE: Final[dict[int, Unheard]] = {}
 
 
 class _Reference(ref[Any]):
@@ -44,31 +80,62 @@ def _forget(reference: _Reference) -> None:
     """Forget a signal or sender that has died, before its identity can be given out again."""
     identity = reference.identity
     _references.pop(identity, None)
-    numbers.pop(identity, None)
-    for by_sender in list(numbers.values()):
+    known.pop(identity, None)
+    for by_sender in list(known.values()):
         by_sender.pop(identity, None)
 
 
-def _number(signal: Signal, sender: Any) -> int:
-    """Return the wiring number of an unheard dispatch, and remember it where that is worth it."""
-    number = numbers.get(id(signal), _NONE).get(id(sender))
-    if number is not None:
-        return number
-    number = wiring_number(signal, sender_name(sender), (), 0)
-    # Classes come again and live long; instances and strings are named each time. The two signals
-    # around a request always take this way, on which more is done than counting.
-    if (
-        (sender is None or is_class(sender))
-        and signal is not request_started
-        and signal is not request_finished
-    ):
+def _unheard(signal: Signal, sender: Any) -> Unheard:
+    """Return what counts a dispatch, and remember it where that is worth it."""
+    unheard = known.get(id(signal), _NONE).get(id(sender))
+    if unheard is None:
+        unheard = Unheard(wiring_number(signal, sender_name(sender), (), 0))
+        # Classes come again and live long; instances and strings are named each time. The two signals
+        # around a request always take this way, on which more is done than counting.
+        if (
+            (sender is not None and not is_class(sender))
+            or signal is request_started
+            or signal is request_finished
+        ):
+            return unheard
         for target in (signal, sender):
             if target is not None and id(target) not in _references:
                 reference = _Reference(target, _forget)
                 reference.identity = id(target)
                 _references[reference.identity] = reference
-        numbers.setdefault(id(signal), {})[id(sender)] = number
-    return number
+        known.setdefault(id(signal), {})[id(sender)] = unheard
+    if signal.use_caching and signal.receivers:
+        _leave_in_cache(signal, sender, unheard)
+    return unheard
+
+
+def _leave_in_cache(signal: Signal, sender: Any, unheard: Unheard) -> None:
+    """Put *unheard* in the place of Django's mark for a sender without receivers, if that is there."""
+    # Django takes no lock where it finds its mark, so nobody may have to wait for us.
+    if not signal.lock.acquire(blocking=False):
+        return
+    try:
+        cache = signal.sender_receivers_cache
+        if cache.get(sender) is dispatcher.NO_RECEIVERS:
+            cache[sender] = unheard
+            reference = _in_caches.get(id(signal))
+            if reference is None or reference() is not signal:
+                _in_caches[id(signal)] = ref(signal)
+    finally:
+        signal.lock.release()
+
+
+def leave_caches() -> None:
+    """Put Django's own mark back everywhere: its ``asend`` goes another way for an empty list."""
+    while _in_caches:
+        signal = _in_caches.popitem()[1]()
+        if signal is None:
+            continue
+        with signal.lock:
+            cache = signal.sender_receivers_cache
+            for sender, receivers in list(cache.items()):
+                if type(receivers) is Unheard:
+                    cache[sender] = dispatcher.NO_RECEIVERS
 
 
 def count_unheard(signal: Signal, sender: Any) -> None:
@@ -78,7 +145,7 @@ def count_unheard(signal: Signal, sender: Any) -> None:
         counts = stream.unheard if stream is not None else None
         # Two for each instance of a model: to count them would cost more than all the rest.
         if counts is not None and signal is not pre_init and signal is not post_init:
-            counts[_number(signal, sender)] += 1
+            _unheard(signal, sender).begin(counts)
     except Exception as error:
         failed("count_unheard", error)
 

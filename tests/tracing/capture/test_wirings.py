@@ -1,18 +1,19 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 
 import pytest
 from django.core.signals import request_finished
 from django.db import models
 from django.db.models.signals import ModelSignal, post_save, pre_init
-from django.dispatch import Signal
+from django.dispatch import Signal, dispatcher
 from django.test.utils import isolate_apps
 
 from tests.tracing.capture.conftest import recording
 from tracing.capture import context, unheard
-from tracing.capture.instrumentation import instrument
+from tracing.capture.instrumentation import instrument, uninstrument
 
 
 @pytest.fixture(autouse=True)
@@ -186,10 +187,10 @@ def test_unheard_dispatches_keep_nothing_alive_and_leave_nothing_behind():
         pass
 
     signal = Signal()
-    before = set(unheard.numbers)
+    before = set(unheard.known)
     with recording():
         signal.send(Passing)
-        held = len(set(unheard.numbers) - before)
+        held = len(set(unheard.known) - before)
         references = [weakref.ref(signal), weakref.ref(Passing)]
         del signal, Passing
         gc.collect()
@@ -197,10 +198,114 @@ def test_unheard_dispatches_keep_nothing_alive_and_leave_nothing_behind():
 
     assert held == 1
     assert alive == [None, None]
-    assert set(unheard.numbers) <= before
-    assert not [
-        key for key, numbers in unheard.numbers.items() if not numbers and key not in before
-    ]
+    assert set(unheard.known) <= before
+    assert not [key for key, numbers in unheard.known.items() if not numbers and key not in before]
+
+
+class Listened:
+    """A sender that somebody listens to."""
+
+
+@pytest.fixture
+def listened():
+    """Return a caching signal with a receiver for ``Listened`` only, sent thrice from ``Sender``."""
+    signal = Signal(use_caching=True)
+    signal.connect(first, sender=Listened, weak=False)
+    with recording() as recorded:
+        for _ in range(3):
+            signal.send(Sender)
+    assert recorded.trace.unheard_count == 3
+    assert type(signal.sender_receivers_cache[Sender]) is unheard.Unheard
+    return signal
+
+
+def test_sender_that_nobody_listened_to_is_heard_once_somebody_does(listened):
+    assert not listened.has_listeners(Sender)
+
+    listened.connect(second, weak=False)
+
+    assert listened.has_listeners(Sender)
+    assert answers(listened.send(Sender)) == ["second"]
+    assert answers(listened.send(Listened)) == ["first", "second"]
+
+
+def test_signal_whose_receivers_are_taken_out_for_a_while_has_them_back(signal):
+    signal.connect(first, weak=False)
+    signal.receivers, taken = [], signal.receivers
+    with recording() as recorded:
+        for _ in range(3):
+            signal.send(Sender)
+    signal.receivers = taken
+
+    assert recorded.trace.unheard_count == 3
+    assert signal.has_listeners(Sender)
+    assert answers(signal.send(Sender)) == ["first"]
+
+
+def test_traces_that_take_turns_each_count_their_own(listened):
+    """Two threads in two traces send the same, one after the other."""
+    turns = [threading.Event(), threading.Event()]
+    traces = {}
+
+    def work(own, other, sends):
+        with recording() as recorded:
+            for _ in range(sends):
+                turns[own].wait()
+                turns[own].clear()
+                listened.send(Sender)
+                Signal().send(Sender)
+                turns[other].set()
+        traces[own] = recorded.trace
+
+    threads = [threading.Thread(target=work, args=args) for args in ((0, 1, 5), (1, 0, 5))]
+    for thread in threads:
+        thread.start()
+    turns[0].set()
+    for thread in threads:
+        thread.join()
+
+    assert [traces[own].unheard_count for own in (0, 1)] == [10, 10]
+    assert len(traces[0].unheard) == 2
+
+
+def test_trace_that_was_let_go_is_kept_by_nothing_it_counted(listened):
+    with recording() as recorded:
+        listened.send(Sender)
+    held = listened.sender_receivers_cache[Sender].tally[0]
+    recorded.live.let_go()
+
+    assert held == {}
+
+
+@pytest.mark.parametrize("method", ["asend", "asend_robust"])
+def test_async_dispatch_that_nobody_receives_does_not_wait(listened, method):
+    sending = getattr(listened, method)(Sender)
+
+    with pytest.raises(StopIteration) as ended:
+        sending.send(None)
+
+    assert ended.value.value == []
+
+
+@pytest.mark.parametrize("method", ["asend", "asend_robust"])
+def test_nothing_of_it_stays_in_the_caches_without_tracing(listened, method):
+    uninstrument()
+
+    assert listened.sender_receivers_cache[Sender] is dispatcher.NO_RECEIVERS
+    with pytest.raises(StopIteration):
+        getattr(listened, method)(Sender).send(None)
+
+
+def test_counting_waits_for_nobody_who_holds_the_lock_of_the_signal():
+    signal = Signal(use_caching=True)
+    signal.connect(first, sender=Listened, weak=False)
+    signal.send(Sender)
+    with recording() as recorded, signal.lock:
+        signal.send(Sender)
+        signal.send(Sender)
+
+    assert recorded.trace.unheard_count == 2
+    assert signal.sender_receivers_cache[Sender] is dispatcher.NO_RECEIVERS
 
 
 def test_loading_of_instances_is_not_counted():
