@@ -109,6 +109,10 @@ def _unheard(signal: Signal, sender: Any) -> Unheard:
     return unheard
 
 
+def _forget_cache(reference: _Reference) -> None:
+    _in_caches.pop(reference.identity, None)
+
+
 def _leave_in_cache(signal: Signal, sender: Any, unheard: Unheard) -> None:
     """Put *unheard* in the place of Django's mark for a sender without receivers, if that is there."""
     # Django takes no lock where it finds its mark, so nobody may have to wait for us.
@@ -120,7 +124,9 @@ def _leave_in_cache(signal: Signal, sender: Any, unheard: Unheard) -> None:
             cache[sender] = unheard
             reference = _in_caches.get(id(signal))
             if reference is None or reference() is not signal:
-                _in_caches[id(signal)] = ref(signal)
+                reference = _Reference(signal, _forget_cache)
+                reference.identity = id(signal)
+                _in_caches[reference.identity] = reference
     finally:
         signal.lock.release()
 
