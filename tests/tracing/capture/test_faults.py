@@ -408,6 +408,7 @@ def test_receiver_that_does_not_return_is_seen_as_running_and_then_unknown():
     assert [d.receiver_calls[0].outcome for d in ended.dispatches] == [Outcome.UNKNOWN]
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_process_forked_while_recording_goes_on_and_ends_well():
     signal = Signal()
     read, write = os.pipe()

@@ -7,6 +7,7 @@ import json
 import re
 import time
 from html import unescape
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
@@ -15,6 +16,7 @@ from django.template import Context, Template
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+import tracing
 from tests.tracing.analysis.building import TraceBuilder, label
 from tests.tracing.viewer.traces import COUNT_CARS, MAKE_SALE, command, identify, order, store
 from tracing.analysis.wiring import read_wiring
@@ -1068,3 +1070,22 @@ def test_trace_tree_folds_repetitions_and_says_what_it_leaves_out(db):
 )
 def test_trace_tree_of_nothing(db, trace, says):
     assert says in tree(trace)
+
+
+def test_pages_use_only_characters_that_every_system_has_a_glyph_for():
+    """DejaVu, which a bare Linux has, lacks full-width and encircled ones: they show as boxes."""
+    common = re.compile(
+        r"[\u0000-\u00ff\u2000-\u206f\u2139\u2190-\u22ff\u2300-\u23ff\u25a0-\u25ff\u2700-\u27bf\u293c]"
+    )
+    package = Path(tracing.__file__).parent
+    files = [
+        path
+        for pattern in ("templates/**/*.html", "static/tracing/**/*.css", "static/tracing/**/*.js")
+        for path in package.glob(pattern)
+        if "vendor" not in path.parts
+    ]
+
+    rare = {path.name: common.sub("", path.read_text(encoding="utf-8")) for path in files}
+
+    assert len(files) > 60
+    assert {name: text for name, text in rare.items() if text} == {}
