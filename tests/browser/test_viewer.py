@@ -711,6 +711,19 @@ def test_list_without_scripts_leaves_no_room_for_charts(viewer):
     assert page.locator("#charts").bounding_box()["height"] < 60
 
 
+def test_list_keeps_room_for_charts_only_where_there_is_something_to_draw(viewer):
+    page = viewer("/tracing/?q=name:nothing-is-called-so")
+    charts = page.locator("#charts")
+
+    expect(charts.locator("*")).to_have_count(0)
+    assert charts.bounding_box()["height"] == 0
+
+    page.fill("#q", "kind:command")
+    page.keyboard.press("Enter")
+    expect(charts.locator("figure").first).to_be_visible()
+    assert charts.bounding_box()["height"] > 100
+
+
 def test_paper_has_the_whole_map(viewer):
     page = viewer("/tracing/map/", viewport={"width": 800, "height": 300})
     page.emulate_media(media="print")
