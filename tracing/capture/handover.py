@@ -72,16 +72,17 @@ def _hand_over(target: object) -> None:
 
 def _take_over(target: object) -> tuple[Stream, Stream | None, Context | None] | None:
     """Begin to record into the stream handed to *target*, if there is one, for ``_give_back``."""
+    context = None
     try:
         stream = _handed.get(target)
         if stream is None or stream.trace is None or stream.trace.end is not None:
             return None
         context = _context_of(target)
         before = enter(stream) if context is None else context.run(enter, stream)
-    except RuntimeError:
-        return None  # Something runs in the thread's context: the thread will fail, too.
     except Exception as error:
-        failed("taking over", error)
+        # A context in which something runs already: the thread will fail over that, too.
+        if context is None or type(error) is not RuntimeError:
+            failed("taking over", error)
         return None
     return stream, before, context
 
