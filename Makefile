@@ -13,13 +13,13 @@ WORKERS ?= auto
 RUN = $(VENV)/bin/python
 # Coverage is judged where all tests run: without arguments, and with every service there.
 JUDGED = $(if $(strip $(ARGS)),,$(filter-out 0,$(REQUIRE_SERVICES)))
-SHARED = -n $(WORKERS) --maxprocesses=8 --dist=worksteal
+PYTEST = pytest -n $(WORKERS) --maxprocesses=8 --dist=worksteal $(if $(JUNIT),--junitxml=$(JUNIT))
 TEMPLATES = find tracing core carsales -name '*.html' -not -path '*/vendor/*'
 export PYTHON PORT
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format types contracts conformance matrix bench clean env env-dev
+.PHONY: help demo test coverage lint format types contracts conformance matrix bench clean env env-dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,9 +27,12 @@ help: ## List the commands
 demo: env ## Run CarSales: install, migrate, load the cars, simulate sales, serve on PORT
 	@$(RUN) scripts/demo.py
 
-test: env-dev ## Run all tests and measure their coverage
+test: env-dev ## Run all tests
+	@PYTHONDEVMODE=1 $(RUN) -m $(PYTEST) $(ARGS)
+
+coverage: env-dev ## Run the tests that need no browser and say which lines they do not run
 	@$(RUN) -m coverage erase
-	@PYTHONDEVMODE=1 $(RUN) -m coverage run -m pytest $(SHARED) $(if $(JUNIT),--junitxml=$(JUNIT)) $(ARGS)
+	@PYTHONDEVMODE=1 $(RUN) -m coverage run -m $(PYTEST) --ignore=tests/browser $(ARGS)
 	@$(RUN) -m coverage combine --quiet
 	@$(RUN) -m coverage report $(if $(JUDGED),,--fail-under=0)
 

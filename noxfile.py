@@ -3,6 +3,7 @@
     nox                                 the tests on SQLite with every Python and Django found
     nox -s tests                        the same
     nox -s databases                    the tests on PostgreSQL and MariaDB
+    nox -s coverage                     the tests without a browser, and what they cover
     nox -s conformance                  Django's own tests with tracing on, all modules
     nox -s lint types contracts         the checks
     nox -s benchmarks                   what tracing costs
@@ -111,6 +112,18 @@ def tests(session: nox.Session, django: str) -> None:
     """Run the tests on SQLite."""
     install(session, django)
     session.run(*PYTEST, *session.posargs, env={"PYTHONDEVMODE": "1"})
+
+
+@nox.session
+@nox.parametrize("python,django", PAIRS)
+def coverage(session: nox.Session, django: str) -> None:
+    """Run the tests that need no browser and judge what they cover."""
+    install(session, django)
+    session.run("coverage", "erase")
+    run = ["coverage", "run", *PYTEST[1:], "--ignore=tests/browser", *session.posargs]
+    session.run(*run, env={"PYTHONDEVMODE": "1"})
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
 
 
 @nox.session

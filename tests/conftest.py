@@ -167,6 +167,20 @@ def clean_process() -> Iterator[None]:
 # -- Coverage ----------------------------------------------------------------------------------
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to measure coverage in a process that has loaded greenlet: such a run may never end.
+
+    Raises:
+        pytest.UsageError: A tracer of coverage is running and Playwright has been imported.
+    """
+    coverage = sys.modules.get("coverage")
+    if coverage is not None and coverage.Coverage.current() and "greenlet" in sys.modules:
+        raise pytest.UsageError(
+            "Coverage is on and greenlet is loaded, which can hang the interpreter. Run the tests of "
+            "tests/browser without coverage, and `make coverage` for the others."
+        )
+
+
 @pytest.fixture(autouse=True)
 def kept_trace_function() -> Iterator[None]:
     """Put coverage back where a test met the recursion limit: Python drops a trace function then."""
