@@ -434,6 +434,17 @@ def test_timeline_zooms_and_moves_with_keys_and_the_address_keeps_it(viewer):
     assert view() == [0, 100]
 
 
+def test_numbers_on_the_axis_keep_the_zeros_of_whole_numbers(viewer):
+    page = viewer(f"{FIRST}/")
+    page.locator("[data-whole]").evaluate("tree => { tree.dataset.whole = 1_000_000_000; }")
+
+    page.keyboard.press("w")
+    page.keyboard.press("0")
+
+    ticks = page.locator("[data-tick]").all_text_contents()
+    assert ticks == ["0 ns", "250 ms", "500 ms", "750 ms", "1 s"]
+
+
 def test_dragging_over_the_minimap_zooms(viewer):
     page = viewer(f"{FIRST}/")
     box = page.locator("#minimap").bounding_box()

@@ -51,6 +51,13 @@ def traces():
     )
 
 
+def test_help_prints_a_percent_sign_once(capsys):
+    with pytest.raises(SystemExit):
+        call_command("tracing", "stats", "--help")
+
+    assert "percentiles (within 2 %)" in capsys.readouterr().out
+
+
 # --- list ----------------------------------------------------------------------------------------
 
 

@@ -450,6 +450,6 @@ VERBS = (
         "what receivers and dispatches cost over time",
         _stats_arguments,
         _stats,
-        "Counts, percentiles (within 2 %%) and SQL per receiver, by the hour: they outlive traces.",
+        "Counts, percentiles (within 2 %) and SQL per receiver, by the hour: they outlive traces.",
     ),
 )

@@ -309,7 +309,7 @@
 
   function human(ns) {
     for (const [size, unit] of [[1e9, "s"], [1e6, "ms"], [1e3, "µs"]]) {
-      if (ns >= size) return `${(ns / size).toPrecision(3).replace(/\.?0+$/, "")} ${unit}`;
+      if (ns >= size) return `${Number((ns / size).toPrecision(3))} ${unit}`;
     }
     return `${Math.round(ns)} ns`;
   }
