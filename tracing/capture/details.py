@@ -11,6 +11,7 @@ import decimal
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Model
@@ -184,9 +185,15 @@ def _flags(named: Mapping[str, Any]) -> tuple[int, str, tuple[str, ...] | None]:
     return flags, using if type(using) is str else "", _strings(named.get("update_fields"))
 
 
+MAX_FIELDS: Final = 200
+"""Names that are read of ``update_fields``."""
+
+
 def _strings(values: object) -> tuple[str, ...] | None:
     """Return the exact strings in a plain collection, sorted; None for anything else."""
     if type(values) in {frozenset, set, list, tuple}:
+        if len(values) > MAX_FIELDS:  # type: ignore[arg-type]
+            values = list(islice(values, MAX_FIELDS))  # type: ignore[call-overload]
         return tuple(sorted(value for value in values if type(value) is str))  # type: ignore[attr-defined]
     return None
 

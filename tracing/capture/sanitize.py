@@ -9,6 +9,8 @@ without it: its ``__str__`` is called, and what goes wrong in it stays there.
 from __future__ import annotations
 
 import re
+from decimal import Decimal
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Model
@@ -17,7 +19,7 @@ from tracing.capture.details import PLAIN_TYPES, instance_key
 from tracing.capture.names import dotted, qualname_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 HIDDEN: Final = "********************"
 SENSITIVE: Final = re.compile(
@@ -44,6 +46,10 @@ def _says_plain_things(error: BaseException) -> bool:
     """
     if type(error).__str__ not in _OWN_TEXTS:
         return True
+    # Of one string the text is the string itself; several things are written out whole.
+    lengths = (len(argument) for argument in error.args if type(argument) is str)
+    if sum(lengths) > MAX_MESSAGE and (len(error.args) > 1 or isinstance(error, KeyError)):
+        return False
     return all(type(argument) in PLAIN_TYPES for argument in error.args)
 
 
@@ -66,6 +72,8 @@ def error_text(error: BaseException) -> tuple[str, str]:
 
 MAX_BITS: Final = 256
 """Size of a number that is still written out."""
+MAX_SIZE: Final = 200
+"""Bytes of a ``Decimal`` that is still written out."""
 
 
 class Redaction:
@@ -76,9 +84,10 @@ class Redaction:
         max_text: Characters kept of one string.
         max_items: Items kept of one collection.
         max_depth: Collections looked into within one another.
+        max_length: Characters of a collection after which no more of its items are read.
     """
 
-    __slots__ = ("max_depth", "max_items", "max_text", "sensitive")
+    __slots__ = ("max_depth", "max_items", "max_length", "max_text", "sensitive")
 
     def __init__(
         self,
@@ -87,18 +96,23 @@ class Redaction:
         max_text: int = 200,
         max_items: int = 20,
         max_depth: int = 3,
+        max_length: int = 2_000,
     ) -> None:
         self.sensitive = sensitive
         self.max_text = max_text
         self.max_items = max_items
         self.max_depth = max_depth
+        self.max_length = max_length
 
     def named(self, named: Mapping[str, Any]) -> dict[str, str]:
         """Return each named argument as text."""
-        return {
+        texts = {
             name: self._entry(name, value, 0)
-            for name, value in list(named.items())[: self.max_items]
+            for name, value in islice(named.items(), self.max_items)
         }
+        if len(named) > self.max_items:
+            texts["…"] = f"{len(named) - self.max_items} more"
+        return texts
 
     def _entry(self, key: object, value: object, depth: int) -> str:
         if type(key) is str and self.sensitive.search(key):
@@ -110,6 +124,8 @@ class Redaction:
         kind = type(value)
         if kind is str:
             return repr(value if len(value) <= self.max_text else value[: self.max_text] + "…")  # type: ignore[arg-type, index]
+        if kind is Decimal and value.__sizeof__() > MAX_SIZE:
+            return "<Decimal of many digits>"
         if kind is int and isinstance(value, int):
             # The decimal digits of a huge number cost time that grows with its square.
             return (
@@ -135,22 +151,39 @@ class Redaction:
     def _mapping(self, value: dict[Any, Any], depth: int) -> str:
         if depth >= self.max_depth:
             return f"<dict: {len(value)}>"
-        items = [
+        texts = (
             f"{self.text(key, self.max_depth)}: {self._entry(key, item, depth + 1)}"
-            for key, item in list(value.items())[: self.max_items]
-        ]
-        return "{" + ", ".join(items + self._rest(len(value))) + "}"
+            for key, item in _first(value.items(), self.max_items)
+        )
+        return "{" + self._joined(texts, len(value)) + "}"
 
     def _collection(self, value: Any, depth: int) -> str:
         kind = type(value)
         if depth >= self.max_depth:
             return f"<{kind.__name__}: {len(value)}>"
-        items = [self.text(item, depth + 1) for item in list(value)[: self.max_items]]
-        return f"{kind.__name__}({', '.join(items + self._rest(len(value)))})"
+        texts = (self.text(item, depth + 1) for item in _first(value, self.max_items))
+        return f"{kind.__name__}({self._joined(texts, len(value))})"
 
-    def _rest(self, length: int) -> list[str]:
-        more = length - self.max_items
-        return [f"… {more} more"] if more > 0 else []
+    def _joined(self, texts: Iterator[str], length: int) -> str:
+        """Return *texts* until they are long enough, and how many of *length* are left out."""
+        kept: list[str] = []
+        room = self.max_length
+        for text in texts:
+            kept.append(text)
+            room -= len(text)
+            if room <= 0:
+                break
+        if length > len(kept):
+            kept.append(f"… {length - len(kept)} more")
+        return ", ".join(kept)
+
+
+def _first(items: Iterable[Any], count: int) -> list[Any]:
+    """Return the first *count* of *items*, less if another thread changes them meanwhile."""
+    try:
+        return list(islice(items, count))
+    except RuntimeError:
+        return []
 
 
 _AS_TEXT: Final = Redaction()
