@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 import json
-import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -30,6 +29,7 @@ from tracing.rows import (
     full_instance,
     label_key,
 )
+from tracing.wildcards import FitsWildcard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -744,7 +744,7 @@ class _Walk:
         """Return the ids of the labels that *name* can mean: the whole path or the end of it."""
         manager = apps.get_model("tracing", model).objects.using(self.using)
         if "*" in name:
-            return list(_keys(manager.filter(name__iregex=wildcard_expression(name))))
+            return list(_keys(manager.filter(FitsWildcard("name", name))))
         exact = list(_keys(manager.filter(name=name)))
         return exact or list(_keys(manager.filter(name__endswith=f".{name}"))[:200])
 
@@ -878,11 +878,6 @@ class _DispatchChecks:
             and (self.senders is None or sender in self.senders)
             and (not self.instance or full_instance(instance, sender_name) == self.instance)
         )
-
-
-def wildcard_expression(pattern: str) -> str:
-    """Return the regular expression for a whole name in which ``*`` stands for anything."""
-    return "^" + ".*".join(re.escape(part) for part in pattern.split("*")) + "$"
 
 
 def _keys(rows: Any) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.models import ReceiverLabel, SenderLabel, SignalLabel, Trace, TraceLabel
-from tracing.querysets import PAGE_SECONDS, PAGE_SIZE, TracePage, TraceSearch, wildcard_expression
+from tracing.querysets import PAGE_SECONDS, PAGE_SIZE, TracePage, TraceSearch
 from tracing.viewer.language import (
     Both,
     Completion,
@@ -22,6 +22,7 @@ from tracing.viewer.language import (
 )
 from tracing.viewer.matching import Matcher, is_of_trace, split, trace_condition
 from tracing.viewer.stored import all_traces
+from tracing.wildcards import FitsWildcard
 
 if TYPE_CHECKING:
     from django.db.models import Q
@@ -113,7 +114,7 @@ def _store_takes(term: Term) -> bool:
         if term.operator != ":" or not term.value:
             return False
         # The store walks one index run for each name; with very many, reading spans is faster.
-        names = _LABELS[term.key.name].objects.filter(name__iregex=wildcard_expression(term.value))
+        names = _LABELS[term.key.name].objects.filter(FitsWildcard("name", term.value))
         return "*" not in term.value or names.count() <= _MOST_NAMES
     return term.key.name in {"outcome", "instance"} and "*" not in term.value
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
 from operator import ge, gt, le, lt
 from typing import TYPE_CHECKING, Final
 
@@ -11,9 +9,9 @@ from django.db.models import Exists, OuterRef, Q
 
 from tracing.capture.spans import Outcome, Status
 from tracing.models import HazardSighting, Trace
-from tracing.querysets import wildcard_expression
 from tracing.viewer.language import Both, Either, Match, Negation, Query, Term, Under, Words
 from tracing.viewer.stored import all_traces
+from tracing.wildcards import FitsWildcard, fits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -106,7 +104,7 @@ def _term_condition(term: Term) -> Q:  # noqa: PLR0911 - one answer for each kin
     if key == "trace":
         return Q(trace_id__startswith=value.lower())
     if key == "kind":
-        words = [word for word in term.key.choices if _pattern(value).fullmatch(word)]
+        words = [word for word in term.key.choices if fits(value, word)]
         return Q(kind__in=words)
     return _text_condition(_TEXT_COLUMNS[key], term)
 
@@ -120,15 +118,10 @@ def _status_condition(value: str) -> Q:
 
 def _text_condition(column: str, term: Term) -> Q:
     if "*" in term.value:
-        return Q(**{f"{column}__iregex": wildcard_expression(term.value)})
+        return Q(FitsWildcard(column, term.value))
     if term.key.match is Match.PART and term.operator == ":":
         return Q(**{f"{column}__icontains": term.value})
     return Q(**{column: term.value})
-
-
-@lru_cache(maxsize=256)
-def _pattern(value: str) -> re.Pattern[str]:
-    return re.compile(wildcard_expression(value), re.IGNORECASE | re.DOTALL)
 
 
 # --- conditions on dispatches and calls ----------------------------------------------------------
@@ -138,7 +131,7 @@ def text_fits(term: Term, text: str) -> bool:
     """Return whether *text* fits the value of *term* in the way its key is compared."""
     value = term.value
     if "*" in value:
-        return _pattern(value).fullmatch(text) is not None
+        return fits(value, text)
     if term.operator == ":" and term.key.match is Match.PART:
         return value.lower() in text.lower()
     if term.operator == ":" and term.key.match is Match.DOTTED:
