@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
+MAX_USERNAME: Final = 150
+"""Characters that ``created_by`` and ``changed_by`` have room for."""
+
 
 class Permission(StrEnum):
-    """A permission of the model ``tracing.Trace``."""
+    """A permission of ``tracing``: of its model ``Trace``, or Django's own of ``SavedSearch``."""
 
     VIEW = "view_trace"
     SOURCE = "view_source"
     PRUNE = "prune_trace"
     PAUSE = "pause_recorder"
     ANNOTATE = "annotate_trace"
+    ADD_SEARCH = "add_savedsearch"
+    CHANGE_SEARCH = "change_savedsearch"
+    DELETE_SEARCH = "delete_savedsearch"
 
 
 def is_developer(request: HttpRequest) -> bool:
@@ -35,7 +41,17 @@ def is_allowed(request: HttpRequest, permission: Permission) -> bool:
     if is_developer(request):
         return True
     user = getattr(request, "user", None)
-    if user is None or not user.is_active or not user.is_staff:
+    # A project's own model of users need not have all that Django's has.
+    if not (getattr(user, "is_active", False) and getattr(user, "is_staff", False)):
         return False
+    has_perm = getattr(user, "has_perm", None)
     needed = {f"tracing.{Permission.VIEW}", f"tracing.{permission}"}
-    return all(user.has_perm(name) for name in sorted(needed))
+    return has_perm is not None and all(has_perm(name) for name in sorted(needed))
+
+
+def username(request: HttpRequest) -> str:
+    """Return the name of the user of *request*, as rows keep it; empty for nobody known."""
+    user = getattr(request, "user", None)
+    if not getattr(user, "is_authenticated", False):
+        return ""
+    return str(user.get_username())[:MAX_USERNAME]  # type: ignore[union-attr]  # it is a user.

@@ -7,7 +7,8 @@ from django.test import Client
 from django.urls import reverse
 
 from tests.tracing.viewer.traces import order, store
-from tracing.models import Hazard, RecorderControl, Trace
+from tracing.models import Hazard, RecorderControl, SavedSearch, Trace
+from tracing.viewer.access import Permission, is_allowed
 
 pytestmark = pytest.mark.django_db(databases=["default", "tracing"])
 
@@ -170,6 +171,112 @@ def test_each_change_is_made_with_its_permission(person, address, permission, da
         assert (row.pinned, row.note) == (True, "look")
     elif address == "hazard":
         assert Hazard.objects.filter(known=True).get().reason == "it is a demo"
+
+
+SEARCHES = "/tracing/searches/"
+
+
+@pytest.fixture
+def searches():
+    """Store a search of somebody else and one of the person who is logged in."""
+    others = SavedSearch.objects.create(name="theirs", query="q=a", created_ns=1, created_by="boss")
+    own = SavedSearch.objects.create(name="own", query="q=a", created_ns=1, created_by="nadia")
+    return others, own
+
+
+@pytest.mark.parametrize(
+    ("permissions", "done"),
+    [
+        ([], (False, False, False)),
+        (["add_savedsearch"], (True, False, False)),
+        (["change_savedsearch"], (False, True, False)),
+        (["delete_savedsearch"], (False, False, True)),
+        (["annotate_trace", "prune_trace", "pause_recorder"], (False, False, False)),
+    ],
+)
+def test_saved_searches_of_others_need_a_permission_for_each_change(
+    person, searches, permissions, done
+):
+    others, _ = searches
+    added, replaced, deleted = done
+    client = person("view_trace", *permissions)
+
+    statuses = [
+        client.post(SEARCHES, data).status_code
+        for data in (
+            {"name": "new", "query": "q=b"},
+            {"name": "theirs", "query": "q=b"},
+            {"delete": str(others.pk)},
+        )
+    ]
+    kept = SavedSearch.objects.filter(pk=others.pk).first()
+    assert SavedSearch.objects.filter(name="new", created_by="nadia").exists() is added
+    assert (kept is None) is deleted
+    assert kept is None or (kept.query, kept.created_by) == ("q=b" if replaced else "q=a", "boss")
+    assert statuses == [302 if is_done else 403 for is_done in done]
+
+
+def test_own_saved_search_is_replaced_and_deleted(person, searches):
+    _, own = searches
+    client = person("view_trace")
+
+    client.post(SEARCHES, {"name": "own", "query": "q=b"})
+    assert SavedSearch.objects.get(pk=own.pk).query == "q=b"
+    page = client.get(SEARCHES).content.decode()
+    assert "Delete own" in page
+    assert "Delete theirs" not in page
+    client.post(SEARCHES, {"delete": str(own.pk)})
+    assert not SavedSearch.objects.filter(pk=own.pk).exists()
+
+
+def test_saved_search_of_nobody_is_not_everybodys(person):
+    nobodys = SavedSearch.objects.create(name="theirs", query="q=a", created_ns=1)
+
+    assert person("view_trace").post(SEARCHES, {"delete": str(nobodys.pk)}).status_code == 403
+    assert SavedSearch.objects.exists()
+
+
+def test_name_that_somebody_else_has_is_said_beside_it(person, searches):
+    client = person("view_trace", "add_savedsearch")
+
+    refused = client.post(SEARCHES, {"name": "theirs", "query": "q=b"})
+
+    assert refused.status_code == 403
+    assert "choose another name" in refused.content.decode()
+
+
+def test_refused_change_is_told_in_json(person, searches):
+    others, _ = searches
+
+    refused = person("view_trace").post(
+        SEARCHES, {"delete": str(others.pk)}, headers={"Accept": "application/json"}
+    )
+
+    assert (refused.status_code, refused.json()) == (403, {"error": "You may not change this."})
+
+
+class _Bare:
+    """A user of a project's own, with the least that Django asks for."""
+
+    is_active = True
+    is_authenticated = True
+
+
+def test_user_without_staff_or_permissions_is_refused(rf):
+    request = rf.get("/tracing/")
+    request.user = _Bare()
+    assert not is_allowed(request, Permission.VIEW)
+
+    request.user.is_staff = True
+    assert not is_allowed(request, Permission.VIEW)
+
+
+def test_changes_need_the_csrf_token_without_its_middleware(developer, settings):
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "csrf" not in name.lower()]
+
+    response = Client(enforce_csrf_checks=True).post(SEARCHES, {"name": "new"})
+    assert response.status_code == 403
+    assert not SavedSearch.objects.exists()
 
 
 @pytest.mark.parametrize("address", ["/tracing/recorder/switch/", "/tracing/searches/"])

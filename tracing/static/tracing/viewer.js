@@ -795,6 +795,13 @@
     $(".examples")?.toggleAttribute("hidden", true);
     if (liveButton()) setLive(false);
   });
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    // What is wrong with a name is said beside it.
+    if (event.detail.target?.id === "saved-searches" && event.detail.xhr.getResponseHeader("Content-Type")?.startsWith("text/html") && event.detail.serverResponse.includes("field-error")) {
+      event.detail.shouldSwap = true;
+      event.detail.isError = false;
+    }
+  });
   for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
     document.addEventListener(name, (event) => {
       const target = event.detail.target;

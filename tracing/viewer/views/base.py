@@ -19,6 +19,7 @@ from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.utils.connection import ConnectionDoesNotExist
 from django.utils.decorators import method_decorator
 from django.views import View
+from django.views.decorators.csrf import csrf_protect
 
 from tracing.conf import store_alias
 from tracing.models import Trace
@@ -56,8 +57,9 @@ def login_url() -> str:
     return url
 
 
-# Django's own rule for pages that decide themselves who may see them.
-@method_decorator(login_not_required, name="dispatch")
+# Django's own rule for pages that decide themselves who may see them; and the token of a form is
+# asked for where the project has no middleware that does.
+@method_decorator([login_not_required, csrf_protect], name="dispatch")
 class Page(View):
     """A page: ``data`` gathers what it shows, ``document`` says the same as JSON."""
 
@@ -74,11 +76,13 @@ class Page(View):
         self.output = kwargs.pop("output", "")
         if not is_allowed(request, self.permission):
             response: HttpResponseBase = self.refused(request)
-        elif request.method == "POST" and not is_allowed(request, self.changing):
-            raise PermissionDenied
         else:
             try:
-                response = super().dispatch(request, *args, **kwargs)
+                response = self.answer(request, *args, **kwargs)
+            except PermissionDenied:
+                if not self.wants_json:
+                    raise
+                response = JsonResponse({"error": "You may not change this."}, status=403)
             except Http404 as error:
                 response = self.missing(request, str(error))
             except (DatabaseError, ConnectionDoesNotExist):
@@ -89,6 +93,12 @@ class Page(View):
         patch_cache_control(response, private=True, no_store=True)
         patch_vary_headers(response, ["Accept", "Cookie", "HX-Request"])
         return response
+
+    def answer(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer *request* if its sender may change what it changes."""
+        if request.method == "POST" and not is_allowed(request, self.changing):
+            raise PermissionDenied
+        return super().dispatch(request, *args, **kwargs)
 
     def refused(self, request: HttpRequest) -> HttpResponseBase:
         """Answer one who may not: a stranger may log in, a script or a known user gets 403."""

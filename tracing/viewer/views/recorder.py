@@ -18,7 +18,7 @@ from tracing.capture.failures import counts as failure_counts
 from tracing.conf import get_settings, store_alias
 from tracing.exporters.configuring import build_retention
 from tracing.models import RecorderControl, RecorderState
-from tracing.viewer.access import Permission
+from tracing.viewer.access import Permission, username
 from tracing.viewer.stored import all_traces
 from tracing.viewer.views.base import Page
 
@@ -170,13 +170,12 @@ class Switch(Page):
     def post(self, request: HttpRequest) -> HttpResponse:
         """Pause or resume, as ``paused`` says; the processes obey within seconds."""
         paused = request.POST.get("paused") == "yes"
-        user = getattr(request, "user", None)
         RecorderControl.objects.update_or_create(
             pk=1,
             defaults={
                 "paused": paused,
                 "changed_ns": time.time_ns(),
-                "changed_by": user.get_username()[:150] if user is not None else "",
+                "changed_by": username(request),
             },
         )
         if self.wants_json:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 
 from tracing.models import SavedSearch
+from tracing.viewer.access import Permission, username
 from tracing.viewer.forms import FilterForm, SavedSearchForm
 from tracing.viewer.views.base import Page
 from tracing.viewer.views.traces import LONGEST_ID
@@ -32,23 +34,47 @@ class Searches(Page):
     def post(self, request: HttpRequest) -> HttpResponse:
         """Keep a search under a name, which replaces one of that name; or delete one."""
         if "delete" in request.POST:
-            key = request.POST["delete"]
-            is_key = key.isascii() and key.isdecimal() and len(key) <= LONGEST_ID
-            SavedSearch.objects.filter(pk=key if is_key else 0).delete()
-            return self._done()
+            return self._delete(request.POST["delete"])
         form = SavedSearchForm(request.POST)
         if not form.is_valid():
             return self._shown(form, status=400)
-        user = getattr(request, "user", None)
-        SavedSearch.objects.update_or_create(
-            name=form.cleaned_data["name"],
+        name, query = form.cleaned_data["name"], _parameters(form.cleaned_data["query"])
+        kept = SavedSearch.objects.filter(name=name).first()
+        if kept is not None:
+            return self._replace(kept, query, form)
+        if not self.may(Permission.ADD_SEARCH):
+            raise PermissionDenied
+        # Of two who save one name at once, the second finds the first one's.
+        search, is_new = SavedSearch.objects.get_or_create(
+            name=name,
             defaults={
-                "query": _parameters(form.cleaned_data["query"]),
+                "query": query,
                 "created_ns": time.time_ns(),
-                "created_by": user.get_username()[:150] if user is not None else "",
+                "created_by": username(request),
             },
         )
+        return self._done() if is_new else self._replace(search, query, form)
+
+    def _replace(self, kept: SavedSearch, query: str, form: SavedSearchForm) -> HttpResponse:
+        if not self._may_change(kept, Permission.CHANGE_SEARCH):
+            form.add_error("name", "Somebody else has a search of this name: choose another name.")
+            return self._shown(form, status=403)
+        SavedSearch.objects.filter(pk=kept.pk).update(query=query, created_ns=time.time_ns())
         return self._done()
+
+    def _delete(self, key: str) -> HttpResponse:
+        is_key = key.isascii() and key.isdecimal() and len(key) <= LONGEST_ID
+        kept = SavedSearch.objects.filter(pk=key).first() if is_key else None
+        if kept is not None:
+            if not self._may_change(kept, Permission.DELETE_SEARCH):
+                raise PermissionDenied
+            SavedSearch.objects.filter(pk=kept.pk).delete()
+        return self._done()
+
+    def _may_change(self, search: SavedSearch, permission: Permission) -> bool:
+        """Return whether the sender may change *search*: it is their own, or all are theirs."""
+        own = username(self.request)
+        return bool(own and search.created_by == own) or self.may(permission)
 
     def _done(self) -> HttpResponse:
         if self.wants_part or self.wants_json:
@@ -67,7 +93,12 @@ class Searches(Page):
             }
             return self.json(document, status=status)
         template = "tracing/includes/searches.html" if self.wants_part else ""
-        return self.page({"searches": searches, "form": form}, template, status=status)
+        lines = [
+            (search, self._may_change(search, Permission.DELETE_SEARCH)) for search in searches
+        ]
+        may_add = self.may(Permission.ADD_SEARCH)
+        context = {"searches": lines, "form": form, "may_add": may_add}
+        return self.page(context, template, status=status)
 
 
 def _parameters(text: str) -> str:
