@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
@@ -63,7 +64,8 @@ class TraceAdmin(ReadOnlyAdmin):
     @admin.display(description=_("started"))
     def started_at(self, trace: Trace) -> Any:
         """Return when it started."""
-        return trace.started_at
+        # In the project's time zone without USE_TZ too, where templates leave a moment as it is.
+        return timezone.localtime(trace.started_at)
 
     @admin.display(description=_("duration"), ordering="duration_ns")
     def duration(self, trace: Trace) -> str:

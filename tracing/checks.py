@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.apps import apps
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Tags, register
+from django.core.checks import CheckMessage, Info, Tags, register
 from django.core.checks import Warning as CheckWarning
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
@@ -22,6 +22,7 @@ from tracing.conf import get_settings, read, store_alias
 from tracing.exporters import configuring
 from tracing.pipeline import Options
 from tracing.selection import TAIL_KEYS
+from tracing.templating import ENGINE_HINT, missing_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -259,3 +260,10 @@ def check_viewer(**_kwargs: Any) -> list[CheckMessage]:
             id="tracing.W009",
         )
     ]
+
+
+@register(Tags.templates)
+def check_templates(**_kwargs: Any) -> list[CheckMessage]:
+    """Tell where the project's own pages cannot show a trace (tracing.I018)."""
+    problem = missing_engine()
+    return [Info(problem, hint=ENGINE_HINT, id="tracing.I018")] if problem else []

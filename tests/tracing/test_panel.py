@@ -708,12 +708,6 @@ def test_the_panel_must_not_take_the_place_of_the_toolbars_own(instrumented, mon
     assert ids(impostor) == ["tracing.E012"]
 
 
-def test_the_templates_must_be_found(settings, instrumented):
-    settings.TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates"}]
-
-    assert ids() == ["tracing.E013"]
-
-
 def test_the_static_files_must_be_found(monkeypatch, instrumented):
     monkeypatch.setattr(checks.finders, "find", lambda path: None)
 

@@ -10,8 +10,6 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.core.checks import Error, Warning  # noqa: A004 - Django's name for it.
-from django.template import TemplateDoesNotExist
-from django.template.loader import get_template
 
 from tracing.capture.instrumentation import is_instrumented
 
@@ -50,15 +48,6 @@ def _errors(panel: type[Any]) -> Iterator[CheckMessage]:
             "A subclass of SignalTracePanel is called SignalsPanel, which is the toolbar's own.",
             hint="Give it another name.",
             id="tracing.E012",
-        )
-    try:
-        get_template("tracing/panel.html")
-    except TemplateDoesNotExist:
-        yield Error(
-            "The panel's templates are not found.",
-            hint="Set 'APP_DIRS': True for the DjangoTemplates backend, or add the loader of"
-            " application directories.",
-            id="tracing.E013",
         )
 
 

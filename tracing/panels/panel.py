@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from debug_toolbar.panels import Panel
-from django.template.loader import render_to_string
-from django.templatetags.static import static
 
 from tracing.analysis.formatting import human_ns
 from tracing.analysis.hazards import diagnose
@@ -19,6 +17,8 @@ from tracing.capture.instrumentation import is_instrumented
 from tracing.capture.spans import Kind
 from tracing.panels import page, stats
 from tracing.panels.checks import run_checks
+from tracing.templatetags.tracing_tags import asset
+from tracing.templating import draw
 
 if TYPE_CHECKING:
     from django.core.checks import CheckMessage
@@ -150,7 +150,7 @@ class SignalTracePanel(Panel):
     @property
     def scripts(self) -> list[str]:
         """Return the addresses of the panel's scripts: one ES module."""
-        return [*super().scripts, static("tracing/panel/panel.js")]
+        return [*super().scripts, asset("tracing/panel/panel.js")]
 
     @property
     def content(self) -> str:
@@ -173,8 +173,8 @@ class SignalTracePanel(Panel):
 def render(stored: stats.Json) -> str:
     """Return the HTML of a panel whose stats are *stored*."""
     if stored.get("version") != stats.VERSION:
-        return render_to_string("tracing/panel_empty.html", {"note": stored.get("note", "")})
-    return render_to_string("tracing/panel.html", page.context(stored, read_wiring()))
+        return draw("tracing/panel_empty.html", {"note": stored.get("note", "")})
+    return draw("tracing/panel.html", page.context(stored, read_wiring()))
 
 
 def summary(stored: stats.Json) -> str:

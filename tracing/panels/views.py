@@ -11,12 +11,12 @@ from debug_toolbar.decorators import require_show_toolbar
 from debug_toolbar.store import get_store
 from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, JsonResponse
-from django.shortcuts import render as render_page
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from tracing.panels import panel
+from tracing.templating import respond
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -46,7 +46,7 @@ def recent(request: HttpRequest) -> HttpResponse:
             )
     if _wants_json(request):
         return JsonResponse({"requests": entries})
-    return render_page(request, "tracing/panel_recent.html", {"entries": entries})
+    return respond(request, "tracing/panel_recent.html", {"entries": entries})
 
 
 @login_not_required
@@ -61,7 +61,7 @@ def one(request: HttpRequest, key: str) -> HttpResponse:
     if _wants_json(request):
         return JsonResponse(stored)
     context = {"content": panel.render(stored), "text": panel.summary(stored)}
-    return render_page(request, "tracing/panel_page.html", context)
+    return respond(request, "tracing/panel_page.html", context)
 
 
 def _stored(request_id: str) -> Json:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin
 
 from django import template
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -144,6 +147,12 @@ def _as_datetime(nanoseconds: int) -> datetime:
     return moment.astimezone(timezone.get_current_timezone())
 
 
+@register.filter
+def clock(nanoseconds: int) -> str:
+    """Return the time of day of a moment (ns since the epoch)."""
+    return f"{_as_datetime(nanoseconds):%H:%M:%S}"
+
+
 @register.simple_tag
 def moment(nanoseconds: int, style: str = "") -> SafeString:
     """Return a moment (ns since the epoch) as a time element.
@@ -154,7 +163,9 @@ def moment(nanoseconds: int, style: str = "") -> SafeString:
     local = _as_datetime(nanoseconds)
     whole = f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03d} {local.tzname()}"
     shown = whole if style == "full" else f"{local:%H:%M:%S}"
-    if style == "hour" or (style != "full" and local.date() != timezone.localdate()):
+    # Not timezone.localdate(), which needs USE_TZ.
+    today = datetime.now(tz=timezone.get_current_timezone()).date()
+    if style == "hour" or (style != "full" and local.date() != today):
         shown = f"{local:%d %b %H:%M}"
     return format_html('<time datetime="{}" title="{}">{}</time>', local.isoformat(), whole, shown)
 
@@ -163,7 +174,7 @@ def moment(nanoseconds: int, style: str = "") -> SafeString:
 def ago(nanoseconds: int, now_ns: int | None = None) -> SafeString:
     """Return how long ago a moment was, as a time element that the script keeps right."""
     local = _as_datetime(nanoseconds)
-    now = timezone.now().timestamp() if now_ns is None else now_ns / 1e9
+    now = time.time() if now_ns is None else now_ns / 1e9
     seconds = max(0, int(now - nanoseconds / 1e9))
     for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
         if seconds >= length:
@@ -193,6 +204,19 @@ def address(context: template.Context, **changes: Any) -> str:
         else:
             parameters[key] = [str(value)]
     return f"?{urlencode(parameters, doseq=True)}"
+
+
+@register.simple_tag
+def asset(path: str) -> str:
+    """Return the address of one of the tracer's static files.
+
+    A storage that has not collected it (ManifestStaticFilesStorage) refuses: the page is drawn
+    all the same, with the plain address.
+    """
+    try:
+        return static(path)
+    except (ValueError, ImproperlyConfigured):
+        return urljoin(str(settings.STATIC_URL or "/static/"), path)
 
 
 # --- the tree of a trace -------------------------------------------------------------------------
@@ -244,7 +268,7 @@ def trace_tree(trace: Trace | None, max_lines: int = MAX_LINES) -> dict[str, Any
 @register.simple_tag
 def trace_tree_styles() -> SafeString:
     """Return the link to the style sheet of ``trace_tree``."""
-    return format_html('<link rel="stylesheet" href="{}">', static("tracing/tree.css"))
+    return format_html('<link rel="stylesheet" href="{}">', asset("tracing/tree.css"))
 
 
 def _tree_line(trace: Trace, node: Node, whole_ns: int) -> TreeLine:

@@ -12,7 +12,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, connections
 from django.http import Http404, HttpResponse, JsonResponse
-from django.shortcuts import render, resolve_url
+from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils import timezone
 from django.utils.cache import patch_cache_control, patch_vary_headers
@@ -24,6 +24,7 @@ from django.views.decorators.csrf import csrf_protect
 from tracing.conf import store_alias
 from tracing.models import Trace
 from tracing.routers import misplaced
+from tracing.templating import ENGINE_HINT, missing_engine, respond
 from tracing.viewer.access import Permission, is_allowed
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Page(View):
         if self.wants_json:
             return JsonResponse({"error": message}, status=404)
         context = {**self.frame(), "message": message}
-        return render(request, "tracing/missing.html", context, status=404)
+        return respond(request, "tracing/missing.html", context, status=404)
 
     def without_store(self, request: HttpRequest, problem: str) -> HttpResponse:
         """Say what to do when the store cannot be reached or its tables are missing."""
@@ -133,7 +134,7 @@ class Page(View):
             )
             return JsonResponse({"error": message}, status=503)
         context = {**self.frame(), "command": command, "alias": alias, "problem": problem}
-        return render(request, "tracing/no_store.html", context, status=503)
+        return respond(request, "tracing/no_store.html", context, status=503)
 
     @property
     def wants_json(self) -> bool:
@@ -166,11 +167,12 @@ class Page(View):
             "may_prune": self.may(Permission.PRUNE),
             "may_see_source": self.may(Permission.SOURCE),
             "debug": settings.DEBUG,
+            "notice": f"{problem} {ENGINE_HINT}" if (problem := missing_engine()) else "",
         }
 
     def page(self, context: dict[str, Any], template: str = "", status: int = 200) -> HttpResponse:
         """Return the page with *context* in its frame."""
-        return render(
+        return respond(
             self.request, template or self.template_name, {**self.frame(), **context}, status=status
         )
 

@@ -1,0 +1,60 @@
+"""The template engine of the tracer's own pages: they look the same whatever TEMPLATES says.
+
+A project may have no engine, one for other templates, one that does not escape, or processors that
+ask a database; none of that is a reason for a page of the viewer or the panel not to be drawn.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpResponse
+from django.template import Context, Engine, RequestContext, TemplateDoesNotExist
+from django.template.loader import get_template
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+
+@cache
+def _engine() -> Engine:
+    return Engine(
+        dirs=[Path(__file__).parent / "templates"],
+        context_processors=["django.template.context_processors.request"],
+        libraries={
+            "l10n": "django.templatetags.l10n",
+            "tracing_tags": "tracing.templatetags.tracing_tags",
+        },
+    )
+
+
+def draw(name: str, context: dict[str, Any]) -> str:
+    """Return the template *name* of the tracer with *context*."""
+    # Numbers are for scripts and attributes unless a filter makes them one for people.
+    return _engine().get_template(name).render(Context(context, use_l10n=False))
+
+
+def respond(
+    request: HttpRequest, name: str, context: dict[str, Any], status: int = 200
+) -> HttpResponse:
+    """Return a response to *request* with the template *name* of the tracer."""
+    bound = RequestContext(request, context, use_l10n=False)
+    return HttpResponse(_engine().get_template(name).render(bound), status=status)
+
+
+def missing_engine() -> str:
+    """Return why the project's own pages cannot use the tracer's templates; empty if they can."""
+    try:
+        get_template("tracing/trace_tree.html")
+    except (TemplateDoesNotExist, ImproperlyConfigured):
+        return "TEMPLATES has no engine of Django's that finds the templates of applications."
+    return ""
+
+
+ENGINE_HINT = (
+    "The viewer brings its own, but {% trace_tree %} and the admin need one: add a DjangoTemplates"
+    " backend with 'APP_DIRS': True to TEMPLATES."
+)
