@@ -16,7 +16,7 @@ from tracing.bound import keep_bound
 from tracing.capture import context
 from tracing.capture.assembly import SERVER_ERROR
 from tracing.capture.failures import failed
-from tracing.capture.names import MAX_NAME
+from tracing.capture.requests import request_name
 from tracing.capture.sanitize import error_text
 from tracing.capture.spans import Kind
 from tracing.conf import get_settings
@@ -67,8 +67,11 @@ class TracingMiddleware:
         if live is None:
             return
         match = request.resolver_match
-        if match is not None and OWN_NAMESPACES.intersection(match.namespaces):
-            live.excluded = True
+        if match is not None:
+            # Known now, and a long request is seen while it runs.
+            live.name = request_name(request.method or "", match.route)
+            if OWN_NAMESPACES.intersection(match.namespaces):
+                live.excluded = True
         keep_bound(live)
 
     def process_exception(self, _request: HttpRequest, exception: Exception) -> None:
@@ -97,10 +100,7 @@ def _described(live: LiveTrace, request: HttpRequest, response: HttpResponse) ->
             # What was raised was an answer (Http404, PermissionDenied, BadRequest), not a failure.
             live.error = ""
         match = request.resolver_match
-        if match is not None:
-            live.name = f"{request.method} /{match.route.lstrip('^/')}"[:MAX_NAME]
-        else:
-            live.name = f"{request.method} {request.path}"[:MAX_NAME]
+        live.name = request_name(request.method or "", None if match is None else match.route)
         user = loaded_user(request)
         if user is not None:
             pk = getattr(user, "pk", None)

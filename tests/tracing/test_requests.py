@@ -14,7 +14,7 @@ from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from django.dispatch import Signal
 from django.http import Http404, HttpResponse, StreamingHttpResponse
-from django.test import AsyncClient, Client, RequestFactory
+from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import include, path
 
 from tests.tracing.capture.conftest import keeper, no_failures, recording, stock  # noqa: F401
@@ -202,11 +202,35 @@ def test_middleware_of_the_tracer_is_no_callsite(keeper):  # noqa: F811
     assert dispatch.callsite.file == __file__
 
 
-def test_request_without_a_route_is_named_by_its_path(keeper):  # noqa: F811
+def test_no_visitor_makes_up_names(keeper):  # noqa: F811
     Client().get("/nowhere/")
+    Client().get("/else/where/?a=1")
+    Client().generic("BREW", "/coffee/")
+    Client().generic("BREW", "/numbers/7/")
 
-    [trace] = keeper.traces()
-    assert (trace.name, trace.http_status, trace.status) == ("GET /nowhere/", 404, "ok")
+    assert [(t.name, t.http_method, t.http_path) for t in keeper.traces()] == [
+        ("GET (no route)", "GET", "/nowhere/"),
+        ("GET (no route)", "GET", "/else/where/"),
+        ("OTHER (no route)", "BREW", "/coffee/"),
+        ("OTHER /numbers/<int:number>/", "BREW", "/numbers/7/"),
+    ]
+
+
+def test_request_has_no_name_of_a_visitor_while_it_runs(keeper):  # noqa: F811
+    response = Client().get("/streaming/")
+    [running] = context.running.values()
+    name = running.name
+    b"".join(response.streaming_content)
+
+    assert name == "GET /streaming/"
+
+
+def test_request_that_the_middleware_does_not_see_has_no_path_for_a_name(keeper):  # noqa: F811
+    with override_settings(MIDDLEWARE=[]):
+        Client().get("/plain/")
+
+    requests_only = [trace for trace in keeper.traces() if trace.kind == "request"]
+    assert [(t.name, t.http_path) for t in requests_only] == [("GET (no route)", "/plain/")]
 
 
 def test_streaming_response_is_inside_until_it_is_closed(keeper):  # noqa: F811

@@ -16,6 +16,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from tracing.capture import context
 from tracing.capture.context import SUPPRESSED, LiveTrace, Stream, current, enter
 from tracing.capture.failures import failed
+from tracing.capture.names import MAX_NAME
 from tracing.capture.sampling import decide
 from tracing.capture.spans import Kind
 
@@ -99,6 +100,25 @@ _ENTRIES: Final[frozenset[CodeType]] = frozenset(
 )
 
 
+_UNROUTED: Final = {
+    method: f"{method} (no route)"
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
+}
+_OTHER_METHOD: Final = "OTHER"
+
+
+def request_name(method: str, route: str | None = None) -> str:
+    """Return the name of a request: its method and *route*, or that it has none.
+
+    Names are kept for good as labels, so nothing in them is for visitors to choose: the path and
+    an odd method are columns of the trace.
+    """
+    if route is None:
+        return _UNROUTED.get(method) or f"{_OTHER_METHOD} (no route)"
+    known = method if method in _UNROUTED else _OTHER_METHOD
+    return f"{known} /{route.lstrip('^/')}"[:MAX_NAME]
+
+
 def _is_stale(outer: Stream) -> bool:
     """Return whether the request of *outer* was never finished: its server did not close the response.
 
@@ -135,7 +155,7 @@ def started(named: Mapping[str, Any]) -> None:
             return
         trace = LiveTrace(
             Kind.REQUEST,
-            path[:MAX_PATH],
+            request_name(method),
             trace_id=parent[0] if parent is not None else "",
             parent_span_id=parent[1] if parent is not None else "",
             parent_trace_id=outer.trace.trace_id
