@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tracing.capture.spans import (
     Dispatch,
@@ -21,17 +21,23 @@ from tracing.exporters.lines import ROOT_NUMBER, Clock, lines
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+
+class TextOut(Protocol):
+    """What text is written to: an open file, or the stdout of a command."""
+
+    def write(self, content: str, /) -> Any:
+        """Take *content* as it is."""
+
+
 # -- JSON lines ------------------------------------------------------------------------------
 
 
-def write_jsonl(traces: Iterable[Trace], file: TextIO) -> None:
+def write_jsonl(traces: Iterable[Trace], file: TextOut) -> None:
     """Write *traces* as the lines of the log, which ``tracing import`` reads back."""
     clock = Clock()
     for trace in traces:
-        file.writelines(
-            json.dumps(record, separators=(",", ":")) + "\n"
-            for _, record in lines(trace, clock=clock)
-        )
+        for _, record in lines(trace, clock=clock):
+            file.write(json.dumps(record, separators=(",", ":")) + "\n")
 
 
 # -- Bars that do not overlap ----------------------------------------------------------------
@@ -460,7 +466,7 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-def write_csv(traces: Iterable[Trace], file: TextIO) -> None:
+def write_csv(traces: Iterable[Trace], file: TextOut) -> None:
     """Write a row for each receiver call, with its dispatch and trace, for a spreadsheet."""
     clock = Clock()
     writer = csv.writer(file)

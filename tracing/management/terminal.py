@@ -37,7 +37,7 @@ class _Stream:
         self._stdout = stdout
 
     def write(self, text: str) -> int:
-        self._stdout.write(text, ending="")
+        self._stdout.write(encodable(text, self._stdout), ending="")
         return len(text)
 
     def flush(self) -> None:
@@ -123,7 +123,7 @@ class Terminal:
                 shown = each if whole else self._indented(each)
                 self.console.print(shown, soft_wrap=whole and not _is_table(each))
         lines = capture.get().split("\n")
-        self._stdout.write("\n".join(line.rstrip() for line in lines), ending="")
+        self.raw("\n".join(line.rstrip() for line in lines))
 
     def _fit(self, what: RenderableType) -> None:
         """Have the flexible column of a table give way, if it is wider than the terminal."""
@@ -154,19 +154,33 @@ class Terminal:
     def json(self, value: Any, *, lines: bool = False) -> None:
         """Write *value* as JSON: indented for one document, on one line with *lines*."""
         text = json.dumps(value, indent=None if lines else 2, ensure_ascii=False, default=str)
+        if encodable(text, self._stdout) != text:
+            text = json.dumps(value, indent=None if lines else 2, default=str)
         self._stdout.write(text)
 
     def raw(self, text: str) -> None:
         """Write *text* as it is, with no line end of its own."""
-        self._stdout.write(text, ending="")
+        self._stdout.write(encodable(text, self._stdout), ending="")
 
     def warn(self, message: str) -> None:
         """Write a line to stderr."""
-        self._stderr.write(plain(message))
+        self._stderr.write(encodable(plain(message), self._stderr))
 
     def flush(self) -> None:
         """Have what was written appear."""
         self._stdout.flush()
+
+
+def encodable(text: str, out: OutputWrapper) -> str:
+    """Return *text* with escapes for what the encoding of *out* lacks: a terminal's may be ASCII."""
+    encoding = getattr(out, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+    except LookupError:
+        pass
+    return text
 
 
 def _is_table(what: RenderableType) -> TypeGuard[Table]:

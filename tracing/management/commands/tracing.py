@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from contextlib import suppress as suppress_errors
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -54,6 +56,8 @@ class Command(BaseCommand):
         with suppress():
             try:
                 code = verb.run(Run(options, terminal))
+                # Now, while a reader who has gone can be told from a failure.
+                terminal.flush()
             except ModuleNotFoundError as error:
                 # Whatever is rendered first asks for a part of it.
                 if (error.name or "").partition(".")[0] != "rich":
@@ -62,11 +66,19 @@ class Command(BaseCommand):
             except KeyboardInterrupt:
                 code = 130
             except BrokenPipeError:
-                # `| head` has read enough; Python would complain when it closes stdout.
-                sys.stderr.close()
+                # `| head` has read enough.
+                _write_to_nowhere()
                 code = 0
         if code:
             sys.exit(code)
+
+
+def _write_to_nowhere() -> None:
+    """Have what Python still writes when it closes stdout be no error."""
+    with suppress_errors(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _take_common_options(parser: CommandParser) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tracing import models
 from tracing.analysis.formatting import human_bytes, human_count, plural
@@ -206,7 +206,7 @@ def _export(run: Run) -> int:
     return 0
 
 
-def _write(name: str, rows: list[models.Trace], file: Any) -> None:
+def _write(name: str, rows: list[models.Trace], file: formats.TextOut) -> None:
     loaded = traces().load_rows(rows)
     if name == "jsonl":
         formats.write_jsonl(loaded, file)
@@ -222,8 +222,9 @@ def _write(name: str, rows: list[models.Trace], file: Any) -> None:
         _dump(formats.otlp_json(loaded), file)
 
 
-def _dump(document: Any, file: IO[str]) -> None:
-    file.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
+def _dump(document: Any, file: formats.TextOut) -> None:
+    # In ASCII, so that no stdout is in the way, whatever its encoding.
+    file.write(json.dumps(document, default=str) + "\n")
 
 
 # --- import --------------------------------------------------------------------------------------
