@@ -15,7 +15,9 @@ RUN = $(VENV)/bin/python
 JUDGED = $(if $(strip $(ARGS)),,$(filter-out 0,$(REQUIRE_SERVICES)))
 PYTEST = pytest -n $(WORKERS) --maxprocesses=8 --dist=worksteal $(if $(JUNIT),--junitxml=$(JUNIT))
 TEMPLATES = find tracing core carsales -name '*.html' -not -path '*/vendor/*'
-export PYTHON PORT
+# When the command was given: the demo says how long all of it took.
+STARTED := $(shell date +%s)
+export PYTHON PORT STARTED
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -5,6 +5,7 @@ What a deployment may set in its environment:
 - `CARSALES_SECRET_KEY`: the secret key. Without it one is made on first use and kept in `var/`.
 - `CARSALES_DEBUG`: `0` or `1`. On by default: this is a demo on the loopback address.
 - `CARSALES_ALLOWED_HOSTS`: host names, separated by commas.
+- `CARSALES_RELEASE`: `1.0`, or `1.1`, which has mistakes for the tracer to find. Default: `1.0`.
 - `CARSALES_DATA_DIR`: where the databases, the logs and the secret key go. Default: the checkout.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import csp.constants
+import django
 from django.urls import reverse_lazy
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -77,6 +79,7 @@ INSTALLED_APPS = [
     "core.orders",
     "core.sales",
     "carsales.lab",
+    "carsales.demo",
     "tracing",
 ]
 
@@ -152,6 +155,14 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = reverse_lazy("buyers:log_in")
 LOGIN_REDIRECT_URL = reverse_lazy("buyers:profile")
 LOGOUT_REDIRECT_URL = reverse_lazy("home")
+
+# -- Mail ------------------------------------------------------------------------------------
+
+# Nobody is written to. Django 6.1 has another setting for the same.
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": "django.core.mail.backends.dummy.EmailBackend"}}
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
 
 # -- Language and time -----------------------------------------------------------------------
 
@@ -230,6 +241,7 @@ DEBUG_TOOLBAR_PANELS = [
 # -- Tracing ---------------------------------------------------------------------------------
 
 TRACING: dict[str, Any] = {
+    "RELEASE": os.environ.get("CARSALES_RELEASE") or "1.0",
     # Without parameters, which are never kept.
     "CAPTURE_STATEMENTS": True,
     "LOG": {"path": LOG_DIR / "tracing.jsonl"},

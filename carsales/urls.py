@@ -18,6 +18,7 @@ urlpatterns = [
     path("cars/", include("core.cars.urls")),
     path("orders/", include("core.orders.urls")),
     path("sales/", include("core.sales.urls")),
+    path("questions/", include("carsales.demo.urls")),
     path("lab/", include("carsales.lab.urls")),
     path("tracing/", include("tracing.viewer.urls")),
     path("admin/", admin.site.urls),

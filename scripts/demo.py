@@ -9,21 +9,27 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SALES = 40
+SALES = {"1.0": 24, "1.1": 10}
+"""How many sales each release of the site makes."""
+SERVED = "1.1"
+BEFORE = "0.9"
+"""As which release the site is set up: what that records is no part of the two that are compared."""
 ADMIN = "admin"
+STARTED_HERE = time.time()
 
 
 def main() -> None:
-    started = time.monotonic()
     os.chdir(REPOSITORY)
     sys.path.insert(0, str(REPOSITORY))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "carsales.settings")
+    os.environ["CARSALES_RELEASE"] = BEFORE
     port = chosen_port()
 
     import django
@@ -34,8 +40,13 @@ def main() -> None:
     password_note = make_admin()
     simulate()
     flush()
-    print(welcome(port, password_note, time.monotonic() - started), flush=True)
+    print(welcome(port, password_note, time.time() - started()), flush=True)
     serve(port)
+
+
+def started() -> float:
+    """Return when the person gave the command: make says so, and installs before this runs."""
+    return float(os.environ.get("STARTED") or STARTED_HERE)
 
 
 def chosen_port() -> int:
@@ -94,14 +105,27 @@ def make_admin() -> str:
 
 
 def simulate() -> None:
-    """Let some dozens of sales happen, so that there is something to see."""
+    """Let each release make its sales and the newer one its incidents, so that there is something to see.
+
+    A release is a process of its own: it connects its receivers when it starts.
+    """
     from django.apps import apps
-    from django.core.management import call_command
 
     if apps.get_model("sales", "Sale")._default_manager.exists():  # noqa: SLF001
         print("Sales: there are some already")
         return
-    call_command("simulate", sales=SALES)
+    for release, sales in SALES.items():
+        print(f"Release {release} of CarSales sells {sales} orders:", flush=True)
+        manage(release, "simulate", "--sales", str(sales))
+    manage(SERVED, "incidents")
+
+
+def manage(release: str, *arguments: str) -> None:
+    """Run a command of the site as that release; end as it ends where it fails."""
+    environment = {**os.environ, "CARSALES_RELEASE": release}
+    command = [sys.executable, "manage.py", *arguments]
+    if status := subprocess.run(command, env=environment, check=False).returncode:
+        sys.exit(status)
 
 
 def flush() -> None:
@@ -115,9 +139,9 @@ def welcome(port: int, password_note: str, seconds: float) -> str:
     """Return what to open and how to log in."""
     base = f"http://127.0.0.1:{port}"
     return f"""
-CarSales is ready ({seconds:.0f} s).
+CarSales is ready after {seconds:.0f} s.
 
-  {base}/          the site: sign up, buy a car, look at the toolbar
+  {base}/          start here: seven questions; then buy a car and look at the toolbar
   {base}/lab/      the signal lab: one experiment for each lesson
   {base}/tracing/  the trace log viewer
   {base}/admin/    the admin
@@ -130,6 +154,7 @@ Ctrl-C ends it.
 
 def serve(port: int) -> None:
     """Replace this process by Django's development server."""
+    os.environ["CARSALES_RELEASE"] = SERVED
     arguments = ["manage.py", "runserver", f"127.0.0.1:{port}"]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 (no shell is wanted)
 

@@ -58,10 +58,38 @@ if [ "$(usable_version "$python" || true)" != "$version" ]; then
     "$PYTHON" -m venv --clear "$venv"
 fi
 
+# Run pip, and say once a second on one line of a terminal what it has come to; without a terminal say
+# so every ten seconds. What pip printed is shown when it fails.
+install() {
+    log=$venv/pip.log
+    "$python" -m pip install --progress-bar off "$@" >"$log" 2>&1 &
+    pip=$!
+    trap 'kill "$pip" 2>/dev/null; exit 130' INT TERM
+    seconds=0
+    while kill -0 "$pip" 2>/dev/null; do
+        sleep 1
+        seconds=$((seconds + 1))
+        packages=$(grep -c '^Collecting ' "$log" || true)
+        doing="collecting, $packages packages"
+        if grep -q '^Installing collected' "$log"; then doing="unpacking $packages packages"; fi
+        if [ -t 2 ]; then
+            printf '\r\033[K  %s, %d s' "$doing" "$seconds" >&2
+        elif [ $((seconds % 10)) -eq 0 ]; then
+            say "  $doing, $seconds s"
+        fi
+    done
+    if [ -t 2 ]; then printf '\r\033[K' >&2; fi
+    trap - INT TERM
+    if ! wait "$pip"; then
+        cat "$log" >&2
+        exit 1
+    fi
+}
+
 say "Installing $requirements into $venv"
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
-"$python" -m pip install --quiet --requirement "$requirements"
+install --requirement "$requirements"
 if grep -q '^-r requirements.txt' "$requirements"; then
-    "$python" -m pip install --quiet --no-deps --no-build-isolation --editable .
+    install --no-deps --no-build-isolation --editable .
 fi
 printf '%s\n' "$wanted" >"$stamp"

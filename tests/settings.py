@@ -18,7 +18,7 @@ atexit.register(shutil.rmtree, _scratch, ignore_errors=True)
 # Databases, logs and the secret key of the developer's own checkout stay untouched.
 os.environ["CARSALES_DATA_DIR"] = str(_scratch)
 # What the terminal is like, and what pytest-xdist says of it to its workers, is no matter of a test.
-for _variable in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR"):
+for _variable in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "CARSALES_RELEASE"):
     os.environ.pop(_variable, None)
 
 from carsales.settings import *  # noqa: E402, F403

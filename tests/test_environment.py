@@ -92,5 +92,42 @@ def test_environment_that_is_up_to_date_is_left_alone(interpreter, tmp_path):
     second = make_environment(tmp_path / "venv", PYTHON=source)
 
     assert (first.returncode, second.returncode) == (0, 0)
-    assert log.read_text().splitlines() == ["-m pip install --quiet --requirement requirements.txt"]
+    assert log.read_text().splitlines() == [
+        "-m pip install --progress-bar off --requirement requirements.txt"
+    ]
     assert second.stderr == ""
+
+
+@pytest.fixture
+def pip(interpreter, tmp_path):
+    """Return a function that makes an interpreter whose pip does what the lines of a script say."""
+
+    def make(*lines):
+        made = f'mkdir -p "{tmp_path}/venv/bin" && cp "$0" "{tmp_path}/venv/bin/python" && exit 0'
+        return interpreter(
+            "python3",
+            f'case "$*" in *"-m venv"*) {made};; esac',
+            f'case "$*" in *"-m pip"*) {"; ".join(lines)};; esac',
+            f'exec "{sys.executable}" "$@"',
+        )
+
+    return make
+
+
+def test_environment_that_cannot_be_installed_shows_what_pip_said(pip, tmp_path):
+    source = pip("echo Collecting Django", "echo no such release >&2", "exit 3")
+
+    done = make_environment(tmp_path / "venv", PYTHON=source)
+
+    assert done.returncode == 1
+    assert "Collecting Django\nno such release\n" in done.stderr
+    assert not list((tmp_path / "venv").glob(".installed-*"))
+
+
+def test_environment_that_takes_long_says_what_it_does(pip, tmp_path):
+    source = pip("echo Collecting Django", "echo Collecting rich", "sleep 11", "exit 0")
+
+    done = make_environment(tmp_path / "venv", PYTHON=source)
+
+    assert done.returncode == 0
+    assert "  collecting, 2 packages, 10 s\n" in done.stderr

@@ -6,6 +6,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from django.urls import reverse
+
 import tracing
 from tracing import pipeline
 from tracing.analysis.hazards import diagnose
@@ -29,10 +31,13 @@ class Outcome:
     Attributes:
         findings: What it noted.
         captured: What was dispatched meanwhile.
+        page: The path of the viewer's page, opened on the lesson's receiver; empty when traces are
+            not stored.
     """
 
     findings: Findings
     captured: Captured
+    page: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +47,23 @@ class Diagnosis:
     Attributes:
         hazards: What the rules found, the worst first.
         captured: What was dispatched.
+        page: The path of the viewer's page, opened on the span of the hazard; empty when traces are
+            not stored.
     """
 
     hazards: list[Hazard]
     captured: Captured
+    page: str
 
 
 def run(lesson: Lesson) -> Outcome:
     """Run the experiment of *lesson*, undo what it did, and return what it found."""
     with capture_dispatches(name=f"lab: {lesson.slug}") as captured, rolled_back():
         findings = lesson.experiment()
-    _store(captured)
-    return Outcome(findings, captured)
+    names = {f"{receiver.__module__}.{receiver.__qualname__}" for receiver in lesson.receivers}
+    calls = [call for dispatch in captured.trace.dispatches for call in dispatch.receiver_calls]
+    numbers = [call.number for call in calls if call.receiver.name in names]
+    return Outcome(findings, captured, _store(captured, numbers))
 
 
 def provoke(exhibit: Exhibit) -> Diagnosis:
@@ -62,11 +72,21 @@ def provoke(exhibit: Exhibit) -> Diagnosis:
     with capture_dispatches(name=f"lab: {exhibit.slug}") as captured, undo:
         exhibit.experiment()
     hazards = diagnose(captured.trace)
-    _store(captured)
-    return Diagnosis(hazards, captured)
+    numbers = [
+        number for hazard in hazards if hazard.hazard == exhibit.slug for number in hazard.numbers
+    ]
+    return Diagnosis(hazards, captured, _store(captured, numbers))
 
 
-def _store(captured: Captured) -> None:
-    """Hand the trace to the exporters: a capture does not, and links into the viewer need it."""
-    if tracing.is_instrumented():
-        pipeline.submit(captured.trace)
+def _store(captured: Captured, numbers: list[int]) -> str:
+    """Hand the trace to the exporters, which a capture does not.
+
+    Returns:
+        The path of the page of the first of these spans, or of the trace; empty when nothing is stored.
+    """
+    if not tracing.is_instrumented():
+        return ""
+    pipeline.submit(captured.trace)
+    if numbers:
+        return reverse("tracing:span", args=[captured.trace.trace_id, numbers[0]])
+    return reverse("tracing:trace", args=[captured.trace.trace_id])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils.html import escape
 
+import tracing
 from carsales.lab.lessons import LESSONS
 from core.cars.models import Car
 
@@ -74,3 +77,31 @@ def test_source_is_escaped_and_placed():
     assert source.place.startswith("core/buyers/receivers.py:")
     assert "-&gt;" in source.html
     assert "->" not in source.html
+
+
+@pytest.mark.django_db(transaction=True, databases="__all__")
+def test_an_outcome_links_the_page_of_its_receiver(recording, admin_client):
+    lesson = next(each for each in LESSONS if each.slug == "user-and-buyer")
+
+    outcome = admin_client.post(address(lesson)).content.decode()
+    assert tracing.flush(60)
+
+    (link,) = re.findall(r'href="([^"]+)">Open it in the viewer', outcome)
+    page = admin_client.get(link).content.decode()
+    assert "/spans/" in link
+    assert "core.buyers.receivers.create_buyer" in page
+
+
+@pytest.mark.django_db(transaction=True, databases="__all__")
+def test_a_diagnosis_links_the_page_of_its_hazard(recording, admin_client):
+    provoked = admin_client.post(reverse("lab:exhibit", args=["n-plus-one"])).content.decode()
+    assert tracing.flush(60)
+
+    (link,) = re.findall(r'href="([^"]+)">Open it in the viewer', provoked)
+    page = admin_client.get(link).content.decode()
+    assert "/spans/" in link
+    assert "look_up_each" in page
+
+
+def test_an_outcome_links_nothing_where_nothing_is_recorded(client):
+    assert "Open it in the viewer" not in client.post(address(LESSONS[0])).content.decode()
