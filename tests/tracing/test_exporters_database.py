@@ -5,6 +5,7 @@ import json
 import sqlite3
 import threading
 import warnings
+from collections import defaultdict
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,8 +14,11 @@ from django.conf import settings as django_settings
 from django.core.management import call_command
 from django.db import connections, transaction
 
+from tests.tracing.analysis.building import MS, TraceBuilder
 from tests.tracing.samples import full_trace, plain_trace
 from tracing import models, pruning
+from tracing.capture.intervals import time_once
+from tracing.capture.spans import Carried, Outcome
 from tracing.conf import store_alias
 from tracing.exporters.configuring import (
     build_exporters,
@@ -471,7 +475,12 @@ def test_rollups_add_up_to_the_traces(exporter):
     by_call = Rollup.objects.all().by_call(limit=5)
 
     assert sum(s.count for s in by_dispatch) == len(dispatches)
-    assert sum(s.total_ns for s in by_dispatch) == sum(d.duration_ns for d in dispatches)
+    of_each = defaultdict(list)
+    for trace in traces:
+        for dispatch in trace.dispatches:
+            of_each[trace.trace_id, dispatch.signal, dispatch.sender].append(dispatch)
+    # A dispatch inside one of its like takes no time of its own.
+    assert sum(s.total_ns for s in by_dispatch) == sum(map(time_once, of_each.values()))
     assert sum(s.count for s in by_receiver) == len(calls)
     assert sum(s.error_count for s in by_receiver) == sum(c.outcome == "raised" for c in calls)
     assert [s.count for s in by_receiver] == sorted((s.count for s in by_receiver), reverse=True)
@@ -486,6 +495,54 @@ def test_rollups_add_up_to_the_traces(exporter):
         assert abs(statistics.p95_ns - exact) <= RELATIVE_ERROR * exact + 1
     hours = Rollup.objects.filter(receiver=0).by_hour()
     assert sum(total.count for _, total in hours) == len(dispatches)
+
+
+@stored
+def test_statistics_count_a_receiver_inside_itself_once(exporter):
+    build = TraceBuilder()
+    under = None
+    for _ in range(13):
+        saved = build.dispatch("post_save", "shop.Folder", under, instance="shop.Folder:1")
+        under = build.call(saved, "shop.receivers.touch_parent", own_ns=3 * MS, query_count=1)
+    trace = build.build()
+
+    exporter.export([trace])
+    exporter.force_flush()
+
+    (by_receiver,) = Rollup.objects.all().by_receiver()
+    (by_dispatch,) = Rollup.objects.all().by_dispatch()
+    outer = trace.dispatches[0]
+    assert (by_receiver.count, by_receiver.query_count) == (13, 13)
+    assert by_receiver.total_ns == outer.receiver_calls[0].duration_ns < trace.duration_ns
+    assert (by_dispatch.count, by_dispatch.query_count) == (13, 13)
+    assert by_dispatch.total_ns == outer.duration_ns
+    mean = sum(dispatch.duration_ns for dispatch in trace.dispatches) / 13
+    assert abs(by_dispatch.mean_ns - mean) <= RELATIVE_ERROR * mean + 1
+
+
+@stored
+def test_statistics_count_a_receiver_inside_itself_once_over_segments(exporter):
+    build = TraceBuilder()
+    outer = build.dispatch("post_save", "shop.Folder")
+    call = build.call(outer, "shop.receivers.touch_parent")
+    build.call(build.dispatch("post_save", "shop.Folder", call), "shop.receivers.touch_parent")
+    whole = build.build()
+    running = replace(call, outcome=Outcome.RUNNING, duration_ns=0)
+    first = replace(
+        whole,
+        final=False,
+        dispatches=whole.dispatches[1:],
+        carried=Carried(unfinished=[replace(outer, duration_ns=0, receiver_calls=[running])]),
+    )
+
+    exporter.export([first])
+    exporter.export([replace(whole, segment=1, dispatches=[outer])])
+    exporter.force_flush()
+
+    (by_receiver,) = Rollup.objects.all().by_receiver()
+    (by_dispatch,) = Rollup.objects.all().by_dispatch()
+    assert (by_receiver.count, by_receiver.total_ns) == (2, call.duration_ns)
+    assert (by_dispatch.count, by_dispatch.total_ns) == (2, outer.duration_ns)
 
 
 @stored

@@ -19,7 +19,16 @@ from tracing.analysis.formatting import (
     short_signal,
     shorten_middle,
 )
-from tracing.capture.spans import Dispatch, LostReceiver, Outcome, ReceiverCall, Status, Trace
+from tracing.capture.intervals import covered_within, time_once
+from tracing.capture.spans import (
+    Dispatch,
+    LostReceiver,
+    Method,
+    Outcome,
+    ReceiverCall,
+    Status,
+    Trace,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -131,18 +140,6 @@ class Index:
 # --- time ----------------------------------------------------------------------------------------
 
 
-def _covered(intervals: list[tuple[int, int]]) -> int:
-    """Return how many nanoseconds a set of (start, end) covers, overlaps counted once."""
-    intervals.sort()
-    total = 0
-    reached = -1 << 62
-    for start, end in intervals:
-        if end > reached:
-            total += end - max(start, reached)
-            reached = end
-    return total
-
-
 def self_ns(span: Span) -> int:
     """Return the time of *span* in which nothing below it ran, in nanoseconds.
 
@@ -151,12 +148,49 @@ def self_ns(span: Span) -> int:
     """
     if isinstance(span, ReceiverCall):
         return span.self_ns
-    start, end = span.start_ns, span.start_ns + span.duration_ns
-    inner = [
-        (max(call.start_ns, start), min(call.start_ns + call.duration_ns, end))
-        for call in span.receiver_calls
-    ]
-    return max(0, span.duration_ns - _covered([pair for pair in inner if pair[0] < pair[1]]))
+    return max(0, span.duration_ns - covered_within(span, span.receiver_calls))
+
+
+def self_times(trace: Trace) -> dict[int, int]:
+    """Return the self time of each receiver call of *trace* by its number, to be added up.
+
+    Async receivers wait at the same time: of such a moment each has an equal part, so that what is
+    added up of one thread is no more than the time that went by.
+    """
+    times = {call.number: call.self_ns for each in trace.dispatches for call in each.receiver_calls}
+    threads: dict[str, list[ReceiverCall]] = {}
+    for dispatch in trace.dispatches:
+        threads.setdefault(dispatch.thread, []).extend(dispatch.receiver_calls)
+    concurrent = {each.thread for each in trace.dispatches if each.method in _ASYNC}
+    for thread in concurrent:
+        for number, part in _parts(threads[thread]).items():
+            times[number] = min(times[number], part)
+    return times
+
+
+_ASYNC: Final = (Method.ASEND, Method.ASEND_ROBUST)
+
+
+def _parts(calls: list[ReceiverCall]) -> dict[int, int]:
+    """Return the time that each of *calls* alone accounts for, divided by how many do at a moment."""
+    moments: list[tuple[int, int, int]] = []
+    for call in calls:
+        for start, end in _stretches(call.dispatches, call.start_ns, _end(call))[0]:
+            moments += [(start, 1, call.number), (end, 0, call.number)]
+    moments.sort()
+    parts = dict.fromkeys([call.number for call in calls], 0.0)
+    running: dict[int, None] = {}
+    before = 0
+    for moment, begins, number in moments:
+        if running and moment > before:
+            for each in running:
+                parts[each] += (moment - before) / len(running)
+        before = moment
+        if begins:
+            running[number] = None
+        else:
+            running.pop(number, None)
+    return {number: int(part) for number, part in parts.items()}
 
 
 @dataclass(slots=True)
@@ -251,6 +285,20 @@ def _stretches(
 
 def _end(span: Span) -> int:
     return span.start_ns + span.duration_ns
+
+
+def outermost(index: Index, calls: Iterable[ReceiverCall]) -> list[ReceiverCall]:
+    """Return those of *calls* that are inside no other one of them, as time and queries go."""
+    calls = list(calls)
+    numbers = {call.number for call in calls}
+    inside = set()
+    for call in calls:
+        for above in index.above(call):
+            if above.number in numbers:
+                inside.add(call.number)
+            if above.number in numbers or (isinstance(above, Dispatch) and above.parent_is_link):
+                break
+    return [call for call in calls if call.number not in inside]
 
 
 def critical_numbers(trace: Trace) -> set[int]:
@@ -475,9 +523,10 @@ def node_of(alike: Sequence[Span], depth: int = 0) -> Node:
 def _node(key: tuple[str, ...], alike: Sequence[Span], depth: int) -> Node:
     longest = max(alike, key=lambda span: span.duration_ns)
     node = Node(key=key, span=longest, depth=depth, label=label(longest), count=len(alike))
-    node.max_ns = longest.duration_ns
+    node.max_ns = node.total_ns = longest.duration_ns
+    if len(alike) > 1:
+        node.total_ns = time_once(alike)
     for span in alike:
-        node.total_ns += span.duration_ns
         node.self_ns += self_ns(span)
         node.query_count += span.query_count
         node.query_ns += span.query_ns
@@ -488,6 +537,7 @@ def _node(key: tuple[str, ...], alike: Sequence[Span], depth: int) -> Node:
             node.error_count += bool(span.exception_type)
         else:
             node.error_count += span.outcome is Outcome.RAISED
+    node.self_ns = min(node.self_ns, node.total_ns)
     return node
 
 
@@ -528,8 +578,13 @@ class ReceiverTotal:
 
 
 def totals(trace: Trace) -> list[ReceiverTotal]:
-    """Return the totals of each receiver of *trace*, the most own time first."""
+    """Return the totals of each receiver of *trace*, the most own time first.
+
+    Each moment counts once: a call inside another one of its receiver adds nothing to the total.
+    """
     found: dict[tuple[str, str, int], ReceiverTotal] = {}
+    calls: dict[tuple[str, str, int], list[ReceiverCall]] = {}
+    own = self_times(trace)
     for dispatch in trace.dispatches:
         for call in dispatch.receiver_calls:
             receiver = call.receiver
@@ -545,8 +600,8 @@ def totals(trace: Trace) -> list[ReceiverTotal]:
                 total.skipped_count += 1
                 continue
             total.calls += 1
-            total.total_ns += call.duration_ns
-            total.self_ns += call.self_ns
+            calls.setdefault(key, []).append(call)
+            total.self_ns += own[call.number]
             total.query_count += call.query_count
             total.query_ns += call.query_ns
             total.error_count += call.outcome is Outcome.RAISED
@@ -554,7 +609,8 @@ def totals(trace: Trace) -> list[ReceiverTotal]:
                 total.max_ns = call.duration_ns
                 total.slowest_number = call.number
     whole = sum(total.self_ns for total in found.values()) or 1
-    for total in found.values():
+    for key, total in found.items():
+        total.total_ns = time_once(calls.get(key, ()))
         total.share = total.self_ns / whole
     return sorted(found.values(), key=lambda total: (-total.self_ns, total.name))
 

@@ -49,6 +49,7 @@ from tracing.capture.details import (
     REVERSE,
     SAVE,
 )
+from tracing.capture.intervals import covered, covered_within
 from tracing.capture.names import MAX_NAME
 from tracing.capture.process import identity, process_lock
 from tracing.capture.spans import (
@@ -170,8 +171,8 @@ class Assembly:
         self._readers: dict[int, Reader] = {}
         self._by_key: dict[int, tuple[Dispatch, WiringLabel]] = {}
         """Dispatches whose receivers run in streams of their own, by key."""
-        self._closing: list[tuple[Dispatch, int, str]] = []
-        """(dispatch, end, exception type) of async dispatches that have ended."""
+        self._closing: list[tuple[Dispatch, str]] = []
+        """(dispatch, exception type) of async dispatches that have ended."""
         self._links: dict[int, list[tuple[int, ReceiverCall | None]]] = {}
         """(item, call): what handed work over to the stream of that number, from which item on."""
         self._awaited: set[int] = set()
@@ -184,6 +185,8 @@ class Assembly:
         self._unheard_before: dict[tuple[str, str], int] = {}
         """What was counted in the streams that have been let go."""
         self._done: list[Dispatch] = []
+        self._roots: list[tuple[int, int]] = []
+        """(start, end) of roots that have ended and that others may overlap; see ``_time_of_roots``."""
         self._bypasses: list[Bypass] = []
         self._effects: list[SideEffect] = []
         self._lost: list[LostReceiver] = []
@@ -495,8 +498,6 @@ class Assembly:
 
     def _finished(self, dispatch: Dispatch) -> None:
         """Add a closed dispatch to what is done."""
-        if dispatch.parent_number is None:
-            self.trace.signal_ns += dispatch.duration_ns
         self._done.append(dispatch)
 
     # -- async -------------------------------------------------------------------------------
@@ -529,13 +530,14 @@ class Assembly:
             reader.stack.pop()
         if reader.stack:
             reader.stack[-1].nested_ns += max(self._since(end) - dispatch.start_ns, 0)
-        self._closing.append((dispatch, end, escaped))
+        # Now: the receiver that awaited it may end before all of it has been read.
+        dispatch.duration_ns = max(self._since(end) - dispatch.start_ns, 0)
+        self._closing.append((dispatch, escaped))
 
     def _settle_async(self) -> None:
         """Close the async dispatches that have ended, now that their receivers' streams are read."""
         # Inner ones were opened later: they go first, so that their queries reach the outer ones.
-        for dispatch, end, escaped in sorted(self._closing, key=_by_opening, reverse=True):
-            dispatch.duration_ns = max(self._since(end) - dispatch.start_ns, 0)
+        for dispatch, escaped in sorted(self._closing, key=_by_opening, reverse=True):
             dispatch.exception_type = escaped
             for call in dispatch.receiver_calls:
                 if call.outcome is Outcome.RUNNING:
@@ -567,8 +569,10 @@ class Assembly:
         reader.done = True
         if call is None:
             return
-        nested = sum(inner.duration_ns for inner in call.dispatches if not inner.parent_is_link)
-        self._end_call(call, end, outcome, nested)
+        self._end_call(call, end, outcome, 0)
+        if call.dispatches:
+            # It may have sent several at the same time.
+            call.self_ns -= covered_within(call, _waited_for(call))
         if outcome is Outcome.RETURNED:
             call.response_type = name
         else:
@@ -804,7 +808,7 @@ class Assembly:
             receiver_call_count=trace.receiver_call_count,
             query_count=trace.query_count,
             query_ns=trace.query_ns,
-            signal_ns=trace.signal_ns,
+            signal_ns=self._time_of_roots(dispatches, final=final),
             error_count=trace.error_count,
             dropped_count=live.dropped,
             unheard_count=sum(self._unheard.values()),
@@ -847,16 +851,17 @@ class Assembly:
         """Return what is open, as it is now: with what was sent inside it since the last segment."""
         return [
             replace(
-                opened.dispatch,
+                dispatch,
                 receiver_calls=[
-                    replace(call, dispatches=call.dispatches[:])
-                    for call in opened.dispatch.receiver_calls
+                    replace(call, dispatches=call.dispatches[:]) for call in dispatch.receiver_calls
                 ],
             )
-            for reader in self._readers.values()
-            for opened in reader.stack
-            if opened.dispatch is not None
+            for dispatch in self._open_dispatches()
         ]
+
+    def _open_dispatches(self) -> list[Dispatch]:
+        opened = [each.dispatch for reader in self._readers.values() for each in reader.stack]
+        return [dispatch for dispatch in opened if dispatch is not None]
 
     def _sum_up(self, dispatches: list[Dispatch]) -> None:
         """Add to each of *dispatches*, ordered by number, the queries of all that is below it.
@@ -864,13 +869,8 @@ class Assembly:
         What is below has a higher number. A task that was started and awaited lies within the call
         that started it, and counts there.
         """
-        calls = {call.number: call for dispatch in dispatches for call in dispatch.receiver_calls}
-        for dispatch in dispatches:
-            if dispatch.parent_is_link and dispatch.parent_number is not None:
-                call = calls.get(dispatch.parent_number)
-                if call is not None and dispatch.parent_number in self._awaited:
-                    ending = call.start_ns + call.duration_ns
-                    dispatch.parent_is_link = dispatch.start_ns + dispatch.duration_ns > ending
+        if self._awaited:
+            self._settle_links(dispatches)
         several = len(self.live.streams) > 1 or bool(self._links)
         for dispatch in reversed(dispatches):
             for call in dispatch.receiver_calls:
@@ -883,6 +883,48 @@ class Assembly:
                     if not inner.parent_is_link:
                         dispatch.query_count += inner.query_count
                         dispatch.query_ns += inner.query_ns
+
+    def _settle_links(self, dispatches: list[Dispatch]) -> None:
+        """Put what was sent by work that a call handed over and waited for into that call."""
+        calls = {call.number: call for dispatch in dispatches for call in dispatch.receiver_calls}
+        waited: dict[int, ReceiverCall] = {}
+        for dispatch in dispatches:
+            number = dispatch.parent_number
+            if not dispatch.parent_is_link or number is None or number not in self._awaited:
+                continue
+            call = calls.get(number)
+            if call is None:
+                continue
+            ending = call.start_ns + call.duration_ns
+            if dispatch.start_ns + dispatch.duration_ns <= ending:
+                if number not in waited:
+                    waited[number] = call
+                    # What it sent itself has been taken out of its own time already.
+                    call.self_ns += covered_within(call, _waited_for(call))
+                dispatch.parent_is_link = False
+        for call in waited.values():
+            call.self_ns = max(call.self_ns - covered_within(call, _waited_for(call)), 0)
+
+    def _time_of_roots(self, dispatches: list[Dispatch], *, final: bool) -> int:
+        """Return the time in which any root dispatch ran, *dispatches* being those of this segment."""
+        roots = [
+            (dispatch.start_ns, dispatch.start_ns + dispatch.duration_ns)
+            for dispatch in dispatches
+            if dispatch.parent_number is None
+        ]
+        self._roots += roots
+        time = self.trace.signal_ns + covered(self._roots)
+        if not final:
+            # Only with what is still open can those overlap that come later.
+            running = [*self._open_dispatches(), *(known[0] for known in self._by_key.values())]
+            since = min(
+                (each.start_ns for each in running if each.parent_number is None),
+                default=self._since(clock()),
+            )
+            past = [(start, min(end, since)) for start, end in self._roots if start < since]
+            self.trace.signal_ns += covered(past)
+            self._roots = [(max(start, since), end) for start, end in self._roots if end > since]
+        return time
 
     def _name(self) -> str:
         live = self.live
@@ -1016,7 +1058,11 @@ def _by_start(dispatch: Dispatch) -> int:
     return dispatch.start_ns
 
 
-def _by_opening(closing: tuple[Dispatch, int, str]) -> int:
+def _waited_for(call: ReceiverCall) -> list[Dispatch]:
+    return [dispatch for dispatch in call.dispatches if not dispatch.parent_is_link]
+
+
+def _by_opening(closing: tuple[Dispatch, str]) -> int:
     return closing[0].number
 
 

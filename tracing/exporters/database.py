@@ -19,7 +19,7 @@ from tracing import models
 from tracing.capture import spans
 from tracing.conf import store_alias
 from tracing.exporters.sql import Database, MissingTablesError, open_database
-from tracing.exporters.summing import Batch, Sum, Summing, Wire
+from tracing.exporters.summing import Batch, Sum, Summing, Wire, subtract_repeats
 from tracing.pipeline import Courtesy, TemporaryError
 from tracing.pruning import Retention, give_turn_back, prune, take_turn
 from tracing.rollups import HOUR_NS
@@ -665,6 +665,11 @@ class _Labels:
             return same[1]
         return self._learn(label, self.receivers)
 
+    def known_receiver(self, label: spans.ReceiverLabel) -> int:
+        """Return the id of *label*; 0 if it has none, since none of its calls was stored."""
+        same = self.same.get(id(label))
+        return same[1] if same is not None else self.receivers.get(label, 0)
+
     def callsite(self, site: spans.Callsite) -> int:
         """Return the id of *site*."""
         same = self.same.get(id(site))
@@ -942,6 +947,7 @@ class _Build:
         first_hour = trace.started_ns // HOUR_NS
         spans_hours = (trace.started_ns + trace.duration_ns) // HOUR_NS != first_hour
         wires = self.sums.setdefault(first_hour, {})
+        reached, overlaps = 0, bool(trace.carried.unfinished)
         for dispatch in trace.dispatches:
             start, calls = dispatch.start_ns, dispatch.receiver_calls
             if spans_hours:
@@ -958,6 +964,8 @@ class _Build:
                 if len(instance) > _NAME_LIMIT:
                     instance = instance[:_NAME_LIMIT]
             duration, site = dispatch.duration_ns, dispatch.callsite
+            overlaps |= start < reached
+            reached = start + duration
             callsite = None
             if site is not None:
                 same = same_get(id(site))
@@ -1016,6 +1024,21 @@ class _Build:
                 wire.own.errors += 1
             row = call_row + 1
         self._dispatch = row
+        self._subtract_repeats(trace, None if spans_hours else wires, overlaps=overlaps)
+
+    def _subtract_repeats(
+        self, trace: spans.Trace, wires: dict[tuple[str, str], Wire] | None, *, overlaps: bool
+    ) -> None:
+        """Have the sums of *trace* count each moment once; *wires* are its own if it has one hour."""
+        if not overlaps:
+            return
+
+        def wire_of(dispatch: spans.Dispatch) -> Wire:
+            hour = (trace.started_ns + dispatch.start_ns) // HOUR_NS
+            found = wires if wires is not None else self.sums[hour]
+            return found[dispatch.signal, dispatch.sender]
+
+        subtract_repeats(trace, wire_of, self.labels.known_receiver)
 
     def _other_rows(self, row: int, trace: spans.Trace) -> None:
         labels = self.labels

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import defaultdict
+from typing import TYPE_CHECKING
 
+from tracing.capture.spans import Outcome
 from tracing.rollups import HOUR_NS, Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tracing.capture.spans import Dispatch, ReceiverLabel, Trace
 
 _HOURS_KEPT = 2
 _WRITE_SECONDS = 2.0
@@ -17,17 +25,29 @@ Key = tuple[int, int, int]
 class Sum:
     """Durations, errors and queries of one key in one hour."""
 
-    __slots__ = ("count", "durations", "errors", "histogram", "queries", "query_ns", "total_ns")
+    __slots__ = (
+        "count",
+        "durations",
+        "errors",
+        "histogram",
+        "queries",
+        "query_ns",
+        "repeated_ns",
+        "total_ns",
+    )
 
     def __init__(self) -> None:
         self.durations: list[int] = []
         """Not counted in the rest yet."""
+        self.repeated_ns = 0
+        """What of the durations is in others of them already: the total counts each moment once."""
         self.count = self.errors = self.total_ns = self.queries = self.query_ns = 0
         self.histogram = Histogram()
 
     def add(self, other: Sum) -> None:
         """Add what a batch brought."""
         self.durations += other.durations
+        self.repeated_ns += other.repeated_ns
         self.errors += other.errors
         self.queries += other.queries
         self.query_ns += other.query_ns
@@ -37,7 +57,7 @@ class Sum:
         durations = self.durations
         total = Sum()
         total.count = len(durations)
-        total.total_ns = sum(durations)
+        total.total_ns = sum(durations) - self.repeated_ns
         total.errors, total.queries, total.query_ns = self.errors, self.queries, self.query_ns
         if before is not None:
             total.count += before.count
@@ -75,6 +95,73 @@ class Wire:
 
 Batch = dict[int, dict[tuple[str, str], Wire]]
 """By hour since the epoch, then by the names of signal and sender."""
+
+
+def subtract_repeats(
+    trace: Trace,
+    wire_of: Callable[[Dispatch], Wire],
+    receiver_id: Callable[[ReceiverLabel], int],
+) -> None:
+    """Take out of the sums of *trace* what its dispatches and calls have in common.
+
+    A receiver that runs inside itself, or several times at once, has taken the time once; and what a
+    dispatch asked of the database, one of its like around it has counted already.
+    """
+    dispatches: defaultdict[tuple[str, str], list[_Interval]] = defaultdict(list)
+    calls: defaultdict[int, list[_Interval]] = defaultdict(list)
+    owners: dict[int, Dispatch] = {}
+    unfinished = {dispatch.number for dispatch in trace.carried.unfinished}
+    for dispatch in (*trace.carried.unfinished, *trace.dispatches):
+        # What is still running comes later, with all that is inside it.
+        running = dispatch.number in unfinished
+        wire = None if running else wire_of(dispatch)
+        end = _ENDLESS if running else dispatch.start_ns + dispatch.duration_ns
+        key = (dispatch.signal, dispatch.sender)
+        dispatches[key].append((dispatch.start_ns, end, wire.own if wire else None))
+        for call in dispatch.receiver_calls:
+            owners[call.number] = dispatch
+            receiver = receiver_id(call.receiver)
+            end = call.start_ns + call.duration_ns
+            if running and call.outcome is Outcome.RUNNING:
+                end = _ENDLESS
+            total = wire.calls[receiver] if wire else None
+            calls[receiver].append((call.start_ns, end, total))
+    for intervals in (*dispatches.values(), *calls.values()):
+        _subtract_overlaps(intervals)
+    for dispatch in trace.dispatches:
+        if dispatch.query_count and _is_inside_its_like(dispatch, owners):
+            own = wire_of(dispatch).own
+            own.queries -= dispatch.query_count
+            own.query_ns -= dispatch.query_ns
+
+
+_Interval = tuple[int, int, Sum | None]
+"""(start, end, the sum that its duration is in); None for what will be counted later."""
+
+_ENDLESS = 1 << 62
+
+
+def _subtract_overlaps(intervals: list[_Interval]) -> None:
+    intervals.sort(key=lambda interval: (interval[0], -interval[1]))
+    reached = 0
+    for start, end, total in intervals:
+        if total is not None and start < reached:
+            total.repeated_ns += min(end, reached) - start
+        reached = max(reached, end)
+
+
+def _is_inside_its_like(dispatch: Dispatch, owners: Mapping[int, Dispatch]) -> bool:
+    """Return whether a dispatch of its signal and sender is above it, whose queries are its own too."""
+    above: Dispatch | None = dispatch
+    while above is not None and above.parent_number is not None and not above.parent_is_link:
+        above = owners.get(above.parent_number)
+        if above is not None and (above.signal, above.sender) == (
+            dispatch.signal,
+            dispatch.sender,
+        ):
+            return True
+    return False
+
 
 Due = list[tuple[int, str, dict[Key, Sum]]]
 """(hour, part, totals so far): rows to be written."""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.tracing.analysis.building import MS, US, TraceBuilder
 from tracing.analysis import tree
-from tracing.capture.spans import Dispatch, Kind, Outcome, Status
+from tracing.capture.spans import Dispatch, Kind, Method, Outcome, Status
 
 
 @pytest.fixture
@@ -193,6 +193,51 @@ def test_totals_add_up_per_receiver(order):
     assert (count.calls, count.self_ns, count.query_count) == (1, 5 * MS, 1)
     assert count.senders == ["sales.Sale"]
     assert count.share == pytest.approx(5 / 8)
+
+
+def test_totals_count_a_receiver_inside_itself_once():
+    build = TraceBuilder()
+    under = None
+    for _ in range(12):
+        saved = build.dispatch("post_save", "shop.Folder", under)
+        under = build.call(saved, "shop.touch_parent", own_ns=3 * MS, query_count=1)
+    trace = build.build()
+
+    (total,) = tree.totals(trace)
+
+    outer = trace.dispatches[0].receiver_calls[0]
+    assert (total.calls, total.query_count) == (12, 12)
+    assert total.total_ns == total.max_ns == outer.duration_ns < trace.duration_ns
+    assert total.self_ns == 36 * MS
+
+
+def test_totals_share_out_the_time_in_which_async_receivers_wait_together():
+    build = TraceBuilder()
+    fetched = build.dispatch("order_placed", method=Method.ASEND)
+    calls = [build.call(fetched, f"shop.fetch_{name}", own_ns=60 * MS) for name in "abc"]
+    trace = build.build()
+    for call in calls:
+        call.start_ns = calls[0].start_ns
+
+    totals = tree.totals(trace)
+
+    assert [total.self_ns for total in totals] == [20 * MS] * 3
+    assert [total.total_ns for total in totals] == [60 * MS] * 3
+    assert [call.self_ns for call in calls] == [60 * MS] * 3
+
+
+def test_folded_calls_that_ran_together_take_their_time_once():
+    build = TraceBuilder()
+    for _ in range(10):
+        build.call(build.dispatch("order_placed", method=Method.ASEND), "shop.fetch", own_ns=6 * MS)
+    trace = build.build()
+    for dispatch in trace.dispatches:
+        dispatch.start_ns = dispatch.receiver_calls[0].start_ns = 0
+
+    sent, fetched = tree.flatten(tree.fold(trace))
+
+    assert (sent.count, sent.total_ns) == (10, trace.dispatches[0].duration_ns)
+    assert (fetched.total_ns, fetched.self_ns) == (6 * MS, 6 * MS)
 
 
 def test_totals_do_not_count_skipped_calls_as_calls():

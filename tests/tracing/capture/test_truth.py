@@ -108,6 +108,33 @@ def test_nested_sends_hang_under_the_receiver_that_sent_them():
     assert [d.depth for d in recorded.trace.dispatches] == [0, 1, 1, 1, 0]
 
 
+@pytest.mark.parametrize("way", ["await", "gather", "task"])
+def test_own_time_of_an_async_receiver_is_without_what_it_awaited(way):
+    outer, inner = Signal(), Signal()
+
+    async def on_outer(**named):
+        if way == "await":
+            await inner.asend(None)
+        elif way == "gather":
+            await asyncio.gather(inner.asend(None), inner.asend(None))
+        else:
+            await asyncio.create_task(inner.asend(None))
+
+    async def on_inner(**named):
+        await asyncio.sleep(0.01)
+
+    outer.connect(on_outer, weak=False)
+    inner.connect(on_inner, weak=False)
+    with recording() as recorded:
+        asyncio.run(outer.asend(None))
+
+    (call,) = recorded.trace.roots[0].receiver_calls
+    inside = [dispatch.duration_ns for dispatch in call.dispatches]
+    assert len(inside) == (2 if way == "gather" else 1)
+    assert min(inside) >= 9_000_000
+    assert call.self_ns <= call.duration_ns - max(inside)
+
+
 @pytest.mark.parametrize("method", ["asend", "asend_robust", "send", "send_robust"])
 @pytest.mark.parametrize("seed", range(5))
 def test_concurrent_async_receivers_each_have_what_they_sent(method, seed):

@@ -20,6 +20,8 @@ from tracing.analysis.formatting import (
 )
 from tracing.analysis.hazards.facts import ASYNC, INSTANCE_SIGNALS, Calls, Facts, is_control
 from tracing.analysis.hazards.rules import Options, finding, lines, names, rule, who
+from tracing.analysis.tree import outermost
+from tracing.capture.intervals import time_once
 from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel
 
 if TYPE_CHECKING:
@@ -114,7 +116,7 @@ def raw_query(facts: Facts, _options: Options) -> Iterator[Hazard]:
     for (_label, sender), calls in found.items():
         call, dispatch = calls[0]
         label = call.receiver
-        queries = sum(_questions(call) for call, _ in calls)
+        queries = sum(map(_questions, outermost(facts.index, [call for call, _ in calls])))
         yield finding(
             f"{who(label)} ran {query_text(queries)} while {sender} was saved raw, as from a "
             f"fixture: it does not return early for raw=True.",
@@ -150,8 +152,9 @@ def init_receiver_cost(facts: Facts, options: Options) -> Iterator[Hazard]:
         for call in dispatch.receiver_calls:
             found[labels[id(call.receiver)]].append((call, dispatch))
     for calls in found.values():
-        queries = sum([_all_queries(call) for call, _ in calls])
-        total = sum([call.duration_ns for call, _ in calls])
+        # One that makes instances itself runs inside itself.
+        queries = sum(map(_all_queries, outermost(facts.index, [call for call, _ in calls])))
+        total = time_once([call for call, _ in calls])
         if not queries and total <= options["total_ms"] * _MS:
             continue
         call, dispatch = calls[0]

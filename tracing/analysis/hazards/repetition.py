@@ -22,6 +22,7 @@ from tracing.analysis.hazards.facts import (
 )
 from tracing.analysis.hazards.recursion import chain
 from tracing.analysis.hazards.rules import Options, finding, lines, rule, site, sites, who
+from tracing.capture.intervals import time_once
 from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ def _are_many_of(group: _Pairs, least: int) -> bool:
 
 def _loop_finding(group: _Pairs) -> Hazard:
     call, first = group[0]
-    total = sum([each.duration_ns for each, _ in group])
+    total = time_once([each for each, _ in group])
     of = "" if first.sender == "None" else f" of {first.sender}"
     return finding(
         f"{who(call.receiver)} runs {len(group)} times ({human_ns(total)}) for "

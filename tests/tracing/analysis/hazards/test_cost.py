@@ -141,6 +141,28 @@ def test_init_receiver_cost_is_found_for_time():
     assert "cost 15.0 ms for 300 instances" in only(build, "init-receiver-cost").message
 
 
+def test_init_receiver_cost_counts_the_queries_of_instances_inside_instances_once():
+    build = TraceBuilder()
+    under = None
+    for _ in range(89):
+        made = build.dispatch("post_init", "shop.Folder", under)
+        under = build.call(made, "shop.load_parent", own_ns=1 * MS, query_count=1)
+
+    message = only(build, "init-receiver-cost").message
+
+    assert "cost 89 queries and 89.1 ms for 89 instances of shop.Folder" in message
+
+
+def test_raw_query_counts_what_is_inside_itself_once():
+    build = TraceBuilder()
+    outer = build.dispatch("post_save", "shop.Folder", raw=True)
+    call = build.call(outer, "shop.touch_parent", query_count=1)
+    inner = build.dispatch("post_save", "shop.Folder", call, raw=True)
+    build.call(inner, "shop.touch_parent", query_count=1)
+
+    assert "ran 2 queries while shop.Folder" in only(build, "raw-query").message
+
+
 def test_init_receiver_cost_leaves_cheap_receivers_alone():
     build = TraceBuilder()
     for _ in range(300):
