@@ -78,6 +78,13 @@ def _wrong_values(chosen: Settings) -> Iterator[Wrong]:
         problem = _wrong_exporter(name)
         if problem:
             yield "EXPORTERS", problem, "docs/storage.md"
+    yield from _wrong_faces(chosen)
+
+
+def _wrong_faces(chosen: Settings) -> Iterator[Wrong]:
+    seconds = chosen.viewer.get("MAX_SECONDS", 1)
+    if not _is_like(1.0, seconds) or seconds == 0:
+        yield "VIEWER", f"has MAX_SECONDS = {seconds!r}, no number above 0", "docs/viewer.md"
     for key, given in (("VIEWER", chosen.viewer), ("PANEL", chosen.panel)):
         editor = str(given.get("EDITOR") or "vscode")
         if editor.lower() not in EDITORS and "{file}" not in editor:
@@ -91,7 +98,7 @@ def _unknown_keys(chosen: Settings) -> Iterator[Wrong]:
         ("OTLP", chosen.otlp, configuring.OTLP_KEYS, "docs/storage.md"),
         ("PIPELINE", chosen.pipeline, {item.name for item in fields(Options)}, "docs/storage.md"),
         ("KEEP", chosen.keep, TAIL_KEYS, "docs/settings.md"),
-        ("VIEWER", chosen.viewer, {"EDITOR"}, "docs/viewer.md"),
+        ("VIEWER", chosen.viewer, {"EDITOR", "MAX_SECONDS"}, "docs/viewer.md"),
         ("PANEL", chosen.panel, {"EDITOR"}, "docs/panel.md"),
     ):
         for name in given:

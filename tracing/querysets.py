@@ -17,9 +17,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.apps import apps
-from django.db import connections, models
+from django.db import DatabaseError, connections, models
 from django.db.models import F, Max, Min, Q, Sum
 
+from tracing import deadlines
 from tracing.capture import spans
 from tracing.rollups import HOUR_NS, RELATIVE_ERROR, Histogram
 from tracing.rows import (
@@ -46,6 +47,9 @@ PAGE_SECONDS = 0.1
 _OVERLAP = 1_000
 _KEYS_AT_ONCE = 900
 """Parameters of a statement; SQLite had a limit of 999 for long."""
+_ROWS_AT_ONCE = 200
+_MOST_AT_ONCE = 20_000
+"""Dispatches of the traces that are read together; one trace may have more."""
 _SMALLEST_BATCH = 150
 _FIRST_BATCH = 500
 _LARGEST_BATCH = 4_000
@@ -167,9 +171,18 @@ class TraceQuerySet(models.QuerySet[Trace]):
     def load_rows(self, rows: Iterable[Trace]) -> Iterator[spans.Trace]:
         """Yield the finished spans of each of *rows*, a few hundred read at a time."""
         using = self.db
-        waiting = list(rows)
-        for start in range(0, len(waiting), 200):
-            yield from _load(waiting[start : start + 200], using)
+        waiting: list[Trace] = []
+        dispatches = 0
+        for row in rows:
+            if waiting and (
+                len(waiting) >= _ROWS_AT_ONCE or dispatches + row.dispatch_count > _MOST_AT_ONCE
+            ):
+                yield from _load(waiting, using)
+                waiting, dispatches = [], 0
+            waiting.append(row)
+            dispatches += row.dispatch_count
+        if waiting:
+            yield from _load(waiting, using)
 
     # -- A page of traces --------------------------------------------------------------------
 
@@ -555,8 +568,8 @@ class _Walk:
         """Return up to *size* traces, found before *deadline* (monotonic)."""
         found: list[tuple[int, Trace]] = []
         complete, exhausted = True, True
-        if self.low <= self.high:
-            for batch in self._batches(size + 1):
+        try:
+            for batch in self._batches(size + 1) if self.low <= self.high else ():
                 found += batch
                 if len(found) > size:
                     exhausted = False
@@ -565,6 +578,16 @@ class _Walk:
                 if self.at is not None and time.monotonic() > deadline:
                     complete = exhausted = False
                     break
+        except DatabaseError:
+            # Stopped in the middle of a batch: what the ones before it gave is a page, too.
+            if not deadlines.is_over() or self.at == self.cursor:
+                raise
+            complete = exhausted = False
+        return self._page(found, size, complete=complete, exhausted=exhausted)
+
+    def _page(
+        self, found: list[tuple[int, Trace]], size: int, *, complete: bool, exhausted: bool
+    ) -> TracePage:
         further = len(found) > size
         found = found[:size]
         end = ""
@@ -1011,7 +1034,7 @@ def _load_dispatches(
     for (
         key, trace_key, number, parent, depth, signal, sender, method, transaction, start, duration,
         instance, query_count, query_ns, details, facts_key, callsite, calls,
-    ) in rows:  # fmt: skip
+    ) in deadlines.minded(rows):  # fmt: skip
         try:
             (signal_name,), (sender_name,) = signals[signal], senders[sender]
             rare = {"thread": traces[trace_key].thread, **facts[facts_key]}
@@ -1071,7 +1094,7 @@ def _load_calls(
         for (
             owner, number, position, outcome, start, duration, nested, query_count, query_ns,
             details, label,
-        ) in rows:  # fmt: skip
+        ) in deadlines.minded(rows):  # fmt: skip
             dispatch = dispatches.get(owner)
             if dispatch is None or label not in receivers:
                 continue

@@ -6,6 +6,9 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from django.db import DatabaseError
+
+from tracing import deadlines
 from tracing.models import ReceiverLabel, SenderLabel, SignalLabel, Trace, TraceLabel
 from tracing.querysets import PAGE_SECONDS, PAGE_SIZE, TracePage, TraceSearch
 from tracing.viewer.language import (
@@ -25,14 +28,24 @@ from tracing.viewer.stored import all_traces
 from tracing.wildcards import FitsWildcard
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django.db.models import Q
 
     from tracing.querysets import TraceQuerySet
 
 SPANS_SECONDS: Final = 0.3
 """How long a page may search whose query must look into the spans of each candidate."""
+SEARCH_SHARE: Final = 0.6
+"""Of the time for a page: what remains draws what was found."""
+_FIRST_BATCH: Final = 25
 _LARGEST_BATCH: Final = 100
+_BATCH_SECONDS: Final = 0.05
+_MOST_DISPATCHES: Final = 4_000
+"""Dispatches that are read in one go, some 60 ms; one trace may have more."""
 _MOST_NAMES: Final = 50
+_LONGEST_NAME: Final = 100
+"""Characters that are compared with other names: that takes the square of them."""
 
 _LABELS: Final[dict[str, Any]] = {
     "signal": SignalLabel,
@@ -150,63 +163,99 @@ def find(
         seconds: How long to search; None for the usual time.
         among: Traces to look among; None for all, each loaded with its name.
     """
-    answer = plan(query)
-    traces = all_traces() if among is None else among
-    if answer.is_exact:
-        page = traces.search(
-            answer.search, before=before, after=after, size=size, seconds=seconds or PAGE_SECONDS
-        )
-        return Found(page.traces, page.older, page.newer, page.complete)
-    seconds = seconds or SPANS_SECONDS
-    return _find_in_spans(
-        query, answer, traces, before=before, after=after, size=size, seconds=seconds
-    )
+    with deadlines.share(SEARCH_SHARE):
+        answer = plan(query)
+        traces = all_traces() if among is None else among
+        if answer.is_exact:
+            page = traces.search(
+                answer.search,
+                before=before,
+                after=after,
+                size=size,
+                seconds=seconds or PAGE_SECONDS,
+            )
+            return Found(page.traces, page.older, page.newer, page.complete)
+        search = _SpanSearch(query, answer, traces, before=before, after=after)
+        return search.page(size, time.monotonic() + (seconds or SPANS_SECONDS))
 
 
-def _find_in_spans(
-    query: Query,
-    answer: Plan,
-    traces: TraceQuerySet,
-    *,
-    before: str,
-    after: str,
-    size: int,
-    seconds: float,
-) -> Found:
-    deadline = time.monotonic() + seconds
-    matcher = Matcher(query)
-    found = Found()
-    backwards = bool(after)
-    cursor, batch, is_first = after or before, size, True
-    while True:
-        page: TracePage = traces.search(
-            answer.search,
-            before="" if backwards else cursor,
-            after=cursor if backwards else "",
-            size=batch,
+class _SpanSearch:
+    """A search that must look into the spans of each trace that the store finds."""
+
+    def __init__(
+        self, query: Query, answer: Plan, traces: TraceQuerySet, *, before: str, after: str
+    ) -> None:
+        self.wanted = answer.search
+        self.traces = traces
+        self.matcher = Matcher(query)
+        self.backwards = bool(after)
+        self.cursor = after or before
+
+    def page(self, size: int, deadline: float) -> Found:
+        """Return up to *size* traces or some more, looked for until *deadline* (monotonic)."""
+        found = Found()
+        batch, is_first = min(size, _FIRST_BATCH), True
+        while True:
+            begun = time.monotonic()
+            try:
+                page = self._candidates(batch, deadline)
+                fitting = self.matcher.fitting(page.traces)
+            except DatabaseError:
+                if is_first or not deadlines.is_over():
+                    raise
+                found.complete = False
+                break
+            found.traces = fitting + found.traces if self.backwards else found.traces + fitting
+            if is_first:
+                found.newer, found.older = page.newer, page.older
+            if self.backwards:
+                found.newer = self.cursor = page.newer
+            else:
+                found.older = self.cursor = page.older
+            is_first = False
+            if not self.cursor or len(found.traces) >= size:
+                break
+            now = time.monotonic()
+            if now >= deadline:
+                found.complete = False
+                break
+            # As much as a fraction of the time reads: some traces have thousands of dispatches.
+            batch = batch * 2 if now - begun < _BATCH_SECONDS else batch // 2
+            batch = min(max(batch, 1), _LARGEST_BATCH)
+        return found
+
+    def _candidates(self, size: int, deadline: float) -> TracePage:
+        """Return the next traces that may fit, no more than are read in one go."""
+        page = self._search(size, deadline)
+        readable = _readable(page.traces[::-1] if self.backwards else page.traces)
+        return page if readable == len(page.traces) else self._search(readable, deadline)
+
+    def _search(self, size: int, deadline: float) -> TracePage:
+        return self.traces.search(
+            self.wanted,
+            before="" if self.backwards else self.cursor,
+            after=self.cursor if self.backwards else "",
+            size=size,
             seconds=max(deadline - time.monotonic(), 0.02),
         )
-        fitting = matcher.fitting(page.traces)
-        found.traces = fitting + found.traces if backwards else found.traces + fitting
-        if is_first:
-            found.newer, found.older = page.newer, page.older
-        if backwards:
-            found.newer = cursor = page.newer
-        else:
-            found.older = cursor = page.older
-        is_first = False
-        if not cursor or len(found.traces) >= size:
-            break
-        if time.monotonic() >= deadline:
-            found.complete = False
-            break
-        batch = min(max(size - len(found.traces), 20), _LARGEST_BATCH)
-    return found
+
+
+def _readable(rows: Sequence[Trace]) -> int:
+    """Return how many of *rows*, from the first, are read in one go: at least one."""
+    dispatches = 0
+    for place, row in enumerate(rows):
+        dispatches += row.dispatch_count
+        if place and dispatches > _MOST_DISPATCHES:
+            return place
+    return len(rows)
 
 
 def fitting_newer(query: Query, row_id: int, size: int = 100) -> tuple[list[Trace], int]:
     """Return the traces recorded after the row *row_id* that fit, newest first, and the last id."""
     rows = all_traces().newer_than(row_id, size)
+    if not is_of_trace(query):
+        # What is not read now is read when the page asks again.
+        rows = rows[: _readable(rows)]
     last = rows[-1].pk if rows else row_id
     return Matcher(query).fitting(rows)[::-1], last
 
@@ -228,7 +277,7 @@ def unknown_names(query: Query) -> list[tuple[Term, str]]:
         ):
             known = list(names.values_list("name", flat=True)[:2_000])
             shorts = [name.rpartition(".")[2] for name in known]
-            found.append((term, nearest(term.value, [*shorts, *known])))
+            found.append((term, nearest(term.value[:_LONGEST_NAME], [*shorts, *known])))
     return found
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.db.models import Exists, OuterRef, Q
 
+from tracing import deadlines
 from tracing.capture.spans import Outcome, Status
 from tracing.models import HazardSighting, Trace
 from tracing.viewer.language import Both, Either, Match, Negation, Query, Term, Under, Words
@@ -296,6 +297,7 @@ class Matcher:
         if undecided:
             leaves = self._leaves(undecided)
             for row in undecided:
+                deadlines.check()
                 accepted[row.pk] = self._fits(self.query, row.pk, traces[row.pk], leaves)
         return [row for row in rows if accepted[row.pk]]
 

@@ -805,7 +805,9 @@
   for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
     document.addEventListener(name, (event) => {
       const target = event.detail.target;
-      toast("This part could not be loaded. The rest of the page is as it was.");
+      // A short answer in plain text says itself what was wrong.
+      const said = event.detail.xhr?.getResponseHeader("Content-Type")?.startsWith("text/plain") ? event.detail.xhr.responseText : "";
+      toast(said.slice(0, 200) || "This part could not be loaded. The rest of the page is as it was.");
       if (target && (target.id === "charts" || target.classList.contains("charts"))) target.textContent = "The charts could not be loaded.";
     });
   }

@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, InternalError, OperationalError, connections
 from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils import timezone
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.utils.connection import ConnectionDoesNotExist
-from django.utils.decorators import method_decorator
+from django.utils.decorators import classonlymethod, method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_protect
 
-from tracing.conf import store_alias
+from tracing import deadlines
+from tracing.conf import get_settings, store_alias
 from tracing.models import Trace
 from tracing.routers import misplaced
 from tracing.templating import ENGINE_HINT, missing_engine, respond
 from tracing.viewer.access import Permission, is_allowed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+DEFAULT_SECONDS: Final = 5.0
+LONGEST_SECONDS: Final = 86_400
+
+
+def max_seconds() -> float:
+    """Return how long a page may take: ``TRACING["VIEWER"]["MAX_SECONDS"]``."""
+    chosen = get_settings().viewer.get("MAX_SECONDS")
+    is_number = isinstance(chosen, int | float) and not isinstance(chosen, bool)
+    return float(min(chosen, LONGEST_SECONDS)) if is_number and chosen > 0 else DEFAULT_SECONDS
 
 
 def store_problem() -> str | None:
@@ -69,31 +83,57 @@ class Page(View):
     changing: ClassVar[Permission] = Permission.VIEW
     """What one must be allowed in addition to POST to it."""
     template_name: ClassVar[str] = ""
+    seconds: ClassVar[float | None] = None
+    """How long an answer may take; None for what the settings say."""
     section: ClassVar[str] = ""
     """Which entry of the navigation it belongs to."""
+
+    @classonlymethod
+    def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponseBase]:  # type: ignore[override]  # noqa: N805 - as Django's own.
+        """Return the view: it needs none of the transactions of ATOMIC_REQUESTS."""
+        view = super().as_view(**initkwargs)
+        view._non_atomic_requests = set(connections)  # type: ignore[attr-defined]  # noqa: SLF001 - what non_atomic_requests() sets.
+        return view
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answer *request* if its sender may."""
         self.output = kwargs.pop("output", "")
-        if not is_allowed(request, self.permission):
-            response: HttpResponseBase = self.refused(request)
+        if is_allowed(request, self.permission):
+            response = self.guarded(request, *args, **kwargs)
         else:
-            try:
-                response = self.answer(request, *args, **kwargs)
-            except PermissionDenied:
-                if not self.wants_json:
-                    raise
-                response = JsonResponse({"error": "You may not change this."}, status=403)
-            except Http404 as error:
-                response = self.missing(request, str(error))
-            except (DatabaseError, ConnectionDoesNotExist):
-                problem = store_problem()
-                if problem is None:
-                    raise
-                response = self.without_store(request, problem)
+            response = self.refused(request)
         patch_cache_control(response, private=True, no_store=True)
         patch_vary_headers(response, ["Accept", "Cookie", "HX-Request"])
         return response
+
+    def guarded(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer *request* within the time for a page, or say why there is no answer."""
+        seconds = self.seconds or max_seconds()
+        changes = request.method not in SAFE_METHODS
+        problem: str | None = None
+        is_late = False
+        try:
+            with deadlines.reading(store_alias(), seconds, changes=changes) as deadline:
+                try:
+                    return self.answer(request, *args, **kwargs)
+                except (DatabaseError, ConnectionDoesNotExist) as error:
+                    is_late = deadline.is_over()
+                    problem = None if is_late else store_problem()
+                    if problem is None and not is_late:
+                        # Locked, read-only, out of space: not for us to mend.
+                        if not isinstance(error, OperationalError | InternalError):
+                            raise
+                        problem = str(error)
+        except ConnectionDoesNotExist:
+            problem = store_problem()
+        except PermissionDenied:
+            if not self.wants_json:
+                raise
+            return JsonResponse({"error": "You may not change this."}, status=403)
+        except Http404 as error:
+            return self.missing(request, str(error))
+        # Here the application's own connection is back, and no deadline.
+        return self.too_late(request, seconds) if is_late else self.without_store(request, problem)
 
     def answer(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answer *request* if its sender may change what it changes."""
@@ -122,7 +162,21 @@ class Page(View):
         context = {**self.frame(), "message": message}
         return respond(request, "tracing/missing.html", context, status=404)
 
-    def without_store(self, request: HttpRequest, problem: str) -> HttpResponse:
+    def too_late(self, request: HttpRequest, seconds: float) -> HttpResponse:
+        """Say that the answer took too long, and what would be quicker."""
+        message = f"This took longer than {seconds:g} s and was stopped."
+        advice = (
+            "Narrow it by a time (since:1h), a kind, or the name of a signal or receiver. "
+            'TRACING["VIEWER"]["MAX_SECONDS"] is the limit.'
+        )
+        if self.wants_json:
+            return JsonResponse({"error": f"{message} {advice}"}, status=503)
+        if self.wants_part:
+            return HttpResponse(message, status=503, content_type="text/plain; charset=utf-8")
+        context = {**self.frame(), "message": message, "advice": advice}
+        return respond(request, "tracing/too_late.html", context, status=503)
+
+    def without_store(self, request: HttpRequest, problem: str | None) -> HttpResponse:
         """Say what to do when the store cannot be reached or its tables are missing."""
         alias = store_alias()
         command = "manage.py migrate" + ("" if alias == "default" else f" --database {alias}")

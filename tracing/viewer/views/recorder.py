@@ -189,6 +189,8 @@ class Prune(Page):
     template_name = "tracing/prune.html"
     section = "recorder"
     changing: ClassVar[Permission] = Permission.PRUNE
+    seconds: ClassVar[float | None] = 3 * PRUNE_SECONDS
+    """Pruning minds its own time and tells what it did in it."""
 
     def get(self, _request: HttpRequest) -> HttpResponse:
         """Return what would be pruned, for confirmation."""
