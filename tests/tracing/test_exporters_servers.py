@@ -9,11 +9,12 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.test import override_settings
 
 from tests.services import require_service
 from tests.tracing.samples import full_trace, plain_trace
+from tracing import deadlines
 from tracing.exporters import sql
 from tracing.exporters.database import DatabaseExporter
 from tracing.exporters.sql import MissingTablesError, open_database
@@ -314,3 +315,44 @@ def test_pruning_to_a_size_comes_to_an_end(exporter, store):
     assert store_size() > limit
     assert used_size() <= limit * 1.1
     assert Dispatch.objects.count() > 400
+
+
+SLEEPING = {"postgresql": "SELECT pg_sleep(600)", "mariadb": "SELECT SLEEP(600)"}
+LIMIT = {"postgresql": "SHOW statement_timeout", "mariadb": "SELECT @@max_statement_time"}
+
+
+def test_server_stops_what_is_read_beyond_its_time_and_keeps_its_own_limit(store):
+    def ask(statement):
+        with connections[ALIAS].cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchone()
+
+    before = ask(LIMIT[store.name])
+    with deadlines.reading(ALIAS, 0.3) as deadline:
+        raw = connections[ALIAS]
+        assert ask(LIMIT[store.name]) != before
+        with pytest.raises(DatabaseError):
+            ask(SLEEPING[store.name])
+        assert deadline.is_over()
+        kept, raw.close = raw.close, lambda: None
+    # Still open, as behind a proxy that gives it to somebody else next.
+    with raw.cursor() as cursor:
+        cursor.execute(LIMIT[store.name])
+        after = cursor.fetchone()
+    kept()
+
+    assert (after, ask(LIMIT[store.name])) == (before, before)
+
+
+def test_server_that_only_reads_is_read(store):
+    read_only = {
+        "postgresql": {"options": "-c default_transaction_read_only=on"},
+        "mariadb": {"init_command": "SET SESSION TRANSACTION READ ONLY"},
+    }[store.name]
+    settings = connections[ALIAS].settings_dict
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(settings, "OPTIONS", {**settings["OPTIONS"], **read_only})
+        with deadlines.reading(ALIAS, 60):
+            assert Trace.objects.count() == 0
+            with pytest.raises(DatabaseError):
+                Trace.objects.update(pinned=True)

@@ -25,7 +25,7 @@ outside = pytest.mark.django_db(transaction=True, databases=["default", ALIAS])
 def ask(statement):
     with connections[ALIAS].cursor() as cursor:
         cursor.execute(statement)
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 # -- The connection ----------------------------------------------------------------------------
