@@ -1,19 +1,17 @@
 """Callbacks of ``on_commit``: what they send hangs under the receiver that registered them.
 
 A callback is not wrapped: ``run_on_commit`` holds what Django would hold. The entry that Django made
-is known by its identity, and the loop that runs the entries is replaced by one that does the same
-and says which one is running.
+is known by its identity, and Django's loop that runs the entries says which one is running.
 """
 
 from __future__ import annotations
 
-import logging
 from itertools import count
 from threading import get_ident
 from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any, Final
 
-import django
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tracing.capture.context import (
     CALLBACK,
@@ -25,11 +23,11 @@ from tracing.capture.context import (
     leave,
 )
 from tracing.capture.failures import failed
+from tracing.capture.inlining import Around, Calls, Inline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
-_logger = logging.getLogger("django.db.backends.base")
 _numbers = count(1)
 _registered: dict[int, tuple[int, Stream]] = {}
 """(number, stream) by the identity of the entry in ``run_on_commit``.
@@ -37,28 +35,6 @@ _registered: dict[int, tuple[int, Stream]] = {}
 An identity that is given out again belongs to a newer entry, which was registered here too.
 """
 _LIMIT: Final = 10_000
-
-
-def registering_on_commit(original: Callable[..., None]) -> Callable[..., None]:
-    """Return an ``on_commit`` that also notes from where it was called."""
-
-    def on_commit(self: Any, func: Any, robust: bool = False) -> None:
-        entries = self.run_on_commit
-        before = len(entries)
-        try:
-            original(self, func, robust)
-        except BaseException as error:
-            # Not a frame of the application's: it leaves no trace in the traceback.
-            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
-            raise
-        stream = current()
-        if stream is not None and stream.events is not None:
-            try:
-                _note(stream, self.run_on_commit, before)
-            except Exception as error:
-                failed("on_commit", error)
-
-    return on_commit
 
 
 def _note(stream: Stream, entries: list[Any], before: int) -> None:
@@ -74,18 +50,10 @@ def _note(stream: Stream, entries: list[Any], before: int) -> None:
     _registered[id(entries[-1])] = (number, stream)
 
 
-def _log_failure(func: Any, error: Exception) -> None:
-    """Log a failed robust callback in the words of the installed Django."""
-    if django.VERSION >= (6, 1):
-        name = getattr(func, "__qualname__", func)
-        message = "Error calling %s in on_commit() during transaction (%s)."
-        _logger.error(message, name, error, exc_info=error)
-    else:
-        message = f"Error calling {func.__qualname__} in on_commit() during transaction (%s)."
-        _logger.error(message, error, exc_info=error)
+Begun = tuple[Stream | None, Stream | None, bool]
 
 
-def _begin(entry: Any) -> tuple[Stream | None, Stream | None, bool]:
+def _begin(entry: Any) -> Begun:
     """Say that the callback of *entry* begins; return (stream, running one before, whether to restore)."""
     known = _registered.pop(id(entry), None)
     running = current()
@@ -107,34 +75,60 @@ def _begin(entry: Any) -> tuple[Stream | None, Stream | None, bool]:
     return stream, running, restore
 
 
-def running_commit_hooks(_original: Callable[..., None]) -> Callable[..., None]:
-    """Return a ``run_and_clear_commit_hooks`` that says which callback is running."""
+class _Hook:
+    """What ``on_commit`` and the loop over its callbacks call."""
 
-    def run_and_clear_commit_hooks(self: Any) -> None:
-        self.validate_no_atomic_block()
-        entries = self.run_on_commit
-        self.run_on_commit = []
-        while entries:
-            entry = entries.pop(0)
-            _, func, robust = entry
+    __slots__ = ()
+
+    def registered(self, connection: Any, before: int) -> None:
+        """Note from where a callback was registered, after which there is one more than *before*."""
+        stream = current()
+        if stream is not None and stream.events is not None:
             try:
-                stream, before, restore = _begin(entry)
+                _note(stream, connection.run_on_commit, before)
             except Exception as error:
-                failed("commit hook", error)
-                stream, before, restore = None, None, False
-            try:
-                if robust:
-                    try:
-                        func()
-                    except Exception as error:
-                        _log_failure(func, error)
-                else:
-                    func()
-            finally:
-                if stream is not None and stream.events is not None:
-                    stream.events.append((CALLBACK_END, clock()))
-                    stream.in_callback = False
-                if restore:
-                    leave(before)
+                failed("on_commit", error)
 
-    return run_and_clear_commit_hooks
+    def begin(self, entries: Iterator[Any]) -> Begun:
+        """Say that the callback of the next entry begins."""
+        try:
+            return _begin(next(entries))
+        except Exception as error:
+            failed("commit hook", error)
+            return None, None, False
+
+    def end(self, begun: Begun) -> None:
+        """Say that the callback has ended."""
+        stream, before, restore = begun
+        if stream is not None and stream.events is not None:
+            stream.events.append((CALLBACK_END, clock()))
+            stream.in_callback = False
+        if restore:
+            leave(before)
+
+
+_REGISTERING: Final = Calls(
+    before="_tracing = len(self.run_on_commit)", returned="hook.registered(self, _tracing)"
+)
+_RUNNING: Final = Calls(
+    before="_tracing = iter(tuple(self.run_on_commit))",
+    around=(
+        Around(
+            "func",
+            before="_tracing_call = hook.begin(_tracing)",
+            returned="hook.end(_tracing_call)",
+            raised="hook.end(_tracing_call)",
+        ),
+    ),
+)
+"""The loop takes the entries from the front of a list that nobody else can reach."""
+
+
+def inlines() -> list[Inline]:
+    """Return what follows callbacks to where they were registered."""
+    hook = _Hook()
+    loop = BaseDatabaseWrapper.__dict__["run_and_clear_commit_hooks"]
+    return [
+        Inline(BaseDatabaseWrapper.__dict__["on_commit"], hook, _REGISTERING),
+        Inline(loop, hook, _RUNNING),
+    ]

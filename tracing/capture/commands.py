@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
+
+from django.core.management.base import BaseCommand
 
 from tracing.capture import context
 from tracing.capture.context import UNRECORDED, LiveTrace, Stream, current, enter, leave
 from tracing.capture.failures import failed
+from tracing.capture.inlining import Calls, Inline
 from tracing.capture.sampling import decide
 from tracing.capture.sanitize import error_text
 from tracing.capture.spans import Kind
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 excluded: set[str] = set()
 """Names of commands that are no trace of their own."""
@@ -62,22 +62,33 @@ def _is_success(raised: BaseException) -> bool:
     return type(raised) is SystemExit and (raised.code is None or raised.code == 0)
 
 
-def traced_execute(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a ``BaseCommand.execute`` under which a trace runs."""
+class _Hook:
+    """What ``BaseCommand.execute`` calls."""
 
-    def execute(self: Any, *args: Any, **options: Any) -> Any:
+    __slots__ = ()
+
+    def begin(self, command: Any) -> tuple[LiveTrace | None, Stream | None]:
+        """Open the trace of *command*; return it, None if it has none, and what was running before."""
         before = current()
-        trace = _begin(self)
-        raised: BaseException | None = None
-        try:
-            return original(self, *args, **options)
-        except BaseException as error:
-            raised = error
-            # The frame is not Django's: it leaves no entry in the traceback.
-            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
-            raise
-        finally:
-            _end(trace, before, raised)
-            raised = None
+        return _begin(command), before
 
-    return execute
+    def end(self, begun: tuple[LiveTrace | None, Stream | None], output: Any) -> Any:
+        """End the trace and return *output*, which the command returns."""
+        _end(*begun, None)
+        return output
+
+    def fail(self, begun: tuple[LiveTrace | None, Stream | None], raised: BaseException) -> None:
+        """End the trace of a command that has raised."""
+        _end(*begun, raised)
+
+
+_EXECUTE: Final = Calls(
+    before="_tracing = hook.begin(self)",
+    returned="hook.end(_tracing, _value)",
+    raised="hook.fail(_tracing, _error)",
+)
+
+
+def inlines() -> list[Inline]:
+    """Return what begins and ends the trace of a command."""
+    return [Inline(BaseCommand.__dict__["execute"], _Hook(), _EXECUTE)]

@@ -1,14 +1,12 @@
 """Connections that change: receivers connected and disconnected while a trace runs, and lost ones.
 
-``connect``, ``disconnect`` and the clearing of dead receivers do what Django's own do, by calling
-them, and note what was different afterwards.
+``connect``, ``disconnect`` and the clearing of dead receivers note what was different afterwards.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from functools import update_wrapper
 from sys import _getframe as getframe
 from threading import get_ident
 from time import perf_counter_ns as clock
@@ -21,12 +19,11 @@ from tracing.capture import names, remembered
 from tracing.capture.callsites import application_frame
 from tracing.capture.context import CONNECTION, LOST_RECEIVER, STREAM_LIMIT, current
 from tracing.capture.failures import failed
+from tracing.capture.inlining import Calls, Inline
 from tracing.capture.remembered import SignalReference
 from tracing.capture.spans import LostReceiver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tracing.capture.context import Stream
     from tracing.capture.spans import ReceiverLabel
 
@@ -152,50 +149,6 @@ def _note_change(change: str, signal: Signal, sender: str, label: ReceiverLabel)
     )
 
 
-def noting_connect(original: Callable[..., None]) -> Callable[..., None]:
-    """Return a ``Signal.connect`` that also notes what it has added."""
-
-    def connect(
-        self: Any, receiver: Any, sender: Any = None, weak: Any = True, dispatch_uid: Any = None
-    ) -> None:
-        try:
-            entries = _entries(self)
-            last = entries[-1] if entries else None
-            original(self, receiver, sender, weak, dispatch_uid)
-        except BaseException as error:
-            # The frame is not Django's: it leaves no entry in the traceback.
-            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
-            raise
-        try:
-            _note_connected(self, receiver, sender, last)
-        except RecursionError:
-            return  # The end of the stack is the application's to meet.
-
-    return connect
-
-
-def noting_disconnect(original: Callable[..., bool]) -> Callable[..., bool]:
-    """Return a ``Signal.disconnect`` that also notes what it has removed."""
-
-    def disconnect(
-        self: Any, receiver: Any = None, sender: Any = None, dispatch_uid: Any = None
-    ) -> bool:
-        try:
-            before = _entries(self)
-            disconnected = original(self, receiver, sender, dispatch_uid)
-        except BaseException as error:
-            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
-            raise
-        if disconnected is True:
-            try:
-                _note_disconnected(self, before, receiver, sender, dispatch_uid)
-            except RecursionError:
-                return disconnected
-        return disconnected
-
-    return disconnect
-
-
 # --- dead receivers ----------------------------------------------------------------------------
 
 
@@ -232,34 +185,73 @@ def _note_lost(signal: Signal, connection: remembered.Connection) -> None:
         _waiting.append(facts)
 
 
-def noting_dead(original: Callable[..., None]) -> Callable[..., None]:
-    """Return a ``Signal._clear_dead_receivers`` that also notes which receivers were dead."""
+class _Hook:
+    """What the functions that change the receivers of a signal call."""
 
-    def _clear_dead_receivers(self: Any) -> None:
-        before = self.receivers if self._dead_receivers else None
+    __slots__ = ()
+
+    entries = staticmethod(_entries)
+
+    def last(self, signal: Signal) -> Any:
+        """Return the last receiver of *signal*, None without one."""
+        entries = _entries(signal)
+        return entries[-1] if entries else None
+
+    def connected(self, signal: Signal, receiver: object, sender: object, last: Any) -> None:
+        """Note the connection that was added after *last*."""
         try:
-            original(self)
-        except BaseException as error:
-            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
-            raise
+            _note_connected(signal, receiver, sender, last)
+        except RecursionError:
+            return  # The end of the stack is the application's to meet.
+
+    def disconnected(
+        self,
+        signal: Signal,
+        before: list[Any],
+        receiver: object,
+        sender: object,
+        dispatch_uid: object,
+        value: Any,
+    ) -> Any:
+        """Note what was disconnected, and return *value*, which says whether anything was."""
+        if value is True:
+            try:
+                _note_disconnected(signal, before, receiver, sender, dispatch_uid)
+            except RecursionError:
+                return value
+        return value
+
+    def cleared(self, signal: Signal, before: list[Any] | None) -> None:
+        """Note which receivers of *before* were dead; None if there was nothing to clear."""
         if before is not None:
             try:
-                _note_dead(self, before)
+                _note_dead(signal, before)
             except RecursionError:
                 return
 
-    return _clear_dead_receivers
+
+_CALLS: Final = {
+    # Django puts a weak reference into the place of the receiver.
+    "connect": Calls(
+        before="_tracing = hook.last(self), receiver",
+        returned="hook.connected(self, _tracing[1], sender, _tracing[0])",
+    ),
+    "disconnect": Calls(
+        before="_tracing = hook.entries(self)",
+        returned="hook.disconnected(self, _tracing, receiver, sender, dispatch_uid, _value)",
+    ),
+    "_clear_dead_receivers": Calls(
+        before="_tracing = self.receivers if self._dead_receivers else None",
+        returned="hook.cleared(self, _tracing)",
+    ),
+}
 
 
-def replacements() -> list[tuple[Any, str, Callable[..., Any]]]:
-    """Return (class, name, replacement) for what changes the receivers of a signal."""
-    places: list[tuple[str, Callable[[Callable[..., Any]], Callable[..., Any]]]] = [
-        ("connect", noting_connect),
-        ("disconnect", noting_disconnect),
-        ("_clear_dead_receivers", noting_dead),
-    ]
+def inlines() -> list[Inline]:
+    """Return what notes changes of the receivers of a signal."""
+    hook = _Hook()
     return [
-        (Signal, name, update_wrapper(make(Signal.__dict__[name]), Signal.__dict__[name]))
-        for name, make in places
+        Inline(Signal.__dict__[name], hook, calls)
+        for name, calls in _CALLS.items()
         if name in Signal.__dict__
     ]

@@ -31,6 +31,8 @@ from django.db.models.signals import post_init, pre_init
 from django.dispatch import Signal, dispatcher
 
 from tracing.capture import handover, requests
+from tracing.capture.boundaries import begin as begin_boundary
+from tracing.capture.boundaries import both, boundaries
 from tracing.capture.callsites import application_frame, is_library
 from tracing.capture.context import (
     ASYNC_CLOSE,
@@ -281,6 +283,7 @@ def sync_sender(
                     wiring = None
         else:
             wiring = None
+        after: Callable[[Stream | None], None] | None = None
         if wiring is None:
             if not stock:
                 live, live_async = self._live_receivers(sender)
@@ -305,10 +308,11 @@ def sync_sender(
                 except RecursionError:
                     pass  # The end of the stack is the application's to meet.
                 return []
+            if id(self) in boundaries:
+                after = begin_boundary(self, named)
 
         responses = []
         opening: tuple[Any, ...] | None = None
-        after: Callable[[Stream | None], None] | None = None
         if not self.use_caching:  # The signals of a request do not cache; most of the others do.
             if self is request_started:
                 requests.started(named)
@@ -322,7 +326,7 @@ def sync_sender(
             except RecursionError:
                 stream = None
             if stream is not None:
-                after = finish_lone
+                after = finish_lone if after is None else both(finish_lone, after)
                 events = stream.events
         try:
             if events is not None:
@@ -819,13 +823,18 @@ def async_sender(
     robust = method is Method.ASEND_ROBUST
 
     async def asend(self: Signal, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
+        after: Callable[[Stream | None], None] | None = None
         if self is request_started:
             requests.started(named)
+        elif id(self) in boundaries:
+            after = begin_boundary(self, named)
         if not self.receivers or is_unheard(self.sender_receivers_cache.get(sender)):
             if current() is not None:
                 count_unheard(self, sender)
                 if self is request_finished:
                     requests.finished()
+            if after is not None:
+                after(None)
             return []
         if "signal" in named:
             return await original(self, sender, **named)  # type: ignore[no-any-return]
@@ -855,13 +864,12 @@ def async_sender(
         merged = {"signal": self, "sender": sender, **named}
         stream = current()
         key = 0
-        after: Callable[[Stream | None], None] | None = None
         if self is request_finished:
             after = requests.finished
         if (stream is None or stream.ended) and (live or live_async):
             stream = begin_lone(self)
             if stream is not None:
-                after = finish_lone
+                after = finish_lone if after is None else both(finish_lone, after)
         root = stream
         try:
             if stream is not None and stream.events is not None and stream.ident != get_ident():

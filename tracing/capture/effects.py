@@ -26,6 +26,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from tracing.capture.callsites import own_frame
 from tracing.capture.context import EFFECT, current
 from tracing.capture.failures import failed
+from tracing.capture.inlining import Calls, Inline, innermost
 from tracing.capture.names import dotted
 
 if TYPE_CHECKING:
@@ -104,30 +105,56 @@ def _note(kind: str, target: str, backend: str) -> None:
         failed("side effect", error)
 
 
-def _watched(
-    original: Callable[..., Any], kind: str, describe: Callable[..., tuple[str, str] | None]
-) -> Callable[..., Any]:
-    """Return *original* with a note of what it does; *describe* gives (target, backend) or None."""
+class _Effect:
+    """The hook of a function that does something to the world."""
 
-    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+    __slots__ = ("_describe", "_kind")
+
+    def __init__(self, kind: str, describe: Callable[..., tuple[str, str] | None]) -> None:
+        self._kind = kind
+        self._describe = describe
+        """Gives (target, backend) of what the function is called with, None for no effect."""
+
+    def begin(self, *args: Any) -> None:
+        """Note the effect, unless it is part of another one. Never raises."""
         if _thread.busy == 0 and current() is not None:
             try:
-                found = describe(self, *args, **kwargs)
+                found = self._describe(*args)
             except Exception as error:
                 failed("side effect", error)
                 found = None
             if found is not None:
-                _note(kind, *found)
+                _note(self._kind, *found)
         _thread.busy += 1
+
+    def end(self, value: Any = None) -> Any:
+        """Return *value*, which the function returns."""
+        _thread.busy -= 1
+        return value
+
+
+def _inline(function: FunctionType, kind: str, describe: Callable[..., Any], count: int) -> Inline:
+    """Return what notes the effect of *function*, which is described by its first *count* arguments."""
+    given = ", ".join(innermost(function).__code__.co_varnames[:count])
+    calls = Calls(f"hook.begin({given})", "hook.end(_value)", "hook.end()")
+    return Inline(function, _Effect(kind, describe), calls)
+
+
+def _connecting(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return *original*, which is made in C and runs no code of Python, with a note of what it does."""
+    effect = _Effect("socket", _socket)
+
+    def connect(self: Any, *args: Any, **kwargs: Any) -> Any:
+        effect.begin(self, *args, **kwargs)
         try:
             return original(self, *args, **kwargs)
         except BaseException as error:
             error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
             raise
         finally:
-            _thread.busy -= 1
+            effect.end()
 
-    return update_wrapper(watched, original)
+    return update_wrapper(connect, original)
 
 
 def _setting(name: str) -> str:
@@ -199,28 +226,32 @@ def _socket(_self: Any, address: Any, *_args: Any) -> tuple[str, str] | None:
 
 
 def replacements() -> list[tuple[Any, str, Callable[..., Any]]]:
-    """Return (class, name, replacement) for what sends mail, enqueues tasks and connects sockets."""
-    found: list[tuple[Any, str, Callable[..., Any]]] = [
-        (EmailMessage, "send", _watched(EmailMessage.__dict__["send"], "mail", _mail)),
-        (socket.socket, "connect", _watched(socket.socket.connect, "socket", _socket)),
-        (socket.socket, "connect_ex", _watched(socket.socket.connect_ex, "socket", _socket)),
+    """Return (class, name, replacement) for what connects sockets."""
+    return [
+        (socket.socket, name, _connecting(getattr(socket.socket, name)))
+        for name in ("connect", "connect_ex")
     ]
+
+
+def inlines() -> list[Inline]:
+    """Return what notes mail that is sent and tasks that are enqueued."""
+    found = [_inline(EmailMessage.__dict__["send"], "mail", _mail, 1)]
     for backend in _backends():
         original = backend.__dict__["send_messages"]
         if type(original) is FunctionType:
-            found.append((backend, "send_messages", _watched(original, "mail", _mails)))
+            found.append(_inline(original, "mail", _mails, 2))
     try:
         from django.tasks.base import Task  # noqa: PLC0415 - Django 6.0 and later.
     except ImportError:
         pass
     else:
-        found.append((Task, "enqueue", _watched(Task.__dict__["enqueue"], "task", _django_task)))
+        found.append(_inline(Task.__dict__["enqueue"], "task", _django_task, 1))
     if sys.modules.get("celery") is not None:
         # Celery loads its parts when they are first asked for, mostly after this.
         task = import_module("celery.app.task").Task
         app = import_module("celery.app.base").Celery
         found += [
-            (task, "apply_async", _watched(task.__dict__["apply_async"], "task", _celery_task)),
-            (app, "send_task", _watched(app.__dict__["send_task"], "task", _celery_message)),
+            _inline(task.__dict__["apply_async"], "task", _celery_task, 1),
+            _inline(app.__dict__["send_task"], "task", _celery_message, 2),
         ]
     return found

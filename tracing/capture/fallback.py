@@ -16,6 +16,8 @@ from django.core.signals import request_finished, request_started
 from django.db.models.signals import post_init, pre_init
 
 from tracing.capture import requests
+from tracing.capture.boundaries import begin as begin_boundary
+from tracing.capture.boundaries import both, boundaries
 from tracing.capture.context import ASYNC_CLOSE, STREAM_LIMIT, Stream, current
 from tracing.capture.dispatching import Options, drop, opening_of, resolve_live
 from tracing.capture.failures import failed
@@ -54,6 +56,8 @@ class Whole:
                 requests.started(named)
             elif signal is request_finished:
                 self._after = requests.finished
+            elif id(signal) in boundaries:
+                self._after = begin_boundary(signal, named)
             elif not signal.receivers and (signal is pre_init or signal is post_init):
                 return
             self._open(signal, sender, named, method, options)
@@ -74,7 +78,8 @@ class Whole:
         if stream is None or stream.ended:
             self._root = stream = begin_lone(signal)
             if stream is not None:
-                self._after = finish_lone
+                after = self._after
+                self._after = finish_lone if after is None else both(finish_lone, after)
         if stream is None or stream.events is None or wiring is None:
             return
         if stream.ident != get_ident():

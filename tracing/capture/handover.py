@@ -13,19 +13,17 @@ import threading
 import weakref
 from concurrent.futures import thread as futures_thread
 from contextvars import Context, copy_context
-from functools import update_wrapper
+from inspect import CO_VARARGS, CO_VARKEYWORDS
 from threading import get_ident
 from types import CodeType, CoroutineType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from django.dispatch import dispatcher
 
 from tracing.capture.context import Stream, current, enter, leave, running_in
 from tracing.capture.failures import failed
+from tracing.capture.inlining import Calls, Inline
 from tracing.capture.names import IdentityMemory
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 own_types: Final[set[type]] = set()
 """Types of awaitables that find their stream by themselves."""
@@ -45,7 +43,6 @@ def _code_in_parallel() -> CodeType | None:
 
 _in_parallel: Final = _code_in_parallel()
 
-_NOT_GIVEN: Final = object()
 _THREADS_HAVE_CONTEXTS: Final[bool] = sys.version_info >= (3, 14)
 _handed: Final[IdentityMemory[Stream]] = IdentityMemory()
 """The stream that a thread or a work item will record into."""
@@ -70,7 +67,10 @@ def _hand_over(target: object) -> None:
         failed("handing over", error)
 
 
-def _take_over(target: object) -> tuple[Stream, Stream | None, Context | None] | None:
+Taken = tuple[Stream, Stream | None, Context | None]
+
+
+def _take_over(target: object) -> Taken | None:
     """Begin to record into the stream handed to *target*, if there is one, for ``_give_back``."""
     context = None
     try:
@@ -87,16 +87,20 @@ def _take_over(target: object) -> tuple[Stream, Stream | None, Context | None] |
     return stream, before, context
 
 
-def _give_back(taken: tuple[Stream, Stream | None, Context | None]) -> None:
+def _give_back(taken: Taken | None, value: Any = None) -> Any:
+    """End what ``_take_over`` began, and return *value*, which the function returns."""
+    if taken is None:
+        return value
     stream, before, context = taken
     stream.finished = True
     if context is None:
         leave(before)
-        return
+        return value
     try:
         context.run(leave, before)
     except RuntimeError:
-        return  # Something else runs in the thread's context by now.
+        pass  # Something else runs in the thread's context by now.
+    return value
 
 
 def _context_of(target: object) -> Context | None:
@@ -108,49 +112,6 @@ def _context_of(target: object) -> Context | None:
         return None
     context = getattr(target, "_context", None)
     return context if type(context) is Context else None
-
-
-def _without_own_frame(error: BaseException) -> None:
-    """Take the frame of the caller out of the traceback of *error*, which is about to leave it."""
-    if error.__traceback__ is not None:
-        error.__traceback__ = error.__traceback__.tb_next
-
-
-def _started(original: Callable[..., Any]) -> Callable[..., Any]:
-    def start(self: Any) -> Any:
-        _hand_over(self)
-        try:
-            return original(self)
-        except BaseException as error:
-            _without_own_frame(error)
-            raise
-
-    return update_wrapper(start, original)
-
-
-def _running(original: Callable[..., Any]) -> Callable[..., Any]:
-    """For ``Thread._bootstrap_inner`` and ``_WorkItem.run``, below which the application's code runs."""
-
-    def run(self: Any, *args: Any) -> Any:
-        taken = _take_over(self)
-        try:
-            return original(self, *args)
-        except BaseException as error:
-            _without_own_frame(error)
-            raise
-        finally:
-            if taken is not None:
-                _give_back(taken)
-
-    return update_wrapper(run, original)
-
-
-def _initialised(original: Callable[..., None]) -> Callable[..., None]:
-    def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
-        _hand_over(self)
-
-    return update_wrapper(initialise, original)
 
 
 def _own_context(loop: Any, coro: Any, given: Context | None) -> Context | None:
@@ -181,99 +142,90 @@ def _own_context(loop: Any, coro: Any, given: Context | None) -> Context | None:
         return None
 
 
-def _note_task(task: Any, context: Context | None) -> None:
-    """Tell the stream of *context*, if there is one, that *task* writes it. Never raises.
+class _Hook:
+    """What the functions that start threads, work items and tasks call."""
 
-    In asyncio's debug mode a task says where it was created: not in the frame of the caller.
-    """
-    try:
-        stream = running_in(context) if context is not None else None
-        if stream is not None and stream.trace is not None:
-            stream.task = weakref.ref(task)
-        source = getattr(task, "_source_traceback", None)
-        if source and source[-1].filename == __file__:
-            del source[-1]
-    except Exception as error:
-        failed("create_task", error)
+    __slots__ = ()
 
+    hand_over = staticmethod(_hand_over)
+    take_over = staticmethod(_take_over)
+    give_back = staticmethod(_give_back)
 
-def _creating_task(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a ``create_task`` that gives the task a stream, and names the arguments that *original* names.
+    def context_for(self, loop: Any, coro: Any, given: Context | None) -> Context | None:
+        """Return the context for a task that goes on with the work of the running stream, or None.
 
-    Python 3.11 to 3.13 name two of them, of which the later releases take others as well; Python 3.14
-    names none. What can be passed on without a dictionary is: that costs each task more than all the rest.
+        The tasks of Django's own TaskGroup, several for each asend, share a context and are left alone.
+        """
+        now = current()
+        if (
+            now is None
+            or now.events is None
+            or type(coro) in own_types
+            or (given is not None and type(coro) is CoroutineType and coro.cr_code is _in_parallel)
+        ):
+            return None
+        return _own_context(loop, coro, given)
 
-    The tasks of Django's own TaskGroup, several for each asend, share a context and are left alone.
-    """
-
-    def create_task(
-        self: Any, coro: Any, *, name: Any = None, context: Any = None, **named: Any
-    ) -> Any:
-        own = None
-        if context is None or type(coro) is not CoroutineType or coro.cr_code is not _in_parallel:
-            now = current()
-            if now is not None and now.events is not None and type(coro) not in own_types:
-                own = _own_context(self, coro, context)
-                if own is not None:
-                    context = own
-        try:
-            if named:
-                task = original(self, coro, name=name, context=context, **named)
-            else:
-                task = original(self, coro, name=name, context=context)
-        except BaseException as error:
-            _without_own_frame(error)
-            raise
-        if own is not None or self._debug:
-            _note_task(task, own)
+    def made(self, context: Context | None, task: Any) -> Any:
+        """Return *task*, and tell the stream of *context* that it is what writes it. Never raises."""
+        if context is not None:
+            try:
+                stream = running_in(context)
+                if stream is not None and stream.trace is not None:
+                    stream.task = weakref.ref(task)
+            except Exception as error:
+                failed("create_task", error)
         return task
 
-    def create_task_with_any(
-        self: Any, coro: Any, *, context: Any = _NOT_GIVEN, **named: Any
-    ) -> Any:
-        own = None
-        if type(coro) is not CoroutineType or coro.cr_code is not _in_parallel:
-            now = current()
-            if now is not None and now.events is not None and type(coro) not in own_types:
-                own = _own_context(self, coro, None if context is _NOT_GIVEN else context)
-                if own is not None:
-                    context = own
-        try:
-            if named:
-                if context is not _NOT_GIVEN:
-                    named["context"] = context
-                task = original(self, coro, **named)
-            elif context is _NOT_GIVEN:
-                task = original(self, coro)
-            else:
-                task = original(self, coro, context=context)
-        except BaseException as error:
-            _without_own_frame(error)
-            raise
-        if own is not None or self._debug:
-            _note_task(task, own)
-        return task
 
-    names_two = getattr(original, "__kwdefaults__", None) == {"name": None, "context": None}
-    return update_wrapper(create_task if names_two else create_task_with_any, original)
+_hook: Final = _Hook()
+_THREAD: Final = Calls(
+    before="_tracing = hook.take_over(self)",
+    returned="hook.give_back(_tracing, _value)",
+    raised="hook.give_back(_tracing)",
+)
 
 
-def replacements() -> list[tuple[Any, str, Callable[..., Any]]]:
-    """Return (class, name, replacement) for what starts threads, work items and tasks.
+def _creating_task(function: Any) -> Calls | None:
+    """Return the calls for a ``create_task``, None for one that takes no context.
+
+    Python 3.11 to 3.13.2 name the argument; later releases take any.
+    """
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return None
+    names = code.co_varnames
+    others = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & CO_VARARGS)
+    if "context" in names[:others]:
+        given, put = "context", "context = _tracing"
+    elif code.co_flags & CO_VARKEYWORDS:
+        given, put = f"{names[others]}.get('context')", f"{names[others]}['context'] = _tracing"
+    else:
+        return None
+    return Calls(
+        before=f"_tracing = hook.context_for(self, coro, {given})\nif _tracing is not None: {put}",
+        returned="hook.made(_tracing, _value)",
+    )
+
+
+def inlines() -> list[Inline]:
+    """Return what follows threads, work items and tasks from where they are started.
 
     Some of the places are private to the standard library; where one is missing it is left out.
     """
     loop = asyncio.base_events.BaseEventLoop
     work_item = getattr(futures_thread, "_WorkItem", None)
     places = [
-        (threading.Thread, "start", _started),
-        (threading.Thread, "_bootstrap_inner", _running),
-        (work_item, "__init__", _initialised),
-        (work_item, "run", _running),
-        (loop, "create_task", _creating_task),
+        (threading.Thread, "start", Calls(before="hook.hand_over(self)")),
+        (threading.Thread, "_bootstrap_inner", _THREAD),
+        (work_item, "__init__", Calls(returned="hook.hand_over(self)")),
+        (work_item, "run", _THREAD),
     ]
+    creating = _creating_task(loop.__dict__.get("create_task"))
+    if creating is not None:
+        places.append((loop, "create_task", creating))
     return [
-        (owner, name, make(owner.__dict__[name]))
-        for owner, name, make in places
+        Inline(owner.__dict__[name], _hook, calls)
+        for owner, name, calls in places
         if owner is not None and name in owner.__dict__
     ]

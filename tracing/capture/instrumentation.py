@@ -1,8 +1,10 @@
 """Install and undo, side by side.
 
-``instrument()`` replaces functions on Django's classes and returns what puts the very same function
-objects back. A timed send loop replaces Django's only where Django's source is one that was verified;
-on an unknown release dispatches are recorded through Django's own methods, without receiver times.
+``instrument()`` replaces the send methods of Django's signals, and puts hooks into the code of other
+functions, where no frame may come between a function and its caller. What it returns puts the very
+same objects back. A timed send loop replaces Django's only where Django's source is one that was
+verified; on an unknown release dispatches are recorded through Django's own methods, without receiver
+times.
 """
 
 from __future__ import annotations
@@ -11,27 +13,34 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable
-from functools import cache, update_wrapper, wraps
+from functools import cache, update_wrapper
 from hashlib import sha256
 from threading import RLock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from django.core.management.base import BaseCommand
-from django.db.backends.base import base as database_base
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.utils import CursorWrapper
 from django.dispatch import Signal, dispatcher
 
-from tracing.capture import connections, effects, handover, tasks, transactions
-from tracing.capture.callbacks import registering_on_commit, running_commit_hooks
-from tracing.capture.commands import traced_execute
+from tracing.capture import (
+    callbacks,
+    commands,
+    connections,
+    effects,
+    handover,
+    tasks,
+    transactions,
+)
+from tracing.capture import sql as queries
+from tracing.capture.boundaries import boundaries
 from tracing.capture.dispatching import Options, async_sender, sync_sender
+from tracing.capture.failures import failed
 from tracing.capture.fallback import whole_async_sender, whole_sender
+from tracing.capture.inlining import Calls, InliningError, inlined, innermost
 from tracing.capture.process import free_after_fork
 from tracing.capture.spans import Method
-from tracing.capture.sql import timed_execute, timed_executemany
-from tracing.capture.transactions import WatchedTransaction
 from tracing.capture.unheard import leave_caches
+
+if TYPE_CHECKING:
+    from types import CodeType, FunctionType
 
 Undo = Callable[[], None]
 
@@ -41,9 +50,6 @@ VERIFIED_SENDS: Final = {
     "2d14c8ccbee3efe2": "6.1",
 }
 """Fingerprints of the four sends and what they call, for which the timed loops were verified."""
-VERIFIED_CURSORS: Final = {"627f5c777ff21c73"}
-VERIFIED_CALLBACKS: Final = {"75e63118c5cf3302", "d177ba26eb17970c"}
-
 
 _ABSENT: Final = object()
 """In the place of what was inherited and not defined there."""
@@ -52,10 +58,11 @@ _ABSENT: Final = object()
 class Patches:
     """Replacements that have been made, each with what stood there before."""
 
-    __slots__ = ("_made",)
+    __slots__ = ("_inlined", "_made")
 
     def __init__(self) -> None:
         self._made: list[tuple[Any, str, Any, Any]] = []
+        self._inlined: list[tuple[FunctionType, CodeType, CodeType]] = []
 
     def replace(self, owner: Any, name: str, replacement: Any) -> None:
         """Put *replacement* in the place of ``owner.name``."""
@@ -63,8 +70,23 @@ class Patches:
         setattr(owner, name, replacement)
         self._made.append((owner, name, original, replacement))
 
+    def inline(self, function: object, hook: object, calls: Calls) -> None:
+        """Have *function* call *hook* from now on, without a frame in between, if that can be done."""
+        try:
+            plain = innermost(function)
+            code = inlined(plain, hook, calls)
+        except InliningError as error:
+            failed("inlining", error)
+            return
+        self._inlined.append((plain, plain.__code__, code))
+        plain.__code__ = code
+
     def undo(self) -> None:
         """Put everything back, last first; what somebody else has replaced since is left to them."""
+        for function, original, code in reversed(self._inlined):
+            if function.__code__ is code:
+                function.__code__ = original
+        self._inlined.clear()
         for owner, name, original, replacement in reversed(self._made):
             if owner.__dict__.get(name) is not replacement:
                 continue
@@ -148,15 +170,15 @@ def instrument(
         try:
             _replace_sends(patches, options or Options())
             if sql:
-                _replace_database(patches, statements=statements)
+                _inline_database(patches, statements=statements)
             if side_effects:
                 for owner, name, replacement in effects.replacements():
                     patches.replace(owner, name, replacement)
-            for module in (handover, connections, tasks):
-                for owner, name, replacement in module.replacements():
-                    patches.replace(owner, name, replacement)
-            execute = BaseCommand.__dict__["execute"]
-            patches.replace(BaseCommand, "execute", _disguised(traced_execute(execute), execute))
+                for inline in effects.inlines():
+                    patches.inline(*inline)
+            for module in (handover, connections, tasks, commands):
+                for inline in module.inlines():
+                    patches.inline(*inline)
         except BaseException:
             patches.undo()
             raise
@@ -171,6 +193,7 @@ def uninstrument() -> None:
         if _patches is not None:
             _patches.undo()
             _patches = None
+            boundaries.clear()
             leave_caches()
 
 
@@ -187,28 +210,14 @@ def _replace_sends(patches: Patches, options: Options) -> None:
         patches.replace(Signal, method.value, _disguised(make(method, original, options), original))
 
 
-def _replace_database(patches: Patches, *, statements: bool) -> None:
+def _inline_database(patches: Patches, *, statements: bool) -> None:
     transactions.adopt()
-    execute, executemany = CursorWrapper.execute, CursorWrapper.executemany
-    if fingerprint(execute, executemany) in VERIFIED_CURSORS:
-        timed = timed_execute(keep_statements=statements)
-        patches.replace(CursorWrapper, "execute", _disguised(timed, execute))
-        timed_many = timed_executemany(keep_statements=statements)
-        patches.replace(CursorWrapper, "executemany", _disguised(timed_many, executemany))
-        inner = database_base.__dict__["debug_transaction"]
-
-        @wraps(inner)
-        def debug_transaction(connection: Any, sql: str) -> WatchedTransaction:
-            return WatchedTransaction(inner(connection, sql), connection, sql)
-
-        patches.replace(database_base, "debug_transaction", debug_transaction)
-    registering = BaseDatabaseWrapper.on_commit
-    running = BaseDatabaseWrapper.run_and_clear_commit_hooks
-    if fingerprint(registering, running) in VERIFIED_CALLBACKS:
-        replacement = _disguised(registering_on_commit(registering), registering)
-        patches.replace(BaseDatabaseWrapper, "on_commit", replacement)
-        replacement = _disguised(running_commit_hooks(running), running)
-        patches.replace(BaseDatabaseWrapper, "run_and_clear_commit_hooks", replacement)
+    for inline in (
+        *queries.inlines(keep_statements=statements),
+        *transactions.inlines(),
+        *callbacks.inlines(),
+    ):
+        patches.inline(*inline)
 
 
 def _disguised(replacement: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,8 +1,8 @@
 """SQL: which receiver ran how many queries, on which connection, in whatever thread.
 
-``CursorWrapper.execute`` and ``executemany`` are replaced by functions that do the same and take the
-time. ``connection.queries``, ``execute_wrappers`` and ``assertNumQueries`` stay as they are; what a
-debug cursor or the toolbar puts around the cursor stays around it.
+``CursorWrapper.execute`` and ``executemany`` take the time of what they do. ``connection.queries``,
+``execute_wrappers`` and ``assertNumQueries`` stay as they are; what a debug cursor or the toolbar puts
+around the cursor stays around it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import re
 from functools import lru_cache
 from threading import get_ident
 from time import perf_counter_ns as clock
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from django.db.backends.utils import CursorWrapper
 
 from tracing.capture import bypass, transactions
 from tracing.capture.context import QUERY, STREAM_LIMIT, current
 from tracing.capture.failures import failed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tracing.capture.inlining import Calls, Inline
 
 WRITES: Final = ("INSERT ", "UPDATE ", "DELETE ", "REPLACE ")
 WRITE_VERBS: Final = frozenset(statement[:6] for statement in WRITES)
@@ -59,40 +59,39 @@ def _note(cursor: Any, sql: Any, start: int, succeeded: bool, keep_statements: b
         failed("query", error)
 
 
-def timed_execute(*, keep_statements: bool) -> Callable[..., Any]:
-    """Return the timed ``CursorWrapper.execute``."""
+class _Hook:
+    """What ``CursorWrapper.execute`` and ``executemany`` call."""
 
-    def execute(self: Any, sql: Any, params: Any = None) -> Any:
-        start = clock()
-        try:
-            result = self._execute_with_wrappers(sql, params, many=False, executor=self._execute)
-        except BaseException:
-            __tracebackhide__ = True  # Read by pytest: the frame stands in for Django's own.
-            _note(self, sql, start, False, keep_statements)
-            raise
-        _note(self, sql, start, True, keep_statements)
+    __slots__ = ("_keep_statements",)
+
+    clock = staticmethod(clock)
+
+    def __init__(self, keep_statements: bool) -> None:
+        self._keep_statements = keep_statements
+
+    def succeeded(self, cursor: Any, sql: Any, start: int, result: Any) -> Any:
+        """Record a query and return *result*, which the cursor returns."""
+        _note(cursor, sql, start, True, self._keep_statements)
         return result
 
-    return execute
+    def failed(self, cursor: Any, sql: Any, start: int) -> None:
+        """Record a query that has raised."""
+        _note(cursor, sql, start, False, self._keep_statements)
 
 
-def timed_executemany(*, keep_statements: bool) -> Callable[..., Any]:
-    """Return the timed ``CursorWrapper.executemany``."""
+_TIMED: Final = Calls(
+    before="_tracing = hook.clock()",
+    returned="hook.succeeded(self, sql, _tracing, _value)",
+    raised="hook.failed(self, sql, _tracing)",
+)
 
-    def executemany(self: Any, sql: Any, param_list: Any) -> Any:
-        start = clock()
-        try:
-            result = self._execute_with_wrappers(
-                sql, param_list, many=True, executor=self._executemany
-            )
-        except BaseException:
-            __tracebackhide__ = True  # Read by pytest: the frame stands in for Django's own.
-            _note(self, sql, start, False, keep_statements)
-            raise
-        _note(self, sql, start, True, keep_statements)
-        return result
 
-    return executemany
+def inlines(*, keep_statements: bool) -> list[Inline]:
+    """Return what times queries; with their statements if *keep_statements*."""
+    hook = _Hook(keep_statements)
+    return [
+        Inline(CursorWrapper.__dict__[name], hook, _TIMED) for name in ("execute", "executemany")
+    ]
 
 
 _LITERALS: Final = re.compile(r"'(?:[^']|'')*'|\b\d+(?:\.\d+)?\b")

@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from functools import update_wrapper
 from importlib import import_module
 from importlib.util import find_spec
-from types import MethodType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from django.dispatch import Signal
 
 from tracing.capture import context, effects
+from tracing.capture.boundaries import Boundary, boundaries
 from tracing.capture.context import LiveTrace, Stream, current, enter
 from tracing.capture.failures import failed
+from tracing.capture.inlining import Calls, Inline
 from tracing.capture.names import MAX_NAME, dotted
 from tracing.capture.process import process_lock
 from tracing.capture.sampling import decide
 from tracing.capture.sanitize import error_text
-from tracing.capture.spans import Kind, Method
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tracing.capture.spans import Kind
 
 MAX_ERROR: Final = 500
 """Characters kept of an error."""
@@ -221,102 +218,45 @@ def _error_of(result: Any) -> str:
     return path
 
 
-def _sending(
-    signal: Signal,
-    method: Method,
-    before: Callable[[dict[str, Any]], None] | None,
-    after: Callable[[dict[str, Any]], None] | None,
-) -> Callable[..., Any]:
-    """Return a sync send for *signal* alone, which calls *before* and *after* around its class's."""
+class _Hook:
+    """What Django's immediate backend calls: it lets a KeyboardInterrupt pass without ``task_finished``."""
 
-    def send(self: Signal, sender: Any, **named: Any) -> Any:
-        if before is not None:
-            before(named)
+    __slots__ = ()
+
+    def raised(self, result: Any, error: BaseException) -> None:
+        """End the trace of a task whose backend has raised. Never raises."""
         try:
-            return getattr(type(self), method.value)(self, sender, **named)
-        except BaseException as error:
-            # The frame is not Django's: it leaves no entry in the traceback.
-            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
-            raise
-        finally:
-            if after is not None:
-                after(named)
-
-    return MethodType(update_wrapper(send, getattr(type(signal), method.value)), signal)
+            run = _take_run(_text(getattr(result, "id", None)))
+            if run is not None:
+                run.end(describe(error))
+        except Exception as failure:
+            failed("task", failure)
 
 
-def _asending(
-    signal: Signal,
-    method: Method,
-    before: Callable[[dict[str, Any]], None] | None,
-    after: Callable[[dict[str, Any]], None] | None,
-) -> Callable[..., Any]:
-    """Return the same for an async send."""
-
-    async def asend(self: Signal, sender: Any, **named: Any) -> Any:
-        if before is not None:
-            before(named)
-        try:
-            return await getattr(type(self), method.value)(self, sender, **named)
-        except BaseException as error:
-            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
-            raise
-        finally:
-            if after is not None:
-                after(named)
-
-    return MethodType(update_wrapper(asend, getattr(type(signal), method.value)), signal)
+_EXECUTE: Final = Calls(raised="hook.raised(task_result, _error)")
+_BOUNDARIES: Final[dict[str, Boundary]] = {
+    "task_enqueued": (enqueued, None),
+    "task_started": (started, None),
+    "task_finished": (None, finished),
+}
 
 
-def _executing(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return an ``ImmediateBackend._execute_task`` after which no trace of its task stays open.
-
-    It lets a KeyboardInterrupt pass without sending ``task_finished``.
-    """
-
-    def _execute_task(self: Any, task_result: Any) -> Any:
-        try:
-            return original(self, task_result)
-        except BaseException as error:
-            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
-            _abandon(task_result, error)
-            raise
-
-    return update_wrapper(_execute_task, original)
-
-
-def _abandon(result: Any, raised: BaseException) -> None:
-    try:
-        run = _take_run(_text(getattr(result, "id", None)))
-        if run is not None:
-            run.end(describe(raised))
-    except Exception as error:
-        failed("task", error)
-
-
-def replacements() -> list[tuple[Any, str, Callable[..., Any]]]:
-    """Return (owner, name, replacement) for what says that a task is enqueued, started, finished.
-
-    The owners are these signals themselves: all others stay as fast as they are.
-    """
-    found: list[tuple[Any, str, Callable[..., Any]]] = []
+def inlines() -> list[Inline]:
+    """Have the signals of tasks begin and end traces, and return what ends those left open."""
+    found: list[Inline] = []
     for package in _packages():
         try:
             signals = import_module(f"{package}.signals")
             backend = import_module(f"{package}.backends.immediate").ImmediateBackend
         except (ImportError, AttributeError):
             continue
-        for name, before, after in (
-            ("task_enqueued", enqueued, None),
-            ("task_started", started, None),
-            ("task_finished", None, finished),
-        ):
+        for name, boundary in _BOUNDARIES.items():
             signal = getattr(signals, name, None)
             if isinstance(signal, Signal):
-                found += _replaced_sends(signal, before, after)
+                boundaries[id(signal)] = boundary
         execute = backend.__dict__.get("_execute_task")
         if execute is not None:
-            found.append((backend, "_execute_task", _executing(execute)))
+            found.append(Inline(execute, _Hook(), _EXECUTE))
     return found
 
 
@@ -324,20 +264,3 @@ def _packages() -> list[str]:
     """Return the packages of this interface: Django's, and its forerunner where that is in use."""
     packages = ["django.tasks"] if find_spec("django.tasks") is not None else []
     return packages + [name for name in ("django_tasks",) if name in sys.modules]
-
-
-def _replaced_sends(
-    signal: Signal,
-    before: Callable[[dict[str, Any]], None] | None,
-    after: Callable[[dict[str, Any]], None] | None,
-) -> list[tuple[Any, str, Callable[..., Any]]]:
-    return [
-        (
-            signal,
-            method.value,
-            (_asending if method in {Method.ASEND, Method.ASEND_ROBUST} else _sending)(
-                signal, method, before, after
-            ),
-        )
-        for method in Method
-    ]

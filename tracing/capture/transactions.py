@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.db import connections
+from django.db.backends.utils import debug_transaction
 
 from tracing.capture import context
 from tracing.capture.failures import failed
+from tracing.capture.inlining import Calls, Inline
 from tracing.capture.spans import TransactionOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
 
 class Block:
@@ -249,33 +250,25 @@ STATEMENTS: Final = ("SAVEPOINT ", "RELEASE SAVEPOINT ", "ROLLBACK TO SAVEPOINT 
 """How the statements begin that Django sends for its blocks."""
 
 
-class WatchedTransaction:
-    """Stand in for Django's ``debug_transaction``: do what it does and note how it ended."""
+class _Hook:
+    """What ``debug_transaction`` calls, the context manager around BEGIN, COMMIT and ROLLBACK."""
 
-    __slots__ = ("_connection", "_inner", "_sql")
+    __slots__ = ()
 
-    def __init__(self, inner: Any, connection: Any, sql: str) -> None:
-        self._inner = inner
-        self._connection = connection
-        self._sql = sql
-
-    def __enter__(self) -> Any:
-        return self._inner.__enter__()
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> Any:
+    def succeeded(self, connection: Any, sql: str) -> None:
+        """Note what *sql* did to the transaction of *connection*."""
         try:
-            if exc_type is None:
-                if self._sql == "COMMIT":
-                    ended(self._connection, TransactionOutcome.COMMITTED)
-                elif self._sql == "ROLLBACK":
-                    ended(self._connection, TransactionOutcome.ROLLED_BACK)
-                elif self._sql == "BEGIN":
-                    began(self._connection)
+            if sql == "COMMIT":
+                ended(connection, TransactionOutcome.COMMITTED)
+            elif sql == "ROLLBACK":
+                ended(connection, TransactionOutcome.ROLLED_BACK)
+            elif sql == "BEGIN":
+                began(connection)
         except Exception as error:
             failed("transaction", error)
-        return self._inner.__exit__(exc_type, exc_value, traceback)
+
+
+def inlines() -> list[Inline]:
+    """Return what follows the transactions of all connections."""
+    calls = Calls(returned="hook.succeeded(connection, sql)")
+    return [Inline(debug_transaction, _Hook(), calls)]

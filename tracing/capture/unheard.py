@@ -20,6 +20,8 @@ from django.db.models.signals import post_init, pre_init
 from django.dispatch import dispatcher
 
 from tracing.capture import requests
+from tracing.capture.boundaries import begin as begin_boundary
+from tracing.capture.boundaries import boundaries
 from tracing.capture.context import current
 from tracing.capture.failures import failed
 from tracing.capture.names import is_class, sender_name
@@ -96,6 +98,7 @@ def _unheard(signal: Signal, sender: Any) -> Unheard:
             (sender is not None and not is_class(sender))
             or signal is request_started
             or signal is request_finished
+            or id(signal) in boundaries
         ):
             return unheard
         for target in (signal, sender):
@@ -159,10 +162,13 @@ def count_unheard(signal: Signal, sender: Any) -> None:
 def pass_unheard(signal: Signal, sender: Any, named: dict[str, Any]) -> None:
     """Count a dispatch, and begin or end a request if that is what it tells. Never raises."""
     try:
+        after = begin_boundary(signal, named)
         if signal is request_started:
             requests.started(named)
         count_unheard(signal, sender)
         if signal is request_finished:
             requests.finished()
+        if after is not None:
+            after(None)
     except RecursionError:
         pass  # The end of the stack is the application's to meet.

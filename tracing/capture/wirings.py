@@ -18,6 +18,7 @@ from django.dispatch import Signal
 from django.dispatch import dispatcher as _dispatcher
 
 from tracing.capture import names
+from tracing.capture.boundaries import boundaries
 from tracing.capture.details import Details, details_reader
 from tracing.capture.process import process_lock
 from tracing.capture.remembered import entry_label, reached, receiver_of, sender_lives
@@ -253,7 +254,7 @@ def plain_wiring(signal: Signal, sender: Any) -> tuple[PlainWiring | None, list[
     # clears it with every connect and disconnect: the right place for a memory keyed by sender id.
     # Not the id itself: a sender that hashes as its id would be compared with it, by its own code.
     memory = signal.sender_receivers_cache
-    if type(memory) is dict and type(sender_id) is int:
+    if type(memory) is dict and type(sender_id) is int and id(signal) not in boundaries:
         if len(memory) >= _PLAIN_LIMIT:
             memory.clear()
         memory[-id(sender)] = wiring

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.tracing.capture.programs import heap
 from tracing.capture import context, instrumentation, sampling
 from tracing.capture.assembly import assemble
+from tracing.capture.boundaries import boundaries
 from tracing.capture.context import LiveTrace
 from tracing.capture.failures import counts
 from tracing.capture.sampling import Sampler
@@ -29,13 +30,19 @@ def stock() -> Iterator[None]:
     """Take the recording out of Django for the test, and put the very same functions back after it."""
     patches = instrumentation._patches
     made = list(patches._made) if patches is not None else []
+    inlined = list(patches._inlined) if patches is not None else []
+    around = dict(boundaries)
     instrumentation.uninstrument()
     yield
     instrumentation.uninstrument()
     for owner, name, _original, replacement in made:
         setattr(owner, name, replacement)
+    for function, _original, code in inlined:
+        function.__code__ = code
+    boundaries.update(around)
     if patches is not None:
         patches._made[:] = made
+        patches._inlined[:] = inlined
     instrumentation._patches = patches
 
 

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import socket
+import threading
+from asyncio.base_events import BaseEventLoop
 
 import pytest
 from django.apps import apps
 from django.core.mail import EmailMessage
 from django.core.management.base import BaseCommand
-from django.db.backends.base import base as database_base
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.utils import CursorWrapper
+from django.db.backends.utils import CursorWrapper, debug_transaction
 from django.dispatch import Signal
 
 from tests.tracing.capture.conftest import recording
@@ -23,21 +24,27 @@ from tracing.capture.instrumentation import (
 
 pytestmark = pytest.mark.usefixtures("stock")
 
-REPLACED = [
-    *((Signal, name) for name in ("send", "send_robust", "asend", "asend_robust")),
-    (CursorWrapper, "execute"),
-    (CursorWrapper, "executemany"),
-    (BaseDatabaseWrapper, "on_commit"),
-    (BaseDatabaseWrapper, "run_and_clear_commit_hooks"),
-    (database_base, "debug_transaction"),
-    (EmailMessage, "send"),
-    (BaseCommand, "execute"),
+HOOKED = [
+    CursorWrapper.execute,
+    CursorWrapper.executemany,
+    BaseDatabaseWrapper.on_commit,
+    BaseDatabaseWrapper.run_and_clear_commit_hooks,
+    debug_transaction.__wrapped__,
+    EmailMessage.send,
+    BaseCommand.execute,
+    Signal.connect,
+    Signal.disconnect,
+    Signal._clear_dead_receivers,
+    threading.Thread.start,
+    threading.Thread._bootstrap_inner,
+    BaseEventLoop.create_task,
 ]
 
 
 def functions():
-    found = [owner.__dict__[name] for owner, name in REPLACED]
-    return [*found, socket.socket.__dict__.get("connect", "inherited")]
+    found = [Signal.__dict__[method.value] for method in STOCK_SENDS]
+    found.append(socket.socket.__dict__.get("connect", "inherited"))
+    return [*found, *(function.__code__ for function in HOOKED)]
 
 
 def test_undo_leaves_the_very_same_functions():
@@ -128,11 +135,19 @@ def test_patch_made_after_ours_is_left_to_its_maker(monkeypatch):
 
 
 def test_replacements_look_like_what_they_replace():
-    names = [getattr(function, "__qualname__", "") for function in functions()]
+    def looks():
+        sends = [Signal.__dict__[method.value].__qualname__ for method in STOCK_SENDS]
+        codes = [function.__code__ for function in HOOKED]
+        return sends, [
+            (code.co_filename, code.co_firstlineno, code.co_qualname, code.co_freevars)
+            for code in codes
+        ]
+
+    before = looks()
 
     instrument()
 
-    assert [getattr(function, "__qualname__", "") for function in functions()][:-1] == names[:-1]
+    assert looks() == before
     assert Signal.send_robust.__code__.co_name == "send_robust"
     assert Signal.send.__doc__ == STOCK_SENDS[next(iter(STOCK_SENDS))].__doc__
 

@@ -384,18 +384,6 @@ def test_error_shows_no_frame_of_the_tracer(keeper, debug):
     assert here.receivers == []
 
 
-def test_replaced_methods_look_like_django_s(keeper):
-    replaced = {name: Signal.__dict__[name] for name in ("connect", "disconnect")}
-    instrumentation.uninstrument()
-    stock = {name: Signal.__dict__[name] for name in replaced}
-    instrumentation.instrument()
-
-    for name, function in replaced.items():
-        assert function is not stock[name]
-        assert function.__doc__ == stock[name].__doc__
-        assert function.__qualname__ == stock[name].__qualname__
-
-
 def test_hostile_receiver_is_asked_no_more_than_by_django(keeper):
     def asked_while_connecting():
         asked = []
