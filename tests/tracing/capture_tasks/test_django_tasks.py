@@ -20,6 +20,7 @@ from django.utils import timezone
 from django.utils.crypto import get_random_string
 
 from tracing.capture import context, instrumentation, sampling, tasks
+from tracing.capture.boundaries import boundaries
 from tracing.capture.sampling import Sampler
 from tracing.capture.spans import Kind, Status
 
