@@ -6,7 +6,9 @@ import gzip
 import os
 import random
 import resource
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -14,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tracing.capture import failures
+from tracing.exporters import files
 from tracing.exporters.files import LineFile, follow, log_files, open_log, rotated_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -229,3 +233,106 @@ def test_follow_from_the_start_waits_for_a_file_that_is_not_there_yet(path):
     lines = list(follow(path, from_start=True, keep_on=lambda: next(looks), wait=wait))
 
     assert lines == [b"whole", b"halfwhole"]
+
+
+@pytest.mark.parametrize("other", ["the same writer", "another process' writer"])
+def test_removed_folder_is_made_again(path, other):
+    path = path.parent / "logs" / path.name
+    first, second = LineFile(path), LineFile(path)
+    first.write(b"before\n")
+    second.write(b"before\n")
+    shutil.rmtree(path.parent)
+
+    first.write(b"after\n")
+    (first if other == "the same writer" else second).write(b"later\n")
+
+    assert path.read_bytes() == b"after\nlater\n"
+    # Both hold the lock of the new folder: none writes into the other's line.
+    assert os.fstat(first._lock_file).st_nlink == 1
+    if other != "the same writer":
+        assert os.fstat(first._lock_file).st_ino == os.fstat(second._lock_file).st_ino
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize("way", ["create", "nocreate", "copytruncate"])
+def test_logrotate_takes_the_file_away(path, way):
+    file = LineFile(path)
+    file.write(b"before\n")
+    if way == "copytruncate":
+        shutil.copy(path, path.with_name("old"))
+        os.truncate(path, 0)
+    else:
+        path.rename(path.with_name("old"))
+    if way == "create":
+        path.touch()
+
+    file.write(b"after\n")
+    file.close()
+
+    assert path.with_name("old").read_bytes() == b"before\n"
+    assert path.read_bytes() == b"after\n"
+
+
+def refuse(*_arguments, **_named):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_folder_that_nothing_can_be_renamed_in_keeps_its_log(path, monkeypatch, caplog):
+    file = LineFile(path, max_bytes=10)
+    file.write(b"1234567\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refuse)
+        file.write(b"abcdefg\n")
+        file.write(b"hijklmn\n")
+    file.write(b"opqrstu\n")
+    file.close()
+
+    assert path.read_bytes() == b"opqrstu\n"
+    [rotated] = rotated_files(path)
+    assert rotated.read_bytes() == b"1234567\nabcdefg\nhijklmn\n"
+    assert [record.getMessage() for record in caplog.records] == [
+        "Recording failed in rotating the log; the application is not affected."
+    ]
+    failures.counts.clear()
+
+
+def test_lines_are_written_once_where_rotated_files_cannot_be_kept(path, monkeypatch):
+    file = LineFile(path, max_bytes=10, compress=True)
+    file.write(b"1234567\n")
+    monkeypatch.setattr(files, "rotated_files", refuse)
+
+    file.write(b"abcdefg\n")
+    file.close()
+
+    assert path.read_bytes() == b"abcdefg\n"
+    assert failures.counts["keeping the rotated logs: PermissionError"] == 1
+    failures.counts.clear()
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o640), (0o077, 0o600), (0o000, 0o640)])
+def test_log_is_for_its_owner_and_group_as_far_as_the_umask_allows(path, umask, mode):
+    path = path.parent / "logs" / path.name
+    before = os.umask(umask)
+    try:
+        file = LineFile(path)
+        file.write(b"line\n")
+        file.close()
+    finally:
+        os.umask(before)
+
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (path, file._lock_path(".lock"))] == [
+        mode,
+        mode,
+    ]
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o750 & ~umask
+
+
+def test_log_that_exists_keeps_its_mode(path):
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    file = LineFile(path)
+    file.write(b"line\n")
+    file.close()
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600

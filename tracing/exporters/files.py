@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from tracing.capture.failures import failed
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
@@ -26,6 +28,9 @@ except ImportError:  # Windows: one process may write, as for any log file there
     fcntl = None  # type: ignore[assignment]
 
 _BLOCK = 65_536
+FILE_MODE = 0o640
+"""Of the log, as far as the umask allows: shippers read it as a member of the group."""
+FOLDER_MODE = 0o750
 
 
 class LineFile:
@@ -71,8 +76,7 @@ class LineFile:
             descriptor, size = self._open()
             size = self._cut_torn_line(descriptor, size)
             # Asked of an empty file as well: that is when its period begins.
-            if self._is_due(size + len(lines)) and size:
-                self._rotate()
+            if self._is_due(size + len(lines)) and size and self._rotate():
                 descriptor, size = self._open()
             try:
                 self._append(descriptor, lines)
@@ -83,7 +87,11 @@ class LineFile:
                 raise
         if self._housekeeping_due:
             self._housekeeping_due = False
-            self._keep_house()
+            try:
+                self._keep_house()
+            except OSError as error:
+                # The lines are written, and must not be written again. The next rotation tries.
+                failed("keeping the rotated logs", error)
 
     def _append(self, descriptor: int, lines: bytes) -> None:
         view = memoryview(lines)
@@ -94,14 +102,11 @@ class LineFile:
     def _open(self) -> tuple[int, int]:
         """Return the descriptor of the file that is at the path now, and its size."""
         if self._file >= 0:
-            opened = os.fstat(self._file)
-            with suppress(FileNotFoundError):
-                there = self.path.stat()
-                if (there.st_ino, there.st_dev) == (opened.st_ino, opened.st_dev):
-                    return self._file, opened.st_size
+            if _is_at(self.path, self._file):
+                return self._file, os.fstat(self._file).st_size
             self._close_file()
         self._file = os.open(
-            self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o640
+            self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), FILE_MODE
         )
         return self._file, os.fstat(self._file).st_size
 
@@ -133,8 +138,8 @@ class LineFile:
                 due = due or bool(stored)
         return due
 
-    def _rotate(self) -> None:
-        """Give the file a name of its own time; under the lock."""
+    def _rotate(self) -> bool:
+        """Give the file a name of its own time; return whether that could be done."""
         moment = datetime.fromtimestamp(self.clock(), UTC)
         while True:
             stamp = moment.strftime("%Y%m%dT%H%M%S.%fZ")
@@ -142,14 +147,20 @@ class LineFile:
             if not rotated.exists() and not rotated.with_name(rotated.name + ".gz").exists():
                 break
             moment = datetime.fromtimestamp(moment.timestamp() + 0.000_002, UTC)
-        self.path.rename(rotated)
+        try:
+            self.path.rename(rotated)
+        except OSError as error:
+            # A folder in which nothing may be renamed: a long log is better than none.
+            failed("rotating the log", error)
+            return False
         self._close_file()
         self._housekeeping_due = True
+        return True
 
     def _keep_house(self) -> None:
         """Compress what was rotated and delete what is too old; one process at a time."""
-        with self._locked(".keep", wait=False) as locked:
-            if not locked:
+        with self._keeping() as is_mine:
+            if not is_mine:
                 return
             if self.compress:
                 for path in rotated_files(self.path):
@@ -161,33 +172,49 @@ class LineFile:
     # -- Locks and descriptors
 
     @contextmanager
-    def _locked(self, suffix: str = ".lock", *, wait: bool = True) -> Iterator[bool]:
-        if suffix == ".lock":
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock that all writers share."""
+        self._lock()
+        try:
+            yield
+        finally:
+            if fcntl is not None:
+                fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    def _lock(self) -> None:
+        """Take the lock, on the file that is at its path now: the folder may have been removed."""
+        while True:
             if self._lock_file < 0:
-                self._lock_file = self._open_lock(suffix)
-            descriptor = self._lock_file
-        else:
-            descriptor = self._open_lock(suffix)
-        locked = False
+                self._lock_file = self._open_lock(".lock")
+            if fcntl is not None:
+                fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+            if _is_at(self._lock_path(".lock"), self._lock_file):
+                return
+            descriptor, self._lock_file = self._lock_file, -1
+            os.close(descriptor)
+
+    @contextmanager
+    def _keeping(self) -> Iterator[bool]:
+        """Yield whether this process is the one to look after rotated files."""
+        descriptor = self._open_lock(".keep")
+        is_mine = True
         try:
             if fcntl is not None:
                 try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                    locked = True
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    yield False
-                    return
-            yield True
+                    is_mine = False
+            yield is_mine
         finally:
-            if locked:
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-            if suffix != ".lock":
-                os.close(descriptor)
+            os.close(descriptor)
+
+    def _lock_path(self, suffix: str) -> Path:
+        return self.path.with_name(f".{self.path.name}{suffix}")
 
     def _open_lock(self, suffix: str) -> int:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = self.path.with_name(f".{self.path.name}{suffix}")
-        return os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o640)
+        self.path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        return os.open(self._lock_path(suffix), flags, FILE_MODE)
 
     def _close_file(self) -> None:
         descriptor, self._file = self._file, -1
@@ -203,6 +230,16 @@ class LineFile:
         descriptor, self._lock_file = self._lock_file, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Return whether the open file is still the one at *path*."""
+    try:
+        there = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    opened = os.fstat(descriptor)
+    return (there.st_ino, there.st_dev) == (opened.st_ino, opened.st_dev)
 
 
 def rotated_files(path: str | os.PathLike[str]) -> list[Path]:
@@ -236,9 +273,15 @@ def _compress(path: Path) -> None:
     target = path.with_name(path.name + ".gz")
     partial = target.with_name(f".{target.name}.part")
     try:
-        with path.open("rb") as source, gzip.open(partial, "wb", compresslevel=6) as compressed:
+        partial.unlink(missing_ok=True)
+        # Who may not read the log may not read what it was, not even while it is being compressed.
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with (
+            path.open("rb") as source,
+            os.fdopen(descriptor, "wb") as target_file,
+            gzip.open(target_file, "wb", compresslevel=6) as compressed,
+        ):
             shutil.copyfileobj(source, compressed, 1 << 20)
-        # Who may not read the log may not read what it was.
         shutil.copymode(path, partial)
         partial.replace(target)
     except OSError:
