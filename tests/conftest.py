@@ -203,10 +203,11 @@ def recording(transactional_db: None, settings: Any) -> Iterator[Pipeline]:
     """
     import tracing
     from tracing import pipeline, setup
+    from tracing.in_tests import log_path_of_tests
 
     settings.TRACING = {**settings.TRACING_OF_CARSALES, "STORE_IN_TESTS": True}
     setup.start()
-    log = Path(settings.TRACING["LOG"]["path"])
+    log = log_path_of_tests(Path(settings.TRACING["LOG"]["path"]))
     log.unlink(missing_ok=True)
 
     yield pipeline.default

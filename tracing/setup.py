@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tracing import bound, celery, pipeline
+from tracing import bound, celery, in_tests, pipeline
 from tracing.capture import (
     assembly,
     calibration,
@@ -171,6 +171,7 @@ def start() -> None:
     from tracing.capture.commands import excluded
 
     try:
+        in_tests.remember_own_databases()
         configure()
         excluded.clear()
         excluded.update(get_settings().exclude_commands)

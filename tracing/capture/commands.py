@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from django.core.management.base import BaseCommand
 
+from tracing import in_tests
 from tracing.capture import context
 from tracing.capture.context import UNRECORDED, LiveTrace, Stream, current, enter, leave
 from tracing.capture.failures import failed
@@ -26,6 +27,8 @@ def command_name(command: Any) -> str:
 def _begin(command: Any) -> LiveTrace | None:
     """Begin the trace of *command*; None if it has none, though then it may be unrecorded as a whole."""
     try:
+        if in_tests.is_test_command(command):
+            in_tests.mark_test_run()
         if current() is not None:
             return None
         name = command_name(command)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings as django_settings
 from django.utils.module_loading import import_string
 
-from tracing.exporters.database import DatabaseExporter
+from tracing.exporters.database import DatabaseExporter, InTests
 from tracing.exporters.log import LogExporter
 from tracing.exporters.memory import MemoryExporter
 from tracing.pipeline import Options
@@ -105,7 +105,7 @@ def build_exporter(
     if name == "database":
         every = _lower("PRUNE", settings.prune).get("every_seconds", 600)
         is_synchronous = _lower("PIPELINE", settings.pipeline).get("synchronous")
-        in_tests: Literal["store", "skip"] = "store" if settings.store_in_tests else "skip"
+        in_tests: InTests = "test_database" if settings.store_in_tests else "skip"
         return DatabaseExporter(
             on_control=on_control,
             retention=build_retention(settings),
@@ -155,7 +155,7 @@ def build_log_exporter(given: Mapping[str, Any]) -> LogExporter:
         value = values.get(name, 0)
         if not isinstance(value, (int, float)) or value < 0:
             raise ValueError(f'TRACING["LOG"]: {name} is {value!r}, no number from 0 up.')
-    return LogExporter(**values)
+    return LogExporter(**values, apart_in_tests=True)
 
 
 def _waits(name: str) -> int:

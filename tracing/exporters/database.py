@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import socket
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -20,6 +19,7 @@ from tracing.capture import spans
 from tracing.conf import store_alias
 from tracing.exporters.sql import Database, MissingTablesError, open_database
 from tracing.exporters.summing import Batch, Sum, Summing, Wire, subtract_repeats
+from tracing.in_tests import is_test_database, is_test_run
 from tracing.pipeline import Courtesy, TemporaryError
 from tracing.pruning import Retention, give_turn_back, prune, take_turn
 from tracing.rollups import HOUR_NS
@@ -89,6 +89,7 @@ _COMPACT_SECONDS = 3_600
 _PRUNE_SECONDS = 1.0
 """How long a worker prunes before it looks after its queue again."""
 
+InTests = Literal["store", "test_database", "share", "skip"]
 Rows = dict[str, list[tuple[Any, ...]]]
 
 
@@ -106,8 +107,9 @@ class DatabaseExporter:
         retention: What to keep; a worker prunes the rest now and then. None keeps everything.
         prune_seconds: How often that happens, by one of all processes; past hours and days of the
             statistics are added up then, too.
-        in_tests: What to do in a run of tests: ``store`` as always, ``share`` the connection of the
-            running thread (see above), or ``skip`` it and store nothing.
+        in_tests: What to do in a run of tests: ``store`` as always; ``skip``, which stores nothing;
+            with a database that the runner made for this alias, and only then, store in that
+            (``test_database``) or ``share`` the connection of the running thread (see above).
     """
 
     def __init__(
@@ -118,7 +120,7 @@ class DatabaseExporter:
         on_control: Callable[[bool], None] | None = None,
         retention: Retention | None = None,
         prune_seconds: float = 600,
-        in_tests: Literal["store", "share", "skip"] = "store",
+        in_tests: InTests = "store",
     ) -> None:
         self.name = "database"
         self.retention = retention
@@ -128,7 +130,6 @@ class DatabaseExporter:
         self._alias = alias
         self._shared = shared_connection
         self._in_tests = in_tests
-        self._was_in_tests = False
         self._lock = threading.RLock()
         self._database: Database | None = None
         self._forget_everything()
@@ -145,22 +146,30 @@ class DatabaseExporter:
             TemporaryError: The database cannot take it now.
         """
         with self._lock:
-            in_tests = self._in_tests != "store" and self._is_in_tests()
-            if in_tests and (self._in_tests == "skip" or not self._share()):
+            if not self._may_store():
                 return
             for part in _apart(batch):
                 self._export(part)
 
-    def _is_in_tests(self) -> bool:
-        """Return whether this process runs tests, or did: what is left then is of tests as well.
+    def _may_store(self) -> bool:
+        """Return whether the store may be written: in a run of tests, only a database made for it.
 
-        Their databases are dropped and copied, which servers refuse while a worker is connected.
+        Databases of tests are dropped and copied, which servers refuse while a worker is connected.
         One of SQLite in memory fails the application's queries, not ours, while somebody writes.
         """
-        if not self._was_in_tests:
-            state = getattr(sys.modules.get("django.test.utils"), "_TestState", None)
-            self._was_in_tests = hasattr(state, "saved_data")
-        return self._was_in_tests
+        if self._in_tests == "store" or not is_test_run():
+            return True
+        if self._in_tests != "skip" and is_test_database(self._alias or store_alias()):
+            return self._in_tests != "share" or self._share()
+        self._disconnect()
+        return False
+
+    def _disconnect(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        self._forget_everything()
+        self._works = False
 
     def _share(self) -> bool:
         """Use Django's connection of the running thread from now on; return whether that may be.
@@ -168,9 +177,7 @@ class DatabaseExporter:
         Tests that are to do without a database do without its traces.
         """
         if not self._shared:
-            if self._database is not None:
-                self._database.close()
-                self._database = None
+            self._disconnect()
             self._shared = True
         try:
             connections[self._alias or store_alias()].cursor().close()
@@ -224,7 +231,7 @@ class DatabaseExporter:
     def force_flush(self) -> None:
         """Write the statistics of the last seconds; traces are committed when they are exported."""
         with self._lock:
-            if self._works and not self._summing.is_empty:
+            if self._works and not self._summing.is_empty and self._may_store():
                 # A database that is gone is noticed, and told, with the next batch.
                 with suppress(TemporaryError):
                     self._write_sums(self._connected())
@@ -241,7 +248,7 @@ class DatabaseExporter:
     def tick(self, statistics: Statistics) -> None:
         """Tell the store how the recorder of this process is doing; obey what it says."""
         with self._lock:
-            if not self._works or self._shared:
+            if not self._works or self._shared or not self._may_store():
                 # The next export finds out whether the database is back.
                 return
             try:
@@ -272,7 +279,7 @@ class DatabaseExporter:
 
     def _connected(self) -> Database:
         alias = self._alias or store_alias()
-        if self._database is None or self._database.alias != alias:
+        if self._database is None or self._database.alias != alias or self._database.is_elsewhere():
             if self._database is not None:
                 self._database.close()
             self._forget_everything()

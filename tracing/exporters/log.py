@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
 from tracing.exporters.files import LineFile
 from tracing.exporters.lines import Clock, lines
+from tracing.in_tests import is_test_run, log_path_of_tests
 from tracing.pipeline import Courtesy
 
 try:
@@ -122,6 +124,7 @@ class LogExporter:
         keep: Rotated files to keep.
         compress: Compress rotated files with gzip.
         colors: Whether console lines are coloured.
+        apart_in_tests: Write what tests record into a file of its own beside the log.
     """
 
     def __init__(
@@ -137,6 +140,7 @@ class LogExporter:
         keep: int = 10,
         compress: bool = True,
         colors: bool = False,
+        apart_in_tests: bool = False,
     ) -> None:
         if (path is None) is not bool(logger):
             raise ValueError("LogExporter writes to a path or to a logger: give one of them.")
@@ -151,14 +155,12 @@ class LogExporter:
         self.per = per
         self._lock = threading.Lock()
         self._file: LineFile | None = None
+        self._make_file = partial(
+            LineFile, max_bytes=max_bytes, every_seconds=every_seconds, keep=keep, compress=compress
+        )
+        self._is_to_move = apart_in_tests
         if path is not None:
-            self._file = LineFile(
-                path,
-                max_bytes=max_bytes,
-                every_seconds=every_seconds,
-                keep=keep,
-                compress=compress,
-            )
+            self._file = self._make_file(path)
         self._lines = _Lines()
         self._clock = Clock()
         self._is_text = render == "console"
@@ -178,6 +180,10 @@ class LogExporter:
         """
         with self._lock:
             self._lines.lines.clear()
+            if self._is_to_move and self._file is not None and is_test_run():
+                self._is_to_move = False
+                self._file.close()
+                self._file = self._make_file(log_path_of_tests(self._file.path))
             chunks = self._render(batch)
             if self._file is not None and chunks:
                 self._file.write(b"".join(chunks))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from tracing.in_tests import address
 from tracing.pipeline import TemporaryError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Database:
         self.raw: Any = None
         self._in_savepoint = False
         self._wrapper: BaseDatabaseWrapper = connections.create_connection(alias)
+        self._address = address(self._wrapper.settings_dict)
         options = self._wrapper.settings_dict.get("OPTIONS", {})
         # The worker needs one connection for long, which is not what a pool is for.
         self._wrapper.settings_dict = self._wrapper.settings_dict | {
@@ -95,6 +97,10 @@ class Database:
                 # Half set up it would be taken for a good one the next time.
                 self.close()
                 raise
+
+    def is_elsewhere(self) -> bool:
+        """Return whether the alias leads to another database now: tests have been given theirs."""
+        return self._address != address(connections.settings[self.alias])
 
     def parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return what to connect with, made of what Django would."""
@@ -613,7 +619,7 @@ def open_database(alias: str, *, shared: bool = False) -> Database:
     """
     if alias not in connections:
         raise TemporaryError(f"there is no database {alias!r} in DATABASES")
-    vendor = connections[alias].vendor
+    vendor = connections.create_connection(alias).vendor
     if vendor not in VENDORS:
         raise TemporaryError(f"traces cannot be stored in a {vendor} database (alias {alias!r})")
     return VENDORS[vendor](alias, shared=shared)
