@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator, contextmanager
 from functools import wraps
@@ -79,10 +80,13 @@ class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
         try:
             outer = context.current()
             if outer is not context.SUPPRESSED and sampling.decide(self.kind, self.name):
-                parent = (
-                    outer.trace.trace_id if outer is not None and outer.trace is not None else ""
+                parent = context.trace_around(outer)
+                live = LiveTrace(
+                    self.kind,
+                    self.name,
+                    parent_trace_id=parent.trace_id if parent is not None else "",
+                    outer=outer,
                 )
-                live = LiveTrace(self.kind, self.name, parent_trace_id=parent, outer=outer)
                 live.attributes.update(self.attributes)
                 context.begin(live)
             elif outer is not context.SUPPRESSED:
@@ -105,7 +109,9 @@ class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
             if live is None:
                 context.leave(before)
                 return
-            if exc_value is not None:
+            if isinstance(exc_value, CancelledError):
+                live.cancelled = True
+            elif exc_value is not None:
                 live.error = describe_error(exc_value)
             context.finish(live)
         except Exception as error:

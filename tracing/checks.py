@@ -22,6 +22,7 @@ from tracing.conf import get_settings, read, store_alias
 from tracing.exporters import configuring
 from tracing.pipeline import Options
 from tracing.selection import TAIL_KEYS
+from tracing.setup import build_trust
 from tracing.templating import ENGINE_HINT, missing_engine
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def _wrong_values(chosen: Settings) -> Iterator[Wrong]:
         re.compile(chosen.sensitive_keys)
     except re.error as error:
         yield "SENSITIVE_KEYS", f"is no regular expression: {error}", "docs/settings.md"
+    yield from _wrong_trust(chosen)
     for name in chosen.exporters:
         problem = _wrong_exporter(name)
         if problem:
@@ -90,6 +92,14 @@ def _wrong_faces(chosen: Settings) -> Iterator[Wrong]:
         if editor.lower() not in EDITORS and "{file}" not in editor:
             problem = f"has the EDITOR {editor!r}, which is no address with {{file}}"
             yield key, f"{problem}{_near(editor, EDITORS)}", "docs/viewer.md"
+
+
+def _wrong_trust(chosen: Settings) -> Iterator[Wrong]:
+    try:
+        build_trust(chosen)
+    except Exception as error:  # The module of a dotted path may raise anything.
+        problem = f"is wrong: {error}; until it is mended nobody is trusted"
+        yield "TRUSTED_PARENTS", problem, "docs/settings.md"
 
 
 def _unknown_keys(chosen: Settings) -> Iterator[Wrong]:

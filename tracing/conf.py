@@ -57,7 +57,9 @@ class Settings:
     sample_by_path: list[Any] = field(default_factory=list)
     """(pattern, ratio) pairs for the paths of requests and names of commands; the first match counts."""
     sample_parent_based: bool = True
-    """Let an incoming ``traceparent`` decide instead."""
+    """Let an incoming ``traceparent`` decide instead, if its sender is among TRUSTED_PARENTS."""
+    trusted_parents: list[Any] = field(default_factory=list)
+    """Networks whose ``traceparent`` decides; or a function of the request, or its dotted path."""
     keep: dict[str, Any] = field(default_factory=dict)
     """Tail rules, e.g. {"errors": True, "slow_ms": 500, "hazards": True, "else": 0.1}; empty keeps all."""
     exclude_commands: list[str] = field(
@@ -120,7 +122,7 @@ def _kind(value: object) -> type:
     return type(value)
 
 
-def _fits(default: object, value: object) -> bool:
+def _fits(name: str, default: object, value: object) -> bool:
     if isinstance(default, bool):
         return isinstance(value, bool)
     if isinstance(default, float):
@@ -129,6 +131,8 @@ def _fits(default: object, value: object) -> bool:
         )
     if isinstance(default, str):
         return isinstance(value, str | os.PathLike)
+    if name == "TRUSTED_PARENTS" and (callable(value) or isinstance(value, str)):
+        return True
     if isinstance(default, list):
         return isinstance(value, list | tuple)
     return isinstance(value, _kind(default))
@@ -160,7 +164,7 @@ def read(given: object) -> tuple[Settings, list[Problem]]:
                 f"Did you mean {near[0]!r}?" if near else "The keys are listed in docs/settings.md."
             )
             problems.append(("tracing.W001", f"TRACING has an unknown key {key!r}.", hint))
-        elif not _fits(DEFAULTS[key], value):
+        elif not _fits(key, DEFAULTS[key], value):
             expected = _EXPECTED[type(DEFAULTS[key])]
             message = f"TRACING[{key!r}] is {value!r}; it must be {expected}."
             problems.append(

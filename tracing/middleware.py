@@ -6,6 +6,7 @@ out of the store. Sync and async, whichever the project runs.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -16,6 +17,7 @@ from tracing.bound import keep_bound
 from tracing.capture import context
 from tracing.capture.assembly import SERVER_ERROR
 from tracing.capture.failures import failed
+from tracing.capture.handling import response_left
 from tracing.capture.requests import request_name
 from tracing.capture.sanitize import error_text
 from tracing.capture.spans import Kind
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest, HttpResponse
 
-    from tracing.capture.context import LiveTrace
+    from tracing.capture.context import LiveTrace, Stream
 
 OWN_NAMESPACES = frozenset({"tracing", "djdt"})
 """URL namespaces whose requests are about traces, not in them."""
@@ -52,13 +54,25 @@ class TracingMiddleware:
         """Return the response to *request*, or an awaitable of it under ASGI."""
         if self.is_async:
             return self.__acall__(request)
-        live = request_trace()
-        response = self.get_response(request)
+        stream, live = context.current(), request_trace()
+        try:
+            response = self.get_response(request)
+        except BaseException:
+            _left(stream, None)
+            raise
+        _left(stream, response)  # type: ignore[arg-type]
         return response if live is None else _described(live, request, response)  # type: ignore[arg-type]
 
     async def __acall__(self, request: HttpRequest) -> HttpResponse:
-        live = request_trace()
-        response = await self.get_response(request)  # type: ignore[misc]
+        stream, live = context.current(), request_trace()
+        try:
+            response = await self.get_response(request)  # type: ignore[misc]
+        except BaseException as error:
+            if live is not None and isinstance(error, CancelledError | GeneratorExit):
+                live.cancelled = True
+            _left(stream, None)
+            raise
+        _left(stream, response)
         return response if live is None else _described(live, request, response)
 
     def process_view(self, request: HttpRequest, *_args: Any) -> None:
@@ -89,6 +103,15 @@ def request_trace() -> LiveTrace | None:
     """Return the trace of the running request, None if it is not recorded."""
     live = context.current_trace()
     return live if live is not None and live.kind is Kind.REQUEST else None
+
+
+def _left(stream: Stream | None, response: HttpResponse | None) -> None:
+    """Note that *response* of the request of *stream*, or an exception in its place, leaves."""
+    try:
+        if stream is not None:
+            response_left(stream, response)
+    except Exception as error:
+        failed("response", error)
 
 
 def _described(live: LiveTrace, request: HttpRequest, response: HttpResponse) -> HttpResponse:

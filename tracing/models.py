@@ -37,7 +37,7 @@ KIND_CODES = (
     Kind.BLOCK,
     Kind.DISPATCH,
 )
-STATUS_CODES = (Status.OK, Status.ERROR, Status.RUNNING)
+STATUS_CODES = (Status.OK, Status.ERROR, Status.RUNNING, Status.CANCELLED)
 METHOD_CODES = (Method.SEND, Method.SEND_ROBUST, Method.ASEND, Method.ASEND_ROBUST)
 OUTCOME_CODES = (
     Outcome.RETURNED,

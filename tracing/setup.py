@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.utils.module_loading import import_string
 
 from tracing import bound, celery, in_tests, pipeline
 from tracing.capture import (
@@ -12,6 +15,7 @@ from tracing.capture import (
     calibration,
     context,
     effects,
+    handling,
     parking,
     remembered,
     requests,
@@ -21,6 +25,7 @@ from tracing.capture.dispatching import Options
 from tracing.capture.failures import failed
 from tracing.capture.process import identity
 from tracing.capture.sanitize import SENSITIVE, Redaction
+from tracing.capture.trust import Trust, trust_networks
 from tracing.conf import Settings, get_settings
 from tracing.exporters import configuring
 from tracing.selection import Lists, Tail
@@ -72,6 +77,7 @@ def configure() -> None:
         chosen.sample_ratio
     )
     requests.exclude_paths(chosen.exclude_paths)
+    requests.trust_parents(_part("TRUSTED_PARENTS", build_trust, chosen) or Trust())
     bound.Binding.sensitive = SENSITIVE
     if chosen.sensitive_keys:
         bound.Binding.sensitive = _part("SENSITIVE_KEYS", _sensitive, chosen.sensitive_keys)
@@ -114,6 +120,18 @@ def _sampler(chosen: Settings) -> sampling.Sampler:
         by_path=[(str(pattern), float(ratio)) for pattern, ratio in chosen.sample_by_path],
         parent_based=chosen.sample_parent_based,
     )
+
+
+def build_trust(chosen: Settings) -> Trust:
+    """Return the rule of TRUSTED_PARENTS; raises what is wrong with it."""
+    given: Any = chosen.trusted_parents
+    if isinstance(given, list):
+        return Trust(trust_networks(given), asks_request=False) if given else Trust()
+    rule = import_string(given) if isinstance(given, str) else given
+    if not callable(rule) or iscoroutinefunction(rule):
+        msg = f"{given!r} is neither a list of networks nor a function (and no async one)"
+        raise ValueError(msg)
+    return Trust(rule)
 
 
 def _exporter(name: str, chosen: Settings) -> Exporter:
@@ -180,7 +198,7 @@ def start() -> None:
             _removers.append(pipeline.add_drain(_calibrate))
             _removers.append(pipeline.add_drain(assembly.drain))
             _removers.append(pipeline.add_drain(parking.release_expired))
-            _removers.append(pipeline.add_drain(requests.end_abandoned))
+            _removers.append(pipeline.add_drain(handling.end_abandoned))
         if get_settings().enabled:
             _flush_at_every_end()
             effects.configure()

@@ -330,9 +330,10 @@ def capture_dispatches(
 
     undo = None if tracing.is_instrumented() else tracing.instrument()
     outer = context.current()
-    live = LiveTrace(Kind(kind), name, outer=outer)
-    if outer is not None and outer.trace is not None:
-        live.parent_trace_id = outer.trace.trace_id
+    parent = context.trace_around(outer)
+    live = LiveTrace(
+        Kind(kind), name, parent_trace_id=parent.trace_id if parent else "", outer=outer
+    )
     live.excluded = True
     captured = Captured(live, is_alone=undo is not None)
     _watch.add(captured)

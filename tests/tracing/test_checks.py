@@ -132,6 +132,11 @@ def test_known_hazard_of_no_rule_is_reported(settings):
             """['PRUNE'] is wrong: older_than is 5; write it like "7d".""",
         ),
         ({"SENSITIVE_KEYS": "(iban"}, "['SENSITIVE_KEYS'] is no regular expression: "),
+        (
+            {"TRUSTED_PARENTS": ["10.0.0.1/8"]},
+            "['TRUSTED_PARENTS'] is wrong: '10.0.0.1/8' is no network: ",
+        ),
+        ({"TRUSTED_PARENTS": "no.such"}, "['TRUSTED_PARENTS'] is wrong: "),
         ({"EXPORTERS": ["databse"]}, "['EXPORTERS'] has 'databse'; there are database, "),
         (
             {"EXPORTERS": ["nowhere.Exporter"]},

@@ -18,11 +18,14 @@ from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import include, path
 
 from tests.tracing.capture.conftest import keeper, no_failures, recording, stock  # noqa: F401
-from tracing.capture import context, requests, sampling
+from tracing.capture import context, handling, requests, sampling
 from tracing.capture.instrumentation import instrument
 from tracing.capture.requests import opentelemetry_parent, parse_traceparent
 from tracing.capture.sampling import Sampler
+from tracing.capture.trust import Trust
+from tracing.conf import Settings
 from tracing.middleware import HEADER, TracingMiddleware, loaded_user, may_see_traces
+from tracing.setup import build_trust
 
 signal = Signal()
 
@@ -315,7 +318,7 @@ def scope_of(url, headers=()):
     }
 
 
-async def ask(handler, url, headers=()):
+async def ask(handler, url, headers=(), client=("127.0.0.1", 1234)):
     """Make one request as an ASGI server does, and return the status."""
     sent = []
     over = asyncio.Event()
@@ -330,7 +333,7 @@ async def ask(handler, url, headers=()):
     async def send(message):
         sent.append(message)
 
-    await handler(scope_of(url, headers), receive, send)
+    await handler({**scope_of(url, headers), "client": client}, receive, send)
     return sent[0]["status"]
 
 
@@ -382,7 +385,7 @@ def test_asynchronous_request_that_is_cancelled_comes_to_an_end(keeper, way):  #
         await asyncio.wait([asking])
 
     asyncio.run(main())
-    requests.end_abandoned()
+    handling.end_abandoned()
     gc.collect()
 
     [trace] = keeper.traces()
@@ -409,10 +412,100 @@ def test_traceparent_of_a_request_is_taken_up(keeper):  # noqa: F811
     assert [(t.trace_id, t.parent_span_id) for t in traces] == [(TRACE_ID, SPAN_ID)] * 2
 
 
-def test_traceparent_that_is_not_sampled_is_followed(keeper):  # noqa: F811
+def trust(monkeypatch, given):
+    """Put TRUSTED_PARENTS into force."""
+    monkeypatch.setattr(requests, "trusts", build_trust(Settings(trusted_parents=given)))
+
+
+@pytest.mark.parametrize(
+    ("given", "address", "is_followed"),
+    [
+        ([], "127.0.0.1", False),
+        (["127.0.0.0/8"], "127.0.0.1", True),
+        (["127.0.0.1"], "127.0.0.1", True),
+        (["10.0.0.0/8", "192.0.2.0/24"], "127.0.0.1", False),
+        (["10.0.0.0/8"], "::ffff:10.1.2.3", True),
+        (["fd00::/8"], "fd00::7", True),
+        (["fd00::/8"], "10.1.2.3", False),
+        (["fd00::/8"], "no address", False),
+        (["0.0.0.0/0", "::/0"], "", False),
+        (["unix"], "", True),
+        (["unix"], "127.0.0.1", False),
+        (lambda request: request.headers["X-Mesh"] == "yes", "127.0.0.1", True),
+        (lambda request: request.path == "/other/", "127.0.0.1", False),
+        (lambda request: 1 / 1, "127.0.0.1", True),
+        ("tests.tracing.test_requests.trusting", "127.0.0.1", True),
+    ],
+)
+@pytest.mark.parametrize("flag", ["00", "01"])
+@pytest.mark.parametrize("server", ["WSGI", "ASGI"])
+def test_flag_of_a_traceparent_counts_where_its_sender_is_trusted(  # noqa: PLR0917 - a table.
+    keeper,  # noqa: F811
+    monkeypatch,
+    given,
+    address,
+    is_followed,
+    flag,
+    server,
+):
+    trust(monkeypatch, given)
+    sampling.switch.sampler = Sampler(1.0 if flag == "00" else 0.0)
+    header = f"00-{TRACE_ID}-{SPAN_ID}-{flag}"
+
+    if server == "WSGI":
+        headers = {"traceparent": header, "x-mesh": "yes"}
+        Client(REMOTE_ADDR=address).get("/plain/", headers=headers)
+    else:
+        headers = [(b"traceparent", header.encode()), (b"x-mesh", b"yes")]
+        client = (address, 1) if address else None
+        asyncio.run(ask(ASGIHandler(), "/plain/", headers, client))
+
+    is_recorded = is_followed if flag == "01" else not is_followed
+    assert [trace.trace_id for trace in keeper.traces()] == [TRACE_ID] * is_recorded
+
+
+def trusting(request):
+    return True
+
+
+async def trusting_later(request):
+    return True
+
+
+def test_rule_that_fails_trusts_nobody(keeper, monkeypatch):  # noqa: F811
+    from tracing.capture import failures
+
+    with monkeypatch.context() as patch:
+        patch.setattr(failures, "counts", failures.Counter())
+        trust(patch, lambda request: 1 / 0)
+        Client().get("/plain/", headers={"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-00"})
+        counted = sum(failures.counts.values())
+
+    assert (len(keeper.ended), counted) == (1, 1)
+
+
+def test_rule_that_answers_later_trusts_nobody(keeper, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(requests, "trusts", Trust(trusting_later))
     Client().get("/plain/", headers={"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-00"})
 
-    assert keeper.ended == []
+    assert len(keeper.ended) == 1
+
+
+@pytest.mark.parametrize(
+    "given", [["10.0.0.1/8"], ["example.com"], [7], [None], "no.such.function", trusting_later]
+)
+def test_rule_that_is_none_is_refused(given):
+    with pytest.raises((ValueError, ImportError)):
+        build_trust(Settings(trusted_parents=given))
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_flag_of_opentelemetry_counts_where_its_sender_is_trusted(keeper, monkeypatch, is_trusted):  # noqa: F811
+    monkeypatch.setattr(requests, "opentelemetry_parent", lambda: (TRACE_ID, SPAN_ID, False))
+    trust(monkeypatch, ["127.0.0.1"] if is_trusted else [])
+    Client().get("/plain/")
+
+    assert len(keeper.ended) == (not is_trusted)
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ from tracing.capture.sql import normalised
 from tracing.capture.wirings import WiringLabel, labels
 
 if TYPE_CHECKING:
+    from tracing.capture.context import UnheardCounts
     from tracing.capture.transactions import Block
 
 SERVER_ERROR: Final = 500
@@ -252,8 +253,9 @@ class Assembly:
             if is_over and not reader.stack:
                 gone.add(stream.number)
                 stream.ident = 0
-                if stream.unheard is not self.live.root.unheard:
-                    _add_unheard(stream, self._unheard_before)
+                root = self.live.root
+                if stream.unheard not in (root.unheard, root.counted_before):
+                    _add_unheard(stream.unheard, self._unheard_before)
                 stream.unheard = {}
                 self.live.streams.remove(stream)
                 del self._readers[stream.number]
@@ -995,10 +997,11 @@ class Assembly:
 
     def _count_unheard(self) -> None:
         counted = dict(self._unheard_before)
-        own = self.live.root.unheard
-        for stream in self.live.streams:
-            if stream is self.live.root or stream.unheard is not own:
-                _add_unheard(stream, counted)
+        # Streams of one thread share their counts.
+        each = {id(stream.unheard): stream.unheard for stream in self.live.streams}
+        before = self.live.root.counted_before
+        for counts in ({id(before): before} | each).values():
+            _add_unheard(counts, counted)
         self._unheard = counted
 
 
@@ -1035,9 +1038,9 @@ _GRAVEST: Final = (
 """Of several open blocks, the worst fate is told."""
 
 
-def _add_unheard(stream: Stream, counted: dict[tuple[str, str], int]) -> None:
-    """Add what *stream* has counted, by signal and sender, to *counted*."""
-    for number, cell in list((stream.unheard or {}).items()):
+def _add_unheard(counts: UnheardCounts | None, counted: dict[tuple[str, str], int]) -> None:
+    """Add *counts* of one thread, by signal and sender, to *counted*."""
+    for number, cell in list((counts or {}).items()):
         label = labels[number]
         key = (label.signal, label.sender)
         counted[key] = counted.get(key, 0) + cell[0]
@@ -1080,8 +1083,11 @@ def _outcome_of(exception_type: str) -> Outcome:
 def _status(live: LiveTrace, *, final: bool) -> Status:
     if not final:
         return Status.RUNNING
-    failed = live.error or (live.http_status is not None and live.http_status >= SERVER_ERROR)
-    return Status.ERROR if failed else Status.OK
+    if live.http_status is not None and live.http_status >= SERVER_ERROR:
+        return Status.ERROR
+    if live.cancelled:
+        return Status.CANCELLED
+    return Status.ERROR if live.error else Status.OK
 
 
 def _put_details(dispatch: Dispatch, details: tuple[Any, ...]) -> None:

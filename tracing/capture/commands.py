@@ -10,6 +10,7 @@ from tracing import in_tests
 from tracing.capture import context
 from tracing.capture.context import UNRECORDED, LiveTrace, Stream, current, enter, leave
 from tracing.capture.failures import failed
+from tracing.capture.handling import around
 from tracing.capture.inlining import Calls, Inline
 from tracing.capture.sampling import decide
 from tracing.capture.sanitize import error_text
@@ -29,7 +30,8 @@ def _begin(command: Any) -> LiveTrace | None:
     try:
         if in_tests.is_test_command(command):
             in_tests.mark_test_run()
-        if current() is not None:
+        before = current()
+        if around(before) is not None:
             return None
         name = command_name(command)
         if name in excluded:
@@ -38,7 +40,7 @@ def _begin(command: Any) -> LiveTrace | None:
             # Else each dispatch of the command would be a trace of its own.
             enter(UNRECORDED)
             return None
-        trace = LiveTrace(Kind.COMMAND, name)
+        trace = LiveTrace(Kind.COMMAND, name, outer=before)
         context.begin(trace)
         return trace
     except Exception as error:
@@ -49,8 +51,8 @@ def _begin(command: Any) -> LiveTrace | None:
 def _end(trace: LiveTrace | None, before: Stream | None, raised: BaseException | None) -> None:
     try:
         if trace is None:
-            if before is None and current() is UNRECORDED:
-                leave(None)
+            if before is not UNRECORDED and current() is UNRECORDED:
+                leave(before)
             return
         if raised is not None and not _is_success(raised):
             name, message = error_text(raised)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import weakref
 
     from tracing.capture.assembly import Assembly
+    from tracing.capture.handling import Handling
     from tracing.capture.spans import Kind, Trace
     from tracing.capture.transactions import Block
 
@@ -88,6 +89,8 @@ STREAM_LIMIT: Final = 50_000
 
 The ends of what has begun are never dropped.
 """
+LEFT: Final = -1
+"""In the place of the thread that writes a stream: the response of its request has left."""
 STREAMS_LIMIT: Final = 20_000
 """Streams one trace may hold before work in further threads and tasks is dropped, and counted."""
 
@@ -132,6 +135,10 @@ class Stream:
     """Whether its trace has ended: what comes now belongs to no trace or to another."""
     in_callback = False
     """Whether an on_commit callback is running."""
+    handling: Handling | None = None
+    """How the request is handled, for the root of one."""
+    counted_before: UnheardCounts | None = None
+    """What nobody received before the response of a request left; ``unheard`` is what came after."""
     taken = 0
     """Items that have been read and taken out."""
     finished = False
@@ -174,6 +181,8 @@ class Stream:
         trace = self.trace
         if trace is None:
             return self
+        if self.ident == LEFT:
+            return ask_here(self)
         if not self.ident:
             # A continuation is taken up: from now on this thread writes it.
             if len(trace.streams) >= STREAMS_LIMIT:
@@ -259,6 +268,7 @@ class LiveTrace:
     __slots__ = (
         "attributes",
         "branches",
+        "cancelled",
         "dropped",
         "end",
         "error",
@@ -277,7 +287,6 @@ class LiveTrace:
         "started_ns",
         "streams",
         "tags",
-        "task",
         "thread",
         "trace_id",
         "user_id",
@@ -309,8 +318,8 @@ class LiveTrace:
         self.held = False
         """Somebody wants the whole of it at its end: it is not exported in segments meanwhile."""
         self.tags: set[str] | None = None
-        self.task: weakref.ref[asyncio.Task[Any]] | None = None
-        """The task of a request, which may be cancelled so that nothing tells of its end."""
+        self.cancelled = False
+        """Somebody cancelled it, as an ASGI server does when the client has gone."""
         self.end: int | None = None
         self.branches: dict[tuple[int, int], Stream] = {}
         self.streams: list[Stream] = []
@@ -442,6 +451,10 @@ def unread() -> Stream:
     return stream
 
 
+OVER: Final = Stream(None, 0)
+"""The stream of a thread whose request has ended, though nothing told of it."""
+OVER.ended = True
+
 SUPPRESSED: Final = Stream(None, 0)
 """The same of a block in which nothing at all is recorded, no trace that begins in it either."""
 
@@ -458,6 +471,14 @@ def open_blocks() -> list[Block]:
     Replaced by ``tracing.capture.transactions``, which knows them.
     """
     return []
+
+
+def ask_here(stream: Stream) -> Stream:
+    """Return where the running thread records after the response of the root *stream* has left.
+
+    Replaced by ``tracing.capture.handling``, which can tell.
+    """
+    return stream
 
 
 def set_processor(new: Processor | None) -> Processor | None:
@@ -485,15 +506,24 @@ def finish(trace: LiveTrace) -> None:
         _current.set(trace.root.outer)
     for stream in trace.streams:
         stream.ended = True
-    running.pop(trace.root.number, None)
+    if running.pop(trace.root.number, None) is None:
+        return  # The worker was quicker.
     if processor is not None and not trace.excluded:
         processor.on_end(trace)
 
 
 def current_trace() -> LiveTrace | None:
     """Return the trace of the running context, None outside any or where nothing is recorded."""
-    stream = current()
-    return stream.trace if stream is not None else None
+    return trace_around(current())
+
+
+def trace_around(stream: Stream | None) -> LiveTrace | None:
+    """Return the trace of which what begins here is part, where *stream* is the running one."""
+    if stream is None:
+        return None
+    if stream.ident == LEFT:
+        stream = stream.here()
+    return stream.trace
 
 
 def enter(stream: Stream | None) -> Stream | None:

@@ -26,6 +26,7 @@ from typing import Any, Final
 from weakref import ref
 
 from asgiref.sync import async_to_sync, sync_to_async
+from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_finished, request_started
 from django.db.models.signals import post_init, pre_init
 from django.dispatch import Signal, dispatcher
@@ -53,7 +54,7 @@ from tracing.capture.context import (
     make_current,
 )
 from tracing.capture.failures import failed
-from tracing.capture.lone import begin_lone, finish_lone
+from tracing.capture.lone import begin_lone, finish_lone, record_elsewhere
 from tracing.capture.names import qualname_of
 from tracing.capture.sanitize import Redaction, error_text
 from tracing.capture.spans import Method, Outcome
@@ -332,7 +333,9 @@ def sync_sender(
             if events is not None:
                 try:
                     if stream.ident != get_ident():  # type: ignore[union-attr]
-                        stream = stream.here()  # type: ignore[union-attr]
+                        stream, ends = record_elsewhere(self, stream)  # type: ignore[arg-type]
+                        if ends is not None:
+                            after = ends
                         events = stream.events
                     if len(events) >= STREAM_LIMIT or wiring is None:  # type: ignore[arg-type]
                         drop(stream)  # type: ignore[arg-type]
@@ -816,6 +819,13 @@ for _function in (call_robust, no_receivers):
     handover.own_code[id(_function.__code__)] = _function.__code__
 
 
+def end_of_request(frame: FrameType | None) -> Callable[..., None]:
+    """Return what ends a request when *frame* has sent ``request_finished`` asynchronously."""
+    if frame is not None and frame.f_code is ASGIHandler.handle.__code__:
+        return requests.finished_without_response
+    return requests.finished
+
+
 def async_sender(
     method: Method, original: Callable[..., Any], options: Options
 ) -> Callable[..., Coroutine[Any, Any, list[tuple[Any, Any]]]]:
@@ -832,7 +842,7 @@ def async_sender(
             if current() is not None:
                 count_unheard(self, sender)
                 if self is request_finished:
-                    requests.finished()
+                    end_of_request(getframe(1))()
             if after is not None:
                 after(None)
             return []
@@ -865,7 +875,7 @@ def async_sender(
         stream = current()
         key = 0
         if self is request_finished:
-            after = requests.finished
+            after = end_of_request(getframe(1))
         if (stream is None or stream.ended) and (live or live_async):
             stream = begin_lone(self)
             if stream is not None:
@@ -873,7 +883,9 @@ def async_sender(
         root = stream
         try:
             if stream is not None and stream.events is not None and stream.ident != get_ident():
-                stream = stream.here()
+                stream, ends = record_elsewhere(self, stream)
+                if ends is not None:
+                    root, after = stream, ends
             events = stream.events if stream is not None else None
             if stream is None or events is None or wiring is None:
                 stream = None

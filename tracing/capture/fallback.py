@@ -21,7 +21,7 @@ from tracing.capture.boundaries import both, boundaries
 from tracing.capture.context import ASYNC_CLOSE, STREAM_LIMIT, Stream, current
 from tracing.capture.dispatching import Options, drop, opening_of, resolve_live
 from tracing.capture.failures import failed
-from tracing.capture.lone import begin_lone, finish_lone
+from tracing.capture.lone import begin_lone, finish_lone, record_elsewhere
 from tracing.capture.names import qualname_of
 from tracing.capture.unheard import count_unheard
 
@@ -83,7 +83,9 @@ class Whole:
         if stream is None or stream.events is None or wiring is None:
             return
         if stream.ident != get_ident():
-            stream = stream.here()
+            stream, ends = record_elsewhere(signal, stream)
+            if ends is not None:
+                self._root, self._after = stream, ends
         events = stream.events
         if events is None or len(events) >= STREAM_LIMIT:
             drop(stream)

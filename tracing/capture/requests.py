@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
-import weakref
-from asyncio import _get_running_loop
 from fnmatch import translate
 from typing import TYPE_CHECKING, Any, Final
-
-from django.core.handlers.asgi import ASGIHandler
-from django.core.handlers.wsgi import WSGIHandler
 
 from tracing.capture import context
 from tracing.capture.context import SUPPRESSED, LiveTrace, Stream, current, enter
 from tracing.capture.failures import failed
+from tracing.capture.handling import Handling, end_untold, is_inside, was_cut
 from tracing.capture.names import MAX_NAME
 from tracing.capture.sampling import decide
 from tracing.capture.spans import Kind
+from tracing.capture.trust import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from types import CodeType, FrameType
 
 _TRACEPARENT: Final = re.compile(
     r"^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$"
@@ -33,6 +28,16 @@ _excluded: re.Pattern[str] | None = None
 
 MAX_PATH: Final = 500
 """Characters kept of a path."""
+
+
+trusts = Trust()
+"""Whether the sender of a request may decide that it is recorded, or not."""
+
+
+def trust_parents(trust: Trust) -> None:
+    """Follow the sampling decisions of those that *trust* trusts, from now on."""
+    global trusts  # noqa: PLW0603 - one rule per process, replaced as a whole.
+    trusts = trust
 
 
 def exclude_paths(patterns: Iterable[str]) -> None:
@@ -95,11 +100,6 @@ def _facts(named: Mapping[str, Any]) -> tuple[str, str, str]:
     return "", "", ""
 
 
-_ENTRIES: Final[frozenset[CodeType]] = frozenset(
-    {WSGIHandler.__call__.__code__, ASGIHandler.handle.__code__}
-)
-
-
 _UNROUTED: Final = {
     method: f"{method} (no route)"
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
@@ -119,38 +119,29 @@ def request_name(method: str, route: str | None = None) -> str:
     return f"{known} /{route.lstrip('^/')}"[:MAX_NAME]
 
 
-def _is_stale(outer: Stream) -> bool:
-    """Return whether the request of *outer* was never finished: its server did not close the response.
-
-    A request within a request (a view that calls another through a client) has two handlers on the
-    stack; a stale one has left none.
-    """
-    if outer.trace is not None and outer.trace.kind is not Kind.REQUEST:
-        return False
-    handlers = 0
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        handlers += frame.f_code in _ENTRIES
-        frame = frame.f_back
-    return handlers == 1
-
-
 def started(named: Mapping[str, Any]) -> None:
     """Open the trace of a request, just before ``request_started`` is sent. Never raises."""
     try:
         outer = current()
         if outer is SUPPRESSED:
             return
-        if outer is not None and _is_request(outer) and _is_stale(outer):
-            if outer.trace is not None:
-                context.finish(outer.trace)
-            outer = outer.outer
+        handling = Handling()
+        while outer is not None and _is_request(outer):
+            root = outer.trace.root if outer.trace is not None else outer
+            if is_inside(root, handling):
+                break
+            if root.trace is not None:
+                end_untold(root.trace)
+            outer = root.outer
         method, path, header = _facts(named)
         parent = opentelemetry_parent() or (parse_traceparent(header) if header else None)
         is_excluded = _excluded is not None and _excluded.match(path) is not None
-        if is_excluded or not decide(Kind.REQUEST, path, parent[2] if parent is not None else None):
+        # The active span of OpenTelemetry has its flag from the same header.
+        flag = parent[2] if parent is not None and trusts(named) else None
+        if is_excluded or not decide(Kind.REQUEST, path, flag):
             unrecorded = Stream(None, 0, ("request", 0, 0))
             unrecorded.outer = outer
+            unrecorded.handling = handling
             enter(unrecorded)
             return
         trace = LiveTrace(
@@ -163,29 +154,12 @@ def started(named: Mapping[str, Any]) -> None:
             else "",
             outer=outer,
         )
-        if _get_running_loop() is not None:
-            task = asyncio.current_task()
-            trace.task = weakref.ref(task) if task is not None else None
+        trace.root.handling = handling
         trace.http_method = method[:10]
         trace.http_path = path[:MAX_PATH]
         context.begin(trace)
     except Exception as error:
         failed("request_started", error)
-
-
-def end_abandoned() -> list[Any]:
-    """End the requests whose task is over though nothing told of their end; a drain of the pipeline.
-
-    A server that cancels the application's task lets it send no ``request_finished``.
-    """
-    for trace in list(context.running.values()):
-        if trace.task is None or trace.end is not None:
-            continue
-        task = trace.task()
-        if task is None or task.done():
-            trace.error = trace.error or "The task of the request was cancelled."
-            context.finish(trace)
-    return []
 
 
 def _is_request(stream: Stream) -> bool:
@@ -201,8 +175,21 @@ def finished(_stream: Stream | None = None) -> None:
         if stream is None or not _is_request(stream):
             return
         if stream.trace is not None:
+            if was_cut(stream):
+                stream.trace.cancelled = True
             context.finish(stream.trace)
         else:
             enter(stream.outer)
     except Exception as error:
         failed("request_finished", error)
+
+
+def finished_without_response(_stream: Stream | None = None) -> None:
+    """Close the trace of a request that Django's ASGI handler ends itself: there is no response to close.
+
+    It does so where the client has gone. Never raises.
+    """
+    trace = context.current_trace()
+    if trace is not None and trace.kind is Kind.REQUEST:
+        trace.cancelled = True
+    finished()

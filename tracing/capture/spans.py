@@ -37,6 +37,12 @@ class Status(StrEnum):
     RUNNING = "running"
     OK = "ok"
     ERROR = "error"
+    CANCELLED = "cancelled"
+    """Given up from outside before it was done, as an ASGI server does when the client has gone."""
+
+
+UNFINISHED: Final = "unfinished"
+"""The attribute of a trace that says why nobody told of its end."""
 
 
 class Outcome(StrEnum):

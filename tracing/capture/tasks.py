@@ -85,9 +85,9 @@ def begin_run(
         unrecorded.outer = outer
         enter(unrecorded)
         return Run(None, unrecorded, outer)
-    if not parent_trace_id and outer is not None and outer.trace is not None:
-        parent_trace_id = outer.trace.trace_id
-        parent_span_id = outer.trace.span_id
+    around = context.trace_around(outer)
+    if not parent_trace_id and around is not None:
+        parent_trace_id, parent_span_id = around.trace_id, around.span_id
     trace = LiveTrace(
         Kind.TASK,
         name[:MAX_NAME],

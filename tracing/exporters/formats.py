@@ -240,6 +240,7 @@ def trace_attributes(trace: Trace) -> dict[str, Any]:
     """Return the attributes of the span of *trace* itself."""
     found: dict[str, Any] = {
         "django.tracing.kind": str(trace.kind),
+        "django.tracing.status": str(trace.status),
         "django.tracing.dispatch_count": trace.dispatch_count,
         "django.tracing.receiver_call_count": trace.receiver_call_count,
         "django.tracing.query_count": trace.query_count,

@@ -27,6 +27,7 @@ from tracing.analysis.formatting import (
     write_text,
 )
 from tracing.capture.spans import (
+    UNFINISHED,
     Dispatch,
     Kind,
     Method,
@@ -119,9 +120,10 @@ def summary(trace: Trace) -> Text:
     if not trace.final:
         parts.append("still running")
     line = joined(", ".join(parts))
-    if trace.error:
-        line.append("\n")
-        line.append_text(text(trace.error, "bold red"))
+    for told, style in ((trace.error, "bold red"), (trace.attributes.get(UNFINISHED), "yellow")):
+        if told:
+            line.append("\n")
+            line.append_text(text(told, style))
     return line
 
 

@@ -89,7 +89,7 @@ class Recorder(Page):
                 "ratio": chosen.sample_ratio,
                 "by_kind": chosen.sample_by_kind,
                 "by_path": chosen.sample_by_path,
-                "parent_based": chosen.sample_parent_based,
+                "parent_based": chosen.sample_parent_based and bool(chosen.trusted_parents),
                 "keep": chosen.keep,
             },
             "exporter_names": chosen.exporters,
