@@ -14,6 +14,7 @@ from tracing.capture import context, instrumentation, sampling
 from tracing.capture.context import LiveTrace, Stream
 from tracing.capture.failures import failed
 from tracing.capture.instrumentation import is_instrumented, uninstrument
+from tracing.capture.sanitize import attribute_text, error_text
 from tracing.capture.spans import Kind
 from tracing.setup import capture_options
 
@@ -52,7 +53,8 @@ class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
     Args:
         name: What the viewer calls it.
         kind: ``block``, or ``task``, ``command``, ``test`` for what is one.
-        attributes: Facts about it, kept as strings.
+        attributes: Facts about it, kept as short text: plain values as they are, others by their type;
+            under a name like ``password`` none.
 
     Example:
         with tracing.trace("import prices", supplier="ACME"):
@@ -64,7 +66,7 @@ class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
     ) -> None:
         self.name = name
         self.kind = Kind(kind)
-        self.attributes = {key: _as_attribute(value) for key, value in attributes.items()}
+        self.attributes = {key: attribute_text(key, value) for key, value in attributes.items()}
         self.live: LiveTrace | None = None
         self._entered: list[tuple[LiveTrace | None, Stream | None]] = []
         """(trace or None, what was running before) for each block that is open."""
@@ -144,19 +146,8 @@ class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
         return traced  # type: ignore[return-value]
 
 
-def _as_attribute(value: object) -> str:
-    """Return *value* as text of at most 200 characters; the name of its type if it has none."""
-    try:
-        return str(value)[:200]
-    except Exception as error:
-        failed("attribute", error)
-        return f"<{type(value).__qualname__}>"
-
-
 def describe_error(error: BaseException) -> str:
     """Return type and message of an exception as one line of at most 500 characters."""
-    from tracing.capture.sanitize import error_text
-
     name, message = error_text(error)
     return f"{name}: {message}"[:500] if message else name[:500]
 

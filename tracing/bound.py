@@ -8,32 +8,24 @@ Whatever clears the context first, as django-structlog does, clears what is boun
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from tracing.capture.details import PLAIN_TYPES
 from tracing.capture.failures import failed
-from tracing.capture.sanitize import HIDDEN, SENSITIVE, Redaction
+from tracing.capture.names import exact
+from tracing.capture.redaction import policy
+from tracing.capture.sanitize import attribute_text
 
 if TYPE_CHECKING:
-    import re
-
     from tracing.capture.context import LiveTrace, Processor
 
 MOST: Final = 30
 """Names that are kept."""
-LONGEST: Final = 200
-"""Characters of a value."""
-
-_as_text: Final = Redaction()
 
 
 class Binding:
     """Stand in front of a processor and put into each trace what is bound when it ends."""
 
     __slots__ = ("_processor", "on_start")
-
-    sensitive: re.Pattern[str] | None = SENSITIVE
-    """Names whose values are hidden; None if that cannot be told, and nothing is kept."""
 
     def __init__(self, processor: Processor) -> None:
         self._processor = processor
@@ -49,7 +41,7 @@ def keep_bound(trace: LiveTrace) -> None:
     """Put what is bound now into the attributes of *trace*; what it has already stays."""
     # Where nobody imported it, nobody has bound anything.
     contextvars = sys.modules.get("structlog.contextvars")
-    if contextvars is None or Binding.sensitive is None:
+    if contextvars is None or policy.sensitive is None:
         return
     # Nor where its list of the names that were ever bound is empty; it is not part of its API.
     if not getattr(contextvars, "_CONTEXT_VARS", True):
@@ -58,12 +50,6 @@ def keep_bound(trace: LiveTrace) -> None:
         attributes = trace.attributes
         for name, value in contextvars.get_contextvars().items():
             if name not in attributes and len(attributes) < MOST:
-                attributes[name] = HIDDEN if Binding.sensitive.search(name) else _text(value)
+                attributes[exact(name)] = attribute_text(name, value)
     except Exception as error:  # noqa: BLE001 - the traced program comes first.
         failed("what is bound to the log", error)
-
-
-def _text(value: Any) -> str:
-    """Return *value* as text without calling code of the application."""
-    is_plain = type(value) in PLAIN_TYPES
-    return (str(value) if is_plain else _as_text.text(value))[:LONGEST]

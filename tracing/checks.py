@@ -76,6 +76,11 @@ def _wrong_values(chosen: Settings) -> Iterator[Wrong]:
     except re.error as error:
         yield "SENSITIVE_KEYS", f"is no regular expression: {error}", "docs/settings.md"
     yield from _wrong_trust(chosen)
+    for label in chosen.clear_keys:
+        try:
+            apps.get_model(str(label))
+        except (LookupError, ValueError):
+            yield "CLEAR_KEYS", f"names {label!r}, which is no model", "docs/security.md"
     for name in chosen.exporters:
         problem = _wrong_exporter(name)
         if problem:

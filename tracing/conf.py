@@ -46,6 +46,10 @@ class Settings:
     """Values of named arguments, redacted and cut."""
     sensitive_keys: str = ""
     """A regular expression of further keys whose values are never kept."""
+    clear_keys: list[str] = field(default_factory=list)
+    """Models, as ``shop.Seat``, whose primary keys are no secret though neither integers nor UUIDs."""
+    capture_error_messages: bool = True
+    """Messages of exceptions, redacted; their types are kept in any case."""
     capture_effects: bool = True
     """Mail, tasks and sockets that a receiver uses."""
 

@@ -7,7 +7,7 @@ out of the store. Sync and async, whichever the project runs.
 from __future__ import annotations
 
 from asyncio import CancelledError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
@@ -16,8 +16,10 @@ from django.utils.functional import LazyObject, empty
 from tracing.bound import keep_bound
 from tracing.capture import context
 from tracing.capture.assembly import SERVER_ERROR
+from tracing.capture.details import instance_key, plain
 from tracing.capture.failures import failed
 from tracing.capture.handling import response_left
+from tracing.capture.redaction import key_text, redact_path
 from tracing.capture.requests import request_name
 from tracing.capture.sanitize import error_text
 from tracing.capture.spans import Kind
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from django.http import HttpRequest, HttpResponse
+    from django.urls import ResolverMatch
 
     from tracing.capture.context import LiveTrace, Stream
 
@@ -86,6 +89,7 @@ class TracingMiddleware:
             live.name = request_name(request.method or "", match.route)
             if OWN_NAMESPACES.intersection(match.namespaces):
                 live.excluded = True
+            _tell_route(live, match)
         keep_bound(live)
 
     def process_exception(self, _request: HttpRequest, exception: Exception) -> None:
@@ -123,16 +127,43 @@ def _described(live: LiveTrace, request: HttpRequest, response: HttpResponse) ->
             # What was raised was an answer (Http404, PermissionDenied, BadRequest), not a failure.
             live.error = ""
         match = request.resolver_match
+        _tell_route(live, match)
         live.name = request_name(request.method or "", None if match is None else match.route)
         user = loaded_user(request)
         if user is not None:
-            pk = getattr(user, "pk", None)
-            live.user_id = "" if pk is None else str(pk)[:64]
+            live.user_id = _user_key(user)
         if get_settings().header and not live.excluded and may_see_traces(request, user):
             response.headers[HEADER] = live.trace_id
     except Exception as error:
         failed("middleware", error)
     return response
+
+
+def _tell_route(live: LiveTrace, match: ResolverMatch | None) -> None:
+    """Take out of the path of a request what its route found in it, but for numbers and UUIDs."""
+    if match is None or live.is_routed:
+        return
+    try:
+        # What its path holds, without what its route adds.
+        values: Any = getattr(match, "captured_kwargs", match.kwargs) or match.args
+        live.http_path = redact_path(live.http_path, match.route or "", values)
+        live.is_routed = True
+    except Exception as error:  # Else its path is read as one without a route.
+        failed("route", error)
+
+
+def _user_key(user: Any) -> str:
+    """Return the primary key of *user* as it is kept, empty if it has none."""
+    label, pk = instance_key(user)
+    if pk is None:
+        # Not of a model: it may say what it is called by all the same.
+        pk = getattr(user, "pk", None)
+        pk = None if pk is None else plain(pk)
+    return "" if pk is None else key_text(label, pk)[:MAX_USER]
+
+
+MAX_USER: Final = 64
+"""Characters kept of a user's key."""
 
 
 def loaded_user(request: HttpRequest) -> Any:

@@ -28,6 +28,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from weakref import WeakSet
 
 from tracing.capture import context, failures, spans
+from tracing.capture.redaction import redact_error
+from tracing.capture.repair import repaired
 from tracing.in_tests import is_test_run
 
 if TYPE_CHECKING:
@@ -662,7 +664,7 @@ class _Parcel:
         if self._traces is None:
             return
         # Dispatches nested hundreds deep are more than pickle can follow: those stay as they are.
-        with suppress(RecursionError, pickle.PicklingError):
+        with suppress(RecursionError, pickle.PicklingError, AttributeError, TypeError):
             self._packed = pickle.dumps(self._traces, pickle.HIGHEST_PROTOCOL)
             self._traces = None
 
@@ -773,7 +775,14 @@ class _Delivery:
                 self.waiting.appendleft(part)
                 self.items += part.weight
             return
-        self.dropped += 1
+        try:
+            self.exporter.export([repaired(traces[0], type(error).__name__)])
+        except Exception:  # noqa: BLE001 - what it could not take is told below.
+            self.dropped += 1
+        else:
+            self.exported += 1
+            self._recovered()
+            return
         self.failures += 1
         self.error = _one_line(error)
         if type(error).__name__ not in self._blamed and len(self._blamed) < 20:  # noqa: PLR2004
@@ -797,7 +806,7 @@ class _Delivery:
 
 def _one_line(error: Exception) -> str:
     """Return *error* for a log line: drivers explain themselves over several."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    return redact_error(" ".join(f"{type(error).__name__}: {error}".split())[:500])
 
 
 def _weight(trace: Any) -> int:

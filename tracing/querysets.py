@@ -22,6 +22,7 @@ from django.db.models import F, Max, Min, Q, Sum
 
 from tracing import deadlines
 from tracing.capture import spans
+from tracing.capture.redaction import known_as
 from tracing.rollups import HOUR_NS, RELATIVE_ERROR, Histogram
 from tracing.rows import (
     decode_details,
@@ -279,10 +280,11 @@ class DispatchQuerySet(models.QuerySet[Dispatch]):
 
     def about(self, instance: str) -> DispatchQuerySet:
         """Return those whose instance is *instance*, as ``orders.Order:42``; no index serves it."""
-        label, colon, key = instance.partition(":")
-        return self.filter(
-            Q(instance=instance) | Q(instance=colon + key, sender__key=label_key(label))
-        )
+        condition = Q()
+        for form in known_as(instance):
+            label, colon, key = form.partition(":")
+            condition |= Q(instance=form) | Q(instance=colon + key, sender__key=label_key(label))
+        return self.filter(condition)
 
     def sent_by_receivers(self, traces: Sequence[int]) -> dict[SentOn, int]:
         """Return how often each receiver sent what, within *traces* (row ids).
@@ -793,7 +795,7 @@ class _Walk:
         checks = _DispatchChecks(
             signals=frozenset(signals) if signals else None,
             senders=frozenset(senders) if senders else None,
-            instance=wanted.instance,
+            instances=frozenset(known_as(wanted.instance) if wanted.instance else ()),
         )
         if wanted.outcome == spans.Outcome.RAISED:
             return self._calls("FailedCall", receivers, checks, "")
@@ -889,20 +891,20 @@ class _DispatchChecks:
 
     signals: frozenset[int] | None
     senders: frozenset[int] | None
-    instance: str
+    instances: frozenset[str]
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Return the columns to look at; the instance costs a join, so only if it is asked for."""
         plain = ("signal_id", "sender_id")
-        return (*plain, "sender__name", "instance") if self.instance else plain
+        return (*plain, "sender__name", "instance") if self.instances else plain
 
     def accept(self, signal: int, sender: int, sender_name: str = "", instance: str = "") -> bool:
         """Return whether a dispatch with these columns has what is wanted."""
         return (
             (self.signals is None or signal in self.signals)
             and (self.senders is None or sender in self.senders)
-            and (not self.instance or full_instance(instance, sender_name) == self.instance)
+            and (not self.instances or full_instance(instance, sender_name) in self.instances)
         )
 
 

@@ -143,7 +143,7 @@ def decode_details(text: str | None) -> dict[str, Any]:
 
 
 def trace_details(trace: Trace) -> dict[str, Any]:
-    """Return side effects and changes of receivers in *trace* as JSON values; empty without any."""
+    """Return side effects, changes of receivers and what was left out as JSON values; empty without."""
     details: dict[str, Any] = {}
     if trace.side_effects:
         details["side_effects"] = [asdict(effect) for effect in trace.side_effects]
@@ -151,6 +151,8 @@ def trace_details(trace: Trace) -> dict[str, Any]:
         details["lost_receivers"] = [asdict(lost) for lost in trace.lost_receivers]
     if trace.connection_changes:
         details["connection_changes"] = [asdict(change) for change in trace.connection_changes]
+    if trace.unreadable:
+        details["unreadable"] = [list(entry) for entry in trace.unreadable]
     return details
 
 
@@ -165,6 +167,7 @@ def decode_trace_details(details: dict[str, Any]) -> dict[str, Any]:
         "connection_changes": [
             _connection_change(change) for change in details.get("connection_changes", ())
         ],
+        "unreadable": [(what, why, count) for what, why, count in details.get("unreadable", ())],
     }
 
 

@@ -17,6 +17,7 @@ from tracing.capture import (
     effects,
     handling,
     parking,
+    redaction,
     remembered,
     requests,
     sampling,
@@ -24,7 +25,7 @@ from tracing.capture import (
 from tracing.capture.dispatching import Options
 from tracing.capture.failures import failed
 from tracing.capture.process import identity
-from tracing.capture.sanitize import SENSITIVE, Redaction
+from tracing.capture.sanitize import Redaction
 from tracing.capture.trust import Trust, trust_networks
 from tracing.conf import Settings, get_settings
 from tracing.exporters import configuring
@@ -41,16 +42,13 @@ T = TypeVar("T")
 def capture_options() -> dict[str, Any]:
     """Return the arguments of ``instrumentation.instrument`` that the settings mean."""
     chosen = get_settings()
-    redaction = None
-    if chosen.capture_values:
-        redaction = Redaction()
-        if chosen.sensitive_keys:
-            pattern = _part("SENSITIVE_KEYS", _sensitive, chosen.sensitive_keys)
-            # Without the project's own keys, no values at all: better none than a secret.
-            redaction = Redaction(pattern) if pattern is not None else None
+    # Without the project's own keys, no values at all: better none than a secret.
+    keeps_values = chosen.capture_values and _policy(chosen).sensitive is not None
     return {
         "options": Options(
-            callsite=chosen.capture_callsite, details=chosen.capture_details, values=redaction
+            callsite=chosen.capture_callsite,
+            details=chosen.capture_details,
+            values=Redaction() if keeps_values else None,
         ),
         "sql": chosen.capture_sql,
         # Always: the diagnosis compares them, whether or not they are kept afterwards.
@@ -78,9 +76,7 @@ def configure() -> None:
     )
     requests.exclude_paths(chosen.exclude_paths)
     requests.trust_parents(_part("TRUSTED_PARENTS", build_trust, chosen) or Trust())
-    bound.Binding.sensitive = SENSITIVE
-    if chosen.sensitive_keys:
-        bound.Binding.sensitive = _part("SENSITIVE_KEYS", _sensitive, chosen.sensitive_keys)
+    redaction.set_policy(_policy(chosen))
     identity.release = chosen.release
     exporters: list[Exporter] = []
     for name in configuring.in_order(chosen.exporters):
@@ -138,8 +134,20 @@ def _exporter(name: str, chosen: Settings) -> Exporter:
     return configuring.build_exporter(name, chosen, on_control=_control)
 
 
+def _policy(chosen: Settings) -> redaction.Policy:
+    """Return what the settings say about secrets; with unreadable SENSITIVE_KEYS all values are."""
+    sensitive: re.Pattern[str] | None = redaction.SENSITIVE
+    if chosen.sensitive_keys:
+        sensitive = _part("SENSITIVE_KEYS", _sensitive, chosen.sensitive_keys)
+    return redaction.Policy(
+        sensitive,
+        clear_keys=[str(label) for label in chosen.clear_keys],
+        messages=chosen.capture_error_messages,
+    )
+
+
 def _sensitive(keys: str) -> re.Pattern[str]:
-    return re.compile(f"{SENSITIVE.pattern}|{keys}", re.IGNORECASE)
+    return re.compile(f"{redaction.SENSITIVE.pattern}|{keys}", re.IGNORECASE)
 
 
 def _diagnose(trace: Any) -> Any:

@@ -29,6 +29,7 @@ from tracing.analysis.wiring import all_signals
 from tracing.capture import context, names
 from tracing.capture.assembly import snapshot
 from tracing.capture.context import LiveTrace
+from tracing.capture.redaction import known_as
 from tracing.capture.sampling import Sampler, switch
 from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall
 
@@ -174,6 +175,7 @@ def _merge(trace: Trace, other: Trace, offset_ns: int) -> None:
     trace.side_effects += other.side_effects
     trace.lost_receivers += other.lost_receivers
     trace.connection_changes += other.connection_changes
+    trace.unreadable += other.unreadable
     counts: dict[tuple[str, str], int] = {}
     for signal, sender, count in (*trace.unheard, *other.unheard):
         counts[signal, sender] = counts.get((signal, sender), 0) + count
@@ -490,7 +492,7 @@ def assert_dispatched(
     count = len(found) + _unheard(captured, signal, sender)
     what = _what(signal, sender)
     if instance:
-        found = [dispatch for dispatch in found if dispatch.instance == instance]
+        found = [dispatch for dispatch in found if dispatch.instance in known_as(instance)]
         count = len(found)
         what += f" for {instance}"
     if times is None and not count:

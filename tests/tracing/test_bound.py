@@ -9,7 +9,8 @@ from django.test import RequestFactory
 
 from tracing import bound, setup, trace
 from tracing.capture import context
-from tracing.capture.sanitize import HIDDEN, SENSITIVE
+from tracing.capture.redaction import HIDDEN, SENSITIVE, policy
+from tracing.capture.sanitize import MAX_ATTRIBUTE
 from tracing.middleware import TracingMiddleware
 
 NUMBER = uuid.UUID(int=7)
@@ -79,7 +80,7 @@ def test_secrets_are_hidden_and_objects_named_without_asking_them(keeper):
     (attributes,) = keeper.ended
     assert attributes["api_token"] == HIDDEN
     assert attributes["order"].endswith("Loud>")
-    assert len(attributes["text"]) == bound.LONGEST
+    assert len(attributes["text"]) == MAX_ATTRIBUTE
 
 
 def test_nothing_is_kept_where_secrets_cannot_be_told(keeper, settings):
@@ -93,4 +94,4 @@ def test_nothing_is_kept_where_secrets_cannot_be_told(keeper, settings):
     setup.configure()
 
     assert keeper.ended == [{}]
-    assert bound.Binding.sensitive is SENSITIVE
+    assert policy.sensitive is SENSITIVE

@@ -6,6 +6,7 @@ import os
 import re
 import site
 import sysconfig
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from django.conf import settings
 
 if TYPE_CHECKING:
-    from tracing.capture.spans import Callsite, ReceiverLabel
+    from tracing.capture.spans import Callsite, ReceiverLabel, Trace
 
 _UNITS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns"))
 _LARGE: Final = ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k"))
@@ -86,6 +87,15 @@ def write_text(operation: str) -> str:
     if operation == "db_cascade":
         return "the database's cascade"
     return operation if operation == "on_delete" else f"{operation}()"
+
+
+def unreadable_text(trace: Trace) -> str:
+    """Return what of *trace* could not be read, and why; empty if all could."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for what, why, count in trace.unreadable:
+        counts[what, why] += count
+    reasons = ", ".join(f"{what}: {why}" for what, why in sorted(counts))
+    return f"{plural(counts.total(), 'thing')} unreadable ({reasons})" if counts else ""
 
 
 def query_text(count: int) -> str:

@@ -49,9 +49,18 @@ from tracing.capture.details import (
     REVERSE,
     SAVE,
 )
+from tracing.capture.failures import failed
 from tracing.capture.intervals import covered, covered_within
-from tracing.capture.names import MAX_NAME
+from tracing.capture.names import MAX_NAME, exact
 from tracing.capture.process import identity, process_lock
+from tracing.capture.redaction import (
+    HIDDEN,
+    key_text,
+    policy,
+    redact_error,
+    redact_path,
+    redact_text,
+)
 from tracing.capture.spans import (
     Bypass,
     CallbackQueries,
@@ -68,11 +77,14 @@ from tracing.capture.spans import (
     Trace,
     TransactionOutcome,
 )
-from tracing.capture.sql import normalised
+from tracing.capture.statements import normalised, quotes_text
 from tracing.capture.wirings import WiringLabel, labels
 
 if TYPE_CHECKING:
+    from types import CodeType
+
     from tracing.capture.context import UnheardCounts
+    from tracing.capture.spans import Callsite
     from tracing.capture.transactions import Block
 
 SERVER_ERROR: Final = 500
@@ -200,6 +212,10 @@ class Assembly:
         """What callbacks asked of the database, by the number of the call that registered them."""
         self._segment = 0
         self._first_root: Dispatch | None = None
+        self._unreadable: dict[tuple[str, str], int] = {}
+        """How often something could not be read, by what it was and why."""
+        self._mysql: dict[str, bool] = {}
+        """Whether double quotes hold text, by the alias of the database."""
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -255,7 +271,7 @@ class Assembly:
                 stream.ident = 0
                 root = self.live.root
                 if stream.unheard not in (root.unheard, root.counted_before):
-                    _add_unheard(stream.unheard, self._unheard_before)
+                    self._add_unheard(stream.unheard, self._unheard_before)
                 stream.unheard = {}
                 self.live.streams.remove(stream)
                 del self._readers[stream.number]
@@ -267,17 +283,50 @@ class Assembly:
         reader = self._readers.get(stream.number)
         if reader is None:
             reader = self._readers[stream.number] = self._reader(stream)
-        for item in items:
-            kind = type(item)
-            if kind is int:
-                self._returned(reader, item, "")
+        rest = iter(items)
+        while True:
+            try:
+                for item in rest:
+                    kind = type(item)
+                    if kind is int:
+                        self._returned(reader, item, "")
+                    else:
+                        word = item[0]
+                        if type(word) is int:
+                            self._open(reader, item)
+                        else:
+                            _READ[word](self, reader, item)
+                    reader.place += 1
+            except Exception as error:
+                # One that cannot be read costs itself alone; the rest of the trace is kept.
+                self._note_unreadable("an event", error)
+                reader.place += 1
             else:
-                word = item[0]
-                if type(word) is int:
-                    self._open(reader, item)
-                else:
-                    _READ[word](self, reader, item)
-            reader.place += 1
+                return
+
+    def _note_unreadable(self, what: str, error: Exception) -> None:
+        """Count something that could not be read, which the trace tells of."""
+        failed("assembly", error)
+        key = what, exact(type(error).__name__)[:MAX_NAME]
+        self._unreadable[key] = self._unreadable.get(key, 0) + 1
+
+    def _signal(self, label: WiringLabel) -> str:
+        """Return the path of a signal, which is looked for among all that is loaded."""
+        try:
+            return label.signal
+        except Exception as error:
+            self._note_unreadable("the name of a signal", error)
+            return UNREADABLE
+
+    def _site(self, code: CodeType | None, instruction: int) -> Callsite | None:
+        """Return file, line and function of *code*; None if there is none or it cannot be told."""
+        if code is None:
+            return None
+        try:
+            return callsite(code, instruction)
+        except Exception as error:
+            self._note_unreadable("a callsite", error)
+            return None
 
     def _reader(self, stream: Stream) -> Reader:
         reader = Reader(stream)
@@ -333,7 +382,7 @@ class Assembly:
         parent_is_link = reader.stack[-1].is_link if reader.stack else reader.outer_is_link
         dispatch = Dispatch(
             number=self._number(),
-            signal=label.signal,
+            signal=self._signal(label),
             sender=label.sender,
             method=_METHODS[method],
             start_ns=self._since(start),
@@ -341,11 +390,14 @@ class Assembly:
             depth=self._depth_below(call),
             parent_number=call.number if call is not None else None,
             parent_is_link=call is not None and parent_is_link,
-            callsite=callsite(code, instruction) if code is not None else None,
+            callsite=self._site(code, instruction),
             thread=reader.stream.thread,
         )
         if details is not None:
-            _put_details(dispatch, details)
+            try:
+                _put_details(dispatch, details)
+            except Exception as error:
+                self._note_unreadable("the details of a dispatch", error)
         self._note_block(reader, dispatch)
         if call is not None:
             call.dispatches.append(dispatch)
@@ -390,7 +442,7 @@ class Assembly:
         )
         first = self._call(dispatch, label, 0, start) if label.sync_count else None
         opened = Open(dispatch, label, first)
-        if details is not None and type(details[2]) is tuple:
+        if details is not None and type(details[2]) is tuple and len(details[2]) == 1:
             opened.unsaved = (details[1], details[2][0])
             dispatch.same_instance_as = next(
                 (
@@ -409,7 +461,7 @@ class Assembly:
             return
         if opened.call is None:
             return
-        opened.call.response_type = response_type
+        opened.call.response_type = _name(response_type) if response_type else ""
         self._end_call(opened.call, end, Outcome.RETURNED, opened.nested_ns)
         self._advance(reader, opened, end)
 
@@ -446,8 +498,9 @@ class Assembly:
         if opened is None or opened.call is None or opened.dispatch is None:
             return
         call = opened.call
+        name = _name(name)
         self._end_call(call, end, _outcome_of(name), opened.nested_ns)
-        call.exception_type, call.exception_message = name, message
+        call.exception_type, call.exception_message = name, redact_text(message)
         self.trace.error_count += 1
         if not closes:
             self._advance(reader, opened, end)
@@ -470,7 +523,7 @@ class Assembly:
                 call.outcome = Outcome.SKIPPED
             else:
                 self._end_call(call, end, Outcome.UNKNOWN, opened.nested_ns)
-        opened.dispatch.exception_type = item[2]
+        opened.dispatch.exception_type = _name(item[2])
         if not opened.is_batch:
             self._close(reader, end)
 
@@ -534,7 +587,7 @@ class Assembly:
             reader.stack[-1].nested_ns += max(self._since(end) - dispatch.start_ns, 0)
         # Now: the receiver that awaited it may end before all of it has been read.
         dispatch.duration_ns = max(self._since(end) - dispatch.start_ns, 0)
-        self._closing.append((dispatch, escaped))
+        self._closing.append((dispatch, _name(escaped)))
 
     def _settle_async(self) -> None:
         """Close the async dispatches that have ended, now that their receivers' streams are read."""
@@ -576,9 +629,9 @@ class Assembly:
             # It may have sent several at the same time.
             call.self_ns -= covered_within(call, _waited_for(call))
         if outcome is Outcome.RETURNED:
-            call.response_type = name
+            call.response_type = _name(name)
         else:
-            call.exception_type, call.exception_message = name, message
+            call.exception_type, call.exception_message = _name(name), redact_text(message)
             self.trace.error_count += outcome is Outcome.RAISED
 
     def _read_batch(self, reader: Reader, item: tuple[Any, ...]) -> None:
@@ -599,32 +652,44 @@ class Assembly:
     # -- what else happens -------------------------------------------------------------------
 
     def _read_query(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, start, end, _alias, statement = item
+        _word, start, end, alias, statement = item
         self.trace.query_count += 1
         self.trace.query_ns += end - start
         opened = reader.stack[-1] if reader.stack else None
         if opened is not None and opened.dispatch is None:
-            self._read_query_of_callback(reader, opened, end - start, statement)
+            self._read_query_of_callback(reader, opened, end - start, alias, statement)
             return
         call = self._running_call(reader)
         if call is not None:
             call.query_count += 1
             call.query_ns += end - start
             if statement:
-                self._count_statement(call, statement, end - start)
+                self._count_statement(call, alias, statement, end - start)
 
     def _count_statement(
-        self, asking: ReceiverCall | CallbackQueries, statement: str, nanoseconds: int
+        self,
+        asking: ReceiverCall | CallbackQueries,
+        alias: str,
+        statement: str,
+        nanoseconds: int,
     ) -> None:
+        mysql = self._mysql.get(alias)
+        if mysql is None:
+            mysql = self._mysql[alias] = quotes_text(alias)
         known = self._statements.get(id(asking))
         if known is None:
             known = self._statements[id(asking)] = (asking, {})
-        counted = known[1].setdefault(normalised(statement), [0, 0])
+        counted = known[1].setdefault(normalised(statement, mysql), [0, 0])
         counted[0] += 1
         counted[1] += nanoseconds
 
     def _read_query_of_callback(
-        self, reader: Reader, opened: Open, nanoseconds: int, statement: str | None
+        self,
+        reader: Reader,
+        opened: Open,
+        nanoseconds: int,
+        alias: str,
+        statement: str | None,
     ) -> None:
         """Count a query for the call that waits for the running callback, if there is one.
 
@@ -642,9 +707,9 @@ class Assembly:
             if asked is None:
                 asked = CallbackQueries(registered_in.number, registered_in.receiver)
                 self._asked_later[registered_in.number] = asked
-            self._count_statement(asked, statement, nanoseconds)
+            self._count_statement(asked, alias, statement, nanoseconds)
         elif waiting is not None:
-            self._count_statement(waiting, statement, nanoseconds)
+            self._count_statement(waiting, alias, statement, nanoseconds)
 
     def _waiting_call(self, reader: Reader) -> ReceiverCall | None:
         """Return the receiver call inside which the running callbacks run."""
@@ -664,7 +729,7 @@ class Assembly:
         else:
             dispatch = reader.stack[-1].dispatch if reader.stack else None
         if dispatch is not None:
-            dispatch.values = values
+            dispatch.values = {name[:MAX_NAME]: redact_text(text) for name, text in values.items()}
 
     def _read_link(self, reader: Reader, item: tuple[Any, ...]) -> None:
         _word, number, place = item
@@ -684,7 +749,7 @@ class Assembly:
                 receivers=receivers,
                 rows=rows,
                 start_ns=self._since(start),
-                callsite=callsite(code, instruction) if code is not None else None,
+                callsite=self._site(code, instruction),
                 parent_number=call.number if call is not None else None,
             )
         )
@@ -694,12 +759,12 @@ class Assembly:
         call = self._running_call(reader)
         effect = SideEffect(
             kind=kind,
-            target=target,
+            target=redact_text(target),
             start_ns=self._since(start),
             parent_number=call.number if call is not None else None,
             backend=backend,
             in_on_commit=in_on_commit,
-            callsite=callsite(code, instruction) if code is not None else None,
+            callsite=self._site(code, instruction),
         )
         blocks = tuple(reader.blocks.values())
         if blocks:
@@ -748,7 +813,7 @@ class Assembly:
                 receiver=label,
                 start_ns=self._since(start),
                 parent_number=call.number if call is not None else None,
-                callsite=callsite(code, instruction) if code is not None else None,
+                callsite=self._site(code, instruction),
             )
         )
 
@@ -796,16 +861,21 @@ class Assembly:
             status=_status(live, final=final),
             parent_span_id=live.parent_span_id,
             parent_trace_id=live.parent_trace_id,
-            http_method=live.http_method,
-            http_path=live.http_path,
-            http_status=live.http_status,
-            user_id=live.user_id,
+            http_method=_name(live.http_method),
+            http_path=self._path(),
+            http_status=_status_code(live.http_status),
+            user_id=_name(live.user_id),
             host=HOST,
             process=identity.pid,
-            thread=live.thread,
-            release=identity.release,
-            error=live.error,
-            attributes=dict(live.attributes),
+            thread=_name(live.thread),
+            release=_name(identity.release),
+            error=redact_error(exact(live.error)),
+            attributes={
+                exact(name)[:MAX_NAME]: HIDDEN
+                if policy.is_sensitive(exact(name))
+                else redact_text(exact(text))
+                for name, text in live.attributes.items()
+            },
             dispatch_count=trace.dispatch_count,
             receiver_call_count=trace.receiver_call_count,
             query_count=trace.query_count,
@@ -830,12 +900,14 @@ class Assembly:
             ),
             lost_receivers=self._lost,
             connection_changes=self._changes,
+            unreadable=[(what, why, count) for (what, why), count in self._unreadable.items()],
         )
         self._segment += 1
         if not final:
             self._let_go()
         self._done, self._bypasses, self._effects, self._lost = [], [], unsettled, []
         self._changes = []
+        self._unreadable = {}
         self._statements.clear()
         self._asked_later.clear()
         return result
@@ -928,12 +1000,19 @@ class Assembly:
             self._roots = [(max(start, since), end) for start, end in self._roots if end > since]
         return time
 
+    def _path(self) -> str:
+        """Return the path of the request without what may be a token."""
+        live = self.live
+        path = exact(live.http_path)
+        return path if live.is_routed or not path else redact_path(path, None, ())
+
     def _name(self) -> str:
         live = self.live
+        name = exact(live.name)
         if live.kind is Kind.DISPATCH and not live.name and self._first_root is not None:
             signal = self._first_root.signal.rpartition(".")[2]
             return f"{signal} {self._first_root.sender}"[:MAX_NAME]
-        return live.name[:MAX_NAME]
+        return redact_text(name[:MAX_NAME])
 
     def _let_go(self) -> None:
         """Take what has been exported out of the calls that are still open, and keep its queries.
@@ -1001,8 +1080,17 @@ class Assembly:
         each = {id(stream.unheard): stream.unheard for stream in self.live.streams}
         before = self.live.root.counted_before
         for counts in ({id(before): before} | each).values():
-            _add_unheard(counts, counted)
+            self._add_unheard(counts, counted)
         self._unheard = counted
+
+    def _add_unheard(
+        self, counts: UnheardCounts | None, counted: dict[tuple[str, str], int]
+    ) -> None:
+        """Add *counts* of one thread, by signal and sender, to *counted*."""
+        for number, cell in list((counts or {}).items()):
+            label = labels[number]
+            key = (self._signal(label), label.sender)
+            counted[key] = counted.get(key, 0) + cell[0]
 
 
 _READ: Final = {
@@ -1036,14 +1124,6 @@ _GRAVEST: Final = (
     TransactionOutcome.TEST,
 )
 """Of several open blocks, the worst fate is told."""
-
-
-def _add_unheard(counts: UnheardCounts | None, counted: dict[tuple[str, str], int]) -> None:
-    """Add *counts* of one thread, by signal and sender, to *counted*."""
-    for number, cell in list((counts or {}).items()):
-        label = labels[number]
-        key = (label.signal, label.sender)
-        counted[key] = counted.get(key, 0) + cell[0]
 
 
 def _set_block(blocks: dict[str, Block], alias: str, block: Block | None) -> None:
@@ -1090,26 +1170,66 @@ def _status(live: LiveTrace, *, final: bool) -> Status:
     return Status.ERROR if live.error else Status.OK
 
 
+MOST_NAMES: Final = 200
+"""Names that are kept of fields and arguments."""
+UNREADABLE: Final = "(unreadable)"
+
+
+def _name(text: str) -> str:
+    """Return *text* as a plain string of bearable length."""
+    return exact(text)[:MAX_NAME]
+
+
+def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return *texts* as they are; the first of them and cut if somebody sends very many or long ones."""
+    if len(texts) > MOST_NAMES or sum(map(len, texts)) > MOST_NAMES * MAX_NAME:
+        return tuple([text[:MAX_NAME] for text in texts[:MOST_NAMES]])
+    return texts
+
+
+def _status_code(status: object) -> int | None:
+    """Return an HTTP status; None for anything that a response cannot have."""
+    if not issubclass(type(status), int):
+        return None
+    number = int.__int__(status)  # type: ignore[arg-type]
+    return number if 0 <= number < MOST_STATUS else None
+
+
+MOST_STATUS: Final = 1_000
+
+
 def _put_details(dispatch: Dispatch, details: tuple[Any, ...]) -> None:
     """Put what ``tracing.capture.details`` has kept into the fields of *dispatch*."""
     shape, label, pk = details[:3]
     if label:
-        if type(pk) is tuple:
-            pk = None
-        dispatch.instance = f"{label}:{pk}"[:MAX_NAME]
+        if type(pk) is int:
+            # Most are small, and this runs for each dispatch.
+            key = str(pk) if -MAX_PLAIN_KEY < pk < MAX_PLAIN_KEY else key_text(label, pk)
+        elif type(pk) is tuple and len(pk) == 1:
+            # No key: none yet, or none that could be read.
+            key = "None" if pk[0] > 0 else ""
+        else:
+            key = key_text(label, pk)
+        dispatch.instance = (f"{label}:{key}" if key else label)[:MAX_NAME]
     if shape == SAVE:
-        flags, dispatch.using, update_fields = details[3:]
+        flags, using, update_fields = details[3:]
+        dispatch.using = using[:MAX_NAME]
         if flags & HAS_CREATED:
             dispatch.created = bool(flags & CREATED)
         if flags & HAS_RAW:
             dispatch.raw = bool(flags & RAW)
-        dispatch.update_fields = update_fields
+        dispatch.update_fields = None if update_fields is None else _names(update_fields)
     elif shape == M2M:
-        dispatch.action, flags, dispatch.pk_count, dispatch.using = details[3:]
+        action, flags, dispatch.pk_count, using = details[3:]
+        dispatch.action, dispatch.using = action[:MAX_NAME], using[:MAX_NAME]
         if flags & HAS_REVERSE:
             dispatch.reverse = bool(flags & REVERSE)
     else:
-        dispatch.named = tuple(name for name in details[3] if name != "instance")
+        names = details[3]
+        dispatch.named = _names(tuple([name for name in names if name != "instance"]))
+
+
+MAX_PLAIN_KEY: Final = 2**63
 
 
 _lock: Final = process_lock()

@@ -277,6 +277,7 @@ class LiveTrace:
         "http_method",
         "http_path",
         "http_status",
+        "is_routed",
         "kind",
         "name",
         "parent_span_id",
@@ -311,6 +312,8 @@ class LiveTrace:
         self.http_method = ""
         self.http_path = ""
         self.http_status: int | None = None
+        self.is_routed = False
+        """Its path was read by the route that it matched: what else looks like a token is none."""
         self.user_id = ""
         self.error = ""
         self.dropped = 0

@@ -11,13 +11,15 @@ import decimal
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Model
 from django.db.models import signals as model_signals
 
-from tracing.capture.names import dotted
+from tracing.capture.names import dotted, exact, qualname_of
+from tracing.capture.redaction import MAX_KEY, TypeName, cut_key
 
 if TYPE_CHECKING:
     from django.dispatch import Signal
@@ -35,7 +37,9 @@ M2M: Final = "m2m"
 NAMED: Final = "named"
 """(NAMED, model label, pk, names); the names with ``instance`` among them.
 
-In each of the three, what stands for the pk of an instance without one is a tuple of its identity.
+In each of the three, what stands for the pk of an instance without one is a tuple of its identity,
+negative where the key could not be read; a tuple of more is a composite key. A key is held as it is
+until the worker reads it, and digests it there.
 """
 
 CREATED, HAS_CREATED, RAW, HAS_RAW, REVERSE, HAS_REVERSE = 1, 2, 4, 8, 16, 32
@@ -55,32 +59,59 @@ PLAIN_TYPES: Final = frozenset(
 )
 """Types whose very instances are values: keeping or printing one runs nobody's code."""
 
-MAX_TEXT: Final = 100
-"""Characters kept of a primary key that is a string."""
+_UUID_NUMBER: Final = uuid.UUID.__dict__["int"]
+"""The slot of a UUID, to be read without asking a subclass."""
 
 
 def plain(value: object) -> Any:
-    """Return *value* if it is a plain value, cut if it is a long string; else the name of its type."""
+    """Return *value* as a plain value, cut if it is a long string; else the name of its type.
+
+    Members of an enum and marked-safe strings are the numbers and strings that they are made of.
+    """
     kind = type(value)
     if kind in PLAIN_TYPES:
-        if kind is str and len(value) > MAX_TEXT:  # type: ignore[arg-type]
-            return value[:MAX_TEXT] + "…"  # type: ignore[index]
-        return value
-    return f"<{type.__dict__['__qualname__'].__get__(kind)}>"
+        return cut_key(value) if kind is str else value  # type: ignore[arg-type]
+    if issubclass(kind, int):
+        return int.__int__(value)  # type: ignore[arg-type]
+    if issubclass(kind, str):
+        return cut_key(str.__str__(value))
+    if kind is bytes:
+        return value[:MAX_KEY]  # type: ignore[index]
+    if issubclass(kind, uuid.UUID):
+        with suppress(AttributeError):  # One made in C has its own place for it.
+            return uuid.UUID(int=_UUID_NUMBER.__get__(value))
+    return TypeName(f"<{exact(qualname_of(kind))}>")
 
 
-def _pk_attname(model: type[Model]) -> str | None:
+_Attnames = str | tuple[str, ...] | None
+
+
+def _pk_attname(model: type[Model]) -> _Attnames:
     """Return the attribute that holds the primary key in an instance's ``__dict__``.
 
-    None if the model intercepts attribute access: then reading it would run its code.
+    Several of a composite key. None if the model intercepts attribute access: then reading it would
+    run its code.
     """
     if model.__getattribute__ is not object.__getattribute__:
         return None
     pk: Any = model._meta.pk  # None for an abstract model
-    return pk.attname if pk is not None else None
+    if pk is None:
+        return None
+    parts = getattr(model._meta, "pk_fields", ())
+    if len(parts) > 1:
+        return tuple(part.attname for part in parts)
+    return pk.attname  # type: ignore[no-any-return]
 
 
-_Kind = tuple["weakref.ref[type]", str, str | None, bool]
+def _composite_key(held: dict[str, Any], attnames: tuple[str, ...]) -> tuple[Any, ...] | None:
+    """Return the parts of a composite key; None while one of them is missing, as Django sees it."""
+    parts = [held.get(attname) for attname in attnames]
+    if any(part is None for part in parts):
+        return None
+    return tuple([part if type(part) is int else plain(part) for part in parts])
+
+
+_Kind = tuple["weakref.ref[type]", str, _Attnames, bool]
 _kinds: dict[int, _Kind] = {}
 """(reference, label, attribute of the primary key, is a model) by the identity of a class."""
 
@@ -111,8 +142,10 @@ def instance_key(instance: object) -> tuple[str, Any]:
     attname = entry[2]
     if attname is None:
         return entry[1], None
+    if isinstance(attname, tuple):
+        return entry[1], _composite_key(instance.__dict__, attname)
     pk = instance.__dict__.get(attname)
-    return entry[1], pk if type(pk) is int else plain(pk)
+    return entry[1], pk if pk is None or type(pk) is int else plain(pk)
 
 
 def _key_or_identity(instance: object) -> tuple[str, Any]:
@@ -123,7 +156,9 @@ def _key_or_identity(instance: object) -> tuple[str, Any]:
     if instance is None:
         return "", None
     label, pk = instance_key(instance)
-    return label, (id(instance),) if pk is None else pk
+    if pk is not None:
+        return label, pk
+    return label, (id(instance) if _kinds[id(type(instance))][2] is not None else -id(instance),)
 
 
 def _save_reader(model: type[Model], signal: Signal) -> Details:
@@ -133,7 +168,7 @@ def _save_reader(model: type[Model], signal: Signal) -> Details:
     """
     label = model._meta.label
     attname = _pk_attname(model)
-    if attname is None:
+    if type(attname) is not str:
         return _read_save
     is_post = signal is model_signals.post_save
 
@@ -146,10 +181,19 @@ def _save_reader(model: type[Model], signal: Signal) -> Details:
             if type(pk) is not int:
                 pk = (id(instance),) if pk is None else plain(pk)
             flags = HAS_RAW
-            if named["raw"] is True:
+            raw = named["raw"]
+            if raw is not False:
+                if raw is not True:
+                    return _read_save(sender, named)
                 flags = HAS_RAW | RAW
             if is_post:
-                flags += 3 if named["created"] is True else 2
+                created = named["created"]
+                if created is True:
+                    flags += 3
+                elif created is False:
+                    flags += 2
+                else:
+                    return _read_save(sender, named)
             using = named["using"]
             if type(using) is not str:
                 using = ""
@@ -176,14 +220,21 @@ def _read_save(_sender: Any, named: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _flags(named: Mapping[str, Any]) -> tuple[int, str, tuple[str, ...] | None]:
-    flags = 0
-    if "created" in named:
-        flags |= HAS_CREATED | (CREATED if named["created"] is True else 0)
-    if "raw" in named:
-        flags |= HAS_RAW | (RAW if named["raw"] is True else 0)
+    flags = _flag(named, "created", HAS_CREATED, CREATED) | _flag(named, "raw", HAS_RAW, RAW)
     using = named.get("using")
     return flags, using if type(using) is str else "", _strings(named.get("update_fields"))
 
+
+def _flag(named: Mapping[str, Any], name: str, told: int, true: int) -> int:
+    """Return what is said by a flag that may have been sent by hand: nothing if it is no plain value."""
+    value = named.get(name)
+    if type(value) not in _FLAGS:
+        return 0
+    return told | true if value else told
+
+
+_FLAGS: Final = frozenset({bool, int, str})
+"""Types whose truth runs nobody's code."""
 
 MAX_FIELDS: Final = 200
 """Names that are read of ``update_fields``."""
@@ -203,9 +254,7 @@ def _read_m2m(_sender: Any, named: Mapping[str, Any]) -> tuple[Any, ...]:
     label, pk = _key_or_identity(instance)
     action = named.get("action")
     pk_set = named.get("pk_set")
-    flags = 0
-    if "reverse" in named:
-        flags = HAS_REVERSE | (REVERSE if named["reverse"] is True else 0)
+    flags = _flag(named, "reverse", HAS_REVERSE, REVERSE)
     using = named.get("using")
     return (
         M2M,
@@ -236,7 +285,8 @@ def _named_reader() -> Details:
             if len(known) >= _MOST_SHAPES:
                 known.clear()
             words = tuple(named)
-            shape = known[words] = (words, _instance_argument(named, sender), None)
+            shape = (tuple(map(exact, words)), _instance_argument(named, sender), None)
+            known[words] = shape
         # The tuple that is remembered, so that not each dispatch holds one of its own.
         words, name, entry = shape
         instance = named[name] if name else None
@@ -250,7 +300,13 @@ def _named_reader() -> Details:
             known[words] = (words, name, entry)
         if not entry[3] and name != "instance":
             return (NAMED, "", None, words)
-        pk = instance.__dict__.get(entry[2]) if entry[2] is not None else None
+        attname = entry[2]
+        if type(attname) is tuple:
+            pk: Any = _composite_key(instance.__dict__, attname)
+            return (NAMED, entry[1], (id(instance),) if pk is None else pk, words)
+        if attname is None:
+            return (NAMED, entry[1], (-id(instance),), words)
+        pk = instance.__dict__.get(attname)
         if type(pk) is not int:
             pk = (id(instance),) if pk is None else plain(pk)
         return (NAMED, entry[1], pk, words)

@@ -31,13 +31,19 @@ MAX_NAME = 255
 """Characters kept of a name."""
 
 qualname_of = type.__dict__["__qualname__"].__get__
-"""Return a class's qualified name without asking its metaclass."""
+"""Return a class's qualified name without asking its metaclass; it may be of a subclass of ``str``."""
+
+
+def exact(text: object) -> str:
+    """Return *text* if it is a string, without the class and code that it may have of its own."""
+    if type(text) is str:
+        return text
+    return str.__str__(text) if issubclass(type(text), str) else ""
 
 
 def module_of(cls: type) -> str:
     """Return the module of *cls* as a string, empty if it has none."""
-    module = type.__getattribute__(cls, "__module__")
-    return module if type(module) is str else ""
+    return exact(type.__getattribute__(cls, "__module__"))
 
 
 class IdentityMemory(Generic[T]):
@@ -86,7 +92,7 @@ class IdentityMemory(Generic[T]):
 def dotted(cls: type) -> str:
     """Return ``module.qualname`` of a class; builtins without their module."""
     module = module_of(cls)
-    name: str = qualname_of(cls)
+    name = exact(qualname_of(cls))
     return name if module in {"", "builtins"} else f"{module}.{name}"
 
 
@@ -116,9 +122,9 @@ def _held_by_modules() -> Iterator[tuple[str, object]]:
             continue
         for name, value in list(module.__dict__.items()):
             yield f"{module_name}.{name}", value
-            if type(value) is type and value.__module__ == module_name:
+            if type(value) is type and module_of(value) == module_name:
                 for inner, attribute in list(vars(value).items()):
-                    yield f"{module_name}.{qualname_of(value)}.{inner}", attribute
+                    yield f"{module_name}.{exact(qualname_of(value))}.{inner}", attribute
 
 
 def _values_of_modules() -> Iterator[object]:
@@ -128,7 +134,7 @@ def _values_of_modules() -> Iterator[object]:
             continue
         for value in list(module.__dict__.values()):
             yield value
-            if type(value) is type and value.__module__ == module_name:
+            if type(value) is type and module_of(value) == module_name:
                 yield from list(vars(value).values())
 
 
@@ -195,14 +201,15 @@ def sender_name(sender: object) -> str:
         if issubclass(sender, Model):  # type: ignore[arg-type]
             meta = getattr(sender, "_meta", None)
             if meta is not None:
-                return str(meta.label)[:MAX_NAME]
+                return exact(meta.label)[:MAX_NAME]
         return dotted(sender)[:MAX_NAME]  # type: ignore[arg-type]
     if kind is str:
         return f"'{sender}'"[:MAX_NAME]
     if kind is types.ModuleType:
-        return str(sender.__name__)[:MAX_NAME]  # type: ignore[attr-defined]
+        # A module may have a class and attributes of its own making.
+        return exact(object.__getattribute__(sender, "__dict__").get("__name__"))[:MAX_NAME]
     if kind is types.FunctionType:
-        return f"{sender.__module__}.{sender.__qualname__}"[:MAX_NAME]  # type: ignore[attr-defined]
+        return _function_name(sender)[:MAX_NAME]  # type: ignore[arg-type]
     return f"{dotted(kind)} instance"[:MAX_NAME]
 
 
@@ -226,7 +233,7 @@ def wrapped_by(receiver: object) -> object | None:
     if kind in _LIBRARY_FUNCTIONS or is_class(receiver):
         return None
     held = _instance_attributes(receiver)
-    name = _WRAPPERS_OF_LIBRARIES.get((module_of(kind), qualname_of(kind)), "__wrapped__")
+    name = _WRAPPERS_OF_LIBRARIES.get((module_of(kind), exact(qualname_of(kind))), "__wrapped__")
     inner = held.get(name)
     return inner if type(inner) in {types.FunctionType, types.MethodType} else None
 
@@ -294,6 +301,11 @@ def _code_of(function: object) -> types.CodeType | None:
     return _unwrapped(function).__code__ if type(function) is types.FunctionType else None
 
 
+def _function_name(function: types.FunctionType) -> str:
+    """Return ``module.qualname`` of a function, both of which anybody may have set."""
+    return f"{exact(function.__module__)}.{exact(function.__qualname__)}"
+
+
 def _describe(receiver: object) -> tuple[str, types.CodeType | None, str]:
     """Return (name, code or None, module) of a receiver of any kind."""
     kind = type(receiver)
@@ -301,22 +313,21 @@ def _describe(receiver: object) -> tuple[str, types.CodeType | None, str]:
         inner = _unwrapped(receiver)  # type: ignore[arg-type]
         # A wrapper that took over the name of what it wraps may have been given another since.
         named = receiver if "__wrapped__" in receiver.__dict__ else inner
-        module = str(named.__module__ or "")
-        return f"{module}.{named.__qualname__}", inner.__code__, module  # type: ignore[attr-defined]
+        return _function_name(named), inner.__code__, exact(named.__module__)  # type: ignore[arg-type]
     if kind is types.MethodType:
         owner = receiver.__self__  # type: ignore[attr-defined]
         function = receiver.__func__  # type: ignore[attr-defined]
         cls = owner if is_class(owner) else type(owner)
         if type(function) is types.FunctionType:
-            return f"{dotted(cls)}.{function.__name__}", _code_of(function), module_of(cls)
+            return f"{dotted(cls)}.{exact(function.__name__)}", _code_of(function), module_of(cls)
         name, code, _module = _describe(function)
         return f"{dotted(cls)}.{name}", code, module_of(cls)
     if issubclass(kind, functools.partial):
         name, code, module = _describe(functools.partial.func.__get__(receiver))
         return f"functools.partial({name})", code, module
     if kind in {types.BuiltinFunctionType, types.MethodWrapperType}:
-        module = str(getattr(receiver, "__module__", None) or "builtins")
-        return f"{module}.{receiver.__qualname__}", None, module  # type: ignore[attr-defined]
+        module = exact(getattr(receiver, "__module__", None)) or "builtins"
+        return f"{module}.{exact(receiver.__qualname__)}", None, module  # type: ignore[attr-defined]
     if is_class(receiver):
         made = _class_attribute(receiver, "__init__")  # type: ignore[arg-type]
         return dotted(receiver), _code_of(made), module_of(receiver)  # type: ignore[arg-type]
@@ -366,7 +377,7 @@ def receiver_label(
     if type(dispatch_uid) is str:
         uid = dispatch_uid
     elif dispatch_uid is not None:
-        uid = f"<{qualname_of(type(dispatch_uid))}>"
+        uid = f"<{exact(qualname_of(type(dispatch_uid)))}>"
     return ReceiverLabel(
         name=name[:MAX_NAME],
         file=os.path.abspath(code.co_filename)

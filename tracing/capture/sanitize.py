@@ -8,24 +8,27 @@ without it: its ``__str__`` is called, and what goes wrong in it stays there.
 
 from __future__ import annotations
 
-import re
+import datetime as dt
 from decimal import Decimal
 from itertools import islice
+from pathlib import PosixPath, WindowsPath
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Model
 
 from tracing.capture.details import PLAIN_TYPES, instance_key
-from tracing.capture.names import dotted, qualname_of
+from tracing.capture.names import dotted, exact, qualname_of
+from tracing.capture.redaction import (
+    HIDDEN,
+    key_text,
+    name_of,
+    number_text,
+    policy,
+    redact_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-
-HIDDEN: Final = "********************"
-SENSITIVE: Final = re.compile(
-    r"API|AUTH|TOKEN|KEY|SECRET|PASS|SIGNATURE|HTTP_COOKIE|SESSION|CSRF|CARD", re.IGNORECASE
-)
-"""Keys whose values are hidden: Django's own list for its debug pages, and a few more."""
 
 MAX_MESSAGE: Final = 500
 """Characters kept of an exception's message."""
@@ -54,15 +57,20 @@ def _says_plain_things(error: BaseException) -> bool:
 
 
 def error_text(error: BaseException) -> tuple[str, str]:
-    """Return (dotted type, message) of an exception; the message is cut, empty if it cannot be had."""
+    """Return (dotted type, message) of an exception; the message is cut, empty if it is not wanted.
+
+    Its secrets are taken out in the worker.
+    """
     kind = type(error)
     name = dotted(kind)
+    if not policy.messages:
+        return name, ""
     if not _says_plain_things(error):
         return name, ", ".join(_AS_TEXT.text(argument) for argument in error.args[:5])[:MAX_MESSAGE]
     try:
         message = str(error)
     except BaseException:  # Its own code: whatever it raises is not the application's outcome.
-        return name, f"<{qualname_of(kind)}: its text cannot be had>"
+        return name, f"<{exact(qualname_of(kind))}: its text cannot be had>"
     if type(message) is not str:
         message = str.__str__(message)
     if len(message) > MAX_MESSAGE:
@@ -70,35 +78,30 @@ def error_text(error: BaseException) -> tuple[str, str]:
     return name, message
 
 
-MAX_BITS: Final = 256
-"""Size of a number that is still written out."""
 MAX_SIZE: Final = 200
 """Bytes of a ``Decimal`` that is still written out."""
 
 
 class Redaction:
-    """How named arguments become text.
+    """How values of the application become text: redacted by the names they stand under.
 
     Args:
-        sensitive: Pattern of keys whose values are hidden, searched ignoring case.
         max_text: Characters kept of one string.
         max_items: Items kept of one collection.
         max_depth: Collections looked into within one another.
         max_length: Characters of a collection after which no more of its items are read.
     """
 
-    __slots__ = ("max_depth", "max_items", "max_length", "max_text", "sensitive")
+    __slots__ = ("max_depth", "max_items", "max_length", "max_text")
 
     def __init__(
         self,
-        sensitive: re.Pattern[str] = SENSITIVE,
         *,
         max_text: int = 200,
         max_items: int = 20,
         max_depth: int = 3,
         max_length: int = 2_000,
     ) -> None:
-        self.sensitive = sensitive
         self.max_text = max_text
         self.max_items = max_items
         self.max_depth = max_depth
@@ -107,7 +110,7 @@ class Redaction:
     def named(self, named: Mapping[str, Any]) -> dict[str, str]:
         """Return each named argument as text."""
         texts = {
-            name: self._entry(name, value, 0)
+            exact(name): self._entry(name, value, 0)
             for name, value in islice(named.items(), self.max_items)
         }
         if len(named) > self.max_items:
@@ -115,7 +118,11 @@ class Redaction:
         return texts
 
     def _entry(self, key: object, value: object, depth: int) -> str:
-        if type(key) is str and self.sensitive.search(key):
+        name = name_of(key)
+        if name is None and type(key) not in PLAIN_TYPES:
+            # A lazy text, a member of an enum: what it says cannot be told without asking it.
+            return HIDDEN
+        if name is not None and policy.is_sensitive(name):
             return HIDDEN
         return self.text(value, depth)
 
@@ -123,16 +130,11 @@ class Redaction:
         """Return *value* as text."""
         kind = type(value)
         if kind is str:
-            return repr(value if len(value) <= self.max_text else value[: self.max_text] + "…")  # type: ignore[arg-type, index]
+            return self._string(value)  # type: ignore[arg-type]
         if kind is Decimal and value.__sizeof__() > MAX_SIZE:
             return "<Decimal of many digits>"
-        if kind is int and isinstance(value, int):
-            # The decimal digits of a huge number cost time that grows with its square.
-            return (
-                repr(value)
-                if value.bit_length() <= MAX_BITS
-                else f"<int of {int.bit_length(value)} bits>"
-            )
+        if kind is int:
+            return number_text(value)  # type: ignore[arg-type]
         if kind in PLAIN_TYPES:
             return repr(value)
         if kind is bytes:
@@ -145,24 +147,44 @@ class Redaction:
             return f"<class {dotted(value)}>"  # type: ignore[arg-type]
         if issubclass(kind, Model):
             label, pk = instance_key(value)
-            return f"<{label}:{pk}>"
+            return f"<{label}:{key_text(label, pk)}>"
         return f"<{dotted(kind)}>"
+
+    def _string(self, value: str) -> str:
+        # Whole as far as the rules look, so that none of them meets a secret without its end.
+        redacted = redact_text(value[: 4 * self.max_text])
+        return repr(redacted if len(redacted) <= self.max_text else redacted[: self.max_text] + "…")
 
     def _mapping(self, value: dict[Any, Any], depth: int) -> str:
         if depth >= self.max_depth:
             return f"<dict: {len(value)}>"
         texts = (
-            f"{self.text(key, self.max_depth)}: {self._entry(key, item, depth + 1)}"
+            f"{self._key(key)}: {self._entry(key, item, depth + 1)}"
             for key, item in _first(value.items(), self.max_items)
         )
         return "{" + self._joined(texts, len(value)) + "}"
+
+    def _key(self, key: object) -> str:
+        name = name_of(key)
+        return self.text(key, self.max_depth) if name is None else self._string(name)
 
     def _collection(self, value: Any, depth: int) -> str:
         kind = type(value)
         if depth >= self.max_depth:
             return f"<{kind.__name__}: {len(value)}>"
-        texts = (self.text(item, depth + 1) for item in _first(value, self.max_items))
+        texts = self._items(_first(value, self.max_items), depth + 1, kind in {list, tuple})
         return f"{kind.__name__}({self._joined(texts, len(value))})"
+
+    def _items(self, items: list[Any], depth: int, ordered: bool) -> Iterator[str]:
+        """Yield *items* as texts, in order what follows a sensitive name hidden.
+
+        That is a pair of a name and its value, or an option of a command line.
+        """
+        before: str | None = None
+        for item in items:
+            is_hidden = before is not None and policy.is_sensitive(before)
+            yield HIDDEN if is_hidden else self.text(item, depth)
+            before = name_of(item) if ordered and not is_hidden else None
 
     def _joined(self, texts: Iterator[str], length: int) -> str:
         """Return *texts* until they are long enough, and how many of *length* are left out."""
@@ -187,3 +209,23 @@ def _first(items: Iterable[Any], count: int) -> list[Any]:
 
 
 _AS_TEXT: Final = Redaction()
+
+MAX_ATTRIBUTE: Final = 200
+"""Characters kept of an attribute of a trace."""
+
+
+def attribute_text(name: str, value: object) -> str:
+    """Return the attribute *name* of a trace as text, without calling code of the application."""
+    if policy.is_sensitive(exact(name)):
+        return HIDDEN
+    kind = type(value)
+    if kind is int:
+        return number_text(value)  # type: ignore[arg-type]
+    if issubclass(kind, str):
+        return redact_text(str.__str__(value)[: 4 * MAX_ATTRIBUTE])[:MAX_ATTRIBUTE]
+    text = str(value) if kind in PLAIN_TYPES or kind in _PRINTABLE else _AS_TEXT.text(value)
+    return text[:MAX_ATTRIBUTE]
+
+
+_PRINTABLE: Final = frozenset({PosixPath, WindowsPath, dt.time, dt.timedelta})
+"""Further types whose text runs nobody's code."""

@@ -400,6 +400,8 @@ class Trace:
     """Receivers first seen dead during this segment, or before it outside any trace."""
     connection_changes: list[ConnectionChange] = field(default_factory=list, repr=False)
     """Receivers connected and disconnected during this segment, in order of time per thread."""
+    unreadable: list[tuple[str, str, int]] = field(default_factory=list, repr=False)
+    """(what, type of exception, count) of what could not be read or written in this segment."""
     hazards: list[Hazard] = field(default_factory=list, repr=False)
     """What the rules of ``tracing.analysis.hazards`` found when the trace was finished."""
 

@@ -7,8 +7,6 @@ around the cursor stays around it.
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
 from threading import get_ident
 from time import perf_counter_ns as clock
 from typing import Any, Final
@@ -92,17 +90,3 @@ def inlines(*, keep_statements: bool) -> list[Inline]:
     return [
         Inline(CursorWrapper.__dict__[name], hook, _TIMED) for name in ("execute", "executemany")
     ]
-
-
-_LITERALS: Final = re.compile(r"'(?:[^']|'')*'|\b\d+(?:\.\d+)?\b")
-_LISTS: Final = re.compile(r"\(\s*(?:%s|\?)(?:\s*,\s*(?:%s|\?))+\s*\)")
-_SPACE: Final = re.compile(r"\s+")
-_SAVEPOINT: Final = re.compile(r"\s*((?:RELEASE |ROLLBACK TO )?SAVEPOINT)\s.*", re.DOTALL)
-"""Django names every savepoint anew: kept whole, each would be a statement of its own."""
-
-
-@lru_cache(maxsize=5_000)
-def normalised(sql: str) -> str:
-    """Return *sql* without values: literals as ``?``, lists of placeholders as one, single spaces."""
-    sql = _SAVEPOINT.sub(r"\1", sql)
-    return _SPACE.sub(" ", _LISTS.sub("(…)", _LITERALS.sub("?", sql))).strip()

@@ -16,6 +16,7 @@ from django.db import connections
 
 from tracing import models
 from tracing.capture import spans
+from tracing.capture.repair import clean_text, repaired
 from tracing.conf import store_alias
 from tracing.exporters.sql import Database, MissingTablesError, open_database
 from tracing.exporters.summing import Batch, Sum, Summing, Wire, subtract_repeats
@@ -208,7 +209,7 @@ class DatabaseExporter:
                 # Stored already, or the ids were taken by a restored backup.
                 self._recover(database, batch)
                 return
-            self._store_cleaned(database, batch)
+            self._store_repaired(database, batch, type(error).__name__)
         self._works = True
 
     def store_new(self, batch: Sequence[spans.Trace]) -> int:
@@ -221,7 +222,7 @@ class DatabaseExporter:
             database = self._connected()
             try:
                 return sum(
-                    self._store(database, [_cleaned(trace) for trace in part], check=True)
+                    self._store(database, [repaired(trace) for trace in part], check=True)
                     for part in _apart(batch)
                 )
             except Exception as error:  # noqa: BLE001 - drivers raise what they like.
@@ -396,10 +397,10 @@ class DatabaseExporter:
             raise database.translate(error) from None
         self._works = True
 
-    def _store_cleaned(self, database: Database, batch: Sequence[spans.Trace]) -> None:
-        """Store *batch* without the characters that databases refuse."""
+    def _store_repaired(self, database: Database, batch: Sequence[spans.Trace], why: str) -> None:
+        """Store *batch* without the values that databases refuse."""
         try:
-            self._store(database, [_cleaned(trace) for trace in batch])
+            self._store(database, [repaired(trace, why) for trace in batch])
         except Exception as error:  # noqa: BLE001 - drivers raise what they like.
             database.rollback()
             raise database.translate(error) from None
@@ -752,7 +753,7 @@ def _add_labels(
     for label in new:
         values = columns_of(label)
         keyed[values["key"]] = label
-        rows.append(tuple(_clean(value) for value in values.values()))
+        rows.append(tuple(map(_clean, values.values())))
     names = tuple(columns_of(new[0]))
     # In a fixed order, so that two processes never wait for one another in a circle.
     rows.sort(key=lambda row: row[0])
@@ -966,7 +967,7 @@ class _Build:
                 wire = wires[key] = Wire(labels.signals[key[0]], labels.senders[sender])
             if instance:
                 model, colon, primary_key = instance.partition(":")
-                if model == sender:
+                if colon and model == sender:
                     instance = colon + primary_key
                 if len(instance) > _NAME_LIMIT:
                     instance = instance[:_NAME_LIMIT]
@@ -1078,23 +1079,4 @@ def _more_details(trace: spans.Trace, before: str) -> str:
 
 
 def _clean(value: Any) -> Any:
-    """Return *value* without what no database takes as text: NUL and lone surrogates."""
-    if isinstance(value, str):
-        return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-    return value
-
-
-def _cleaned(value: Any) -> Any:
-    """Return a copy of a span with all its texts cleaned."""
-    if isinstance(value, str):
-        cleaned = _clean(value)
-        return type(value)(cleaned) if type(value) is not str else cleaned
-    if isinstance(value, (list, tuple)):
-        return type(value)(_cleaned(item) for item in value)
-    if isinstance(value, dict):
-        return {_cleaned(key): _cleaned(item) for key, item in value.items()}
-    if hasattr(value, "__dataclass_fields__"):
-        return type(value)(
-            **{name: _cleaned(getattr(value, name)) for name in value.__dataclass_fields__}
-        )
-    return value
+    return clean_text(value) if isinstance(value, str) else value

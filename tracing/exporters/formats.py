@@ -16,6 +16,7 @@ from tracing.capture.spans import (
     Trace,
     span_id,
 )
+from tracing.escapes import escape_cell, escape_json
 from tracing.exporters.lines import ROOT_NUMBER, Clock, lines
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def write_jsonl(traces: Iterable[Trace], file: TextOut) -> None:
     clock = Clock()
     for trace in traces:
         for _, record in lines(trace, clock=clock):
-            file.write(json.dumps(record, separators=(",", ":")) + "\n")
+            file.write(escape_json(json.dumps(record, separators=(",", ":"))) + "\n")
 
 
 # -- Bars that do not overlap ----------------------------------------------------------------
@@ -514,5 +515,5 @@ def _ms(duration_ns: int) -> str:
 
 def _harmless(cell: Any) -> Any:
     """Return *cell* so that no spreadsheet takes it for a formula."""
-    text = str(cell)
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else cell
+    text = escape_cell(str(cell))
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text

@@ -491,6 +491,7 @@ class _Parts:
             trace.side_effects[:0] = before.side_effects
             trace.lost_receivers[:0] = before.lost_receivers
             trace.connection_changes[:0] = before.connection_changes
+            trace.unreadable[:0] = before.unreadable
 
     def add_dispatch(self, record: Record) -> None:
         site = None

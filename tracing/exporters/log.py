@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
+from tracing.escapes import escape_control, escape_json_bytes
 from tracing.exporters.files import LineFile
 from tracing.exporters.lines import Clock, lines
 from tracing.in_tests import is_test_run, log_path_of_tests
@@ -45,7 +46,7 @@ def _json_default(value: object) -> object:
 def _encode(value: Any) -> bytes:
     if orjson is not None:
         try:
-            return orjson.dumps(value, default=_json_default)
+            return escape_json_bytes(orjson.dumps(value, default=_json_default))
         except TypeError:
             # Numbers beyond 64 bits, or text that is no UTF-8: the standard library escapes it.
             pass
@@ -85,10 +86,11 @@ def _for_console(_logger: WrappedLogger, _method: str, line: EventDict) -> Event
         "dispatch_count", "receiver_call_count", "error_count",
     ):  # fmt: skip
         if line.get(name):
-            short[name] = str(line[name])
+            short[name] = escape_control(line[name])
     if "receivers" in line:
         short["receivers"] = " ".join(
-            f"{call['receiver'].rpartition('.')[2].rstrip(')')}={call['duration_ns'] / 1e6:.2f}ms"
+            f"{escape_control(call['receiver'].rpartition('.')[2].rstrip(')'))}"
+            f"={call['duration_ns'] / 1e6:.2f}ms"
             + ("" if call["outcome"] == "returned" else f"({call['outcome']})")
             for call in line["receivers"]
         )

@@ -24,6 +24,7 @@ from tracing.analysis.formatting import (
     short_receiver,
     short_signal,
     shorten_middle,
+    unreadable_text,
     write_text,
 )
 from tracing.capture.spans import (
@@ -117,6 +118,8 @@ def summary(trace: Trace) -> Text:
         parts.append(f"{unheard} nobody received")
     if trace.dropped_count:
         parts.append(f"{plural(trace.dropped_count, 'item')} not recorded (limit reached)")
+    if trace.unreadable:
+        parts.append(unreadable_text(trace))
     if not trace.final:
         parts.append("still running")
     line = joined(", ".join(parts))
@@ -306,8 +309,15 @@ def _words(span: Dispatch, node: Node) -> Iterator[str]:
         yield str(span.method)
     if span.parent_is_link:
         yield "later"
-    if len(node.instances) > 1:
+    if 1 < len(node.instances) <= FEW_INSTANCES:
+        shown = [each.removeprefix(f"{span.sender}:") for each in sorted(node.instances)]
+        yield f"of {', '.join(shown)}"
+    elif len(node.instances) > 1:
         yield f"of {plural(len(node.instances), 'instance')}"
+
+
+FEW_INSTANCES: Final = 3
+"""Instances of a group that are named; of more it is said how many they are."""
 
 
 _ROLLED_BACK: Final = frozenset(

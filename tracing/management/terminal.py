@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import unicodedata
 from typing import IO, TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 from django.core.management.base import CommandError
+
+from tracing.escapes import escape_control, json_text
 
 if TYPE_CHECKING:
     from django.core.management.base import OutputWrapper
@@ -153,9 +153,9 @@ class Terminal:
 
     def json(self, value: Any, *, lines: bool = False) -> None:
         """Write *value* as JSON: indented for one document, on one line with *lines*."""
-        text = json.dumps(value, indent=None if lines else 2, ensure_ascii=False, default=str)
+        text = json_text(value, indent=None if lines else 2)
         if encodable(text, self._stdout) != text:
-            text = json.dumps(value, indent=None if lines else 2, default=str)
+            text = json_text(value, indent=None if lines else 2, ascii_only=True)
         self._stdout.write(text)
 
     def raw(self, text: str) -> None:
@@ -194,24 +194,7 @@ def _piped_width() -> int:
     return int(columns) if columns.isdecimal() and int(columns) else PIPED_WIDTH
 
 
-def plain(text: object) -> str:
-    """Return *text* as one line that cannot command a terminal.
-
-    Names, paths and messages come from the traced application, and with them whatever a visitor
-    put into a URL.
-    """
-    shown = str(text)
-    if shown.isprintable():
-        return shown
-    return "".join(
-        character
-        if character.isprintable()
-        else " "
-        if character in "\n\t"
-        else f"\\x{ord(character):02x}"
-        for character in shown
-        if unicodedata.category(character) != "Cf"
-    )
+plain = escape_control
 
 
 def text(content: object = "", style: str = "") -> Text:

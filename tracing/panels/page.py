@@ -125,6 +125,7 @@ def context(stats: Json, wiring: Iterable[Route] = ()) -> dict[str, Any]:
         "note": stats.get("note", ""),
         "summary": _summary(stats),
         "dropped": stats["dropped_count"] and human_count(stats["dropped_count"]),
+        "unreadable": stats.get("unreadable", ""),
         "ticks": _ticks(stats["extent_ns"]),
         "rows": _rows(stats, links),
         "left_out": stats["rows_left_out"] and human_count(stats["rows_left_out"]),

@@ -19,6 +19,7 @@ from tracing.analysis.formatting import (
     place,
     plural,
     shorten_middle,
+    unreadable_text,
 )
 from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, TransactionOutcome
 
@@ -88,6 +89,7 @@ def _describe(trace: Trace, hazards: Sequence[Hazard], *, rows: int, listed: int
         "error_count": trace.error_count,
         "dropped_count": trace.dropped_count,
         "unheard_count": trace.unheard_count,
+        "unreadable": unreadable_text(trace),
         "signals": _signals(trace),
         "rows": shown.rows,
         "rows_left_out": shown.left_out,

@@ -56,6 +56,12 @@ def amount(count: float | str | None) -> str:
 
 
 @register.filter
+def unreadable(trace: Trace) -> str:
+    """Return what of a trace could not be read, and why."""
+    return formatting.unreadable_text(trace)
+
+
+@register.filter
 def signed(count: int) -> str:
     """Return a difference of counts with its sign."""
     text = formatting.human_count(count)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from django.db.models import Exists, OuterRef, Q
 
 from tracing import deadlines
+from tracing.capture.redaction import known_as
 from tracing.capture.spans import Outcome, Status
 from tracing.models import HazardSighting, Trace
 from tracing.viewer.language import Both, Either, Match, Negation, Query, Term, Under, Words
@@ -80,7 +81,7 @@ def trace_condition(query: Query) -> Q:
     return condition
 
 
-def _term_condition(term: Term) -> Q:  # noqa: PLR0911 - one answer for each kind.
+def _term_condition(term: Term) -> Q:  # noqa: C901, PLR0911 - one answer for each kind.
     key, value = term.key.name, term.value
     if key in COUNT_COLUMNS:
         number = min(term.number, _LARGEST)
@@ -107,6 +108,8 @@ def _term_condition(term: Term) -> Q:  # noqa: PLR0911 - one answer for each kin
     if key == "kind":
         words = [word for word in term.key.choices if fits(value, word)]
         return Q(kind__in=words)
+    if key == "user" and "*" not in value:
+        return Q(user_id__in=[form.removeprefix(":") for form in known_as(f":{value}")])
     return _text_condition(_TEXT_COLUMNS[key], term)
 
 
@@ -151,6 +154,8 @@ def call_fits(query: Query, dispatch: spans.Dispatch, call: spans.ReceiverCall |
     if not isinstance(query, Term):
         return False
     key = query.key.name
+    if key == "instance" and "*" not in query.value:
+        return dispatch.instance in known_as(query.value)
     texts = _DISPATCH_TEXTS.get(key)
     if texts is not None:
         return any(text_fits(query, text) for text in texts(dispatch))

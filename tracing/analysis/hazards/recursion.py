@@ -28,7 +28,7 @@ def _about(dispatch: Dispatch) -> str:
     """Return what *dispatch* is about, for a reader: ``shop.Order:7`` or ``a new shop.Order``."""
     if has_identity(dispatch.instance):
         return dispatch.instance
-    label = dispatch.instance.rpartition(":")[0]
+    label = dispatch.instance.removesuffix(":None")
     return f"a new {label}" if label else dispatch.sender
 
 

@@ -21,6 +21,7 @@ from tracing.analysis.hazards import (
     find_again,
 )
 from tracing.analysis.hazards.connected import diagnose_wiring
+from tracing.escapes import json_text
 from tracing.management import rendering
 from tracing.management.terminal import joined, plain, text
 from tracing.management.verbs.base import (
@@ -226,7 +227,7 @@ def seen_receivers(*, required: bool) -> dict[str, int] | None:
 
 def _write(run: Run, path: Path, routes: Iterable[Route]) -> int:
     document = wiring.to_file(routes)
-    content = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    content = json_text(document, indent=2) + "\n"
     try:
         path.write_text(content, encoding="utf-8")
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tracing import models
 from tracing.analysis.formatting import human_bytes, human_count, plural
 from tracing.analysis.hazards import diagnose
+from tracing.escapes import json_text
 from tracing.exporters import formats
 from tracing.exporters.database import DatabaseExporter
 from tracing.exporters.files import log_files
@@ -224,7 +224,7 @@ def _write(name: str, rows: list[models.Trace], file: formats.TextOut) -> None:
 
 def _dump(document: Any, file: formats.TextOut) -> None:
     # In ASCII, so that no stdout is in the way, whatever its encoding.
-    file.write(json.dumps(document, default=str) + "\n")
+    file.write(json_text(document, ascii_only=True) + "\n")
 
 
 # --- import --------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, InternalError, OperationalError, connections
 from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import resolve_url
@@ -23,6 +25,7 @@ from django.views.decorators.csrf import csrf_protect
 
 from tracing import deadlines
 from tracing.conf import get_settings, store_alias
+from tracing.escapes import escape_json
 from tracing.models import Trace
 from tracing.routers import misplaced
 from tracing.templating import ENGINE_HINT, missing_engine, respond
@@ -230,6 +233,7 @@ class Page(View):
             self.request, template or self.template_name, {**self.frame(), **context}, status=status
         )
 
-    def json(self, document: dict[str, Any], status: int = 200) -> JsonResponse:
+    def json(self, document: dict[str, Any], status: int = 200) -> HttpResponse:
         """Return *document* as JSON."""
-        return JsonResponse(document, status=status, json_dumps_params={"ensure_ascii": False})
+        text = json.dumps(document, cls=DjangoJSONEncoder, ensure_ascii=False)
+        return HttpResponse(escape_json(text), "application/json", status)

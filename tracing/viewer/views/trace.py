@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +15,7 @@ from tracing.analysis.editors import editor_link
 from tracing.analysis.formatting import place
 from tracing.analysis.why import why
 from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, span_id
+from tracing.escapes import json_text
 from tracing.exporters.lines import lines
 from tracing.viewer.access import Permission
 from tracing.viewer.documents import (
@@ -233,11 +233,11 @@ class TraceDetail(TracePage):
         found = [record for _, record in islice(lines(trace), MAX_LOG_LINES)]
         return {
             "log_records": found,
-            "log_lines": [json.dumps(record, ensure_ascii=False, default=str) for record in found],
+            "log_lines": [json_text(record) for record in found],
         }
 
     def _json(self, trace: spans.Trace) -> dict[str, Any]:
-        text = json.dumps(trace_document(trace, MAX_JSON), indent=2, ensure_ascii=False)
+        text = json_text(trace_document(trace, MAX_JSON), indent=2)
         return {
             "json_text": text[:MAX_JSON_TEXT],
             "json_cut": len(trace.dispatches) > MAX_JSON or len(text) > MAX_JSON_TEXT,
