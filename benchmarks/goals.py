@@ -73,6 +73,18 @@ ROWS: Final = (
         {"default": 1.05, "unsampled": 1.00},
     ),
     Row(
+        "first-160",
+        "first dispatch of a sender, 160 receivers",
+        measuring.RARE,
+        {"structure": 2.00, "default": 2.00, "unsampled": 2.00},
+    ),
+    Row(
+        "connect",
+        "connect a method per object, 100 of them alive",
+        measuring.RARE,
+        {"structure": 2.00, "default": 2.00, "unsampled": 2.00},
+    ),
+    Row(
         "instances",
         "10,000 instances from a queryset",
         measuring.INSTANCES,
@@ -90,6 +102,7 @@ ROWS: Final = (
 FAMILIES: Final = (
     measuring.CACHING,
     measuring.PLAIN,
+    measuring.RARE,
     measuring.INSTANCES,
     measuring.SAVE,
     measuring.ASEND,

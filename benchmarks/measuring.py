@@ -75,6 +75,7 @@ PLAIN = _family(
     "plain-3",
     "plain-10",
 )
+RARE = _family("rare work", 50, (50, 150), "first-160", "connect")
 INSTANCES = _family("instances", 1, (1, 2), "instances")
 SAVE = _family("save", 50, (50, 150), "save")
 ASEND = _family("asend", 60, (100, 600), "asend")

@@ -8,6 +8,7 @@ import gc
 import io
 import time
 import tracemalloc
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -176,6 +177,54 @@ def plain_five(mode: Mode, receivers: int) -> Run:
     return run
 
 
+def first(mode: Mode, receivers: int) -> Run:
+    """Return first dispatches of senders, each of which reaches all receivers of the signal."""
+    from django.db.models.signals import ModelSignal
+
+    signal = ModelSignal(use_caching=True)
+    for receiver in _receivers(receivers):
+        _kept.append(receiver)
+        signal.connect(receiver)
+    senders = [type(f"Sender{number}", (), {}) for number in range(50)]
+
+    def run(number: int) -> None:
+        for _ in range(number // len(senders)):
+            signal.sender_receivers_cache.clear()  # type: ignore[attr-defined]
+            for sender in senders:
+                signal.send(sender=sender, stock=3)
+            mode.rest()
+
+    return run
+
+
+class _Document:
+    """Listens to a signal as long as it lives."""
+
+    def changed(self, sender: Any, **_named: Any) -> None:
+        pass
+
+
+def connect(mode: Mode) -> Run:
+    """Return connections of a method of each object; a hundred of the objects live, older ones die."""
+    from django.dispatch import Signal
+
+    signal = Signal()
+    documents: deque[_Document] = deque(maxlen=100)
+    for _ in range(110):
+        documents.append(_Document())
+        signal.connect(documents[-1].changed)
+
+    def run(number: int) -> None:
+        for _ in range(number // 10):
+            for _ in range(10):
+                document = _Document()
+                documents.append(document)
+                signal.connect(document.changed)
+            mode.rest()
+
+    return run
+
+
 def instances(_mode: Mode) -> Run:
     """Return the loading of 10,000 instances from a queryset."""
     from benchmarks.models import Car
@@ -281,6 +330,8 @@ WORKLOADS: dict[str, Callable[[Mode], Run]] = {
     **{f"caching-{n}": lambda mode, n=n: caching(mode, n) for n in (0, 1, 3, 10)},
     **{f"plain-{n}": lambda mode, n=n: plain(mode, n) for n in (0, 1, 3, 10)},
     "plain-five-1": lambda mode: plain_five(mode, 1),
+    "first-160": lambda mode: first(mode, 160),
+    "connect": connect,
     "instances": instances,
     "save": save,
     "asend": asend,

@@ -31,6 +31,7 @@ from tracing.capture.assembly import snapshot
 from tracing.capture.context import LiveTrace
 from tracing.capture.redaction import known_as
 from tracing.capture.sampling import Sampler, switch
+from tracing.capture.signal_names import signal_name
 from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall
 
 if TYPE_CHECKING:
@@ -416,7 +417,7 @@ def _matches(text: str, wanted: str) -> bool:
 
 
 def _signal_text(signal: SignalName) -> str:
-    return signal if isinstance(signal, str) else names.signal_name(signal)
+    return signal if isinstance(signal, str) else signal_name(signal)
 
 
 def _sender_text(sender: Any) -> str:

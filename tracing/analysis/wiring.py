@@ -22,6 +22,7 @@ from django.dispatch import Signal, dispatcher
 from tracing.analysis.formatting import place, short_path
 from tracing.capture import names
 from tracing.capture.remembered import living_signals
+from tracing.capture.signal_names import signal_name
 from tracing.capture.spans import ReceiverLabel
 from tracing.capture.twins import same_function
 
@@ -72,7 +73,7 @@ def all_signals() -> list[Signal]:
 
     Those of loaded modules, and those that no module names from their first connection on.
     """
-    return sorted(living_signals(), key=names.signal_name)
+    return sorted(living_signals(), key=signal_name)
 
 
 def read_wiring(
@@ -100,7 +101,7 @@ def _routes_of(
     signal: Signal, entries: list[Any], senders: _Senders, *, with_holders: bool
 ) -> list[Route]:
     keys = dict.fromkeys(entry[0][1] for entry in entries)
-    name = names.signal_name(signal)
+    name = signal_name(signal)
     made = {id(entry): _connection(entry, with_holders=with_holders) for entry in entries}
     routes = []
     for key in keys:
@@ -218,7 +219,8 @@ class _Senders:
     def _search(self) -> None:
         """Add every class and module's function: what Django 5.2 kept of a sender is its id alone."""
         self._searched = True
-        for thing in (*_all_classes(), *names.functions_of_modules()):
+        functions = [function for _path, function in names.held_by_modules(FunctionType)]
+        for thing in (*_all_classes(), *functions):
             self._names.setdefault(id(thing), names.sender_name(thing))
 
 

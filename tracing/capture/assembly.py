@@ -53,6 +53,7 @@ from tracing.capture.failures import failed
 from tracing.capture.intervals import covered, covered_within
 from tracing.capture.names import MAX_NAME, exact
 from tracing.capture.process import identity, process_lock
+from tracing.capture.receiver_sets import NOTHING, ReceiverSet, find
 from tracing.capture.redaction import (
     HIDDEN,
     key_text,
@@ -78,7 +79,6 @@ from tracing.capture.spans import (
     TransactionOutcome,
 )
 from tracing.capture.statements import normalised, quotes_text
-from tracing.capture.wirings import WiringLabel, labels
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -124,7 +124,7 @@ class Open:
     def __init__(
         self,
         dispatch: Dispatch | None,
-        label: WiringLabel,
+        label: ReceiverSet,
         call: ReceiverCall | None = None,
         *,
         is_batch: bool = False,
@@ -182,7 +182,7 @@ class Assembly:
         )
         self._next = 1
         self._readers: dict[int, Reader] = {}
-        self._by_key: dict[int, tuple[Dispatch, WiringLabel]] = {}
+        self._by_key: dict[int, tuple[Dispatch, ReceiverSet]] = {}
         """Dispatches whose receivers run in streams of their own, by key."""
         self._closing: list[tuple[Dispatch, str]] = []
         """(dispatch, exception type) of async dispatches that have ended."""
@@ -310,7 +310,7 @@ class Assembly:
         key = what, exact(type(error).__name__)[:MAX_NAME]
         self._unreadable[key] = self._unreadable.get(key, 0) + 1
 
-    def _signal(self, label: WiringLabel) -> str:
+    def _signal(self, label: ReceiverSet) -> str:
         """Return the path of a signal, which is looked for among all that is loaded."""
         try:
             return label.signal
@@ -376,8 +376,8 @@ class Assembly:
         code: Any,
         instruction: int,
         details: Any,
-    ) -> tuple[Dispatch, WiringLabel]:
-        label = labels[number]
+    ) -> tuple[Dispatch, ReceiverSet]:
+        label = find(number)
         call = self._running_call(reader)
         parent_is_link = reader.stack[-1].is_link if reader.stack else reader.outer_is_link
         dispatch = Dispatch(
@@ -419,7 +419,7 @@ class Assembly:
             dispatch.transaction_depth = block.depth
 
     def _call(
-        self, dispatch: Dispatch, label: WiringLabel, position: int, start: int
+        self, dispatch: Dispatch, label: ReceiverSet, position: int, start: int
     ) -> ReceiverCall:
         call = ReceiverCall(
             number=self._number(),
@@ -544,7 +544,7 @@ class Assembly:
             reader.stack[-1].nested_ns += dispatch.duration_ns
         self._finished(dispatch)
 
-    def _skip_rest(self, dispatch: Dispatch, label: WiringLabel, end: int) -> None:
+    def _skip_rest(self, dispatch: Dispatch, label: ReceiverSet, end: int) -> None:
         """Record the receivers that were not called because an earlier one raised."""
         for position in range(len(dispatch.receiver_calls), len(label.receivers)):
             call = self._call(dispatch, label, position, end)
@@ -786,7 +786,7 @@ class Assembly:
             registered_in = self._running_call(reader)
         # The receiver whose own transaction ends inside its call waits for what it left to the end.
         waits = any(opened.call is registered_in for opened in reader.stack)
-        reader.stack.append(Open(None, labels[0], registered_in, is_link=not waits))
+        reader.stack.append(Open(None, NOTHING, registered_in, is_link=not waits))
 
     def _read_callback_end(self, reader: Reader, _item: tuple[Any, ...]) -> None:
         while reader.stack:
@@ -1087,10 +1087,9 @@ class Assembly:
         self, counts: UnheardCounts | None, counted: dict[tuple[str, str], int]
     ) -> None:
         """Add *counts* of one thread, by signal and sender, to *counted*."""
-        for number, cell in list((counts or {}).items()):
-            label = labels[number]
-            key = (self._signal(label), label.sender)
-            counted[key] = counted.get(key, 0) + cell[0]
+        for count, receiver_set in list((counts or {}).values()):
+            key = (self._signal(receiver_set), receiver_set.sender)
+            counted[key] = counted.get(key, 0) + count
 
 
 _READ: Final = {

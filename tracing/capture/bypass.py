@@ -16,9 +16,9 @@ from django.db.models import signals as model_signals
 from django.db.models.deletion import Collector
 from django.db.models.sql.compiler import SQLInsertCompiler
 
-from tracing.capture import names
 from tracing.capture.callsites import application_frame
 from tracing.capture.context import BYPASS, Stream
+from tracing.capture.signal_names import signal_name
 from tracing.capture.wirings import entry_labels
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _note(
     for signal in signals:
         labels = entry_labels(signal, model)
         if labels:
-            skipped.append(names.signal_name(signal))
+            skipped.append(signal_name(signal))
             receivers.extend(labels)
     if not receivers or stream.events is None:
         return

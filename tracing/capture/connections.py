@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from functools import cache
 from sys import _getframe as getframe
 from threading import get_ident
 from time import perf_counter_ns as clock
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
+
+# By its own name: a test of the application may watch ``weakref.ref``, as one of Django's does.
+from weakref import ref
 
 from django.dispatch import Signal
 
@@ -43,6 +47,7 @@ os.register_at_fork(after_in_child=_waiting.clear)
 
 def take_waiting() -> list[LostReceiver]:
     """Return the receivers that were found dead outside any trace since the last call."""
+    note_cleared()
     taken: list[LostReceiver] = []
     while True:
         try:
@@ -85,31 +90,45 @@ def _entries(signal: Signal) -> list[Any]:
         return []
 
 
+def _last(signal: Signal) -> Any:
+    """Return the last connection of *signal*, None if it has none. Never raises."""
+    try:
+        return signal.receivers[-1]
+    except Exception:
+        return None
+
+
 def _note_connected(signal: Signal, receiver: object, sender: object, last: Any) -> None:
     """Remember the connection that was added after *last*, and note it in the running trace."""
     try:
-        for entry in reversed(_entries(signal)):
-            if entry is last:
-                return  # It was connected already.
-            if _is_receiver(entry, receiver):
-                break
-        else:
-            return
+        note_cleared()
+        entry = _last(signal)
+        if entry is last or entry is None:
+            return  # It was connected already.
+        if not _is_receiver(entry, receiver):
+            # Another thread was at it, too, or a dead one has gone.
+            entries = [entry for entry in _entries(signal) if _is_receiver(entry, receiver)]
+            if not entries or remembered.recall(signal, entries[-1]) is not None:
+                return
+            entry = entries[-1]
         if not remembered.is_weak(entry) and current() is None:
             return
-        connection = remembered.remember(signal, entry, sender)
+        connection = remembered.remember(signal, entry, sender, receiver)
         _note_change(CONNECTED, signal, connection.sender, connection.label)
     except Exception as error:
         failed("connect", error)
 
 
 def _note_disconnected(
-    signal: Signal, before: list[Any], receiver: object, sender: object, dispatch_uid: object
+    signal: Signal, before: list[Any] | None, receiver: object, sender: object, dispatch_uid: object
 ) -> None:
     """Forget the connection that is gone since *before*, and note that in the running trace."""
     try:
-        kept = {id(entry) for entry in signal.receivers}
-        gone = [entry for entry in before if id(entry) not in kept]
+        note_cleared()
+        if before is None:
+            remembered.forget_some(signal)
+            return
+        gone = _missing(before, signal.receivers)
         gone = [entry for entry in gone if remembered.receiver_of(entry) is not None]
         if len(gone) > 1:
             # Another thread was at it, too, or a sender has died.
@@ -128,6 +147,28 @@ def _note_disconnected(
             _note_change(DISCONNECTED, signal, names.sender_name(sender), label)
     except Exception as error:
         failed("disconnect", error)
+
+
+def _missing(before: list[Any], after: list[Any]) -> list[Any]:
+    """Return what of *before* is not in *after*, which has the rest in the same order, and may have more.
+
+    Few are missing of many, most often: each is looked for by halves.
+    """
+    missing: list[Any] = []
+    start = 0
+    while start < len(before):
+        shift = len(missing)
+        low, high = start, len(before)
+        while low < high:
+            middle = (low + high) // 2
+            if middle - shift < len(after) and after[middle - shift] is before[middle]:
+                low = middle + 1
+            else:
+                high = middle
+        if low < len(before):
+            missing.append(before[low])
+        start = low + 1
+    return missing
 
 
 def _note_change(change: str, signal: Signal, sender: str, label: ReceiverLabel) -> None:
@@ -152,23 +193,38 @@ def _note_change(change: str, signal: Signal, sender: str, label: ReceiverLabel)
 # --- dead receivers ----------------------------------------------------------------------------
 
 
-def _note_dead(signal: Signal, before: list[Any]) -> None:
-    """Note which weak receivers of *before* were found dead.
+_cleared: Final[deque[tuple[ref[Signal], list[Any]]]] = deque(maxlen=WAITING_LIMIT)
+"""Connections that were cleared away because receiver or sender had died, not looked at yet."""
 
-    Called under the signal's lock: nothing here may send, connect or search for names.
+
+def _without_strong_receiver(entry: Any) -> Any:
+    """Return *entry* without a receiver that lives on though its sender has died."""
+    return entry if remembered.is_weak(entry) else (entry[0], None, *entry[2:])
+
+
+def note_cleared() -> None:
+    """Note which weak receivers were found dead.
+
+    They are found under the signal's lock, where nothing may send, connect or be named; so it is done
+    as soon as the lock is free. Never raises.
     """
-    try:
-        kept = {id(entry) for entry in signal.receivers}
-        for entry in before:
-            if id(entry) in kept:
+    while _cleared:
+        try:
+            reference, gone = _cleared.popleft()
+            signal = reference()
+            if signal is None:
                 continue
-            if remembered.is_weak(entry) and entry[1]() is None:
-                connection = remembered.describe_dead(signal, entry)
-                if connection is not None:
-                    _note_lost(signal, connection)
-            remembered.forget(signal, entry)
-    except Exception as error:
-        failed("dead receivers", error)
+            senders = cache(remembered.possible_senders)
+            for entry in gone:
+                if remembered.is_weak(entry) and entry[1]() is None:
+                    connection = remembered.describe_dead(signal, entry, senders)
+                    if connection is not None:
+                        _note_lost(signal, connection)
+                remembered.forget(signal, entry)
+        except IndexError:
+            return  # Another thread has taken them.
+        except Exception as error:
+            failed("dead receivers", error)
 
 
 def _note_lost(signal: Signal, connection: remembered.Connection) -> None:
@@ -190,12 +246,16 @@ class _Hook:
 
     __slots__ = ()
 
-    entries = staticmethod(_entries)
+    last = staticmethod(_last)
 
-    def last(self, signal: Signal) -> Any:
-        """Return the last receiver of *signal*, None without one."""
-        entries = _entries(signal)
-        return entries[-1] if entries else None
+    def before(self, signal: Signal, dispatch_uid: object) -> list[Any] | None:
+        """Return the receivers before one is taken out, None if nobody will ask.
+
+        To copy them costs what Django's search does. Nobody asks where nothing runs and the key of
+        what was connected is held, so that it is given out to no other.
+        """
+        plain = dispatch_uid is None or type(dispatch_uid) is str
+        return None if plain and current() is None else _entries(signal)
 
     def connected(self, signal: Signal, receiver: object, sender: object, last: Any) -> None:
         """Note the connection that was added after *last*."""
@@ -207,7 +267,7 @@ class _Hook:
     def disconnected(
         self,
         signal: Signal,
-        before: list[Any],
+        before: list[Any] | None,
         receiver: object,
         sender: object,
         dispatch_uid: object,
@@ -225,9 +285,14 @@ class _Hook:
         """Note which receivers of *before* were dead; None if there was nothing to clear."""
         if before is not None:
             try:
-                _note_dead(signal, before)
-            except RecursionError:
-                return
+                gone = [
+                    _without_strong_receiver(entry)
+                    for entry in _missing(before, signal.receivers)
+                ]
+                if gone:
+                    _cleared.append((ref(signal), gone))
+            except (RecursionError, IndexError, TypeError):
+                return  # The end of the stack, or entries that are not Django's: nothing to say here.
 
 
 _CALLS: Final = {
@@ -237,7 +302,7 @@ _CALLS: Final = {
         returned="hook.connected(self, _tracing[1], sender, _tracing[0])",
     ),
     "disconnect": Calls(
-        before="_tracing = hook.entries(self)",
+        before="_tracing = hook.before(self, dispatch_uid)",
         returned="hook.disconnected(self, _tracing, receiver, sender, dispatch_uid, _value)",
     ),
     "_clear_dead_receivers": Calls(

@@ -103,8 +103,10 @@ HOST: Final = socket.gethostname()
 _numbers = count(1)
 
 
-UnheardCounts = dict[int, list[int]]
-"""Cells with the number of dispatches that nobody received, by wiring number."""
+UnheardCell = list[Any]
+"""[number of dispatches that nobody received, their receiver set]."""
+UnheardCounts = dict[int, UnheardCell]
+"""What was counted, by the number of the receiver set."""
 
 
 class Stream:

@@ -60,6 +60,7 @@ from tracing.capture.sanitize import Redaction, error_text
 from tracing.capture.spans import Method, Outcome
 from tracing.capture.unheard import Unheard, count_unheard, known, pass_unheard
 from tracing.capture.wirings import (
+    UNFINISHED,
     PlainWiring,
     ResolvedWiring,
     Wiring,
@@ -120,7 +121,7 @@ def resolve(signal: Signal, sender: Any) -> Resolved:
         wiring = None if signal._dead_receivers else signal.sender_receivers_cache.get(sender)  # type: ignore[attr-defined]
         if is_unheard(wiring):
             return None, [], []
-        if type(wiring) is not Wiring:
+        if type(wiring) is not Wiring or wiring.derefs is UNFINISHED:
             wiring = cached_wiring(signal, sender)
             if wiring is None:
                 return None, [], []

@@ -18,8 +18,8 @@ from weakref import ref  # By its own name: a test of the application may watch 
 
 from django.apps import apps
 from django.db.models import Model
-from django.dispatch import Signal
 
+from tracing.capture.recent import Recent
 from tracing.capture.spans import ReceiverLabel
 
 if TYPE_CHECKING:
@@ -96,92 +96,23 @@ def dotted(cls: type) -> str:
     return name if module in {"", "builtins"} else f"{module}.{name}"
 
 
-# --- signals ---------------------------------------------------------------------------------
-
-_signal_names: IdentityMemory[str] = IdentityMemory()
+# --- what modules hold -------------------------------------------------------------------------
 
 
-def _preference(path: str) -> tuple[bool, bool, int, str]:
-    """Order candidate paths of one signal: where it is defined rather than imported.
-
-    Django imports nobody's signals; others define theirs in a module of that name, most often.
-    """
-    module = path.rpartition(".")[0]
-    return (
-        not path.startswith("django."),
-        module.rpartition(".")[2] != "signals",
-        path.count("."),
-        path,
-    )
-
-
-def _held_by_modules() -> Iterator[tuple[str, object]]:
-    """Yield (dotted path, value) of what the loaded modules hold, and the classes made in them."""
+def held_by_modules(wanted: type) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted path, value) of each *wanted* in loaded modules and the classes made in them."""
     for module_name, module in list(sys.modules.items()):
         if type(module) is not types.ModuleType:
             continue
         for name, value in list(module.__dict__.items()):
-            yield f"{module_name}.{name}", value
-            if type(value) is type and module_of(value) == module_name:
+            kind = type(value)
+            # The class is asked, not isinstance(): a lazy object would wake up.
+            if issubclass(kind, wanted):
+                yield f"{module_name}.{name}", value
+            elif kind is type and module_of(value) == module_name:
                 for inner, attribute in list(vars(value).items()):
-                    yield f"{module_name}.{exact(qualname_of(value))}.{inner}", attribute
-
-
-def _values_of_modules() -> Iterator[object]:
-    """Yield what `_held_by_modules` does without its path: most of its work is making them."""
-    for module_name, module in list(sys.modules.items()):
-        if type(module) is not types.ModuleType:
-            continue
-        for value in list(module.__dict__.values()):
-            yield value
-            if type(value) is type and module_of(value) == module_name:
-                yield from list(vars(value).values())
-
-
-def signals_of_modules() -> Iterator[Signal]:
-    """Yield the signals that loaded modules and their classes hold, some more than once."""
-    for value in _values_of_modules():
-        # The class is asked, not isinstance(): a lazy object would wake up.
-        if issubclass(type(value), Signal):
-            yield value  # type: ignore[misc]
-
-
-def functions_of_modules() -> Iterator[types.FunctionType]:
-    """Yield the functions that loaded modules and their classes hold, some more than once."""
-    for value in _values_of_modules():
-        if type(value) is types.FunctionType:
-            yield value
-
-
-def _search(wanted: dict[int, Signal]) -> dict[int, str]:
-    """Return the best dotted path for each wanted signal found in a loaded module or its classes."""
-    found: dict[int, str] = {}
-    for path, value in _held_by_modules():
-        if id(value) in wanted:
-            known = found.get(id(value))
-            if known is None or _preference(path) < _preference(known):
-                found[id(value)] = path
-    return found
-
-
-def signal_name(signal: Signal) -> str:
-    """Return the dotted path under which *signal* can be imported.
-
-    A signal that no module holds is named after its class, as ``django.dispatch.Signal (unnamed)``.
-    The first answer searches the loaded modules (some milliseconds): call it off the traced thread.
-    """
-    known = _signal_names.get(signal)
-    if known is not None:
-        return known
-    found = _search({id(signal): signal})
-    name = found.get(id(signal)) or f"{_public_class(type(signal))} (unnamed)"
-    name = name[:MAX_NAME]
-    _signal_names.put(signal, name)
-    return name
-
-
-def _public_class(cls: type) -> str:
-    return "django.dispatch.Signal" if cls is Signal else dotted(cls)
+                    if issubclass(type(attribute), wanted):
+                        yield f"{module_name}.{exact(qualname_of(value))}.{inner}", attribute
 
 
 # --- senders ---------------------------------------------------------------------------------
@@ -346,7 +277,7 @@ def _class_attribute(cls: type, name: str) -> object:
     return None
 
 
-_app_of_module: dict[str, str] = {}
+_app_of_module: Recent[str, str] = Recent(2_000)
 
 
 def app_of(module: str) -> str:
@@ -356,8 +287,25 @@ def app_of(module: str) -> str:
         if not apps.apps_ready:
             return ""
         config = apps.get_containing_app_config(module)
-        known = _app_of_module[module] = config.label if config is not None else ""
+        known = config.label if config is not None else ""
+        _app_of_module.put(module, known)
     return known
+
+
+_files: Recent[str, str] = Recent(5_000)
+_labels: Recent[tuple[Any, ...], ReceiverLabel] = Recent(10_000)
+
+
+def _file_of(code: types.CodeType) -> str:
+    """Return the absolute path of the file that *code* is from, empty if it is from none."""
+    filename = code.co_filename
+    if filename[:1] == "<":
+        return ""
+    path = _files.get(filename)
+    if path is None:
+        path = os.path.abspath(filename)
+        _files.put(filename, path)
+    return path
 
 
 def receiver_label(
@@ -368,7 +316,7 @@ def receiver_label(
     is_async: bool = False,
     any_sender: bool = False,
 ) -> ReceiverLabel:
-    """Return the label of *receiver* as connected with these options.
+    """Return the label of *receiver* as connected with these options, one for all that look alike.
 
     A dispatch_uid that is not a string is shown as its type's name, since its repr is not ours to call.
     """
@@ -378,15 +326,18 @@ def receiver_label(
         uid = dispatch_uid
     elif dispatch_uid is not None:
         uid = f"<{exact(qualname_of(type(dispatch_uid)))}>"
-    return ReceiverLabel(
-        name=name[:MAX_NAME],
-        file=os.path.abspath(code.co_filename)
-        if code is not None and code.co_filename[:1] != "<"
-        else "",
-        line=code.co_firstlineno if code is not None else 0,
-        dispatch_uid=uid[:MAX_NAME],
-        weak=weak,
-        is_async=is_async,
-        app=app_of(module),
-        any_sender=any_sender,
+    parts = (
+        name[:MAX_NAME],
+        _file_of(code) if code is not None else "",
+        code.co_firstlineno if code is not None else 0,
+        uid[:MAX_NAME],
+        weak,
+        is_async,
+        app_of(module),
+        any_sender,
     )
+    label = _labels.get(parts)
+    if label is None:
+        label = ReceiverLabel(*parts)
+        _labels.put(parts, label)
+    return label

@@ -1,4 +1,4 @@
-"""Connections that were made: what a weak receiver was called, remembered for when it is gone.
+"""Connections that were made: what each receiver is called, described once for all its dispatches.
 
 When a weak receiver is found dead, nothing is left of it but a lookup key. So its label is resolved
 while it lives, and kept under the identity of that key, per signal. What is kept are strings, numbers
@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 import types
 from contextlib import suppress
+from functools import cache
+from operator import is_
 from typing import TYPE_CHECKING, Any, Final
 
 # By its own name: a test of the application may watch ``weakref.ref``, as one of Django's does.
@@ -21,7 +23,9 @@ from django.dispatch import dispatcher as _dispatcher
 
 from tracing.capture import names
 from tracing.capture.failures import failed
+from tracing.capture.signal_names import GONE, signal_name
 from tracing.capture.spans import ReceiverLabel
+from tracing.capture.twins import outline, twins_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,25 +51,27 @@ class SignalReference:
         """Return the dotted path of the signal. Slow once."""
         if not self._name:
             signal = self._signal()
-            self._name = (
-                names.signal_name(signal) if signal is not None else "django.dispatch.Signal (gone)"
-            )
+            self._name = signal_name(signal) if signal is not None else GONE
         return self._name
 
 
 class Connection:
-    """What is remembered of one weak connection."""
+    """What is remembered of one connection."""
 
-    __slots__ = ("_sender", "label", "parts", "sender", "was_called")
+    __slots__ = ("_sender", "key", "label", "outline", "sender", "was_called")
 
     def __init__(
-        self, label: ReceiverLabel, sender: object, sender_text: str, parts: tuple[Any, ...]
+        self, label: ReceiverLabel, sender: object, sender_text: str, lookup_key: Any
     ) -> None:
         self.label = label
         self.sender = sender_text
         """Name of the sender it was connected to, ``None`` for any."""
-        self.parts = parts
-        """What the lookup key is made of: an identity that was given out again is told by it."""
+        self.key = lookup_key if _is_plain(lookup_key) else _parts(lookup_key)
+        """The lookup key itself, so that its identity is given out to no other; numbers and strings.
+
+        What it is made of where it holds an object of the application, which is not kept alive."""
+        self.outline: int | None = None
+        """What the receiver looks like, once it was compared; see ``twins``."""
         self.was_called = False
         """Whether a dispatch has reached it."""
         self._sender: Callable[[], object] | None = None
@@ -79,8 +85,28 @@ class Connection:
         return self._sender is None or self._sender() is not None
 
 
-Connections = dict[int, Connection]
-"""By the identity of the lookup key."""
+class Connections(dict[int, Connection]):
+    """What is remembered of one signal, by the identity of the lookup key."""
+
+    __slots__ = ("reached",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached: tuple[list[Any], Labels] = ([], ((), ()))
+        """Lookup keys that the last sender reached, mostly those that the next one does, and labels."""
+
+    def find(self, lookup_key: Any) -> Connection | None:
+        """Return what is remembered of the connection with this very key; None if nothing is."""
+        found = self.get(id(lookup_key))
+        if found is not None and found.key is not lookup_key and found.key != _parts(lookup_key):
+            return None  # Its identity was another's.
+        return found
+
+
+Labels = tuple[tuple[ReceiverLabel, ...], tuple[int | None, ...]]
+"""Labels of receivers in calling order, and for each the position of an earlier twin, or None.
+
+The second is empty where all would be None."""
 
 _memory: Final[names.IdentityMemory[Connections]] = names.IdentityMemory()
 
@@ -116,10 +142,11 @@ def _is_identity(uid: Any, receiver: object) -> bool:
     return type(uid) is tuple and len(uid) == 2 and all(type(part) is int for part in uid)  # noqa: PLR2004
 
 
-def entry_label(entry: Any) -> ReceiverLabel:
+def entry_label(entry: Any, receiver: object = None) -> ReceiverLabel:
     """Return the label of one entry of ``Signal.receivers``, whose receiver lives."""
     lookup_key = entry[0]
-    receiver = receiver_of(entry)
+    if receiver is None:
+        receiver = receiver_of(entry)
     uid = lookup_key[0]
     if _is_identity(uid, receiver):
         uid = None
@@ -132,76 +159,107 @@ def entry_label(entry: Any) -> ReceiverLabel:
     )
 
 
+def _is_plain(lookup_key: Any) -> bool:
+    """Return whether *lookup_key* is made of numbers and strings only."""
+    first = lookup_key[0]
+    numbers = first if type(first) is tuple else (first,)
+    return type(first) is str or all(type(number) is int for number in numbers)
+
+
 def _parts(lookup_key: Any) -> tuple[Any, ...]:
     """Return the numbers and strings that *lookup_key* is made of, without any object in it."""
-    first, second = lookup_key
-    numbers = first if type(first) is tuple else (first,)
-    plain = type(first) is str or all(type(number) is int for number in numbers)
-    return (first if plain else None, second)
+    return (lookup_key[0] if _is_plain(lookup_key) else None, lookup_key[1])
 
 
-def connections_of(signal: Signal) -> Connections:
-    """Return what is remembered of *signal*; at the first time, of what is connected to it already."""
+def connections_of(signal: Signal, new: Any = None) -> Connections:
+    """Return what is remembered of *signal*; at the first time, of what is connected to it already.
+
+    Of the connection *new* nothing is remembered yet: that is left to the caller, who knows more.
+    """
     known = _memory.get(signal)
     if known is None:
-        known = {}
+        known = Connections()
         _memory.put(signal, known)
-        senders: dict[Any, Any] | None = None
+        senders = cache(possible_senders)
         for entry in list(signal.receivers):
-            if is_weak(entry) and receiver_of(entry) is not None:
-                if senders is None:
-                    senders = _possible_senders()
+            if is_weak(entry) and entry is not new and receiver_of(entry) is not None:
                 _remember(known, entry, _sender_of(entry, senders))
     return known
 
 
-def _possible_senders() -> dict[Any, Any]:
+def possible_senders() -> dict[Any, Any]:
     """Return the models by their identity: Django 5.2 keeps no more than that of a sender."""
     if not apps.models_ready:
         return {}
     return {dispatcher._make_id(model): model for model in apps.get_models(True, True)}
 
 
-def _sender_of(entry: Any, senders: dict[Any, Any]) -> Any:
+def _sender_of(entry: Any, senders: Callable[[], dict[Any, Any]]) -> Any:
     """Return the sender of an entry, None if it is not known or is everybody."""
     reference = _sender_reference(entry)
     if reference is not None:
         return reference()
     key = entry[0][1]
-    return None if key == dispatcher.NONE_ID else senders.get(key)
+    return None if key == dispatcher.NONE_ID else senders().get(key)
 
 
-def _remember(known: Connections, entry: Any, sender: Any) -> Connection:
-    lookup_key = entry[0]
-    any_sender = lookup_key[1] == dispatcher.NONE_ID
-    text = names.sender_name(sender) if sender is not None or any_sender else UNKNOWN
-    connection = Connection(entry_label(entry), sender, text, _parts(lookup_key))
-    known[id(lookup_key)] = connection
+def _remember(known: Connections, entry: Any, sender: Any, receiver: object = None) -> Connection:
+    connection = _describe(entry, sender, receiver)
+    known[id(entry[0])] = connection
     return connection
 
 
-def remember(signal: Signal, entry: Any, sender: Any) -> Connection:
-    """Remember the new connection *entry* of *signal*, whose receiver lives, and return what is kept.
+def _describe(entry: Any, sender: Any, receiver: object = None) -> Connection:
+    """Return what can be kept of *entry*; without *receiver* it is asked for it, and may find it dead."""
+    lookup_key = entry[0]
+    any_sender = lookup_key[1] == dispatcher.NONE_ID
+    if any_sender:
+        sender = None
+    text = names.sender_name(sender) if sender is not None or any_sender else UNKNOWN
+    if receiver is None:
+        receiver = receiver_of(entry)
+    if receiver is not None:
+        label = entry_label(entry, receiver)
+    else:
+        uid = lookup_key[0] if type(lookup_key[0]) is str else ""
+        label = ReceiverLabel(
+            UNKNOWN,
+            dispatch_uid=uid[: names.MAX_NAME],
+            is_async=bool(entry[-1]),
+            any_sender=any_sender,
+        )
+    return Connection(label, sender, text, lookup_key)
 
-    A strong one is described, too, but not kept: it cannot be lost.
+
+def remember(signal: Signal, entry: Any, sender: Any, receiver: object) -> Connection:
+    """Remember the new connection *entry* of *signal* to *receiver*, and return what is kept."""
+    known = connections_of(signal, entry)
+    _forget_some(known, signal)
+    return _remember(known, entry, sender, receiver)
+
+
+def _forget_some(known: Connections, signal: Signal) -> None:
+    """Forget what is not connected any more, once it is the greater part.
+
+    Not everybody tells: not a disconnection while nothing runs, nor whoever empties
+    ``Signal.receivers`` by hand.
     """
-    known = connections_of(signal)
-    if not is_weak(entry):
-        return _remember({}, entry, sender)
-    # Whoever empties ``Signal.receivers`` by hand leaves us entries that nobody takes out.
     if len(known) > 2 * len(signal.receivers) + 16:
         alive = {id(other[0]) for other in list(signal.receivers)}
-        for key in [key for key in known if key not in alive]:
-            del known[key]
-    return _remember(known, entry, sender)
+        for key in [key for key in list(known) if key not in alive]:
+            known.pop(key, None)
+
+
+def forget_some(signal: Signal) -> None:
+    """Do the same after a disconnection."""
+    known = _memory.get(signal)
+    if known is not None:
+        _forget_some(known, signal)
 
 
 def recall(signal: Signal, entry: Any) -> Connection | None:
     """Return what is remembered of the connection *entry*; None if nothing is."""
-    found = connections_of(signal).get(id(entry[0]))
-    if found is not None and found.parts == _parts(entry[0]):
-        return found
-    return None
+    return connections_of(signal).find(entry[0])
 
 
 def forget(signal: Signal, entry: Any) -> None:
@@ -209,25 +267,61 @@ def forget(signal: Signal, entry: Any) -> None:
     connections_of(signal).pop(id(entry[0]), None)
 
 
-def reached(signal: Signal, sender: Any, entries: list[Any]) -> None:
-    """Note that a dispatch of *signal* from *sender* calls the receivers of *entries*. Never raises."""
+def reached(signal: Signal, sender: Any, entries: list[Any]) -> Labels:
+    """Return the labels of *entries*, in calling order, whose receivers a dispatch from *sender* calls."""
     try:
-        known = connections_of(signal)
-        for entry in entries:
-            if not is_weak(entry):
-                continue
-            found = known.get(id(entry[0]))
-            if found is None or found.parts != _parts(entry[0]):
-                if receiver_of(entry) is None:
-                    continue
-                any_sender = entry[0][1] == dispatcher.NONE_ID
-                found = _remember(known, entry, None if any_sender else sender)
-            found.was_called = True
+        return _reached(signal, sender, entries)
     except Exception as error:
         failed("reached", error)
+        return tuple([entry_label(entry) for entry in entries]), ()
 
 
-def describe_dead(signal: Signal, entry: Any) -> Connection | None:
+def _reached(signal: Signal, sender: Any, entries: list[Any]) -> Labels:
+    """Return the same, and remember it.
+
+    Where it reaches the very connections that the last sender reached, they are described already.
+    """
+    known = connections_of(signal)
+    keys = [entry[0] for entry in entries]
+    keys_before, labels_before = known.reached
+    if len(keys) == len(keys_before) and all(map(is_, keys, keys_before)):
+        return labels_before
+    connections = []
+    keeps_nothing = True
+    for entry in entries:
+        lookup_key = entry[0]
+        found = known.get(id(lookup_key))
+        if found is None or found.key is not lookup_key:
+            found = known.find(lookup_key)
+            if found is None:
+                found = _remember(known, entry, sender)
+            keeps_nothing = keeps_nothing and found.key is lookup_key
+        found.was_called = True
+        connections.append(found)
+    labels = tuple([found.label for found in connections])
+    result = labels, _twins(labels, connections, entries)
+    if keeps_nothing:
+        known.reached = keys, result
+    return result
+
+
+def _twins(
+    labels: tuple[ReceiverLabel, ...], connections: list[Connection], entries: list[Any]
+) -> tuple[int | None, ...]:
+    """Return for each connection the position of an earlier twin, or None; empty if all would be None."""
+
+    def outline_at(position: int) -> int:
+        connection = connections[position]
+        if connection.outline is None:
+            connection.outline = outline(receiver_of(entries[position]))
+        return connection.outline
+
+    return twins_among(labels, outline_at, lambda position: receiver_of(entries[position]))
+
+
+def describe_dead(
+    signal: Signal, entry: Any, senders: Callable[[], dict[Any, Any]]
+) -> Connection | None:
     """Return what is known of *entry*, whose receiver has died; None if nobody misses it."""
     found = recall(signal, entry)
     if found is not None:
@@ -235,18 +329,7 @@ def describe_dead(signal: Signal, entry: Any) -> Connection | None:
     reference = _sender_reference(entry)
     if reference is not None and reference() is None:
         return None
-    lookup_key = entry[0]
-    any_sender = lookup_key[1] == dispatcher.NONE_ID
-    uid = lookup_key[0] if type(lookup_key[0]) is str else ""
-    label = ReceiverLabel(
-        UNKNOWN,
-        dispatch_uid=uid[: names.MAX_NAME],
-        is_async=bool(entry[-1]),
-        any_sender=any_sender,
-    )
-    sender = None if any_sender else _sender_of(entry, _possible_senders())
-    text = names.sender_name(sender) if sender is not None or any_sender else UNKNOWN
-    return Connection(label, sender, text, _parts(lookup_key))
+    return _describe(entry, _sender_of(entry, senders))
 
 
 _adopted: set[str] = set()
@@ -276,7 +359,7 @@ def living_signals() -> list[Signal]:
     The collector's list of objects is not asked: whoever holds that list makes ``tuple(generator)``
     fail in other threads (``SystemError``), the application's among them.
     """
-    found = {id(signal): signal for signal in names.signals_of_modules()}
+    found = {id(signal): signal for _path, signal in names.held_by_modules(Signal)}
     for reference, _known in list(_memory.values()):
         signal = reference()
         if signal is not None:

@@ -1,8 +1,11 @@
-"""Twins: whether two connected receivers are one function, bound to the same things.
+"""Twins: which connected receivers are one function, bound to the same things.
 
 One function reaches a dispatch twice when its module was imported under two names, when a factory
 made it twice, or when it was connected under two uids. Nothing here calls a receiver or compares
 values by asking them: values of builtin types are compared, everything else by identity.
+
+Receivers are compared in pairs only where their labels name one place and their outlines, hashes of
+what lies on the surface, are equal: what it costs grows with their number, not with its square.
 """
 
 from __future__ import annotations
@@ -14,11 +17,108 @@ from typing import TYPE_CHECKING, Any, Final
 from tracing.capture.names import wrapped_by
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from tracing.capture.spans import ReceiverLabel
 
 _SIMPLE: Final = frozenset({str, bytes, int, float, bool, complex, type(None)})
 _DEPTH: Final = 10
 """Levels of functions, objects and containers that are looked into; a loop ends there."""
+_MOST_ITEMS: Final = 100
+"""Items of a container that are compared; a longer one is its own twin only."""
+_MOST_COMPARED: Final = 4
+"""Receivers of one outline that another of it is compared with: they differ where nobody looks."""
+
+
+def twins_among(
+    labels: Sequence[ReceiverLabel],
+    outline_at: Callable[[int], int],
+    receiver_at: Callable[[int], object],
+) -> tuple[int | None, ...]:
+    """Return for each receiver the position of an earlier twin, or None; empty if all would be None."""
+    if len({label.line for label in labels}) == len(labels):
+        return ()  # The usual case.
+    places: dict[tuple[str, int], list[int]] = {}
+    for position, label in enumerate(labels):
+        places.setdefault((label.file, label.line), []).append(position)
+    same_as: list[int | None] = [None] * len(labels)
+    for positions in places.values():
+        if len(positions) > 1:
+            _compare(positions, outline_at, receiver_at, same_as)
+    return tuple(same_as) if any(other is not None for other in same_as) else ()
+
+
+def _compare(
+    positions: list[int],
+    outline_at: Callable[[int], int],
+    receiver_at: Callable[[int], object],
+    same_as: list[int | None],
+) -> None:
+    """Enter into *same_as* the twins among the receivers at *positions*, which name one place."""
+    different: dict[int, list[int]] = {}
+    for position in positions:
+        others = different.setdefault(outline_at(position), [])
+        receiver = receiver_at(position)
+        for other in others:
+            if receiver is not None and same_function(receiver_at(other), receiver):
+                same_as[position] = other
+                break
+        else:
+            if len(others) < _MOST_COMPARED:
+                others.append(position)
+
+
+def outline(receiver: object) -> int:
+    """Return a number that is the same for two receivers if ``same_function`` holds of them."""
+    for _ in range(_DEPTH):
+        receiver = _without_empty_partials(receiver)
+        inner = wrapped_by(receiver)
+        if inner is None:
+            break
+        receiver = inner
+    kind = type(receiver)
+    if kind is FunctionType:
+        return _outline_of_function(receiver)  # type: ignore[arg-type]
+    if kind is MethodType:
+        bound_to = receiver.__self__  # type: ignore[attr-defined]
+        return hash((outline(receiver.__func__), _outline_of_object(bound_to)))  # type: ignore[attr-defined]
+    if kind is functools.partial:
+        return hash((_surface(receiver.args), _surface(receiver.keywords)))  # type: ignore[attr-defined]
+    return _outline_of_object(receiver)
+
+
+def _outline_of_function(function: FunctionType) -> int:
+    cells = []
+    for cell in function.__closure__ or ():
+        try:
+            cells.append(_surface(cell.cell_contents))
+        except ValueError:  # Its variable was never set.
+            cells.append(0)
+    code = function.__code__
+    defaults = tuple([_surface(value) for value in function.__defaults__ or ()])
+    return hash((code.co_filename, code.co_firstlineno, defaults, tuple(cells)))
+
+
+def _outline_of_object(target: object) -> int:
+    held = _attributes(target)
+    if held is None:
+        return _surface(target)
+    if len(held) > _MOST_ITEMS or not all(type(name) is str for name in held):
+        return id(target)
+    # In any order: a dictionary has that in which it was filled.
+    return hash((id(type(target)), frozenset([(name, _surface(held[name])) for name in held])))
+
+
+def _surface(value: object) -> int:
+    """Return a number that is the same for two values if ``_same_value`` holds of them."""
+    kind = type(value)
+    if kind in _SIMPLE:
+        return hash((kind, value))
+    if kind in {tuple, list, dict}:
+        return hash((kind, len(value)))  # type: ignore[arg-type]
+    if kind in _HOLD_FUNCTIONS:
+        return 0
+    return id(value) if issubclass(kind, type) or not _is_made_by_class_statement(kind) else 0
 
 
 def same_function(first: object, second: object, depth: int = _DEPTH) -> bool:
@@ -129,13 +229,15 @@ def _same_value(first: object, second: object, depth: int) -> bool:
 
 
 def _same_items(first: Sequence[Any], second: Sequence[Any], depth: int) -> bool:
-    return len(first) == len(second) and all(
+    return len(first) == len(second) <= _MOST_ITEMS and all(
         _same_value(mine, other, depth - 1) for mine, other in zip(first, second, strict=True)
     )
 
 
 def _same_dict(first: dict[Any, Any], second: dict[Any, Any], depth: int) -> bool:
-    if len(first) != len(second) or not all(type(key) is str for key in (*first, *second)):
+    if not len(first) == len(second) <= _MOST_ITEMS or not all(
+        type(key) is str for key in (*first, *second)
+    ):
         return False
     return all(
         key in second and _same_value(value, second[key], depth - 1) for key, value in first.items()
@@ -157,7 +259,7 @@ def _attributes(target: object) -> dict[str, Any] | None:
     if type(target) is object:
         return None
     for base in type.__dict__["__mro__"].__get__(type(target))[:-1]:
-        if not base.__flags__ & _MADE_BY_CLASS_STATEMENT:
+        if not _is_made_by_class_statement(base):
             return None
         for name, slot in base.__dict__.items():
             if type(slot) is MemberDescriptorType:
@@ -174,5 +276,11 @@ def _attributes(target: object) -> dict[str, Any] | None:
     return held | attributes
 
 
-_MADE_BY_CLASS_STATEMENT: Final = 1 << 9
+_HOLD_FUNCTIONS: Final = frozenset({FunctionType, MethodType, functools.partial})
+_FLAGS: Final = type.__dict__["__flags__"].__get__
+_HEAPTYPE: Final = 1 << 9
 """``Py_TPFLAGS_HEAPTYPE``."""
+
+
+def _is_made_by_class_statement(cls: type) -> bool:
+    return bool(_FLAGS(cls) & _HEAPTYPE)

@@ -25,35 +25,45 @@ from tracing.capture.boundaries import boundaries
 from tracing.capture.context import current
 from tracing.capture.failures import failed
 from tracing.capture.names import is_class, sender_name
-from tracing.capture.wirings import wiring_number
+from tracing.capture.receiver_sets import ReceiverSet, receiver_set
 
 if TYPE_CHECKING:
     from django.dispatch import Signal
 
-    from tracing.capture.context import UnheardCounts
+    from tracing.capture.context import UnheardCell, UnheardCounts
+
+
+MOST_COUNTED: Final = 2_000
+"""Pairs of signal and sender that one thread counts apart for a trace; the rest are counted together."""
+MORE_SENDERS: Final = ReceiverSet(
+    None, "(more senders)", (), 0, signal_name="(more signals and senders)"
+)
 
 
 class Unheard(list[Any]):
     """That nobody listens to a sender of a signal: an empty list for Django, which caches a list."""
 
-    __slots__ = ("number", "tally")
+    __slots__ = ("receiver_set", "tally")
 
-    number: int
-    """Index into ``wirings.labels``."""
-    tally: tuple[UnheardCounts | None, list[int]]
+    receiver_set: ReceiverSet
+    """Which signal and sender: without receivers."""
+    tally: tuple[UnheardCounts | None, UnheardCell]
     """The counts of the trace in which it was sent last, and its cell there.
 
     One tuple, so that no other thread comes between its halves.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, receiver_set: ReceiverSet) -> None:
         super().__init__()
-        self.number = number
-        self.tally = (None, [0])
+        self.receiver_set = receiver_set
+        self.tally = (None, [0, receiver_set])
 
     def begin(self, counts: UnheardCounts) -> None:
         """Count a dispatch, which is the first one in the trace of *counts* or comes after another's."""
-        cell = counts.setdefault(self.number, [0])
+        receiver_set = self.receiver_set
+        if len(counts) >= MOST_COUNTED and receiver_set.number not in counts:
+            receiver_set = MORE_SENDERS
+        cell = counts.setdefault(receiver_set.number, [0, receiver_set])
         cell[0] += 1
         self.tally = (counts, cell)
 
@@ -91,7 +101,7 @@ def _unheard(signal: Signal, sender: Any) -> Unheard:
     """Return what counts a dispatch, and remember it where that is worth it."""
     unheard = known.get(id(signal), _NONE).get(id(sender))
     if unheard is None:
-        unheard = Unheard(wiring_number(signal, sender_name(sender), (), 0))
+        unheard = Unheard(receiver_set(signal, sender_name(sender), (), 0))
         # Classes come again and live long; instances and strings are named each time. The two signals
         # around a request always take this way, on which more is done than counting.
         if (

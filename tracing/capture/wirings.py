@@ -19,10 +19,11 @@ from django.dispatch import dispatcher as _dispatcher
 
 from tracing.capture import names
 from tracing.capture.boundaries import boundaries
+from tracing.capture.connections import note_cleared
 from tracing.capture.details import Details, details_reader
-from tracing.capture.process import process_lock
+from tracing.capture.receiver_sets import ReceiverSet, receiver_set
 from tracing.capture.remembered import entry_label, reached, receiver_of, sender_lives
-from tracing.capture.twins import same_function
+from tracing.capture.twins import outline, twins_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,104 +34,21 @@ ENTRY_OF_5_2: Final = 3
 """Items of an entry of ``Signal.receivers`` in Django 5.2; later ones have one for the sender."""
 dispatcher: Final[Any] = _dispatcher
 """Django's module, untyped: its private names are looked up when they are needed."""
-MAX_WIRINGS: Final = 100_000
-"""Distinct wirings that are told apart in one process; later ones share a nameless one."""
-
-
-class WiringLabel:
-    """What is remembered of a wiring after its parts are gone: strings, and a signal if it still lives."""
-
-    __slots__ = ("_signal", "_signal_name", "receivers", "same_as", "sender", "sync_count")
-
-    def __init__(
-        self,
-        signal: Signal | None,
-        sender: str,
-        receivers: tuple[ReceiverLabel, ...],
-        sync_count: int,
-        same_as: tuple[int | None, ...] = (),
-    ) -> None:
-        self._signal = ref(signal) if signal is not None else None
-        self._signal_name = "" if signal is not None else "(too many wirings)"
-        self.sender = sender
-        self.receivers = receivers
-        """In calling order: the sync ones, then the async ones."""
-        self.sync_count = sync_count
-        self.same_as = same_as
-        """For each receiver the position of an earlier one that is the same function, or None."""
-
-    @property
-    def signal(self) -> str:
-        """Return the dotted path of the signal. Slow once; call it off the traced thread."""
-        if not self._signal_name:
-            signal = self._signal() if self._signal is not None else None
-            if signal is None:
-                return "django.dispatch.Signal (gone)"
-            self._signal_name = names.signal_name(signal)
-        return self._signal_name
-
-
-labels: list[WiringLabel] = [WiringLabel(None, "", (), 0)]
-"""Every wiring label by its number."""
-
-_numbers: dict[Any, int] = {}
-_lock = process_lock()
 
 
 class Wiring(list[Any]):
     """Django's cached receivers of a sender, with what recording needs beside them."""
 
-    __slots__ = ("async_derefs", "derefs", "details", "number")
+    __slots__ = ("async_derefs", "derefs", "details", "number", "receiver_set")
 
     number: int
-    """Index into ``labels``."""
+    """The number of its receiver set."""
+    receiver_set: ReceiverSet
+    """Held here, so that it is not forgotten before Django forgets the receivers."""
     derefs: tuple[Callable[[], Any], ...]
     """What to call to have each live sync receiver, in order; None from one that died."""
     async_derefs: tuple[Callable[[], Any], ...]
     details: Details | None
-
-
-class _SignalKeys:
-    """A stable number for each signal, since two signals may reuse one id one after the other."""
-
-    __slots__ = ("_memory", "_next")
-
-    def __init__(self) -> None:
-        self._memory: names.IdentityMemory[int] = names.IdentityMemory()
-        self._next = 0
-
-    def of(self, signal: Signal) -> int:
-        key = self._memory.get(signal)
-        if key is None:
-            self._next += 1
-            key = self._next
-            self._memory.put(signal, key)
-        return key
-
-
-_signal_keys = _SignalKeys()
-
-
-def wiring_number(
-    signal: Signal,
-    sender: str,
-    receivers: tuple[ReceiverLabel, ...],
-    sync_count: int,
-    same_as: tuple[int | None, ...] = (),
-) -> int:
-    """Return the number of this wiring, a new one if it was never seen."""
-    key = (_signal_keys.of(signal), sender, receivers, sync_count, same_as)
-    number = _numbers.get(key)
-    if number is None:
-        with _lock:
-            number = _numbers.get(key)
-            if number is None:
-                if len(labels) >= MAX_WIRINGS:
-                    return 0
-                number = len(labels)
-                labels.append(WiringLabel(signal, sender, receivers, sync_count, same_as))
-                _numbers[key] = number
-    return number
 
 
 def entry_labels(signal: Signal, sender: Any) -> list[ReceiverLabel]:
@@ -142,16 +60,6 @@ def entry_labels(signal: Signal, sender: Any) -> list[ReceiverLabel]:
     return [entry_label(entry) for entry in entries if receiver_of(entry) is not None]
 
 
-def _twins(receivers: list[Any]) -> tuple[int | None, ...]:
-    """Return for each receiver the position of an earlier one that is the same function, or None."""
-    if len(receivers) <= 1:
-        return (None,) * len(receivers)
-    return tuple(
-        next((i for i in range(n) if same_function(receivers[i], receivers[n])), None)
-        for n in range(len(receivers))
-    )
-
-
 def _deref(reference: Any) -> Callable[[], Any]:
     """Return what gives the receiver when called: a weak reference does, a strong one is repeated."""
     if isinstance(reference, ref):
@@ -159,21 +67,22 @@ def _deref(reference: Any) -> Callable[[], Any]:
     return repeat(reference).__next__
 
 
-def _labelled(signal: Signal, sender: Any, entries: list[Any]) -> int:
-    """Return the wiring number of *entries*, which a send from *sender* reaches."""
+def _receiver_set(signal: Signal, sender: Any, entries: list[Any]) -> ReceiverSet:
+    """Return what is recorded of *entries*, which a send from *sender* reaches."""
     sync = [entry for entry in entries if not entry[-1]]
-    ordered = sync + [entry for entry in entries if entry[-1]]
-    receivers = tuple(entry_label(entry) for entry in ordered)
-    same_as = _twins([receiver_of(entry) for entry in ordered])
-    reached(signal, sender, entries)
-    return wiring_number(signal, names.sender_name(sender), receivers, len(sync), same_as)
+    sync_count = len(sync)
+    if sync_count < len(entries):
+        entries = sync + [entry for entry in entries if entry[-1]]
+    labels, same_as = reached(signal, sender, entries)
+    return receiver_set(signal, names.sender_name(sender), labels, sync_count, same_as)
 
 
 def cached_wiring(signal: Signal, sender: Any) -> Wiring | None:
     """Return the wiring of a caching signal and leave it in Django's cache; None without receivers.
 
     Does what ``Signal._live_receivers`` does on a miss, with the same lock, and raises what it
-    raises for a sender that cannot be weakly referenced.
+    raises for a sender that cannot be weakly referenced. Nothing else is done under the lock: it is not
+    re-entrant, and what is made there may start a collection, with finalisers that send.
     """
     with signal.lock:
         signal._clear_dead_receivers()  # type: ignore[attr-defined]
@@ -182,23 +91,41 @@ def cached_wiring(signal: Signal, sender: Any) -> Wiring | None:
         entries = _reached(signal.receivers, none_id, sender_id)
         if not entries:
             signal.sender_receivers_cache[sender] = dispatcher.NO_RECEIVERS
-            return None
-        # The items are what this release of Django caches: the entry without its lookup key.
-        wiring = Wiring(
-            entry[1:] if len(entry) > ENTRY_OF_5_2 else (entry[1], entry[2]) for entry in entries
-        )
-        wiring.derefs = tuple(_deref(entry[1]) for entry in entries if not entry[-1])
-        wiring.async_derefs = tuple(_deref(entry[1]) for entry in entries if entry[-1])
-        wiring.details = details_reader(signal, sender)
-        wiring.number = _labelled(signal, sender, entries)
-        signal.sender_receivers_cache[sender] = wiring
+        else:
+            # The items are what this release of Django caches: the entry without its lookup key.
+            if len(entries[0]) > ENTRY_OF_5_2:
+                wiring = Wiring([entry[1:] for entry in entries])
+            else:
+                wiring = Wiring([(entry[1], entry[2]) for entry in entries])
+            wiring.derefs = UNFINISHED
+            signal.sender_receivers_cache[sender] = wiring
+    note_cleared()
+    if not entries:
+        return None
+    wiring.details = details_reader(signal, sender)
+    wiring.receiver_set = _receiver_set(signal, sender, entries)
+    wiring.number = wiring.receiver_set.number
+    wiring.async_derefs = tuple([_deref(entry[1]) for entry in entries if entry[-1]])
+    wiring.derefs = tuple([_deref(entry[1]) for entry in entries if not entry[-1]])
     return wiring
+
+
+UNFINISHED: Final = (repeat(None).__next__,)
+"""Finds a dead receiver: whoever finds a wiring before it is finished resolves the receivers himself."""
 
 
 class PlainWiring:
     """The wiring of a signal that does not cache, with what proves that it still holds."""
 
-    __slots__ = ("async_derefs", "connections", "derefs", "details", "number", "sender")
+    __slots__ = (
+        "async_derefs",
+        "connections",
+        "derefs",
+        "details",
+        "number",
+        "receiver_set",
+        "sender",
+    )
 
     def __init__(
         self, signal: Signal, sender: Any, connections: list[Any], entries: list[Any]
@@ -207,10 +134,11 @@ class PlainWiring:
         """All connections of the signal. The same ones lead to the same receivers, and lists of the
         same tuples are found equal by their identities."""
         self.sender = sender_reference(sender)
-        self.derefs = tuple(_deref(entry[1]) for entry in entries if not entry[-1])
-        self.async_derefs = tuple(_deref(entry[1]) for entry in entries if entry[-1])
+        self.derefs = tuple([_deref(entry[1]) for entry in entries if not entry[-1]])
+        self.async_derefs = tuple([_deref(entry[1]) for entry in entries if entry[-1]])
         self.details = details_reader(signal, sender)
-        self.number = _labelled(signal, sender, entries)
+        self.receiver_set = _receiver_set(signal, sender, entries)
+        self.number = self.receiver_set.number
 
 
 def _nobody() -> object:
@@ -237,6 +165,7 @@ def plain_wiring(signal: Signal, sender: Any) -> tuple[PlainWiring | None, list[
         if signal._dead_receivers:  # type: ignore[attr-defined]
             signal._clear_dead_receivers()  # type: ignore[attr-defined]
         connections = list(signal.receivers)
+    note_cleared()
     sender_id = dispatcher._make_id(sender)
     entries = []
     live: list[Any] = []
@@ -273,13 +202,17 @@ def _reached(receivers: list[Any], none_id: Any, sender_id: Any) -> list[Any]:
 class ResolvedWiring:
     """The wiring of receivers that somebody else resolved: an override of ``_live_receivers``."""
 
-    __slots__ = ("details", "number")
+    __slots__ = ("details", "number", "receiver_set")
 
     def __init__(self, signal: Signal, sender: Any, live: list[Any], live_async: list[Any]) -> None:
-        receivers = tuple(names.receiver_label(receiver) for receiver in live) + tuple(
-            names.receiver_label(receiver, is_async=True) for receiver in live_async
+        receivers = [*live, *live_async]
+        labels = tuple(
+            [names.receiver_label(receiver) for receiver in live]
+            + [names.receiver_label(receiver, is_async=True) for receiver in live_async]
         )
+        same_as = twins_among(labels, lambda n: outline(receivers[n]), receivers.__getitem__)
         self.details = details_reader(signal, sender)
-        self.number = wiring_number(
-            signal, names.sender_name(sender), receivers, len(live), _twins([*live, *live_async])
+        self.receiver_set = receiver_set(
+            signal, names.sender_name(sender), labels, len(live), same_as
         )
+        self.number = self.receiver_set.number

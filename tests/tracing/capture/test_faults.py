@@ -40,6 +40,7 @@ from tracing.capture import (
     failures,
     lone,
     names,
+    remembered,
     requests,
     sampling,
     sanitize,
@@ -116,13 +117,14 @@ PLACES = [
     (context.Stream, "here"),
     (wirings, "details_reader"),
     (wirings, "sender_reference"),
-    (wirings, "same_function"),
-    (wirings, "wiring_number"),
-    (wirings, "_labelled"),
+    (remembered, "twins_among"),
+    (remembered, "connections_of"),
+    (wirings, "receiver_set"),
+    (wirings, "_receiver_set"),
     (names, "receiver_label"),
     (names, "sender_name"),
     (names, "_describe"),
-    (unheard, "wiring_number"),
+    (unheard, "receiver_set"),
     (unheard, "sender_name"),
     (unheard, "current"),
     (details, "instance_key"),
@@ -446,7 +448,7 @@ django.setup()
 import tracing
 from django.dispatch import Signal
 from tracing import pipeline
-from tracing.capture import assembly, context, failures, instrumentation, parking, tasks, wirings
+from tracing.capture import assembly, context, failures, instrumentation, parking, tasks
 from tracing.exporters.memory import MemoryExporter
 signal = Signal()
 signal.connect(lambda **named: 1, weak=False)
@@ -456,7 +458,7 @@ context.set_processor(parking.Parking(pipeline.default))
 instrumentation.instrument(sql=False)
 with tracing.trace("work") as block:
     signal.send("parent")
-    locks = [assembly._lock, wirings._lock, tasks._lock]
+    locks = [assembly._lock, tasks._lock]
     for lock in locks:
         lock.acquire()
     child = os.fork()
