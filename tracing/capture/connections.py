@@ -286,8 +286,7 @@ class _Hook:
         if before is not None:
             try:
                 gone = [
-                    _without_strong_receiver(entry)
-                    for entry in _missing(before, signal.receivers)
+                    _without_strong_receiver(entry) for entry in _missing(before, signal.receivers)
                 ]
                 if gone:
                     _cleared.append((ref(signal), gone))

@@ -7,7 +7,9 @@ import importlib.util
 
 import pytest
 
-from tracing.capture.twins import same_function
+from tracing.capture import twins
+from tracing.capture.names import receiver_label
+from tracing.capture.twins import outline, same_function, twins_among
 
 
 def plain(sender, **kwargs):
@@ -109,31 +111,31 @@ class Recursive:
 shared = object()
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        (plain, plain),
-        (make("a", 1), make("a", 1)),
-        (make([1, "b"], key={"a": (1, 2)}), make([1, "b"], key={"a": (1, 2)})),
-        (make(shared), make(shared)),
-        (make(plain), make(plain)),
-        (decorate(plain), decorate(plain)),
-        (functools.partial(plain, 1, a="b"), functools.partial(plain, 1, a="b")),
-        (Index("a").on_save, Index("a").on_save),
-        (Index.on_delete, Index.on_delete),
-        (Index("a"), Index("a")),
-        (Index(), Index()),
-        (Slotted("a"), Slotted("a")),
-        (plain, functools.partial(plain)),
-        (plain, decorate(plain)),
-        (plain, bare(plain)),
-        (plain, decorate(bare(plain))),
-        (bare(plain), bare(plain)),
-        (plain, Decorated(plain)),
-        (functools.partial(decorate(plain)), plain),
-        (only_for(1)(plain), only_for(1)(plain)),
-    ],
-)
+SAME = [
+    (plain, plain),
+    (make("a", 1), make("a", 1)),
+    (make([1, "b"], key={"a": (1, 2)}), make([1, "b"], key={"a": (1, 2)})),
+    (make(shared), make(shared)),
+    (make(plain), make(plain)),
+    (decorate(plain), decorate(plain)),
+    (functools.partial(plain, 1, a="b"), functools.partial(plain, 1, a="b")),
+    (Index("a").on_save, Index("a").on_save),
+    (Index.on_delete, Index.on_delete),
+    (Index("a"), Index("a")),
+    (Index(), Index()),
+    (Slotted("a"), Slotted("a")),
+    (plain, functools.partial(plain)),
+    (plain, decorate(plain)),
+    (plain, bare(plain)),
+    (plain, decorate(bare(plain))),
+    (bare(plain), bare(plain)),
+    (plain, Decorated(plain)),
+    (functools.partial(decorate(plain)), plain),
+    (only_for(1)(plain), only_for(1)(plain)),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), SAME)
 def test_same_function_bound_to_the_same(first, second):
     assert same_function(first, second)
     assert same_function(second, first)
@@ -188,3 +190,70 @@ def test_same_function_of_one_file_imported_under_two_names(tmp_path):
 
     assert same_function(first.index, second.index)
     assert not same_function(first.index, second.total)
+
+
+# -- Among many ------------------------------------------------------------------------------------
+
+
+def among(receivers):
+    labels = tuple(receiver_label(receiver) for receiver in receivers)
+    return twins_among(labels, lambda n: outline(receivers[n]), receivers.__getitem__)
+
+
+@pytest.mark.parametrize(("first", "second"), SAME)
+def test_outlines_and_places_of_twins_are_the_same(first, second):
+    assert outline(first) == outline(second)
+    assert among([first, len, second]) == (None, None, 0)
+
+
+@pytest.fixture
+def compared(monkeypatch):
+    """Return what has been compared, without what was compared inside that."""
+    pairs = []
+    same = twins.same_function
+
+    def counting(first, second, *depth):
+        if not depth:
+            pairs.append((first, second))
+        return same(first, second, *depth)
+
+    monkeypatch.setattr(twins, "same_function", counting)
+    return pairs
+
+
+class Listener:
+    def __init__(self, number):
+        self.number = number
+
+    def hears(self, **named):
+        pass
+
+
+def test_methods_of_many_objects_are_compared_no_more_often_than_there_are_objects(compared):
+    receivers = [Listener(number % 100).hears for number in range(160)]
+
+    same_as = among(receivers)
+
+    assert same_as == (None,) * 100 + tuple(range(60))
+    assert len(compared) == 60
+
+
+def test_what_looks_alike_and_differs_inside_is_compared_with_few(compared):
+    receivers = [Listener([number]).hears for number in range(160)]
+
+    assert among(receivers) == ()
+    assert len(compared) <= 160 * 4
+
+
+def test_long_containers_are_not_walked():
+    assert not same_function(Listener([0] * 1_000_000).hears, Listener([0] * 1_000_000).hears)
+
+
+def test_receivers_in_places_of_their_own_are_not_looked_at():
+    def first(**named):
+        pass
+
+    def second(**named):
+        pass
+
+    assert twins_among(tuple(map(receiver_label, (first, second))), None, None) == ()
