@@ -11,14 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db.models.signals import post_save
 
-from tracing.capture.details import (
-    CREATED,
-    HAS_CREATED,
-    HAS_RAW,
-    MAX_FIELDS,
-    RAW,
-    details_reader,
-)
+from tracing.capture.details import MAX_FIELDS, details_reader
 from tracing.capture.sanitize import MAX_MESSAGE, Redaction, error_text
 
 
@@ -131,20 +124,3 @@ def test_of_many_update_fields_the_first_are_kept(kind):
 def test_the_text_of_an_error_about_a_huge_string_is_not_made(error):
     assert len(error_text(error)[1]) <= MAX_MESSAGE + 1
     assert _allocated(lambda: error_text(error)) < 50_000
-
-
-@pytest.mark.parametrize("name", ["created", "raw"])
-@pytest.mark.parametrize(
-    ("value", "read"), [(True, True), (False, False), (1, None), ("yes", None)]
-)
-@pytest.mark.parametrize("complete", [True, False])
-def test_a_flag_that_is_neither_true_nor_false_is_not_read(name, value, read, complete):
-    named = {"created": True, "raw": True, "using": "default", "update_fields": None, name: value}
-    if complete:
-        named["instance"] = User(pk=1)
-    is_known, is_true = {"created": (HAS_CREATED, CREATED), "raw": (HAS_RAW, RAW)}[name]
-
-    flags = details_reader(post_save, User)(User, named)[3]
-
-    assert bool(flags & is_known) is (read is not None)
-    assert bool(flags & is_true) is (read is True)
