@@ -17,6 +17,7 @@ from django.utils.module_loading import import_string
 from tracing.analysis.editors import EDITORS
 from tracing.analysis.hazards import current
 from tracing.capture.instrumentation import sends_are_verified
+from tracing.capture.neighbours import replaced, signals_with_own_send
 from tracing.capture.spans import Kind
 from tracing.conf import get_settings, read, store_alias
 from tracing.exporters import configuring
@@ -246,6 +247,34 @@ def check_django(**_kwargs: Any) -> list[CheckMessage]:
             hint="Upgrade tracing, or run its conformance tests against this release.",
             id="tracing.W006",
         )
+    ]
+
+
+@register(Tags.compatibility)
+def check_neighbours(**_kwargs: Any) -> list[CheckMessage]:
+    """Tell which other tools have a hand in the signals of Django (tracing.I019)."""
+    return [
+        Info(
+            f"Signal.{name} is replaced by {who}.",
+            hint="Dispatches are recorded all the same; the time of a receiver contains what is done"
+            " around it there.",
+            id="tracing.I019",
+        )
+        for name, who in replaced()
+    ]
+
+
+@register(Tags.compatibility)
+def check_own_sends(**_kwargs: Any) -> list[CheckMessage]:
+    """Tell which signals are sent past the methods of Signal (tracing.I020)."""
+    return [
+        Info(
+            f"Dispatches of {name} are not recorded: {cls} calls receivers in its own"
+            f" {', '.join(f'{each}()' for each in methods)}.",
+            hint="Let it call super(), or record a block with tracing.trace() there.",
+            id="tracing.I020",
+        )
+        for name, cls, methods in signals_with_own_send()
     ]
 
 

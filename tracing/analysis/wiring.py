@@ -21,6 +21,7 @@ from django.dispatch import Signal, dispatcher
 
 from tracing.analysis.formatting import place, short_path
 from tracing.capture import names
+from tracing.capture.neighbours import own_sends
 from tracing.capture.remembered import living_signals
 from tracing.capture.signal_names import signal_name
 from tracing.capture.spans import ReceiverLabel
@@ -63,6 +64,8 @@ class Route:
     sender: str
     """``None``: the receivers that any other sender reaches."""
     connections: list[Connection] = field(default_factory=list)
+    own_send: str = ""
+    """The class of the signal if it calls receivers itself, so that dispatches are not recorded."""
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -104,13 +107,14 @@ def _routes_of(
     name = signal_name(signal)
     made = {id(entry): _connection(entry, with_holders=with_holders) for entry in entries}
     routes = []
+    own_send = names.dotted(type(signal)) if own_sends(type(signal)) else ""
     for key in keys:
         heard = [entry for entry in entries if entry[0][1] in {key, dispatcher.NONE_ID}]
         # Django calls the sync receivers first, each kind in the order in which it was connected.
         heard.sort(key=lambda entry: bool(entry[-1]))
         sender = ANY if key == dispatcher.NONE_ID else senders.name(key, heard)
         connections = _with_twins([(entry, made[id(entry)]) for entry in heard])
-        routes.append(Route(name, sender, connections))
+        routes.append(Route(name, sender, connections, own_send))
     routes.sort(key=lambda route: (route.sender != ANY, route.sender))
     return routes
 
@@ -264,6 +268,7 @@ def as_dicts(routes: Iterable[Route], seen: dict[str, int] | None = None) -> lis
             "any_sender": connection.receiver.any_sender,
             "alive": connection.alive,
             "calls": None if seen is None else seen.get(connection.receiver.name, 0),
+            "own_send": route.own_send or None,
         }
         for route in routes
         for position, connection in enumerate(route.connections)

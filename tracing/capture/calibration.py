@@ -21,6 +21,7 @@ from tracing.capture import assembly, context, instrumentation, sql
 from tracing.capture.context import LiveTrace
 from tracing.capture.dispatching import is_overridden
 from tracing.capture.failures import failed
+from tracing.capture.neighbours import PRISTINE_SENDS
 from tracing.capture.spans import Kind, Method
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _added(signal: Signal, live: LiveTrace) -> float:
         return work
 
     recorded = rounds_of(Signal.__dict__[Method.SEND.value])
-    stock = rounds_of(instrumentation.STOCK_SENDS[Method.SEND])
+    stock = rounds_of(PRISTINE_SENDS[Method.SEND])
     recorded()
     stock()
     return (_least(recorded) - _least(stock)) / SENDS

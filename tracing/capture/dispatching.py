@@ -56,6 +56,12 @@ from tracing.capture.context import (
 from tracing.capture.failures import failed
 from tracing.capture.lone import begin_lone, finish_lone, record_elsewhere
 from tracing.capture.names import qualname_of
+from tracing.capture.neighbours import (
+    STOCK_LIVE_RECEIVERS,
+    own_wiring,
+    represent,
+    stands_for,
+)
 from tracing.capture.sanitize import Redaction, error_text
 from tracing.capture.spans import Method, Outcome
 from tracing.capture.unheard import Unheard, count_unheard, known, pass_unheard
@@ -68,7 +74,6 @@ from tracing.capture.wirings import (
     plain_wiring,
 )
 
-STOCK_LIVE_RECEIVERS: Final = Signal._live_receivers
 NO_RECEIVERS: Final = dispatcher.NO_RECEIVERS
 RUNS_PARALLEL: Final = hasattr(dispatcher, "_run_parallel")
 """Whether this release of Django has its own way to run async receivers together."""
@@ -153,19 +158,25 @@ def is_unheard(cached: Any) -> bool:
 def resolve_live(signal: Signal, sender: Any) -> Resolved:
     """Return the same from the signal's own ``_live_receivers``, whoever wrote it."""
     live, live_async = signal._live_receivers(sender)
-    try:
-        return ResolvedWiring(signal, sender, live, live_async), live, live_async
-    except Exception as error:
-        failed("resolve_live", error)
-        return None, live, live_async
+    return labelled(signal, sender, live, live_async), live, live_async
 
 
 def labelled(
     signal: Signal, sender: Any, live: list[Any], live_async: list[Any]
-) -> ResolvedWiring | None:
-    """Return the wiring of receivers that somebody else resolved; None if it cannot be had."""
+) -> PlainWiring | ResolvedWiring | None:
+    """Return the wiring of receivers that somebody else resolved; None if it cannot be had.
+
+    That of the receivers that are connected, if it is these that were handed out, wrapped or not.
+    """
     try:
-        return ResolvedWiring(signal, sender, live, live_async)
+        own = own_wiring(signal, sender)
+        if (
+            own is not None
+            and represent(live, own.derefs)
+            and represent(live_async, own.async_derefs)
+        ):
+            return own
+        return ResolvedWiring(signal, sender, live, live_async, own, stands_for)
     except Exception as error:
         failed("labelled", error)
         return None

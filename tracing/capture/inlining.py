@@ -121,23 +121,74 @@ def _last_line(code: CodeType) -> int:
 def _compiled(code: CodeType, calls: Calls) -> CodeType:
     """Return the new code with a constant that stands for the hook."""
     definition = _definition(code)
-    _without_defaults(definition)
     _insert(definition, calls)
+    return _compiled_as(definition, code)
+
+
+def transplanted(function: FunctionType, into: FunctionType) -> CodeType:
+    """Return code that does what *function* does, to be the code of *into*.
+
+    What *function* takes from its module and from around it, its new code takes from a hook.
+
+    Raises:
+        InliningError: If it cannot be compiled again.
+    """
+    code = function.__code__
+    closure = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
+    hook = _Names()
+    vars(hook).update(function.__globals__)
+    vars(hook).update({name: cell.cell_contents for name, cell in closure.items()})
+    linecache.getlines(code.co_filename, function.__globals__)
+    try:
+        definition = _definition(code)
+        outside = (set(closure) | set(function.__globals__)) - _locals(code)
+        definition = _FromHook(outside).visit(definition)
+        return _with_hook(_compiled_as(definition, into.__code__, code.co_filename), hook)
+    except (SyntaxError, ValueError, IndexError) as error:
+        raise InliningError(f"{code.co_qualname}: {error}") from error
+
+
+def passing(into: FunctionType, to: object) -> CodeType:
+    """Return code that passes a dispatch on to ``to.send()``, to be the code of *into*."""
+    is_async = bool(into.__code__.co_flags & inspect.CO_COROUTINE)
+    source = "def send(self, sender, **named): return hook.send(self, sender, **named)"
+    if is_async:
+        source = f"async {source.replace('return', 'return await')}"
+    place = ast.Pass(lineno=into.__code__.co_firstlineno, col_offset=0)
+    (definition,) = _statements(source, place)
+    return _with_hook(_compiled_as(definition, into.__code__), to)  # type: ignore[arg-type]
+
+
+class _Names:
+    """The names that a transplanted function knew in its own place."""
+
+
+def _locals(code: CodeType) -> set[str]:
+    found = {*code.co_varnames, *code.co_cellvars}
+    return found.union(*(_locals(each) for each in code.co_consts if type(each) is CodeType))
+
+
+def _compiled_as(
+    definition: ast.FunctionDef | ast.AsyncFunctionDef, code: CodeType, filename: str = ""
+) -> CodeType:
+    """Return the code of *definition*, which can be put into the place of *code*."""
+    name = definition.name
+    _without_defaults(definition)
     # What it takes from around it, ``__class__`` of super() included, is taken from there again.
     around = ast.parse(f"def around({', '.join(code.co_freevars)}): pass").body[0]
     around.body = [definition]  # type: ignore[attr-defined]
     module = ast.fix_missing_locations(ast.Module([around], []))
     flags = code.co_flags & _FUTURES
-    outer = compile(module, code.co_filename, "exec", flags=flags, dont_inherit=True)
-    made = _function_in(_function_in(outer, "around"), definition.name)
+    file = filename or code.co_filename
+    outer = compile(module, file, "exec", flags=flags, dont_inherit=True)
+    made = _function_in(_function_in(outer, "around"), name)
     arguments = made.co_argcount + made.co_kwonlyargcount
     if (
         made.co_freevars != code.co_freevars
-        or made.co_name != code.co_name
         or made.co_varnames[:arguments] != code.co_varnames[:arguments]
     ):
         raise InliningError(f"{code.co_qualname} is not what its source says")
-    return made.replace(co_qualname=code.co_qualname)
+    return made.replace(co_name=code.co_name, co_qualname=code.co_qualname)
 
 
 def _without_defaults(definition: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
@@ -191,6 +242,18 @@ class _HookName(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         return ast.Constant(_HOOK) if node.id == "hook" else node
+
+
+class _FromHook(ast.NodeTransformer):
+    """Take names from the hook."""
+
+    def __init__(self, names: set[str]) -> None:
+        self._names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if node.id not in self._names or not isinstance(node.ctx, ast.Load):
+            return node
+        return ast.copy_location(ast.Attribute(ast.Constant(_HOOK), node.id, ast.Load()), node)
 
 
 class _OwnLevel(ast.NodeTransformer):

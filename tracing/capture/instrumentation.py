@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import linecache
 import textwrap
 from collections.abc import Callable
 from functools import cache, update_wrapper
@@ -26,6 +27,7 @@ from tracing.capture import (
     connections,
     effects,
     handover,
+    sampling,
     tasks,
     transactions,
 )
@@ -34,7 +36,8 @@ from tracing.capture.boundaries import boundaries
 from tracing.capture.dispatching import Options, async_sender, sync_sender
 from tracing.capture.failures import failed
 from tracing.capture.fallback import whole_async_sender, whole_sender
-from tracing.capture.inlining import Calls, InliningError, inlined, innermost
+from tracing.capture.inlining import Calls, InliningError, inlined, innermost, passing, transplanted
+from tracing.capture.neighbours import PRISTINE_SENDS, STOCK_SENDS
 from tracing.capture.process import free_after_fork
 from tracing.capture.spans import Method
 from tracing.capture.unheard import leave_caches
@@ -74,10 +77,12 @@ class Patches:
         """Have *function* call *hook* from now on, without a frame in between, if that can be done."""
         try:
             plain = innermost(function)
-            code = inlined(plain, hook, calls)
+            self.exchange(plain, inlined(plain, hook, calls))
         except InliningError as error:
             failed("inlining", error)
-            return
+
+    def exchange(self, plain: FunctionType, code: CodeType) -> None:
+        """Put *code* into a function."""
         self._inlined.append((plain, plain.__code__, code))
         plain.__code__ = code
 
@@ -102,39 +107,51 @@ def fingerprint(*functions: Any) -> str:
 
     Empty if a source cannot be had.
     """
-    digest = sha256()
     try:
-        for function in functions:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-            for node in ast.walk(tree):
-                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
-                    node
-                ):
-                    node.body = node.body[1:] or [ast.Pass()]
-            digest.update(ast.unparse(tree).encode())
+        return _digest(
+            [ast.parse(textwrap.dedent(inspect.getsource(function))) for function in functions]
+        )
     except (OSError, TypeError, SyntaxError):
         return ""
+
+
+def _digest(trees: list[ast.Module]) -> str:
+    digest = sha256()
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+                node.body = node.body[1:] or [ast.Pass()]
+        digest.update(ast.unparse(tree).encode())
     return digest.hexdigest()[:16]
 
 
 @cache
 def sends_are_verified() -> bool:
-    """Return whether the timed loops do what the send methods of the installed Django do."""
-    parallel = [dispatcher._run_parallel] if hasattr(dispatcher, "_run_parallel") else []
-    return (
-        fingerprint(
-            *STOCK_SENDS.values(),
-            Signal._live_receivers,
-            Signal._clear_dead_receivers,  # type: ignore[attr-defined]
-            Signal._log_robust_failure,  # type: ignore[attr-defined]
-            *parallel,
-        )
-        in VERIFIED_SENDS
-    )
+    """Return whether the timed loops do what the send methods of the installed Django do.
+
+    Asked of Django's own source: on the class may stand by now what somebody else has put there.
+    """
+    source = "".join(linecache.getlines(dispatcher.__file__, vars(dispatcher)))
+    names = [
+        *(f"Signal.{method.value}" for method in Method),
+        "Signal._live_receivers",
+        "Signal._clear_dead_receivers",
+        "Signal._log_robust_failure",
+        *(["_run_parallel"] if hasattr(dispatcher, "_run_parallel") else []),
+    ]
+    try:
+        tree = ast.parse(source)
+        return _digest([_defined_in(tree, name) for name in names]) in VERIFIED_SENDS
+    except (SyntaxError, StopIteration):
+        return False
 
 
-STOCK_SENDS: Final = {method: Signal.__dict__[method.value] for method in Method}
-"""Django's own send methods."""
+def _defined_in(tree: ast.AST, path: str) -> ast.Module:
+    """Return what a module defines under a dotted path, as a module of its own."""
+    for name in path.split("."):
+        tree = next(node for node in tree.body if getattr(node, "name", "") == name)  # type: ignore[attr-defined]
+    return ast.Module([tree], [])  # type: ignore[list-item]
+
 
 _lock = free_after_fork(RLock())
 _patches: Patches | None = None
@@ -183,6 +200,7 @@ def instrument(
             patches.undo()
             raise
         _patches = patches
+        sampling.switch.installed = True
     return uninstrument
 
 
@@ -194,20 +212,64 @@ def uninstrument() -> None:
             _patches.undo()
             _patches = None
             boundaries.clear()
+            sampling.switch.installed = False
             leave_caches()
 
 
 def _replace_sends(patches: Patches, options: Options) -> None:
+    """Put timed loops into the place of Django's, on the class and behind whatever stands there.
+
+    A tool that has wrapped a method calls Django's own function, as does who imported it: into that one
+    goes the code of the loop. What stands on the class stays there unless it is Django's.
+    """
     verified = sends_are_verified()
     for method in Method:
-        original = Signal.__dict__[method.value]
+        current = Signal.__dict__[method.value]
+        django_s = STOCK_SENDS[method]
         asynchronous = method in {Method.ASEND, Method.ASEND_ROBUST}
-        # What somebody else has put there is called, not stood in for.
-        if verified and original is STOCK_SENDS[method]:
-            make = async_sender if asynchronous else sync_sender
-        else:
+        if not verified or django_s is None:
             make = whole_async_sender if asynchronous else whole_sender
-        patches.replace(Signal, method.value, _disguised(make(method, original, options), original))
+            whole = _disguised(make(method, current, options), current)
+            patches.replace(Signal, method.value, whole)
+            continue
+        make = async_sender if asynchronous else sync_sender
+        loop = make(method, PRISTINE_SENDS[method], options)
+        behind = _Behind(patches, django_s, loop)
+        if current is django_s:
+            patches.exchange(django_s, passing(django_s, behind))
+            patches.replace(Signal, method.value, _disguised(loop, django_s))
+        else:
+            behind.exchange()
+
+
+class _Behind:
+    """A loop for Django's own function: compiled when somebody calls it, which takes its time."""
+
+    __slots__ = ("_function", "_is_done", "_loop", "_patches")
+
+    def __init__(self, patches: Patches, function: FunctionType, loop: Callable[..., Any]) -> None:
+        self._patches = patches
+        self._function = function
+        self._loop = loop
+        self._is_done = False
+
+    def exchange(self) -> bool:
+        """Put the code of the loop into Django's function; return whether it is there."""
+        with _lock:
+            if not self._is_done and _patches in {None, self._patches}:
+                try:
+                    code = transplanted(self._loop, self._function)  # type: ignore[arg-type]
+                except InliningError as error:
+                    failed("inlining", error)
+                    return False
+                self._patches.exchange(self._function, code)
+                self._is_done = True
+        return True
+
+    def send(self, *args: Any, **named: Any) -> Any:
+        """Do the first dispatch of those who hold Django's own function."""
+        send = self._function if self.exchange() else self._loop
+        return send(*args, **named)
 
 
 def _inline_database(patches: Patches, *, statements: bool) -> None:

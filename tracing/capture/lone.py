@@ -12,7 +12,7 @@ from tracing.capture import context
 from tracing.capture.context import LEFT, OVER, LiveTrace, Stream, current, unread
 from tracing.capture.failures import failed
 from tracing.capture.handling import around_unrecorded
-from tracing.capture.sampling import decide
+from tracing.capture.sampling import decide, switch
 from tracing.capture.spans import Kind
 
 if TYPE_CHECKING:
@@ -27,7 +27,12 @@ def begin_lone(signal: Signal) -> Stream | None:
     What the development server's reloader sends is not: one dispatch for each file that it sees changed.
     """
     try:
-        if signal is file_changed or signal is autoreload_started or not decide(Kind.DISPATCH, ""):
+        if (
+            not switch.installed
+            or signal is file_changed
+            or signal is autoreload_started
+            or not decide(Kind.DISPATCH, "")
+        ):
             return None
         outer = current()
         if outer is not None and outer.trace is None and outer.handling is not None:

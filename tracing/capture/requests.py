@@ -12,7 +12,7 @@ from tracing.capture.context import SUPPRESSED, LiveTrace, Stream, current, ente
 from tracing.capture.failures import failed
 from tracing.capture.handling import Handling, end_untold, is_inside, was_cut
 from tracing.capture.names import MAX_NAME
-from tracing.capture.sampling import decide
+from tracing.capture.sampling import decide, switch
 from tracing.capture.spans import Kind
 from tracing.capture.trust import Trust
 
@@ -123,7 +123,7 @@ def started(named: Mapping[str, Any]) -> None:
     """Open the trace of a request, just before ``request_started`` is sent. Never raises."""
     try:
         outer = current()
-        if outer is SUPPRESSED:
+        if outer is SUPPRESSED or not switch.installed:
             return
         handling = Handling()
         while outer is not None and _is_request(outer):

@@ -55,11 +55,13 @@ class Sampler:
 class Switch:
     """The state that ``decide`` reads: the sampler in force and whether recording is paused."""
 
-    __slots__ = ("paused", "sampler")
+    __slots__ = ("installed", "paused", "sampler")
 
     def __init__(self) -> None:
         self.sampler = Sampler()
         self.paused = False
+        self.installed = False
+        """Whether dispatches are recorded; a loop of ours that others still hold does so no more."""
 
 
 switch: Final = Switch()

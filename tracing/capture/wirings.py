@@ -9,6 +9,7 @@ dead receiver). For other signals it is found by the identities of the parts.
 from __future__ import annotations
 
 from itertools import repeat
+from operator import is_
 from typing import TYPE_CHECKING, Any, Final
 
 # By its own name: a test of the application may watch ``weakref.ref``, as one of Django's does.
@@ -184,13 +185,13 @@ def plain_wiring(signal: Signal, sender: Any) -> tuple[PlainWiring | None, list[
     # Not the id itself: a sender that hashes as its id would be compared with it, by its own code.
     memory = signal.sender_receivers_cache
     if type(memory) is dict and type(sender_id) is int and id(signal) not in boundaries:
-        if len(memory) >= _PLAIN_LIMIT:
+        if len(memory) >= PLAIN_LIMIT:
             memory.clear()
         memory[-id(sender)] = wiring
     return wiring, live, live_async
 
 
-_PLAIN_LIMIT: Final = 1_000
+PLAIN_LIMIT: Final = 1_000
 """Senders remembered per signal."""
 
 
@@ -204,11 +205,37 @@ class ResolvedWiring:
 
     __slots__ = ("details", "number", "receiver_set")
 
-    def __init__(self, signal: Signal, sender: Any, live: list[Any], live_async: list[Any]) -> None:
+    def __init__(
+        self,
+        signal: Signal,
+        sender: Any,
+        live: list[Any],
+        live_async: list[Any],
+        own: PlainWiring | None = None,
+        stands_for: Callable[[Any, Any], bool] = is_,
+    ) -> None:
+        connected = (
+            [
+                (deref(), label)
+                for deref, label in zip(
+                    (*own.derefs, *own.async_derefs), own.receiver_set.receivers, strict=True
+                )
+            ]
+            if own is not None
+            else []
+        )
+
+        def label_of(receiver: Any, is_async: bool) -> ReceiverLabel:
+            """Return the label of the connection that *receiver* is, or is a wrapper of."""
+            for inner, label in connected:
+                if inner is not None and stands_for(receiver, inner):
+                    return label
+            return names.receiver_label(receiver, is_async=is_async)
+
         receivers = [*live, *live_async]
         labels = tuple(
-            [names.receiver_label(receiver) for receiver in live]
-            + [names.receiver_label(receiver, is_async=True) for receiver in live_async]
+            [label_of(receiver, False) for receiver in live]
+            + [label_of(receiver, True) for receiver in live_async]
         )
         same_as = twins_among(labels, lambda n: outline(receivers[n]), receivers.__getitem__)
         self.details = details_reader(signal, sender)

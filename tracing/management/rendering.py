@@ -454,6 +454,8 @@ def wiring(routes: Sequence[Route], seen: dict[str, int] | None) -> Text:
     for route in routes:
         of = "any sender" if route.sender == "None" else route.sender
         whole.append_text(joined((route.signal, "cyan"), " from ", (of, "bold"), "\n"))
+        note = f"  NOT RECORDED: {route.own_send} calls its receivers itself\n"
+        whole.append_text(text(note if route.own_send else "", "bold red"))
         for position, connection in enumerate(route.connections, 1):
             label = connection.receiver
             words = ["weak" if label.weak else "strong", "async" if label.is_async else "sync"]
