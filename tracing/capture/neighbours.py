@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.dispatch import Signal, dispatcher
 
-from tracing.capture.names import IdentityMemory, dotted, is_class, signal_name
+from tracing.capture.names import IdentityMemory, dotted, is_class
 from tracing.capture.remembered import living_signals
+from tracing.capture.signal_names import signal_name
 from tracing.capture.spans import Method
 from tracing.capture.twins import same_function
 from tracing.capture.wirings import PLAIN_LIMIT, PlainWiring, plain_wiring
