@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @cache
 def _engine() -> Engine:
     return Engine(
-        dirs=[Path(__file__).parent / "templates"],
+        dirs=[str(Path(__file__).parent / "templates")],
         context_processors=["django.template.context_processors.request"],
         libraries={
             "l10n": "django.templatetags.l10n",

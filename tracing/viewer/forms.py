@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.forms.renderers import DjangoTemplates
 
 from tracing.capture.spans import Kind, Outcome
 from tracing.viewer.language import KEYS, Query, Term, Words, duration_ns
@@ -31,7 +32,13 @@ class DurationField(forms.CharField):
         return str(text)
 
 
-class FilterForm(forms.Form):
+class ViewerForm(forms.Form):
+    """A form whose widgets are Django's own, whatever FORM_RENDERER of the project draws."""
+
+    default_renderer = DjangoTemplates
+
+
+class FilterForm(ViewerForm):
     """The search as controls; each stands for one term of the search language."""
 
     kind = forms.ChoiceField(choices=_choices(Kind, "any kind"), required=False)
@@ -75,20 +82,20 @@ class FilterForm(forms.Form):
         return found
 
 
-class ReasonForm(forms.Form):
+class ReasonForm(ViewerForm):
     """Why a hazard is accepted."""
 
     reason = forms.CharField(max_length=500)
 
 
-class NoteForm(forms.Form):
+class NoteForm(ViewerForm):
     """What a person keeps about a trace."""
 
     pinned = forms.BooleanField(required=False)
     note = forms.CharField(max_length=500, required=False)
 
 
-class SavedSearchForm(forms.Form):
+class SavedSearchForm(ViewerForm):
     """A name for a search."""
 
     name = forms.CharField(max_length=100)

@@ -45,8 +45,9 @@ LONGEST_SECONDS: Final = 86_400
 def max_seconds() -> float:
     """Return how long a page may take: ``TRACING["VIEWER"]["MAX_SECONDS"]``."""
     chosen = get_settings().viewer.get("MAX_SECONDS")
-    is_number = isinstance(chosen, int | float) and not isinstance(chosen, bool)
-    return float(min(chosen, LONGEST_SECONDS)) if is_number and chosen > 0 else DEFAULT_SECONDS
+    if isinstance(chosen, int | float) and not isinstance(chosen, bool) and chosen > 0:
+        return float(min(chosen, LONGEST_SECONDS))
+    return DEFAULT_SECONDS
 
 
 def store_problem() -> str | None:
@@ -92,7 +93,7 @@ class Page(View):
     """Which entry of the navigation it belongs to."""
 
     @classonlymethod
-    def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponseBase]:  # type: ignore[override]  # noqa: N805 - as Django's own.
+    def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponseBase]:  # noqa: N805 - as Django's own.
         """Return the view: it needs none of the transactions of ATOMIC_REQUESTS."""
         view = super().as_view(**initkwargs)
         view._non_atomic_requests = set(connections)  # type: ignore[attr-defined]  # noqa: SLF001 - what non_atomic_requests() sets.
