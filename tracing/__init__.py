@@ -10,12 +10,14 @@ __all__ = [
     "current_span_id",
     "current_trace_id",
     "flush",
+    "install",
     "instrument",
     "is_instrumented",
     "pause",
     "resume",
     "suppress",
     "trace",
+    "tracing_urls",
     "uninstrument",
 ]
 
@@ -32,10 +34,16 @@ if TYPE_CHECKING:
         trace,
         uninstrument,
     )
+    from tracing.project import install, tracing_urls
 
 
 def __getattr__(name: str) -> Any:
     # Django's models cannot be imported before the settings are there; the package can.
+    if name in {"install", "tracing_urls"}:
+        # These two are for the settings and the URLs themselves.
+        from tracing import project  # noqa: PLC0415 - a project that has the long form needs none of it.
+
+        return getattr(project, name)
     if name in __all__:
         from tracing import api  # noqa: PLC0415 - see above.
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+from contextlib import suppress
 from dataclasses import fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Info, Tags, register
 from django.core.checks import Warning as CheckWarning
-from django.urls import NoReverseMatch, reverse
+from django.db import DatabaseError, connections
+from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils.module_loading import import_string
 
 from tracing.analysis.editors import EDITORS
@@ -22,8 +27,11 @@ from tracing.capture.spans import Kind
 from tracing.conf import get_settings, read, store_alias
 from tracing.exporters import configuring
 from tracing.pipeline import Options
+from tracing.project import MIDDLEWARE, ROUTER
 from tracing.selection import TAIL_KEYS
-from tracing.setup import build_trust
+from tracing.setup import build_trust, log_path
+from tracing.store import embedded
+from tracing.store.embedded import is_embedded
 from tracing.templating import ENGINE_HINT, missing_engine
 
 if TYPE_CHECKING:
@@ -33,8 +41,13 @@ if TYPE_CHECKING:
 
 Wrong: TypeAlias = tuple[str, str, str]
 
-MIDDLEWARE = "tracing.middleware.TracingMiddleware"
-ROUTER = "tracing.routers.TracingRouter"
+UNSEEN = frozenset({"django_prometheus.middleware.PrometheusBeforeMiddleware"})
+"""Middleware that answers nothing by itself and says that it must be first."""
+STORE_TABLE = "tracing_trace"
+STORE_SUFFIX = ".sqlite3"
+STRANGER = "203.0.113.7"
+"""An address that is set aside for documentation: nobody's."""
+BUSY_BYTES = 500_000_000
 
 
 @register(Tags.compatibility)
@@ -221,16 +234,17 @@ def check_store(**_kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.compatibility)
 def check_middleware(**_kwargs: Any) -> list[CheckMessage]:
-    """Check that the middleware is there, first (tracing.W005)."""
-    if MIDDLEWARE in django_settings.MIDDLEWARE:
+    """Check that the middleware is there, first (tracing.W005, tracing.I031)."""
+    middleware = list(django_settings.MIDDLEWARE)
+    hint = f"Put {MIDDLEWARE!r} first in MIDDLEWARE."
+    if MIDDLEWARE not in middleware:
+        missing = "Request traces will have no route, status or user: the middleware is missing."
+        return [CheckWarning(missing, hint=hint, id="tracing.W005")]
+    before = [name for name in middleware[: middleware.index(MIDDLEWARE)] if name not in UNSEEN]
+    if not before:
         return []
-    return [
-        CheckWarning(
-            "Request traces will have no route, status or user: the middleware is missing.",
-            hint=f"Put {MIDDLEWARE!r} first in MIDDLEWARE.",
-            id="tracing.W005",
-        )
-    ]
+    message = f"A request that {before[0]!r} answers has no route, status or user in its trace."
+    return [Info(message, hint=hint, id="tracing.I031")]
 
 
 @register(Tags.compatibility)
@@ -295,22 +309,137 @@ def check_panel(**_kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register(Tags.compatibility)
+@register(Tags.urls)
 def check_viewer(**_kwargs: Any) -> list[CheckMessage]:
-    """Check that the viewer of a development server can be opened (tracing.W009)."""
-    if not django_settings.DEBUG or django_settings.INTERNAL_IPS:
+    """Check that the viewer has addresses and that they lead to it (tracing.I032, tracing.I033)."""
+    hint = "urlpatterns = [*tracing_urls(), *urlpatterns]  # from tracing import tracing_urls"
+    try:
+        address = reverse("tracing:traces")
+    except NoReverseMatch:
+        message = "The viewer has no address: traces are recorded, and no page shows them."
+        return [Info(message, hint=f"In your URLs: {hint}", id="tracing.I032")]
+    except Exception:
         return []
     try:
-        reverse("tracing:traces")
-    except NoReverseMatch:
+        match = resolve(f"/{address.removeprefix(get_script_prefix())}")
+    except Resolver404:
         return []
+    if match.app_names[:1] == ["tracing"] or "tracing" in match.app_names:
+        return []
+    message = f"{address} does not lead to the viewer but to {match._func_path}."  # noqa: SLF001
+    return [Info(message, hint=f"The viewer's routes belong first: {hint}", id="tracing.I033")]
+
+
+@register(Tags.database)
+def check_tables(databases: Iterable[str] | None = None, **_kwargs: Any) -> list[CheckMessage]:
+    """Check that a shared store has its tables (tracing.W034). Asks the database, so only on demand."""
+    alias = store_alias()
+    if "database" not in get_settings().exporters or alias not in (databases or ()):
+        return []
+    if is_embedded(alias) or alias not in connections:
+        return []
+    try:
+        tables = connections[alias].introspection.table_names()
+    except DatabaseError:
+        return []  # Django tells of a database that cannot be reached.
+    if STORE_TABLE in tables:
+        return []
+    which = "" if alias == "default" else f" --database {alias}"
     return [
         CheckWarning(
-            "INTERNAL_IPS is empty: the viewer asks for a staff user, on your own machine too.",
-            hint='Set INTERNAL_IPS = ["127.0.0.1", "::1"] where DEBUG is on.',
-            id="tracing.W009",
+            f"The database {alias!r} has no tables for traces: they are not stored.",
+            hint=f"Run: python manage.py migrate{which}",
+            id="tracing.W034",
         )
     ]
+
+
+@register(Tags.compatibility)
+def check_embedded(**_kwargs: Any) -> list[CheckMessage]:
+    """Check that the file of the embedded store can be used (tracing.W035)."""
+    alias = store_alias()
+    if not is_embedded(alias):
+        return []
+    path = Path(django_settings.DATABASES[alias]["NAME"])
+    if problem := embedded.problem_of(path):
+        hint = f"Until it is mended traces are counted and dropped. The file is {path}."
+        return [CheckWarning(f"{problem}.", hint=hint, id="tracing.W035")]
+    return []
+
+
+@register(Tags.compatibility)
+def check_ignored(**_kwargs: Any) -> list[CheckMessage]:
+    """Check that git ignores what tracing writes into the project (tracing.I036)."""
+    if not django_settings.DEBUG:
+        return []
+    alias, paths = store_alias(), []
+    if is_embedded(alias):
+        name = str(django_settings.DATABASES[alias]["NAME"])
+        paths = [f"{name}{ending}" for ending in ("", "-wal", "-shm")]
+    if "log" in get_settings().exporters:
+        paths.append(str(log_path()))
+    found = _not_ignored(paths)
+    if not found:
+        return []
+    return [
+        Info(
+            "Git does not ignore what is recorded here, and traces hold data of your users.",
+            hint=f"Add to .gitignore: {' '.join(sorted(found))}",
+            id="tracing.I036",
+        )
+    ]
+
+
+def _not_ignored(paths: list[str]) -> set[str]:
+    """Return the patterns that .gitignore lacks for *paths*; none where git is not in use."""
+    git = shutil.which("git")
+    patterns = set()
+    for path in map(Path, paths):
+        folder = next((parent for parent in path.parents if parent.is_dir()), None)
+        if (
+            git is None
+            or folder is None
+            or not any((up / ".git").exists() for up in (folder, *folder.parents))
+        ):
+            continue
+        command = [git, "-C", str(folder), "check-ignore", "--quiet", str(path)]
+        with suppress(OSError, subprocess.TimeoutExpired):
+            done = subprocess.run(command, check=False, capture_output=True, timeout=5)  # noqa: S603
+            if done.returncode == 1:  # 0: it is ignored; 128: git has its own objections.
+                patterns.add(
+                    f"{path.parent.name}/" if path.suffix == ".jsonl" else f"*{STORE_SUFFIX}*"
+                )
+    return patterns
+
+
+@register(Tags.security, deploy=True)
+def check_deployment(**_kwargs: Any) -> list[CheckMessage]:
+    """Check what a public site should not have (tracing.W040 to tracing.W043)."""
+    chosen, alias = get_settings(), store_alias()
+    told = []
+    if django_settings.DEBUG and STRANGER in django_settings.INTERNAL_IPS:
+        told.append((40, "DEBUG is on and INTERNAL_IPS holds every address: anybody may see traces",
+                     "Set DEBUG = False."))  # fmt: skip
+    if "database" in chosen.exporters and not chosen.prune and not is_embedded(alias):
+        told.append((41, "The store grows without end: no retention is set",
+                     'Set TRACING["PRUNE"] = {"OLDER_THAN": "30d"}.'))  # fmt: skip
+    if chosen.capture_statements or chosen.capture_values:
+        told.append((42, "Statements or values of arguments are kept",
+                     "Leave CAPTURE_STATEMENTS and CAPTURE_VALUES off where users' data is."))  # fmt: skip
+    if is_embedded(alias) and chosen.sample_ratio >= 1 and not chosen.keep and _is_busy(alias):
+        told.append((43, f"Every trace is recorded, and the store has more than {BUSY_BYTES // 10**6} MB",
+                     'Set TRACING["SAMPLE_RATIO"] = 0.1, or KEEP what matters.'))  # fmt: skip
+    return [
+        CheckWarning(f"{text}.", hint=hint, id=f"tracing.W{number:03}")
+        for number, text, hint in told
+    ]
+
+
+def _is_busy(alias: str) -> bool:
+    try:
+        return Path(django_settings.DATABASES[alias]["NAME"]).stat().st_size > BUSY_BYTES
+    except OSError:
+        return False
 
 
 @register(Tags.templates)

@@ -6,10 +6,12 @@ out of the store. Sync and async, whichever the project runs.
 
 from __future__ import annotations
 
+import logging
 from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.apps import apps
 from django.conf import settings
 from django.utils.functional import LazyObject, empty
 
@@ -38,6 +40,8 @@ OWN_NAMESPACES = frozenset({"tracing", "djdt"})
 
 HEADER = "Tracing-Trace-Id"
 
+logger = logging.getLogger("tracing")
+
 
 class TracingMiddleware:
     """Put route, status and user into the trace of each request. Belongs first in MIDDLEWARE."""
@@ -48,6 +52,11 @@ class TracingMiddleware:
     def __init__(
         self, get_response: Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]]
     ) -> None:
+        if not apps.is_installed("tracing"):
+            logger.warning(
+                "MIDDLEWARE has %s, and INSTALLED_APPS lacks 'tracing': no trace is recorded.",
+                __name__,
+            )
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:

@@ -8,6 +8,7 @@ from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from tracing.conf import store_alias
+from tracing.store.embedded import is_embedded
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -54,5 +55,5 @@ class TracingRouter:
     def allow_migrate(self, db: str, app_label: str, **_hints: Any) -> bool | None:
         """Allow the tracer's tables in its own database alone, and no others there."""
         if app_label == self.app_label:
-            return db == store_alias()
+            return db == store_alias() and not is_embedded(db)
         return False if has_own_database() and db == store_alias() else None

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import types
 
 import pytest
 from django.core.checks import run_checks
+from django.urls import re_path
 
-from tracing import checks
+from tracing import checks, tracing_urls
 from tracing.analysis.hazards.ruleset import current
 from tracing.capture import instrumentation
 from tracing.exporters import configuring
+from tracing.project import EMBEDDED
 
 
 def ids(found):
@@ -113,7 +117,10 @@ def test_known_hazard_of_no_rule_is_reported(settings):
                 "'vscode'?)."
             ),
         ),
-        ({"VIEWER": {"THEME": ""}}, "['VIEWER'] has an unknown key 'THEME' (known are EDITOR)."),
+        (
+            {"VIEWER": {"THEME": ""}},
+            "['VIEWER'] has an unknown key 'THEME' (known are EDITOR, MAX_SECONDS).",
+        ),
         (
             {"SAMPLE_BY_KIND": {"requests": 0.1}},
             "['SAMPLE_BY_KIND'] has an unknown kind 'requests' (did you mean 'request'?).",
@@ -230,22 +237,119 @@ def test_toolbar_without_the_panel_is_reported(settings):
     assert (ids(without), with_panel, checks.check_panel()) == (["tracing.W007"], [], [])
 
 
-@pytest.mark.parametrize(
-    ("debug", "addresses", "found"),
-    [(True, [], ["tracing.W009"]), (True, ["10.0.0.1"], []), (False, [], [])],
-)
-def test_viewer_that_is_closed_on_a_development_server_is_reported(
-    settings, debug, addresses, found
-):
-    settings.DEBUG = debug
-    settings.INTERNAL_IPS = addresses
+def test_middleware_behind_others_is_told(settings):
+    settings.MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", checks.MIDDLEWARE]
 
-    assert ids(checks.check_viewer()) == found
+    [found] = checks.check_middleware()
+
+    assert found.id == "tracing.I031"
+    assert "SecurityMiddleware" in found.msg
 
 
-def test_viewer_that_is_not_in_the_urls_is_not_missed(settings):
-    settings.DEBUG = True
-    settings.INTERNAL_IPS = []
+def test_viewer_without_an_address_is_told(settings):
     settings.ROOT_URLCONF = "core.cars.urls"
 
+    assert ids(checks.check_viewer()) == ["tracing.I032"]
+
+
+def catch_all(request, path):
+    raise AssertionError(path)
+
+
+def test_viewer_behind_a_catch_all_is_told(settings):
+    urls = types.ModuleType("shadowed_urls")
+    urls.urlpatterns = [re_path("^(.*)$", catch_all), *tracing_urls()]
+    settings.ROOT_URLCONF = urls
+
+    [found] = checks.check_viewer()
+
+    assert found.id == "tracing.I033"
+    assert f"{__name__}.catch_all" in found.msg
+
+
+def test_viewer_that_is_found_is_in_order(settings):
     assert checks.check_viewer() == []
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_shared_store_without_tables_is_told_when_databases_are_checked(settings):
+    assert checks.check_tables(databases=["default", "tracing"]) == []
+
+    settings.TRACING = {"DATABASE": "default"}
+
+    [found] = checks.check_tables(databases=["default"])
+    assert (found.id, found.hint) == ("tracing.W034", "Run: python manage.py migrate")
+    assert checks.check_tables(databases=None) == []
+
+
+@pytest.fixture
+def embedded_file(settings, tmp_path, monkeypatch):
+    """Return the path of an embedded store of this project, which is not there yet."""
+    path = tmp_path / "store" / "traces.sqlite3"
+    path.parent.mkdir()
+    entry = {"ENGINE": "django.db.backends.sqlite3", "NAME": path, EMBEDDED: True}
+    monkeypatch.setitem(settings.DATABASES, "tracing", entry)
+    return path
+
+
+def test_embedded_store_that_can_be_made_is_in_order(embedded_file):
+    assert checks.check_embedded() == []
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"not a database, but long enough for a header" * 9, "no SQLite file"),
+        (b"SQLite format 3\0" + b"\0" * 44 + b"\0\0\x03\xe7" + b"\0" * 40, "newer release"),
+    ],
+)
+def test_embedded_store_that_cannot_be_used_is_told(embedded_file, content, problem):
+    embedded_file.write_bytes(content)
+
+    [found] = checks.check_embedded()
+
+    assert found.id == "tracing.W035"
+    assert problem in found.msg
+
+
+def test_embedded_store_without_a_folder_is_told(embedded_file):
+    embedded_file.parent.rmdir()
+
+    [found] = checks.check_embedded()
+
+    assert f"The folder {embedded_file.parent} is not there" in found.msg
+
+
+def test_files_that_git_would_take_in_are_told(embedded_file, settings):
+    settings.DEBUG = True
+    settings.TRACING = {"LOG": {"path": embedded_file.parent / "logs" / "tracing.jsonl"}}
+    assert checks.check_ignored() == []
+
+    subprocess.run(["git", "init", "--quiet", str(embedded_file.parent)], check=True)
+
+    [found] = checks.check_ignored()
+    assert found.id == "tracing.I036"
+    assert found.hint == "Add to .gitignore: *.sqlite3* logs/"
+
+    (embedded_file.parent / ".gitignore").write_text("*.sqlite3*\nlogs/\n")
+    assert checks.check_ignored() == []
+
+
+def test_public_site_is_checked_for_what_it_should_not_have(settings, embedded_file, monkeypatch):
+    class Everybody:
+        def __contains__(self, address):
+            return True
+
+    settings.DEBUG, settings.INTERNAL_IPS = True, Everybody()
+    settings.TRACING = {"CAPTURE_STATEMENTS": True}
+    embedded_file.write_bytes(b"x")
+    monkeypatch.setattr(checks, "BUSY_BYTES", 0)
+
+    assert ids(checks.check_deployment()) == ["tracing.W040", "tracing.W042", "tracing.W043"]
+
+    settings.TRACING = {"DATABASE": "default"}
+    settings.DEBUG = False
+    assert ids(checks.check_deployment()) == ["tracing.W041"]
+
+    settings.TRACING = {"DATABASE": "default", "PRUNE": {"older_than": "7d"}}
+    assert checks.check_deployment() == []

@@ -18,6 +18,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from tracing.in_tests import address
 from tracing.pipeline import TemporaryError
+from tracing.store import embedded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -291,17 +292,35 @@ class SQLite(Database):
         # explicit BEGIN fails.
         self.raw.isolation_level = None
         execute = self.raw.execute
+        is_embedded = embedded.is_embedded(self.alias)
+        if is_embedded:
+            embedded.allow_shrinking(self.raw)
         if self.is_dedicated():
             self._write_ahead()
+        if is_embedded:
+            try:
+                embedded.bring_up_to_date(self.raw)
+            except embedded.NewerStoreError as error:
+                raise TemporaryError(f"the file {self._name} cannot be used: {error}") from None
         # The mode is the file's, the rest is this connection's.
         is_ahead = execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         if is_ahead:
             execute("PRAGMA synchronous = NORMAL")
         self._waits_for_readers = not is_ahead and not self.is_dedicated()
         execute("PRAGMA foreign_keys = OFF")
-        name = str(self._wrapper.settings_dict["NAME"])
         with suppress(OSError):
-            self._file = (name, Path(name).stat().st_ino)
+            self._file = (self._name, Path(self._name).stat().st_ino)
+
+    @property
+    def _name(self) -> str:
+        return str(self._wrapper.settings_dict["NAME"])
+
+    def translate(self, error: Exception) -> Exception:
+        """Return the error to raise; of a file that cannot be written it names the file."""
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+            return TemporaryError(f"the file {self._name} cannot be written: {error}")
+        return super().translate(error)
 
     def _write_ahead(self) -> None:
         """Give the file a write-ahead log if it has none.

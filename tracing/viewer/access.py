@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
+from django.http.request import split_domain_port
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -27,9 +29,38 @@ class Permission(StrEnum):
     DELETE_SEARCH = "delete_savedsearch"
 
 
+FORWARDING: Final = ("FORWARDED", "VIA", "X_FORWARDED_FOR", "X_FORWARDED_HOST", "X_REAL_IP")
+"""Headers, as in ``META``, that a proxy adds: behind one, everybody comes from its address."""
+
+
 def is_developer(request: HttpRequest) -> bool:
-    """Return whether DEBUG is on and the request comes from one of INTERNAL_IPS."""
-    return bool(settings.DEBUG) and request.META.get("REMOTE_ADDR") in settings.INTERNAL_IPS
+    """Return whether DEBUG is on and the request comes from one of INTERNAL_IPS.
+
+    Where that is empty, as in a new project, the machine itself is meant.
+    """
+    if not settings.DEBUG:
+        return False
+    if settings.INTERNAL_IPS:
+        return request.META.get("REMOTE_ADDR") in settings.INTERNAL_IPS
+    return is_local(request)
+
+
+def is_local(request: HttpRequest) -> bool:
+    """Return whether a request was sent on this machine, to this machine, by no proxy."""
+    if any(f"HTTP_{name}" in request.META for name in FORWARDING):
+        return False
+    # The name in Host as well: a page elsewhere whose name leads here would be let in otherwise.
+    host = split_domain_port(request.META.get("HTTP_HOST", ""))[0].strip("[]")
+    return _is_loopback(request.META.get("REMOTE_ADDR", "")) and (
+        host == "localhost" or _is_loopback(host)
+    )
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def is_allowed(request: HttpRequest, permission: Permission) -> bool:

@@ -17,9 +17,11 @@ from django.utils import timezone
 from tracing import models
 from tracing.analysis.formatting import human_ns
 from tracing.conf import store_alias
+from tracing.exporters.sql import open_database
 from tracing.management.terminal import Terminal, plain
 from tracing.querysets import TraceQuerySet, TraceSearch
 from tracing.routers import misplaced
+from tracing.store.embedded import is_embedded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,6 +163,8 @@ def require_store() -> str:
     if problem:
         raise fail(problem, NO_STORE)
     alias = store_alias()
+    if is_embedded(alias):
+        _make_tables(alias)
     try:
         with connections[alias].cursor() as cursor:
             tables = connections[alias].introspection.table_names(cursor)
@@ -176,6 +180,24 @@ def require_store() -> str:
             NO_STORE,
         )
     return alias
+
+
+def _make_tables(alias: str) -> None:
+    """Make the tables of the embedded store where they are missing: nothing was recorded yet.
+
+    Raises:
+        CommandError: Its file cannot be written.
+    """
+    database = open_database(alias)
+    try:
+        database.connect()
+    except Exception as error:  # noqa: BLE001 - drivers raise what they like.
+        reason = plain(database.translate(error))
+        raise fail(
+            f"The store (database alias {alias!r}) cannot be used: {reason}", NO_STORE
+        ) from None
+    finally:
+        database.close()
 
 
 def require_traces() -> str:

@@ -15,6 +15,7 @@ from tracing.analysis.formatting import human_bytes, human_count, human_ns, plur
 from tracing.conf import get_settings
 from tracing.management.terminal import joined, text
 from tracing.management.verbs.base import Run, Verb, add_format, require_store, traces
+from tracing.project import installation
 from tracing.pruning import store_size
 from tracing.setup import log_path
 
@@ -76,6 +77,10 @@ def _status(run: Run) -> int:
     write(joined(("recording  ", "dim"), (recording, "" if recording == "on" else "bold yellow")))
     write(joined(("exporters  ", "dim"), ", ".join(found["exporters"]) or "none"))
     write(joined(("log        ", "dim"), found["log"] or "none"))
+    label = "installed  "
+    for setting, what in found["installed"]:
+        write(joined((label, "dim"), f"{setting}: {what}"))
+        label = " " * len(label)
     if not found["recorders"]:
         write(joined(("processes  ", "dim"), "none has recorded lately"))
     for recorder in found["recorders"]:
@@ -104,6 +109,7 @@ def status() -> dict[str, Any]:
         "release": settings.release or None,
         "exporters": list(settings.exporters),
         "log": str(log_path()) if "log" in settings.exporters else None,
+        "installed": [list(entry) for entry in installation.added],
         "store": None,
         "recorders": [],
         "problem": None,

@@ -28,6 +28,7 @@ from tracing.conf import get_settings, store_alias
 from tracing.escapes import escape_json
 from tracing.models import Trace
 from tracing.routers import misplaced
+from tracing.store.embedded import is_embedded
 from tracing.templating import ENGINE_HINT, missing_engine, respond
 from tracing.viewer.access import Permission, is_allowed
 
@@ -183,6 +184,8 @@ class Page(View):
     def without_store(self, request: HttpRequest, problem: str | None) -> HttpResponse:
         """Say what to do when the store cannot be reached or its tables are missing."""
         alias = store_alias()
+        if not problem and is_embedded(alias):
+            return self.nothing_recorded(request)
         command = "manage.py migrate" + ("" if alias == "default" else f" --database {alias}")
         if self.wants_json:
             message = (
@@ -193,6 +196,12 @@ class Page(View):
             return JsonResponse({"error": message}, status=503)
         context = {**self.frame(), "command": command, "alias": alias, "problem": problem}
         return respond(request, "tracing/no_store.html", context, status=503)
+
+    def nothing_recorded(self, request: HttpRequest) -> HttpResponse:
+        """Say that the store, which the first trace makes, is still to come."""
+        if self.wants_json:
+            return JsonResponse({"error": "Nothing has been recorded yet."}, status=503)
+        return respond(request, "tracing/nothing_recorded.html", self.frame())
 
     @property
     def wants_json(self) -> bool:

@@ -1,0 +1,1 @@
+"""Keeping traces in a database."""
