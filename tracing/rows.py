@@ -12,10 +12,12 @@ from tracing.capture.spans import (
     ConnectionChange,
     Hazard,
     LostReceiver,
+    MissedReceiver,
     ReceiverLabel,
     SideEffect,
     Trace,
     TransactionOutcome,
+    WaitingCallback,
 )
 
 if TYPE_CHECKING:
@@ -153,6 +155,10 @@ def trace_details(trace: Trace) -> dict[str, Any]:
         details["connection_changes"] = [asdict(change) for change in trace.connection_changes]
     if trace.unreadable:
         details["unreadable"] = [list(entry) for entry in trace.unreadable]
+    if trace.missed_receivers:
+        details["missed_receivers"] = [asdict(missed) for missed in trace.missed_receivers]
+    if trace.waiting_callbacks:
+        details["waiting_callbacks"] = [asdict(waiting) for waiting in trace.waiting_callbacks]
     return details
 
 
@@ -165,21 +171,25 @@ def decode_trace_details(details: dict[str, Any]) -> dict[str, Any]:
             for lost in details.get("lost_receivers", ())
         ],
         "connection_changes": [
-            _connection_change(change) for change in details.get("connection_changes", ())
+            ConnectionChange(**_with_labels(change))
+            for change in details.get("connection_changes", ())
+        ],
+        "missed_receivers": [
+            MissedReceiver(**_with_labels(missed)) for missed in details.get("missed_receivers", ())
+        ],
+        "waiting_callbacks": [
+            WaitingCallback(**waiting) for waiting in details.get("waiting_callbacks", ())
         ],
         "unreadable": [(what, why, count) for what, why, count in details.get("unreadable", ())],
     }
 
 
-def _connection_change(values: dict[str, Any]) -> ConnectionChange:
+def _with_labels(values: dict[str, Any]) -> dict[str, Any]:
     site = values.get("callsite")
-    return ConnectionChange(
-        **values
-        | {
-            "callsite": None if site is None else Callsite(**site),
-            "receiver": ReceiverLabel(**values["receiver"]),
-        }
-    )
+    return values | {
+        "callsite": None if site is None else Callsite(**site),
+        "receiver": ReceiverLabel(**values["receiver"]),
+    }
 
 
 def _side_effect(values: dict[str, Any]) -> SideEffect:

@@ -25,6 +25,7 @@ from tracing.analysis.formatting import (
     receiver_text,
     shorten_middle,
 )
+from tracing.analysis.notes import notes
 from tracing.analysis.wiring import all_signals
 from tracing.capture import context, names
 from tracing.capture.assembly import snapshot
@@ -177,6 +178,8 @@ def _merge(trace: Trace, other: Trace, offset_ns: int) -> None:
     trace.lost_receivers += other.lost_receivers
     trace.connection_changes += other.connection_changes
     trace.unreadable += other.unreadable
+    trace.missed_receivers += other.missed_receivers
+    trace.waiting_callbacks += other.waiting_callbacks
     counts: dict[tuple[str, str], int] = {}
     for signal, sender, count in (*trace.unheard, *other.unheard):
         counts[signal, sender] = counts.get((signal, sender), 0) + count
@@ -374,6 +377,9 @@ def dispatch_tree(trace: Trace, *, limit: int = 60) -> str:
         )
         more = ", …" if len(trace.unheard) > len(heard) else ""
         lines.append(f"  without receivers: {unheard}{more}")
+    for note in notes(trace):
+        times = f" {tree.TIMES}{note.count}" if note.count > 1 else ""
+        lines.append(f"  {note.kind}{times}: {note.text}")
     return "\n".join(lines)
 
 

@@ -83,7 +83,9 @@ def plural(count: int, one: str, many: str = "") -> str:
 
 
 def write_text(operation: str) -> str:
-    """Return the operation of a bypass as it is spoken of: ``update()``, the database's cascade."""
+    """Return the operation of a bypass as it is spoken of: ``update()``, ``UPDATE in SQL``."""
+    if operation.startswith("sql_"):
+        return f"{operation[4:].upper()} in SQL"
     if operation == "db_cascade":
         return "the database's cascade"
     return operation if operation == "on_delete" else f"{operation}()"

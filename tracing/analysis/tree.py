@@ -393,6 +393,12 @@ def rows(trace: Trace) -> list[Row]:
     return found
 
 
+def other_sender(dispatch: Dispatch) -> str:
+    """Return the sender where the instance does not tell it, as that of a proxy; else nothing."""
+    model = dispatch.instance.partition(":")[0]
+    return dispatch.sender if model and dispatch.sender not in {model, "None"} else ""
+
+
 def label(span: Span) -> str:
     """Return a short name: signal and sender, or the receiver without its modules."""
     if isinstance(span, ReceiverCall):
@@ -410,7 +416,10 @@ def title(span: Span) -> str:
         if span.exception_type:
             parts.append(f"{span.exception_type}: {shorten_middle(span.exception_message, 120)}")
     else:
-        parts = [span.signal, span.instance or span.sender, human_ns(span.duration_ns)]
+        parts = [span.signal, span.instance or span.sender]
+        if sender := other_sender(span):
+            parts.append(f"from {sender}")
+        parts.append(human_ns(span.duration_ns))
         if span.callsite is not None:
             parts.append(f"sent by {callsite_text(span.callsite)}")
     if span.query_count:

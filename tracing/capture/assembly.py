@@ -12,7 +12,7 @@ from dataclasses import replace
 from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any, Final
 
-from tracing.capture import context
+from tracing.capture import context, missed
 from tracing.capture.callsites import callsite
 from tracing.capture.context import (
     ASYNC_CLOSE,
@@ -34,6 +34,7 @@ from tracing.capture.context import (
     RAISED,
     REGISTERED,
     RETURNED,
+    SQL_WRITE,
     TRANSACTION,
     VALUES,
     LiveTrace,
@@ -53,6 +54,7 @@ from tracing.capture.failures import failed
 from tracing.capture.intervals import covered, covered_within
 from tracing.capture.names import MAX_NAME, exact
 from tracing.capture.process import identity, process_lock
+from tracing.capture.raw_sql import writes_past_receivers
 from tracing.capture.receiver_sets import NOTHING, ReceiverSet, find
 from tracing.capture.redaction import (
     HIDDEN,
@@ -71,12 +73,14 @@ from tracing.capture.spans import (
     Kind,
     LostReceiver,
     Method,
+    MissedReceiver,
     Outcome,
     ReceiverCall,
     SideEffect,
     Status,
     Trace,
     TransactionOutcome,
+    WaitingCallback,
 )
 from tracing.capture.statements import normalised, quotes_text
 
@@ -111,6 +115,7 @@ class Open:
     """What is open at a point of a stream: a dispatch whose sync receivers run one after the other."""
 
     __slots__ = (
+        "at_once_on",
         "call",
         "dispatch",
         "is_batch",
@@ -139,6 +144,8 @@ class Open:
         """The dispatch is async; only its sync receivers run here, and its end is read elsewhere."""
         self.is_link = is_link
         """What is sent from here hangs under a call that did not wait for it."""
+        self.at_once_on = ""
+        """Alias for which there was no transaction, so that ``on_commit()`` runs its callback now."""
         self.position = 0
         self.nested_ns = 0
         """Time of the dispatches sent from inside the running receiver."""
@@ -192,7 +199,8 @@ class Assembly:
         """Calls that handed work over and may have waited for it."""
         self._depths: dict[int, int] = {}
         """Depth of the dispatch of each receiver call, by the call's number."""
-        self._callbacks: dict[int, ReceiverCall | None] = {}
+        self._callbacks: dict[int, tuple[ReceiverCall | None, Block | None]] = {}
+        """What registered each callback that has not begun, and in which transaction."""
         self._blocks: list[tuple[Dispatch | SideEffect, tuple[Block, ...]]] = []
         self._unheard: dict[tuple[str, str], int] = {}
         self._unheard_before: dict[tuple[str, str], int] = {}
@@ -754,9 +762,24 @@ class Assembly:
             )
         )
 
+    def _read_sql_write(self, reader: Reader, item: tuple[Any, ...]) -> None:
+        """Tell what the application's own SQL wrote as bypasses, if the models have receivers."""
+        _word, start, sql, rows, code, instruction = item
+        try:
+            writes = writes_past_receivers(sql)
+        except Exception as error:
+            failed("raw SQL", error)
+            return
+        for operation, model, signals, receivers in writes:
+            bypass = (BYPASS, start, operation, model, signals, receivers, rows, code, instruction)
+            self._read_bypass(reader, bypass)
+
     def _read_effect(self, reader: Reader, item: tuple[Any, ...]) -> None:
         _word, start, kind, target, backend, in_on_commit, code, instruction = item
         call = self._running_call(reader)
+        at_once_on = next(
+            (each.at_once_on for each in reversed(reader.stack) if each.at_once_on), ""
+        )
         effect = SideEffect(
             kind=kind,
             target=redact_text(target),
@@ -765,6 +788,7 @@ class Assembly:
             backend=backend,
             in_on_commit=in_on_commit,
             callsite=self._site(code, instruction),
+            ran_at_once_on=at_once_on,
         )
         blocks = tuple(reader.blocks.values())
         if blocks:
@@ -778,15 +802,19 @@ class Assembly:
         self._effects.append(effect)
 
     def _read_registered(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        self._callbacks[item[1]] = self._running_call(reader)
+        _word, number, alias = item
+        self._callbacks[number] = self._running_call(reader), reader.blocks.get(alias)
 
     def _read_callback(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        registered_in = self._callbacks.pop(item[2], None)
+        _word, _start, number, at_once_on = item
+        registered_in, _block = self._callbacks.pop(number, (None, None))
         if registered_in is None:
             registered_in = self._running_call(reader)
         # The receiver whose own transaction ends inside its call waits for what it left to the end.
-        waits = any(opened.call is registered_in for opened in reader.stack)
-        reader.stack.append(Open(None, NOTHING, registered_in, is_link=not waits))
+        waits = bool(at_once_on) or any(opened.call is registered_in for opened in reader.stack)
+        opened = Open(None, NOTHING, registered_in, is_link=not waits)
+        opened.at_once_on = at_once_on
+        reader.stack.append(opened)
 
     def _read_callback_end(self, reader: Reader, _item: tuple[Any, ...]) -> None:
         while reader.stack:
@@ -901,6 +929,8 @@ class Assembly:
             lost_receivers=self._lost,
             connection_changes=self._changes,
             unreadable=[(what, why, count) for (what, why), count in self._unreadable.items()],
+            missed_receivers=self._missed_receivers(dispatches) if final else [],
+            waiting_callbacks=self._waiting_callbacks() if final else [],
         )
         self._segment += 1
         if not final:
@@ -920,6 +950,23 @@ class Assembly:
         unsettled = [effect for effect in self._effects if id(effect) in waiting][-MAX_UNSETTLED:]
         later = {id(effect) for effect in unsettled}
         return [effect for effect in self._effects if id(effect) not in later], unsettled
+
+    def _missed_receivers(self, dispatches: list[Dispatch]) -> list[MissedReceiver]:
+        sent = [(dispatch.signal, dispatch.sender) for dispatch in dispatches]
+        return missed.find([*sent, *self._unheard], self.live.start)
+
+    def _waiting_callbacks(self) -> list[WaitingCallback]:
+        """Return the callbacks that have not begun since a TestCase never commits."""
+        found: dict[tuple[str, int | None], WaitingCallback] = {}
+        for call, block in self._callbacks.values():
+            if block is None or block.outcome is not TransactionOutcome.TEST:
+                continue
+            key = block.alias, call.number if call is not None else None
+            if key in found:
+                found[key].count += 1
+            else:
+                found[key] = WaitingCallback(key[0], parent_number=key[1])
+        return list(found.values())
 
     def _unfinished(self) -> list[Dispatch]:
         """Return what is open, as it is now: with what was sent inside it since the last segment."""
@@ -1057,7 +1104,7 @@ class Assembly:
             needed.update(call.number for call in dispatch.receiver_calls)
         for links in self._links.values():
             needed.update(call.number for _place, call in links if call is not None)
-        needed.update(call.number for call in self._callbacks.values() if call is not None)
+        needed.update(call.number for call, _block in self._callbacks.values() if call is not None)
         self._depths = {n: depth for n, depth in self._depths.items() if n in needed}
         self._awaited &= needed
 
@@ -1108,6 +1155,7 @@ _READ: Final = {
     LINK: Assembly._read_link,
     BYPASS: Assembly._read_bypass,
     EFFECT: Assembly._read_effect,
+    SQL_WRITE: Assembly._read_sql_write,
     REGISTERED: Assembly._read_registered,
     CALLBACK: Assembly._read_callback,
     CALLBACK_END: Assembly._read_callback_end,

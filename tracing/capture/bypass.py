@@ -8,6 +8,7 @@ traceback grows.
 
 from __future__ import annotations
 
+import re
 from sys import _getframe as getframe
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,7 @@ from django.db.models.deletion import Collector
 from django.db.models.sql.compiler import SQLInsertCompiler
 
 from tracing.capture.callsites import application_frame
-from tracing.capture.context import BYPASS, Stream
+from tracing.capture.context import BYPASS, SQL_WRITE, Stream
 from tracing.capture.signal_names import signal_name
 from tracing.capture.wirings import entry_labels
 
@@ -76,6 +77,10 @@ def note_write(stream: Stream, cursor: Any, sql: str, start: int) -> None:
         except ValueError:
             pass  # The stack is not that deep.
     frame: FrameType | None = getframe(_NEAREST)
+    asking = _asking_frame(frame)
+    if asking is not None and not _is_djangos(asking):
+        _note_sql(stream, cursor, sql, asking, start)
+        return
     operation: str | None = None
     inserted: int | None = None
     for distance in range(_NEAREST, _NEAREST + _DEEP):
@@ -110,10 +115,69 @@ def note_write(stream: Stream, cursor: Any, sql: str, start: int) -> None:
     if model is None or model._meta.auto_created:
         return
     signals = _DELETES if operation == "delete" else _SAVES
-    rows = inserted if operation == "bulk_create" else getattr(cursor, "rowcount", None)
-    if type(rows) is not int or rows < 0:
-        rows = None
+    rows = inserted if operation == "bulk_create" else _rows_of(cursor)
     _note(stream, operation, model, signals, rows, frame, start)
+
+
+def note_unusual(stream: Stream, cursor: Any, sql: str, start: int) -> None:
+    """Keep *sql*, which has just run and begins as Django's own writes do not, if it may be a write."""
+    if _WRITE_WORDS.search(sql, 0, _MOST_SQL) is not None:
+        frame = _asking_frame(getframe(_NEAREST))
+        if frame is not None and not _is_djangos(frame):
+            _note_sql(stream, cursor, sql, frame, start)
+
+
+_WRITE_WORDS: Final = re.compile(
+    r"\b(?:insert|update|delete|merge|replace|truncate)\b", re.IGNORECASE
+)
+_MOST_SQL: Final = 10_000
+"""Characters of a statement in which tables are looked for."""
+_PLUMBING: Final = frozenset(
+    (
+        "debug_toolbar",
+        "sentry_sdk",
+        "opentelemetry",
+        "scout_apm",
+        "newrelic",
+        "ddtrace",
+        "elasticapm",
+    )
+)
+"""Packages that stand between a cursor and who asks it."""
+
+
+def _asking_frame(frame: FrameType | None) -> FrameType | None:
+    """Return the frame that asked a cursor to execute, from *frame* outwards."""
+    while frame is not None:
+        module = frame.f_globals.get("__name__")
+        if type(module) is not str or not (
+            module.startswith(("django.db.backends.", "tracing."))
+            or module.partition(".")[0] in _PLUMBING
+        ):
+            break
+        frame = frame.f_back
+    return frame
+
+
+def _is_djangos(frame: FrameType) -> bool:
+    module = frame.f_globals.get("__name__")
+    return type(module) is str and module.startswith("django.")
+
+
+def _note_sql(stream: Stream, cursor: Any, sql: str, frame: FrameType, start: int) -> None:
+    """Keep a statement that was not written by Django's ORM, to be read in the worker."""
+    rows = _rows_of(cursor)
+    if rows != 0:
+        place = application_frame(frame)
+        code = place.f_code if place is not None else None
+        instruction = place.f_lasti if place is not None else 0
+        stream.offer((SQL_WRITE, start, sql[:_MOST_SQL], rows, code, instruction))
+
+
+def _rows_of(cursor: Any) -> int | None:
+    """Return how many rows were written, None if the driver does not say."""
+    rows = getattr(cursor, "rowcount", None)
+    return rows if type(rows) is int and rows >= 0 else None
 
 
 def _note_cascade(stream: Stream, frame: FrameType, sql: str, start: int) -> None:

@@ -37,13 +37,13 @@ An identity that is given out again belongs to a newer entry, which was register
 _LIMIT: Final = 10_000
 
 
-def _note(stream: Stream, entries: list[Any], before: int) -> None:
+def _note(stream: Stream, entries: list[Any], before: int, alias: str) -> None:
     if len(entries) != before + 1:
         return
     if stream.ident != get_ident():
         stream = stream.here()
     number = next(_numbers)
-    if not stream.offer((REGISTERED, number)):
+    if not stream.offer((REGISTERED, number, alias)):
         return
     if len(_registered) >= _LIMIT:
         _registered.clear()
@@ -69,7 +69,7 @@ def _begin(entry: Any) -> Begun:
         enter(stream)
     if stream.ident != get_ident():
         stream = stream.here()
-    if not stream.offer((CALLBACK, clock(), number)):
+    if not stream.offer((CALLBACK, clock(), number, "")):
         return None, running, restore
     stream.in_callback = True
     return stream, running, restore
@@ -85,9 +85,28 @@ class _Hook:
         stream = current()
         if stream is not None and stream.events is not None:
             try:
-                _note(stream, connection.run_on_commit, before)
+                _note(stream, connection.run_on_commit, before, connection.alias)
             except Exception as error:
                 failed("on_commit", error)
+
+    def begin_at_once(self, connection: Any) -> Stream | None:
+        """Say that a callback begins at once, since *connection* has no transaction."""
+        stream = current()
+        if stream is None or stream.events is None:
+            return None
+        try:
+            if stream.ident != get_ident():
+                stream = stream.here()
+            begun = stream.offer((CALLBACK, clock(), next(_numbers), connection.alias))
+        except Exception as error:
+            failed("on_commit", error)
+            return None
+        return stream if begun else None
+
+    def end_at_once(self, stream: Stream | None) -> None:
+        """Say that it has ended."""
+        if stream is not None and stream.events is not None:
+            stream.events.append((CALLBACK_END, clock()))
 
     def begin(self, entries: Iterator[Any]) -> Begun:
         """Say that the callback of the next entry begins."""
@@ -108,7 +127,16 @@ class _Hook:
 
 
 _REGISTERING: Final = Calls(
-    before="_tracing = len(self.run_on_commit)", returned="hook.registered(self, _tracing)"
+    before="_tracing = len(self.run_on_commit)",
+    returned="hook.registered(self, _tracing)",
+    around=(
+        Around(
+            "func",
+            before="_tracing_call = hook.begin_at_once(self)",
+            returned="hook.end_at_once(_tracing_call)",
+            raised="hook.end_at_once(_tracing_call)",
+        ),
+    ),
 )
 _RUNNING: Final = Calls(
     before="_tracing = iter(tuple(self.run_on_commit))",

@@ -19,7 +19,7 @@ from weakref import ref
 
 from django.dispatch import Signal
 
-from tracing.capture import names, remembered
+from tracing.capture import missed, names, remembered
 from tracing.capture.callsites import application_frame
 from tracing.capture.context import CONNECTION, LOST_RECEIVER, STREAM_LIMIT, current
 from tracing.capture.failures import failed
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tracing.capture.spans import ReceiverLabel
 
 CONNECTED: Final = "connected"
-DISCONNECTED: Final = "disconnected"
+DISCONNECTED: Final = missed.DISCONNECTED
 
 WAITING_LIMIT: Final = 1_000
 """Receivers found dead outside any trace that wait for one; the oldest go first."""
@@ -111,9 +111,11 @@ def _note_connected(signal: Signal, receiver: object, sender: object, last: Any)
             if not entries or remembered.recall(signal, entries[-1]) is not None:
                 return
             entry = entries[-1]
-        if not remembered.is_weak(entry) and current() is None:
+        if not remembered.is_weak(entry) and current() is None and not missed.left:
             return
         connection = remembered.remember(signal, entry, sender, receiver)
+        if missed.left:
+            missed.note_connected(signal, connection.sender, connection.label)
         _note_change(CONNECTED, signal, connection.sender, connection.label)
     except Exception as error:
         failed("connect", error)
@@ -176,10 +178,13 @@ def _note_change(change: str, signal: Signal, sender: str, label: ReceiverLabel)
     if stream is None:
         return
     frame = application_frame(getframe(3))
+    moment = clock()
+    if change is DISCONNECTED:
+        missed.note_disconnected(signal, sender, label, moment, frame)
     stream.offer(
         (
             CONNECTION,
-            clock(),
+            moment,
             change,
             SignalReference(signal),
             sender,

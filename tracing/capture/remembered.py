@@ -183,7 +183,7 @@ def connections_of(signal: Signal, new: Any = None) -> Connections:
         senders = cache(possible_senders)
         for entry in list(signal.receivers):
             if is_weak(entry) and entry is not new and receiver_of(entry) is not None:
-                _remember(known, entry, _sender_of(entry, senders))
+                _remember(known, entry, sender_of(entry, senders))
     return known
 
 
@@ -194,7 +194,7 @@ def possible_senders() -> dict[Any, Any]:
     return {dispatcher._make_id(model): model for model in apps.get_models(True, True)}
 
 
-def _sender_of(entry: Any, senders: Callable[[], dict[Any, Any]]) -> Any:
+def sender_of(entry: Any, senders: Callable[[], dict[Any, Any]]) -> Any:
     """Return the sender of an entry, None if it is not known or is everybody."""
     reference = _sender_reference(entry)
     if reference is not None:
@@ -329,7 +329,7 @@ def describe_dead(
     reference = _sender_reference(entry)
     if reference is not None and reference() is None:
         return None
-    return _describe(entry, _sender_of(entry, senders))
+    return _describe(entry, sender_of(entry, senders))
 
 
 _adopted: set[str] = set()

@@ -45,6 +45,16 @@ def find_signal_name(signal: Signal) -> tuple[str, bool]:
     return f"{_public_class(type(signal))} (unnamed)"[:MAX_NAME], False
 
 
+def signal_named(name: str) -> Signal | None:
+    """Return the living signal that ``signal_name`` called *name*; None if no module holds it."""
+    if name.endswith("(unnamed)"):
+        return None
+    for reference, known in _names.values():
+        if known == name:
+            return reference()
+    return None
+
+
 def _public_class(cls: type) -> str:
     return "django.dispatch.Signal" if cls is Signal else dotted(cls)
 

@@ -198,7 +198,8 @@ class Bypass:
     """A write that sent no signals although receivers were connected for them."""
 
     operation: str
-    """bulk_create, bulk_update, update, delete, on_delete (SET_NULL and the like) or db_cascade."""
+    """bulk_create, bulk_update, update, delete, on_delete (SET_NULL and the like) or db_cascade; of the
+    application's own SQL sql_insert, sql_update, sql_delete, sql_merge, sql_replace or sql_truncate."""
     model: str
     signals: tuple[str, ...]
     receivers: tuple[ReceiverLabel, ...]
@@ -232,6 +233,9 @@ class SideEffect:
     transaction_depth: int = 0
     """Open atomic blocks, those of a TestCase not counted; 0 in autocommit."""
     callsite: Callsite | None = None
+    ran_at_once_on: str = ""
+    """Alias with which ``on_commit()`` was called, where it ran the callback at once: no transaction
+    of that alias was open."""
 
 
 @dataclass(slots=True)
@@ -260,6 +264,35 @@ class ConnectionChange:
     parent_number: int | None = None
     """Span number of the receiver call that did it; None outside any."""
     callsite: Callsite | None = None
+
+
+@dataclass(slots=True)
+class MissedReceiver:
+    """A receiver of a signal that was sent, which did not run because it waits for another sender.
+
+    Or because it was disconnected, by an earlier unit of work, and not connected again.
+    """
+
+    signal: str
+    sender: str
+    """As it was sent."""
+    receiver: ReceiverLabel
+    connected_for: str
+    """The sender that it waits for; of one that was disconnected, for which it was connected."""
+    reason: str
+    """What that sender is to the one that sent, as ``its parent model``; or ``disconnected``."""
+    callsite: Callsite | None = None
+    """Where it was disconnected."""
+
+
+@dataclass(slots=True)
+class WaitingCallback:
+    """on_commit callbacks that wait for a commit which the transaction of a TestCase never makes."""
+
+    using: str
+    count: int = 1
+    parent_number: int | None = None
+    """Span number of the receiver call that registered them; None outside any."""
 
 
 _NUMBERS: Final = re.compile(r"[\d.,]+")
@@ -402,6 +435,10 @@ class Trace:
     """Receivers connected and disconnected during this segment, in order of time per thread."""
     unreadable: list[tuple[str, str, int]] = field(default_factory=list, repr=False)
     """(what, type of exception, count) of what could not be read or written in this segment."""
+    missed_receivers: list[MissedReceiver] = field(default_factory=list, repr=False)
+    """Receivers that wait for a sender related to one that sent, or were left disconnected."""
+    waiting_callbacks: list[WaitingCallback] = field(default_factory=list, repr=False)
+    """Callbacks that a test's own transaction keeps from running."""
     hazards: list[Hazard] = field(default_factory=list, repr=False)
     """What the rules of ``tracing.analysis.hazards`` found when the trace was finished."""
 

@@ -24,15 +24,24 @@ TRANSACTION_VERBS: Final = frozenset(
     (*(statement[:6] for statement in transactions.STATEMENTS), "BEGIN ", "BEGIN;")
 )
 """The first six characters of these statements: one look instead of one for each."""
+PLAIN_VERBS: Final = TRANSACTION_VERBS | {
+    *("", "SELECT", "(SELEC", "PRAGMA", "CREATE", "ALTER ", "DROP T", "DROP I", "SHOW T", "BEGIN")
+}
+"""The first six characters of what writes no rows, mostly."""
 MAX_STATEMENT: Final = 2_000
 """Characters kept of a statement."""
+
+
+def _text_of(sql: object) -> str:
+    """Return the characters of a string of another class; nothing of what is no string."""
+    return str.__str__(sql) if issubclass(type(sql), str) else ""
 
 
 def _note(cursor: Any, sql: Any, start: int, succeeded: bool, keep_statements: bool) -> None:
     """Record one query that has ended."""
     try:
         end = clock()
-        text = sql if type(sql) is str else ""
+        text = sql if type(sql) is str else _text_of(sql)
         connection = cursor.db
         verb = text[:6] if succeeded else ""
         if verb in TRANSACTION_VERBS and text.startswith(transactions.STATEMENTS):
@@ -53,6 +62,8 @@ def _note(cursor: Any, sql: Any, start: int, succeeded: bool, keep_statements: b
             return
         if verb in WRITE_VERBS and text.startswith(WRITES):
             bypass.note_write(stream, cursor, text, start)
+        elif verb not in PLAIN_VERBS:
+            bypass.note_unusual(stream, cursor, text, start)
     except Exception as error:
         failed("query", error)
 

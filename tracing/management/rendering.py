@@ -27,6 +27,7 @@ from tracing.analysis.formatting import (
     unreadable_text,
     write_text,
 )
+from tracing.analysis.notes import further_notes, notes
 from tracing.capture.spans import (
     UNFINISHED,
     Dispatch,
@@ -286,6 +287,8 @@ def _what_dispatch(span: Dispatch, node: Node, times: str) -> list[tuple[str, st
     about = span.sender if times or not span.instance else span.instance
     if about != "None":
         parts.append((f" {about}", ""))
+    if not times and (sender := tree.other_sender(span)):
+        parts.append((f" from {sender}", ""))
     parts.append((times, "bold"))
     words = ", ".join(_words(span, node))
     if words:
@@ -340,8 +343,11 @@ def _where(node: Node) -> str:
     return f"{place(span.callsite.file, span.callsite.line)} {span.callsite.function}"
 
 
-def extras(trace: Trace) -> Iterator[Text]:
-    """Yield lines for what is not in the tree: messages, bypasses, mail, tasks, the dead."""
+def extras(trace: Trace, *, everything: bool = False) -> Iterator[Text]:
+    """Yield lines for what is not in the tree: messages, bypasses, mail, tasks, the dead.
+
+    With *everything* also changes of receivers and the dispatches that had none.
+    """
     calls = {call.number: call for each in trace.dispatches for call in each.receiver_calls}
     for call in calls.values():
         if call.outcome is Outcome.RAISED:
@@ -366,6 +372,9 @@ def extras(trace: Trace) -> Iterator[Text]:
             (f"lost{times}: ", "bold red"),
             f"{lost.receiver.name} does not receive {short_signal(lost.signal)} any more",
         )
+    for note in (*notes(trace), *(further_notes(trace) if everything else ())):
+        times = f" {tree.TIMES} {human_count(note.count)}" if note.count > 1 else ""
+        yield joined((f"{note.kind}{times}: ", "yellow"), note.text)
 
 
 def _effect(effect: SideEffect, calls: Mapping[int, ReceiverCall]) -> tuple[str, str]:
@@ -380,6 +389,9 @@ def _effect(effect: SideEffect, calls: Mapping[int, ReceiverCall]) -> tuple[str,
         when = "in no transaction"
     else:
         when = f"transaction {effect.transaction.replace('_', ' ')}"
+    if effect.ran_at_once_on:
+        of = f"on_commit() of {effect.ran_at_once_on!r}, which had none, ran it at once"
+        when = f"{when}; {of}" if not effect.using else f"{when} on {effect.using!r}; {of}"
     return effect.kind, f"{effect.target}{by}{at} ({when})"
 
 

@@ -132,6 +132,7 @@ def context(stats: Json, wiring: Iterable[Route] = ()) -> dict[str, Any]:
         "receivers": receivers,
         "receivers_left_out": stats["receivers_left_out"],
         "idle": idle,
+        "notes": stats.get("notes", []),
         "unheard": [
             {**entry, "short": short_signal(entry["signal"]), "count": human_count(entry["count"])}
             for entry in stats["unheard"]

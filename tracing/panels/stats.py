@@ -21,6 +21,7 @@ from tracing.analysis.formatting import (
     shorten_middle,
     unreadable_text,
 )
+from tracing.analysis.notes import notes
 from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, TransactionOutcome
 
 if TYPE_CHECKING:
@@ -97,6 +98,10 @@ def _describe(trace: Trace, hazards: Sequence[Hazard], *, rows: int, listed: int
         "slowest": slowest,
         "receivers": [_receiver(total, row_of) for total in totals[:listed]],
         "receivers_left_out": max(len(totals) - listed, 0),
+        "notes": [
+            {"kind": note.kind, "text": clip(note.text), "count": note.count}
+            for note in notes(trace)[:listed]
+        ],
         "unheard": _unheard(trace, listed),
         "unheard_left_out": max(len(trace.unheard) - listed, 0),
         "hazards": [_hazard(hazard, row_of) for hazard in hazards[:listed]],

@@ -20,7 +20,8 @@ _ROW_FIELDS: Final = (
     "hazard_count", "dropped_count", "unheard_count", "overhead_ns", "final", "pinned", "note",
 )  # fmt: skip
 _LISTS: Final = (
-    "bypasses", "side_effects", "connection_changes", "lost_receivers", "hazards",
+    "bypasses", "side_effects", "connection_changes", "lost_receivers", "missed_receivers",
+    "waiting_callbacks", "hazards",
 )  # fmt: skip
 """Fields of a trace that are lists of flat values."""
 _NESTED: Final = frozenset({"dispatches", "receiver_calls", "receiver", "callsite"})

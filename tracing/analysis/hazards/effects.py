@@ -53,12 +53,12 @@ def _evidence(effect: SideEffect) -> str:
 def _findings(
     facts: Facts, options: Options, ending: str, *, rolled_back: bool
 ) -> Iterator[Hazard]:
-    found: dict[tuple[int, str, str], list[tuple[SideEffect, ReceiverCall]]] = {}
+    found: dict[tuple[int, str, str, str], list[tuple[SideEffect, ReceiverCall]]] = {}
     labels = facts.labels
     for effect, call in _risky(facts, options, rolled_back=rolled_back):
-        key = (labels[id(call.receiver)], effect.kind, effect.target)
+        key = (labels[id(call.receiver)], effect.kind, effect.target, effect.ran_at_once_on)
         found.setdefault(key, []).append((effect, call))
-    for (_label, kind, target), effects in found.items():
+    for (_label, kind, target, other), effects in found.items():
         effect, call = effects[0]
         label = call.receiver
         dispatch = facts.index.dispatch_of(call)
@@ -67,14 +67,23 @@ def _findings(
         if effect.callsite is not None:
             where = f" at {place(effect.callsite.file, effect.callsite.line)}"
         times = f" {plural(len(effects), 'time')}" if len(effects) > 1 else ""
+        if other:
+            times += f", at once in on_commit() of {other!r}, which had no transaction,"
         what = f"{short_signal(dispatch.signal)} of {dispatch.sender}"
-        yield finding(
-            f"{who(label)} {done}{where}{times} while the transaction of {what} {ending}.",
+        using = f" on {effect.using!r}" if other else ""
+        hazard = finding(
+            f"{who(label)} {done}{where}{times} while the transaction of {what}{using} {ending}.",
             dispatch=dispatch,
             receiver=label,
             spans=(call for _, call in effects),
             evidence=lines(effects, lambda pair: _evidence(pair[0])),
         )
+        if other and other != effect.using:
+            hazard.remedy = (
+                f"Give on_commit() the alias of that transaction: using={effect.using!r}, or the "
+                "argument using of the receiver."
+            )
+        yield hazard
 
 
 @rule(

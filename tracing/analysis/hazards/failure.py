@@ -181,7 +181,7 @@ def _is_of_packages(facts: Facts, bypass: Bypass) -> bool:
 
 def _on_purpose(facts: Facts, bypass: Bypass) -> bool:
     """Return whether a receiver of the model's save wrote past its own signals."""
-    if bypass.operation != "update" or bypass.parent_number is None:
+    if bypass.operation not in {"update", "sql_update"} or bypass.parent_number is None:
         return False
     call = facts.index.call(bypass.parent_number)
     if call is None:

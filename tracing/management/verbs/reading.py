@@ -200,7 +200,7 @@ def _show(run: Run) -> int:
     write(rendering.summary(trace))
     write()
     _write_tree(run, trace, everything=run.options["all"], sql=run.options["sql"])
-    for extra in rendering.extras(trace):
+    for extra in rendering.extras(trace, everything=run.options["all"]):
         write(extra)
     if run.options["totals"]:
         write()

@@ -13,6 +13,7 @@ from django.urls import reverse
 from tracing.analysis import tree
 from tracing.analysis.editors import editor_link
 from tracing.analysis.formatting import place
+from tracing.analysis.notes import notes
 from tracing.analysis.why import why
 from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, span_id
 from tracing.escapes import json_text
@@ -197,6 +198,7 @@ class TraceDetail(TracePage):
             "skipped": skipped,
             "bypassed": list(bypassed.values()),
             "lost": tree.lost_receivers(trace),
+            "notes": notes(trace),
             "changes": _changes(trace)[:MAX_CHANGES],
             "changes_left_out": max(0, len(trace.connection_changes) - MAX_CHANGES),
             "unheard": sorted(trace.unheard, key=lambda entry: (-entry[2], entry[0], entry[1])),
@@ -371,6 +373,7 @@ def tree_data(request: HttpRequest, trace: spans.Trace) -> dict[str, Any]:
         "minimap": [] if waterfall.start else waterfall.minimap(lines),
         "ticks": ticks(waterfall.whole_ns),
         "lost": tree.lost_receivers(trace),
+        "notes": notes(trace),
         "outside_changes": [
             change for change in trace.connection_changes if change.parent_number is None
         ],

@@ -1,0 +1,93 @@
+"""Notes on a trace: what its tree does not show, each in a sentence that every face says alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tracing.analysis.formatting import (
+    place,
+    plural,
+    short_receiver,
+    short_signal,
+)
+from tracing.capture.missed import DISCONNECTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from tracing.capture.spans import (
+        ConnectionChange,
+        MissedReceiver,
+        ReceiverCall,
+        Trace,
+        WaitingCallback,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One thing worth a line below the tree."""
+
+    kind: str
+    """One word: missed, waiting, connected, disconnected, no receivers."""
+    text: str
+    count: int = 1
+
+
+def notes(trace: Trace) -> list[Note]:
+    """Return what every face tells of *trace*: receivers that did not run, callbacks that wait."""
+    calls = {call.number: call for each in trace.dispatches for call in each.receiver_calls}
+    found = Counter(("missed", _missed(missed)) for missed in trace.missed_receivers)
+    for waiting in trace.waiting_callbacks:
+        found["waiting", _waiting(waiting, calls)] += 1
+    return [Note(kind, text, count) for (kind, text), count in found.items()]
+
+
+def further_notes(trace: Trace) -> Iterator[Note]:
+    """Yield what is told where all is: changes of receivers and dispatches that had none."""
+    for (kind, text), count in Counter(map(_change, trace.connection_changes)).items():
+        yield Note(kind, text, count)
+    yield from orphan_notes(trace.unheard)
+
+
+def orphan_notes(orphans: Iterable[tuple[str, str, int]]) -> Iterator[Note]:
+    """Yield the dispatches without receivers, the most frequent first."""
+    for signal, sender, count in sorted(orphans, key=lambda orphan: (-orphan[2], *orphan[:2])):
+        yield Note("no receivers", _dispatched(signal, sender), count)
+
+
+def _dispatched(signal: str, sender: str) -> str:
+    return f"{short_signal(signal)} {sender}" if sender != "None" else short_signal(signal)
+
+
+def _missed(missed: MissedReceiver) -> str:
+    receiver = missed.receiver
+    where = place(receiver.file, receiver.line)
+    who = f"{short_receiver(receiver.name)} ({where})" if where else short_receiver(receiver.name)
+    signal = _dispatched(missed.signal, missed.sender)
+    if missed.reason == DISCONNECTED:
+        site = missed.callsite
+        at = f" by {site.function} ({place(site.file, site.line)})" if site is not None else ""
+        return f"{who} did not run for {signal}: it was disconnected{at} before, and is so still"
+    of = missed.connected_for
+    return f"{who} did not run for {signal}: it is connected for {of}, {missed.reason}"
+
+
+def _waiting(waiting: WaitingCallback, calls: Mapping[int, ReceiverCall]) -> str:
+    number = waiting.parent_number
+    call = calls.get(number) if number is not None else None
+    of = f" of {short_receiver(call.receiver.name)}" if call is not None else ""
+    waits = "waits" if waiting.count == 1 else "wait"
+    return (
+        f"{plural(waiting.count, 'on_commit callback')}{of} {waits} for a commit of {waiting.using!r} "
+        "that the test's own transaction never makes: captureOnCommitCallbacks(execute=True) runs it"
+    )
+
+
+def _change(change: ConnectionChange) -> tuple[str, str]:
+    site = change.callsite
+    at = f" at {place(site.file, site.line)} {site.function}" if site is not None else ""
+    signal = _dispatched(change.signal, change.sender)
+    return change.change, f"{short_receiver(change.receiver.name)} for {signal}{at}"
