@@ -77,9 +77,9 @@ def note_write(stream: Stream, cursor: Any, sql: str, start: int) -> None:
         except ValueError:
             pass  # The stack is not that deep.
     frame: FrameType | None = getframe(_NEAREST)
-    asking = _asking_frame(frame)
-    if asking is not None and not _is_djangos(asking):
-        _note_sql(stream, cursor, sql, asking, start)
+    asked_by = _asking_frame(frame)
+    if asked_by is not None and not _is_djangos(asked_by):
+        _note_sql(stream, cursor, sql, asked_by, start)
         return
     operation: str | None = None
     inserted: int | None = None
