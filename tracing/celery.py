@@ -1,7 +1,7 @@
 """Celery: each run of a task is a trace, and the trace of whoever sent it travels with the message.
 
-A process that has imported Celery before Django starts is connected by itself; another calls
-``connect()``. Without Celery nothing here does anything.
+A process is connected by itself as soon as it has imported Celery. Without Celery nothing here does
+anything.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tracing import pipeline
 from tracing.capture import instrumentation
 from tracing.capture.context import current
 from tracing.capture.failures import failed
+from tracing.capture.imports import when_imported
 from tracing.capture.process import process_lock
 from tracing.capture.requests import parse_traceparent
 from tracing.capture.tasks import Run, begin_run, describe, leave_ended
@@ -42,8 +43,8 @@ _undo: Callable[[], None] | None = None
 def connect() -> Callable[[], None]:
     """Trace Celery's tasks in this process, senders and workers alike; return what undoes it.
 
-    Idempotent. Needed only where Celery is imported after Django has started; does nothing where it
-    is not installed.
+    Idempotent. Done without being asked for as soon as Celery is imported; does nothing where it is not
+    installed.
     """
     global _undo  # noqa: PLW0603 - one connection per process.
     if _undo is not None:
@@ -68,10 +69,15 @@ def connect() -> Callable[[], None]:
     return undo
 
 
-def connect_if_imported() -> None:
-    """Connect if this process uses Celery already."""
-    if "celery" in sys.modules:
-        connect()
+_waits = False
+
+
+def connect_when_imported() -> None:
+    """Connect as soon as this process uses Celery. Idempotent."""
+    global _waits  # noqa: PLW0603 - like the connection.
+    if not _waits:
+        _waits = True
+        when_imported("celery.signals", connect)
 
 
 def _guarded(place: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -212,6 +212,6 @@ def start() -> None:
             effects.configure()
             api.instrument()
             remembered.adopt_known_signals()
-            celery.connect_if_imported()
+            celery.connect_when_imported()
     except Exception as error:
         failed("start", error)

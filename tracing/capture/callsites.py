@@ -23,10 +23,19 @@ _LIBRARIES = (
     os.path.dirname(os.path.abspath(asgiref.__file__)) + os.sep,
     os.path.dirname(os.path.abspath(os.__file__)) + os.sep,
 )
-_PACKAGES = tuple(
-    os.path.join(os.path.dirname(os.path.abspath(os.__file__)), name) + os.sep
-    for name in ("site-packages", "dist-packages")
+_PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+"""Where packages are installed, whichever environment they are in."""
+_NEIGHBOURS = tuple(
+    f"{folder}{name}{os.sep}"
+    for folder in _PACKAGES
+    for name in ("sentry_sdk", "opentelemetry", "scout_apm", "newrelic", "ddtrace", "elasticapm")
 )
+"""Tools that wrap what they watch, and send no signals themselves."""
+
+
+def _is_installed(path: str) -> bool:
+    return any(folder in path for folder in _PACKAGES)
+
 
 is_library: dict[str, bool] = {}
 """Whether a file belongs to Django, asgiref, the standard library or the tracer itself.
@@ -46,8 +55,9 @@ def classify(filename: str) -> bool:
     else:
         path = os.path.abspath(filename)
         library = path.startswith((_OWN, *_LIBRARIES[:2])) or (
-            path.startswith(_LIBRARIES[2]) and not path.startswith(_PACKAGES)
+            path.startswith(_LIBRARIES[2]) and not _is_installed(path)
         )
+        library = library or any(folder in path for folder in _NEIGHBOURS)
     is_library[filename] = library
     return library
 
@@ -71,7 +81,7 @@ def own_frame(frame: FrameType | None) -> FrameType | None:
     A client library opens the socket; what is wanted is who called it.
     """
     first = frame = application_frame(frame)
-    while frame is not None and os.path.abspath(frame.f_code.co_filename).startswith(_PACKAGES):
+    while frame is not None and _is_installed(os.path.abspath(frame.f_code.co_filename)):
         frame = application_frame(frame.f_back)
     return frame if frame is not None else first
 

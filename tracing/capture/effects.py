@@ -11,7 +11,6 @@ import socket
 import sys
 import threading
 from functools import update_wrapper
-from importlib import import_module
 from sys import _getframe as getframe
 from threading import get_ident
 from time import perf_counter_ns as clock
@@ -26,11 +25,11 @@ from django.core.mail.backends.base import BaseEmailBackend
 from tracing.capture.callsites import own_frame
 from tracing.capture.context import EFFECT, current
 from tracing.capture.failures import failed
-from tracing.capture.inlining import Calls, Inline, innermost
+from tracing.capture.inlining import Calls, Inline, Later, innermost
 from tracing.capture.names import dotted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 HOST_AND_PORT: Final = 2
@@ -189,19 +188,39 @@ def _mails(backend: Any, messages: Any = (), *_args: Any, **_kwargs: Any) -> tup
     return f"{several}{recipients}", dotted(type(backend))
 
 
-def _backends() -> list[type]:
-    """Return the mail backends that are loaded and define how messages are sent."""
-    for name in ("locmem", "console", "filebased", "dummy"):
-        import_module(f"django.core.mail.backends.{name}")
-    found: list[type] = []
-    waiting: list[type] = [BaseEmailBackend]
-    while waiting:
-        subclasses: list[type] = waiting.pop().__subclasses__()
-        for backend in subclasses:
-            waiting.append(backend)
-            if backend not in found and "send_messages" in backend.__dict__:
-                found.append(backend)
-    return found
+class _Backends:
+    """The hook that gets to know each class of mail backends, when it is loaded or first made."""
+
+    __slots__ = ("_inline", "_seen")
+
+    def __init__(self, inline: Callable[[Inline], None]) -> None:
+        self._inline = inline
+        self._seen: set[type] = {BaseEmailBackend}
+
+    def look_at(self, cls: type) -> None:
+        """Watch how the backends of *cls* send messages, if nobody did so before. Never raises."""
+        if cls in self._seen:
+            return
+        try:
+            for base in cls.__mro__:
+                if base in self._seen:
+                    continue
+                self._seen.add(base)
+                sending = base.__dict__.get("send_messages")
+                if type(sending) is FunctionType:
+                    self._inline(_inline(sending, "mail", _mails, 2))
+        except Exception as error:
+            failed("mail backend", error)
+
+    def made(self, backend: Any) -> None:
+        """Look at the class of a backend that is being made."""
+        self.look_at(type(backend))
+
+
+def _subclasses(cls: type) -> Iterator[type]:
+    for each in cls.__subclasses__():
+        yield each
+        yield from _subclasses(each)
 
 
 def _django_task(task: Any, *_args: Any, **_kwargs: Any) -> tuple[str, str]:
@@ -233,25 +252,34 @@ def replacements() -> list[tuple[Any, str, Callable[..., Any]]]:
     ]
 
 
-def inlines() -> list[Inline]:
-    """Return what notes mail that is sent and tasks that are enqueued."""
-    found = [_inline(EmailMessage.__dict__["send"], "mail", _mail, 1)]
-    for backend in _backends():
-        original = backend.__dict__["send_messages"]
-        if type(original) is FunctionType:
-            found.append(_inline(original, "mail", _mails, 2))
-    try:
-        from django.tasks.base import Task  # noqa: PLC0415 - Django 6.0 and later.
-    except ImportError:
-        pass
-    else:
-        found.append(_inline(Task.__dict__["enqueue"], "task", _django_task, 1))
-    if sys.modules.get("celery") is not None:
-        # Celery loads its parts when they are first asked for, mostly after this.
-        task = import_module("celery.app.task").Task
-        app = import_module("celery.app.base").Celery
-        found += [
-            _inline(task.__dict__["apply_async"], "task", _celery_task, 1),
-            _inline(app.__dict__["send_task"], "task", _celery_message, 2),
-        ]
-    return found
+def inlines(inline: Callable[[Inline], None]) -> list[Inline]:
+    """Return what notes mail that is sent; *inline* is for backends that are found later."""
+    backends = _Backends(inline)
+    for backend in list(_subclasses(BaseEmailBackend)):
+        backends.look_at(backend)
+    made = BaseEmailBackend.__dict__.get("__init__")
+    return [
+        _inline(EmailMessage.__dict__["send"], "mail", _mail, 1),
+        Inline(made, backends, Calls(before="hook.made(self)")),
+    ]
+
+
+def _of_class(name: str, method: str, describe: Callable[..., Any], count: int) -> Later:
+    """Return the module of a class, and what gives the hook of its method once that is loaded."""
+    module, _, cls = name.rpartition(".")
+
+    def made() -> list[Inline]:
+        found = getattr(sys.modules[module], cls).__dict__.get(method)
+        return [_inline(found, "task", describe, count)] if type(found) is FunctionType else []
+
+    return module, made
+
+
+def later() -> list[Later]:
+    """Return (module, what gives hooks for it) of libraries that may be loaded at any time."""
+    return [
+        _of_class("django.tasks.base.Task", "enqueue", _django_task, 1),
+        _of_class("django_tasks.base.Task", "enqueue", _django_task, 1),
+        _of_class("celery.app.task.Task", "apply_async", _celery_task, 1),
+        _of_class("celery.app.base.Celery", "send_task", _celery_message, 2),
+    ]

@@ -14,7 +14,10 @@ import inspect
 import linecache
 from functools import lru_cache
 from types import CodeType, FunctionType
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _HOOK: Final = "<the hook of tracing>"
 """Stands in the source for the object whose methods are called, which no source can name."""
@@ -22,6 +25,10 @@ _FUTURES: Final = 0x1FE0000
 """Flags of a code object that say which ``from __future__`` imports it was compiled under."""
 _WRAPPERS: Final = 20
 """Wrappers around one function that are followed."""
+
+
+Later = tuple[str, "Callable[[], list[Inline]]"]
+"""A module that may be loaded at any time, and what gives the hooks for it then."""
 
 
 class InliningError(Exception):

@@ -13,7 +13,7 @@ import ast
 import inspect
 import linecache
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, update_wrapper
 from hashlib import sha256
 from threading import RLock
@@ -36,7 +36,17 @@ from tracing.capture.boundaries import boundaries
 from tracing.capture.dispatching import Options, async_sender, sync_sender
 from tracing.capture.failures import failed
 from tracing.capture.fallback import whole_async_sender, whole_sender
-from tracing.capture.inlining import Calls, InliningError, inlined, innermost, passing, transplanted
+from tracing.capture.imports import when_imported
+from tracing.capture.inlining import (
+    Calls,
+    Inline,
+    InliningError,
+    Later,
+    inlined,
+    innermost,
+    passing,
+    transplanted,
+)
 from tracing.capture.neighbours import PRISTINE_SENDS, STOCK_SENDS
 from tracing.capture.process import free_after_fork
 from tracing.capture.spans import Method
@@ -61,11 +71,12 @@ _ABSENT: Final = object()
 class Patches:
     """Replacements that have been made, each with what stood there before."""
 
-    __slots__ = ("_inlined", "_made")
+    __slots__ = ("_inlined", "_made", "_waiting")
 
     def __init__(self) -> None:
         self._made: list[tuple[Any, str, Any, Any]] = []
         self._inlined: list[tuple[FunctionType, CodeType, CodeType]] = []
+        self._waiting: list[Undo] = []
 
     def replace(self, owner: Any, name: str, replacement: Any) -> None:
         """Put *replacement* in the place of ``owner.name``."""
@@ -81,6 +92,16 @@ class Patches:
         except InliningError as error:
             failed("inlining", error)
 
+    def inline_later(self, later: Iterable[Later]) -> None:
+        """Do the same to functions of modules as soon as they are loaded."""
+        for module, made in later:
+
+            def inline_all(made: Callable[[], list[Inline]] = made) -> None:
+                for each in made():
+                    self.inline(*each)
+
+            self._waiting.append(when_imported(module, inline_all))
+
     def exchange(self, plain: FunctionType, code: CodeType) -> None:
         """Put *code* into a function."""
         self._inlined.append((plain, plain.__code__, code))
@@ -88,6 +109,8 @@ class Patches:
 
     def undo(self) -> None:
         """Put everything back, last first; what somebody else has replaced since is left to them."""
+        while self._waiting:
+            self._waiting.pop()()
         for function, original, code in reversed(self._inlined):
             if function.__code__ is code:
                 function.__code__ = original
@@ -191,11 +214,13 @@ def instrument(
             if side_effects:
                 for owner, name, replacement in effects.replacements():
                     patches.replace(owner, name, replacement)
-                for inline in effects.inlines():
+                for inline in effects.inlines(lambda inline: patches.inline(*inline)):
                     patches.inline(*inline)
-            for module in (handover, connections, tasks, commands):
+                patches.inline_later(effects.later())
+            for module in (handover, connections, commands):
                 for inline in module.inlines():
                     patches.inline(*inline)
+            patches.inline_later(tasks.later())
         except BaseException:
             patches.undo()
             raise

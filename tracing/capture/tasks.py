@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from importlib import import_module
-from importlib.util import find_spec
+from functools import partial
 from typing import Any, Final
 
 from django.dispatch import Signal
@@ -19,7 +18,7 @@ from tracing.capture import context, effects
 from tracing.capture.boundaries import Boundary, boundaries
 from tracing.capture.context import LiveTrace, Stream, current, enter
 from tracing.capture.failures import failed
-from tracing.capture.inlining import Calls, Inline
+from tracing.capture.inlining import Calls, Inline, Later
 from tracing.capture.names import MAX_NAME, dotted
 from tracing.capture.process import process_lock
 from tracing.capture.sampling import decide
@@ -241,26 +240,25 @@ _BOUNDARIES: Final[dict[str, Boundary]] = {
 }
 
 
-def inlines() -> list[Inline]:
-    """Have the signals of tasks begin and end traces, and return what ends those left open."""
-    found: list[Inline] = []
-    for package in _packages():
-        try:
-            signals = import_module(f"{package}.signals")
-            backend = import_module(f"{package}.backends.immediate").ImmediateBackend
-        except (ImportError, AttributeError):
-            continue
-        for name, boundary in _BOUNDARIES.items():
-            signal = getattr(signals, name, None)
-            if isinstance(signal, Signal):
-                boundaries[id(signal)] = boundary
-        execute = backend.__dict__.get("_execute_task")
-        if execute is not None:
-            found.append(Inline(execute, _Hook(), _EXECUTE))
-    return found
+def _has_signals(module: str) -> list[Inline]:
+    """Have the signals of tasks begin and end traces from now on."""
+    for name, boundary in _BOUNDARIES.items():
+        signal = getattr(sys.modules[module], name, None)
+        if isinstance(signal, Signal):
+            boundaries[id(signal)] = boundary
+    return []
 
 
-def _packages() -> list[str]:
-    """Return the packages of this interface: Django's, and its forerunner where that is in use."""
-    packages = ["django.tasks"] if find_spec("django.tasks") is not None else []
-    return packages + [name for name in ("django_tasks",) if name in sys.modules]
+def _has_backend(module: str) -> list[Inline]:
+    backend = getattr(sys.modules[module], "ImmediateBackend", None)
+    execute = getattr(backend, "__dict__", {}).get("_execute_task")
+    return [Inline(execute, _Hook(), _EXECUTE)] if execute is not None else []
+
+
+def later() -> list[Later]:
+    """Return (module, what gives hooks for it) of this interface: Django's, and its forerunner's."""
+    return [
+        (f"{package}.{module}", partial(made, f"{package}.{module}"))
+        for package in ("django.tasks", "django_tasks")
+        for module, made in (("signals", _has_signals), ("backends.immediate", _has_backend))
+    ]

@@ -7,6 +7,7 @@ from asyncio.base_events import BaseEventLoop
 import pytest
 from django.apps import apps
 from django.core.mail import EmailMessage
+from django.core.mail.backends.base import BaseEmailBackend
 from django.core.management.base import BaseCommand
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper, debug_transaction
@@ -172,3 +173,22 @@ def test_fingerprint_ignores_comments_and_documentation():
     assert fingerprint(print) == ""
     assert fingerprint(first) != fingerprint(second)
     assert fingerprint(first) == fingerprint(first)
+
+
+def test_mail_backend_of_a_class_made_later_is_watched():
+    signal = Signal()
+    instrument()
+
+    class Backend(BaseEmailBackend):
+        def send_messages(self, email_messages):
+            return len(email_messages)
+
+    def receiver(**named):
+        Backend().send_messages([EmailMessage(to=["a@example.com", "b@example.com"])])
+
+    signal.connect(receiver)
+    with recording() as recorded:
+        signal.send("sender")
+    uninstrument()
+
+    assert [(e.kind, e.target) for e in recorded.trace.side_effects] == [("mail", "2 recipients")]
