@@ -28,6 +28,7 @@ from tracing.conf import get_settings, read, store_alias
 from tracing.exporters import configuring
 from tracing.pipeline import Options
 from tracing.project import MIDDLEWARE, ROUTER
+from tracing.routers import NO_ENGINE
 from tracing.selection import TAIL_KEYS
 from tracing.setup import build_trust, log_path
 from tracing.store import embedded
@@ -218,6 +219,14 @@ def check_store(**_kwargs: Any) -> list[CheckMessage]:
             CheckWarning(
                 f"TRACING['DATABASE'] names {alias!r}, which is not in DATABASES.",
                 hint=f"Add a database {alias!r} or name one of: {', '.join(django_settings.DATABASES)}.",
+                id="tracing.W003",
+            )
+        ]
+    if connections[alias].settings_dict["ENGINE"] == NO_ENGINE:
+        return [
+            CheckWarning(
+                f"The traces are to be in the database {alias!r}, which has no ENGINE.",
+                hint="Give it one in DATABASES, or add a database 'tracing' for them.",
                 id="tracing.W003",
             )
         ]

@@ -111,7 +111,7 @@ def reading(alias: str, seconds: float, *, changes: bool = False) -> Iterator[De
     given = connections[alias]
     deadline = Deadline(seconds)
     is_own = not (_is_bound_to(given) or (changes and _is_in_sound_transaction(given)))
-    connection = _opened_like(given) if is_own else given
+    connection = _opened_like(given, changes=changes) if is_own else given
     limit = _LIMITS.get(connection.vendor, _Limit)(connection, deadline, is_own=is_own)
     token = _current.set(deadline)
     connections[alias] = connection
@@ -128,15 +128,16 @@ def reading(alias: str, seconds: float, *, changes: bool = False) -> Iterator[De
                 connection.close()
 
 
-def _opened_like(given: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
+def _opened_like(given: BaseDatabaseWrapper, *, changes: bool) -> BaseDatabaseWrapper:
     """Return another connection to the database of *given*; it opens when it is used."""
     own = connections.create_connection(given.alias)
-    options = given.settings_dict.get("OPTIONS", {})
+    options = dict(given.settings_dict.get("OPTIONS", {}))
     # Of a pool that the application has used up, no connection would be had.
-    own.settings_dict = given.settings_dict | {
-        "AUTOCOMMIT": True,
-        "OPTIONS": {name: value for name, value in options.items() if name != "pool"},
-    }
+    options.pop("pool", None)
+    if changes and given.vendor == "sqlite":
+        # A transaction that reads first and writes later fails if the recorder writes in between.
+        options["transaction_mode"] = "IMMEDIATE"
+    own.settings_dict = given.settings_dict | {"AUTOCOMMIT": True, "OPTIONS": options}
     return own
 
 

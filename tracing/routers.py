@@ -13,6 +13,9 @@ from tracing.store.embedded import is_embedded
 if TYPE_CHECKING:
     from django.db.models import Model
 
+NO_ENGINE = "django.db.backends.dummy"
+"""What Django puts where DATABASES names no engine."""
+
 
 def has_own_database() -> bool:
     """Return whether the traces have a database to themselves."""
@@ -24,6 +27,8 @@ def misplaced() -> str:
     alias = store_alias()
     if alias not in connections:
         return f"The traces are to be in a database {alias!r}, which is not in DATABASES."
+    if connections[alias].settings_dict["ENGINE"] == NO_ENGINE:
+        return f"The traces are to be in the database {alias!r}, which has no ENGINE in DATABASES."
     if router.db_for_read(apps.get_model("tracing", "Trace")) != alias:
         return (
             f"The traces are in the database {alias!r}, but no router leads there. "

@@ -138,6 +138,8 @@ def test_known_hazard_of_no_rule_is_reported(settings):
             {"PRUNE": {"older_than": 5}},
             """['PRUNE'] is wrong: older_than is 5; write it like "7d".""",
         ),
+        ({"VIEWER": {"MAX_SECONDS": 0}}, "['VIEWER'] has MAX_SECONDS = 0, no number above 0."),
+        ({"VIEWER": {"MAX_SECONDS": "5s"}}, "['VIEWER'] has MAX_SECONDS = '5s', no number above "),
         ({"SENSITIVE_KEYS": "(iban"}, "['SENSITIVE_KEYS'] is no regular expression: "),
         (
             {"TRUSTED_PARENTS": ["10.0.0.1/8"]},

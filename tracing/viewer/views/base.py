@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, InternalError, OperationalError, connections
 from django.http import Http404, HttpResponse, JsonResponse
@@ -121,7 +121,7 @@ class Page(View):
             with deadlines.reading(store_alias(), seconds, changes=changes) as deadline:
                 try:
                     return self.answer(request, *args, **kwargs)
-                except (DatabaseError, ConnectionDoesNotExist) as error:
+                except (DatabaseError, ConnectionDoesNotExist, ImproperlyConfigured) as error:
                     is_late = deadline.is_over()
                     problem = None if is_late else store_problem()
                     if problem is None and not is_late:
