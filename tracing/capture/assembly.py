@@ -85,6 +85,7 @@ from tracing.capture.spans import (
 from tracing.capture.statements import normalised, quotes_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType
 
     from tracing.capture.context import UnheardCounts
@@ -318,6 +319,14 @@ class Assembly:
         key = what, exact(type(error).__name__)[:MAX_NAME]
         self._unreadable[key] = self._unreadable.get(key, 0) + 1
 
+    def _redacted(self, text: str, redact: Callable[[str], str] = redact_text) -> str:
+        """Return *text* without its secrets; hidden as a whole if they cannot be told."""
+        try:
+            return redact(text)
+        except Exception as error:
+            self._note_unreadable("a text", error)
+            return HIDDEN
+
     def _signal(self, label: ReceiverSet) -> str:
         """Return the path of a signal, which is looked for among all that is loaded."""
         try:
@@ -469,7 +478,7 @@ class Assembly:
             return
         if opened.call is None:
             return
-        opened.call.response_type = _name(response_type) if response_type else ""
+        opened.call.response_type = response_type
         self._end_call(opened.call, end, Outcome.RETURNED, opened.nested_ns)
         self._advance(reader, opened, end)
 
@@ -498,7 +507,7 @@ class Assembly:
         # Otherwise ASYNC_CLOSE or BATCH_END will say that it is over.
 
     def _read_returned(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        self._returned(reader, item[1], item[2])
+        self._returned(reader, item[1], _name(item[2]))
 
     def _read_raised(self, reader: Reader, item: tuple[Any, ...]) -> None:
         _word, end, name, message, closes = item
@@ -508,7 +517,7 @@ class Assembly:
         call = opened.call
         name = _name(name)
         self._end_call(call, end, _outcome_of(name), opened.nested_ns)
-        call.exception_type, call.exception_message = name, redact_text(message)
+        call.exception_type, call.exception_message = name, self._redacted(message)
         self.trace.error_count += 1
         if not closes:
             self._advance(reader, opened, end)
@@ -639,7 +648,7 @@ class Assembly:
         if outcome is Outcome.RETURNED:
             call.response_type = _name(name)
         else:
-            call.exception_type, call.exception_message = _name(name), redact_text(message)
+            call.exception_type, call.exception_message = _name(name), self._redacted(message)
             self.trace.error_count += outcome is Outcome.RAISED
 
     def _read_batch(self, reader: Reader, item: tuple[Any, ...]) -> None:
@@ -737,7 +746,9 @@ class Assembly:
         else:
             dispatch = reader.stack[-1].dispatch if reader.stack else None
         if dispatch is not None:
-            dispatch.values = {name[:MAX_NAME]: redact_text(text) for name, text in values.items()}
+            dispatch.values = {
+                name[:MAX_NAME]: self._redacted(text) for name, text in values.items()
+            }
 
     def _read_link(self, reader: Reader, item: tuple[Any, ...]) -> None:
         _word, number, place = item
@@ -782,7 +793,7 @@ class Assembly:
         )
         effect = SideEffect(
             kind=kind,
-            target=redact_text(target),
+            target=self._redacted(target),
             start_ns=self._since(start),
             parent_number=call.number if call is not None else None,
             backend=backend,
@@ -897,11 +908,11 @@ class Assembly:
             process=identity.pid,
             thread=_name(live.thread),
             release=_name(identity.release),
-            error=redact_error(exact(live.error)),
+            error=self._redacted(exact(live.error), redact_error),
             attributes={
                 exact(name)[:MAX_NAME]: HIDDEN
                 if policy.is_sensitive(exact(name))
-                else redact_text(exact(text))
+                else self._redacted(exact(text))
                 for name, text in live.attributes.items()
             },
             dispatch_count=trace.dispatch_count,
@@ -1051,7 +1062,7 @@ class Assembly:
         """Return the path of the request without what may be a token."""
         live = self.live
         path = exact(live.http_path)
-        return path if live.is_routed or not path else redact_path(path, None, ())
+        return path if live.is_routed or not path else self._redacted(path, _read_path)
 
     def _name(self) -> str:
         live = self.live
@@ -1059,7 +1070,7 @@ class Assembly:
         if live.kind is Kind.DISPATCH and not live.name and self._first_root is not None:
             signal = self._first_root.signal.rpartition(".")[2]
             return f"{signal} {self._first_root.sender}"[:MAX_NAME]
-        return redact_text(name[:MAX_NAME])
+        return self._redacted(name[:MAX_NAME])
 
     def _let_go(self) -> None:
         """Take what has been exported out of the calls that are still open, and keep its queries.
@@ -1232,6 +1243,11 @@ def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
     if len(texts) > MOST_NAMES or sum(map(len, texts)) > MOST_NAMES * MAX_NAME:
         return tuple([text[:MAX_NAME] for text in texts[:MOST_NAMES]])
     return texts
+
+
+def _read_path(path: str) -> str:
+    """Return a path that matched no route, or of which it is not known, without what may be a token."""
+    return redact_path(path, None, ())
 
 
 def _status_code(status: object) -> int | None:
