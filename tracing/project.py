@@ -86,10 +86,9 @@ class _Settings:
         present = self.namespace.get(name) or []
         if any(item in present for item in (value, *unless)):
             return
+        longer = [value, *present] if first else [*present, value]
         # A tuple stays a tuple: the project may add another to it.
-        added = type(present)([value]) if isinstance(present, (list, tuple)) else [value]
-        rest = present if isinstance(present, (list, tuple)) else list(present)
-        self.namespace[name] = added + rest if first else rest + added
+        self.namespace[name] = tuple(longer) if isinstance(present, tuple) else longer
         installation.added.append((name, value))
 
     def put(self, name: str, key: str, value: Any, what: str) -> None:

@@ -82,7 +82,7 @@ def _span(trace: Trace, number: int) -> Answer:
 def which_receivers() -> Answer | None:
     """Return the tree of an order."""
     trace = _order()
-    return trace and Answer(_page(trace), f"tracing show {trace.trace_id}")
+    return Answer(_page(trace), f"tracing show {trace.trace_id}") if trace else None
 
 
 def why_again() -> Answer | None:
@@ -111,18 +111,18 @@ def who_sent() -> Answer | None:
 def what_it_cost() -> Answer | None:
     """Return the receivers of an order, by what they cost."""
     trace = _order()
-    return trace and Answer(
-        _page(trace, "receivers"), f"tracing show {trace.trace_id} --totals --sql"
-    )
+    if trace is None:
+        return None
+    return Answer(_page(trace, "receivers"), f"tracing show {trace.trace_id} --totals --sql")
 
 
 def _hazard(rule: str, name: str) -> Answer | None:
     """Return the newest trace of that name in which a rule found something."""
     found = HazardSighting.objects.filter(hazard__hazard=rule, trace__label__name=name)
     sighting = found.select_related("trace").last()
-    return sighting and Answer(
-        _page(sighting.trace, "hazards"), f"tracing show {sighting.trace.trace_id}"
-    )
+    if sighting is None:
+        return None
+    return Answer(_page(sighting.trace, "hazards"), f"tracing show {sighting.trace.trace_id}")
 
 
 def what_was_undone() -> Answer | None:
