@@ -8,21 +8,12 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from typing import Any, Final
 
-# The categories Cc, Cf, Cs, Zl and Zp of Unicode, without the C0 controls.
-_UNSEEN: Final = (
-    "\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e"
-    "\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001-\U000e007f"
-)
-_IN_JSON: Final = re.compile(f"[{_UNSEEN}]")
-_IN_CELL: Final = re.compile(f"[\x00-\x08\x0b-\x1f{_UNSEEN}]")
-_FORMAT: Final = re.compile(
-    "[\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f"
-    "\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001-\U000e007f]"
-)
+_UNUSUAL: Final = re.compile(r"[^\n\x20-\x7e]+")
+"""What is looked at closely; most text holds none of it."""
+_UNUSUAL_IN_CELL: Final = re.compile(r"[^\n\t\x20-\x7e]+")
 
 
 def json_text(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
@@ -32,11 +23,7 @@ def json_text(value: Any, *, indent: int | None = None, ascii_only: bool = False
 
 def escape_json(text: str) -> str:
     """Return a JSON text with unseen characters escaped, which stand in its strings alone."""
-    return text if text.isascii() and "\x7f" not in text else _IN_JSON.sub(_as_json, text)
-
-
-def _as_json(match: re.Match[str]) -> str:
-    return json.dumps(match[0])[1:-1] if match[0] != "\x7f" else "\\u007f"
+    return _UNUSUAL.sub(_as_json, text)
 
 
 def escape_json_bytes(text: bytes) -> bytes:
@@ -46,13 +33,20 @@ def escape_json_bytes(text: bytes) -> bytes:
     return escape_json(text.decode()).encode()
 
 
+def _as_json(match: re.Match[str]) -> str:
+    found = match[0]
+    if found.isprintable():
+        return found
+    # DEL is the one that JSON takes for a character like any other.
+    return "".join(
+        each if each.isprintable() else "\\u007f" if each == "\x7f" else json.dumps(each)[1:-1]
+        for each in found
+    )
+
+
 def escape_cell(text: str) -> str:
     """Return *text* with unseen characters escaped as Python writes them; lines stay lines."""
-    return text if text.isprintable() else _IN_CELL.sub(_as_python, text)
-
-
-def _as_python(match: re.Match[str]) -> str:
-    return repr(match[0])[1:-1]
+    return _UNUSUAL_IN_CELL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def escape_control(text: object) -> str:
@@ -66,5 +60,6 @@ def escape_control(text: object) -> str:
         else " "
         if character in "\n\t"
         else f"\\x{ord(character):02x}"
-        for character in _FORMAT.sub("", shown)
+        for character in shown
+        if unicodedata.category(character) != "Cf"
     )

@@ -140,6 +140,8 @@ def test_known_hazard_of_no_rule_is_reported(settings):
         ),
         ({"VIEWER": {"MAX_SECONDS": 0}}, "['VIEWER'] has MAX_SECONDS = 0, no number above 0."),
         ({"VIEWER": {"MAX_SECONDS": "5s"}}, "['VIEWER'] has MAX_SECONDS = '5s', no number above "),
+        ({"CLEAR_KEYS": ["cars.Cat"]}, "['CLEAR_KEYS'] names 'cars.Cat', which is no model."),
+        ({"CLEAR_KEYS": ["Car"]}, "['CLEAR_KEYS'] names 'Car', which is no model."),
         ({"SENSITIVE_KEYS": "(iban"}, "['SENSITIVE_KEYS'] is no regular expression: "),
         (
             {"TRUSTED_PARENTS": ["10.0.0.1/8"]},

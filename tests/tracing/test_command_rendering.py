@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 
 import pytest
@@ -174,6 +175,23 @@ def test_sentences_are_not_broken_in_a_pipe(monkeypatch):
 )
 def test_names_cannot_command_the_terminal(raw, harmless):
     assert plain(raw) == harmless
+
+
+@pytest.mark.django_db(databases="__all__")
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_no_output_commands_the_terminal(output):
+    trace = checkout()
+    trace.error = trace.name = trace.dispatches[0].sender = (
+        "\x9b31m\u202e\u2066\x7f\ufeff\x1b]0;x\x07"
+    )
+    trace.dispatches[0].receiver_calls[0].exception_message = trace.error
+    trace.unreadable = [(trace.error, "ValueError", 2)]
+    store(trace)
+
+    for verb in (["show", trace.trace_id, "--all"], ["list"], ["stats"]):
+        written = run(*verb, "--format", output)
+        assert all(character.isprintable() for character in written.replace("\n", ""))
+        assert output == "text" or json.loads(written)
 
 
 @pytest.mark.django_db(databases="__all__")

@@ -6,6 +6,8 @@ import pytest
 
 from tracing import pipeline, setup
 from tracing.capture import failures, sampling
+from tracing.capture.redaction import key_text, policy
+from tracing.capture.sanitize import error_text
 from tracing.capture.spans import Dispatch, Kind, Method, ReceiverCall, ReceiverLabel, Trace
 
 
@@ -55,6 +57,26 @@ def test_retention_of_the_settings_reaches_the_store(settings):
 
     exporter = pipeline.default.exporters[0]
     assert exporter.retention.older_than.days == 7
+
+
+def test_the_settings_say_what_is_secret(settings):
+    settings.TRACING = {
+        "ENABLED": False,
+        "EXPORTERS": [],
+        "SENSITIVE_KEYS": "nickname",
+        "CLEAR_KEYS": ["cars.Car"],
+        "CAPTURE_ERROR_MESSAGES": False,
+    }
+    setup.configure()
+    try:
+        assert policy.is_sensitive("Nickname")
+        assert key_text("cars.Car", "A") == "A"
+        assert error_text(ValueError("of a customer")) == ("ValueError", "")
+    finally:
+        settings.TRACING = {"ENABLED": False, "EXPORTERS": []}
+        setup.configure()
+    assert not policy.is_sensitive("Nickname")
+    assert error_text(ValueError("of a customer")) == ("ValueError", "of a customer")
 
 
 def test_no_values_are_kept_where_the_sensitive_keys_cannot_be_read(settings):

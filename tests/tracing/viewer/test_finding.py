@@ -6,8 +6,10 @@ import time
 
 import pytest
 
-from tests.tracing.viewer.traces import command, order, store
-from tracing.models import Trace
+from tests.tracing.analysis.building import TraceBuilder
+from tests.tracing.viewer.traces import command, identify, order, store
+from tracing.capture.redaction import digest, key_text
+from tracing.models import Dispatch, Trace
 from tracing.viewer.finding import complete, find, fitting_newer, plan, unknown_names
 from tracing.viewer.language import KEYS, QueryError, parse, place_at, quoted
 from tracing.viewer.matching import matching_calls
@@ -33,6 +35,38 @@ def query(text):
 
 def found(text, **options):
     return sorted(int(trace.trace_id, 16) for trace in find(query(text), **options).traces)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"instance:sessions.Session:{digest('c00k1e')}", [1]),
+        ("instance:sessions.Session:c00k1e", [1]),
+        ("instance=sessions.Session:c00k1e signal:post_save", [1]),
+        ("receiver:audit instance:sessions.Session:c00k1e", [1]),
+        ("instance:sessions.Session:c00k", []),
+        ("instance:sessions.Session:*", [1]),
+        ("""instance:"shop.Seat:(1, 'A')" """, [2]),
+        ("""instance:"shop.Seat:(1,'A')" """, [2]),
+        ("instance:shop.Seat:1,7", [3]),
+        ("""instance:"shop.Seat:(1, 7)" """, [3]),
+        ("user:sam@example.com", [1]),
+        ("user:5", [3]),
+        ("-user:5", [1, 2]),
+    ],
+)
+def test_keys_are_found_in_clear_and_by_what_they_were_digested_from(text, expected):
+    keys = ("sessions.Session", "c00k1e"), ("shop.Seat", (1, "A")), ("shop.Seat", (1, 7))
+    for number, (label, key) in enumerate(keys, 1):
+        build = TraceBuilder(user_id={1: digest("sam@example.com"), 3: "5"}.get(number, ""))
+        saved = build.dispatch(sender=label, instance=f"{label}:{key_text(label, key)}")
+        build.call(saved, "shop.receivers.audit")
+        store(identify(build.build(), number))
+
+    assert found(text) == expected
+    assert [row.pk for row in Dispatch.objects.about("sessions.Session:c00k1e")] == [
+        row.pk for row in Dispatch.objects.filter(trace__trace_id=f"{1:032x}")
+    ]
 
 
 @pytest.mark.parametrize(

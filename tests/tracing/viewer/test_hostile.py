@@ -117,6 +117,7 @@ def test_hostile_text_is_whole_in_json(developer, page):
 
     assert response["Content-Type"] == "application/json"
     assert MARK in str(response.json())
+    assert all(character.isprintable() for character in response.content.decode())
 
 
 def test_hostile_text_in_the_admin_stays_text(admin_client):

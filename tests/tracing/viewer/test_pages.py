@@ -37,6 +37,16 @@ def text(response):
 # -- The list ----------------------------------------------------------------------------------
 
 
+def test_what_could_not_be_read_is_told(developer):
+    trace = order(1)
+    trace.unreadable = [("the details of a dispatch", "ValueError", 2), ("a value", "TypeError", 1)]
+    store(trace)
+
+    page = developer.get(f"/tracing/traces/{trace.trace_id}/").content.decode()
+
+    assert "3 things unreadable (a value: TypeError, the details of a dispatch: ValueError)" in page
+
+
 def test_empty_store_tells_what_to_do(developer):
     page = text(developer.get("/tracing/"))
 
