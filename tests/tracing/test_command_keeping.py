@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+import stat
 import sys
 import time
 
@@ -22,6 +24,7 @@ from tests.tracing.command_line import (
 from tracing import filling, models
 from tracing.analysis import tree
 from tracing.capture.spans import Status
+from tracing.exporters import importing
 from tracing.exporters.database import DatabaseExporter
 from tracing.management.verbs import keeping
 from tracing.rollups import HOUR_NS
@@ -119,7 +122,7 @@ def test_export_of_nothing_and_to_nowhere_are_errors(traces, tmp_path):
 
 def test_import_names_bad_lines(traces, tmp_path):
     path = tmp_path / "bad.jsonl"
-    path.write_text('{"event": "mine"}\nnonsense\n')
+    path.write_text('{"event": "mine"}\nnonsense\n{"schema": 1, "event": "to come"}\n')
     stderr = io.StringIO()
     code, shown = code_of("import", path, stderr=stderr)
 
@@ -127,6 +130,117 @@ def test_import_names_bad_lines(traces, tmp_path):
     assert shown == "0 traces imported, 0 were there already, 1 other line skipped.\n"
     assert f"{path}:2: no JSON" in stderr.getvalue()
     assert error_of("import", tmp_path / "none") == (3, f"There is no file {tmp_path / 'none'}.")
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b'{"event": "mine"}\n' * 3, bytes(range(256))])
+def test_import_says_that_a_file_is_none_of_ours(traces, tmp_path, content):
+    path = tmp_path / "foreign"
+    path.write_bytes(content)
+    stderr = io.StringIO()
+
+    code, _ = code_of("import", path, stderr=stderr)
+
+    assert code == 1
+    assert stderr.getvalue() == (
+        f"{path}: no log of the tracer: each of its lines is a JSON object that has "
+        '"schema": 1 and an "event" such as trace_finished\n'
+    )
+
+
+def test_import_of_an_empty_log_is_no_error(traces, tmp_path):
+    path = tmp_path / "empty.jsonl"
+    path.touch()
+
+    assert run("import", path).startswith("0 traces imported")
+
+
+def test_import_reads_no_line_that_is_too_long(traces, tmp_path, monkeypatch):
+    monkeypatch.setattr(importing, "LONGEST_LINE", 10_000)
+    path = tmp_path / "bomb.jsonl.gz"
+    run("export", "--output", tmp_path / "good.jsonl")
+    models.Trace.objects.all().delete()
+    good = (tmp_path / "good.jsonl").read_bytes()
+    path.write_bytes(gzip.compress(b" " * 1_000_000 + b"\n" + good + b"x" * 30_000))
+    stderr = io.StringIO()
+
+    code, shown = code_of("import", path, stderr=stderr)
+
+    assert code == 1
+    assert shown.startswith("3 traces imported")
+    last = 2 + good.count(b"\n")
+    assert stderr.getvalue() == (f"{path}:1: longer than 0 MiB\n{path}:{last}: longer than 0 MiB\n")
+
+
+@pytest.mark.parametrize(
+    ("event", "field", "value"),
+    [
+        ("trace_finished", "duration_ns", -1),
+        ("trace_finished", "duration_ns", float("nan")),
+        ("trace_finished", "started_ns", 2**63),
+        ("trace_finished", "http_status", 70_000),
+        ("trace_finished", "dispatch_count", 1.5),
+        ("trace_finished", "query_count", True),
+        ("trace_finished", "segment", "1"),
+        ("dispatch_finished", "number", -1),
+        ("dispatch_finished", "number", 0),
+        ("dispatch_finished", "duration_ns", -(2**70)),
+        ("dispatch_finished", "depth", 40_000),
+        ("dispatch_finished", "parent_number", 2**31),
+        ("dispatch_finished", "receivers", [{"receiver": "a"}]),
+    ],
+)
+def test_import_takes_no_number_that_no_span_has(traces, tmp_path, event, field, value):
+    path = tmp_path / "t.jsonl"
+    run("export", "--output", path)
+    models.Trace.objects.all().delete()
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    next(record for record in records if record["event"] == event)[field] = value
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    stderr = io.StringIO()
+
+    code, _ = code_of("import", path, stderr=stderr)
+
+    assert code == 1
+    assert f"{path}:" in stderr.getvalue()
+    assert all(row.load() for row in models.Trace.objects.all())
+
+
+@pytest.mark.parametrize("parent", ["its own call", "a later span", "another's number"])
+def test_import_takes_no_span_that_is_inside_itself(traces, tmp_path, parent):
+    path = tmp_path / "t.jsonl"
+    run("export", "--output", path)
+    models.Trace.objects.all().delete()
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    first, second = [r for r in records if r["event"] == "dispatch_finished"][:2]
+    if parent == "another's number":
+        second["number"] = first["receivers"][0]["number"]
+    else:
+        first["parent_number"] = (first if parent == "its own call" else second)["receivers"][0][
+            "number"
+        ]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    stderr = io.StringIO()
+
+    code, shown = code_of("import", path, stderr=stderr)
+
+    assert code == 1
+    assert shown.startswith("2 traces imported")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o600), (0o277, 0o400)])
+def test_export_is_for_its_owner_alone(traces, tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        run("export", "--output", tmp_path / "new.jsonl")
+    finally:
+        os.umask(before)
+    shared = tmp_path / "shared.jsonl"
+    shared.touch()
+    shared.chmod(0o644)
+    run("export", "--output", shared)
+
+    assert stat.S_IMODE((tmp_path / "new.jsonl").stat().st_mode) == mode
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o644
 
 
 def test_import_goes_on_after_a_file_that_breaks_off(traces, tmp_path):

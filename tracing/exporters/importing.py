@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from tracing.exporters.database import DatabaseExporter
 from tracing.exporters.files import open_log
-from tracing.exporters.lines import LineError, Reader
+from tracing.exporters.lines import SCHEMA, TRACE_FINISHED, LineError, Reader
 from tracing.pipeline import TemporaryError
 
 if TYPE_CHECKING:
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 _DISPATCHES_AT_ONCE = 2_000
 _MOST_ERRORS = 100
+LONGEST_LINE = 32 << 20
+"""Bytes; a few of a compressed file may become any number."""
+_FOREIGN = (
+    "no log of the tracer: each of its lines is a JSON object that has "
+    f'"schema": {SCHEMA} and an "event" such as {TRACE_FINISHED}'
+)
 
 Progress = Callable[[int, int], object]
 """Called with (bytes read so far, bytes altogether); compressed bytes of compressed files."""
@@ -43,6 +49,8 @@ class Imported:
     bad_lines: int = 0
     bad_traces: int = 0
     """Traces that the database cannot take."""
+    foreign_files: int = 0
+    """Files without a single line of a log of the tracer."""
     broken_files: int = 0
     """Compressed files that could be read up to a place only."""
     errors: list[str] = field(default_factory=list)
@@ -87,7 +95,7 @@ def import_logs(
             weight += 1 + len(trace.dispatches)
             if weight >= _DISPATCHES_AT_ONCE:
                 store()
-        batch += reader.rest()
+        batch += _rest(reader, result)
         store()
     finally:
         exporter.shutdown()
@@ -131,18 +139,46 @@ def _note(result: Imported, error: str) -> None:
         result.errors.append(error)
 
 
+def _rest(reader: Reader, result: Imported) -> Iterator[Trace]:
+    """Yield what was running when the logs ended."""
+    for make in reader.unfinished():
+        try:
+            yield make()
+        except LineError as error:
+            result.bad_traces += 1
+            _note(result, str(error))
+
+
+def _numbered(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of *file* with their numbers, of those that are too long the beginning."""
+    number = 0
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        rest = line
+        while len(rest) > LONGEST_LINE and not rest.endswith(b"\n"):
+            rest = file.readline(LONGEST_LINE + 1)
+        yield number, line
+
+
+def _whole(line: bytes) -> bytes:
+    if len(line) > LONGEST_LINE:
+        raise LineError(f"longer than {LONGEST_LINE >> 20} MiB")
+    return line
+
+
 def _traces(
     files: list[Path], reader: Reader, result: Imported, progress: Progress | None
 ) -> Iterator[Trace]:
     total = sum(path.stat().st_size for path in files)
     done = 0
     for path in files:
+        number, taken, told = 0, reader.taken, len(result.errors)
         with open_log(path) as file, _told(path, result):
             # The compressed file below, to see how far it was read.
             below = getattr(getattr(file, "fileobj", None), "tell", file.tell)
-            for number, line in enumerate(file, 1):
+            for number, line in _numbered(file):
                 try:
-                    trace = reader.feed(line)
+                    trace = reader.feed(_whole(line))
                 except LineError as error:
                     result.bad_lines += 1
                     _note(result, f"{path}:{number}: {error}")
@@ -151,6 +187,10 @@ def _traces(
                     yield trace
                 if progress is not None and number % 1_000 == 0:
                     progress(done + below(), total)
+        if number and reader.taken == taken:
+            result.foreign_files += 1
+            del result.errors[told:]
+            _note(result, f"{path}: {_FOREIGN}")
         done += path.stat().st_size
         if progress is not None:
             progress(done, total)

@@ -32,7 +32,7 @@ from tracing.capture.spans import (
 from tracing.rows import decode_trace_details, trace_details
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SCHEMA = 1
 """Version of the lines: goes up when a field changes its meaning or goes away."""
@@ -355,6 +355,17 @@ _ALLOWED_ITEMS: dict[str, tuple[tuple[type, ...], ...]] = {
 """For each value of a container, or for each place of its tuples."""
 
 
+_LARGEST = 2**62
+_LARGEST_OF = {
+    **dict.fromkeys(("position", "depth", "http_status"), 2**15 - 1),
+    # Its numbers are counts and nanoseconds.
+    **dict.fromkeys(("rows", "pk_count", "statements"), _LARGEST),
+}
+"""What the columns of the store hold; where nothing is said, nanoseconds 62 bits, the rest 31."""
+_MAY_BE_NEGATIVE = {"start_ns", "self_ns"}
+"""A clock of another thread, and what is left of a duration, may be a little below 0."""
+
+
 @cache
 def _annotations(span: type[Any]) -> tuple[tuple[str, str], ...]:
     return tuple((item.name, str(item.type)) for item in fields(span))
@@ -386,7 +397,12 @@ def _verified(span: Any) -> Any:
 
 
 def _verify(name: str, value: object, allowed: tuple[type, ...]) -> None:
-    if type(value) not in allowed:
+    fits = type(value) in allowed
+    if type(value) is int and fits:
+        largest = _LARGEST_OF.get(name) or (_LARGEST if name.endswith("_ns") else 2**31 - 1)
+        smallest = -largest if name in _MAY_BE_NEGATIVE else int(name == "number")
+        fits = smallest <= value <= largest
+    if not fits:
         raise LineError(f"{name} cannot be {value!r:.60}")
 
 
@@ -400,6 +416,8 @@ class Reader:
     def __init__(self) -> None:
         self.skipped = 0
         """Lines without ``schema``: the application's own."""
+        self.taken = 0
+        """Lines with it."""
         self._parts: dict[tuple[str, int], _Parts] = {}
 
     def feed(self, line: str | bytes) -> Trace | None:
@@ -417,6 +435,7 @@ class Reader:
         if not isinstance(record, dict) or "schema" not in record:
             self.skipped += 1
             return None
+        self.taken += 1
         if record["schema"] != SCHEMA:
             raise LineError(f"schema {record['schema']!r} is not known here; this is {SCHEMA}")
         try:
@@ -444,11 +463,16 @@ class Reader:
                 parts.hazards.append(_verified(_hazard(record)))
         return None
 
-    def rest(self) -> Iterator[Trace]:
-        """Yield the traces that were still running when the log ended."""
+    def unfinished(self) -> Iterator[Callable[[], Trace]]:
+        """Yield what returns a trace that was still running when the log ended, or raises LineError."""
         for parts in self._parts.values():
             if parts.trace is not None:
-                yield parts.build()
+                yield parts.build
+
+    def rest(self) -> Iterator[Trace]:
+        """Yield the traces that were still running when the log ended."""
+        for make in self.unfinished():
+            yield make()
 
     @property
     def incomplete(self) -> int:
@@ -539,7 +563,14 @@ class _Parts:
         calls = {
             call.number: call for dispatch in trace.dispatches for call in dispatch.receiver_calls
         }
+        if len(calls.keys() | self.dispatches.keys()) < len(trace.dispatches) + sum(
+            len(dispatch.receiver_calls) for dispatch in trace.dispatches
+        ):
+            raise LineError(f"two spans of trace {trace.trace_id} have one number")
         for dispatch in trace.dispatches:
+            if (dispatch.parent_number or 0) > dispatch.number:
+                # Nothing is inside of what began later, nor inside itself.
+                raise LineError(f"span {dispatch.number} is inside of {dispatch.parent_number}")
             parent = calls.get(dispatch.parent_number or -1)
             if parent is not None:
                 parent.dispatches.append(dispatch)

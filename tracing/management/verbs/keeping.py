@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -198,7 +199,9 @@ def _export(run: Run) -> int:
         _write(options["format"], rows, _Out(run))
         return 0
     try:
-        with path.open("w", encoding="utf-8", newline="") as file:
+        # What is in there is for who exported it; a file that exists keeps its mode.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             _write(options["format"], rows, file)
     except OSError as error:
         raise fail(f"{path} cannot be written: {error}", WRONG) from None
@@ -261,6 +264,7 @@ def _import(run: Run) -> int:
                 "bad_lines": result.bad_lines,
                 "bad_traces": result.bad_traces,
                 "broken_files": result.broken_files,
+                "foreign_files": result.foreign_files,
                 "incomplete": result.incomplete,
                 "errors": result.errors,
             }
@@ -279,7 +283,8 @@ def _import(run: Run) -> int:
                 f"{plural(result.incomplete, 'trace')} left out: their own line is in none of the "
                 "files."
             )
-    return FOUND if result.bad_lines or result.bad_traces or result.broken_files else 0
+    wrong = result.bad_lines + result.bad_traces + result.broken_files + result.foreign_files
+    return FOUND if wrong else 0
 
 
 # --- fill ----------------------------------------------------------------------------------------
