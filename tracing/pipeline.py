@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from weakref import WeakSet
 
 from tracing.capture import context, failures, spans
+from tracing.capture.recent import forgotten
 from tracing.capture.redaction import redact_error
 from tracing.capture.repair import repaired
 from tracing.in_tests import is_test_run
@@ -140,6 +141,8 @@ class Statistics:
     running: int = 0
     """Traces that have begun and not ended."""
     exporters: dict[str, ExporterStatistics] = field(default_factory=dict)
+    forgotten: dict[str, int] = field(default_factory=dict)
+    """What bounded memories had no room for, by what it was."""
 
 
 _thread = threading.local()
@@ -382,6 +385,7 @@ class Pipeline:
             exporters={
                 delivery.exporter.name: delivery.statistics() for delivery in self._deliveries
             },
+            forgotten=dict(forgotten),
         )
 
     def is_its_worker(self) -> bool:

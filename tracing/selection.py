@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
+from tracing.capture.recent import Recent
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -31,7 +33,7 @@ class Patterns:
     def __init__(self, allow: list[str], deny: list[str]) -> None:
         self._allow = allow
         self._deny = deny
-        self._known: dict[str, bool] = {}
+        self._known: Recent[str, bool] = Recent(MAX_KNOWN)
 
     def __bool__(self) -> bool:
         return bool(self._allow or self._deny)
@@ -43,8 +45,7 @@ class Patterns:
             known = not any(fnmatchcase(name, pattern) for pattern in self._deny) and (
                 not self._allow or any(fnmatchcase(name, pattern) for pattern in self._allow)
             )
-            if len(self._known) < MAX_KNOWN:
-                self._known[name] = known
+            self._known.put(name, known)
         return known
 
 

@@ -810,7 +810,13 @@ def test_status_says_how_everything_is_doing(traces):
         seen_ns=time.time_ns(),
         recorded=3,
         dropped=2,
-        exporters=json.dumps({"log": {"error": "OSError: disk full"}, "database": {}}),
+        exporters=json.dumps(
+            {
+                "log": {"error": "OSError: disk full"},
+                "database": {},
+                "(forgotten)": {"receiver sets": 25_000},
+            }
+        ),
     )
     shown = run("status")
     found = run_json("status")
@@ -821,6 +827,8 @@ def test_status_says_how_everything_is_doing(traces):
     assert "web1:7" in shown
     assert "2 lost" in shown
     assert "log: OSError: disk full" in shown
+    assert found["recorders"][0]["forgotten"] == {"receiver sets": 25_000}
+    assert "25,000 receiver sets forgotten" in shown
 
 
 def test_status_without_a_store_says_what_to_do(monkeypatch):

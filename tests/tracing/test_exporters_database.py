@@ -32,7 +32,7 @@ from tracing.exporters.log import LogExporter
 from tracing.exporters.sql import MissingTablesError, open_database
 from tracing.filling import Filler
 from tracing.models import ReceiverLabel, RecorderControl, RecorderState, Rollup, Trace
-from tracing.pipeline import Options, Pipeline, TemporaryError
+from tracing.pipeline import Options, Pipeline, Statistics, TemporaryError
 from tracing.pruning import Retention
 from tracing.rollups import GAMMA, HOUR_NS, RELATIVE_ERROR, Histogram
 
@@ -659,3 +659,42 @@ def test_histogram_keeps_counts_of_any_size_and_reads_what_early_versions_wrote(
         6: 2**16 + 9,
     }
     assert not Histogram().encode()
+
+
+@stored
+def test_what_the_recorder_forgot_is_told_with_its_state(exporter):
+    exporter.export([plain_trace(1)])
+
+    exporter.tick(Statistics(forgotten={"receiver sets": 3}))
+
+    assert json.loads(RecorderState.objects.get().exporters)["(forgotten)"] == {"receiver sets": 3}
+
+
+@stored
+def test_names_of_very_many_senders_are_forgotten_and_found_again(exporter, monkeypatch):
+    monkeypatch.setattr("tracing.exporters.database._LARGEST_CACHE", 50)
+    for number in range(10):
+        trace = plain_trace(number)
+        [dispatch] = trace.dispatches
+        trace.dispatches = [
+            replace(dispatch, number=place, sender=f"job-{number}-{place}")
+            for place in range(1, 21)
+        ]
+        exporter.export([trace])
+        held = max(len(ids) for ids in vars(exporter._labels).values())
+        assert held < 50 + 25
+
+    assert models.SenderLabel.objects.filter(name__startswith="job-").count() == 200
+    assert models.Dispatch.objects.filter(sender__name="job-0-1").count() == 1
+
+
+@stored
+def test_sums_of_an_hour_with_very_many_keys_go_on_in_another_part(exporter, monkeypatch):
+    monkeypatch.setattr("tracing.exporters.summing._MOST_KEYS", 1)
+    for number in range(3):
+        exporter.export([plain_trace(number)])
+        exporter.force_flush()
+
+    rows = Rollup.objects.filter(receiver=0)
+    assert len(set(rows.values_list("part", flat=True))) == 3
+    assert sum(rows.values_list("count", flat=True)) == 3

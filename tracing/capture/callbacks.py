@@ -24,17 +24,18 @@ from tracing.capture.context import (
 )
 from tracing.capture.failures import failed
 from tracing.capture.inlining import Around, Calls, Inline
+from tracing.capture.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _numbers = count(1)
-_registered: dict[int, tuple[int, Stream]] = {}
+_registered: Recent[int, tuple[int, Stream]] = Recent(5_000, "on_commit callbacks")
 """(number, stream) by the identity of the entry in ``run_on_commit``.
 
-An identity that is given out again belongs to a newer entry, which was registered here too.
+An identity that is given out again belongs to a newer entry, which was registered here too. What was
+registered in a transaction that was rolled back is never taken out: the oldest go.
 """
-_LIMIT: Final = 10_000
 
 
 def _note(stream: Stream, entries: list[Any], before: int, alias: str) -> None:
@@ -45,9 +46,7 @@ def _note(stream: Stream, entries: list[Any], before: int, alias: str) -> None:
     number = next(_numbers)
     if not stream.offer((REGISTERED, number, alias)):
         return
-    if len(_registered) >= _LIMIT:
-        _registered.clear()
-    _registered[id(entries[-1])] = (number, stream)
+    _registered.put(id(entries[-1]), (number, stream))
 
 
 Begun = tuple[Stream | None, Stream | None, bool]
@@ -55,7 +54,7 @@ Begun = tuple[Stream | None, Stream | None, bool]
 
 def _begin(entry: Any) -> Begun:
     """Say that the callback of *entry* begins; return (stream, running one before, whether to restore)."""
-    known = _registered.pop(id(entry), None)
+    known = _registered.take(id(entry))
     running = current()
     if known is None:
         return None, None, False

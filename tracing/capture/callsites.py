@@ -37,6 +37,9 @@ def _is_installed(path: str) -> bool:
     return any(folder in path for folder in _PACKAGES)
 
 
+_LIMIT = 20_000
+"""Files and callsites that are remembered; beyond it begins anew."""
+
 is_library: dict[str, bool] = {}
 """Whether a file belongs to Django, asgiref, the standard library or the tracer itself.
 
@@ -58,6 +61,8 @@ def classify(filename: str) -> bool:
             path.startswith(_LIBRARIES[2]) and not _is_installed(path)
         )
         library = library or any(folder in path for folder in _NEIGHBOURS)
+    if len(is_library) >= _LIMIT:
+        is_library.clear()  # Code that is made while running has a file name for each piece, perhaps.
     is_library[filename] = library
     return library
 
@@ -87,7 +92,6 @@ def own_frame(frame: FrameType | None) -> FrameType | None:
 
 
 _callsites: dict[tuple[int, int], tuple[CodeType, Callsite]] = {}
-_LIMIT = 20_000
 
 
 def callsite(code: CodeType, instruction: int) -> Callsite:

@@ -24,6 +24,7 @@ from tracing.capture.callsites import application_frame
 from tracing.capture.context import CONNECTION, LOST_RECEIVER, STREAM_LIMIT, current
 from tracing.capture.failures import failed
 from tracing.capture.inlining import Calls, Inline
+from tracing.capture.recent import forgotten
 from tracing.capture.remembered import SignalReference
 from tracing.capture.spans import LostReceiver
 
@@ -243,6 +244,8 @@ def _note_lost(signal: Signal, connection: remembered.Connection) -> None:
     if stream is not None and stream.events is not None and len(stream.events) < STREAM_LIMIT:
         stream.events.append((LOST_RECEIVER, *facts))
     else:
+        if len(_waiting) == WAITING_LIMIT:
+            forgotten["lost receivers"] += 1
         _waiting.append(facts)
 
 

@@ -15,15 +15,17 @@ counts: Counter[str] = Counter()
 """Failures by place, since the process began."""
 
 _LOGGED_PLACES = 100
+"""Kinds of failures that are counted and logged apart; the rest are counted together."""
 
 
 def failed(place: str, error: BaseException) -> None:
     """Count a failure of the recording at *place* and log the first one of each kind. Never raises."""
     try:
         key = f"{place}: {type(error).__name__}"
+        if key not in counts and len(counts) >= _LOGGED_PLACES:
+            key = "elsewhere"
         known = counts[key]
-        if len(counts) <= _LOGGED_PLACES:
-            counts[key] = known + 1
+        counts[key] = known + 1
         if not known:
             logger.error(
                 "Recording failed in %s; the application is not affected.", place, exc_info=error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 # By its own name: a test of the application may watch ``weakref.ref``, as one of Django's does.
 from weakref import ref
 
-from tracing.capture.recent import Recent, forgotten
+from tracing.capture.recent import FORGOTTEN, Recent, forgotten
 from tracing.capture.signal_names import GONE, find_signal_name
 from tracing.capture.spans import ReceiverLabel
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 GENERATION: Final = 25_000
 """Receiver sets that are surely remembered: as many as a full stream can hold dispatches."""
-FORGOTTEN: Final = "(forgotten)"
-"""Name of what was forgotten before it was read."""
 
 _BITS: Final = 10
 _MOST: Final = (1 << _BITS) - 1

@@ -17,6 +17,9 @@ V = TypeVar("V")
 forgotten: Final[Counter[str]] = Counter()
 """What bounded memories had no room for since the process began, by what it was."""
 
+FORGOTTEN: Final = "(forgotten)"
+"""Name of what is known no more; and of the counts beside the exporters in a recorder's state."""
+
 _ONE: Final[Any] = object()
 
 
@@ -60,6 +63,11 @@ class Recent(Generic[K, V]):
             finally:
                 self._lock.release()
         self._new[key] = value
+
+    def take(self, key: K) -> V | None:
+        """Return what is remembered under *key* and forget it; None if nothing is."""
+        old = self._old.pop(key, None)
+        return self._new.pop(key, old)
 
     def dropped(self, gone: dict[K, V]) -> None:
         """Do what is due when *gone* is let go: count it."""

@@ -16,6 +16,7 @@ from django.db import connections
 
 from tracing import models
 from tracing.capture import spans
+from tracing.capture.recent import FORGOTTEN
 from tracing.capture.repair import clean_text, repaired
 from tracing.conf import store_alias
 from tracing.exporters.sql import Database, MissingTablesError, open_database
@@ -588,7 +589,11 @@ class DatabaseExporter:
         if self._summing.is_due:
             self._write_sums(database)
         self._prune_in_turn()
-        exporters = {name: asdict(values) for name, values in statistics.exporters.items()}
+        exporters: dict[str, Any] = {
+            name: asdict(values) for name, values in statistics.exporters.items()
+        }
+        if statistics.forgotten:
+            exporters[FORGOTTEN] = statistics.forgotten
         dropped = statistics.dropped + statistics.failed
         database.upsert(
             "tracing_recorderstate",
@@ -693,7 +698,7 @@ class _Labels:
 
     def resolve(self, database: Database, batch: Sequence[spans.Trace]) -> None:  # noqa: C901, PLR0912
         """Learn the ids of all labels in *batch*, giving new ones a row."""
-        if len(self.same) >= _LARGEST_CACHE or len(self.facts) > _LARGEST_CACHE:
+        if any(len(ids) >= _LARGEST_CACHE for ids in vars(self).values()):
             self.__init__()  # type: ignore[misc]
         same = self.same
         signals, senders, facts = set(), set(), set()

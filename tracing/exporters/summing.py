@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _HOURS_KEPT = 2
 _WRITE_SECONDS = 2.0
+_MOST_KEYS = 20_000
+"""Signals, senders and receivers of an hour whose totals are kept in memory."""
 
 Key = tuple[int, int, int]
 """(signal id, sender id, receiver id or 0 for the dispatch as a whole)."""
@@ -218,5 +220,7 @@ class Summing:
         for hour, part, totals in rows:
             if hour > current - _HOURS_KEPT:
                 self._written.setdefault(hour, (part, {}))[1].update(totals)
-        for hour in [hour for hour in self._written if hour <= current - _HOURS_KEPT]:
-            del self._written[hour]
+        for hour, (_part, totals) in list(self._written.items()):
+            # Of an hour with very many keys a new part is begun: parts are added up when they are read.
+            if hour <= current - _HOURS_KEPT or len(totals) > _MOST_KEYS:
+                del self._written[hour]

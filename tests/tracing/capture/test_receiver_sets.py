@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
 
 import pytest
 from django.dispatch import Signal
 
 from tests.tracing.capture.conftest import recording
-from tracing.capture import context, names, receiver_sets, unheard
+from tracing.capture import callsites, context, failures, names, receiver_sets, unheard
 from tracing.capture.instrumentation import instrument
 from tracing.capture.recent import Recent, forgotten
 
@@ -51,6 +52,35 @@ def test_a_memory_keeps_what_is_used_and_lets_the_rest_go():
     assert memory.get(0) is None
     assert memory.get(999) == 999
     assert len(memory) <= 20
+
+
+def test_what_is_taken_out_of_a_memory_is_in_neither_generation():
+    memory = Recent(2)
+    for number in range(3):
+        memory.put(number, number)
+    memory.get(0)
+
+    assert memory.take(0) == 0
+    assert memory.take(0) is None
+
+
+def test_failures_of_very_many_kinds_are_counted_together(monkeypatch, caplog):
+    monkeypatch.setattr(failures, "counts", Counter())
+    for number in range(300):
+        failures.failed(f"place {number}", ValueError())
+
+    assert failures.counts.total() == 300
+    assert failures.counts["elsewhere"] == 200
+    assert len(caplog.records) == 101
+
+
+def test_files_of_code_made_while_running_are_forgotten(monkeypatch):
+    monkeypatch.setattr(callsites, "is_library", {})
+    monkeypatch.setattr(callsites, "_LIMIT", 10)
+    for number in range(100):
+        callsites.classify(f"<piece {number}>")
+
+    assert len(callsites.is_library) <= 10
 
 
 def test_what_a_memory_lets_go_is_counted():

@@ -906,7 +906,10 @@ def test_recorder_tells_processes_store_and_sampling(developer, settings):
     store(order(1))
     RecorderState.objects.create(
         host="web9", process=321, started_ns=1, seen_ns=time.time_ns(), recorded=12, dropped=2,
-        exporters=json.dumps({"database": {"exported": 12, "dropped": 1, "error": "disk full"}}),
+        exporters=json.dumps({
+            "database": {"exported": 12, "dropped": 1, "error": "disk full"},
+            "(forgotten)": {"receiver sets": 25_000},
+        }),
     )  # fmt: skip
 
     page = text(developer.get("/tracing/recorder/"))
@@ -914,6 +917,9 @@ def test_recorder_tells_processes_store_and_sampling(developer, settings):
 
     for fact in ("web9", "321", "alive", "disk full", "25 %", "7 days", "recording"):
         assert fact in page
+    assert "25,000 receiver sets forgotten" in page
+    assert "(forgotten)" not in page
+    assert found["processes"][0]["forgotten"] == {"receiver sets": 25_000}
     assert found["processes"][0]["dropped"] == 2
     assert found["store"]["traces"] == 1
     assert found["retention"]["older_than"] == "7 days, 0:00:00"

@@ -12,6 +12,7 @@ from django.db import connections
 
 from tracing import models
 from tracing.analysis.formatting import human_bytes, human_count, human_ns, plural
+from tracing.capture.recent import FORGOTTEN
 from tracing.conf import get_settings
 from tracing.management.terminal import joined, text
 from tracing.management.verbs.base import Run, Verb, add_format, require_store, traces
@@ -95,6 +96,8 @@ def _status(run: Run) -> int:
                 (lost, "bold red"),
             )
         )
+        for name, count in recorder["forgotten"].items():
+            write(joined(("           ", ""), (f"{human_count(count)} {name} forgotten", "dim")))
         for name, error in recorder["errors"].items():
             write(joined(("           ", ""), (f"{name}: {error}", "bold red")))
     return 0
@@ -155,6 +158,7 @@ def _recorder(row: models.RecorderState) -> dict[str, Any]:
         "dropped": row.dropped,
         "queued": row.queued,
         "version": row.version,
+        "forgotten": exporters.pop(FORGOTTEN, {}),
         "errors": {
             name: state["error"]
             for name, state in exporters.items()

@@ -15,6 +15,7 @@ from django.urls import reverse
 
 from tracing import pipeline, pruning
 from tracing.capture.failures import counts as failure_counts
+from tracing.capture.recent import FORGOTTEN
 from tracing.conf import get_settings, store_alias
 from tracing.exporters.configuring import build_retention
 from tracing.models import RecorderControl, RecorderState
@@ -73,6 +74,7 @@ class Recorder(Page):
                     "state": state,
                     "is_fresh": now_ns - state.seen_ns < FRESH_SECONDS * 1_000_000_000,
                     "exporters": _exporters(state.exporters),
+                    "forgotten": _counts(state.exporters).get(FORGOTTEN, {}),
                 }
                 for state in states
             ],
@@ -133,6 +135,7 @@ class Recorder(Page):
                     "dropped": process["state"].dropped,
                     "queued": process["state"].queued,
                     "exporters": process["exporters"],
+                    "forgotten": process["forgotten"],
                     "version": process["state"].version,
                     "fresh": process["is_fresh"],
                 }
@@ -153,12 +156,16 @@ class Recorder(Page):
         }
 
 
-def _exporters(text: str) -> dict[str, dict[str, Any]]:
+def _counts(text: str) -> dict[str, dict[str, Any]]:
     try:
         found = json.loads(text or "{}")
     except ValueError:
         return {}
     return {str(name): values for name, values in found.items() if isinstance(values, dict)}
+
+
+def _exporters(text: str) -> dict[str, dict[str, Any]]:
+    return {name: values for name, values in _counts(text).items() if name != FORGOTTEN}
 
 
 class Switch(Page):
