@@ -81,7 +81,9 @@ def set_up(
         configured["MIDDLEWARE"].insert(0, "tracing.middleware.TracingMiddleware")
         configured["DATABASES"]["tracing"] = {**database, "NAME": str(folder / "traces.sqlite3")}
         configured["DATABASE_ROUTERS"] = ["tracing.routers.TracingRouter"]
-        configured["TRACING"] = {"LOG": {"path": str(folder / "tracing.jsonl")}, **tracing}
+        # Nothing is pruned: what a benchmark measures stays as large as it was made.
+        log = {"path": str(folder / "tracing.jsonl")}
+        configured["TRACING"] = {"LOG": log, "PRUNE": {}, **tracing}
     unrecorded = {"TRACING": {"ENABLED": False}} if tracing is not None else {}
     subprocess.run(
         [sys.executable, "-m", "benchmarks.project", json.dumps(instances)],

@@ -245,6 +245,8 @@ TRACING: dict[str, Any] = {
     # Without parameters, which are never kept.
     "CAPTURE_STATEMENTS": True,
     "LOG": {"path": LOG_DIR / "tracing.jsonl"},
+    # By size alone: made-up traces of weeks ago are to be looked at.
+    "PRUNE": {"max_size": "2GB"},
     "KNOWN_HAZARDS": [
         {
             "hazard": "swallowed-error",

@@ -24,6 +24,10 @@ def _list(*values: str) -> Callable[[], list[Any]]:
     return lambda: list(values)
 
 
+DEFAULT_PRUNE: dict[str, Any] = {"older_than": "7d", "max_size": "1GB"}
+"""What the embedded store keeps; {} keeps everything."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """The settings of one moment. Each field is the key of ``TRACING`` in lower case."""
@@ -95,8 +99,8 @@ class Settings:
     """The OTLP exporter: see docs/storage.md."""
     pipeline: dict[str, Any] = field(default_factory=dict)
     """Limits of the queue and the worker: the fields of ``tracing.pipeline.Options``."""
-    prune: dict[str, Any] = field(default_factory=dict)
-    """Automatic pruning: see docs/storage.md."""
+    prune: dict[str, Any] = field(default_factory=lambda: DEFAULT_PRUNE)
+    """Automatic pruning: see docs/storage.md. The default is for a SQLite file of its own alone."""
 
     # -- diagnosis
     hazards: dict[str, Any] = field(default_factory=dict)
@@ -191,6 +195,18 @@ def store_alias() -> str:
     if chosen:
         return chosen
     return "tracing" if "tracing" in django_settings.DATABASES else "default"
+
+
+def is_embedded(alias: str) -> bool:
+    """Return whether *alias* is a SQLite file that holds nothing but traces."""
+    databases = django_settings.DATABASES
+    own = databases.get(alias, {})
+    is_shared = any(
+        str(other.get("NAME")) == str(own.get("NAME"))
+        for name, other in databases.items()
+        if name != alias
+    )
+    return alias != "default" and "sqlite3" in own.get("ENGINE", "") and not is_shared
 
 
 def _forget(*, setting: str, **_named: Any) -> None:

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from django.db import OperationalError, connections, transaction
-from django.db.models import F, Sum
+from django.db import connections
 
-from tracing import models
-from tracing.conf import store_alias
-from tracing.querysets import TraceQuerySet, delete_traces
-from tracing.rollups import HOUR_NS, Histogram
-from tracing.routers import has_own_database
+from tracing import unused_labels
+from tracing.compaction import DAY_HOURS, PAUSE_SECONDS, ROWS_AT_ONCE, compact
+from tracing.conf import DEFAULT_PRUNE, store_alias
+from tracing.exporters.sql import beside_the_application, delete_rows
+from tracing.querysets import chunks, merge_ranges
+from tracing.rollups import HOUR_NS
 
 if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper
+    from collections.abc import Sequence
+
+    from tracing.exporters.sql import Database
+
+logger = logging.getLogger("tracing")
 
 _TRACES_AT_ONCE = 200
 _DISPATCHES_AT_ONCE = 2_000
 _PAGES_AT_ONCE = 1_000
-_PAUSE_SECONDS = 0.005
-"""Between two steps, so that a writer who waits for the lock gets it."""
 
-_PATIENCE_SECONDS = 5
-"""How long it looks for a moment in which nobody reads or writes the application's own file."""
-
-_MERGED = "merged"
-_DAY_HOURS = 24
-_DAYS_BY_HOUR = 3
+FIRST_PRUNED = "first_pruned"
 _TABLES = (
     "tracing_trace", "tracing_dispatch", "tracing_receivercall", "tracing_failedcall",
     "tracing_unheard", "tracing_bypass", "tracing_hazard", "tracing_hazardsighting",
@@ -56,6 +53,8 @@ class Pruned:
     traces: int = 0
     dispatches: int = 0
     receiver_calls: int = 0
+    labels: int = 0
+    """Names that nothing referred to any more."""
     bytes_before: int = 0
     bytes_after: int = 0
     """On servers deleted rows leave reusable space, and the files stay as large as they are."""
@@ -77,6 +76,8 @@ class Retention:
     keep_pinned: bool = True
     keep_rollups: timedelta | None = None
     """Prune statistics by hour that are older than this; None keeps them for good."""
+    is_default: bool = False
+    """Nobody asked for it."""
 
 
 def prune(
@@ -87,7 +88,7 @@ def prune(
     using: str | None = None,
     seconds: float | None = None,
 ) -> Pruned:
-    """Delete what *retention* does not keep, oldest first.
+    """Delete what *retention* does not keep, oldest first, and the names that nothing uses then.
 
     Args:
         retention: What to keep.
@@ -96,23 +97,41 @@ def prune(
         using: Alias of the store; None for the one that the settings name.
         seconds: Stop after this time; None for no limit.
     """
-    return _Pruning(retention, using or store_alias(), dry_run, progress, seconds).run()
+    with beside_the_application(using or store_alias()) as database:
+        return _Pruning(database, retention, dry_run, progress, seconds, every_label=True).run()
+
+
+def prune_in_turn(database: Database, retention: Retention, seconds: float) -> Pruned:
+    """Do the same for the worker, on its own connection."""
+    return _Pruning(database, retention, False, None, seconds, every_label=False).run()
+
+
+def compact_rollups(using: str | None = None, *, now_ns: int | None = None) -> int:
+    """Add up the parts of past hours, and the hours of past days; return how many rows went.
+
+    Hours that a worker may still be writing are left alone, and after three days a day is one row.
+    """
+    hour = (time.time_ns() if now_ns is None else now_ns) // HOUR_NS
+    with beside_the_application(using or store_alias()) as database:
+        return compact(database, hour, lambda: False)[0]
 
 
 class _Pruning:
-    def __init__(
+    def __init__(  # noqa: PLR0917 - private, and given by position once.
         self,
+        database: Database,
         retention: Retention,
-        using: str,
-        dry_run: bool,  # noqa: FBT001 - private, and given by position once.
+        dry_run: bool,  # noqa: FBT001 - the same.
         progress: Progress | None,
         seconds: float | None,
+        every_label: bool,  # noqa: FBT001 - the same.
     ) -> None:
+        self.database = database
         self.retention = retention
-        self.using = using
         self.dry_run = dry_run
         self.progress = progress
         self.deadline = None if seconds is None else time.monotonic() + seconds
+        self.every_label = every_label
         self.result = Pruned()
         self.expected = 0
         self._oversized: int | None = None
@@ -120,33 +139,43 @@ class _Pruning:
         self.aged_before_ns = time.time_ns() - int(age.total_seconds() * 1_000_000_000)
 
     def run(self) -> Pruned:
-        result, retention = self.result, self.retention
-        result.bytes_before = result.bytes_after = store_size(self.using)
+        result, retention, database = self.result, self.retention, self.database
+        result.bytes_before = result.bytes_after = _size(database)
         aged = self._aged()
         surplus = self._surplus()
         self.expected = max(self._count(aged), surplus)
         if aged is not None:
-            self._delete(aged.order_by("started_ns", "pk"), None)
+            self._delete(aged, "started_ns, id", None)
         # Counted again: what was too old may have been the surplus.
         left = self._surplus() - (result.dispatches if self.dry_run else 0)
         if left > 0:
-            rest = self._prunable().order_by("pk")
+            rest = self._prunable()
             if self.dry_run and aged is not None:
                 # They would be gone by now.
-                rest = rest.filter(started_ns__gte=self.aged_before_ns)
-            self._delete(rest, left)
+                rest = rest.also("started_ns >= %s", self.aged_before_ns)
+            self._delete(rest, "id", left)
         if not self.dry_run:
             self._shrink()
             if retention.max_size is not None and self._is_sqlite():
                 self._shrink_to(retention.max_size)
             self._prune_rollups()
-            _, compacted = _compact(self.using, time.time_ns() // HOUR_NS, self._is_late)
+            compacted = compact(database, time.time_ns() // HOUR_NS, self._is_late)[1]
             result.complete = result.complete and compacted
-            day_ago = time.time_ns() - _DAY_HOURS * HOUR_NS
-            models.RecorderState.objects.using(self.using).filter(seen_ns__lt=day_ago).delete()
+            day_ago = time.time_ns() - DAY_HOURS * HOUR_NS
+            with database.transaction():
+                database.execute("DELETE FROM tracing_recorderstate WHERE seen_ns < %s", (day_ago,))
+            self._prune_labels()
             self._shrink()
-            result.bytes_after = store_size(self.using)
+            result.bytes_after = _size(database)
         return result
+
+    def _prune_labels(self) -> None:
+        """Delete the names that nothing refers to any more, if there is time left."""
+        for deleted in unused_labels.sweep(self.database, every=self.every_label):
+            self.result.labels += deleted
+            if self._is_late():
+                # What is left is found by the next attempt.
+                return
 
     def _shrink_to(self, limit: int) -> None:
         """Delete on until the file is within *limit* bytes, or nothing more can go.
@@ -154,43 +183,39 @@ class _Pruning:
         The first estimate took all traces for equally large, and labels and statistics stay.
         """
         result = self.result
-        while (size := store_size(self.using)) > limit and not self._is_late():
+        while (size := _size(self.database)) > limit and not self._is_late():
             freed = max(result.bytes_before - size, 1)
             per_dispatch = max(freed // max(result.dispatches, 1), 50)
             before = result.traces
-            self._delete(self._prunable().order_by("pk"), (size - limit) // per_dispatch + 1)
+            self._delete(self._prunable(), "id", (size - limit) // per_dispatch + 1)
             self._shrink()
             if result.traces == before:
                 break
 
     # -- What goes
 
-    def _prunable(self) -> TraceQuerySet:
-        traces: Any = models.Trace.objects.using(self.using).filter(final=True)
-        if self.retention.keep_pinned:
-            traces = traces.filter(pinned=False)
-        if self.retention.keep_failed:
-            traces = traces.filter(failed=False)
-        return traces  # type: ignore[no-any-return]
+    def _prunable(self) -> _Condition:
+        return self._spared(_Condition("final = %s", (True,)))
 
-    def _aged(self) -> TraceQuerySet | None:
-        age = self.retention.older_than
-        if age is None:
+    def _aged(self) -> _Condition | None:
+        if self.retention.older_than is None:
             return None
-        traces: Any = models.Trace.objects.using(self.using)
-        traces = traces.filter(started_ns__lt=self.aged_before_ns)
+        return self._spared(_Condition("started_ns < %s", (self.aged_before_ns,)))
+
+    def _spared(self, condition: _Condition) -> _Condition:
+        """Return *condition* without what is kept in any case."""
         if self.retention.keep_pinned:
-            traces = traces.filter(pinned=False)
+            condition = condition.also("pinned = %s", False)
         if self.retention.keep_failed:
-            traces = traces.filter(failed=False)
-        return traces  # type: ignore[no-any-return]
+            condition = condition.also("failed = %s", False)
+        return condition
 
     def _surplus(self) -> int:
         """Return how many dispatches are beyond the limits of rows and size."""
         retention, surplus = self.retention, 0
         if retention.max_rows is None and retention.max_size is None:
             return 0
-        rows = models.Dispatch.objects.using(self.using).count()
+        rows = self._number("SELECT COUNT(*) FROM tracing_dispatch")
         if retention.max_rows is not None:
             surplus = rows - retention.max_rows
         if retention.max_size is not None:
@@ -200,144 +225,156 @@ class _Pruning:
     def _oversize(self, rows: int, limit: int) -> int:
         """Return how many of *rows* dispatches take the store beyond *limit* bytes."""
         if self._oversized is None or self._is_sqlite():
-            size = used_size(self.using)
+            size = _used_size(self.database)
             self._oversized = max(-(-rows * (size - limit) // size), 1) if size > limit else 0
             return self._oversized
         # A server tells its sizes with a delay: what is gone by now is subtracted.
         return self._oversized - (0 if self.dry_run else self.result.dispatches)
 
-    def _count(self, traces: TraceQuerySet | None) -> int:
+    def _count(self, traces: _Condition | None) -> int:
         if traces is None:
             return 0
-        return traces.order_by().aggregate(sum=Sum("dispatch_count"))["sum"] or 0
+        return self._number(
+            f"SELECT COALESCE(SUM(dispatch_count), 0) FROM tracing_trace WHERE {traces.text}",
+            traces.parameters,
+        )
+
+    def _number(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+        return int(self.database.rows(statement, parameters)[0][0])
 
     # -- Deleting
 
-    def _delete(self, traces: Any, dispatches: int | None) -> None:  # noqa: C901
+    def _delete(self, traces: _Condition, order: str, dispatches: int | None) -> None:
         """Delete from the first of *traces* on, until *dispatches* are gone if that is given."""
         result, gone = self.result, 0
-        columns = ("pk", "dispatch_count", "receiver_call_count")
-        rows = traces.values_list(*columns)
         if self.dry_run:
-            for _, count, calls in rows.iterator(chunk_size=2_000):
-                if dispatches is not None and gone >= dispatches:
-                    break
-                gone += count
-                result.traces += 1
-                result.dispatches += count
-                result.receiver_calls += calls
+            self._count_first(traces, order, dispatches)
             return
         while dispatches is None or gone < dispatches:
-            step: list[int] = []
-            weight = 0
-            for key, count, _ in rows[:_TRACES_AT_ONCE]:
-                if step and weight + count > _DISPATCHES_AT_ONCE:
-                    break
-                if dispatches is not None and gone + weight >= dispatches:
-                    break
-                step.append(key)
-                weight += count
+            step, weight = self._step(
+                traces, order, None if dispatches is None else dispatches - gone
+            )
             if not step:
                 break
             if self._is_late():
                 result.complete = False
                 break
-            with _writing(self.using):
-                deleted = delete_traces(step, self.using)
-            result.traces += deleted.get("tracing.Trace", 0)
-            result.dispatches += deleted.get("tracing.Dispatch", 0)
-            result.receiver_calls += deleted.get("tracing.ReceiverCall", 0)
+            with self.database.transaction():
+                deleted = delete_traces(self.database, step)
+            result.traces += deleted["tracing_trace"]
+            result.dispatches += deleted["tracing_dispatch"]
+            result.receiver_calls += deleted["tracing_receivercall"]
             # By the traces' own count: dispatches of lost segments must not keep this going.
-            gone += max(weight, deleted.get("tracing.Dispatch", 0))
+            gone += max(weight, deleted["tracing_dispatch"])
             if self.progress is not None:
                 self.progress(min(result.dispatches, self.expected), self.expected)
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(PAUSE_SECONDS)
+
+    def _step(
+        self, traces: _Condition, order: str, dispatches: int | None
+    ) -> tuple[list[int], int]:
+        """Return the next traces to delete together, and their dispatches."""
+        step: list[int] = []
+        weight = 0
+        for key, count in self.database.rows(
+            f"SELECT id, dispatch_count FROM tracing_trace WHERE {traces.text} "
+            f"ORDER BY {order} LIMIT {_TRACES_AT_ONCE}",
+            traces.parameters,
+        ):
+            if step and weight + count > _DISPATCHES_AT_ONCE:
+                break
+            if dispatches is not None and weight >= dispatches:
+                break
+            step.append(key)
+            weight += count
+        return step, weight
+
+    def _count_first(self, traces: _Condition, order: str, dispatches: int | None) -> None:
+        """Count what ``_delete`` would delete."""
+        result, gone = self.result, 0
+        cursor = self.database.execute(
+            "SELECT dispatch_count, receiver_call_count FROM tracing_trace "
+            f"WHERE {traces.text} ORDER BY {order}",
+            traces.parameters,
+        )
+        while rows := cursor.fetchmany(2_000):
+            for count, calls in rows:
+                if dispatches is not None and gone >= dispatches:
+                    cursor.close()
+                    return
+                gone += count
+                result.traces += 1
+                result.dispatches += count
+                result.receiver_calls += calls
 
     def _prune_rollups(self) -> None:
         age = self.retention.keep_rollups
-        if age is not None:
-            before = (time.time_ns() - int(age.total_seconds() * 1_000_000_000)) // HOUR_NS
-            old = models.Rollup.objects.using(self.using).filter(hour__lt=before)
-            while keys := list(old.order_by().values_list("pk", flat=True)[:_DISPATCHES_AT_ONCE]):
-                models.Rollup.objects.using(self.using).filter(pk__in=keys).delete()
+        if age is None:
+            return
+        before = (time.time_ns() - int(age.total_seconds() * 1_000_000_000)) // HOUR_NS
+        while keys := self.database.rows(
+            f"SELECT id FROM tracing_rollup WHERE hour < %s LIMIT {ROWS_AT_ONCE}", (before,)
+        ):
+            with self.database.transaction():
+                delete_rows(self.database, "tracing_rollup", [key for (key,) in keys])
 
     def _is_late(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline
 
     def _is_sqlite(self) -> bool:
-        return connections[self.using].vendor == "sqlite"
+        return self.database.vendor == "sqlite"
 
     def _shrink(self) -> None:
         """Give the free pages of a SQLite file back to the file system."""
-        connection = connections[self.using]
-        if connection.vendor != "sqlite" or connection.in_atomic_block:
+        database = self.database
+        if not self._is_sqlite() or database.shared:
             # Inside a transaction no log can be written back; the next pruning does it.
             return
-        with connection.cursor() as cursor:
-            cursor.execute("PRAGMA auto_vacuum")
-            if cursor.fetchone()[0] != 2:  # noqa: PLR2004 - 2 is incremental.
-                return
-            while not self._is_late():
-                cursor.execute("PRAGMA freelist_count")
-                free = cursor.fetchone()[0]
-                if not free:
-                    break
-                # Each row that it returns is a page given back.
-                cursor.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
-                cursor.fetchall()
-                time.sleep(_PAUSE_SECONDS)
-            # The pages leave the file when the log is written back into it.
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            cursor.fetchall()
+        if self._number("PRAGMA auto_vacuum") != 2:  # noqa: PLR2004 - 2 is incremental.
+            return
+        while not self._is_late() and self._number("PRAGMA freelist_count"):
+            # Each row that it returns is a page given back.
+            database.rows(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
+            time.sleep(PAUSE_SECONDS)
+        # The pages leave the file when the log is written back into it.
+        database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-@contextmanager
-def _writing(using: str) -> Iterator[None]:
-    """Run the block in a transaction that may write from its first statement on.
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    """A condition on traces, as SQL."""
 
-    One that reads first and writes later fails at once on SQLite when somebody else wrote in between,
-    however patient the timeout. In the application's own file it must not wait with its lock in hand
-    either: see ``begin()`` of the exporter's SQLite.
+    text: str
+    parameters: tuple[Any, ...]
+
+    def also(self, text: str, parameter: Any) -> _Condition:
+        return _Condition(f"{self.text} AND {text}", (*self.parameters, parameter))
+
+
+def delete_traces(database: Database, keys: Sequence[int]) -> Counter[str]:
+    """Delete the trace rows *keys* and all that belongs to them; return rows by table.
+
+    Children go first: when it is cut short, what is left is found by the next attempt.
     """
-    connection: Any = connections[using]
-    if connection.vendor != "sqlite" or connection.in_atomic_block:
-        with transaction.atomic(using=using):
-            yield
-        return
-    mode = connection.transaction_mode
-    is_shared = not has_own_database() and not connection.is_in_memory_db()
-    with ExitStack() as stack:
-        try:
-            connection.transaction_mode = "EXCLUSIVE" if is_shared else "IMMEDIATE"
-            _enter(connection, stack, patient=not is_shared)
-        finally:
-            connection.transaction_mode = mode
-        yield
-
-
-def _enter(connection: Any, stack: ExitStack, *, patient: bool) -> None:
-    """Begin a transaction that ends with *stack*; without holding a lock meanwhile if not *patient*."""
-    begin = partial(transaction.atomic, using=connection.alias)
-    if patient:
-        stack.enter_context(begin())
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA busy_timeout")
-        patience = cursor.fetchone()[0]
-        cursor.execute("PRAGMA busy_timeout = 0")
-        try:
-            give_up_at = time.monotonic() + _PATIENCE_SECONDS
-            while True:
-                try:
-                    stack.enter_context(begin())
-                except OperationalError:
-                    if time.monotonic() > give_up_at:
-                        raise
-                    time.sleep(_PAUSE_SECONDS)
-                else:
-                    return
-        finally:
-            cursor.execute(f"PRAGMA busy_timeout = {patience}")
+    deleted: Counter[str] = Counter()
+    marks = ", ".join(["%s"] * len(keys))
+    dispatches = database.rows(
+        "SELECT id, receiver_call_count FROM tracing_dispatch "
+        f"WHERE trace_id IN ({marks}) ORDER BY id",
+        keys,
+    )
+    for chunk in chunks(merge_ranges(dispatches), 100):
+        ranges = " OR ".join(["id BETWEEN %s AND %s"] * len(chunk))
+        for table in ("tracing_receivercall", "tracing_failedcall", "tracing_dispatch"):
+            deleted[table] += database.execute(
+                f"DELETE FROM {table} WHERE {ranges}", [key for pair in chunk for key in pair]
+            ).rowcount
+    for table in ("tracing_unheard", "tracing_bypass", "tracing_hazardsighting"):
+        database.execute(f"DELETE FROM {table} WHERE trace_id IN ({marks})", keys)
+    deleted["tracing_trace"] += database.execute(
+        f"DELETE FROM tracing_trace WHERE id IN ({marks})", keys
+    ).rowcount
+    return deleted
 
 
 def store_size(using: str | None = None) -> int:
@@ -345,24 +382,39 @@ def store_size(using: str | None = None) -> int:
 
     On SQLite that is the whole file with its write-ahead log, without free pages.
     """
-    connection = connections[using or store_alias()]
-    if connection.vendor == "sqlite":
-        return _sqlite_size(connection)
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(
-                "SELECT COALESCE(SUM(pg_total_relation_size(c.oid)), 0) FROM pg_class c "
-                "WHERE c.relkind = 'r' AND c.relname = ANY(%s) AND pg_table_is_visible(c.oid)",
-                [list(_TABLES)],
-            )
-        else:
-            cursor.execute(
-                "SELECT COALESCE(SUM(data_length + index_length), 0) "
-                "FROM information_schema.tables "
-                "WHERE table_schema = DATABASE() AND table_name IN %s",
-                [_TABLES],
-            )
-        return int(cursor.fetchone()[0])
+    return _size(_Reader(using or store_alias()))
+
+
+def _size(store: Database | _Reader) -> int:
+    if store.vendor == "sqlite":
+        return _sqlite_size(store)
+    if store.vendor == "postgresql":
+        (size,) = store.rows(
+            "SELECT COALESCE(SUM(pg_total_relation_size(c.oid)), 0) FROM pg_class c "
+            "WHERE c.relkind = 'r' AND c.relname = ANY(%s) AND pg_table_is_visible(c.oid)",
+            [list(_TABLES)],
+        )[0]
+    else:
+        (size,) = store.rows(
+            "SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.tables "
+            f"WHERE table_schema = DATABASE() AND table_name IN ({', '.join(['%s'] * len(_TABLES))})",
+            _TABLES,
+        )[0]
+    return int(size)
+
+
+class _Reader:
+    """Django's connection of the running thread, for faces."""
+
+    def __init__(self, alias: str) -> None:
+        self._connection: Any = connections[alias]
+        self.vendor: str = self._connection.vendor
+
+    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, parameters or None)
+            return list(cursor.fetchall())
 
 
 def used_size(using: str | None = None) -> int:
@@ -371,12 +423,13 @@ def used_size(using: str | None = None) -> int:
     The files of a server stay as large as they were. Pruning by that size would go on until nothing
     is left. On PostgreSQL it is estimated, from what it knows of its rows, mostly within a tenth.
     """
-    connection = connections[using or store_alias()]
-    if connection.vendor != "postgresql":
-        return store_size(using)
-    with connection.cursor() as cursor:
-        cursor.execute(_USED_SIZE, [list(_TABLES)])
-        return int(cursor.fetchone()[0])
+    return _used_size(_Reader(using or store_alias()))
+
+
+def _used_size(store: Database | _Reader) -> int:
+    if store.vendor != "postgresql":
+        return _size(store)
+    return int(store.rows(_USED_SIZE, [list(_TABLES)])[0][0])
 
 
 _USED_SIZE = """
@@ -412,13 +465,10 @@ _USED_SIZE = """
 """A row has a header of 24 bytes and a pointer of 4, an entry of an index 8, a pointer and padding."""
 
 
-def _sqlite_size(connection: BaseDatabaseWrapper) -> int:
-    with connection.cursor() as cursor:
-        numbers = []
-        for pragma in ("page_count", "freelist_count", "page_size"):
-            cursor.execute(f"PRAGMA {pragma}")
-            numbers.append(cursor.fetchone()[0])
-    pages, free, page_size = numbers
+def _sqlite_size(store: Database | _Reader) -> int:
+    pages, free, page_size = (
+        store.rows(f"PRAGMA {name}")[0][0] for name in ("page_count", "freelist_count", "page_size")
+    )
     return int((pages - free) * page_size)
 
 
@@ -436,116 +486,50 @@ def file_size(using: str | None = None) -> int | None:
     return size + (log.stat().st_size if log.exists() else 0)
 
 
-# -- Statistics ------------------------------------------------------------------------------
+def announce_first(database: Database, pruned: Pruned) -> None:
+    """Log, once for a store, that the default retention has begun to delete traces."""
+    if take_turn(database, FIRST_PRUNED, time.time()):
+        logger.warning(
+            "The store keeps the traces of %(older_than)s, within %(max_size)s, unless "
+            "TRACING['PRUNE'] says otherwise: %(traces)d were deleted, for the first time. "
+            "Pinned traces stay; {} keeps everything.",
+            {**DEFAULT_PRUNE, "traces": pruned.traces},
+        )
 
 
-def compact_rollups(using: str | None = None, *, now_ns: int | None = None) -> int:
-    """Add up the parts of past hours, and the hours of past days; return how many rows went.
-
-    Hours that a worker may still be writing are left alone, and after three days a day is one row.
-    """
-    hour = (time.time_ns() if now_ns is None else now_ns) // HOUR_NS
-    went, _ = _compact(using or store_alias(), hour, lambda: False)
-    return went
-
-
-def _compact(using: str, hour: int, is_late: Callable[[], bool]) -> tuple[int, bool]:
-    """Add up what is past in *hour*; return how many rows went and whether that was all.
-
-    One step is taken however late it is, so that a worker with much to prune gets on with it too.
-    """
-    rollups = models.Rollup.objects.using(using)
-    past = (hour - _DAYS_BY_HOUR * _DAY_HOURS) // _DAY_HOURS * _DAY_HOURS
-    hours = (
-        rollups.filter(hour__lt=hour - 3)
-        .exclude(part=_MERGED)
-        .order_by()
-        .values_list("hour", flat=True)
-        .distinct()
+def first_pruned_ns(using: str | None = None) -> int | None:
+    """Return when the default retention first deleted traces, in ns since the epoch."""
+    found = _Reader(using or store_alias()).rows(
+        "SELECT value FROM tracing_sequence WHERE name = %s", (FIRST_PRUNED,)
     )
-    parts_of_days = (
-        rollups.filter(hour__lt=past)
-        .annotate(rest=F("hour") % _DAY_HOURS)
-        .exclude(rest=0, part=_MERGED)
-        .order_by()
-        .values_list("hour", flat=True)
-        .distinct()
-    )
-    days = {h // _DAY_HOURS * _DAY_HOURS for h in parts_of_days}
-    spans = {(h, h + 1) for h in hours} | {(h, h + _DAY_HOURS) for h in days}
-    went = 0
-    # The hours of a day before the day: a day of many processes is a lot to hold at once.
-    for place, (first, end) in enumerate(sorted(spans, key=lambda span: (span[1], -span[0]))):
-        if place and is_late():
-            return went, False
-        went += _merge(using, first, end)
-        time.sleep(_PAUSE_SECONDS)
-    return went, True
+    return int(found[0][0]) * 1_000_000_000 if found else None
 
 
-def _merge(using: str, first: int, end: int) -> int:
-    """Make one row of each key's rows in the hours from *first* to before *end*."""
-    sequence, _ = models.Sequence.objects.using(using).get_or_create(name="compact")
-    with _writing(using):
-        # The lock on its row keeps two processes from adding up twice.
-        models.Sequence.objects.using(using).filter(pk=sequence.pk).update(value=F("value") + 1)
-        rows = list(models.Rollup.objects.using(using).filter(hour__gte=first, hour__lt=end))
-        groups: dict[tuple[int, int, int], list[models.Rollup]] = {}
-        for row in rows:
-            groups.setdefault((row.signal_id, row.sender_id, row.receiver), []).append(row)
-        merged = []
-        gone = []
-        for key, group in groups.items():
-            if len(group) == 1 and group[0].hour == first and group[0].part == _MERGED:
-                continue
-            gone += [row.pk for row in group]
-            merged.append(_added(key, first, group))
-        for start in range(0, len(gone), 500):
-            chunk = gone[start : start + 500]
-            models.Rollup.objects.using(using).filter(pk__in=chunk).delete()
-        models.Rollup.objects.using(using).bulk_create(merged, batch_size=50)
-    return len(gone) - len(merged)
+# -- Taking turns ----------------------------------------------------------------------------
 
 
-def _added(key: tuple[int, int, int], hour: int, group: list[models.Rollup]) -> models.Rollup:
-    histogram = Histogram.decode(*(row.histogram for row in group))
-    signal, sender, receiver = key
-    return models.Rollup(
-        hour=hour,
-        part=_MERGED,
-        signal_id=signal,
-        sender_id=sender,
-        receiver=receiver,
-        count=sum(row.count for row in group),
-        error_count=sum(row.error_count for row in group),
-        total_ns=sum(row.total_ns for row in group),
-        query_count=sum(row.query_count for row in group),
-        query_ns=sum(row.query_ns for row in group),
-        histogram=histogram.encode(),
-    )
-
-
-def take_turn(name: str, every_seconds: float, using: str | None = None) -> bool:
+def take_turn(database: Database, name: str, every_seconds: float) -> bool:
     """Return whether it is this process' turn to do what all processes need done once.
 
     Args:
+        database: The store.
         name: What is to be done.
         every_seconds: At most once in this time, by any process.
-        using: Alias of the store.
     """
-    alias = using or store_alias()
     now = int(time.time())
-    sequences = models.Sequence.objects.using(alias)
-    sequence, created = sequences.get_or_create(name=name, defaults={"value": now})
-    if created:
-        return True
-    due = sequences.filter(pk=sequence.pk, value__lte=now - int(every_seconds))
-    return due.update(value=now) == 1
+    with database.transaction():
+        database.insert_new("tracing_sequence", ("name", "value"), [(name, 0)])
+        due = database.execute(
+            "UPDATE tracing_sequence SET value = %s WHERE name = %s AND value <= %s",
+            (now, name, now - int(every_seconds)),
+        )
+    return bool(due.rowcount == 1)
 
 
-def give_turn_back(name: str, using: str | None = None) -> None:
+def give_turn_back(database: Database, name: str) -> None:
     """Let the next process that asks ``take_turn`` have it at once."""
-    models.Sequence.objects.using(using or store_alias()).filter(name=name).update(value=0)
+    with database.transaction():
+        database.execute("UPDATE tracing_sequence SET value = 0 WHERE name = %s", (name,))
 
 
 # -- Ages and sizes as people write them -----------------------------------------------------

@@ -301,7 +301,7 @@ class DispatchQuerySet(models.QuerySet[Dispatch]):
         senders = {(trace, parent) for _, trace, parent, *_ in rows if parent is not None}
         numbers = {number for _, number in senders}
         above = {row[0]: row for row in rows}
-        ranges = _merge_ranges([(row[0], row[5]) for row in rows])
+        ranges = merge_ranges([(row[0], row[5]) for row in rows])
         calls: dict[tuple[int, int], tuple[int, int, int]] = {}
         receiver_calls = apps.get_model("tracing", "ReceiverCall").objects.using(self.db)
         for wanted in _narrow(ranges):
@@ -1122,7 +1122,7 @@ def _load_calls(
 def _labels(manager: Any, keys: Iterable[Any], *fields: str) -> dict[Any, tuple[Any, ...]]:
     """Return the *fields* of the labels *keys*, by key; None is no key."""
     found: dict[Any, tuple[Any, ...]] = {}
-    for chunk in _chunks([key for key in keys if key is not None], 900):
+    for chunk in chunks([key for key in keys if key is not None], 900):
         rows = manager.filter(pk__in=chunk).values_list("pk", *fields)
         found.update((row[0], row[1:]) for row in rows)
     return found
@@ -1132,7 +1132,7 @@ def _name_statements(calls: list[spans.ReceiverCall], manager: Any) -> None:
     """Put the texts of the statements of *calls* where their ids are."""
     wanted = list({key for call in calls for key, _, _ in call.statements})
     texts: dict[Any, str] = {}
-    for chunk in _chunks(wanted, 500):
+    for chunk in chunks(wanted, 500):
         labels = manager("StatementLabel").filter(pk__in=chunk)
         texts.update(labels.values_list("pk", "statement"))
     for call in calls:
@@ -1217,7 +1217,7 @@ def delete_traces(keys: Sequence[int], using: str) -> dict[str, int]:
         .order_by("pk")
         .values_list("pk", "receiver_call_count")
     )
-    for chunk in _chunks(_merge_ranges(dispatches), 100):
+    for chunk in chunks(merge_ranges(dispatches), 100):
         calls, own = Q(), Q()
         for first, last in chunk:
             calls |= Q(pk__range=(first, last))
@@ -1231,7 +1231,7 @@ def delete_traces(keys: Sequence[int], using: str) -> dict[str, int]:
     return deleted
 
 
-def _merge_ranges(dispatches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def merge_ranges(dispatches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the ranges of ids that the dispatches (id, calls), sorted, take with their calls."""
     ranges: list[list[int]] = []
     for key, count in dispatches:
@@ -1242,7 +1242,8 @@ def _merge_ranges(dispatches: Iterable[tuple[int, int]]) -> list[tuple[int, int]
     return [(first, last) for first, last in ranges]
 
 
-def _chunks(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+def chunks(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Yield *values*, *size* at a time."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
 

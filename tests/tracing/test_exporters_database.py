@@ -377,7 +377,6 @@ def test_application_that_reads_and_then_writes_its_own_file_is_let_go_first(
     exporter.shutdown()
     # The same file under another alias: the application's, which has no write-ahead log.
     monkeypatch.setitem(django_settings.DATABASES, "other", {"NAME": str(unmigrated)})
-    monkeypatch.setattr(pruning, "has_own_database", lambda: False)
     application = sqlite3.connect(unmigrated, isolation_level=None, check_same_thread=False)
     application.execute("PRAGMA journal_mode = DELETE")
     application.execute("CREATE TABLE shop (price)")

@@ -1,23 +1,30 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from contextlib import closing
 from datetime import timedelta
 
 import pytest
 from django.db import connections
+from django.db.backends.signals import connection_created
+from django.db.models import signals as model_signals
 
 from tests.tracing.samples import plain_trace
-from tracing import pruning
-from tracing.conf import store_alias
+from tracing import conf, pipeline, pruning
+from tracing.conf import Settings, store_alias
+from tracing.exporters.configuring import build_retention
 from tracing.exporters.database import DatabaseExporter
+from tracing.exporters.sql import beside_the_application
 from tracing.filling import Filler
-from tracing.models import Dispatch, ReceiverCall, Rollup, Trace
+from tracing.models import Dispatch, ReceiverCall, RecorderState, Rollup, Trace
 from tracing.pruning import (
     Retention,
     compact_rollups,
+    delete_traces,
     file_size,
+    first_pruned_ns,
     give_turn_back,
     parse_age,
     parse_size,
@@ -25,7 +32,6 @@ from tracing.pruning import (
     store_size,
     take_turn,
 )
-from tracing.querysets import delete_traces
 from tracing.rollups import HOUR_NS
 
 DAY_NS = 24 * HOUR_NS
@@ -199,10 +205,11 @@ def test_adding_up_that_has_no_time_gets_on_step_by_step(transactional_db):
 
 
 def test_turn_is_taken_by_one(transactional_db):
-    first = take_turn("test", 60)
-    second = take_turn("test", 60)
-    give_turn_back("test")
-    third = take_turn("test", 60)
+    with beside_the_application(store_alias()) as database:
+        first = take_turn(database, "test", 60)
+        second = take_turn(database, "test", 60)
+        give_turn_back(database, "test")
+        third = take_turn(database, "test", 60)
 
     assert (first, second, third) == (True, False, True)
 
@@ -249,19 +256,17 @@ def test_sizes_that_are_none_are_refused(text):
 def test_nobody_writes_between_what_pruning_reads_and_what_it_deletes(days, monkeypatch):
     if connections[store_alias()].vendor != "sqlite":
         pytest.skip("about SQLite")
-    # As Django has it unless the project asks for IMMEDIATE.
-    monkeypatch.setattr(connections[store_alias()], "transaction_mode", None)
     refused = []
 
-    def delete_beside_a_writer(keys, using):
-        Trace.objects.filter(pk__in=keys).count()
-        with closing(sqlite3.connect(connections[using].settings_dict["NAME"], timeout=0)) as other:
+    def delete_beside_a_writer(database, keys):
+        name = connections[database.alias].settings_dict["NAME"]
+        with closing(sqlite3.connect(name, timeout=0)) as other:
             try:
                 other.execute("UPDATE tracing_sequence SET value = value + 1")
                 other.commit()
             except sqlite3.OperationalError as error:
                 refused.append(str(error))
-        return delete_traces(keys, using)
+        return delete_traces(database, keys)
 
     monkeypatch.setattr(pruning, "delete_traces", delete_beside_a_writer)
 
@@ -269,3 +274,95 @@ def test_nobody_writes_between_what_pruning_reads_and_what_it_deletes(days, monk
 
     assert pruned.traces == 3
     assert refused == ["database is locked"]
+
+
+SIGNALS = [connection_created, *(getattr(model_signals, name) for name in (
+    "pre_init", "post_init", "pre_save", "post_save", "pre_delete", "post_delete",
+))]  # fmt: skip
+
+
+def as_the_worker(function):
+    """Run *function* in a thread of its own; return the signals that were sent there."""
+    sent = []
+
+    def receive(signal, **_named):
+        if threading.current_thread() is worker:
+            sent.append(signal)
+
+    worker = threading.Thread(target=function)
+    for signal in SIGNALS:
+        signal.connect(receive, dispatch_uid="of the worker", weak=False)
+    try:
+        worker.start()
+        worker.join()
+    finally:
+        for signal in SIGNALS:
+            signal.disconnect(dispatch_uid="of the worker")
+    return sent
+
+
+def test_worker_prunes_below_the_orm(days):
+    now = time.time_ns()
+    exporter = DatabaseExporter(retention=Retention(older_than=timedelta(days=1)), prune_seconds=0)
+    failures = []
+
+    def work():
+        try:
+            exporter.export([plain_trace(20, started_ns=now - 2 * DAY_NS)])
+            exporter.export([plain_trace(21, started_ns=now)])
+            exporter.tick(pipeline.statistics())
+            exporter.shutdown()
+            connection = vars(connections._connections).get(store_alias())
+            failures.append(connection)
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    sent = as_the_worker(work)
+
+    assert failures == [None]
+    assert sent == []
+    assert numbers() == [0, 5, 21]
+    assert RecorderState.objects.count() == 1
+
+
+def test_first_deletion_by_default_is_told_once(days, caplog):
+    retention = Retention(older_than=timedelta(days=8), is_default=True)
+    exporter = DatabaseExporter(retention=retention, prune_seconds=0)
+    exporter.export([plain_trace(20)])
+    before = first_pruned_ns()
+    exporter.tick(pipeline.statistics())
+    exporter.retention = Retention(older_than=timedelta(days=1), is_default=True)
+    exporter.tick(pipeline.statistics())
+    exporter.shutdown()
+
+    assert numbers() == [0, 5, 20]
+    assert before is None
+    assert abs(first_pruned_ns() - time.time_ns()) < DAY_NS
+    [record] = caplog.records
+    assert record.getMessage() == (
+        "The store keeps the traces of 7d, within 1GB, unless TRACING['PRUNE'] says otherwise: "
+        "2 were deleted, for the first time. Pinned traces stay; {} keeps everything."
+    )
+
+
+def test_only_a_sqlite_file_of_its_own_is_pruned_by_default(monkeypatch):
+    own = {"ENGINE": "django.db.backends.sqlite3", "NAME": "traces.sqlite3"}
+    server = {"ENGINE": "django.db.backends.postgresql", "NAME": "traces"}
+    found = {}
+    for name, databases in {
+        "own": {"default": server, "tracing": own},
+        "server": {"default": own, "tracing": server},
+        "shared": {"default": own, "tracing": own},
+        "only": {"default": own},
+    }.items():
+        monkeypatch.setattr(conf.django_settings, "DATABASES", databases)
+        found[name] = build_retention(Settings())
+
+    assert found == {
+        "own": Retention(older_than=timedelta(days=7), max_size=10**9, is_default=True),
+        "server": None,
+        "shared": None,
+        "only": None,
+    }
+    assert build_retention(Settings(prune={})) is None

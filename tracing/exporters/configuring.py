@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.conf import settings as django_settings
 from django.utils.module_loading import import_string
 
+from tracing.conf import DEFAULT_PRUNE, is_embedded, store_alias
 from tracing.exporters.database import DatabaseExporter, InTests
 from tracing.exporters.log import LogExporter
 from tracing.exporters.memory import MemoryExporter
@@ -52,7 +53,10 @@ def build_retention(settings: Settings) -> Retention | None:
     Raises:
         ValueError: It has an unknown key, or an age or a size is none.
     """
-    allowed = {item.name for item in fields(Retention)} | {"every_seconds"}
+    is_default = settings.prune is DEFAULT_PRUNE
+    if is_default and not is_embedded(store_alias()):
+        return None
+    allowed = ({item.name for item in fields(Retention)} | {"every_seconds"}) - {"is_default"}
     given = _lower("PRUNE", settings.prune, allowed)
     given.pop("every_seconds", None)
     for name in ("older_than", "keep_rollups"):
@@ -62,7 +66,7 @@ def build_retention(settings: Settings) -> Retention | None:
             raise ValueError(f'TRACING["PRUNE"]: {name} is {given[name]!r}; write it like "7d".')
     if isinstance(given.get("max_size"), str):
         given["max_size"] = parse_size(given["max_size"])
-    return Retention(**given) if given else None
+    return Retention(**given, is_default=is_default) if given else None
 
 
 def build_exporters(

@@ -23,7 +23,13 @@ from tracing.exporters.sql import Database, MissingTablesError, open_database
 from tracing.exporters.summing import Batch, Sum, Summing, Wire, subtract_repeats
 from tracing.in_tests import is_test_database, is_test_run
 from tracing.pipeline import Courtesy, TemporaryError
-from tracing.pruning import Retention, give_turn_back, prune, take_turn
+from tracing.pruning import (
+    Retention,
+    announce_first,
+    give_turn_back,
+    prune_in_turn,
+    take_turn,
+)
 from tracing.rollups import HOUR_NS
 from tracing.rows import (
     call_details,
@@ -35,6 +41,7 @@ from tracing.rows import (
     label_key,
     trace_details,
 )
+from tracing.unused_labels import begin_epoch, epoch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -86,6 +93,7 @@ _RETURNED = models.OUTCOME_CODES[0]
 _NAME_LIMIT = 255
 _LARGEST_CACHE = 50_000
 _KEYS_AT_ONCE = 500
+_ATTEMPTS = 5
 _COMPACT_SECONDS = 3_600
 """How often statistics are added up where nothing is pruned."""
 _PRUNE_SECONDS = 1.0
@@ -311,10 +319,22 @@ class DatabaseExporter:
     def _store(
         self, database: Database, batch: Sequence[spans.Trace], *, check: bool = False
     ) -> int:
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._store_once(database, batch, check=check)
+            except _LabelsPrunedError:
+                self._relearn(database)
+        raise TemporaryError("names are being pruned again and again")
+
+    def _store_once(
+        self, database: Database, batch: Sequence[spans.Trace], *, check: bool = False
+    ) -> int:
         known = self._known(database, [t for t in batch if check or t.segment or not t.final])
         batch = [trace for trace in batch if not _is_stored(trace, known)]
         if not batch:
             return 0
+        if self._labels.epoch < 0:
+            self._labels.epoch = begin_epoch(database)
         first = self._allocate(database, batch, known)
         try:
             rows = self._build(database, batch, known, first)
@@ -358,19 +378,52 @@ class DatabaseExporter:
         rows = _Build(self._labels, known, first)
         if not database.streams:
             rows.rows(batch)
-            database.begin()
+            self._begin(database)
             self._remove_replaced(database, batch, known)
             return rows
-        database.begin()
+        self._begin(database)
         self._remove_replaced(database, batch, known)
         database.insert_stream("tracing_receivercall", CALL_COLUMNS, rows.calls_of_each(batch))
         return rows
 
+    def _begin(self, database: Database) -> None:
+        """Begin a transaction in which no label can be deleted.
+
+        Raises:
+            _LabelsPrunedError: Some were since this exporter learned them; nothing has begun.
+        """
+        database.begin()
+        if epoch(database) != self._labels.epoch:
+            database.rollback()
+            raise _LabelsPrunedError
+
+    def _relearn(self, database: Database) -> None:
+        """Forget all labels, and let what waits for the rollups refer to those that there are."""
+        old, self._labels = self._labels, _Labels()
+        self._labels.epoch = begin_epoch(database)
+        for place, (table, ids, columns) in enumerate(
+            (
+                ("tracing_signallabel", "signals", _name_columns),
+                ("tracing_senderlabel", "senders", _name_columns),
+                ("tracing_receiverlabel", "receivers", _receiver_columns),
+            )
+        ):
+            wanted = self._summing.waiting_ids(place)
+            names = {row: name for name, row in getattr(old, ids).items() if row in wanted}
+            found = getattr(self._labels, ids)
+            if names:
+                _add_labels(database, table, found, list(names.values()), columns)
+            self._summing.rename(place, {row: found[name] for row, name in names.items()})
+
     def _write_sums(self, database: Database) -> None:
         """Write the rollups; if that fails, what is waiting is written with the next batch."""
-        due = self._summing.due()
         try:
-            database.begin()
+            try:
+                self._begin(database)
+            except _LabelsPrunedError:
+                self._relearn(database)
+                self._begin(database)
+            due = self._summing.due()
             database.upsert(
                 "tracing_rollup",
                 ROLLUP_KEYS,
@@ -564,7 +617,7 @@ class DatabaseExporter:
 
     # -- How this process is doing -----------------------------------------------------------
 
-    def _prune_in_turn(self) -> None:
+    def _prune_in_turn(self, database: Database) -> None:
         """Prune for a second or two, if it is due and no other process does.
 
         Without a retention nothing goes, but the statistics of past hours are added up all the
@@ -573,22 +626,21 @@ class DatabaseExporter:
         if time.monotonic() < self._prune_at:
             return
         self._prune_at = time.monotonic() + self.prune_seconds / 10
-        alias = self._alias or store_alias()
-        try:
-            if take_turn("prune", self.prune_seconds, alias):
-                retention = self.retention or Retention()
-                if not prune(retention, using=alias, seconds=_PRUNE_SECONDS).complete:
-                    # There is more: go on at the next beat, whoever's that is.
-                    give_turn_back("prune", alias)
-                    self._prune_at = time.monotonic()
-        finally:
-            # Django's connection of this thread, which nobody else would close.
-            connections[alias].close()
+        if not take_turn(database, "prune", self.prune_seconds):
+            return
+        retention = self.retention or Retention()
+        pruned = prune_in_turn(database, retention, _PRUNE_SECONDS)
+        if pruned.traces and retention.is_default:
+            announce_first(database, pruned)
+        if not pruned.complete:
+            # There is more: go on at the next beat, whoever's that is.
+            give_turn_back(database, "prune")
+            self._prune_at = time.monotonic()
 
     def _beat(self, database: Database, statistics: Statistics) -> None:
         if self._summing.is_due:
             self._write_sums(database)
-        self._prune_in_turn()
+        self._prune_in_turn(database)
         exporters: dict[str, Any] = {
             name: asdict(values) for name, values in statistics.exporters.items()
         }
@@ -626,6 +678,10 @@ class DatabaseExporter:
         self._paused = paused
 
 
+class _LabelsPrunedError(Exception):
+    """Labels that this exporter knows by heart may be gone."""
+
+
 def _apart(batch: Sequence[spans.Trace]) -> list[Sequence[spans.Trace]]:
     """Return *batch* in parts in which no trace comes twice: segments build on one another."""
     parts: list[list[spans.Trace]] = []
@@ -660,6 +716,8 @@ class _Labels:
     """The ids of names, kept from batch to batch."""
 
     def __init__(self) -> None:
+        self.epoch = -1
+        """In which they were learned; see ``tracing.unused_labels``."""
         self.signals: dict[str, int] = {}
         self.senders: dict[str, int] = {}
         self.traces: dict[str, int] = {}
@@ -698,8 +756,11 @@ class _Labels:
 
     def resolve(self, database: Database, batch: Sequence[spans.Trace]) -> None:  # noqa: C901, PLR0912
         """Learn the ids of all labels in *batch*, giving new ones a row."""
-        if any(len(ids) >= _LARGEST_CACHE for ids in vars(self).values()):
+        caches = (ids for ids in vars(self).values() if isinstance(ids, dict))
+        if any(len(ids) >= _LARGEST_CACHE for ids in caches):
+            known_since = self.epoch
             self.__init__()  # type: ignore[misc]
+            self.epoch = known_since
         same = self.same
         signals, senders, facts = set(), set(), set()
         receivers: set[spans.ReceiverLabel] = set()

@@ -9,25 +9,26 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from tracing.conf import is_embedded
 from tracing.in_tests import address
 from tracing.pipeline import TemporaryError
 from tracing.store import embedded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 BUSY_SECONDS = 5
 """How long a writer waits for another one's lock, and for a server to answer."""
 
+_KEYS_AT_ONCE = 500
 _SWITCH_SECONDS = 0.01
 """Between two attempts to give a SQLite file its write-ahead log."""
 
@@ -60,6 +61,11 @@ class Database:
 
     vendor = ""
     placeholder = "%s"
+    share_lock = ""
+    """At the end of a SELECT: others may read its rows, and not change them before the commit.
+
+    On SQLite nobody else writes during a transaction of ours.
+    """
 
     def __init__(self, alias: str, *, shared: bool = False) -> None:
         self.alias = alias
@@ -74,6 +80,7 @@ class Database:
             "OPTIONS": {name: value for name, value in options.items() if name != "pool"}
         }
         self.errors: Any = self._wrapper.Database  # type: ignore[attr-defined]
+        self.errors_of_django = self._wrapper.wrap_database_errors
         self.quote = self._wrapper.ops.quote_name
 
     # -- Connecting
@@ -168,6 +175,17 @@ class Database:
                 self.execute("RELEASE SAVEPOINT tracing_export")
             else:
                 self.execute("ROLLBACK")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run the block in a transaction, which is undone if it raises."""
+        self.begin()
+        try:
+            yield
+        except BaseException:
+            self.rollback()
+            raise
+        self.commit()
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert *rows* the fastest way there is."""
@@ -342,13 +360,7 @@ class SQLite(Database):
 
     def is_dedicated(self) -> bool:
         """Return whether no other alias uses the same file."""
-        name = str(self._wrapper.settings_dict["NAME"])
-        others = [
-            str(database["NAME"])
-            for alias, database in settings.DATABASES.items()
-            if alias != self.alias
-        ]
-        return self.alias != DEFAULT_DB_ALIAS and name not in others
+        return is_embedded(self.alias)
 
     def is_stale(self) -> bool:
         """Return whether the file was deleted or replaced: SQLite would write to the old one."""
@@ -433,6 +445,7 @@ class PostgreSQL(Database):
     """PostgreSQL, or what speaks its protocol: COPY with psycopg 3, multi-row INSERT with 2."""
 
     vendor = "postgresql"
+    share_lock = " FOR SHARE"
 
     def __init__(self, alias: str, *, shared: bool = False) -> None:
         super().__init__(alias, shared=shared)
@@ -578,6 +591,7 @@ class MariaDB(Database):
     """MariaDB and MySQL: executemany, which both drivers turn into multi-row INSERTs."""
 
     vendor = "mysql"
+    share_lock = " LOCK IN SHARE MODE"
 
     def parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return what Django would use, with limits on waiting for a server that is gone."""
@@ -627,6 +641,15 @@ class MariaDB(Database):
         return bool(error.args) and error.args[0] in {1146, 1054}
 
 
+def delete_rows(database: Database, table: str, keys: Sequence[int]) -> None:
+    """Delete the rows of *table* with the ids *keys*; in a transaction, if there are many."""
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        chunk = keys[start : start + _KEYS_AT_ONCE]
+        database.execute(
+            f"DELETE FROM {table} WHERE id IN ({', '.join(['%s'] * len(chunk))})", chunk
+        )
+
+
 VENDORS: dict[str, type[Database]] = {"sqlite": SQLite, "postgresql": PostgreSQL, "mysql": MariaDB}
 
 
@@ -642,3 +665,21 @@ def open_database(alias: str, *, shared: bool = False) -> Database:
     if vendor not in VENDORS:
         raise TemporaryError(f"traces cannot be stored in a {vendor} database (alias {alias!r})")
     return VENDORS[vendor](alias, shared=shared)
+
+
+@contextmanager
+def beside_the_application(alias: str) -> Iterator[Database]:
+    """Open the store for a face, on a connection of its own; errors are Django's.
+
+    Inside a transaction of the application, as tests have one, and in memory, it is that of the
+    running thread: nobody else sees what is there.
+    """
+    wrapper: Any = connections[alias]
+    is_in_memory = wrapper.vendor == "sqlite" and wrapper.is_in_memory_db()
+    database = open_database(alias, shared=wrapper.in_atomic_block or is_in_memory)
+    with database.errors_of_django:
+        database.connect()
+        try:
+            yield database
+        finally:
+            database.close()

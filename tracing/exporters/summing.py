@@ -189,6 +189,20 @@ class Summing:
                         total = waiting[key] = Sum()
                     total.add(found)
 
+    def waiting_ids(self, place: int) -> set[int]:
+        """Return the ids at *place* of the keys (see ``Key``) that are waiting."""
+        return {key[place] for sums in self._waiting.values() for key in sums}
+
+    def rename(self, place: int, ids: dict[int, int]) -> None:
+        """Replace the ids at *place* of the keys that are waiting."""
+        for hour, sums in self._waiting.items():
+            renamed: dict[Key, Sum] = {}
+            for key, total in sums.items():
+                parts = list(key)
+                parts[place] = ids.get(key[place], key[place])
+                renamed.setdefault((parts[0], parts[1], parts[2]), Sum()).add(total)
+            self._waiting[hour] = renamed
+
     @property
     def is_due(self) -> bool:
         """Return whether it is time to write: a busy process writes only now and then."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
@@ -14,10 +15,11 @@ from tracing import models
 from tracing.analysis.formatting import human_bytes, human_count, human_ns, plural
 from tracing.capture.recent import FORGOTTEN
 from tracing.conf import get_settings
+from tracing.exporters.configuring import build_retention
 from tracing.management.terminal import joined, text
 from tracing.management.verbs.base import Run, Verb, add_format, require_store, traces
 from tracing.project import installation
-from tracing.pruning import store_size
+from tracing.pruning import first_pruned_ns, store_size
 from tracing.setup import log_path
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ def _status(run: Run) -> int:
     for setting, what in found["installed"]:
         write(joined((label, "dim"), f"{setting}: {what}"))
         label = " " * len(label)
+    write(joined(("kept       ", "dim"), _kept(found["retention"])))
     if not found["recorders"]:
         write(joined(("processes  ", "dim"), "none has recorded lately"))
     for recorder in found["recorders"]:
@@ -103,6 +106,40 @@ def _status(run: Run) -> int:
     return 0
 
 
+def _kept(retention: dict[str, Any] | None) -> str:
+    """Return what pruning leaves, in words."""
+    if retention is None:
+        return "everything"
+    limits = [
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in retention["limits"].items()
+        if not isinstance(value, bool)
+    ]
+    first_ns = retention["first_pruned_ns"]
+    since = f", deleting since {_day(first_ns)}" if first_ns else ""
+    return ", ".join(limits) + (f" (the default{since})" if retention["is_default"] else "")
+
+
+def _day(moment_ns: int) -> str:
+    return datetime.fromtimestamp(moment_ns // 1_000_000_000, UTC).date().isoformat()
+
+
+def _retention() -> dict[str, Any] | None:
+    """Return the limits in force; None if everything is kept, or they cannot be read."""
+    settings = get_settings()
+    try:
+        chosen = build_retention(settings)
+    except ValueError:
+        return None
+    if chosen is None:
+        return None
+    return {
+        "limits": {str(name).lower(): value for name, value in settings.prune.items()},
+        "is_default": chosen.is_default,
+        "first_pruned_ns": first_pruned_ns(),
+    }
+
+
 def status() -> dict[str, Any]:
     """Return how recording and the store are doing, as a JSON object."""
     settings = get_settings()
@@ -113,6 +150,7 @@ def status() -> dict[str, Any]:
         "exporters": list(settings.exporters),
         "log": str(log_path()) if "log" in settings.exporters else None,
         "installed": [list(entry) for entry in installation.added],
+        "retention": None,
         "store": None,
         "recorders": [],
         "problem": None,
@@ -123,6 +161,7 @@ def status() -> dict[str, Any]:
         found["problem"] = str(error)
         return found
     found["store"] = _store(alias)
+    found["retention"] = _retention()
     found.update(_recorders())
     return found
 

@@ -104,10 +104,12 @@ class Recorder(Page):
         alias = store_alias()
         size: int | None = None
         file_size: int | None = None
+        first_pruned: int | None = None
         # A server may refuse to tell; the rest of the page is not worse for it.
         with suppress(DatabaseError):
             size = pruning.store_size(alias)
             file_size = pruning.file_size(alias)
+            first_pruned = pruning.first_pruned_ns(alias)
         started = all_traces().select_related(None).order_by("started_ns")
         return {
             "alias": alias,
@@ -115,6 +117,7 @@ class Recorder(Page):
             "file_size": file_size,
             "traces": all_traces().select_related(None).count(),
             "pinned": all_traces().select_related(None).pinned().count(),
+            "first_pruned_ns": first_pruned,
             "oldest_ns": started.values_list("started_ns", flat=True).first(),
         }
 
