@@ -145,7 +145,10 @@ def test_numbers_beyond_64_bits_are_written(path):
 
     write(path, [trace])
 
-    assert read(path.read_bytes().splitlines()) == [trace]
+    # No count is so large: the line is written, and no reader takes it for one of ours.
+    assert json.loads(path.read_bytes().splitlines()[-1])["query_count"] == 2**80
+    with pytest.raises(LineError, match="query_count cannot be"):
+        read(path.read_bytes().splitlines())
 
 
 def test_level_leaves_out_lines_below_it(path):

@@ -401,13 +401,12 @@ class DatabaseExporter:
         """Forget all labels, and let what waits for the rollups refer to those that there are."""
         old, self._labels = self._labels, _Labels()
         self._labels.epoch = begin_epoch(database)
-        for place, (table, ids, columns) in enumerate(
-            (
-                ("tracing_signallabel", "signals", _name_columns),
-                ("tracing_senderlabel", "senders", _name_columns),
-                ("tracing_receiverlabel", "receivers", _receiver_columns),
-            )
-        ):
+        kinds: tuple[tuple[str, str, Callable[[Any], dict[str, Any]]], ...] = (
+            ("tracing_signallabel", "signals", _name_columns),
+            ("tracing_senderlabel", "senders", _name_columns),
+            ("tracing_receiverlabel", "receivers", _receiver_columns),
+        )
+        for place, (table, ids, columns) in enumerate(kinds):
             wanted = self._summing.waiting_ids(place)
             names = {row: name for name, row in getattr(old, ids).items() if row in wanted}
             found = getattr(self._labels, ids)
