@@ -116,6 +116,7 @@ def find_again(trace: Trace) -> list[Hazard]:
             continue
         if hazard.hazard in recorded and hazard.fingerprint not in seen:
             seen.add(hazard.fingerprint)
+            hazard.severity = ""  # As the settings are now.
             active[hazard.hazard].sign(hazard)
             hazard.known = known_reason(hazard, using.marks, trace.name)
             found.append(hazard)

@@ -54,7 +54,7 @@ def slow_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
         label = call.receiver
         queries = f", {human_ns(call.query_ns)} of it in SQL" if call.query_ns else ""
         times = f"; {len(calls)} such calls in this trace" if len(calls) > 1 else ""
-        yield finding(
+        hazard = finding(
             f"{who(label)} took {human_ns(call.self_ns)} of its own time for "
             f"{short_signal(dispatch.signal)} of {dispatch.sender}{queries}{times}.",
             dispatch=dispatch,
@@ -68,6 +68,9 @@ def slow_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
                 ),
             ),
         )
+        if facts.trace.kind is Kind.TASK:
+            hazard.remedy = "Make it cheaper: it runs in a task already, or enqueue one of its own."
+        yield hazard
 
 
 def _all_queries(call: ReceiverCall) -> int:

@@ -14,7 +14,7 @@ from tracing.analysis.formatting import (
     shorten_middle,
     write_text,
 )
-from tracing.analysis.hazards.facts import ROBUST, SAVES, Facts
+from tracing.analysis.hazards.facts import DELETES, ROBUST, SAVES, Facts
 from tracing.analysis.hazards.rules import Options, finding, lines, names, rule, who
 from tracing.capture.spans import (
     Bypass,
@@ -99,7 +99,7 @@ def skipped_receivers(facts: Facts, _options: Options) -> Iterator[Hazard]:
         call, dispatch = calls[0]
         label = call.receiver
         skipped = [other for other in dispatch.receiver_calls if other.outcome is Outcome.SKIPPED]
-        yield finding(
+        hazard = finding(
             f"{who(label)} raised {_raised(call).rstrip('.')} and "
             f"{names(other.receiver for other in skipped)} did not run for "
             f"{short_signal(dispatch.signal)} of {dispatch.sender}.",
@@ -111,6 +111,12 @@ def skipped_receivers(facts: Facts, _options: Options) -> Iterator[Hazard]:
                 *(f"skipped: {who(other.receiver)}" for other in skipped),
             ],
         )
+        if dispatch.signal.startswith("django.") or dispatch.method in ROBUST:
+            # Who sends it is not the project's to say, or the exception was none that is caught.
+            hazard.remedy = (
+                "Repair the receiver that raised, or have it catch what must not stop the others."
+            )
+        yield hazard
 
 
 @rule(
@@ -162,6 +168,11 @@ def bypassed_receivers(facts: Facts, _options: Options) -> Iterator[Hazard]:
         # The project's own, if there is one: what is marked as known of a package does not hide it.
         own = (label for label in receivers if not in_library(label.file))
         hazard.receiver = next(own, next(iter(receivers))).name
+        if DELETES.issuperset(signals):
+            hazard.remedy = (
+                "Delete the instances with QuerySet.delete() if the receivers matter, or call their "
+                "work explicitly; if they do not matter here, mark this place as known."
+            )
         yield hazard
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tracing.analysis.formatting import plural, short_signal
 from tracing.analysis.hazards.cycles import has_identity, instance_identity
-from tracing.analysis.hazards.facts import M2M_CHANGED, POST_SAVE, SAVES, Facts
+from tracing.analysis.hazards.facts import M2M_CHANGED, POST_SAVE, PRE_SAVE, SAVES, Facts
 from tracing.analysis.hazards.rules import (
     MAX_NUMBERS,
     Options,
@@ -98,7 +98,7 @@ def _is_guarded(dispatches: list[Dispatch]) -> bool:
         # What follows from a new row and ends with the save of an old one is guarded by "created".
         only_when_created = outer.created is True and inner.created is False
         return direct or only_when_created or inner.update_fields is not None
-    return direct and inner.signal == M2M_CHANGED
+    return False
 
 
 def _recursion_finding(
@@ -107,7 +107,7 @@ def _recursion_finding(
     outer = dispatches[0]
     about = _about(outer)
     cycle = _cycle_text(calls, dispatches)
-    return finding(
+    hazard = finding(
         f"{short_signal(outer.signal)} of {about} nests in itself, {levels} levels deep: {cycle}.",
         dispatch=outer,
         receiver=calls[0].receiver,
@@ -120,6 +120,12 @@ def _recursion_finding(
             ),
         ),
     )
+    if outer.signal == M2M_CHANGED:
+        hazard.remedy = (
+            "Break the cycle: add all that is meant in one call, or write rows of the relation's "
+            "through model, which sends no m2m_changed."
+        )
+    return hazard
 
 
 def _nameless_recursion(facts: Facts, levels: int, *, overflowed: bool) -> Iterator[Hazard]:
@@ -168,8 +174,9 @@ def _nameless_recursion(facts: Facts, levels: int, *, overflowed: bool) -> Itera
 def repeated_save(facts: Facts, _options: Options) -> Iterator[Hazard]:
     """Yield receivers that save their instance again.
 
-    Left alone: one second save under one of Django's own guards. That is a save of a new instance
-    (``if created``) or of named fields (``update_fields``), after which nothing saves again.
+    One whole second save of a new instance (``if created``), after which nothing saves again, is info:
+    the row is written twice, and every receiver runs twice. Left alone: one of named fields
+    (``update_fields``), which is guarded by what it writes.
     """
     inside = {each.instance for each in facts.nested if each.signal in SAVES}
     if not inside:
@@ -191,6 +198,10 @@ def repeated_save(facts: Facts, _options: Options) -> Iterator[Hazard]:
     for again in found.values():
         if again.unguarded:
             yield _repeated_save_finding(again)
+        elif any(save.update_fields is None for save in again.saves):
+            hazard = _repeated_save_finding(again)
+            hazard.severity = "info"
+            yield hazard
 
 
 class _SavedAgain:
@@ -211,7 +222,7 @@ def _repeated_save_finding(again: _SavedAgain) -> Hazard:
     when = f"while its {short_signal(outer.signal)} is being signalled"
     if all(save.parent_is_link for save in saves):
         when = "in what it left for later when that was saved"
-    return finding(
+    hazard = finding(
         f"{who(label)} saves {_about(outer)} again {when} "
         f"({plural(len(saves), 'more save')}, at {', '.join(sites(saves))}).",
         dispatch=outer,
@@ -225,6 +236,9 @@ def _repeated_save_finding(again: _SavedAgain) -> Hazard:
             ),
         ),
     )
+    if outer.signal == PRE_SAVE:
+        hazard.remedy = "Set the fields alone: the save that is still to come writes them."
+    return hazard
 
 
 def _saves_below(call: ReceiverCall, outer: Dispatch) -> list[Dispatch]:

@@ -357,7 +357,9 @@ def n_plus_one(facts: Facts, options: Options) -> Iterator[Hazard]:
         spans = [call for each in registering if (call := facts.index.call(each)) is not None]
         sent = facts.index.dispatch_of(spans[0]) if spans else None
         where = f"{OF_CALLBACKS} {_in_calls(len(registering))}"
-        yield _repeated_finding(label, repeated, sent, spans, where)
+        hazard = _repeated_finding(label, repeated, sent, spans, where)
+        hazard.remedy = "Register one callback for all instances, which fetches what it needs once."
+        yield hazard
 
 
 OF_CALLBACKS: Final = "in on_commit callbacks that it registered"

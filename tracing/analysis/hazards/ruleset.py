@@ -60,9 +60,9 @@ class Active:
     options: Options
 
     def sign(self, hazard: Hazard) -> None:
-        """Put id, severity and remedy of this rule into what it found."""
+        """Put id, severity and remedy of this rule into what it found; it may be found less severe."""
         hazard.hazard = self.rule.id
-        hazard.severity = self.severity
+        hazard.severity = max(hazard.severity or self.severity, self.severity, key=SEVERITIES.index)
         hazard.remedy = hazard.remedy or self.rule.remedy
 
 

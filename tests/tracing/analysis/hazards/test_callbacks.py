@@ -126,6 +126,7 @@ def test_n_plus_one_names_callbacks(receiver):
         hazard.message
     )
     assert (hazard.sender, hazard.line > 0) == ("auth.Group", True)
+    assert "in on_commit" not in hazard.remedy
 
 
 def test_n_plus_one_of_callbacks_is_told_again_where_statements_were_kept():

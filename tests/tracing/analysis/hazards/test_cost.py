@@ -86,6 +86,15 @@ def test_slow_receiver_threshold_and_severity_are_settings():
     assert (hazard.hazard, hazard.severity) == ("slow-receiver", "info")
 
 
+def test_remedy_of_a_slow_receiver_in_a_task_is_not_a_task():
+    build = TraceBuilder(Kind.TASK, "shop.tasks.nightly")
+    build.call(build.dispatch(), own_ns=200 * MS)
+
+    assert only(build, "slow-receiver").remedy.startswith(
+        "Make it cheaper: it runs in a task already"
+    )
+
+
 # --- raw-query -----------------------------------------------------------------------------------
 
 

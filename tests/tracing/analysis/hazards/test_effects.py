@@ -77,6 +77,22 @@ def test_side_effect_in_transaction_leaves_alone(options):
     assert ids(effect(**options)) == set()
 
 
+def test_on_commit_of_another_database_is_named_and_the_remedy_is_its_alias():
+    told = effect(
+        using="archive", ran_at_once_on="default", transaction=TransactionOutcome.ROLLED_BACK
+    )
+    (hazard,) = find(told.build())
+
+    assert hazard.hazard == "rolled-back-side-effect"
+    assert (
+        "sent mail (1 recipient), at once in on_commit() of 'default', which had no transaction, while "
+        "the transaction of post_save of orders.Order on 'archive' was open" in hazard.message
+    )
+    assert hazard.remedy.startswith(
+        "Give on_commit() the alias of that transaction: using='archive'"
+    )
+
+
 def test_side_effect_in_transaction_leaves_code_outside_receivers_alone():
     build = TraceBuilder()
     build.call(build.dispatch())

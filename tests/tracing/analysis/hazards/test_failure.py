@@ -125,6 +125,28 @@ def test_skipped_receivers_are_found_in_a_command():
     assert "skipped-receivers" in ids(build)
 
 
+@pytest.mark.parametrize(
+    ("signal", "advised"), [("order_placed", "send_robust()"), ("post_save", "have it catch")]
+)
+def test_remedy_of_skipped_receivers_is_one_that_the_project_has(signal, advised):
+    build = TraceBuilder()
+    dispatch = build.dispatch(signal)
+    build.call(dispatch, NAMES[0], outcome=Outcome.RAISED, exception_type="ValueError")
+    build.call(dispatch, NAMES[1], outcome=Outcome.SKIPPED, own_ns=0)
+
+    assert advised in only(build, "skipped-receivers").remedy
+
+
+def test_remedy_of_a_bypassing_deletion_is_to_delete():
+    build = TraceBuilder()
+    build.bypass(operation="sql_delete", signals=("django.db.models.signals.post_delete",))
+
+    hazard = only(build, "bypassed-receivers")
+
+    assert hazard.message.startswith("DELETE in SQL of orders.Order at ")
+    assert hazard.remedy.startswith("Delete the instances with QuerySet.delete()")
+
+
 def test_skipped_receivers_leaves_the_last_receiver_alone():
     assert ids(raising(Method.SEND, exception_type="ValueError")) == set()
 
@@ -221,6 +243,14 @@ def test_bypassed_receivers_leaves_a_receiver_updating_its_own_row_alone():
 
 
 PACKAGES = "/venv/lib/python3.12/site-packages"
+
+
+def test_bypassed_receivers_leaves_a_receiver_writing_its_own_row_by_sql_alone():
+    build = TraceBuilder()
+    call = build.call(build.dispatch())
+    build.bypass(operation="sql_update", parent_number=call.number)
+
+    assert ids(build) == set()
 
 
 def test_bypassed_receivers_leaves_what_is_between_packages_alone():

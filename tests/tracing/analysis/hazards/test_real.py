@@ -378,15 +378,46 @@ def test_repeated_save_in_pre_save(group):
     assert ids(captured) == ["repeated-save"]
 
 
-@pytest.mark.parametrize("receiver", [when_created, narrowly, with_a_flag])
-def test_guarded_second_save_of_a_new_instance_is_left_alone(receiver):
+@pytest.mark.parametrize("receiver", [when_created, with_a_flag])
+def test_guarded_whole_second_save_of_a_new_instance_is_info(receiver):
     with (
         connected(signals.post_save, receiver, sender=Group),
         capture_dispatches() as captured,
     ):
         Group.objects.create(name="new")
 
+    assert [(each.hazard, each.severity) for each in captured.hazards] == [
+        ("repeated-save", "info")
+    ]
+
+
+def test_second_save_of_named_fields_is_left_alone():
+    with (
+        connected(signals.post_save, narrowly, sender=Group),
+        capture_dispatches() as captured,
+    ):
+        Group.objects.create(name="new")
+
     assert ids(captured) == []
+
+
+def test_recursion_over_m2m_changed_at_two_levels_is_found(group):
+    first, second = Permission.objects.all()[:2]
+
+    def add_another(sender, instance, action, pk_set, **kwargs):
+        if action == "post_add" and second.pk not in pk_set:
+            instance.permissions.add(second)
+
+    with (
+        connected(signals.m2m_changed, add_another, sender=Group.permissions.through),
+        capture_dispatches() as captured,
+    ):
+        group.permissions.add(first)
+
+    (hazard,) = captured.hazards
+    assert (hazard.hazard, hazard.severity) == ("recursion", "error")
+    assert "nests in itself, 2 levels deep" in hazard.message
+    assert "in one call" in hazard.remedy
 
 
 def test_update_of_its_own_row_is_left_alone(group):

@@ -128,7 +128,7 @@ def test_recursion_is_reported_once_however_often_it_happens():
 
 
 def test_recursion_leaves_a_guarded_second_save_alone():
-    assert ids(saving(TraceBuilder(), 2)) == set()
+    assert ids(saving(TraceBuilder(), 2)) == {"repeated-save"}
     assert ids(saving(TraceBuilder(), 2, update_fields=("code",))) == set()
 
 
@@ -251,8 +251,22 @@ def test_repeated_save_is_found_when_two_receivers_save_a_new_instance_again():
     assert len(found) == 2
 
 
+def test_repeated_save_is_info_for_a_guarded_whole_second_save():
+    assert only(saving(TraceBuilder(), 2), "repeated-save").severity == "info"
+
+
+def test_repeated_save_in_pre_save_is_told_that_one_save_is_still_to_come():
+    build = TraceBuilder()
+    call = build.call(build.dispatch("pre_save", instance="orders.Order:1"))
+    build.dispatch("pre_save", instance="orders.Order:1", under=call)
+
+    hazard = only(build, "repeated-save")
+
+    assert hazard.severity == "warning"
+    assert hazard.remedy == "Set the fields alone: the save that is still to come writes them."
+
+
 def test_repeated_save_leaves_a_guarded_second_save_alone():
-    assert ids(saving(TraceBuilder(), 2)) == set()
     assert ids(saving(TraceBuilder(), 2, created=False, update_fields=("code",))) == set()
 
 
