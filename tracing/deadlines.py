@@ -79,7 +79,11 @@ def minded(rows: Sequence[_Row]) -> Iterator[_Row]:
 
 @contextmanager
 def share(part: float) -> Iterator[None]:
-    """Let what is read inside take no more than a *part* of the time that is left."""
+    """Let what is read inside take no more than a *part* of the time that is left.
+
+    Raises:
+        TimeUpError: It took more; of a statement that was stopped, too.
+    """
     deadline = _current.get()
     if deadline is None:
         yield
@@ -88,6 +92,10 @@ def share(part: float) -> Iterator[None]:
     deadline.at -= max(deadline.left(), 0) * (1 - part)
     try:
         yield
+    except DatabaseError as error:
+        if deadline.is_over():
+            raise TimeUpError from error
+        raise
     finally:
         deadline.at = whole
 

@@ -141,7 +141,8 @@ class Found:
     newer: str = ""
     complete: bool = True
     """False if the time was up first: ``older`` goes on from there."""
-    hints: list[str] = field(default_factory=list)
+    left_out: list[Trace] = field(default_factory=list)
+    """Traces that are so large that looking into them took all the time."""
 
 
 def find(
@@ -197,14 +198,18 @@ class _SpanSearch:
         batch, is_first = min(size, _FIRST_BATCH), True
         while True:
             begun = time.monotonic()
+            page = None
             try:
                 page = self._candidates(batch, deadline)
                 fitting = self.matcher.fitting(page.traces)
             except DatabaseError:
-                if is_first or not deadlines.is_over():
+                if not deadlines.is_over() or (is_first and not _is_one_trace(page)):
                     raise
                 found.complete = False
-                break
+                if not is_first or page is None:
+                    break
+                # The search goes on behind it, or it would never come any further.
+                found.left_out, fitting = page.traces, []
             found.traces = fitting + found.traces if self.backwards else found.traces + fitting
             if is_first:
                 found.newer, found.older = page.newer, page.older
@@ -216,7 +221,7 @@ class _SpanSearch:
             if not self.cursor or len(found.traces) >= size:
                 break
             now = time.monotonic()
-            if now >= deadline:
+            if now >= deadline or found.left_out:
                 found.complete = False
                 break
             # As much as a fraction of the time reads: some traces have thousands of dispatches.
@@ -238,6 +243,10 @@ class _SpanSearch:
             size=size,
             seconds=max(deadline - time.monotonic(), 0.02),
         )
+
+
+def _is_one_trace(page: TracePage | None) -> bool:
+    return page is not None and len(page.traces) == 1
 
 
 def _readable(rows: Sequence[Trace]) -> int:

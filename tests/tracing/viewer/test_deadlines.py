@@ -202,6 +202,33 @@ def test_spans_are_read_in_batches_of_a_bounded_size(monkeypatch):
 
 
 @in_a_test_case
+def test_trace_that_takes_all_the_time_is_named_and_passed(developer, monkeypatch):
+    store(*(order(number) for number in range(1, 4)))
+    Trace.objects.filter(trace_id__endswith="3").update(dispatch_count=5_000)
+
+    def check():
+        raise deadlines.TimeUpError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deadlines, "check", check)
+        patch.setattr(deadlines, "is_over", lambda: True)
+        stuck = developer.get("/tracing/traces.json?q=took<9m").json()
+        page = developer.get("/tracing/?q=took<9m").text
+    behind = developer.get(f"/tracing/traces.json?q=took<9m&before={stuck['older']}").json()
+
+    assert (stuck["traces"], stuck["complete"]) == ([], False)
+    assert [int(key, 16) for key in stuck["left_out"]] == [3]
+    assert "5,000 dispatches: it was not looked into" in page
+    assert [int(row["trace_id"], 16) for row in behind["traces"]] == [2, 1]
+
+
+@in_a_test_case
+def test_statement_that_is_stopped_within_a_share_is_out_of_time():
+    with deadlines.reading(ALIAS, 60), pytest.raises(deadlines.TimeUpError), deadlines.share(1e-9):
+        raise OperationalError("interrupted")
+
+
+@in_a_test_case
 def test_reading_of_a_large_trace_minds_the_clock(monkeypatch):
     store(order(1))
     monkeypatch.setattr(deadlines, "is_over", lambda: True)

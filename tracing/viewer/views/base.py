@@ -122,7 +122,7 @@ class Page(View):
                 try:
                     return self.answer(request, *args, **kwargs)
                 except (DatabaseError, ConnectionDoesNotExist, ImproperlyConfigured) as error:
-                    is_late = deadline.is_over()
+                    is_late = deadline.is_over() or isinstance(error, deadlines.TimeUpError)
                     problem = None if is_late else store_problem()
                     if problem is None and not is_late:
                         # Locked, read-only, out of space: not for us to mend.

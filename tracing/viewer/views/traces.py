@@ -152,6 +152,7 @@ class TraceList(Page):
             "older": found.older,
             "newer": found.newer,
             "complete": found.complete,
+            "left_out": [row.trace_id for row in found.left_out],
         }
 
     def data(self, search: Search, found: Found) -> dict[str, Any]:
@@ -166,6 +167,10 @@ class TraceList(Page):
                 ),
             }
             for term, near in unknown_names(search.query)
+        ]
+        hints += [
+            {"what": f"{row} has {row.dispatch_count:,} dispatches: it was not looked into."}
+            for row in found.left_out
         ]
         return {
             "search": search,
