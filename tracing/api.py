@@ -7,7 +7,9 @@ from asyncio import CancelledError
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator, contextmanager
 from functools import wraps
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from weakref import ref
 
 from tracing import pipeline
 from tracing.capture import context, instrumentation, sampling
@@ -45,6 +47,23 @@ def instrument() -> Callable[[], None]:
     return instrumentation.instrument(**capture_options())
 
 
+class _Exit:
+    """The ``__exit__`` of a block, made anew for each ``with`` statement, which alone holds it.
+
+    Where that is gone the block has been left, also if somebody interrupted before a word of ours ran.
+    """
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self._function = function
+
+    def __get__(self, block: trace | None, owner: type | None = None) -> Callable[..., None]:
+        if block is None:
+            return self._function
+        method = MethodType(self._function, block)
+        block.leaving = ref(method)
+        return method
+
+
 class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
     """Record a block, or each call of a function, as a trace of its own.
 
@@ -68,8 +87,10 @@ class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
         self.kind = Kind(kind)
         self.attributes = {key: attribute_text(key, value) for key, value in attributes.items()}
         self.live: LiveTrace | None = None
-        self._entered: list[tuple[LiveTrace | None, Stream | None]] = []
-        """(trace or None, what was running before) for each block that is open."""
+        self._entered: list[Stream | None] = []
+        """What was made the running stream for each block that is open."""
+        self.leaving: ref[Any] | None = None
+        """What the ``with`` statement holds that is about to begin."""
 
     @property
     def trace_id(self) -> str:
@@ -77,47 +98,55 @@ class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
         return self.live.trace_id if self.live is not None else ""
 
     def __enter__(self) -> Self:
-        live: LiveTrace | None = None
-        outer: Stream | None = None
+        stream: Stream | None = None
         try:
-            outer = context.current()
-            if outer is not context.SUPPRESSED and sampling.decide(self.kind, self.name):
-                parent = context.trace_around(outer)
-                live = LiveTrace(
-                    self.kind,
-                    self.name,
-                    parent_trace_id=parent.trace_id if parent is not None else "",
-                    outer=outer,
-                )
-                live.attributes.update(self.attributes)
-                context.begin(live)
-            elif outer is not context.SUPPRESSED:
-                context.enter(context.UNRECORDED)
-        except Exception as error:
+            self.live = None
+            outer = context.running_stream()
+            if is_instrumented() and not (outer is not None and outer.suppresses):
+                stream = self._begin(outer)
+            self._entered.append(stream)
+        except BaseException as error:
+            if stream is not None:
+                _leave(stream, None)
             failed("trace", error)
-            live = None
-        self.live = live
-        self._entered.append((live, outer))
+            self._entered.append(None)
         return self
 
-    def __exit__(
+    def _begin(self, outer: Stream | None) -> Stream:
+        """Begin the trace of a block within *outer*, or leave out what it sends; return its stream."""
+        if not sampling.decide(self.kind, self.name):
+            return context.leave_out("block", outer)
+        parent = context.trace_around(outer)
+        live = LiveTrace(
+            self.kind,
+            self.name,
+            parent_trace_id=parent.trace_id if parent is not None else "",
+            outer=outer,
+        )
+        live.attributes.update(self.attributes)
+        live.holder, self.leaving = self.leaving, None
+        context.begin(live)
+        self.live = live
+        return live.root
+
+    def _exit(
         self,
-        exc_type: type[BaseException] | None,
+        _exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
-        traceback: TracebackType | None,
+        _traceback: TracebackType | None,
     ) -> None:
+        """End the block; what interrupts that does not keep it from ending."""
+        stream = self._entered[-1] if self._entered else None
         try:
-            live, before = self._entered.pop()
-            if live is None:
-                context.leave(before)
-                return
-            if isinstance(exc_value, CancelledError):
-                live.cancelled = True
-            elif exc_value is not None:
-                live.error = describe_error(exc_value)
-            context.finish(live)
-        except Exception as error:
+            self._entered.pop()
+            if stream is not None:
+                _leave(stream, exc_value)
+        except BaseException as error:
+            if stream is not None:
+                _leave(stream, None)
             failed("trace", error)
+
+    __exit__ = _Exit(_exit)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -128,7 +157,7 @@ class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.__exit__(exc_type, exc_value, traceback)
+        self._exit(exc_type, exc_value, traceback)
 
     def _recreate_cm(self) -> trace:
         return trace(self.name, kind=self.kind, **self.attributes)
@@ -146,6 +175,18 @@ class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
         return traced  # type: ignore[return-value]
 
 
+def _leave(stream: Stream, raised: BaseException | None) -> None:
+    """End the block of *stream*. Idempotent."""
+    live = stream.trace
+    try:
+        if live is not None and isinstance(raised, CancelledError):
+            live.cancelled = True
+        elif live is not None and raised is not None:
+            live.error = describe_error(raised)
+    finally:
+        context.end(stream)
+
+
 def describe_error(error: BaseException) -> str:
     """Return type and message of an exception as one line of at most 500 characters."""
     name, message = error_text(error)
@@ -155,11 +196,13 @@ def describe_error(error: BaseException) -> str:
 @contextmanager
 def suppress() -> Iterator[None]:
     """Record nothing of what happens in the block."""
-    before = context.enter(context.SUPPRESSED)
+    stream: Stream | None = None
     try:
+        stream = context.leave_out("suppressed", context.running_stream(), suppresses=True)
         yield
     finally:
-        context.leave(before)
+        if stream is not None:
+            context.close(stream)
 
 
 def current_trace_id() -> str:

@@ -285,16 +285,24 @@ class Pipeline:
         Never raises and, unless the policy is to block or the mode synchronous, never waits.
         """
         try:
+            live = trace if isinstance(trace, context.LiveTrace) else None
+            if live is not None and live.submitted:
+                return  # Whoever ended it was interrupted, and ends it once more.
             if self._closed:
                 with self._lock:
                     self._dropped += 1
                 return
             if self.options.synchronous:
+                if live is not None:
+                    live.submitted = True
                 self._work_here([(trace, _weight(trace))])
                 return
             weight = _weight(trace)
             if self._added - self._taken + weight > self.options.queue_limit:
                 self._make_room(weight)
+            # Nothing is called between the two, so nobody can interrupt there.
+            if live is not None:
+                live.submitted = True
             self._queue.append((trace, weight))
             with self._lock:
                 self._added += weight
@@ -308,8 +316,11 @@ class Pipeline:
 
     def wake(self) -> None:
         """Have the worker look at the queue now."""
-        with suppress(RuntimeError):  # It is awake already.
+        try:
             self._wake_lock.release()
+        except RuntimeError as error:  # It is awake already.
+            if not failures.is_own(error):
+                raise
 
     def _make_room(self, weight: int) -> None:
         limit = self.options.queue_limit
@@ -321,7 +332,9 @@ class Pipeline:
         while self._queue and self._added - self._taken + weight > limit:
             try:
                 _, lost = self._queue.popleft()
-            except IndexError:
+            except IndexError as error:
+                if not failures.is_own(error):
+                    raise
                 return
             with self._lock:
                 self._dropped += 1
@@ -405,9 +418,12 @@ class Pipeline:
             self._worker = worker
             try:
                 worker.start()
-            except RuntimeError:
-                # The interpreter is ending and starts no more threads.
+            except BaseException as error:
+                # Should it run all the same, it sees that it is not the worker and ends.
                 self._worker = None
+                if type(error) is not RuntimeError or not failures.is_own(error):
+                    raise
+                # The interpreter is ending and starts no more threads.
                 self._work_here([])
 
     def flush_at_exit(self) -> None:
@@ -471,6 +487,10 @@ class Pipeline:
 
     def _run(self) -> None:
         _thread.exporting = True
+        failures.thread.is_traced = False
+        with self._lock:
+            if self._worker is not threading.current_thread():
+                return
         while not self._stopping:
             try:
                 self._round()
@@ -817,7 +837,7 @@ def _weight(trace: Any) -> int:
     """Return roughly how many recorded items *trace* holds; at least 1."""
     streams = getattr(trace, "streams", None)
     if streams is not None:
-        return 1 + sum(len(stream.events or ()) for stream in streams)
+        return 1 + sum(len(stream.recorded or ()) for stream in streams)
     dispatches = getattr(trace, "dispatches", None)
     if dispatches is None:
         return 1

@@ -32,6 +32,7 @@ from tracing.capture.assembly import snapshot
 from tracing.capture.context import LiveTrace
 from tracing.capture.redaction import known_as
 from tracing.capture.sampling import Sampler, switch
+from tracing.capture.sanitize import error_text
 from tracing.capture.signal_names import signal_name
 from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall
 
@@ -342,12 +343,12 @@ def capture_dispatches(
     )
     live.excluded = True
     captured = Captured(live, is_alone=undo is not None)
-    _watch.add(captured)
-    context.begin(live)
     try:
+        _watch.add(captured)
+        context.begin(live)
         yield captured
     except BaseException as error:
-        live.error = f"{type(error).__name__}: {error}"[: names.MAX_NAME]
+        live.error = ": ".join(filter(None, error_text(error)))[: names.MAX_NAME]
         raise
     finally:
         context.finish(live)

@@ -177,8 +177,10 @@ def test_capture_goes_to_no_exporter():
     try:
         with capture_dispatches():
             parcel_sent.send(sender=None)
+        undo = tracing.instrument()
         with tracing.trace("afterwards"):
             pass
+        undo()
     finally:
         context.set_processor(before)
 

@@ -153,6 +153,11 @@ class Open:
         self.unsaved: tuple[str, int] | None = None
         """(label, identity) of an instance without a primary key."""
 
+    def began_at(self, since: int) -> bool:
+        """Return whether it is a dispatch of this stream that began so long after the trace."""
+        dispatch = self.dispatch
+        return dispatch is not None and not self.is_batch and dispatch.start_ns == since
+
 
 class Reader:
     """Where the reading of one stream stands."""
@@ -235,9 +240,9 @@ class Assembly:
         over = {stream.number for stream in streams if stream.is_over}
         # Lengths from the last stream to the first: what a later one holds was announced in an
         # earlier one before, so no item is read whose announcement is not.
-        lengths = [len(stream.events or ()) for stream in reversed(streams)][::-1]
+        lengths = [len(stream.recorded or ()) for stream in reversed(streams)][::-1]
         for stream, length in zip(streams, lengths, strict=True):
-            events = stream.events
+            events = stream.recorded
             if events is None:
                 continue
             items = events[:length]
@@ -528,21 +533,35 @@ class Assembly:
             self._close(reader, end)
 
     def _read_cut(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        """Close a dispatch that ended without the end of its running receiver being known."""
-        opened = reader.stack[-1] if reader.stack else None
-        if opened is None or opened.dispatch is None:
+        """Close the dispatch that began at that time, and what is open inside it, if it still is."""
+        _word, end, name, start = item
+        since = self._since(start)
+        if not any(opened.began_at(since) for opened in reader.stack):
             return
-        end = item[1] or self._last_moment(opened.dispatch)
-        call = opened.call
+        opened = reader.stack[-1]
+        while not opened.began_at(since):
+            self._cut(reader, opened, end, name)
+            opened = reader.stack[-1]
+        self._cut(reader, opened, end, name)
+
+    def _cut(self, reader: Reader, opened: Open, end: int, name: str) -> None:
+        """Close what is open without the end of its running receiver being known."""
+        dispatch, call = opened.dispatch, opened.call
+        if dispatch is None or opened.is_batch:
+            reader.stack.pop()
+            return
+        end = end or self._last_moment(dispatch)
         if call is not None and call.outcome is Outcome.RUNNING:
-            if item[1]:
-                # It is the receiver after the failed one: Django's report of the failure failed.
+            if (
+                call.position
+                and dispatch.receiver_calls[call.position - 1].outcome is Outcome.RAISED
+            ):
+                # The receiver after the failed one: Django's report of the failure failed.
                 call.outcome = Outcome.SKIPPED
             else:
                 self._end_call(call, end, Outcome.UNKNOWN, opened.nested_ns)
-        opened.dispatch.exception_type = _name(item[2])
-        if not opened.is_batch:
-            self._close(reader, end)
+        dispatch.exception_type = _name(name)
+        self._close(reader, end)
 
     def _last_moment(self, dispatch: Dispatch) -> int:
         starts = [dispatch.start_ns, *(call.start_ns for call in dispatch.receiver_calls)]
@@ -1309,7 +1328,7 @@ def assemble(live: LiveTrace) -> Trace:
         for stream in live.streams:
             # Whoever still holds one, a thread that outlives the trace, fills nothing any more.
             stream.ended = True
-            stream.events = None
+            stream.events = stream.recorded = None
         finished = reading.segment(final=True)
         live.let_go()
         return finished
@@ -1358,7 +1377,7 @@ def drain() -> list[Trace]:
     for live in list(context.running.values()):
         if live.end is not None or live.excluded or live.held:
             continue
-        waiting = sum(len(stream.events or ()) for stream in live.streams)
+        waiting = sum(len(stream.recorded or ()) for stream in live.streams)
         age_ns = live.duration_ns()
         if waiting < SEGMENT_DISPATCHES and age_ns < SEGMENT_SECONDS * 1e9:
             continue

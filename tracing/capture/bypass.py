@@ -19,6 +19,7 @@ from django.db.models.sql.compiler import SQLInsertCompiler
 
 from tracing.capture.callsites import application_frame
 from tracing.capture.context import BYPASS, SQL_WRITE, Stream
+from tracing.capture.failures import is_own
 from tracing.capture.signal_names import signal_name
 from tracing.capture.wirings import entry_labels
 
@@ -74,8 +75,10 @@ def note_write(stream: Stream, cursor: Any, sql: str, start: int) -> None:
             code = getframe(_distances[verb]).f_code
             if code is _DO_UPDATE or code is _DO_INSERT:
                 return
-        except ValueError:
-            pass  # The stack is not that deep.
+        except ValueError as error:
+            if not is_own(error):
+                raise
+            # The stack is not that deep.
     frame: FrameType | None = getframe(_NEAREST)
     asked_by = _asking_frame(frame)
     if asked_by is not None and not _is_djangos(asked_by):

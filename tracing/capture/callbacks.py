@@ -19,8 +19,7 @@ from tracing.capture.context import (
     REGISTERED,
     Stream,
     current,
-    enter,
-    leave,
+    make_current,
 )
 from tracing.capture.failures import failed
 from tracing.capture.inlining import Around, Calls, Inline
@@ -49,29 +48,40 @@ def _note(stream: Stream, entries: list[Any], before: int, alias: str) -> None:
     _registered.put(id(entries[-1]), (number, stream))
 
 
-Begun = tuple[Stream | None, Stream | None, bool]
+Begun = list[Any]
+"""[stream, what was running before, whether to go back to that, whether a callback ran before].
+
+The stream is None when the callback has ended, and where it is not recorded."""
 
 
 def _begin(entry: Any) -> Begun:
-    """Say that the callback of *entry* begins; return (stream, running one before, whether to restore)."""
+    """Say that the callback of *entry* begins; return what ``_Hook.end`` is to be given."""
     known = _registered.take(id(entry))
     running = current()
     if known is None:
-        return None, None, False
-    number, origin = known
+        return []
+    try:
+        return _enter(*known, running)
+    except BaseException:
+        make_current(running)
+        raise
+
+
+def _enter(number: int, origin: Stream, running: Stream | None) -> Begun:
     stream = running
     restore = False
     if stream is None or stream.events is None or stream.trace is not origin.trace:
         if origin.trace is None or origin.trace.end is not None:
-            return None, None, False
+            return []
         stream, restore = origin, True
-        enter(stream)
+        make_current(stream)
     if stream.ident != get_ident():
         stream = stream.here()
     if not stream.offer((CALLBACK, clock(), number, "")):
-        return None, running, restore
+        return [None, running, restore, False]
+    begun = [stream, running, restore, stream.in_callback]
     stream.in_callback = True
-    return stream, running, restore
+    return begun
 
 
 class _Hook:
@@ -88,24 +98,19 @@ class _Hook:
             except Exception as error:
                 failed("on_commit", error)
 
-    def begin_at_once(self, connection: Any) -> Stream | None:
+    def begin_at_once(self, connection: Any) -> Begun:
         """Say that a callback begins at once, since *connection* has no transaction."""
         stream = current()
         if stream is None or stream.events is None:
-            return None
+            return []
         try:
             if stream.ident != get_ident():
                 stream = stream.here()
             begun = stream.offer((CALLBACK, clock(), next(_numbers), connection.alias))
         except Exception as error:
             failed("on_commit", error)
-            return None
-        return stream if begun else None
-
-    def end_at_once(self, stream: Stream | None) -> None:
-        """Say that it has ended."""
-        if stream is not None and stream.events is not None:
-            stream.events.append((CALLBACK_END, clock()))
+            return []
+        return [stream, None, False, stream.in_callback] if begun else []
 
     def begin(self, entries: Iterator[Any]) -> Begun:
         """Say that the callback of the next entry begins."""
@@ -113,16 +118,22 @@ class _Hook:
             return _begin(next(entries))
         except Exception as error:
             failed("commit hook", error)
-            return None, None, False
+            return []
 
     def end(self, begun: Begun) -> None:
-        """Say that the callback has ended."""
-        stream, before, restore = begun
-        if stream is not None and stream.events is not None:
-            stream.events.append((CALLBACK_END, clock()))
-            stream.in_callback = False
-        if restore:
-            leave(before)
+        """Say that the callback has ended. Idempotent."""
+        if not begun:
+            return
+        stream, before, restore, in_callback = begun
+        try:
+            if stream is not None and stream.recorded is not None:
+                stream.in_callback = in_callback
+                # Nothing is called between the two, so nobody can interrupt there.
+                begun[0] = None
+                stream.recorded.append((CALLBACK_END,))
+        finally:
+            if restore:
+                make_current(before)
 
 
 _REGISTERING: Final = Calls(
@@ -132,8 +143,8 @@ _REGISTERING: Final = Calls(
         Around(
             "func",
             before="_tracing_call = hook.begin_at_once(self)",
-            returned="hook.end_at_once(_tracing_call)",
-            raised="hook.end_at_once(_tracing_call)",
+            returned="hook.end(_tracing_call)",
+            raised="hook.end(_tracing_call)",
         ),
     ),
 )

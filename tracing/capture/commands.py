@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand
 
 from tracing import in_tests
 from tracing.capture import context
-from tracing.capture.context import UNRECORDED, LiveTrace, Stream, current, enter, leave
+from tracing.capture.context import LiveTrace, Stream
 from tracing.capture.failures import failed
 from tracing.capture.handling import around
 from tracing.capture.inlining import Calls, Inline
@@ -25,12 +25,12 @@ def command_name(command: Any) -> str:
     return type(command).__module__.rpartition(".")[2]
 
 
-def _begin(command: Any) -> LiveTrace | None:
-    """Begin the trace of *command*; None if it has none, though then it may be unrecorded as a whole."""
+def _begin(command: Any) -> Stream | None:
+    """Begin the trace of *command*, or leave it out as a whole; None if it is part of something else."""
     try:
         if in_tests.is_test_command(command):
             in_tests.mark_test_run()
-        before = current()
+        before = context.running_stream()
         if around(before) is not None:
             return None
         name = command_name(command)
@@ -38,26 +38,26 @@ def _begin(command: Any) -> LiveTrace | None:
             return None
         if not decide(Kind.COMMAND, name):
             # Else each dispatch of the command would be a trace of its own.
-            enter(UNRECORDED)
-            return None
+            return context.leave_out("command", before)
         trace = LiveTrace(Kind.COMMAND, name, outer=before)
         context.begin(trace)
-        return trace
+        return trace.root
     except Exception as error:
         failed("command", error)
         return None
 
 
-def _end(trace: LiveTrace | None, before: Stream | None, raised: BaseException | None) -> None:
+def _end(stream: Stream | None, raised: BaseException | None) -> None:
+    """End what ``_begin`` began. Idempotent."""
+    if stream is None:
+        return
     try:
-        if trace is None:
-            if before is not UNRECORDED and current() is UNRECORDED:
-                leave(before)
-            return
-        if raised is not None and not _is_success(raised):
-            name, message = error_text(raised)
-            trace.error = f"{name}: {message}"[:500]
-        context.finish(trace)
+        try:
+            if raised is not None and stream.trace is not None and not _is_success(raised):
+                name, message = error_text(raised)
+                stream.trace.error = f"{name}: {message}"[:500]
+        finally:
+            context.end(stream)
     except Exception as error:
         failed("command", error)
 
@@ -72,19 +72,14 @@ class _Hook:
 
     __slots__ = ()
 
-    def begin(self, command: Any) -> tuple[LiveTrace | None, Stream | None]:
-        """Open the trace of *command*; return it, None if it has none, and what was running before."""
-        before = current()
-        return _begin(command), before
+    begin = staticmethod(_begin)
 
-    def end(self, begun: tuple[LiveTrace | None, Stream | None], output: Any) -> Any:
+    def end(self, stream: Stream | None, output: Any) -> Any:
         """End the trace and return *output*, which the command returns."""
-        _end(*begun, None)
+        _end(stream, None)
         return output
 
-    def fail(self, begun: tuple[LiveTrace | None, Stream | None], raised: BaseException) -> None:
-        """End the trace of a command that has raised."""
-        _end(*begun, raised)
+    fail = staticmethod(_end)
 
 
 _EXECUTE: Final = Calls(

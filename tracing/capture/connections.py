@@ -22,7 +22,7 @@ from django.dispatch import Signal
 from tracing.capture import missed, names, remembered
 from tracing.capture.callsites import application_frame
 from tracing.capture.context import CONNECTION, LOST_RECEIVER, STREAM_LIMIT, current
-from tracing.capture.failures import failed
+from tracing.capture.failures import failed, is_own
 from tracing.capture.inlining import Calls, Inline
 from tracing.capture.recent import forgotten
 from tracing.capture.remembered import SignalReference
@@ -298,7 +298,9 @@ class _Hook:
                 ]
                 if gone:
                     _cleared.append((ref(signal), gone))
-            except (RecursionError, IndexError, TypeError):
+            except (RecursionError, IndexError, TypeError) as error:
+                if type(error) is not RecursionError and not is_own(error):
+                    raise
                 return  # The end of the stack, or entries that are not Django's: nothing to say here.
 
 

@@ -26,6 +26,7 @@ from threading import get_ident
 from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from tracing.capture.failures import is_own
 from tracing.capture.spans import span_id
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ RETURNED: Final = "returned"
 RAISED: Final = "raised"
 """(RAISED, end, type, message, closes): a receiver raised; *closes* if that ended the dispatch."""
 CUT: Final = "cut"
-"""(CUT, end, type): the dispatch ended between its receivers."""
+"""(CUT, end or 0, type, start): the dispatch that began at *start* ended between its receivers."""
 QUERY: Final = "query"
 """(QUERY, start, end, alias, statement or None)."""
 TRANSACTION: Final = "transaction"
@@ -58,7 +59,7 @@ ASYNC_CLOSE: Final = "async_close"
 BATCH: Final = "batch"
 """(BATCH, start, key, requested): this thread runs the sync receivers of the asend *key*."""
 BATCH_END: Final = "batch_end"
-"""(BATCH_END, end, key)."""
+"""(BATCH_END,)."""
 CALL_END: Final = "call_end"
 """(CALL_END, end, outcome as a word, type, message): the async receiver of this stream is through.
 
@@ -76,7 +77,7 @@ CALLBACK: Final = "callback"
 
 The alias is empty unless ``on_commit()`` runs it at once, for want of a transaction of that alias."""
 CALLBACK_END: Final = "callback_end"
-"""(CALLBACK_END, end)."""
+"""(CALLBACK_END,)."""
 REGISTERED: Final = "registered"
 """(REGISTERED, callback number, alias): an on_commit callback was registered here."""
 CONNECTION: Final = "connection"
@@ -124,13 +125,16 @@ class Stream:
         "ident",
         "number",
         "origin",
+        "recorded",
         "thread",
         "trace",
         "unheard",
     )
 
     events: list[Any] | None
-    """None where nothing is to be recorded."""
+    """What is appended to. None where nothing is to be recorded, nor any more."""
+    recorded: list[Any] | None
+    """The same list, also after the trace has ended: what has begun is told its end."""
     unheard: UnheardCounts | None
     """Dispatches that nobody received; None where nothing is recorded.
 
@@ -154,7 +158,9 @@ class Stream:
     late: dict[str, Block | None] | None = None
     """Open transaction blocks by alias that the stream had no room for; they are read after it."""
     outer: Stream | None = None
-    """What was running before, for the root of a trace."""
+    """What was running before, for the root of a trace and for what is left out as a whole."""
+    suppresses = False
+    """Whether nothing is recorded, no trace that begins in it either."""
 
     def __init__(
         self,
@@ -166,7 +172,7 @@ class Stream:
         self.trace = trace
         self.ident = ident
         self.origin = origin
-        self.events = [] if trace is not None else None
+        self.events = self.recorded = [] if trace is not None else None
         self.ended = False
         self.number = next(_numbers)
         if beside is not None and beside.ident == ident:
@@ -243,7 +249,9 @@ class Stream:
         while self.late:
             try:
                 events.append((TRANSACTION, *self.late.popitem()))
-            except KeyError:
+            except KeyError as error:
+                if not is_own(error):
+                    raise
                 break  # The reader was quicker.
         events.append((TRANSACTION, alias, block))
 
@@ -280,6 +288,7 @@ class LiveTrace:
         "error",
         "excluded",
         "held",
+        "holder",
         "http_method",
         "http_path",
         "http_status",
@@ -293,6 +302,7 @@ class LiveTrace:
         "start",
         "started_ns",
         "streams",
+        "submitted",
         "tags",
         "thread",
         "trace_id",
@@ -329,6 +339,10 @@ class LiveTrace:
         self.tags: set[str] | None = None
         self.cancelled = False
         """Somebody cancelled it, as an ASGI server does when the client has gone."""
+        self.holder: weakref.ref[Any] | None = None
+        """What the ``with`` statement of a block holds until it is left, told or not."""
+        self.submitted = False
+        """Whether it was handed over."""
         self.end: int | None = None
         self.branches: dict[tuple[int, int], Stream] = {}
         self.streams: list[Stream] = []
@@ -422,7 +436,7 @@ def _after_fork() -> None:
     running.clear()
     for stream in streams:
         stream.ended = True
-        stream.events = stream.unheard = None
+        stream.events = stream.recorded = stream.unheard = None
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -456,7 +470,7 @@ def unread() -> Stream:
     For what is dropped and counted elsewhere.
     """
     stream = Stream(None, get_ident())
-    stream.events = []
+    stream.events = stream.recorded = []
     return stream
 
 
@@ -464,8 +478,22 @@ OVER: Final = Stream(None, 0)
 """The stream of a thread whose request has ended, though nothing told of it."""
 OVER.ended = True
 
-SUPPRESSED: Final = Stream(None, 0)
-"""The same of a block in which nothing at all is recorded, no trace that begins in it either."""
+
+def leave_out(word: str, outer: Stream | None, *, suppresses: bool = False) -> Stream:
+    """Record nothing from now on, until ``close`` is called with the stream that is returned.
+
+    Args:
+        word: What it is that is left out.
+        outer: What is running now.
+        suppresses: Leave out the traces that begin in it, too.
+    """
+    stream = Stream(None, 0, (word, 0, 0))
+    stream.outer = outer
+    if suppresses:
+        stream.suppresses = True
+    make_current(stream)
+    return stream
+
 
 processor: Processor | None = None
 """Who is told of live traces. One per process; set by ``set_processor``."""
@@ -500,25 +528,89 @@ def set_processor(new: Processor | None) -> Processor | None:
 def begin(trace: LiveTrace) -> None:
     """Make *trace* the one that the running context records into."""
     # First what may fail: a trace that nobody will finish must not become the running one.
-    if processor is not None:
-        processor.on_start(trace)
-    running[trace.root.number] = trace
-    _current.set(trace.root)
+    try:
+        if processor is not None:
+            processor.on_start(trace)
+        running[trace.root.number] = trace
+        make_current(trace.root)
+    except BaseException:
+        # Somebody interrupts: whoever began it will not learn of it.
+        trace.excluded = True
+        finish(trace)
+        raise
 
 
 def finish(trace: LiveTrace) -> None:
-    """End *trace* and hand it over. The context goes back to what it was in before."""
+    """End *trace* and hand it over. The context goes back to what it was in before.
+
+    Idempotent, and done to the end also where somebody interrupts it.
+    """
+    try:
+        _finish(trace)
+    except BaseException:
+        _finish(trace, again=True)
+        raise
+
+
+def _finish(trace: LiveTrace, *, again: bool = False) -> None:
     if trace.end is None:
         trace.end = clock()
-    now = current()
-    if now is not None and now.trace is trace:
-        _current.set(trace.root.outer)
     for stream in trace.streams:
         stream.ended = True
-    if running.pop(trace.root.number, None) is None:
+        stream.events = None
+    close(trace.root)
+    if running.pop(trace.root.number, None) is None and not again:
         return  # The worker was quicker.
-    if processor is not None and not trace.excluded:
+    if processor is not None and not trace.excluded and not trace.submitted:
         processor.on_end(trace)
+
+
+def end(stream: Stream) -> None:
+    """End the trace whose root *stream* is, or what it leaves out as a whole. Idempotent."""
+    if stream.trace is not None:
+        finish(stream.trace)
+    else:
+        close(stream)
+
+
+def close(stream: Stream) -> None:
+    """End what *stream* stands for, and go back to what is still running around it if it is running.
+
+    Blocks may end in another order than they began in: two generators that take turns, say.
+    """
+    stream.ended = True
+    now = current()
+    if now is stream or (now is not None and now.trace is stream.trace is not None):
+        make_current(living(stream.outer))
+
+
+def living(stream: Stream | None) -> Stream | None:
+    """Return *stream*, or what is still running around it if it has ended."""
+    while (
+        stream is not None
+        and stream.ended
+        # An unrecorded request whose response has left is still around.
+        and (stream.trace is not None or stream.handling is None)
+    ):
+        stream = stream.outer if stream.trace is None else stream.trace.root.outer
+    return stream
+
+
+def running_stream() -> Stream | None:
+    """Return what is running, where something is about to begin in it.
+
+    First ends the blocks whose ``with`` statement was left without a word: somebody interrupted there.
+    """
+    stream = current()
+    while stream is not None and stream.trace is not None and is_abandoned(stream.trace):
+        finish(stream.trace)
+        stream = current()
+    return stream
+
+
+def is_abandoned(trace: LiveTrace) -> bool:
+    """Return whether *trace* is that of a block that was left, and nobody has said so."""
+    return trace.end is None and trace.holder is not None and trace.holder() is None
 
 
 def current_trace() -> LiveTrace | None:
@@ -532,7 +624,7 @@ def trace_around(stream: Stream | None) -> LiveTrace | None:
         return None
     if stream.ident == LEFT:
         stream = stream.here()
-    return stream.trace
+    return stream.trace if not stream.ended else None
 
 
 def enter(stream: Stream | None) -> Stream | None:

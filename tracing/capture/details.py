@@ -11,14 +11,14 @@ import decimal
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Model
 from django.db.models import signals as model_signals
 
-from tracing.capture.names import dotted, exact, qualname_of
+from tracing.capture.failures import is_own
+from tracing.capture.names import dotted, exact, popping, qualname_of
 from tracing.capture.redaction import MAX_KEY, TypeName, cut_key
 
 if TYPE_CHECKING:
@@ -78,8 +78,11 @@ def plain(value: object) -> Any:
     if kind is bytes:
         return value[:MAX_KEY]  # type: ignore[index]
     if issubclass(kind, uuid.UUID):
-        with suppress(AttributeError):  # One made in C has its own place for it.
+        try:
             return uuid.UUID(int=_UUID_NUMBER.__get__(value))
+        except AttributeError as error:  # One made in C has its own place for it.
+            if not is_own(error):
+                raise
     return TypeName(f"<{exact(qualname_of(kind))}>")
 
 
@@ -119,16 +122,10 @@ _kinds: dict[int, _Kind] = {}
 def _kind_of(kind: type) -> _Kind:
     """Return what is needed to name an instance of *kind*, and remember it as long as *kind* lives."""
     key = id(kind)
-
-    def forget(reference: weakref.ref[type]) -> None:
-        entry = _kinds.get(key)
-        if entry is not None and entry[0] is reference:
-            del _kinds[key]
-
     is_model = issubclass(kind, Model)
     label = kind._meta.label if is_model else dotted(kind)  # type: ignore[attr-defined]
     attname = _pk_attname(kind) if is_model else None
-    entry = (weakref.ref(kind, forget), label, attname, is_model)
+    entry = (weakref.ref(kind, popping(_kinds, key)), label, attname, is_model)
     _kinds[key] = entry
     return entry
 
@@ -198,7 +195,9 @@ def _save_reader(model: type[Model], signal: Signal) -> Details:
             if type(using) is not str:
                 using = ""
             update_fields = named["update_fields"]
-        except KeyError:
+        except KeyError as error:
+            if not is_own(error):
+                raise
             return _read_save(sender, named)
         return (
             SAVE,

@@ -49,11 +49,9 @@ from tracing.capture.context import (
     VALUES,
     Stream,
     current,
-    enter,
-    leave,
     make_current,
 )
-from tracing.capture.failures import failed
+from tracing.capture.failures import failed, is_own
 from tracing.capture.lone import begin_lone, finish_lone, record_elsewhere
 from tracing.capture.names import qualname_of
 from tracing.capture.neighbours import (
@@ -216,8 +214,16 @@ def sync_sender(
                         if owner is counts:
                             cell[0] += 1
                             return []
-                    except (KeyError, RecursionError):
+                    except RecursionError:
                         pass
+                    except KeyError as error:
+                        # The first look needs no stack: the end of it is the application's to meet.
+                        if (
+                            type(error) is not KeyError
+                            or not error.args
+                            or error.__traceback__.tb_next is not None  # type: ignore[union-attr]
+                        ) and not is_own(error):
+                            raise
                     try:
                         pass_unheard(self, sender, named)
                     except RecursionError:
@@ -230,7 +236,9 @@ def sync_sender(
             try:
                 # What WeakKeyDictionary.get() does, without its frame.
                 wiring = self.sender_receivers_cache.data.get(ref(sender))  # type: ignore[attr-defined]
-            except Exception:
+            except Exception as error:
+                if type(error) is not RecursionError and not is_own(error):
+                    raise
                 wiring = UNKNOWN
             if wiring is UNKNOWN:
                 # Not in the except clause: Django's error has nothing in its context.
@@ -273,7 +281,9 @@ def sync_sender(
                     or wiring.connections != self.receivers
                 ):
                     wiring = None
-            except Exception:
+            except Exception as error:
+                if type(error) is not RecursionError and not is_own(error):
+                    raise
                 wiring = None
         if "signal" in named:
             return original(self, sender, **named)  # type: ignore[no-any-return]
@@ -308,7 +318,9 @@ def sync_sender(
                 resolved = True
                 try:
                     wiring, live, live_async = resolve(self, sender)
-                except Exception:
+                except Exception as error:
+                    if type(error) is not RecursionError and not is_own(error):
+                        raise
                     resolved = False
                 if not resolved:
                     # Also where Django raises something for a sender that it cannot look up. Not in
@@ -326,22 +338,24 @@ def sync_sender(
 
         responses = []
         opening: tuple[Any, ...] | None = None
-        if not self.use_caching:  # The signals of a request do not cache; most of the others do.
-            if self is request_started:
-                requests.started(named)
-            elif self is request_finished:
-                after = requests.finished
-        stream = current()
-        events = stream.events if stream is not None else None
-        if events is None and (stream is None or stream.ended):
-            try:
-                stream = begin_lone(self)
-            except RecursionError:
-                stream = None
-            if stream is not None:
-                after = finish_lone if after is None else both(finish_lone, after)
-                events = stream.events
+        stream = events = None
         try:
+            if not self.use_caching:  # The signals of a request do not cache; most others do.
+                if self is request_started:
+                    requests.started(named)
+                elif self is request_finished:
+                    after = requests.finished
+            stream = current()
+            events = stream.events if stream is not None else None
+            if events is None and (stream is None or stream.ended):
+                stream = None
+                after = finish_lone if after is None else both(finish_lone, after)
+                try:
+                    stream = begin_lone(self)
+                except RecursionError:
+                    pass  # The end of the stack is the application's to meet.
+                if stream is not None:
+                    events = stream.events
             if events is not None:
                 try:
                     if stream.ident != get_ident():  # type: ignore[union-attr]
@@ -362,7 +376,9 @@ def sync_sender(
                                 while is_library[code.co_filename]:
                                     frame = frame.f_back
                                     code = frame.f_code
-                            except (KeyError, AttributeError):
+                            except (KeyError, AttributeError) as error:
+                                if not is_own(error):
+                                    raise
                                 frame = application_frame(frame)
                                 code = frame.f_code if frame is not None else None
                             if frame is not None:
@@ -384,7 +400,7 @@ def sync_sender(
                         failed("opening", error)
                     except RecursionError:
                         pass
-                    if events is not None and (not events or events[-1] is not opening):
+                    if opening is None:
                         events = None
             if events is None:
                 for receiver in live:
@@ -410,26 +426,27 @@ def sync_sender(
                 except Exception as err:
                     try:
                         end = raised(err, closes=not robust)
-                    except Exception:
+                    except Exception as failure:
+                        if type(failure) is not RecursionError and not is_own(failure):
+                            raise
                         end = (RAISED, clock(), qualname_of(type(err)), "", not robust)
                     events.append(end)
                     if not robust:
+                        opening = None
                         __tracebackhide__ = True
                         raise
-                    try:
-                        self._log_robust_failure(receiver, err)  # type: ignore[attr-defined]
-                    except BaseException as failure:
-                        # Django names a failing receiver by an attribute that a partial lacks.
-                        events.append((CUT, clock(), qualname_of(type(failure))))
-                        __tracebackhide__ = True
-                        raise
+                    # Fails, too, where Django names the receiver by an attribute that a partial lacks.
+                    self._log_robust_failure(receiver, err)  # type: ignore[attr-defined]
                     responses.append((receiver, err))
                 except BaseException as err:
                     try:
                         end = raised(err, closes=True)
-                    except Exception:
+                    except Exception as failure:
+                        if type(failure) is not RecursionError and not is_own(failure):
+                            raise
                         end = (RAISED, clock(), qualname_of(type(err)), "", True)
                     events.append(end)
+                    opening = None
                     __tracebackhide__ = True
                     raise
                 else:
@@ -454,10 +471,29 @@ def sync_sender(
                     raise
                 finally:
                     events.append((ASYNC_CLOSE, clock(), key, escaped))
+                    opening = None
             return responses
+        except BaseException as error:
+            __tracebackhide__ = True
+            if opening is not None:
+                # Not by a receiver: somebody interrupts here, or Django's report of a failure failed.
+                left_at = 0
+                escaped = ""
+                try:
+                    left_at = clock()
+                    escaped = qualname_of(type(error))
+                finally:
+                    # Nothing is called between, so that nobody can interrupt again.
+                    events.append((CUT, left_at, escaped, opening[0]))  # type: ignore[union-attr]
+            raise
         finally:
             if after is not None:
-                after(stream)
+                try:
+                    after(stream)
+                except BaseException:
+                    # Somebody interrupts: once more, what is done is passed over.
+                    after(stream)
+                    raise
 
     return send
 
@@ -477,7 +513,7 @@ def open_call(stream: Stream, place: tuple[str, int, int]) -> Stream | None:
         trace = stream.trace
         if trace is not None:
             own = trace.open_stream(place)
-            own.events.append(clock())  # type: ignore[union-attr]
+            own.recorded.append(clock())  # type: ignore[union-attr]
             return own
     except Exception as error:
         failed("step", error)
@@ -486,7 +522,7 @@ def open_call(stream: Stream, place: tuple[str, int, int]) -> Stream | None:
 
 def settle(own: Stream | None, error: BaseException) -> None:
     """Record that the async receiver call of *own* ended by *error*. Never raises."""
-    if own is None or own.events is None:
+    if own is None or own.recorded is None:
         return
     end = clock()
     outcome = (
@@ -495,7 +531,7 @@ def settle(own: Stream | None, error: BaseException) -> None:
         else BY_ERROR
     )
     try:
-        own.events.append((CALL_END, end, outcome, *error_text(error)))
+        own.recorded.append((CALL_END, end, outcome, *error_text(error)))
     except Exception as failure:
         failed("settle", failure)
 
@@ -510,19 +546,22 @@ def watched(
     warn with a stack level after what it awaited has failed.
     """
     before = current()
-    own = open_call(stream, ("call", key, position))
-    inner = before if own is None else own
+    own: Stream | None = None
     advance: Callable[..., Any] = coroutine.send
     argument: Any = None
     try:
+        own = open_call(stream, ("call", key, position))
+        inner = before if own is None else own
         while True:
-            make_current(inner)
             try:
+                make_current(inner)
                 value = advance(argument)
             finally:
                 argument = None
-                inner = current()
-                make_current(before)
+                try:
+                    inner = current()
+                finally:
+                    make_current(before)
             is_closed = False
             try:
                 argument = yield value
@@ -542,8 +581,8 @@ def watched(
                 return None
             before = current()
     except StopIteration as stop:
-        if own is not None and own.events is not None:
-            own.events.append(
+        if own is not None and own.recorded is not None:
+            own.recorded.append(
                 clock()
                 if stop.value is None
                 else (CALL_END, clock(), BY_RETURN, response_name(stop.value), "")
@@ -571,19 +610,19 @@ def stepping(advance: Callable[..., Any]) -> Callable[..., Any]:
     def step(self: Stepped, argument: Any = None, *more: Any) -> Any:
         before = current()
         inner = self.inner
-        if inner is None:
-            own = self.own = open_call(self.stream, self.place)
-            inner = before if own is None else own
-        make_current(inner)
         try:
+            if inner is None:
+                own = self.own = open_call(self.stream, self.place)
+                inner = before if own is None else own
+            make_current(inner)
             if more:
                 # The older form of throw(): type, value, traceback.
                 return advance(self.coroutine, argument, *more)
             return advance(self.coroutine, argument)
         except StopIteration as stop:
             own = self.own
-            if own is not None and own.events is not None:
-                own.events.append(
+            if own is not None and own.recorded is not None:
+                own.recorded.append(
                     clock()
                     if stop.value is None
                     else (CALL_END, clock(), BY_RETURN, response_name(stop.value), "")
@@ -596,8 +635,10 @@ def stepping(advance: Callable[..., Any]) -> Callable[..., Any]:
                 error.__traceback__ = error.__traceback__.tb_next
             raise
         finally:
-            self.inner = current()
-            make_current(before)
+            try:
+                self.inner = current()
+            finally:
+                make_current(before)
 
     # A receiver's warnings.warn(stacklevel=...) has to point where it points without this frame.
     step.__code__ = step.__code__.replace(co_filename=UNSEEN)
@@ -762,16 +803,16 @@ def call_batch(
     """
     events = None
     before = current()
-    try:
-        if stream is not None and stream.trace is not None:
-            own = stream.trace.open_stream(("batch", key, 0))
-            events = own.events
-            events.append((BATCH, clock(), key, requested))  # type: ignore[union-attr]
-            enter(own)
-    except Exception as error:
-        failed("batch", error)
     responses = []
     try:
+        try:
+            if stream is not None and stream.trace is not None:
+                own = stream.trace.open_stream(("batch", key, 0))
+                events = own.recorded
+                events.append((BATCH, clock(), key, requested))  # type: ignore[union-attr]
+                make_current(own)
+        except Exception as error:
+            failed("batch", error)
         for receiver in receivers:
             try:
                 response = receiver(**merged)
@@ -780,7 +821,9 @@ def call_batch(
                 if events is not None:
                     try:
                         end = raised(err, closes=not (robust and ordinary))
-                    except Exception:
+                    except Exception as failure:
+                        if not is_own(failure):
+                            raise
                         closes = not (robust and ordinary)
                         end = (RAISED, clock(), qualname_of(type(err)), "", closes)
                     events.append(end)
@@ -799,8 +842,10 @@ def call_batch(
                     )
     finally:
         if events is not None:
-            events.append((BATCH_END, clock(), key))
-            leave(before)
+            try:
+                events.append((BATCH_END,))
+            finally:
+                make_current(before)
     return responses
 
 
@@ -874,7 +919,9 @@ def async_sender(
             resolved = True
             try:
                 wiring, live, live_async = resolve(self, sender)
-            except Exception:
+            except Exception as error:
+                if type(error) is not RecursionError and not is_own(error):
+                    raise
                 resolved = False
             if not resolved:
                 live, live_async = self._live_receivers(sender)
@@ -884,50 +931,55 @@ def async_sender(
             wiring = None
 
         merged = {"signal": self, "sender": sender, **named}
-        stream = current()
+        stream: Stream | None = None
+        root: Stream | None = None
+        opened: list[Any] | None = None
         key = 0
-        if self is request_finished:
-            after = end_of_request(getframe(1))
-        if (stream is None or stream.ended) and (live or live_async):
-            stream = begin_lone(self)
-            if stream is not None:
-                after = finish_lone if after is None else both(finish_lone, after)
-        root = stream
-        try:
-            if stream is not None and stream.events is not None and stream.ident != get_ident():
-                stream, ends = record_elsewhere(self, stream)
-                if ends is not None:
-                    root, after = stream, ends
-            events = stream.events if stream is not None else None
-            if stream is None or events is None or wiring is None:
-                stream = None
-            elif len(events) >= STREAM_LIMIT:
-                drop(stream)
-                stream = None
-            else:
-                key = next(_keys)
-                events.append(opening_of(method, key, wiring, sender, named, getframe(1), options))
-                if options.values is not None:
-                    events.append((VALUES, key, options.values.named(named)))
-        except Exception as error:
-            failed("async opening", error)
-            stream = None
-
-        sync_send: Callable[[], Awaitable[list[tuple[Any, Any]]]]
-        if live:
-            sync_send = sync_to_async(
-                partial(call_batch, self, live, merged, robust, stream, key, clock())
-            )
-        else:
-            sync_send = no_receivers
-
-        waiting: Generator[Any, None, None]
-        if stream is None and not robust:
-            waiting = (receiver(**merged) for receiver in live_async)
-        else:
-            waiting = awaitables(self, merged, live_async, robust, stream, key, len(live))
         escaped = ""
         try:
+            stream = current()
+            if self is request_finished:
+                after = end_of_request(getframe(1))
+            if (stream is None or stream.ended) and (live or live_async):
+                stream = None
+                after = finish_lone if after is None else both(finish_lone, after)
+                root = stream = begin_lone(self)
+            root = stream
+            try:
+                if stream is not None and stream.events is not None and stream.ident != get_ident():
+                    stream, ends = record_elsewhere(self, stream)
+                    if ends is not None:
+                        root, after = stream, ends
+                events = stream.events if stream is not None else None
+                if stream is None or events is None or wiring is None:
+                    stream = None
+                elif len(events) >= STREAM_LIMIT:
+                    drop(stream)
+                    stream = None
+                else:
+                    key = next(_keys)
+                    opening = opening_of(method, key, wiring, sender, named, getframe(1), options)
+                    opened = events
+                    events.append(opening)
+                    if options.values is not None:
+                        events.append((VALUES, key, options.values.named(named)))
+            except Exception as error:
+                failed("async opening", error)
+                stream = None
+
+            sync_send: Callable[[], Awaitable[list[tuple[Any, Any]]]]
+            if live:
+                sync_send = sync_to_async(
+                    partial(call_batch, self, live, merged, robust, stream, key, clock())
+                )
+            else:
+                sync_send = no_receivers
+
+            waiting: Generator[Any, None, None]
+            if stream is None and not robust:
+                waiting = (receiver(**merged) for receiver in live_async)
+            else:
+                waiting = awaitables(self, merged, live_async, robust, stream, key, len(live))
             if RUNS_PARALLEL:
                 # Django 6.1 finishes the sync receivers first.
                 responses = await sync_send()
@@ -943,9 +995,20 @@ def async_sender(
             escaped = qualname_of(type(err))
             raise
         finally:
-            if stream is not None and stream.events is not None:
-                stream.events.append((ASYNC_CLOSE, clock(), key, escaped))
-            if after is not None:
-                after(root)
+            try:
+                if opened is not None:
+                    end = 0
+                    try:
+                        end = clock()
+                    finally:
+                        # Nothing is called between, so that nobody can interrupt again.
+                        opened.append((ASYNC_CLOSE, end, key, escaped))
+            finally:
+                if after is not None:
+                    try:
+                        after(root)
+                    except BaseException:
+                        after(root)
+                        raise
 
     return asend

@@ -76,10 +76,9 @@ class Whole:
                 count_unheard(signal, sender)
             return
         if stream is None or stream.ended:
+            after = self._after
+            self._after = finish_lone if after is None else both(finish_lone, after)
             self._root = stream = begin_lone(signal)
-            if stream is not None:
-                after = self._after
-                self._after = finish_lone if after is None else both(finish_lone, after)
         if stream is None or stream.events is None or wiring is None:
             return
         if stream.ident != get_ident():
@@ -92,14 +91,15 @@ class Whole:
             return
         key = next(_keys)
         # Three frames out: this one, begin() and the method that stands in for Django's.
-        events.append(opening_of(method, key, wiring, sender, named, getframe(3), options))
+        opening = opening_of(method, key, wiring, sender, named, getframe(3), options)
         self._stream, self._key = stream, key
+        events.append(opening)
 
     def end(self, escaped: str) -> None:
         """Close it; *escaped* is the name of what left it, empty if nothing did. Never raises."""
         try:
-            if self._stream is not None and self._stream.events is not None:
-                self._stream.events.append((ASYNC_CLOSE, clock(), self._key, escaped))
+            if self._stream is not None and self._stream.recorded is not None:
+                self._stream.recorded.append((ASYNC_CLOSE, clock(), self._key, escaped))
             if self._after is not None:
                 self._after(self._root)
         except Exception as error:
@@ -113,16 +113,20 @@ def whole_sender(
 
     def send(self: Signal, sender: Any, **named: Any) -> Any:
         whole = Whole()
-        whole.begin(self, sender, named, method, options)
         escaped = ""
         try:
+            whole.begin(self, sender, named, method, options)
             return original(self, sender, **named)
         except BaseException as error:
             escaped = qualname_of(type(error))
             error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
             raise
         finally:
-            whole.end(escaped)
+            try:
+                whole.end(escaped)
+            except BaseException:
+                whole.end(escaped)
+                raise
 
     return send
 
@@ -134,15 +138,19 @@ def whole_async_sender(
 
     async def asend(self: Signal, sender: Any, **named: Any) -> Any:
         whole = Whole()
-        whole.begin(self, sender, named, method, options)
         escaped = ""
         try:
+            whole.begin(self, sender, named, method, options)
             return await original(self, sender, **named)
         except BaseException as error:
             escaped = qualname_of(type(error))
             error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
             raise
         finally:
-            whole.end(escaped)
+            try:
+                whole.end(escaped)
+            except BaseException:
+                whole.end(escaped)
+                raise
 
     return asend

@@ -20,8 +20,8 @@ from typing import Any, Final
 
 from django.dispatch import dispatcher
 
-from tracing.capture.context import Stream, current, enter, leave, running_in
-from tracing.capture.failures import failed
+from tracing.capture.context import Stream, current, make_current, running_in
+from tracing.capture.failures import failed, is_own
 from tracing.capture.inlining import Calls, Inline
 from tracing.capture.names import IdentityMemory
 
@@ -78,10 +78,17 @@ def _take_over(target: object) -> Taken | None:
         if stream is None or stream.trace is None or stream.trace.end is not None:
             return None
         context = _context_of(target)
-        before = enter(stream) if context is None else context.run(enter, stream)
+        before = current() if context is None else running_in(context)
+        try:
+            # C functions: what interrupts does so before or after them.
+            _ = make_current(stream) if context is None else context.run(make_current, stream)
+        except BaseException:
+            if context is None:
+                make_current(before)
+            raise
     except Exception as error:
         # A context in which something runs already: the thread will fail over that, too.
-        if context is None or type(error) is not RuntimeError:
+        if context is None or type(error) is not RuntimeError or not is_own(error):
             failed("taking over", error)
         return None
     return stream, before, context
@@ -94,12 +101,14 @@ def _give_back(taken: Taken | None, value: Any = None) -> Any:
     stream, before, context = taken
     stream.finished = True
     if context is None:
-        leave(before)
+        make_current(before)
         return value
     try:
-        context.run(leave, before)
-    except RuntimeError:
-        pass  # Something else runs in the thread's context by now.
+        context.run(make_current, before)
+    except RuntimeError as error:
+        if not is_own(error):
+            raise
+        # Something else runs in the thread's context by now.
     return value
 
 
@@ -133,9 +142,11 @@ def _own_context(loop: Any, coro: Any, given: Context | None) -> Context | None:
         if stream is None:
             return None
         context = copy_context() if given is None else given
-        context.run(enter, stream)
+        context.run(make_current, stream)
         return context
-    except RuntimeError:
+    except RuntimeError as error:
+        if not is_own(error):
+            raise
         return None  # What was given is a context in which something runs.
     except Exception as error:
         failed("create_task", error)

@@ -228,8 +228,8 @@ def _insert(definition: ast.FunctionDef | ast.AsyncFunctionDef, calls: Calls) ->
 
 def _guarded(body: list[ast.stmt], place: ast.stmt, raised: str, returned: str) -> ast.stmt:
     (guarded,) = _statements(f"try: 0\nexcept BaseException as _error:\n {raised}\n raise", place)
-    guarded.body = body  # type: ignore[attr-defined]
-    guarded.orelse = _statements(returned, place)  # type: ignore[attr-defined]
+    # Where somebody interrupts what is done at the end, it is done once more.
+    guarded.body = [*body, *_statements(returned, place)]  # type: ignore[attr-defined]
     return guarded
 
 

@@ -80,7 +80,7 @@ def record_elsewhere(
 
 
 def finish_lone(stream: Stream | None) -> None:
-    """End the trace that ``begin_lone`` began."""
+    """End the trace that ``begin_lone`` began. Idempotent."""
     try:
         trace = stream.trace if stream is not None else None
         # After the end of an unrecorded request the stream may be that of what is around it.

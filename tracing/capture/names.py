@@ -12,18 +12,18 @@ import inspect
 import os
 import sys
 import types
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import ref  # By its own name: a test of the application may watch ``weakref.ref``.
 
 from django.apps import apps
 from django.db.models import Model
 
+from tracing.capture.failures import is_own
 from tracing.capture.recent import Recent
 from tracing.capture.spans import ReceiverLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 
@@ -44,6 +44,23 @@ def exact(text: object) -> str:
 def module_of(cls: type) -> str:
     """Return the module of *cls* as a string, empty if it has none."""
     return exact(type.__getattribute__(cls, "__module__"))
+
+
+def popping(held: dict[Any, Any], key: object) -> Callable[[object], object]:
+    """Return what a weak reference calls to take *key* out of *held*.
+
+    No function of Python's own: what a timer or a signal handler raised in it would be lost, since
+    Python passes on nothing that is raised while an object dies.
+    """
+    return functools.partial(held.pop, key)
+
+
+_weak_offset = type.__dict__["__weakrefoffset__"].__get__
+
+
+def is_referable(target: object) -> bool:
+    """Return whether *target* can be referred to weakly."""
+    return bool(_weak_offset(type(target)))
 
 
 class IdentityMemory(Generic[T]):
@@ -70,15 +87,8 @@ class IdentityMemory(Generic[T]):
     def put(self, target: object, value: T) -> None:
         """Remember *value* for *target* as long as *target* lives."""
         key = id(target)
-        values = self._values
-
-        def forget(reference: ref[Any]) -> None:
-            entry = values.get(key)
-            if entry is not None and entry[0] is reference:
-                del values[key]
-
-        with suppress(TypeError):
-            values[key] = (ref(target, forget), value)
+        if is_referable(target):
+            self._values[key] = (ref(target, popping(self._values, key)), value)
 
     def values(self) -> list[tuple[ref[Any], T]]:
         """Return (weak reference, value) of every object remembered."""
@@ -186,7 +196,9 @@ def _instance_attributes(target: object) -> dict[str, Any]:
     """Return the ``__dict__`` of *target* without asking its class for it; empty without one."""
     try:
         held = object.__getattribute__(target, "__dict__")
-    except AttributeError:
+    except AttributeError as error:
+        if not is_own(error):
+            raise
         return {}
     return held if type(held) is dict else {}
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.dispatch import Signal, dispatcher
 
+from tracing.capture.failures import is_own
 from tracing.capture.names import IdentityMemory, dotted, is_class
 from tracing.capture.remembered import living_signals
 from tracing.capture.signal_names import signal_name
@@ -49,11 +50,14 @@ def _held_by(target: object) -> Iterator[object]:
     elif not is_class(target) and kind is not ModuleType:
         try:
             yield object.__getattribute__(target, "__wrapped__")  # Of a proxy made in C, too.
-        except AttributeError:
-            pass
+        except AttributeError as error:
+            if not is_own(error):
+                raise
         try:
             held = object.__getattribute__(target, "__dict__")
-        except AttributeError:
+        except AttributeError as error:
+            if not is_own(error):
+                raise
             return
         if type(held) is dict:
             yield from held.values()

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from tracing.capture.failures import failed
+from tracing.capture.failures import failed, is_own
 from tracing.capture.transactions import Block, open_blocks, root_of, when_ended
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ SECONDS: Final = 10.0
 LIMIT: Final = 1_000
 """Traces that wait at most; the one that has waited longest goes on without knowing."""
 
-_parked: deque[tuple[LiveTrace, list[Block], float, Processor]] = deque()
+_Entry = tuple["LiveTrace", list[Block], float, "Processor"]
+_parked: deque[_Entry] = deque()
 
 # A forked child leaves those of the parent to the parent.
 os.register_at_fork(after_in_child=_parked.clear)
@@ -45,25 +46,15 @@ class Parking:
             self._processor.on_end(trace)
             return
         if len(_parked) >= LIMIT:
-            self._release(*_parked.popleft())
+            _let_go(_parked[0])
         _parked.append((trace, blocks, time.monotonic() + SECONDS, self._processor))
-
-    @staticmethod
-    def _release(trace: LiveTrace, _blocks: Any, _until: float, processor: Processor) -> None:
-        processor.on_end(trace)
 
 
 def release_settled() -> None:
     """Hand over the parked traces whose transactions have ended. Called when one ends."""
-    for _ in range(len(_parked)):
-        try:
-            entry = _parked.popleft()
-        except IndexError:
-            return
+    for entry in _entries():
         if all(block.settled for block in entry[1]):
-            Parking._release(*entry)
-        else:
-            _parked.append(entry)
+            _let_go(entry)
 
 
 def release_expired() -> list[Any]:
@@ -74,15 +65,25 @@ def release_expired() -> list[Any]:
 
 def release_all(now: float = float("inf")) -> None:
     """Hand over the parked traces whose time is up at *now*; all of them by default."""
-    for _ in range(len(_parked)):
-        try:
-            entry = _parked.popleft()
-        except IndexError:
-            return
+    for entry in _entries():
         if entry[2] <= now:
-            Parking._release(*entry)
-        else:
-            _parked.append(entry)
+            _let_go(entry)
+
+
+def _entries() -> list[_Entry]:
+    """Return what is parked; not by iterating, during which another thread may park or let go."""
+    return [*_parked.copy()]
+
+
+def _let_go(entry: _Entry) -> None:
+    """Hand a parked trace over, then forget it: who interrupts between does not lose it."""
+    trace, _blocks, _until, processor = entry
+    processor.on_end(trace)
+    try:
+        _parked.remove(entry)
+    except ValueError as error:  # Another thread was at it, too.
+        if not is_own(error):
+            raise
 
 
 def _ended() -> None:

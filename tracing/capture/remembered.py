@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import types
-from contextlib import suppress
 from functools import cache
 from operator import is_
 from typing import TYPE_CHECKING, Any, Final
@@ -75,9 +74,8 @@ class Connection:
         self.was_called = False
         """Whether a dispatch has reached it."""
         self._sender: Callable[[], object] | None = None
-        if sender is not None:
-            with suppress(TypeError):
-                self._sender = ref(sender)
+        if sender is not None and names.is_referable(sender):
+            self._sender = ref(sender)
 
     @property
     def is_missed(self) -> bool:

@@ -8,7 +8,7 @@ from fnmatch import translate
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.capture import context
-from tracing.capture.context import SUPPRESSED, LiveTrace, Stream, current, enter
+from tracing.capture.context import LiveTrace, Stream, current
 from tracing.capture.failures import failed
 from tracing.capture.handling import Handling, end_untold, is_inside, was_cut
 from tracing.capture.names import MAX_NAME
@@ -122,8 +122,8 @@ def request_name(method: str, route: str | None = None) -> str:
 def started(named: Mapping[str, Any]) -> None:
     """Open the trace of a request, just before ``request_started`` is sent. Never raises."""
     try:
-        outer = current()
-        if outer is SUPPRESSED or not switch.installed:
+        outer = context.running_stream()
+        if (outer is not None and outer.suppresses) or not switch.installed:
             return
         handling = Handling()
         while outer is not None and _is_request(outer):
@@ -139,10 +139,7 @@ def started(named: Mapping[str, Any]) -> None:
         # The active span of OpenTelemetry has its flag from the same header.
         flag = parent[2] if parent is not None and trusts(named) else None
         if is_excluded or not decide(Kind.REQUEST, path, flag):
-            unrecorded = Stream(None, 0, ("request", 0, 0))
-            unrecorded.outer = outer
-            unrecorded.handling = handling
-            enter(unrecorded)
+            context.leave_out("request", outer).handling = handling
             return
         trace = LiveTrace(
             Kind.REQUEST,
@@ -168,18 +165,18 @@ def _is_request(stream: Stream) -> bool:
     return stream.origin is not None and stream.origin[0] == "request"
 
 
-def finished(_stream: Stream | None = None) -> None:
-    """Close the trace of the running request, just after ``request_finished`` was sent. Never raises."""
+def finished(stream: Stream | None = None) -> None:
+    """Close the trace of a request, just after ``request_finished`` was sent in *stream*.
+
+    Without one, of the running request. Idempotent; never raises anything of its own.
+    """
     try:
-        stream = current()
         if stream is None or not _is_request(stream):
-            return
-        if stream.trace is not None:
-            if was_cut(stream):
+            stream = current()
+        if stream is not None and _is_request(stream):
+            if stream.trace is not None and was_cut(stream):
                 stream.trace.cancelled = True
-            context.finish(stream.trace)
-        else:
-            enter(stream.outer)
+            context.end(stream)
     except Exception as error:
         failed("request_finished", error)
 

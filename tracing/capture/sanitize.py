@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db.models import Model
 
 from tracing.capture.details import PLAIN_TYPES, instance_key
+from tracing.capture.failures import is_own
 from tracing.capture.names import dotted, exact, qualname_of
 from tracing.capture.redaction import (
     HIDDEN,
@@ -69,7 +70,10 @@ def error_text(error: BaseException) -> tuple[str, str]:
         return name, ", ".join(_AS_TEXT.text(argument) for argument in error.args[:5])[:MAX_MESSAGE]
     try:
         message = str(error)
-    except BaseException:  # Its own code: whatever it raises is not the application's outcome.
+    except BaseException as failure:
+        # Its own code: what that raises is not the application's outcome. What interrupts it is.
+        if not is_own(failure):
+            raise
         return name, f"<{exact(qualname_of(kind))}: its text cannot be had>"
     if type(message) is not str:
         message = str.__str__(message)
@@ -204,7 +208,9 @@ def _first(items: Iterable[Any], count: int) -> list[Any]:
     """Return the first *count* of *items*, less if another thread changes them meanwhile."""
     try:
         return list(islice(items, count))
-    except RuntimeError:
+    except RuntimeError as error:
+        if not is_own(error):
+            raise
         return []
 
 

@@ -16,7 +16,7 @@ from django.dispatch import Signal
 
 from tracing.capture import context, effects
 from tracing.capture.boundaries import Boundary, boundaries
-from tracing.capture.context import LiveTrace, Stream, current, enter
+from tracing.capture.context import LiveTrace, Stream, current, make_current
 from tracing.capture.failures import failed
 from tracing.capture.inlining import Calls, Inline, Later
 from tracing.capture.names import MAX_NAME, dotted
@@ -38,20 +38,18 @@ ENQUEUED_LIMIT: Final = 10_000
 class Run:
     """A task that is running: its trace, or that it is not recorded, and what was running before."""
 
-    __slots__ = ("_effects", "outer", "stream", "trace")
+    __slots__ = ("_effects", "stream", "trace")
 
-    def __init__(self, trace: LiveTrace | None, stream: Stream, outer: Stream | None) -> None:
+    def __init__(self, trace: LiveTrace | None, stream: Stream) -> None:
         self.trace = trace
         self.stream = stream
-        self.outer = outer
         self._effects = effects.set_aside()
 
     def end(self, error: str = "") -> None:
         """End it; *error* is the text of the exception that ended the task."""
         effects.take_up(self._effects)
         if self.trace is None:
-            if current() is self.stream:
-                enter(self.outer)
+            context.close(self.stream)
         else:
             self.give_up(error)
 
@@ -75,15 +73,12 @@ def begin_run(
 
     Without a parent that travelled with the task, the trace around it is its parent.
     """
-    outer = current()
+    outer = context.running_stream()
     if outer is not None and outer.ended:
         outer = None
     if not decide(Kind.TASK, name, parent_sampled):
         # Not None: what the task sends is part of what is not recorded, and no lone dispatch.
-        unrecorded = Stream(None, 0, ("task", 0, 0))
-        unrecorded.outer = outer
-        enter(unrecorded)
-        return Run(None, unrecorded, outer)
+        return Run(None, context.leave_out("task", outer))
     around = context.trace_around(outer)
     if not parent_trace_id and around is not None:
         parent_trace_id, parent_span_id = around.trace_id, around.span_id
@@ -97,17 +92,14 @@ def begin_run(
     for key, value in (attributes or {}).items():
         trace.attributes[key] = value[:MAX_ATTRIBUTE]
     context.begin(trace)
-    return Run(trace, trace.root, outer)
+    return Run(trace, trace.root)
 
 
 def leave_ended() -> None:
     """Go back to what is still running, from a trace that was given up meanwhile."""
     stream = current()
-    if stream is None or not stream.ended:
-        return
-    while stream is not None and stream.ended:
-        stream = stream.trace.root.outer if stream.trace is not None else stream.outer
-    enter(stream)
+    if stream is not None and stream.ended:
+        make_current(context.living(stream))
 
 
 def describe(error: BaseException) -> str:

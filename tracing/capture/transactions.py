@@ -17,7 +17,7 @@ from django.db import connections
 from django.db.backends.utils import debug_transaction
 
 from tracing.capture import context
-from tracing.capture.failures import failed
+from tracing.capture.failures import failed, is_own
 from tracing.capture.inlining import Calls, Inline
 from tracing.capture.spans import TransactionOutcome
 
@@ -258,14 +258,20 @@ class _Hook:
     def succeeded(self, connection: Any, sql: str) -> None:
         """Note what *sql* did to the transaction of *connection*."""
         try:
-            if sql == "COMMIT":
-                ended(connection, TransactionOutcome.COMMITTED)
-            elif sql == "ROLLBACK":
-                ended(connection, TransactionOutcome.ROLLED_BACK)
-            elif sql == "BEGIN":
-                began(connection)
+            _note(connection, sql)
         except Exception as error:
+            if not is_own(error):
+                _note(connection, sql)  # Somebody interrupts, and it did happen all the same.
             failed("transaction", error)
+
+
+def _note(connection: Any, sql: str) -> None:
+    if sql == "COMMIT":
+        ended(connection, TransactionOutcome.COMMITTED)
+    elif sql == "ROLLBACK":
+        ended(connection, TransactionOutcome.ROLLED_BACK)
+    elif sql == "BEGIN":
+        began(connection)
 
 
 def inlines() -> list[Inline]:

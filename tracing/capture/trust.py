@@ -16,7 +16,7 @@ from typing import Any, Final
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
 
-from tracing.capture.failures import failed
+from tracing.capture.failures import failed, is_own
 
 Network = IPv4Network | IPv6Network
 TrustRule = Callable[[Any], object]
@@ -56,7 +56,9 @@ def trust_networks(given: Iterable[object]) -> TrustRule:
             return trusts_local
         try:
             parsed = ip_address(address)
-        except ValueError:
+        except ValueError as error:
+            if not is_own(error):
+                raise
             return False
         if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
             # A socket that takes both calls an IPv4 peer so.

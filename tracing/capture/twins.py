@@ -14,6 +14,7 @@ import functools
 from types import CellType, CodeType, FunctionType, MemberDescriptorType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
+from tracing.capture.failures import is_own
 from tracing.capture.names import wrapped_by
 
 if TYPE_CHECKING:
@@ -265,11 +266,14 @@ def _attributes(target: object) -> dict[str, Any] | None:
             if type(slot) is MemberDescriptorType:
                 try:
                     held[name] = slot.__get__(target)
-                except AttributeError:  # Nothing was put into it.
-                    continue
+                except AttributeError as error:  # Nothing was put into it.
+                    if not is_own(error):
+                        raise
     try:
         attributes = object.__getattribute__(target, "__dict__")
-    except AttributeError:
+    except AttributeError as error:
+        if not is_own(error):
+            raise
         return held
     if type(attributes) is not dict:
         return None

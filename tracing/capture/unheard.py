@@ -24,7 +24,7 @@ from tracing.capture.boundaries import begin as begin_boundary
 from tracing.capture.boundaries import boundaries
 from tracing.capture.context import current
 from tracing.capture.failures import failed
-from tracing.capture.names import is_class, sender_name
+from tracing.capture.names import is_class, popping, sender_name
 from tracing.capture.receiver_sets import ReceiverSet, receiver_set
 
 if TYPE_CHECKING:
@@ -43,10 +43,12 @@ MORE_SENDERS: Final = ReceiverSet(
 class Unheard(list[Any]):
     """That nobody listens to a sender of a signal: an empty list for Django, which caches a list."""
 
-    __slots__ = ("receiver_set", "tally")
+    __slots__ = ("receiver_set", "sender", "tally")
 
     receiver_set: ReceiverSet
     """Which signal and sender: without receivers."""
+    sender: ref[Any] | None
+    """Takes it out of ``known`` when the sender dies."""
     tally: tuple[UnheardCounts | None, UnheardCell]
     """The counts of the trace in which it was sent last, and its cell there.
 
@@ -56,6 +58,7 @@ class Unheard(list[Any]):
     def __init__(self, receiver_set: ReceiverSet) -> None:
         super().__init__()
         self.receiver_set = receiver_set
+        self.sender = None
         self.tally = (None, [0, receiver_set])
 
     def begin(self, counts: UnheardCounts) -> None:
@@ -68,33 +71,25 @@ class Unheard(list[Any]):
         self.tally = (counts, cell)
 
 
-known: Final[dict[int, dict[int, Unheard]]] = {}
-"""What was sent and not received, by the identities of signal and sender."""
+class _BySender(dict[int, Unheard]):
+    """What was sent by one signal and not received, by the identity of the sender."""
 
-_references: Final[dict[int, ref[Any]]] = {}
-"""What tells us of the death of a signal or sender in ``known``, by its identity."""
+    __slots__ = ("signal",)
+
+    signal: ref[Signal]
+    """Takes it out of ``known`` when the signal dies."""
+
+
+known: Final[dict[int, _BySender]] = {}
+"""What was sent and not received, by the identities of signal and sender.
+
+The death of either takes it out, before the identity can be given out again.
+"""
 
 _in_caches: Final[dict[int, ref[Signal]]] = {}
 """The signals in whose cache an ``Unheard`` stands for Django's own mark, by their identities."""
 
 _NONE: Final[dict[int, Unheard]] = {}
-
-
-class _Reference(ref[Any]):
-    """A weak reference that knows whose it was."""
-
-    __slots__ = ("identity",)
-
-    identity: int
-
-
-def _forget(reference: _Reference) -> None:
-    """Forget a signal or sender that has died, before its identity can be given out again."""
-    identity = reference.identity
-    _references.pop(identity, None)
-    known.pop(identity, None)
-    for by_sender in list(known.values()):
-        by_sender.pop(identity, None)
 
 
 def _unheard(signal: Signal, sender: Any) -> Unheard:
@@ -111,37 +106,32 @@ def _unheard(signal: Signal, sender: Any) -> Unheard:
             or id(signal) in boundaries
         ):
             return unheard
-        for target in (signal, sender):
-            if target is not None and id(target) not in _references:
-                reference = _Reference(target, _forget)
-                reference.identity = id(target)
-                _references[reference.identity] = reference
-        known.setdefault(id(signal), {})[id(sender)] = unheard
+        by_sender = known.get(id(signal))
+        if by_sender is None:
+            by_sender = _BySender()
+            by_sender.signal = ref(signal, popping(known, id(signal)))
+            known[id(signal)] = by_sender
+        if sender is not None:
+            unheard.sender = ref(sender, popping(by_sender, id(sender)))
+        by_sender[id(sender)] = unheard
     if signal.use_caching and signal.receivers:
         _leave_in_cache(signal, sender, unheard)
     return unheard
 
 
-def _forget_cache(reference: _Reference) -> None:
-    _in_caches.pop(reference.identity, None)
-
-
 def _leave_in_cache(signal: Signal, sender: Any, unheard: Unheard) -> None:
     """Put *unheard* in the place of Django's mark for a sender without receivers, if that is there."""
-    # Django takes no lock where it finds its mark, so nobody may have to wait for us.
-    if not signal.lock.acquire(blocking=False):
+    # Django takes no lock where it finds its mark, so nobody may have to wait for us. Not by acquire():
+    # who interrupts between it and the next statement would leave the lock taken for ever.
+    if signal.lock.locked():
         return
-    try:
+    with signal.lock:
         cache = signal.sender_receivers_cache
         if cache.get(sender) is dispatcher.NO_RECEIVERS:
             cache[sender] = unheard
             reference = _in_caches.get(id(signal))
             if reference is None or reference() is not signal:
-                reference = _Reference(signal, _forget_cache)
-                reference.identity = id(signal)
-                _in_caches[reference.identity] = reference
-    finally:
-        signal.lock.release()
+                _in_caches[id(signal)] = ref(signal, popping(_in_caches, id(signal)))
 
 
 def leave_caches() -> None:

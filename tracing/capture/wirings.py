@@ -150,10 +150,7 @@ def sender_reference(sender: Any) -> Callable[[], Any]:
     """Return what gives *sender* while it lives and something else afterwards."""
     if sender is None or type(sender) is str:
         return repeat(sender).__next__
-    try:
-        return ref(sender)
-    except TypeError:
-        return _nobody
+    return ref(sender) if names.is_referable(sender) else _nobody
 
 
 def plain_wiring(signal: Signal, sender: Any) -> tuple[PlainWiring | None, list[Any], list[Any]]:

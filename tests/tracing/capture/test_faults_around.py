@@ -195,7 +195,7 @@ PLACES = [
     (effects, "_setting", "side effect"),
     (handover, "_continuation", "handing over"),
     (handover, "_continuation", "create_task"),
-    (handover, "enter", "taking over"),
+    (handover, "make_current", "taking over"),
     (requests, "_facts", "request_started"),
     (requests, "_is_request", "request_finished"),
     (sql.bypass, "note_write", "query"),
