@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email.parser import Parser
 from pathlib import Path
@@ -59,3 +61,43 @@ def test_wheel_offers_its_pytest_plugin(wheel):
     entry_points = read(wheel, r"dist-info/entry_points\.txt$")
 
     assert entry_points.split() == ["[pytest11]", "tracing", "=", "tracing.pytest_plugin"]
+
+
+@pytest.mark.slow
+def test_sdist_builds_the_same_wheel_and_tests_itself(wheel, tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build"]
+    subprocess.run(
+        [*build, "-t", "sdist", "-d", str(tmp_path)],
+        cwd=REPOSITORY,
+        check=True,
+        capture_output=True,
+    )
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    unpacked = tmp_path / sdist.name.removesuffix(".tar.gz")
+
+    subprocess.run(
+        [*build, "-t", "wheel", "-d", str(tmp_path)], cwd=unpacked, check=True, capture_output=True
+    )
+    tested = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "tests/tracing/test_conf.py",
+        ],
+        cwd=unpacked,
+        env={**os.environ, "PYTHONPATH": str(unpacked)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    (again,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(again) as archive:
+        assert sorted(archive.namelist()) == sorted(wheel.namelist())
+    assert tested.returncode == 0, tested.stdout + tested.stderr
