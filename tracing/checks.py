@@ -429,7 +429,7 @@ def check_deployment(**_kwargs: Any) -> list[CheckMessage]:
     if django_settings.DEBUG and STRANGER in django_settings.INTERNAL_IPS:
         told.append((40, "DEBUG is on and INTERNAL_IPS holds every address: anybody may see traces",
                      "Set DEBUG = False."))  # fmt: skip
-    if "database" in chosen.exporters and not chosen.prune and not is_embedded(alias):
+    if "database" in chosen.exporters and not is_embedded(alias) and _keeps_everything(chosen):
         told.append((41, "The store grows without end: no retention is set",
                      'Set TRACING["PRUNE"] = {"OLDER_THAN": "30d"}.'))  # fmt: skip
     if chosen.capture_statements or chosen.capture_values:
@@ -442,6 +442,14 @@ def check_deployment(**_kwargs: Any) -> list[CheckMessage]:
         CheckWarning(f"{text}.", hint=hint, id=f"tracing.W{number:03}")
         for number, text, hint in told
     ]
+
+
+def _keeps_everything(chosen: Settings) -> bool:
+    try:
+        return configuring.build_retention(chosen) is None
+    except (ValueError, TypeError):
+        # Told by tracing.W017.
+        return False
 
 
 def _is_busy(alias: str) -> bool:

@@ -197,7 +197,7 @@ def store_alias() -> str:
     return "tracing" if "tracing" in django_settings.DATABASES else "default"
 
 
-def is_embedded(alias: str) -> bool:
+def has_own_sqlite_file(alias: str) -> bool:
     """Return whether *alias* is a SQLite file that holds nothing but traces."""
     databases = django_settings.DATABASES
     own = databases.get(alias, {})

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sqlite3
+import stat
 import threading
 import warnings
 from collections import defaultdict
@@ -213,6 +215,39 @@ def unmigrated(tmp_path, settings, monkeypatch, django_db_blocker):
 
 def migrate():
     call_command("migrate", "tracing", database="fresh", verbosity=0)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+@pytest.mark.parametrize("first", ["migrate", "worker"])
+def test_file_of_traces_is_for_its_owner_alone(unmigrated, umask, first):
+    exporter = DatabaseExporter("fresh")
+    before = os.umask(umask)
+    try:
+        if first == "worker":
+            with pytest.raises(TemporaryError):
+                exporter.export([plain_trace(1)])
+        migrate()
+        exporter.export([plain_trace(1)])
+    finally:
+        os.umask(before)
+    modes = {
+        path.name.removeprefix(unmigrated.name): stat.S_IMODE(path.stat().st_mode)
+        for path in unmigrated.parent.glob(f"{unmigrated.name}*")
+    }
+    exporter.shutdown()
+
+    assert modes == dict.fromkeys(("", "-wal", "-shm"), 0o600)
+
+
+def test_file_of_traces_that_exists_keeps_its_mode(unmigrated):
+    unmigrated.touch()
+    unmigrated.chmod(0o660)
+    migrate()
+    exporter = DatabaseExporter("fresh")
+    exporter.export([plain_trace(1)])
+    exporter.shutdown()
+
+    assert stat.S_IMODE(unmigrated.stat().st_mode) == 0o660
 
 
 def test_missing_tables_are_said_in_one_line_and_waited_for(unmigrated, caplog):

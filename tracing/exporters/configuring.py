@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.conf import settings as django_settings
 from django.utils.module_loading import import_string
 
-from tracing.conf import DEFAULT_PRUNE, is_embedded, store_alias
+from tracing.conf import DEFAULT_PRUNE, has_own_sqlite_file, store_alias
 from tracing.exporters.database import DatabaseExporter, InTests
 from tracing.exporters.log import LogExporter
 from tracing.exporters.memory import MemoryExporter
@@ -54,7 +54,7 @@ def build_retention(settings: Settings) -> Retention | None:
         ValueError: It has an unknown key, or an age or a size is none.
     """
     is_default = settings.prune is DEFAULT_PRUNE
-    if is_default and not is_embedded(store_alias()):
+    if is_default and not has_own_sqlite_file(store_alias()):
         return None
     allowed = ({item.name for item in fields(Retention)} | {"every_seconds"}) - {"is_default"}
     given = _lower("PRUNE", settings.prune, allowed)

@@ -6,6 +6,7 @@ Django's own cursors are avoided on purpose: they would send ``connection_create
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from tracing.conf import is_embedded
+from tracing.conf import has_own_sqlite_file
 from tracing.in_tests import address
 from tracing.pipeline import TemporaryError
 from tracing.store import embedded
@@ -301,7 +302,12 @@ class SQLite(Database):
     _file: tuple[str, int] | None = None
 
     def parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return what Django would use, with a patient timeout."""
+        """Return what Django would use, with a patient timeout; a new file is for its owner alone."""
+        if self.is_dedicated() and not self._name.startswith((":", "file:")):
+            # SQLite gives its log and its index the mode of the file. What exists keeps its own.
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+            with suppress(OSError):
+                os.close(os.open(self._name, flags, 0o600))
         return parameters | {"timeout": max(parameters.get("timeout", 0), BUSY_SECONDS)}
 
     def prepare(self) -> None:
@@ -360,7 +366,7 @@ class SQLite(Database):
 
     def is_dedicated(self) -> bool:
         """Return whether no other alias uses the same file."""
-        return is_embedded(self.alias)
+        return has_own_sqlite_file(self.alias)
 
     def is_stale(self) -> bool:
         """Return whether the file was deleted or replaced: SQLite would write to the old one."""

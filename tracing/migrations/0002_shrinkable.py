@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import stat
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from django.db import migrations
@@ -14,6 +17,17 @@ if TYPE_CHECKING:
     from django.db.migrations.state import StateApps
 
 
+_USUAL_MODES = {0o644, 0o664, 0o666}
+"""What a file has that was made without a thought of its mode."""
+
+
+def make_private(path: Path) -> None:
+    """Leave a file of traces to its owner, unless somebody has given it a mode of its own."""
+    with suppress(OSError):
+        if stat.S_IMODE(path.stat().st_mode) in _USUAL_MODES:
+            path.chmod(0o600)
+
+
 def set_incremental_vacuum(_apps: StateApps, editor: BaseDatabaseSchemaEditor) -> None:
     connection = editor.connection
     if connection.vendor != "sqlite" or connection.is_in_memory_db():
@@ -21,6 +35,7 @@ def set_incremental_vacuum(_apps: StateApps, editor: BaseDatabaseSchemaEditor) -
     # A database that is shared with the application stays as it is: VACUUM rewrites the whole file.
     if not has_own_database() or connection.alias != store_alias():
         return
+    make_private(Path(connection.settings_dict["NAME"]))
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
         # The setting takes effect when the file is rewritten, and it is nearly empty now.
