@@ -19,7 +19,7 @@ from itertools import count
 from sys import _getframe as getframe
 from threading import get_ident
 from time import perf_counter_ns as clock
-from types import CoroutineType, FrameType
+from types import CoroutineType, FrameType, MethodType
 from typing import Any, Final
 
 # By its own name: a test of the application may watch ``weakref.ref``, as one of Django's does.
@@ -111,10 +111,8 @@ class Options:
 
 def is_overridden(signal: Signal) -> bool:
     """Return whether somebody else decides which receivers *signal* has: a subclass or a patch."""
-    try:
-        return signal._live_receivers.__func__ is not STOCK_LIVE_RECEIVERS  # type: ignore[attr-defined]
-    except AttributeError:
-        return True
+    resolving = signal._live_receivers  # type: ignore[attr-defined]
+    return type(resolving) is not MethodType or resolving.__func__ is not STOCK_LIVE_RECEIVERS
 
 
 def resolve(signal: Signal, sender: Any) -> Resolved:
@@ -290,10 +288,9 @@ def sync_sender(
         merged = {"signal": self, "sender": sender, **named}
         live = []
         live_async = None
-        try:
-            stock = self._live_receivers.__func__ is STOCK_LIVE_RECEIVERS  # type: ignore[attr-defined]
-        except AttributeError:
-            stock = False
+        # The type is asked, too: a proxy answers for what it wraps.
+        resolving = self._live_receivers  # type: ignore[attr-defined]
+        stock = type(resolving) is MethodType and resolving.__func__ is STOCK_LIVE_RECEIVERS
         if wiring is not None and stock and not self._dead_receivers:  # type: ignore[attr-defined]
             for deref in wiring.derefs:
                 receiver = deref()
@@ -908,10 +905,9 @@ def async_sender(
         wiring: Any = None
         live: list[Any] = []
         live_async: list[Any] = []
-        try:
-            stock = self._live_receivers.__func__ is STOCK_LIVE_RECEIVERS  # type: ignore[attr-defined]
-        except AttributeError:
-            stock = False
+        # The type is asked, too: a proxy answers for what it wraps.
+        resolving = self._live_receivers  # type: ignore[attr-defined]
+        stock = type(resolving) is MethodType and resolving.__func__ is STOCK_LIVE_RECEIVERS
         if not stock:
             live, live_async = self._live_receivers(sender)
             wiring = labelled(self, sender, live, live_async)

@@ -170,15 +170,25 @@ def wrapped_by(receiver: object) -> object | None:
     kind = type(receiver)
     if kind is types.FunctionType:
         inner = receiver.__dict__.get("__wrapped__")
-        return inner if type(inner) is types.FunctionType else _wrapped_in_closure(receiver)  # type: ignore[arg-type]
+        return inner if type(inner) in _WRAPPED else _wrapped_in_closure(receiver)  # type: ignore[arg-type]
     if kind in _LIBRARY_FUNCTIONS or is_class(receiver):
         return None
     held = _instance_attributes(receiver)
     name = _WRAPPERS_OF_LIBRARIES.get((module_of(kind), exact(qualname_of(kind))), "__wrapped__")
     inner = held.get(name)
-    return inner if type(inner) in {types.FunctionType, types.MethodType} else None
+    slot = _class_attribute(kind, "__wrapped__")
+    if inner is None and type(slot) in SLOTS:
+        try:
+            inner = slot.__get__(receiver)  # type: ignore[attr-defined]
+        except (AttributeError, ValueError):  # A proxy that was never given anything.
+            return None
+    return inner if type(inner) in _WRAPPED else None
 
 
+_WRAPPED = {types.FunctionType, types.MethodType, functools.partial}
+"""What a wrapper may hold and be named after."""
+SLOTS = {types.GetSetDescriptorType, types.MemberDescriptorType}
+"""How proxies that are made in C, those of wrapt, hold what they stand for."""
 _LIBRARY_FUNCTIONS = {
     types.MethodType,
     types.BuiltinFunctionType,
@@ -249,11 +259,17 @@ def _function_name(function: types.FunctionType) -> str:
     return f"{exact(function.__module__)}.{exact(function.__qualname__)}"
 
 
-def _describe(receiver: object) -> tuple[str, types.CodeType | None, str]:
-    """Return (name, code or None, module) of a receiver of any kind."""
+def _describe(receiver: object, depth: int = 0) -> tuple[str, types.CodeType | None, str]:
+    """Return (name, code or None, module) of a receiver of any kind, *depth* wrappers within another."""
+    if depth > _MOST_WRAPPERS:
+        return dotted(type(receiver)), None, module_of(type(receiver))
     kind = type(receiver)
     if kind is types.FunctionType:
         inner = _unwrapped(receiver)  # type: ignore[arg-type]
+        bound = wrapped_by(inner)
+        if bound is not None:
+            # A wrapper of a method or of a partial, which no plain function is behind.
+            return _describe(bound, depth + 1)
         # A wrapper that took over the name of what it wraps may have been given another since.
         named = receiver if "__wrapped__" in receiver.__dict__ else inner
         return _function_name(named), inner.__code__, exact(named.__module__)  # type: ignore[arg-type]
@@ -263,10 +279,10 @@ def _describe(receiver: object) -> tuple[str, types.CodeType | None, str]:
         cls = owner if is_class(owner) else type(owner)
         if type(function) is types.FunctionType:
             return f"{dotted(cls)}.{exact(function.__name__)}", _code_of(function), module_of(cls)
-        name, code, _module = _describe(function)
+        name, code, _module = _describe(function, depth + 1)
         return f"{dotted(cls)}.{name}", code, module_of(cls)
     if issubclass(kind, functools.partial):
-        name, code, module = _describe(functools.partial.func.__get__(receiver))
+        name, code, module = _describe(functools.partial.func.__get__(receiver), depth + 1)
         return f"functools.partial({name})", code, module
     if kind in {types.BuiltinFunctionType, types.MethodWrapperType}:
         module = exact(getattr(receiver, "__module__", None)) or "builtins"
@@ -276,7 +292,7 @@ def _describe(receiver: object) -> tuple[str, types.CodeType | None, str]:
         return dotted(receiver), _code_of(made), module_of(receiver)  # type: ignore[arg-type]
     wrapped = wrapped_by(receiver)
     if wrapped is not None:
-        return _describe(wrapped)
+        return _describe(wrapped, depth + 1)
     call = _class_attribute(kind, "__call__")
     return f"{dotted(kind)}()", _code_of(call), module_of(kind)
 

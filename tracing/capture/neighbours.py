@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.dispatch import Signal, dispatcher
 
 from tracing.capture.failures import is_own
-from tracing.capture.names import IdentityMemory, dotted, is_class
+from tracing.capture.names import SLOTS, IdentityMemory, _class_attribute, dotted, is_class
 from tracing.capture.remembered import living_signals
 from tracing.capture.signal_names import signal_name
 from tracing.capture.spans import Method
@@ -214,7 +214,10 @@ def _describe(target: object) -> str:
     # By its code: functools.wraps has given it the name of what it wraps.
     if type(target) is FunctionType:
         return f"{_module_of(target)}.{target.__code__.co_qualname}"
-    return dotted(type(target))
+    # That of wrapt holds beside what it stands for what it calls with it.
+    slot = _class_attribute(type(target), "_self_wrapper")
+    wrapper = slot.__get__(target) if type(slot) in SLOTS else None  # type: ignore[attr-defined]
+    return _describe(wrapper) if type(wrapper) is FunctionType else dotted(type(target))
 
 
 def own_sends(cls: type) -> list[str]:

@@ -15,6 +15,7 @@ from tests.tracing.capture.conftest import recording
 from tracing.analysis.wiring import read_wiring
 from tracing.capture import context
 from tracing.capture.instrumentation import instrument, sends_are_verified, uninstrument
+from tracing.capture.names import receiver_label
 from tracing.capture.neighbours import STOCK_LIVE_RECEIVERS, STOCK_SENDS, stock
 from tracing.capture.spans import Method, Outcome
 
@@ -93,6 +94,25 @@ def connected():
     for receiver in (first, mailer.second, functools.partial(third, 1)):
         signal.connect(receiver, weak=False, dispatch_uid=str(len(signal.receivers)))
     return signal
+
+
+def test_wrapper_of_a_method_or_partial_is_named_after_what_it_wraps():
+    mailer = Mailer()
+    biting = by_wraps(first)
+    biting.__wrapped__ = functools.partial(biting)
+
+    named = [
+        receiver_label(by_wraps(each))
+        for each in (first, mailer.second, functools.partial(third, 1), by_wraps(mailer.second))
+    ]
+
+    assert [(label.name.removeprefix(f"{__name__}."), label.line) for label in named] == [
+        ("first", first.__code__.co_firstlineno),
+        ("Mailer.second", Mailer.second.__code__.co_firstlineno),
+        (f"functools.partial({__name__}.third)", third.__code__.co_firstlineno),
+        ("Mailer.second", Mailer.second.__code__.co_firstlineno),
+    ]
+    assert receiver_label(biting).file in {"", __file__}
 
 
 def handing_out_wrappers(wrap, seen):
