@@ -111,7 +111,7 @@ class Options:
 
 def is_overridden(signal: Signal) -> bool:
     """Return whether somebody else decides which receivers *signal* has: a subclass or a patch."""
-    resolving = signal._live_receivers  # type: ignore[attr-defined]
+    resolving = signal._live_receivers
     return type(resolving) is not MethodType or resolving.__func__ is not STOCK_LIVE_RECEIVERS
 
 
@@ -289,7 +289,7 @@ def sync_sender(
         live = []
         live_async = None
         # The type is asked, too: a proxy answers for what it wraps.
-        resolving = self._live_receivers  # type: ignore[attr-defined]
+        resolving = self._live_receivers
         stock = type(resolving) is MethodType and resolving.__func__ is STOCK_LIVE_RECEIVERS
         if wiring is not None and stock and not self._dead_receivers:  # type: ignore[attr-defined]
             for deref in wiring.derefs:
@@ -906,7 +906,7 @@ def async_sender(
         live: list[Any] = []
         live_async: list[Any] = []
         # The type is asked, too: a proxy answers for what it wraps.
-        resolving = self._live_receivers  # type: ignore[attr-defined]
+        resolving = self._live_receivers
         stock = type(resolving) is MethodType and resolving.__func__ is STOCK_LIVE_RECEIVERS
         if not stock:
             live, live_async = self._live_receivers(sender)

@@ -281,6 +281,7 @@ def test_wiring_as_json_says_everything():
         "any_sender": False,
         "alive": True,
         "calls": 4,
+        "own_send": None,
     }
 
 
