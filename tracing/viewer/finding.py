@@ -266,7 +266,14 @@ def fitting_newer(query: Query, row_id: int, size: int = 100) -> tuple[list[Trac
         # What is not read now is read when the page asks again.
         rows = rows[: _readable(rows)]
     last = rows[-1].pk if rows else row_id
-    return Matcher(query).fitting(rows)[::-1], last
+    with deadlines.share(SEARCH_SHARE):
+        try:
+            return Matcher(query).fitting(rows)[::-1], last
+        except DatabaseError:
+            # One that takes all the time is passed: else the list would wait for it for ever.
+            if not deadlines.is_over() or len(rows) > 1:
+                raise
+            return [], last
 
 
 # --- names ---------------------------------------------------------------------------------------

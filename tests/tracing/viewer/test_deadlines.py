@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import DatabaseError, OperationalError, connections, transaction
+from django.test import AsyncClient
 
 from tests.tracing.viewer.traces import order, store
 from tracing import deadlines
 from tracing.models import SavedSearch, Trace
 from tracing.querysets import TraceSearch, _Walk
+from tracing.viewer import finding
 from tracing.viewer.finding import find
 from tracing.viewer.language import parse
+from tracing.viewer.views import charts
 
 ALIAS = "tracing"
 ENDLESS = {
@@ -116,6 +120,27 @@ def test_pages_are_outside_of_atomic_requests(developer, monkeypatch):
     assert blocks == [[False, False]]
 
 
+@outside
+def test_page_of_an_asynchronous_server_reads_on_its_own_connection(developer):
+    store(order(1), shared=False)
+    given = connections[ALIAS]
+
+    listed = async_to_sync(AsyncClient().get)("/tracing/traces.json").json()
+    assert len(listed["traces"]) == 1
+    assert connections[ALIAS] is given
+
+
+@in_a_test_case
+def test_charts_that_had_no_time_to_find_one_say_so(developer, monkeypatch):
+    store(order(1), order(2))
+    monkeypatch.setattr(charts, "SECONDS", -1)
+    monkeypatch.setattr(finding, "_FIRST_BATCH", 1)
+
+    assert "The time for charts was up" in developer.get("/tracing/charts/?q=took>9m").text
+    drawn = developer.get("/tracing/charts.json?q=took>9m").json()
+    assert drawn == {"columns": [], "traces": [], "complete": False}
+
+
 # -- The deadline ------------------------------------------------------------------------------
 
 
@@ -205,6 +230,7 @@ def test_spans_are_read_in_batches_of_a_bounded_size(monkeypatch):
 def test_trace_that_takes_all_the_time_is_named_and_passed(developer, monkeypatch):
     store(*(order(number) for number in range(1, 4)))
     Trace.objects.filter(trace_id__endswith="3").update(dispatch_count=5_000)
+    last = Trace.objects.last_row_id()
 
     def check():
         raise deadlines.TimeUpError
@@ -214,9 +240,11 @@ def test_trace_that_takes_all_the_time_is_named_and_passed(developer, monkeypatc
         patch.setattr(deadlines, "is_over", lambda: True)
         stuck = developer.get("/tracing/traces.json?q=took<9m").json()
         page = developer.get("/tracing/?q=took<9m").text
+        live = developer.get(f"/tracing/live.json?q=took<9m&row={last - 1}").json()
     behind = developer.get(f"/tracing/traces.json?q=took<9m&before={stuck['older']}").json()
 
     assert (stuck["traces"], stuck["complete"]) == ([], False)
+    assert live == {"traces": [], "row": last}
     assert [int(key, 16) for key in stuck["left_out"]] == [3]
     assert "5,000 dispatches: it was not looked into" in page
     assert [int(row["trace_id"], 16) for row in behind["traces"]] == [2, 1]

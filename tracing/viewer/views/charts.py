@@ -48,6 +48,7 @@ class Charts(Page):
                         for column in data["columns"]
                     ],
                     "traces": [row_document(point.row) for point in data["scatter"].points],
+                    "complete": data["complete"],
                 }
             )  # fmt: skip
         template = "tracing/includes/charts.html" if self.wants_part else ""
@@ -62,7 +63,13 @@ class Charts(Page):
         moments = [row.started_ns for row in rows]
         is_whole = not found.older and len(rows) < SAMPLE
         if not moments:
-            return {"search": search, "columns": [], "scatter": figures.Scatter(), "caption": ""}
+            return {
+                "search": search,
+                "columns": [],
+                "scatter": figures.Scatter(),
+                "caption": "",
+                "complete": found.complete,
+            }
         if _only_time(search) and not is_whole:
             columns, caption = self._counted(search)
         else:
@@ -78,6 +85,7 @@ class Charts(Page):
             "search": search,
             "columns": columns,
             "caption": caption,
+            "complete": found.complete,
             "scatter": figures.scatter(rows, min(moments), max(moments), _addresses()),
             "sample": plural(len(rows), "trace")
             if is_whole
