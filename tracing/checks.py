@@ -27,8 +27,8 @@ from tracing.capture.spans import Kind
 from tracing.conf import get_settings, read, store_alias
 from tracing.exporters import configuring
 from tracing.pipeline import Options
-from tracing.project import MIDDLEWARE, ROUTER
-from tracing.routers import NO_ENGINE
+from tracing.project import MIDDLEWARE
+from tracing.routers import NO_ENGINE, astray
 from tracing.selection import TAIL_KEYS
 from tracing.setup import build_trust, log_path
 from tracing.store import embedded
@@ -230,11 +230,11 @@ def check_store(**_kwargs: Any) -> list[CheckMessage]:
                 id="tracing.W003",
             )
         ]
-    if alias != "default" and ROUTER not in django_settings.DATABASE_ROUTERS:
+    if wrong := astray():
         found.append(
             CheckWarning(
-                f"The traces have a database of their own, {alias!r}, but no router leads there.",
-                hint=f"Add {ROUTER!r} to DATABASE_ROUTERS.",
+                wrong[0],
+                hint=wrong[1],
                 id="tracing.W004",
             )
         )
@@ -303,17 +303,17 @@ def check_own_sends(**_kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.compatibility)
 def check_panel(**_kwargs: Any) -> list[CheckMessage]:
-    """Check that the panel is listed if the toolbar is installed (tracing.W007)."""
+    """Check that the panel is listed if the toolbar is installed (tracing.I007)."""
     if not apps.is_installed("debug_toolbar"):
         return []
     panels = getattr(django_settings, "DEBUG_TOOLBAR_PANELS", None)
     if panels is not None and "tracing.panels.SignalTracePanel" in panels:
         return []
     return [
-        CheckWarning(
+        Info(
             "The debug toolbar is installed without the signal trace panel.",
             hint="Add 'tracing.panels.SignalTracePanel' to DEBUG_TOOLBAR_PANELS.",
-            id="tracing.W007",
+            id="tracing.I007",
         )
     ]
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from tracing.conf import store_alias
+from tracing.project import ROUTER
 from tracing.store.embedded import is_embedded
 
 if TYPE_CHECKING:
@@ -29,12 +31,22 @@ def misplaced() -> str:
         return f"The traces are to be in a database {alias!r}, which is not in DATABASES."
     if connections[alias].settings_dict["ENGINE"] == NO_ENGINE:
         return f"The traces are to be in the database {alias!r}, which has no ENGINE in DATABASES."
-    if router.db_for_read(apps.get_model("tracing", "Trace")) != alias:
+    return " ".join(astray())
+
+
+def astray() -> tuple[str, ...]:
+    """Return why the routers do not lead to the traces, and what to do; empty if they do."""
+    alias = store_alias()
+    found = router.db_for_read(apps.get_model("tracing", "Trace"))
+    if found == alias:
+        return ()
+    where = f"The traces are in the database {alias!r}, but"
+    if ROUTER in settings.DATABASE_ROUTERS:
         return (
-            f"The traces are in the database {alias!r}, but no router leads there. "
-            "Add 'tracing.routers.TracingRouter' to DATABASE_ROUTERS."
+            f"{where} a router before the tracer's leads to {found!r}.",
+            f"Put {ROUTER!r} first in DATABASE_ROUTERS: it has no opinion on other models.",
         )
-    return ""
+    return f"{where} no router leads there.", f"Add {ROUTER!r} to DATABASE_ROUTERS."
 
 
 class TracingRouter:
@@ -57,8 +69,21 @@ class TracingRouter:
         labels = {model._meta.app_label for model in (first, second)}  # noqa: SLF001
         return True if labels == {self.app_label} else None
 
-    def allow_migrate(self, db: str, app_label: str, **_hints: Any) -> bool | None:
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
         """Allow the tracer's tables in its own database alone, and no others there."""
         if app_label == self.app_label:
+            if _is_asked_for_history(hints):
+                return False
             return db == store_alias() and not is_embedded(db)
         return False if has_own_database() and db == store_alias() else None
+
+
+def _is_asked_for_history(hints: dict[str, Any]) -> bool:
+    """Return whether ``makemigrations`` asks which databases to compare its migrations with.
+
+    It needs none for the tracer's, and tests that call it with ``--check`` may not open ours. It
+    alone gives the name of a model as the class has it, and no model; whoever migrates gives the
+    model, or its name in lower case, as Django documents it.
+    """
+    name = hints.get("model_name")
+    return isinstance(name, str) and "model" not in hints and name != name.lower()

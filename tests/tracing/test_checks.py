@@ -238,7 +238,7 @@ def test_toolbar_without_the_panel_is_reported(settings):
     settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "debug_toolbar"]
     del settings.DEBUG_TOOLBAR_PANELS
 
-    assert (ids(without), with_panel, checks.check_panel()) == (["tracing.W007"], [], [])
+    assert (ids(without), with_panel, checks.check_panel()) == (["tracing.I007"], [], [])
 
 
 def test_middleware_behind_others_is_told(settings):

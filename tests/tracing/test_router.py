@@ -3,9 +3,13 @@ from __future__ import annotations
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import Permission
+from django.core.management import call_command
+from django.db import router
+from django.db.migrations.loader import MigrationLoader
 
+from tracing import checks
 from tracing.models import SignalLabel, Trace
-from tracing.routers import TracingRouter, has_own_database, store_alias
+from tracing.routers import TracingRouter, has_own_database, misplaced, store_alias
 
 OWN = {"default": {}, "tracing": {}}
 ONE = {"default": {}}
@@ -64,3 +68,58 @@ def test_router_allows_relations_among_traces_alone():
 
     assert router.allow_relation(Trace(), SignalLabel()) is True
     assert router.allow_relation(Trace(), Permission()) is None
+
+
+class ElsewhereRouter:
+    """A router of the project's that has an opinion on everything."""
+
+    def db_for_read(self, model, **hints):
+        return "default"
+
+
+@pytest.mark.parametrize(
+    ("routers", "problem"),
+    [
+        (["tracing.routers.TracingRouter"], ""),
+        ([], "no router leads there. Add 'tracing.routers.TracingRouter' to DATABASE_ROUTERS."),
+        (
+            [f"{__name__}.ElsewhereRouter", "tracing.routers.TracingRouter"],
+            (
+                "a router before the tracer's leads to 'default'. Put 'tracing.routers.TracingRouter' "
+                "first in DATABASE_ROUTERS: it has no opinion on other models."
+            ),
+        ),
+        (["tracing.routers.TracingRouter", f"{__name__}.ElsewhereRouter"], ""),
+    ],
+)
+def test_router_that_is_not_asked_is_told(settings, monkeypatch, routers, problem):
+    settings.DATABASE_ROUTERS = routers
+    known = {"ElsewhereRouter": ElsewhereRouter, "TracingRouter": TracingRouter}
+    made = [known[path.rpartition(".")[2]]() for path in routers]
+    monkeypatch.setattr(router, "routers", made)
+    settings.TRACING = {"DATABASE": "tracing"}
+
+    assert misplaced().partition("but ")[2] == problem
+    assert [each.id for each in checks.check_store()] == (["tracing.W004"] if problem else [])
+
+
+@pytest.mark.django_db
+def test_makemigrations_may_be_called_by_a_test_that_may_not_open_the_traces(monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        MigrationLoader, "check_consistent_history", lambda _self, c: opened.append(c.alias)
+    )
+
+    call_command("makemigrations", "--check", "--dry-run", verbosity=0)
+
+    assert opened == ["default"]
+
+
+def test_migrate_is_let_into_the_database_of_the_traces(use):
+    use(OWN)
+    tables = TracingRouter()
+
+    assert tables.allow_migrate("tracing", "tracing", model_name="trace", model=Trace) is True
+    assert tables.allow_migrate("tracing", "tracing", model_name="trace") is True
+    assert tables.allow_migrate("tracing", "tracing", model_name="Trace", model=Trace) is True
+    assert tables.allow_migrate("tracing", "tracing", tracing=True) is True
