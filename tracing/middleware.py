@@ -131,8 +131,8 @@ def _described(live: LiveTrace, request: HttpRequest, response: HttpResponse) ->
     """Put what is known at the end of a request into its trace, and the header into its response."""
     keep_bound(live)
     try:
-        live.http_status = response.status_code
-        if response.status_code < SERVER_ERROR:
+        live.http_status = _status_of(response)
+        if live.http_status is None or live.http_status < SERVER_ERROR:
             # What was raised was an answer (Http404, PermissionDenied, BadRequest), not a failure.
             live.error = ""
         match = request.resolver_match
@@ -159,6 +159,19 @@ def _tell_route(live: LiveTrace, match: ResolverMatch | None) -> None:
         live.is_routed = True
     except Exception as error:  # Else its path is read as one without a route.
         failed("route", error)
+
+
+def _status_of(response: HttpResponse) -> int | None:
+    """Return the status of *response*; None for anything that a response cannot have."""
+    status: object = response.status_code
+    if not issubclass(type(status), int):
+        return None
+    number = int.__int__(status)  # type: ignore[arg-type]
+    return number if 0 <= number < MOST_STATUS else None
+
+
+MOST_STATUS: Final = 1_000
+"""HTTP statuses have three digits."""
 
 
 def _user_key(user: Any) -> str:

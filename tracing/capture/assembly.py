@@ -921,11 +921,11 @@ class Assembly:
             parent_trace_id=live.parent_trace_id,
             http_method=_name(live.http_method),
             http_path=self._path(),
-            http_status=_status_code(live.http_status),
+            http_status=live.http_status,
             user_id=_name(live.user_id),
             host=HOST,
             process=identity.pid,
-            thread=_name(live.thread),
+            thread=self._redacted(_name(live.thread)),
             release=_name(identity.release),
             error=self._redacted(exact(live.error), redact_error),
             attributes={
@@ -1267,17 +1267,6 @@ def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
 def _read_path(path: str) -> str:
     """Return a path that matched no route, or of which it is not known, without what may be a token."""
     return redact_path(path, None, ())
-
-
-def _status_code(status: object) -> int | None:
-    """Return an HTTP status; None for anything that a response cannot have."""
-    if not issubclass(type(status), int):
-        return None
-    number = int.__int__(status)  # type: ignore[arg-type]
-    return number if 0 <= number < MOST_STATUS else None
-
-
-MOST_STATUS: Final = 1_000
 
 
 def _put_details(dispatch: Dispatch, details: tuple[Any, ...]) -> None:

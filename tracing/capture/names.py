@@ -20,6 +20,7 @@ from django.db.models import Model
 
 from tracing.capture.failures import is_own
 from tracing.capture.recent import Recent
+from tracing.capture.redaction import redact_text
 from tracing.capture.spans import ReceiverLabel
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def sender_name(sender: object) -> str:
                 return exact(meta.label)[:MAX_NAME]
         return dotted(sender)[:MAX_NAME]  # type: ignore[arg-type]
     if kind is str:
-        return f"'{sender}'"[:MAX_NAME]
+        return redact_text(f"'{sender[:MAX_NAME]}'")[:MAX_NAME]  # type: ignore[index]
     if kind is types.ModuleType:
         # A module may have a class and attributes of its own making.
         return exact(object.__getattribute__(sender, "__dict__").get("__name__"))[:MAX_NAME]
@@ -351,7 +352,7 @@ def receiver_label(
     name, code, module = _describe(receiver)
     uid = ""
     if type(dispatch_uid) is str:
-        uid = dispatch_uid
+        uid = redact_text(dispatch_uid[:MAX_NAME])
     elif dispatch_uid is not None:
         uid = f"<{exact(qualname_of(type(dispatch_uid)))}>"
     parts = (

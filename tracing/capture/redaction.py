@@ -14,9 +14,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.db.models import IntegerField, UUIDField
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -174,10 +176,25 @@ def key_text(model: str, key: object) -> str:
     if type(key) is int:
         return number_text(key)
     is_clear = model.lower() in policy.clear_keys
+    if type(key) is str and _is_number_or_uuid(key) and _has_numbers(model):
+        # As a form or a path gave it: what the database will have is no text.
+        return key
     if type(key) is tuple:
         parts = [_part_text(part, is_clear=is_clear, quote=True) for part in key]
         return f"({', '.join(parts)})"
     return _part_text(key, is_clear=is_clear)
+
+
+@lru_cache(maxsize=1_000)
+def _has_numbers(model: str) -> bool:
+    """Return whether the keys of *model* are integers or UUIDs, whatever they are given as."""
+    try:
+        field: Any = apps.get_model(model)._meta.pk
+        while field.remote_field is not None:
+            field = field.target_field
+    except (LookupError, ValueError, AttributeError):
+        return False
+    return isinstance(field, (IntegerField, UUIDField))
 
 
 _PARTS: Final = re.compile(r"\s*(?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"|([^,]+?))\s*(?:,|$)")
@@ -366,15 +383,30 @@ def redact_path(path: str, route: str | None, values: Mapping[str, Any] | Sequen
             continue
         if kind is not str:
             return "/" + route.lstrip("^/")
-        if not value or _NUMBER.fullmatch(value) or _UUID.fullmatch(value):
+        if not value or _is_number_or_uuid(value):
             continue
         path, count = re.subn(rf"(?<=/){re.escape(value)}(?=/|\Z)", f"<{name}>", path)
         if not count:
             return "/" + route.lstrip("^/")
+    if "(" in route:
+        # An expression may have matched more than it has named.
+        return "/".join(each if _is_of_route(each, route) else _UNNAMED for each in path.split("/"))
     return path
 
 
+def _is_number_or_uuid(text: str) -> bool:
+    return _NUMBER.fullmatch(text) is not None or _UUID.fullmatch(text) is not None
+
+
+def _is_of_route(segment: str, route: str) -> bool:
+    return (
+        segment in route
+        or (segment.startswith("<") and segment.endswith(">"))
+        or _is_number_or_uuid(segment)
+    )
+
+
 def _segment(segment: str) -> str:
-    if _NUMBER.fullmatch(segment) or _UUID.fullmatch(segment) or _SEGMENT.fullmatch(segment):
+    if _is_number_or_uuid(segment) or _SEGMENT.fullmatch(segment):
         return segment
     return _UNNAMED

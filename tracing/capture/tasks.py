@@ -21,6 +21,7 @@ from tracing.capture.failures import failed
 from tracing.capture.inlining import Calls, Inline, Later
 from tracing.capture.names import MAX_NAME, dotted
 from tracing.capture.process import process_lock
+from tracing.capture.redaction import policy
 from tracing.capture.sampling import decide
 from tracing.capture.sanitize import error_text
 from tracing.capture.spans import Kind
@@ -203,7 +204,7 @@ def _error_of(result: Any) -> str:
     handled = sys.exc_info()[1]
     if handled is not None and dotted(type(handled)) in {path, path.removeprefix("builtins.")}:
         return describe(handled)
-    for line in reversed(str(result.errors[-1].traceback).splitlines()):
+    for line in reversed(str(result.errors[-1].traceback).splitlines() if policy.messages else []):
         if line.startswith(path.removeprefix("builtins.")):
             return line
     return path

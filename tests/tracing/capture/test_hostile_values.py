@@ -215,4 +215,4 @@ def test_a_text_whose_secrets_cannot_be_told_is_hidden(monkeypatch):
 
     assert recorded.trace.name == HIDDEN
     assert recorded.trace.attributes == {"about": HIDDEN}
-    assert recorded.trace.unreadable == [("a text", "AttributeError", 3)]
+    assert recorded.trace.unreadable == [("a text", "AttributeError", 4)]

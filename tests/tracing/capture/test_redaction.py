@@ -102,6 +102,20 @@ def test_any_other_key_is_digested(key):
     assert shown == key_text("shop.Other", key)
 
 
+@pytest.mark.parametrize(
+    ("model", "key", "is_clear"),
+    [
+        ("auth.User", "42", True),
+        ("auth.User", "sam", False),
+        ("sessions.Session", "42", False),
+        ("cars.Car", str(NUMBER), True),
+        ("no.Such", "42", False),
+    ],
+)
+def test_a_number_that_was_given_as_text_stays(model, key, is_clear):
+    assert (key_text(model, key) == key) is is_clear
+
+
 def test_the_digest_depends_on_the_secret_key(settings):
     before = digest("tok-1")
     settings.SECRET_KEY = "another"
@@ -269,6 +283,7 @@ def test_odd_texts_are_read_to_their_end(text):
         ("/f/a/b", "f/<path:rest>", {"rest": "a/b"}, "/f/<rest>"),
         ("/de/x/e/", "x/<str:e>/", {"e": "e"}, "/de/x/<e>/"),
         ("/x/t0k3n/", r"^x/(\w+)/$", ("t0k3n",), "/x/<0>/"),
+        ("/x/t0k3n/42/", r"^x/(\w+)/(?P<pk>\d+)/$", {"pk": "42"}, "/x/…/42/"),
         ("/x/ab-t0k3n", "x/ab-<token>", {"token": "t0k3n"}, "/x/ab-<token>"),
         ("/x/y/", "x/<thing>/", {"thing": object()}, "/x/<thing>/"),
         ("/x/", "x/<thing>", {"thing": None}, "/x/"),
