@@ -24,6 +24,7 @@ from tracing.analysis.formatting import (
     query_text,
     receiver_text,
     shorten_middle,
+    spent_ns,
 )
 from tracing.analysis.notes import notes
 from tracing.analysis.wiring import all_signals
@@ -402,11 +403,11 @@ def _line(node: tree.Node) -> str:
         what = f" {span.instance}" if node.count == 1 and span.instance else ""
         site = f", sent by {callsite_text(span.callsite)}" if span.callsite is not None else ""
         raised = f", raised {span.exception_type}" if span.exception_type else ""
-        return f"{times}{node.label}{what}: {human_ns(node.total_ns)}{queries}{raised}{site}"
+        return f"{times}{node.label}{what}: {spent_ns(node.total_ns)}{queries}{raised}{site}"
     text = f"{times}→ {receiver_text(span.receiver)}: "
     if span.outcome is Outcome.SKIPPED:
         return f"{text}skipped"
-    text += f"{human_ns(node.total_ns)}{queries}"
+    text += f"{spent_ns(node.total_ns)}{queries}"
     if span.outcome is Outcome.RAISED:
         message = shorten_middle(span.exception_message, 120)
         return f"{text}, raised {span.exception_type}({message!r})"

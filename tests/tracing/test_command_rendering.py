@@ -13,7 +13,14 @@ from tests.tracing.analysis.building import MS, TraceBuilder, label
 from tests.tracing.command_line import ANSI, checkout, error_of, run, store
 from tracing.analysis import tree
 from tracing.analysis.wiring import Connection, Route
-from tracing.capture.spans import Kind, Method, Outcome, Status, TransactionOutcome
+from tracing.capture.spans import (
+    ConnectionChange,
+    Kind,
+    Method,
+    Outcome,
+    Status,
+    TransactionOutcome,
+)
 from tracing.management import rendering
 from tracing.management.terminal import Terminal, plain, table, text
 
@@ -88,6 +95,64 @@ def test_error_of_a_receiver_is_told_below_the_tree(message, line):
     )
 
     assert [found.plain for found in rendering.extras(build.build())] == [line]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SKIPPED, Outcome.UNKNOWN])
+def test_time_of_a_receiver_that_was_not_timed_is_a_dash(outcome):
+    build = TraceBuilder()
+    build.call(build.dispatch(), "shop.index", outcome=outcome, own_ns=0)
+
+    (line,) = [line for line in tree_of(build).splitlines() if "index" in line]
+    (total,) = tree.totals(build.trace)
+    row = shown(rendering.totals([total], 200)).splitlines()[-1]
+
+    assert " -  " in line
+    assert "0 ns" not in line + row
+
+
+def test_own_time_of_nothing_is_told_of_a_receiver_that_was_timed():
+    build = TraceBuilder()
+    outer = build.call(build.dispatch(), "shop.outer", own_ns=0)
+    build.call(build.dispatch(under=outer), "shop.inner", own_ns=1 * MS)
+
+    (line,) = [line for line in tree_of(build).splitlines() if "outer" in line]
+
+    assert line.split()[3:7] == ["1.00", "ms", "0", "ns"]
+
+
+@pytest.mark.parametrize(
+    ("instance", "sender", "line"),
+    [
+        ("shop.Person:1", "shop.Employee", "post_save shop.Person:1 from shop.Employee"),
+        ("shop.Person:1", "shop.Person", "post_save shop.Person:1 "),
+        ("", "shop.Person", "post_save shop.Person "),
+        ("shop.Person:1", "None", "post_save shop.Person:1 "),
+    ],
+)
+def test_tree_names_the_sender_where_the_instance_does_not_tell_it(instance, sender, line):
+    build = TraceBuilder()
+    dispatch = build.dispatch(sender=sender, instance=instance)
+
+    assert line in tree_of(build)
+    assert (" from " in tree_of(build)) is (" from " in line)
+    assert ("from shop.Employee" in tree.title(dispatch)) is (" from " in line)
+
+
+def test_all_adds_changes_of_receivers_and_dispatches_without_receivers():
+    build = TraceBuilder()
+    trace = build.build()
+    trace.unheard = [("shop.signals.sent", "None", 2), ("shop.signals.paid", "shop.Order", 1_200)]
+    change = ConnectionChange(
+        "disconnected", "shop.signals.paid", "shop.Order", label("shop.index"), start_ns=0
+    )
+    trace.connection_changes = [change, change]
+
+    assert list(rendering.extras(trace)) == []
+    assert [line.plain for line in rendering.extras(trace, everything=True)] == [
+        f"disconnected {tree.TIMES} 2: index for paid shop.Order",
+        f"no receivers {tree.TIMES} 1,200: paid shop.Order",
+        f"no receivers {tree.TIMES} 2: sent",
+    ]
 
 
 def test_tree_puts_places_on_their_own_lines_rather_than_cut_a_name():

@@ -37,6 +37,20 @@ def human_ns(nanoseconds: float) -> str:
     raise AssertionError("unreachable")  # pragma: no cover
 
 
+def spent_ns(total_ns: float, nanoseconds: float | None = None) -> str:
+    """Return a time of something that took *total_ns* in all; a dash for what was never timed.
+
+    Nothing that ran took 0 ns: its end was not seen, or it was skipped. Of what took some time another
+    time, as its own, may well be 0.
+    """
+    if not total_ns:
+        return UNTIMED
+    return human_ns(total_ns if nanoseconds is None else nanoseconds)
+
+
+UNTIMED: Final = "-"
+
+
 def _three_digits(value: float) -> str:
     if value >= 99.95:  # noqa: PLR2004 - from here on three digits need no decimal.
         return f"{value:,.0f}"

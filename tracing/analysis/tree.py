@@ -412,7 +412,7 @@ def title(span: Span) -> str:
     """Return one line that says in full what *span* was."""
     if isinstance(span, ReceiverCall):
         parts = [span.receiver.name, place(span.receiver.file, span.receiver.line)]
-        parts += [human_ns(span.duration_ns), str(span.outcome)]
+        parts += [human_ns(span.duration_ns) if span.duration_ns else "", str(span.outcome)]
         if span.exception_type:
             parts.append(f"{span.exception_type}: {shorten_middle(span.exception_message, 120)}")
     else:
@@ -452,6 +452,8 @@ class Node:
     label: str
     count: int = 0
     total_ns: int = 0
+    """Each moment once, though several of them ran at the same time."""
+    mean_ns: float = 0
     max_ns: int = 0
     self_ns: int = 0
     query_count: int = 0
@@ -533,8 +535,10 @@ def _node(key: tuple[str, ...], alike: Sequence[Span], depth: int) -> Node:
     longest = max(alike, key=lambda span: span.duration_ns)
     node = Node(key=key, span=longest, depth=depth, label=label(longest), count=len(alike))
     node.max_ns = node.total_ns = longest.duration_ns
+    node.mean_ns = node.max_ns
     if len(alike) > 1:
         node.total_ns = time_once(alike)
+        node.mean_ns = sum([span.duration_ns for span in alike]) / len(alike)
     for span in alike:
         node.self_ns += self_ns(span)
         node.query_count += span.query_count

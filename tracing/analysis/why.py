@@ -88,6 +88,8 @@ def _received(call: ReceiverCall, dispatch: Dispatch) -> Step:
         sentence = f"{name}{where}, {which}, was skipped, because an earlier one raised."
     elif call.outcome is Outcome.RAISED:
         sentence = f"{name}{where}, {which}, was called and raised {call.exception_type}."
-    else:
+    elif call.duration_ns:
         sentence = f"{name}{where}, {which}, was called and took {human_ns(call.duration_ns)}."
+    else:
+        sentence = f"{name}{where}, {which}, was called; how long it took was not seen."
     return Step(sentence, call.receiver.file, call.receiver.line, call.number)

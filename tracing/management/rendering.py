@@ -24,6 +24,7 @@ from tracing.analysis.formatting import (
     short_receiver,
     short_signal,
     shorten_middle,
+    spent_ns,
     unreadable_text,
     write_text,
 )
@@ -183,8 +184,8 @@ def _tree_row(node: Node, prefix: str, below: str, marked: set[int]) -> _TreeRow
     mark = CRITICAL if marked.intersection(node.numbers) else " "
     cells = (
         joined((mark, "bold magenta"), (prefix, "dim"), *_what(node)),
-        text(human_ns(node.total_ns), "" if node.is_dispatch else "bold"),
-        text("" if node.is_dispatch else human_ns(node.self_ns)),
+        text(spent_ns(node.total_ns), "" if node.is_dispatch else "bold"),
+        text("" if node.is_dispatch else spent_ns(node.total_ns, node.self_ns)),
         text(_sql_cell(node)),
         text(_where(node), "dim"),
     )
@@ -402,11 +403,11 @@ def totals(found: Sequence[ReceiverTotal], width: int) -> Any:
     shown = table(*numbers, "receiver", *(() if narrow else ("where",)), right=numbers)
     for total in found:
         shown.add_row(
-            text(human_ns(total.self_ns), "bold"),
+            text(spent_ns(total.total_ns, total.self_ns), "bold"),
             text(human_percent(total.share)),
             text(human_count(total.calls)),
-            text(human_ns(total.total_ns)),
-            text(human_ns(total.max_ns)),
+            text(spent_ns(total.total_ns)),
+            text(spent_ns(total.max_ns)),
             text(human_count(total.query_count)),
             count_of_errors(total.error_count),
             text(short_receiver(total.name), "bold"),

@@ -17,6 +17,7 @@ from tracing.analysis.formatting import (
     short_receiver,
     short_signal,
     shorten_middle,
+    spent_ns,
 )
 from tracing.analysis.tree import TIMES
 from tracing.analysis.wiring import ANY
@@ -234,8 +235,8 @@ def _row(position: int, row: Json, links: Links, stats: Json) -> dict[str, Any]:
         "is_async": row.get("async", False) or str(row.get("method", "")).startswith("a"),
         "later": row.get("later", False),
         "critical": row["critical"],
-        "total": human_ns(row["total_ns"]),
-        "self": human_ns(row["self_ns"]) if row["self_ns"] else "",
+        "total": spent_ns(row["total_ns"]),
+        "self": spent_ns(row["total_ns"], row["self_ns"]) if row["is"] == "call" else "",
         "total_ns": row["total_ns"],
         "self_ns": row["self_ns"],
         "max": human_ns(row["max_ns"]) if row["count"] > 1 else "",
@@ -249,7 +250,7 @@ def _row(position: int, row: Json, links: Links, stats: Json) -> dict[str, Any]:
         "occurrences": [
             {
                 "text": occurrence["text"],
-                "time": human_ns(occurrence["duration_ns"]),
+                "time": spent_ns(occurrence["duration_ns"]),
                 "at": human_ns(occurrence["start_ns"]),
                 "url": links.span(occurrence["number"]),
             }
@@ -270,8 +271,10 @@ def _time_facts(row: Json, stats: Json) -> list[Json]:
         f"{human_ns(row['total_ns'])} ({share} of the trace)",
         f"{human_ns(row['self_ns'])} own",
     ]
-    if row["count"] > 1:
-        mean = human_ns(row["total_ns"] / row["count"])
+    if not row["total_ns"]:
+        times = ["not seen"]
+    elif row["count"] > 1:
+        mean = human_ns(row.get("mean_ns", row["total_ns"] / row["count"]))
         times += [f"{mean} on average", f"{human_ns(row['max_ns'])} the longest"]
     facts: list[Json] = [{"name": "Time", "text": ", ".join(times), "place": None}]
     if row["query_count"]:
@@ -292,9 +295,9 @@ def _receivers(stats: Json, links: Links) -> list[dict[str, Any]]:
         {
             **receiver,
             "short": short_receiver(receiver["name"]),
-            "total": human_ns(receiver["total_ns"]),
-            "self": human_ns(receiver["self_ns"]),
-            "max": human_ns(receiver["max_ns"]),
+            "total": spent_ns(receiver["total_ns"]),
+            "self": spent_ns(receiver["total_ns"], receiver["self_ns"]),
+            "max": spent_ns(receiver["max_ns"]),
             "share_text": human_percent(receiver["share"]),
             "share_width": round(receiver["share"] * 100, 2),
             "signal": ", ".join(map(short_signal, receiver["signals"])),
@@ -351,8 +354,8 @@ def _slowest(stats: Json, links: Links) -> list[dict[str, Any]]:
         found.append(
             {
                 **entry,
-                "self": human_ns(entry["self_ns"]),
-                "total": human_ns(entry["total_ns"]),
+                "self": spent_ns(entry["total_ns"], entry["self_ns"]),
+                "total": spent_ns(entry["total_ns"]),
                 "width": round(entry["self_ns"] / longest * 100, 2),
                 "queries": human_count(entry["query_count"]) if entry["query_count"] else "",
                 "query_time": human_ns(entry["query_ns"]) if entry["query_count"] else "",

@@ -200,6 +200,7 @@ class _Rows:
             "label": clip(node.label, 160),
             "count": node.count,
             "total_ns": node.total_ns,
+            "mean_ns": node.mean_ns,
             "max_ns": node.max_ns,
             "self_ns": node.self_ns,
             "query_count": node.query_count,

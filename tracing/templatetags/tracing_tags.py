@@ -34,6 +34,12 @@ MAX_LINES: Final = 300
 
 
 @register.filter
+def spent(total_ns: float | str, nanoseconds: float | None = None) -> str:
+    """Return a time of what took *total_ns* in all; a dash for what was never timed."""
+    return "" if isinstance(total_ns, str) else formatting.spent_ns(total_ns, nanoseconds)
+
+
+@register.filter
 def duration(nanoseconds: float | str | None) -> str:
     """Return nanoseconds as a duration for people; empty for None and for what is not there."""
     return (

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from tracing import models
 from tracing.analysis import tree
-from tracing.analysis.formatting import human_count, human_ns, short_receiver, short_signal
+from tracing.analysis.formatting import (
+    human_count,
+    human_ns,
+    short_receiver,
+    short_signal,
+    spent_ns,
+)
 from tracing.analysis.hazards import as_dict, find_again
 from tracing.analysis.why import why
 from tracing.capture.spans import Status
@@ -393,10 +399,10 @@ def statistics_record(found: Statistics) -> dict[str, Any]:
         "count": found.count,
         "error_count": found.error_count,
         "total_ns": found.total_ns,
-        "mean_ns": found.mean_ns,
-        "p50_ns": found.p50_ns,
-        "p95_ns": found.p95_ns,
-        "p99_ns": found.p99_ns,
+        "mean_ns": found.mean_ns if found.total_ns else None,
+        "p50_ns": found.p50_ns if found.total_ns else None,
+        "p95_ns": found.p95_ns if found.total_ns else None,
+        "p99_ns": found.p99_ns if found.total_ns else None,
         "query_count": found.query_count,
         "query_ns": found.query_ns,
     }
@@ -426,10 +432,10 @@ def _stats(run: Run) -> int:
         shown.add_row(
             text(human_count(each.count)),
             rendering.count_of_errors(each.error_count),
-            text(human_ns(each.total_ns), "bold"),
-            text(human_ns(each.mean_ns)),
+            text(spent_ns(each.total_ns), "bold"),
+            text(spent_ns(each.total_ns, each.mean_ns)),
             *(
-                text(human_ns(nanoseconds))
+                text(spent_ns(each.total_ns, nanoseconds))
                 for nanoseconds in (each.p50_ns, each.p95_ns, each.p99_ns)
                 if not narrow
             ),
