@@ -32,7 +32,7 @@ from tracing.routers import NO_ENGINE, astray
 from tracing.selection import TAIL_KEYS
 from tracing.setup import build_trust, log_path
 from tracing.store import embedded
-from tracing.store.embedded import is_embedded
+from tracing.store.embedded import makes_tables
 from tracing.templating import ENGINE_HINT, missing_engine
 
 if TYPE_CHECKING:
@@ -345,7 +345,7 @@ def check_tables(databases: Iterable[str] | None = None, **_kwargs: Any) -> list
     alias = store_alias()
     if "database" not in get_settings().exporters or alias not in (databases or ()):
         return []
-    if is_embedded(alias) or alias not in connections:
+    if makes_tables(alias) or alias not in connections:
         return []
     try:
         tables = connections[alias].introspection.table_names()
@@ -367,7 +367,7 @@ def check_tables(databases: Iterable[str] | None = None, **_kwargs: Any) -> list
 def check_embedded(**_kwargs: Any) -> list[CheckMessage]:
     """Check that the file of the embedded store can be used (tracing.W035)."""
     alias = store_alias()
-    if not is_embedded(alias):
+    if not makes_tables(alias):
         return []
     path = Path(django_settings.DATABASES[alias]["NAME"])
     if problem := embedded.problem_of(path):
@@ -382,7 +382,7 @@ def check_ignored(**_kwargs: Any) -> list[CheckMessage]:
     if not django_settings.DEBUG:
         return []
     alias, paths = store_alias(), []
-    if is_embedded(alias):
+    if makes_tables(alias):
         name = str(django_settings.DATABASES[alias]["NAME"])
         paths = [f"{name}{ending}" for ending in ("", "-wal", "-shm")]
     if "log" in get_settings().exporters:
@@ -429,13 +429,13 @@ def check_deployment(**_kwargs: Any) -> list[CheckMessage]:
     if django_settings.DEBUG and STRANGER in django_settings.INTERNAL_IPS:
         told.append((40, "DEBUG is on and INTERNAL_IPS holds every address: anybody may see traces",
                      "Set DEBUG = False."))  # fmt: skip
-    if "database" in chosen.exporters and not is_embedded(alias) and _keeps_everything(chosen):
+    if "database" in chosen.exporters and _keeps_everything(chosen):
         told.append((41, "The store grows without end: no retention is set",
                      'Set TRACING["PRUNE"] = {"OLDER_THAN": "30d"}.'))  # fmt: skip
     if chosen.capture_statements or chosen.capture_values:
         told.append((42, "Statements or values of arguments are kept",
                      "Leave CAPTURE_STATEMENTS and CAPTURE_VALUES off where users' data is."))  # fmt: skip
-    if is_embedded(alias) and chosen.sample_ratio >= 1 and not chosen.keep and _is_busy(alias):
+    if makes_tables(alias) and chosen.sample_ratio >= 1 and not chosen.keep and _is_busy(alias):
         told.append((43, f"Every trace is recorded, and the store has more than {BUSY_BYTES // 10**6} MB",
                      'Set TRACING["SAMPLE_RATIO"] = 0.1, or KEEP what matters.'))  # fmt: skip
     return [

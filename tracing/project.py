@@ -19,7 +19,7 @@ ROUTER: Final = "tracing.routers.TracingRouter"
 PANEL: Final = "tracing.panels.SignalTracePanel"
 TOOLBAR: Final = ("debug_toolbar", "debug_toolbar.apps.DebugToolbarConfig")
 STORE_FILE: Final = "traces.sqlite3"
-EMBEDDED: Final = "TRACING_EMBEDDED"
+MAKES_TABLES: Final = "TRACING_MAKES_TABLES"
 """Key of an entry of DATABASES whose tables the tracer makes itself."""
 
 
@@ -107,7 +107,7 @@ def _install_store(settings: _Settings) -> None:
     databases = namespace.get("DATABASES") or {}
     if "database" in exporters and not chosen.get("DATABASE") and ALIAS not in databases:
         path = _project_folder(namespace) / STORE_FILE
-        entry = {"ENGINE": "django.db.backends.sqlite3", "NAME": path, EMBEDDED: True}
+        entry = {"ENGINE": "django.db.backends.sqlite3", "NAME": path, MAKES_TABLES: True}
         settings.put("DATABASES", ALIAS, entry, f"{ALIAS}: {path}")
         # A project without databases has an empty one, which Django asks for by name.
         namespace["DATABASES"].setdefault("default", {})
@@ -115,7 +115,7 @@ def _install_store(settings: _Settings) -> None:
     if database is None:
         return
     settings.add("DATABASE_ROUTERS", ROUTER, first=True)
-    if database.get(EMBEDDED):
+    if database.get(MAKES_TABLES):
         settings.put("MIGRATION_MODULES", APP, None, f"{APP}: None, the store makes its own tables")
 
 

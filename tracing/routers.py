@@ -10,7 +10,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from tracing.conf import store_alias
 from tracing.project import ROUTER
-from tracing.store.embedded import is_embedded
+from tracing.store.embedded import makes_tables
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -74,7 +74,7 @@ class TracingRouter:
         if app_label == self.app_label:
             if _is_asked_for_history(hints):
                 return False
-            return db == store_alias() and not is_embedded(db)
+            return db == store_alias() and not makes_tables(db)
         return False if has_own_database() and db == store_alias() else None
 
 

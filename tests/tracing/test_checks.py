@@ -12,7 +12,7 @@ from tracing import checks, tracing_urls
 from tracing.analysis.hazards.ruleset import current
 from tracing.capture import instrumentation
 from tracing.exporters import configuring
-from tracing.project import EMBEDDED
+from tracing.project import MAKES_TABLES
 
 
 def ids(found):
@@ -291,7 +291,7 @@ def embedded_file(settings, tmp_path, monkeypatch):
     """Return the path of an embedded store of this project, which is not there yet."""
     path = tmp_path / "store" / "traces.sqlite3"
     path.parent.mkdir()
-    entry = {"ENGINE": "django.db.backends.sqlite3", "NAME": path, EMBEDDED: True}
+    entry = {"ENGINE": "django.db.backends.sqlite3", "NAME": path, MAKES_TABLES: True}
     monkeypatch.setitem(settings.DATABASES, "tracing", entry)
     return path
 

@@ -18,7 +18,7 @@ from django.db import connections, transaction
 
 from tests.tracing.analysis.building import MS, TraceBuilder
 from tests.tracing.samples import full_trace, plain_trace
-from tracing import models, pruning
+from tracing import __version__, models, pruning
 from tracing.capture.intervals import time_once
 from tracing.capture.spans import Carried, Outcome
 from tracing.conf import store_alias
@@ -457,6 +457,7 @@ def test_worker_reports_how_it_is_doing_and_obeys(exporter):
     pipeline.shutdown()
 
     state = RecorderState.objects.get()
+    assert state.version == __version__
     assert (state.recorded, state.dropped) == (1, 0)
     assert json.loads(state.exporters)["database"]["exported"] == 1
     assert heard == [True, False]

@@ -48,7 +48,7 @@ def test_install_adds_what_is_absent():
     assert names["DATABASES"]["tracing"] == {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": Path("/srv/shop/traces.sqlite3"),
-        "TRACING_EMBEDDED": True,
+        "TRACING_MAKES_TABLES": True,
     }
     assert names["DATABASE_ROUTERS"] == ["tracing.routers.TracingRouter"]
     assert names["MIGRATION_MODULES"] == {"tracing": None}

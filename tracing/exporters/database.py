@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from django.db import connections
 
-from tracing import models
+from tracing import __version__, models
 from tracing.capture import spans
 from tracing.capture.recent import FORGOTTEN
 from tracing.capture.repair import clean_text, repaired
@@ -660,7 +660,7 @@ class DatabaseExporter:
                     dropped,
                     statistics.queued,
                     dump(exporters),
-                    "",
+                    __version__,
                 )
             ],
         )

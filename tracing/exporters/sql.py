@@ -316,12 +316,12 @@ class SQLite(Database):
         # explicit BEGIN fails.
         self.raw.isolation_level = None
         execute = self.raw.execute
-        is_embedded = embedded.is_embedded(self.alias)
-        if is_embedded:
+        makes_tables = embedded.makes_tables(self.alias)
+        if makes_tables:
             embedded.allow_shrinking(self.raw)
         if self.is_dedicated():
             self._write_ahead()
-        if is_embedded:
+        if makes_tables:
             try:
                 embedded.bring_up_to_date(self.raw)
             except embedded.NewerStoreError as error:

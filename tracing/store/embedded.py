@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 
-from tracing.project import EMBEDDED
+from tracing.project import MAKES_TABLES
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,10 +28,10 @@ class NewerStoreError(Exception):
     """The file was written by a newer release of tracing."""
 
 
-def is_embedded(alias: str) -> bool:
+def makes_tables(alias: str) -> bool:
     """Return whether the tables of the database *alias* are made by the tracer."""
     database: dict[str, Any] = settings.DATABASES.get(alias, {})
-    return bool(database.get(EMBEDDED)) and database.get("ENGINE", "").endswith(".sqlite3")
+    return bool(database.get(MAKES_TABLES)) and database.get("ENGINE", "").endswith(".sqlite3")
 
 
 @cache

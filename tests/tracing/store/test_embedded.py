@@ -162,7 +162,7 @@ def test_of_many_that_come_at_once_one_makes_the_tables(tmp_path):
 def test_no_migration_is_for_the_embedded_store(settings, monkeypatch):
     from tracing.routers import TracingRouter
 
-    entry = {**settings.DATABASES["tracing"], "TRACING_EMBEDDED": True}
+    entry = {**settings.DATABASES["tracing"], "TRACING_MAKES_TABLES": True}
     monkeypatch.setitem(settings.DATABASES, "tracing", entry)
     settings.MIGRATION_MODULES = {"tracing": None}
     router = TracingRouter()

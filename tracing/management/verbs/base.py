@@ -21,7 +21,7 @@ from tracing.exporters.sql import open_database
 from tracing.management.terminal import Terminal, plain
 from tracing.querysets import TraceQuerySet, TraceSearch
 from tracing.routers import misplaced
-from tracing.store.embedded import is_embedded
+from tracing.store.embedded import makes_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,7 +163,7 @@ def require_store() -> str:
     if problem:
         raise fail(problem, NO_STORE)
     alias = store_alias()
-    if is_embedded(alias):
+    if makes_tables(alias):
         _make_tables(alias)
     try:
         with connections[alias].cursor() as cursor:

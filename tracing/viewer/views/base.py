@@ -28,7 +28,7 @@ from tracing.conf import get_settings, store_alias
 from tracing.escapes import escape_json
 from tracing.models import Trace
 from tracing.routers import misplaced
-from tracing.store.embedded import is_embedded
+from tracing.store.embedded import makes_tables
 from tracing.templating import ENGINE_HINT, missing_engine, respond
 from tracing.viewer.access import Permission, is_allowed
 
@@ -184,7 +184,7 @@ class Page(View):
     def without_store(self, request: HttpRequest, problem: str | None) -> HttpResponse:
         """Say what to do when the store cannot be reached or its tables are missing."""
         alias = store_alias()
-        if not problem and is_embedded(alias):
+        if not problem and makes_tables(alias):
             return self.nothing_recorded(request)
         command = "manage.py migrate" + ("" if alias == "default" else f" --database {alias}")
         if self.wants_json:
