@@ -716,7 +716,7 @@ def test_names_of_very_many_senders_are_forgotten_and_found_again(exporter, monk
             for place in range(1, 21)
         ]
         exporter.export([trace])
-        held = max(len(ids) for ids in vars(exporter._labels).values())
+        held = max(len(ids) for ids in vars(exporter._labels).values() if isinstance(ids, dict))
         assert held < 50 + 25
 
     assert models.SenderLabel.objects.filter(name__startswith="job-").count() == 200
