@@ -50,7 +50,7 @@ class TraceAdmin(ReadOnlyAdmin):
         "receiver_call_count", "query_count", "error_count", "hazard_count", "viewer",
     ]  # fmt: skip
     list_filter = ["kind", "status", "failed", "pinned"]
-    search_fields = ["=trace_id"]
+    search_fields = ["=trace_id", "=root_span_id"]
     search_help_text = _("A whole trace id.")
     ordering = ["-id"]
     list_select_related = ["label"]
@@ -76,7 +76,7 @@ class TraceAdmin(ReadOnlyAdmin):
     def viewer(self, trace: Trace) -> str:
         """Return the link to the trace's page; empty where the viewer is not in the URLs."""
         try:
-            address = reverse("tracing:trace", args=[trace.trace_id])
+            address = reverse("tracing:trace", args=[trace.address])
         except NoReverseMatch:
             return ""
         return format_html('<a href="{}">{}</a>', address, _("open"))

@@ -214,7 +214,7 @@ def current_trace_id() -> str:
 def current_span_id() -> str:
     """Return the id of the span that encloses the running trace's dispatches; empty outside any trace."""
     live = context.current_trace()
-    return live.span_id if live is not None else ""
+    return live.root_span_id if live is not None else ""
 
 
 def flush(timeout: float = 5.0) -> bool:

@@ -107,7 +107,7 @@ def _publishing(headers: Any = None, **_named: Any) -> None:
     stream = current()
     if stream is None or stream.trace is None or stream.ended:
         return
-    span_id = stream.trace.span_id
+    span_id = stream.trace.root_span_id
     headers[HEADER] = f"00-{stream.trace.trace_id}-{span_id}-01"
     headers.setdefault(MARK, f"tracing={span_id}")
 

@@ -317,21 +317,24 @@ _ROWS_AT_ONCE = 200_000
 _MADE: dict[str, dict[str, str]] = {
     "sqlite": {
         "trace_id": "lower(hex(randomblob(16)))",
+        "root_span_id": "lower(hex(randomblob(8)))",
         "part": "substr(part, 1, 11) || '+{number}'",
         "instance": "':' || ((CAST(substr(instance, 2) AS integer) + {salt}) % {keys} + 1)",
     },
     "postgresql": {
         "trace_id": "md5(id::text || ':{salt}')",
+        "root_span_id": "substr(md5(id::text || '/{salt}'), 1, 16)",
         "part": "substr(part, 1, 11) || '+{number}'",
         "instance": "':' || ((substr(instance, 2)::bigint + {salt}) % {keys} + 1)",
     },
     "mysql": {
         "trace_id": "MD5(CONCAT(id, ':{salt}'))",
+        "root_span_id": "LEFT(MD5(CONCAT(id, '/{salt}')), 16)",
         "part": "CONCAT(SUBSTR(part, 1, 11), '+{number}')",
         "instance": "CONCAT(':', (CAST(SUBSTR(instance, 2) AS UNSIGNED) + {salt}) % {keys} + 1)",
     },
 }
-"""A new trace id and another instance of the same model, as each database writes them."""
+"""New ids and another instance of the same model, as each database writes them."""
 
 _SEQUENCES = {
     "tracing_trace": "trace",
@@ -413,7 +416,7 @@ class _Repeating:
                 value = made[name].format(number=number)
             elif name == "started_ns":
                 value += f" + {self.hours * HOUR_NS * number}"
-            elif name == "trace_id":
+            elif name in {"trace_id", "root_span_id"}:
                 value = made[name].format(salt=salt)
             elif name == "instance":
                 changed = made[name].format(salt=salt, keys=_KEYS)

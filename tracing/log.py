@@ -19,5 +19,5 @@ def add_trace_ids(_logger: WrappedLogger, _method: str, line: EventDict) -> Even
     trace = context.current_trace()
     if trace is not None and line.setdefault("trace_id", trace.trace_id) == trace.trace_id:
         # Beside the id of another trace, our span would lead nowhere.
-        line.setdefault("span_id", trace.span_id)
+        line.setdefault("span_id", trace.root_span_id)
     return line

@@ -148,7 +148,12 @@ class Trace(models.Model):
     """One unit of work: a request, a command, a task, a test, a block or a lone dispatch."""
 
     id = RowIdField(primary_key=True)
-    trace_id = models.CharField(max_length=32, help_text=_("W3C trace id, 32 hex digits."))
+    trace_id = models.CharField(
+        max_length=32, help_text=_("W3C trace id, 32 hex digits; others may have the same.")
+    )
+    root_span_id = models.CharField(
+        max_length=16, help_text=_("Id of the span that encloses it, 16 hex digits: its own.")
+    )
     label = models.ForeignKey(
         TraceLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
     )
@@ -200,9 +205,10 @@ class Trace(models.Model):
             ("view_source", _("Can see source code in the trace viewer")),
         ]
         constraints = [
-            models.UniqueConstraint(fields=["trace_id", "started_ns"], name="tracing_trace_once"),
+            models.UniqueConstraint(fields=["root_span_id"], name="tracing_trace_once"),
         ]
         indexes = [
+            models.Index(fields=["trace_id"], name="tracing_trace_w3c"),
             NewestFirstIndex(fields=["label", "id"], name="tracing_trace_label"),
             NewestFirstIndex(fields=["kind", "id"], name="tracing_trace_kind"),
             NewestFirstIndex(fields=["failed", "id"], name="tracing_trace_failed"),
@@ -212,6 +218,11 @@ class Trace(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
+
+    @property
+    def address(self) -> str:
+        """Return what names it: its trace id and its root span id."""
+        return f"{self.trace_id}/{self.root_span_id}"
 
     @property
     def name(self) -> str:

@@ -57,6 +57,9 @@ _LARGEST_BATCH = 4_000
 _LONGEST_ID = 19
 _LARGEST_ID = 2**62
 _TRACE_DIGITS = 32
+_ROOT_DIGITS = 16
+_LEAST_DIGITS = 6
+"""A shorter beginning is one of a trace id alone: every root span id would soon begin so."""
 _RARE = 2_000
 """Up to so many matches of an index are fetched at once instead of walked."""
 
@@ -78,7 +81,7 @@ class TraceSearch:
     text: str = ""
     """Part of the name or the path, or the beginning of the trace id; case does not matter."""
     trace_id: str = ""
-    """Beginning of the trace id, in small letters."""
+    """Beginning of the trace id or of the root span id, in small letters."""
     user_id: str = ""
     slower_than_ns: int = 0
     since_ns: int | None = None
@@ -114,6 +117,28 @@ class TracePage:
     """False if the time was up before the page was full: ``older`` goes on from there."""
 
 
+def _digits_conditions(first: str) -> tuple[Q, Q | None]:
+    """Return the conditions that the trace id, and that the root span id begins with *first*.
+
+    Ranges, and not LIKE, which only some collations answer from an index. An address,
+    ``<trace id>/<root span id>``, is one condition.
+    """
+    trace_id, slash, root = first.lower().partition("/")
+    if slash:
+        return Q(trace_id=trace_id, root_span_id__gte=root, root_span_id__lt=f"{root}g"), None
+    digits = trace_id[:_TRACE_DIGITS]
+    by_trace_id = Q(trace_id__gte=digits, trace_id__lt=f"{digits}g")
+    if not _LEAST_DIGITS <= len(digits) <= _ROOT_DIGITS:
+        return by_trace_id, None
+    return by_trace_id, Q(root_span_id__gte=digits, root_span_id__lt=f"{digits}g")
+
+
+def begins_with_digits(first: str) -> Q:
+    """Return the condition that the trace id or the root span id begins with *first*."""
+    by_trace_id, by_root = _digits_conditions(first)
+    return by_trace_id if by_root is None else by_trace_id | by_root
+
+
 class TraceQuerySet(models.QuerySet[Trace]):
     """Questions about traces."""
 
@@ -146,23 +171,43 @@ class TraceQuerySet(models.QuerySet[Trace]):
         """Return the rows of one W3C trace id: several if the caller sent it along repeatedly."""
         return self.filter(trace_id=trace_id)
 
+    def called(self, name: str) -> TraceQuerySet:
+        """Return the rows that *name* is for: a trace id, a root span id or an address."""
+        trace_id, slash, root = name.lower().partition("/")
+        if slash:
+            return self.filter(root_span_id=root, trace_id=trace_id)
+        if len(trace_id) == _ROOT_DIGITS:
+            return self.filter(root_span_id=trace_id)
+        return self.with_trace_id(trace_id)
+
     def with_digits(self, first: str) -> TraceQuerySet:
-        """Return those whose trace id begins with these digits."""
-        # A range, and not LIKE, which only some collations answer from an index.
-        digits = first.lower()[:_TRACE_DIGITS]
-        return self.filter(trace_id__gte=digits, trace_id__lt=f"{digits}g")
+        """Return those whose trace id or root span id begins with these digits."""
+        return self.filter(begins_with_digits(first))
+
+    def keys_with_digits(self, first: str, most: int) -> list[int]:
+        """Return the keys of those ``with_digits``, at most *most* of each id.
+
+        Each from its own index, in the order of that.
+        """
+        by_trace_id, by_root = _digits_conditions(first)
+        keys = list(_keys(self.filter(by_trace_id).order_by("trace_id")[:most]))
+        if by_root is not None:
+            keys += _keys(self.filter(by_root).order_by("root_span_id")[:most])
+        return list(dict.fromkeys(keys))
 
     # -- One trace ---------------------------------------------------------------------------
 
-    def load(self, trace_id: str) -> spans.Trace:
-        """Return the finished spans of *trace_id*; of the newest, if several share the id.
+    def load(self, wanted: str) -> spans.Trace:
+        """Return the finished spans of the trace *wanted*, a trace id, a root span id or an address.
+
+        If several have the trace id, it is the newest.
 
         Raises:
             Trace.DoesNotExist: No such trace is stored.
         """
-        row = self.with_trace_id(trace_id).select_related("label").order_by("-id").first()
+        row = self.called(wanted).select_related("label").order_by("-id").first()
         if row is None:
-            raise self.model.DoesNotExist(f"No trace {trace_id}.")
+            raise self.model.DoesNotExist(f"No trace {wanted}.")
         return self.load_row(row)
 
     def load_row(self, row: Trace) -> spans.Trace:
@@ -646,9 +691,7 @@ class _Walk:
         if wanted.user_id:
             conditions &= Q(user_id=wanted.user_id)
         if wanted.trace_id:
-            # A range, and not LIKE, which only some collations answer from an index.
-            first = wanted.trace_id[:_TRACE_DIGITS]
-            conditions &= Q(trace_id__gte=first, trace_id__lt=f"{first}g")
+            conditions &= begins_with_digits(wanted.trace_id)
         if wanted.slower_than_ns:
             conditions &= Q(duration_ns__gte=min(wanted.slower_than_ns, 2**62))
         if wanted.since_ns is not None:
@@ -666,6 +709,7 @@ class _Walk:
                 Q(label__in=labels)
                 | Q(http_path__icontains=wanted.text)
                 | Q(trace_id__startswith=wanted.text.lower())
+                | Q(root_span_id__startswith=wanted.text.lower())
             )
         return conditions
 
@@ -724,8 +768,7 @@ class _Walk:
         """Return all slow traces, or those of a trace id, beyond the cursor; None if not few."""
         wanted, candidates = self.wanted, self.traces.select_related(None)
         if wanted.trace_id:
-            candidates = candidates.with_digits(wanted.trace_id)
-            keys = list(_keys(candidates.order_by("trace_id")[: _RARE + 1]))
+            keys = candidates.keys_with_digits(wanted.trace_id, _RARE + 1)
         else:
             candidates = candidates.filter(duration_ns__gte=min(wanted.slower_than_ns, 2**62))
             keys = list(_keys(candidates.order_by("-duration_ns")[: _RARE + 1]))
@@ -917,6 +960,7 @@ def _keys(rows: Any) -> Any:
 # Columns whose names are also those of the span.
 _TRACE_FIELDS = (
     "trace_id",
+    "root_span_id",
     "started_ns",
     "duration_ns",
     "parent_span_id",

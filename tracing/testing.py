@@ -139,12 +139,12 @@ class Captured:
             self._running.remove(trace)
             # Now, not later: the pipeline is about to empty its streams.
             ended = snapshot(trace)
-            self._starts[ended.trace_id] = trace.start
+            self._starts[ended.root_span_id] = trace.start
             self._ended.append(ended)
 
     def _assemble(self) -> Trace:
         trace = snapshot(self._live)
-        inner = [(self._starts[ended.trace_id], ended) for ended in self._ended]
+        inner = [(self._starts[ended.root_span_id], ended) for ended in self._ended]
         inner += [(running.start, snapshot(running)) for running in self._running]
         for start, other in inner:
             _merge(trace, other, start - self._live.start)

@@ -17,7 +17,7 @@ from django.test import override_settings
 from tests.tracing.analysis.building import MS, TraceBuilder
 from tests.tracing.command_line import run, store
 from tracing import models
-from tracing.capture.spans import Outcome
+from tracing.capture.spans import Outcome, derived_root_span_id
 from tracing.management.verbs import VERBS, keeping, reading
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -67,6 +67,7 @@ def checkout(trace_id, started_ns, release):
         )
     trace = build.build()
     trace.trace_id, trace.started_ns = trace_id + "ab" * 12, started_ns
+    trace.root_span_id = derived_root_span_id(trace.trace_id, started_ns)
     return trace
 
 

@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from tests.tracing.analysis.building import MS, TraceBuilder
-from tracing.capture.spans import Kind, Outcome
+from tracing.capture.spans import Kind, Outcome, derived_root_span_id
 from tracing.exporters.database import DatabaseExporter
 
 NOON_NS = int(datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()) * 1_000_000_000
@@ -40,6 +40,7 @@ def checkout(number=1, *, release="", own_ms=5, queries=1):
     trace = build.build()
     trace.trace_id = f"{number:08x}" + "ab" * 12
     trace.started_ns = NOON_NS + number * 60 * 1_000_000_000
+    trace.root_span_id = derived_root_span_id(trace.trace_id, trace.started_ns)
     return trace
 
 
@@ -49,6 +50,7 @@ def command(number, name, **options):
     trace = build.build()
     trace.trace_id = f"{number:08x}" + "cd" * 12
     trace.started_ns = NOON_NS + number * 60 * 1_000_000_000
+    trace.root_span_id = derived_root_span_id(trace.trace_id, trace.started_ns)
     return trace
 
 

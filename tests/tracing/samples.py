@@ -17,6 +17,7 @@ from tracing.capture.spans import (
     Status,
     Trace,
     TransactionOutcome,
+    derived_root_span_id,
 )
 
 STARTED_NS = 1_800_000_000_000_000_000
@@ -238,7 +239,7 @@ def full_trace() -> Trace:
                 [2],
                 ["6 ms"],
                 "Do it in a task.",
-                trace_started_ns=STARTED_NS,
+                root_span_id=derived_root_span_id("0af7651916cd43dd8448eb211c80319c", STARTED_NS),
             )
         ],
     )

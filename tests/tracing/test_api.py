@@ -63,7 +63,7 @@ def test_block_is_a_trace_with_its_attributes_and_dispatches(keeper):
         {"supplier": "ACME", "count": "3"},
     )
     assert [d.sender for d in trace.dispatches] == ["'x'"]
-    assert inside == (trace.trace_id, span_id(trace.trace_id, trace.started_ns, 0))
+    assert inside == (trace.trace_id, span_id(trace.root_span_id, 0))
     assert block.trace_id == trace.trace_id
     assert (tracing.current_trace_id(), tracing.current_span_id()) == ("", "")
 

@@ -192,7 +192,7 @@ def test_show_draws_the_tree_with_times_sql_outcome_and_place(traces):
 
     lines = [re.sub(r" +", " ", line) for line in shown.splitlines()]
     assert lines[:2] == [
-        f"POST /checkout/1/ orders:checkout 302 5.02 ms {traces[0].trace_id}",
+        f"POST /checkout/1/ orders:checkout 302 5.02 ms {traces[0].address}",
         "2 dispatches, 3 receiver calls, 5.02 ms in receivers, 4 queries in 0 ns",
     ]
     assert lines[4] == (
@@ -308,7 +308,7 @@ def test_show_of_an_unknown_span_names_the_way(traces):
     code, message = error_of("show", "last", "--why", "99")
 
     assert code == 3
-    assert f"show {traces[2].trace_id} --all" in message
+    assert f"show {traces[2].address} --all" in message
 
 
 def test_show_as_json_is_the_schema_of_the_log_with_hazards(traces):
@@ -486,7 +486,7 @@ def test_hazards_as_json_are_one_object_per_trace(traces):
 
     assert [hazard["trace_id"] for hazard in found] == [traces[1].trace_id, traces[0].trace_id]
     assert {
-        "hazard", "trace_id", "severity", "message", "signal", "sender", "receiver", "file",
+        "hazard", "trace_id", "root_span_id", "severity", "message", "signal", "sender", "receiver", "file",
         "line", "span_ids",
     } <= set(found[0])  # fmt: skip
 
@@ -777,7 +777,7 @@ def test_diff_shows_what_appeared_and_vanished():
     before.call(before.dispatch(), "core.old")
     after.call(after.dispatch(), "core.new")
     first, second = before.build(), after.build()
-    second.trace_id = "f" * 32
+    second.trace_id, second.root_span_id = "f" * 32, "f" * 16
     store(first, second)
     shown = [line.split() for line in run("diff", first.trace_id, "f").splitlines()[4:]]
 
@@ -883,3 +883,32 @@ def test_the_command_itself_leaves_no_trace(traces):
         run("list")
 
     assert captured.dispatches == []
+
+
+def test_id_of_several_traces_lists_them_and_each_is_shown_by_its_own():
+    first, second = checkout(1), command(2, "load_cars")
+    second.trace_id = first.trace_id
+    store(first, second)
+
+    code, message = error_of("show", first.trace_id)
+    shown = [run_json("show", each.root_span_id)["name"] for each in (first, second)]
+    addressed = [run_json("show", each.address)["name"] for each in (first, second)]
+    found = run_json("list")
+
+    assert code == 3
+    assert all(each.address in message for each in (first, second))
+    assert shown == addressed == [first.name, second.name]
+    assert {row["root_span_id"] for row in found} == {first.root_span_id, second.root_span_id}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "otlp"])
+def test_traces_of_one_id_are_exported_apart(form, tmp_path):
+    first, second = checkout(1), checkout(2)
+    second.trace_id = first.trace_id
+    store(first, second)
+    file = tmp_path / "exported"
+    run("export", "--format", form, "--output", file)
+
+    text = file.read_text()
+    assert first.root_span_id in text
+    assert second.root_span_id in text

@@ -276,7 +276,7 @@ def test_diff_says_where_a_receiver_moved_from():
     before.call(before.dispatch("pre_save"), "core.a")
     after.call(after.dispatch("post_save"), "core.a")
     first, second = before.build(), after.build()
-    second.trace_id = "f" * 32
+    second.trace_id, second.root_span_id = "f" * 32, "f" * 16
     store(first, second)
 
     assert "moved from pre_save orders.Order" in run("diff", first.trace_id, "ffff")

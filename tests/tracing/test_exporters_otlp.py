@@ -133,7 +133,7 @@ def test_spans_arrive_as_a_tree(exporter, receiver):
     exporter.export([trace])
 
     found = {span.span_id.hex(): span for span in receiver.spans}
-    ids = {number: span_id(trace.trace_id, trace.started_ns, number) for number in range(8)}
+    ids = {number: span_id(trace.root_span_id, number) for number in range(8)}
     assert {span.trace_id.hex() for span in receiver.spans} == {trace.trace_id}
     # Number 7 was skipped: it never ran.
     assert set(found) == {ids[number] for number in (0, 1, 2, 3, 4, 5, 6)}
@@ -151,7 +151,7 @@ def test_spans_arrive_as_a_tree(exporter, receiver):
 
 def test_traces_that_share_an_incoming_trace_id_share_no_span_id(exporter, receiver):
     first, second = full_trace(), full_trace()
-    second.started_ns += 1
+    second.root_span_id = "f" * 16
 
     exporter.export([first, second])
 
@@ -165,8 +165,8 @@ def test_span_has_time_attributes_status_and_exception(exporter, receiver):
     exporter.export([trace])
 
     found = {span.span_id.hex(): span for span in receiver.spans}
-    dispatch = found[span_id(trace.trace_id, trace.started_ns, 1)]
-    failed = found[span_id(trace.trace_id, trace.started_ns, 3)]
+    dispatch = found[span_id(trace.root_span_id, 1)]
+    failed = found[span_id(trace.root_span_id, 3)]
     assert dispatch.name == "post_save shop.Order"
     assert dispatch.start_time_unix_nano == trace.started_ns + 1_000
     assert dispatch.end_time_unix_nano == trace.started_ns + 10_000

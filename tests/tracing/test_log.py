@@ -11,7 +11,7 @@ import structlog
 from tests.tracing.samples import full_trace, plain_trace
 from tracing.api import current_span_id, current_trace_id, trace
 from tracing.capture import context
-from tracing.capture.spans import span_id
+from tracing.capture.spans import derived_root_span_id, span_id
 from tracing.exporters import log as log_module
 from tracing.exporters.files import log_files
 from tracing.exporters.formats import write_jsonl
@@ -79,12 +79,12 @@ def test_spans_of_lines_form_a_tree(path):
     dispatches = [record for record in records if record["event"] == "dispatch_finished"]
 
     assert [record["span_id"] for record in dispatches] == [
-        span_id(trace.trace_id, trace.started_ns, number) for number in (1, 4, 6)
+        span_id(trace.root_span_id, number) for number in (1, 4, 6)
     ]
     assert [record["parent_span_id"] for record in dispatches] == [
-        span_id(trace.trace_id, trace.started_ns, number) for number in (0, 2, 0)
+        span_id(trace.root_span_id, number) for number in (0, 2, 0)
     ]
-    assert records[-1]["span_id"] == span_id(trace.trace_id, trace.started_ns, 0)
+    assert records[-1]["span_id"] == span_id(trace.root_span_id, 0)
 
 
 @pytest.mark.parametrize("per", ["dispatch", "trace"])
@@ -311,3 +311,44 @@ def test_line_with_a_value_of_the_wrong_type_is_a_bad_line(path, event, damage):
 def test_line_that_is_nested_without_end_is_a_bad_line():
     with pytest.raises(LineError, match="no JSON"):
         Reader().feed("[" * 200_000)
+
+
+def test_traces_of_one_id_and_one_moment_are_read_back_apart(path):
+    first, second = full_trace(), replace(full_trace(), root_span_id="f" * 16, name="second")
+    for hazard in second.hazards:
+        hazard.root_span_id = second.root_span_id
+
+    write(path, [first, second])
+    lines = path.read_text().splitlines()
+
+    assert read(lines) == [first, second]
+    # Also where the lines of one come between those of the other, as those of two processes do.
+    mixed = sorted(lines, key=lambda line: json.loads(line)["event"] == "trace_finished")
+    assert read(mixed) == [first, second]
+
+
+def test_lines_of_before_traces_had_an_id_of_their_own_are_read(path):
+    trace = full_trace()
+    write(path, [trace])
+    old = []
+    for line in path.read_text().splitlines():
+        record = json.loads(line)
+        del record["root_span_id"]
+        old.append(json.dumps(record))
+
+    assert read(old) == [trace]
+    assert trace.root_span_id == derived_root_span_id(trace.trace_id, trace.started_ns)
+
+
+@pytest.mark.parametrize("root", ["", "x" * 16, "A" * 16, "1" * 15, 7, None, ["1" * 16]])
+def test_root_span_id_that_is_none_is_a_bad_line(path, root):
+    write(path, [full_trace()])
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    records[-1]["root_span_id"] = root
+
+    if root in ("", None):
+        # As one that is not there: the line of the trace is then another's than those before it.
+        assert read([json.dumps(records[-1])])[0].dispatches == []
+    else:
+        with pytest.raises(LineError):
+            read([json.dumps(records[-1])])

@@ -148,7 +148,7 @@ def test_segments_in_one_batch_become_one(exporter):
 
 def test_hazard_seen_twice_is_one_row_with_two_sightings(exporter):
     first = full_trace()
-    second = replace(full_trace(), trace_id="2" * 32)
+    second = replace(full_trace(), trace_id="2" * 32, root_span_id="2" * 16)
 
     exporter.export([first])
     exporter.export([second])

@@ -188,6 +188,7 @@ class Assembly:
         self._began = live.start
         self.trace = Trace(
             trace_id=live.trace_id,
+            root_span_id=live.root_span_id,
             kind=live.kind,
             name=live.name,
             started_ns=live.started_ns,
@@ -912,6 +913,7 @@ class Assembly:
         effects, unsettled = self._told_effects(final=final)
         result = Trace(
             trace_id=trace.trace_id,
+            root_span_id=trace.root_span_id,
             kind=live.kind,
             name=self._name(),
             started_ns=live.started_ns,

@@ -27,7 +27,6 @@ from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tracing.capture.failures import is_own
-from tracing.capture.spans import span_id
 
 if TYPE_CHECKING:
     import asyncio
@@ -103,6 +102,9 @@ _random = random.Random()
 """Our own generator: the application's sequence of random numbers stays as it is."""
 
 os.register_at_fork(after_in_child=_random.seed)
+
+_ODD: Final = 1 << 64 | 1
+"""The last digit of each of two ids."""
 
 HOST: Final = socket.gethostname()
 _numbers = count(1)
@@ -299,6 +301,7 @@ class LiveTrace:
         "parent_trace_id",
         "reading",
         "root",
+        "root_span_id",
         "start",
         "started_ns",
         "streams",
@@ -321,7 +324,10 @@ class LiveTrace:
     ) -> None:
         self.kind = kind
         self.name = name
-        self.trace_id = trace_id or new_trace_id()
+        ids = new_ids()
+        self.trace_id = trace_id or ids[:32]
+        self.root_span_id = ids[32:]
+        """What tells it from others with its trace id, which may have come from outside."""
         self.parent_span_id = parent_span_id
         self.parent_trace_id = parent_trace_id
         self.attributes: dict[str, str] = {}
@@ -396,11 +402,6 @@ class LiveTrace:
         self.branches = {}
         self.reading = None
 
-    @property
-    def span_id(self) -> str:
-        """Return the id of the span that encloses all of it, as a parent of other work."""
-        return span_id(self.trace_id, self.started_ns, 0)
-
     def duration_ns(self) -> int:
         """Return how long it took, or has taken so far."""
         return (self.end if self.end is not None else clock()) - self.start
@@ -416,9 +417,9 @@ class LiveTrace:
         return trace
 
 
-def new_trace_id() -> str:
-    """Return a random W3C trace id."""
-    return (_random.getrandbits(128) or 1).to_bytes(16).hex()
+def new_ids() -> str:
+    """Return a random W3C trace id and span id, one after the other; neither is all zero."""
+    return (_random.getrandbits(192) | _ODD).to_bytes(24).hex()
 
 
 def _after_fork() -> None:

@@ -322,8 +322,8 @@ class Hazard:
     remedy: str = ""
     known: str = ""
     """Why the project accepts it, as it was marked; empty if it is not marked as known."""
-    trace_started_ns: int = 0
-    """When the trace began: with its id it tells it from others that share the id."""
+    root_span_id: str = ""
+    """Of the trace: it tells it from others that share the id."""
 
     def values(self) -> dict[str, Any]:
         """Return its fields by name; ``dataclasses.asdict`` would copy each value deeply."""
@@ -376,7 +376,7 @@ class Trace:
     """One unit of work and the dispatches under it; or one segment of a long one."""
 
     trace_id: str
-    """W3C trace id, 32 lower-case hex digits."""
+    """W3C trace id, 32 lower-case hex digits: what other services know it by, too."""
     kind: Kind
     name: str
     """Route, command, task, test or block name; for a lone dispatch the signal and sender."""
@@ -385,6 +385,9 @@ class Trace:
     duration_ns: int
     """So far, while the status is running."""
     status: Status = Status.OK
+    root_span_id: str = ""
+    """Id of the span that encloses all of it, 16 hex digits. No other trace has it, while several
+    requests that come with one ``traceparent`` share their trace id."""
     parent_span_id: str = ""
     """From an incoming ``traceparent`` or an active OpenTelemetry span; 16 hex digits or empty."""
     parent_trace_id: str = ""
@@ -445,17 +448,35 @@ class Trace:
     carried: Carried = field(default_factory=Carried, compare=False, repr=False)
     """What is needed to understand it and is none of its spans. Exported by nobody."""
 
+    def __post_init__(self) -> None:
+        if not self.root_span_id:
+            self.root_span_id = derived_root_span_id(self.trace_id, self.started_ns)
+
+    @property
+    def address(self) -> str:
+        """Return what names it: its trace id and its root span id."""
+        return f"{self.trace_id}/{self.root_span_id}"
+
     @property
     def roots(self) -> list[Dispatch]:
         """Return the dispatches of this segment that no receiver sent."""
         return [dispatch for dispatch in self.dispatches if dispatch.parent_number is None]
 
 
-def span_id(trace_id: str, started_ns: int, number: int) -> str:
-    """Return the W3C span id (16 hex digits, never all zero) of span *number* of a trace.
+def _digest(text: str) -> str:
+    """Return 16 hex digits made of *text*, never all zero."""
+    digest = blake2b(text.encode(), digest_size=8).hexdigest()
+    return digest if int(digest, 16) else "0000000000000001"
 
-    The start belongs to it: requests with the same incoming ``traceparent`` share a trace id.
+
+def derived_root_span_id(trace_id: str, started_ns: int) -> str:
+    """Return the root span id of a trace that was recorded before traces had one of their own."""
+    return _digest(f"{trace_id}:{started_ns}:0")
+
+
+def span_id(root_span_id: str, number: int) -> str:
+    """Return the W3C span id (16 hex digits, never all zero) of span *number* of a trace; 0 is its root.
+
     Made of what the store, the log and the export all have, so it is the same in each of them.
     """
-    digest = blake2b(f"{trace_id}:{started_ns}:{number}".encode(), digest_size=8).hexdigest()
-    return digest if int(digest, 16) else "0000000000000001"
+    return _digest(f"{root_span_id}:{number}") if number else root_span_id

@@ -82,7 +82,7 @@ def begin_run(
         return Run(None, context.leave_out("task", outer))
     around = context.trace_around(outer)
     if not parent_trace_id and around is not None:
-        parent_trace_id, parent_span_id = around.trace_id, around.span_id
+        parent_trace_id, parent_span_id = around.trace_id, around.root_span_id
     trace = LiveTrace(
         Kind.TASK,
         name[:MAX_NAME],
@@ -132,7 +132,7 @@ def enqueued(named: dict[str, Any]) -> None:
         if not result_id:
             return
         with _lock:
-            _callers[result_id] = stream.trace.trace_id, stream.trace.span_id
+            _callers[result_id] = stream.trace.trace_id, stream.trace.root_span_id
             if len(_callers) > ENQUEUED_LIMIT:
                 _callers.popitem(last=False)
     except Exception as error:

@@ -68,13 +68,14 @@ CALL_COLUMNS = (
     "nested_ns", "query_count", "query_ns", "details",
 )  # fmt: skip
 TRACE_COLUMNS = (
-    "id", "trace_id", "label_id", "kind", "status", "failed", "started_ns", "duration_ns",
+    "id", "trace_id", "root_span_id", "label_id", "kind", "status", "failed", "started_ns", "duration_ns",
     "parent_span_id", "parent_trace_id", "http_method", "http_path", "http_status", "user_id",
     "host", "process", "thread", "release", "error", "attributes", "details", "dispatch_count",
     "receiver_call_count", "query_count", "query_ns", "signal_ns", "error_count", "hazard_count",
     "dropped_count", "unheard_count", "overhead_ns", "segment", "final", "pinned", "note",
 )  # fmt: skip
-_CHANGING = TRACE_COLUMNS[2:-2]
+_FIRST_CHANGING = TRACE_COLUMNS.index("label_id")
+_CHANGING = TRACE_COLUMNS[_FIRST_CHANGING:-2]
 """What a later segment of a trace changes: not its ids, nor what people set."""
 ROLLUP_KEYS = ("hour", "signal_id", "sender_id", "receiver_id", "part")
 ROLLUP_COLUMNS = (
@@ -351,7 +352,7 @@ class DatabaseExporter:
             changes = ", ".join(f"{database.quote(name)} = %s" for name in _CHANGING)
             database.execute(
                 f"UPDATE {database.quote('tracing_trace')} SET {changes} WHERE id = %s",
-                (*changed[2:-2], changed[0]),
+                (*changed[_FIRST_CHANGING:-2], changed[0]),
             )
         self._store_hazards(database, rows)
         database.commit()
@@ -364,7 +365,7 @@ class DatabaseExporter:
         self,
         database: Database,
         batch: Sequence[spans.Trace],
-        known: dict[tuple[str, int], _Known],
+        known: dict[str, _Known],
         first: dict[str, int],
     ) -> _Build:
         """Begin the transaction of *batch* and make its rows; some may be on their way already.
@@ -458,33 +459,31 @@ class DatabaseExporter:
             database.rollback()
             raise database.translate(error) from None
 
-    def _known(
-        self, database: Database, traces: Sequence[spans.Trace]
-    ) -> dict[tuple[str, int], _Known]:
-        """Return what is stored of *traces*, by trace id and start."""
-        known: dict[tuple[str, int], _Known] = {}
-        ids = sorted({trace.trace_id for trace in traces})
-        columns = ("trace_id", "started_ns", "id", "segment", "final", "details")
+    def _known(self, database: Database, traces: Sequence[spans.Trace]) -> dict[str, _Known]:
+        """Return what is stored of *traces*, by root span id."""
+        known: dict[str, _Known] = {}
+        ids = sorted({trace.root_span_id for trace in traces})
+        columns = ("root_span_id", "id", "segment", "final", "details")
         for start in range(0, len(ids), _KEYS_AT_ONCE):
             chunk = ids[start : start + _KEYS_AT_ONCE]
-            for trace_id, started_ns, *values in database.rows(
+            for root_span_id, *values in database.rows(
                 f"SELECT {', '.join(map(database.quote, columns))} "
                 f"FROM {database.quote('tracing_trace')} "
-                f"WHERE trace_id IN ({', '.join(['%s'] * len(chunk))})",
+                f"WHERE root_span_id IN ({', '.join(['%s'] * len(chunk))})",
                 chunk,
             ):
-                known[trace_id, started_ns] = _Known(*values)
+                known[root_span_id] = _Known(*values)
         return known
 
     def _allocate(
         self,
         database: Database,
         batch: Sequence[spans.Trace],
-        known: dict[tuple[str, int], _Known],
+        known: dict[str, _Known],
     ) -> dict[str, int]:
         """Return the first id of each sequence for *batch*."""
         needed = {
-            "trace": sum((trace.trace_id, trace.started_ns) not in known for trace in batch),
+            "trace": sum(trace.root_span_id not in known for trace in batch),
             "dispatch": sum(
                 len(trace.dispatches)
                 + sum([len(dispatch.receiver_calls) for dispatch in trace.dispatches])
@@ -532,12 +531,12 @@ class DatabaseExporter:
         self,
         database: Database,
         batch: Sequence[spans.Trace],
-        known: dict[tuple[str, int], _Known],
+        known: dict[str, _Known],
     ) -> None:
         """Remove dispatches of earlier segments that come again: they were still running."""
         quote = database.quote
         for trace in batch:
-            stored = known.get((trace.trace_id, trace.started_ns))
+            stored = known.get(trace.root_span_id)
             if stored is None:
                 continue
             # A segment brings the counts so far.
@@ -684,9 +683,9 @@ class _LabelsPrunedError(Exception):
 def _apart(batch: Sequence[spans.Trace]) -> list[Sequence[spans.Trace]]:
     """Return *batch* in parts in which no trace comes twice: segments build on one another."""
     parts: list[list[spans.Trace]] = []
-    times: dict[tuple[str, int], int] = {}
+    times: dict[str, int] = {}
     for trace in batch:
-        key = (trace.trace_id, trace.started_ns)
+        key = trace.root_span_id
         place = times[key] = times.get(key, -1) + 1
         if place == len(parts):
             parts.append([])
@@ -706,8 +705,8 @@ class _Known:
         self.details = details
 
 
-def _is_stored(trace: spans.Trace, known: dict[tuple[str, int], _Known]) -> bool:
-    stored = known.get((trace.trace_id, trace.started_ns))
+def _is_stored(trace: spans.Trace, known: dict[str, _Known]) -> bool:
+    stored = known.get(trace.root_span_id)
     return stored is not None and (stored.final or stored.segment >= trace.segment)
 
 
@@ -892,9 +891,7 @@ _Sighting = tuple[int, "spans.Hazard", int, int]
 class _Build:
     """The rows of one batch."""
 
-    def __init__(
-        self, labels: _Labels, known: dict[tuple[str, int], _Known], first: dict[str, int]
-    ) -> None:
+    def __init__(self, labels: _Labels, known: dict[str, _Known], first: dict[str, int]) -> None:
         self.labels = labels
         self.known = known
         self._trace = first.get("trace", 0)
@@ -957,7 +954,7 @@ class _Build:
         """Make the rows of *batch*, one trace at each step."""
         courtesy = Courtesy()
         for trace in batch:
-            stored = self.known.get((trace.trace_id, trace.started_ns))
+            stored = self.known.get(trace.root_span_id)
             if stored is None:
                 row = self._trace
                 self._trace += 1
@@ -975,6 +972,7 @@ class _Build:
         return (
             row,
             trace.trace_id,
+            trace.root_span_id,
             self.labels.traces[trace.name],
             _KIND[trace.kind],
             _STATUS[trace.status],

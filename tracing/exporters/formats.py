@@ -17,7 +17,7 @@ from tracing.capture.spans import (
     span_id,
 )
 from tracing.escapes import escape_cell, escape_json
-from tracing.exporters.lines import ROOT_NUMBER, Clock, lines
+from tracing.exporters.lines import Clock, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -339,8 +339,7 @@ class OtlpSpan:
 
 def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
     """Yield the spans of *trace*, its own first unless it is still running."""
-    trace_id, started = trace.trace_id, trace.started_ns
-    root = span_id(trace_id, started, ROOT_NUMBER)
+    trace_id, started, root = trace.trace_id, trace.started_ns, trace.root_span_id
     if trace.final:
         yield OtlpSpan(
             trace_id,
@@ -354,8 +353,8 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
             trace.error if trace.status is Status.ERROR else None,
         )
     for dispatch in trace.dispatches:
-        parent = span_id(trace_id, started, dispatch.parent_number or ROOT_NUMBER)
-        own = span_id(trace_id, started, dispatch.number)
+        parent = span_id(root, dispatch.parent_number or 0)
+        own = span_id(root, dispatch.number)
         begin = started + dispatch.start_ns
         yield OtlpSpan(
             trace_id,
@@ -376,7 +375,7 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
             raised = call.outcome is Outcome.RAISED
             yield OtlpSpan(
                 trace_id,
-                span_id(trace_id, started, call.number),
+                span_id(root, call.number),
                 own,
                 call.receiver.name,
                 server=False,
@@ -461,10 +460,10 @@ def _any_value(value: Any) -> dict[str, Any]:
 # -- CSV -------------------------------------------------------------------------------------
 
 CSV_COLUMNS = (
-    "trace_id", "started_at", "kind", "name", "status", "signal", "sender", "instance", "method",
-    "transaction", "dispatch_file", "dispatch_line", "dispatch_ms", "receiver", "receiver_file",
-    "receiver_line", "position", "outcome", "ms", "self_ms", "query_count", "query_ms",
-    "exception_type", "exception_message",
+    "trace_id", "root_span_id", "started_at", "kind", "name", "status", "signal", "sender",
+    "instance", "method", "transaction", "dispatch_file", "dispatch_line", "dispatch_ms",
+    "receiver", "receiver_file", "receiver_line", "position", "outcome", "ms", "self_ms",
+    "query_count", "query_ms", "exception_type", "exception_message",
 )  # fmt: skip
 
 
@@ -478,6 +477,7 @@ def write_csv(traces: Iterable[Trace], file: TextOut) -> None:
             site = dispatch.callsite
             of_dispatch = (
                 trace.trace_id,
+                trace.root_span_id,
                 clock.text(trace.started_ns),
                 trace.kind,
                 trace.name,

@@ -27,6 +27,7 @@ from tracing.capture.spans import (
     Status,
     Trace,
     TransactionOutcome,
+    derived_root_span_id,
     span_id,
 )
 from tracing.rows import decode_trace_details, trace_details
@@ -43,9 +44,6 @@ TRACE_FINISHED = "trace_finished"
 TRACE_RUNNING = "trace_running"
 """A segment of a long trace: like ``trace_finished``, with the counts so far."""
 HAZARD_FOUND = "hazard_found"
-
-ROOT_NUMBER = 0
-"""Span number of the trace itself: those of its dispatches and receiver calls begin at 1."""
 
 Record = dict[str, Any]
 
@@ -135,25 +133,23 @@ def call_record(call: ReceiverCall) -> Record:
 
 
 def dispatch_record(  # noqa: C901, PLR0912, PLR0915 - fields.
-    trace: Trace, dispatch: Dispatch, root: str = "", record: Record | None = None
+    trace: Trace, dispatch: Dispatch, record: Record | None = None
 ) -> Record:
     """Put *dispatch* of *trace* with its receiver calls into *record*; return it.
 
     Args:
         trace: The trace.
         dispatch: One of its dispatches.
-        root: The span id of the trace itself, if the caller has it at hand.
         record: What the line begins with; None for nothing.
     """
     record = {} if record is None else record
     number, parent = dispatch.number, dispatch.parent_number
-    trace_id, started_ns, site = trace.trace_id, trace.started_ns, dispatch.callsite
-    record["trace_id"] = trace_id
-    record["trace_started_ns"] = started_ns
-    record["span_id"] = span_id(trace_id, started_ns, number)
-    record["parent_span_id"] = (
-        root if root and parent is None else span_id(trace_id, started_ns, parent or ROOT_NUMBER)
-    )
+    root, site = trace.root_span_id, dispatch.callsite
+    record["trace_id"] = trace.trace_id
+    record["root_span_id"] = root
+    record["trace_started_ns"] = trace.started_ns
+    record["span_id"] = span_id(root, number)
+    record["parent_span_id"] = root if parent is None else span_id(root, parent)
     record["number"] = number
     record["signal"] = dispatch.signal
     record["sender"] = dispatch.sender
@@ -215,9 +211,10 @@ def failure_record(trace: Trace, dispatch: Dispatch, call: ReceiverCall) -> Reco
     """Return the record of *call*, which raised, for people who look for errors alone."""
     record: Record = {
         "trace_id": trace.trace_id,
+        "root_span_id": trace.root_span_id,
         "trace_started_ns": trace.started_ns,
-        "span_id": span_id(trace.trace_id, trace.started_ns, call.number),
-        "parent_span_id": span_id(trace.trace_id, trace.started_ns, dispatch.number),
+        "span_id": span_id(trace.root_span_id, call.number),
+        "parent_span_id": span_id(trace.root_span_id, dispatch.number),
         "signal": dispatch.signal,
         "sender": dispatch.sender,
         "receiver": call.receiver.name,
@@ -239,6 +236,7 @@ def hazard_record(trace: Trace, hazard: Hazard) -> Record:
         "trace_id": trace.trace_id,
         "of_trace": values.pop("trace_id") is not None,
         **values,
+        "root_span_id": trace.root_span_id,
         "trace_started_ns": trace.started_ns,
     }
 
@@ -247,7 +245,8 @@ def trace_record(trace: Trace) -> Record:
     """Return *trace* as a record, without its dispatches and hazards."""
     record: Record = {
         "trace_id": trace.trace_id,
-        "span_id": span_id(trace.trace_id, trace.started_ns, ROOT_NUMBER),
+        "root_span_id": trace.root_span_id,
+        "span_id": trace.root_span_id,
         "kind": trace.kind,
         "name": trace.name,
         "status": trace.status,
@@ -290,14 +289,11 @@ def lines(trace: Trace, *, per: str = "dispatch", clock: Clock | None = None) ->
     """
     started = trace.started_ns
     moment = (clock or Clock()).text
-    root = span_id(trace.trace_id, trace.started_ns, ROOT_NUMBER)
     context = {name: text for name, text in trace.attributes.items() if name not in _RESERVED}
     for dispatch in trace.dispatches:
         if per == "dispatch":
             at = started + dispatch.start_ns + dispatch.duration_ns
-            record = dispatch_record(
-                trace, dispatch, root, _head(moment(at), "info", DISPATCH_FINISHED)
-            )
+            record = dispatch_record(trace, dispatch, _head(moment(at), "info", DISPATCH_FINISHED))
             if context:
                 record.update(context)
             yield "info", record
@@ -313,9 +309,7 @@ def lines(trace: Trace, *, per: str = "dispatch", clock: Clock | None = None) ->
         yield level, _head(end, level, HAZARD_FOUND) | finding | context
     record = trace_record(trace)
     if per != "dispatch":
-        record["dispatches"] = [
-            dispatch_record(trace, dispatch, root, {}) for dispatch in trace.dispatches
-        ]
+        record["dispatches"] = [dispatch_record(trace, dispatch) for dispatch in trace.dispatches]
     level = "error" if trace.status is Status.ERROR else "info"
     event = TRACE_FINISHED if trace.final else TRACE_RUNNING
     yield level, _head(end, level, event) | record | context
@@ -334,6 +328,7 @@ class LineError(ValueError):
 
 
 _TRACE_ID = re.compile("[0-9a-f]{32}")
+_ROOT_SPAN_ID = re.compile("[0-9a-f]{16}")
 
 _ALLOWED: dict[str, tuple[type, ...]] = {
     "str": (str,),
@@ -406,6 +401,13 @@ def _verify(name: str, value: object, allowed: tuple[type, ...]) -> None:
         raise LineError(f"{name} cannot be {value!r:.60}")
 
 
+def _key(record: Record, started_ns: int) -> str:
+    """Return the root span id of the trace of a line; lines were once written without it."""
+    found = record.get("root_span_id") or derived_root_span_id(record["trace_id"], started_ns)
+    _verify("root_span_id", found, (str,))
+    return str(found)
+
+
 class Reader:
     """Put traces together out of the lines of a log; lines that are not the tracer's are skipped.
 
@@ -418,7 +420,7 @@ class Reader:
         """Lines without ``schema``: the application's own."""
         self.taken = 0
         """Lines with it."""
-        self._parts: dict[tuple[str, int], _Parts] = {}
+        self._parts: dict[str, _Parts] = {}
 
     def feed(self, line: str | bytes) -> Trace | None:
         """Take one line; return the trace that it completes, if it does.
@@ -448,14 +450,14 @@ class Reader:
     def _take(self, record: Record) -> Trace | None:
         event = record["event"]
         if event in {TRACE_FINISHED, TRACE_RUNNING}:
-            key = (record["trace_id"], record["started_ns"])
+            key = _key(record, record["started_ns"])
             parts = self._parts.setdefault(key, _Parts())
             parts.add_trace(record)
             if event == TRACE_FINISHED:
                 del self._parts[key]
                 return parts.build()
         elif event in {DISPATCH_FINISHED, HAZARD_FOUND}:
-            key = (record["trace_id"], record["trace_started_ns"])
+            key = _key(record, record["trace_started_ns"])
             parts = self._parts.setdefault(key, _Parts())
             if event == DISPATCH_FINISHED:
                 parts.add_dispatch(record)
@@ -509,6 +511,8 @@ class _Parts:
         )
         if not _TRACE_ID.fullmatch(trace.trace_id):
             raise LineError(f"trace_id is no trace id: {trace.trace_id!r:.60}")
+        if not _ROOT_SPAN_ID.fullmatch(trace.root_span_id):
+            raise LineError(f"root_span_id is no span id: {trace.root_span_id!r:.60}")
         self.trace = _verified(trace)
         if before is not None:
             trace.bypasses[:0] = before.bypasses
@@ -584,10 +588,11 @@ _PLAIN = tuple(
 
 
 def _hazard(record: Record) -> Hazard:
-    names = {item.name for item in fields(Hazard)} - {"trace_id", "trace_started_ns"}
+    names = {item.name for item in fields(Hazard)} - {"trace_id", "root_span_id"}
+    of_trace = record["of_trace"]
     return Hazard(
-        trace_id=record["trace_id"] if record["of_trace"] else None,
-        trace_started_ns=record["trace_started_ns"] if record["of_trace"] else 0,
+        trace_id=record["trace_id"] if of_trace else None,
+        root_span_id=_key(record, record["trace_started_ns"]) if of_trace else "",
         **{name: record[name] for name in names if name in record},
     )
 

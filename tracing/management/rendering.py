@@ -103,7 +103,7 @@ def heading(trace: Trace) -> Text:
         parts += [f"{trace.kind} ", (trace.name, "bold")]
     word = tree.status_word(trace)
     parts += ["  ", (word, "bold red" if trace.status is Status.ERROR else "bold")]
-    parts += [f"  {human_ns(trace.duration_ns)}  ", (trace.trace_id, "dim")]
+    parts += [f"  {human_ns(trace.duration_ns)}  ", (trace.address, "dim")]
     return joined(*parts)
 
 
@@ -449,7 +449,7 @@ def hazards(found: Iterable[Hazard], seen: dict[str, int] | None = None) -> Text
         whole.append_text(joined(("  remedy: ", "dim"), (plain(hazard.remedy), "dim")))
         if hazard.trace_id:
             whole.append("\n")
-            whole.append_text(joined((f"  trace {hazard.trace_id}", "dim")))
+            whole.append_text(joined((f"  trace {hazard.trace_id}/{hazard.root_span_id}", "dim")))
             if hazard.numbers:
                 spans = ", ".join(f"#{number}" for number in hazard.numbers[:8])
                 whole.append_text(joined((f", spans {spans}", "dim")))

@@ -48,20 +48,20 @@ OUTCOMES: Final = {
 class Links:
     """Where the rows of a panel lead to."""
 
-    trace_id: str
+    address: str
     is_stored: bool
     is_numbered: bool
     """Spans have the same numbers in the store."""
 
     def trace(self) -> str:
         """Return the address of the trace in the viewer; empty if it has none."""
-        return self._reverse("tracing:trace", self.trace_id) if self.is_stored else ""
+        return self._reverse("tracing:trace", self.address) if self.is_stored else ""
 
     def span(self, number: int | None) -> str:
         """Return the address of one span in the viewer; empty if it has none."""
         if not (self.is_stored and self.is_numbered and number):
             return ""
-        return self._reverse("tracing:span", self.trace_id, number)
+        return self._reverse("tracing:span", self.address, number)
 
     def own_page(self, request_id: str) -> str:
         """Return the address of this panel as a page of its own; empty if it has none."""
@@ -114,7 +114,8 @@ def context(stats: Json, wiring: Iterable[Route] = ()) -> dict[str, Any]:
         stats: What ``tracing.panels.stats.describe`` returned, perhaps a while ago.
         wiring: What is connected now.
     """
-    links = Links(stats["trace_id"], stats.get("stored", False), stats.get("numbered", False))
+    address = f"{stats['trace_id']}/{stats['root_span_id']}"
+    links = Links(address, stats.get("stored", False), stats.get("numbered", False))
     receivers = _receivers(stats, links)
     idle = _not_called(stats, wiring)
     hazards = [_hazard(hazard, links) for hazard in stats["hazards"]]

@@ -77,6 +77,7 @@ def _describe(trace: Trace, hazards: Sequence[Hazard], *, rows: int, listed: int
     return {
         "version": VERSION,
         "trace_id": trace.trace_id,
+        "root_span_id": trace.root_span_id,
         "name": clip(trace.name),
         "kind": str(trace.kind),
         "duration_ns": trace.duration_ns,

@@ -72,7 +72,7 @@ def _stored(request_id: str) -> Json:
 def _with_trace(trace_id: str) -> Json:
     for request_id in list(get_store().request_ids()):
         stored = _stored(request_id)
-        if stored.get("trace_id") == trace_id:
+        if trace_id in {stored.get("trace_id"), stored.get("root_span_id")}:
             return stored
     return {}
 

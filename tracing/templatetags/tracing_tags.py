@@ -272,7 +272,7 @@ def trace_tree(trace: Trace | None, max_lines: int = MAX_LINES) -> dict[str, Any
         "trace": trace,
         "lines": [_tree_line(trace, node, whole) for node in nodes[:max_lines]],
         "hidden": max(0, len(nodes) - max_lines),
-        "address": _address("tracing:trace", trace.trace_id),
+        "address": _address("tracing:trace", trace.address),
         "status": tree.status_word(trace),
     }
 
@@ -307,7 +307,7 @@ def _tree_line(trace: Trace, node: Node, whole_ns: int) -> TreeLine:
         title=tree.title(span),
         left=f"{left:.3f}",
         width=f"{width:.3f}",
-        address=_address("tracing:span", trace.trace_id, span.number),
+        address=_address("tracing:span", trace.address, span.number),
     )
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from tracing.querysets import Statistics
 
 _ROW_FIELDS: Final = (
-    "trace_id", "name", "kind", "status", "failed", "started_ns", "duration_ns", "http_method",
-    "http_path", "http_status", "user_id", "host", "process", "thread", "release", "error",
+    "trace_id", "root_span_id", "name", "kind", "status", "failed", "started_ns", "duration_ns",
+    "http_method", "http_path", "http_status", "user_id", "host", "process", "thread", "release", "error",
     "dispatch_count", "receiver_call_count", "query_count", "query_ns", "signal_ns", "error_count",
     "hazard_count", "dropped_count", "unheard_count", "overhead_ns", "final", "pinned", "note",
 )  # fmt: skip
@@ -59,7 +59,7 @@ def trace_document(trace: Trace, most: int | None = None) -> dict[str, Any]:
 def dispatch_document(trace: Trace, dispatch: Dispatch) -> dict[str, Any]:
     """Return one dispatch with its receiver calls, without what was sent below them."""
     document = _own_fields(dispatch)
-    document["span_id"] = span_id(trace.trace_id, trace.started_ns, dispatch.number)
+    document["span_id"] = span_id(trace.root_span_id, dispatch.number)
     document["callsite"] = asdict(dispatch.callsite) if dispatch.callsite else None
     document["receiver_calls"] = [call_document(trace, call) for call in dispatch.receiver_calls]
     return document
@@ -68,7 +68,7 @@ def dispatch_document(trace: Trace, dispatch: Dispatch) -> dict[str, Any]:
 def call_document(trace: Trace, call: ReceiverCall) -> dict[str, Any]:
     """Return one receiver call, without what was sent from inside it."""
     document = _own_fields(call)
-    document["span_id"] = span_id(trace.trace_id, trace.started_ns, call.number)
+    document["span_id"] = span_id(trace.root_span_id, call.number)
     document["receiver"] = asdict(call.receiver)
     return document
 

@@ -91,7 +91,7 @@ KEYS: Final = {
         Key("http", Match.EXACT, "method of the request, as POST"),
         Key("status", Match.CHOICE, "how it ended", choices=(*Status, "2xx", "3xx", "4xx", "5xx")),
         Key("user", Match.EXACT, "id of the user"),
-        Key("trace", Match.EXACT, "trace id or its beginning"),
+        Key("trace", Match.EXACT, "trace id, root span id or its beginning"),
         Key("host", Match.EXACT, "host that recorded it"),
         Key("release", Match.EXACT, "release of the application"),
         Key("error", Match.PART, "exception that ended the trace"),

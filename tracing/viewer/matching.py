@@ -11,6 +11,7 @@ from tracing import deadlines
 from tracing.capture.redaction import known_as
 from tracing.capture.spans import Outcome, Status
 from tracing.models import HazardSighting, Trace
+from tracing.querysets import begins_with_digits
 from tracing.viewer.language import Both, Either, Match, Negation, Query, Term, Under, Words
 from tracing.viewer.stored import all_traces
 from tracing.wildcards import FitsWildcard, fits
@@ -68,6 +69,7 @@ def trace_condition(query: Query) -> Q:
             Q(label__name__icontains=query.text)
             | Q(http_path__icontains=query.text)
             | Q(trace_id__startswith=query.text.lower())
+            | Q(root_span_id__startswith=query.text.lower())
         )
     if isinstance(query, Negation):
         return ~trace_condition(query.part)
@@ -104,7 +106,7 @@ def _term_condition(term: Term) -> Q:  # noqa: C901, PLR0911 - one answer for ea
     if key == "status":
         return _status_condition(value)
     if key == "trace":
-        return Q(trace_id__startswith=value.lower())
+        return begins_with_digits(value)
     if key == "kind":
         words = [word for word in term.key.choices if fits(value, word)]
         return Q(kind__in=words)

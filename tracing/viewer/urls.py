@@ -17,25 +17,27 @@ from tracing.viewer.views import (
 )
 
 
-class TraceIdConverter:
-    """Hex digits of a W3C trace id."""
+class FingerprintConverter:
+    """Hex digits of a hazard's fingerprint."""
 
     regex = "[0-9a-fA-F]{32}"
 
     def to_python(self, value: str) -> str:
-        """Return the trace id as it is stored."""
+        """Return the digits as they are stored."""
         return value.lower()
 
     def to_url(self, value: str) -> str:
-        """Return the trace id."""
+        """Return the digits."""
         return value
 
 
-class FingerprintConverter(TraceIdConverter):
-    """Hex digits of a hazard's fingerprint."""
+class AddressConverter(FingerprintConverter):
+    """The address of a trace, ``<trace id>/<root span id>``; or one of the two alone."""
+
+    regex = "[0-9a-fA-F]{32}(?:/[0-9a-fA-F]{16})?|[0-9a-fA-F]{16}"
 
 
-register_converter(TraceIdConverter, "trace_id")
+register_converter(AddressConverter, "address")
 register_converter(FingerprintConverter, "fingerprint")
 
 app_name = "tracing"
@@ -75,30 +77,30 @@ urlpatterns = [
     path("recorder/prune/", recorder.Prune.as_view(), name="prune"),
     path("recorder/prune.json", recorder.Prune.as_view(), JSON, name="prune-json"),
     path("complete.json", traces.Complete.as_view(), JSON, name="complete"),
-    path("traces/<trace_id:trace_id>/", trace.TraceDetail.as_view(), name="trace"),
-    path("traces/<trace_id:trace_id>.json", trace.TraceDetail.as_view(), JSON, name="trace-json"),
-    path("traces/<trace_id:trace_id>/note/", trace.Annotate.as_view(), name="annotate"),
-    path("traces/<trace_id:trace_id>/spans/<int:number>/", trace.SpanDetail.as_view(), name="span"),
+    path("traces/<address:address>/", trace.TraceDetail.as_view(), name="trace"),
+    path("traces/<address:address>.json", trace.TraceDetail.as_view(), JSON, name="trace-json"),
+    path("traces/<address:address>/note/", trace.Annotate.as_view(), name="annotate"),
+    path("traces/<address:address>/spans/<int:number>/", trace.SpanDetail.as_view(), name="span"),
     path(
-        "traces/<trace_id:trace_id>/spans/<int:number>.json",
+        "traces/<address:address>/spans/<int:number>.json",
         trace.SpanDetail.as_view(),
         JSON,
         name="span-json",
     ),
     path(
-        "traces/<trace_id:trace_id>/lines/<int:number>/",
+        "traces/<address:address>/lines/<int:number>/",
         trace.Repetitions.as_view(),
         name="repetitions",
     ),
     path(
-        "traces/<trace_id:trace_id>/lines/<int:number>.json",
+        "traces/<address:address>/lines/<int:number>.json",
         trace.Repetitions.as_view(),
         JSON,
         name="repetitions-json",
     ),
-    path("traces/<trace_id:trace_id>/<slug:tab>/", trace.TraceDetail.as_view(), name="trace-tab"),
+    path("traces/<address:address>/<slug:tab>/", trace.TraceDetail.as_view(), name="trace-tab"),
     path(
-        "traces/<trace_id:trace_id>/<slug:tab>.json",
+        "traces/<address:address>/<slug:tab>.json",
         trace.TraceDetail.as_view(),
         JSON,
         name="trace-tab-json",

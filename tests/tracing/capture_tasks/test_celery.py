@@ -21,7 +21,7 @@ from tests.tracing.capture_tasks import worker_project
 from tests.tracing.capture_tasks.keeping import Keeper, keeping
 from tracing.capture import context, instrumentation, sampling
 from tracing.capture.sampling import Sampler
-from tracing.capture.spans import Kind, Status, span_id
+from tracing.capture.spans import Kind, Status
 from tracing.exporters.lines import Reader
 
 if TYPE_CHECKING:
@@ -410,7 +410,7 @@ class TestWorker:
         assert (trace.kind, trace.status, roots(trace)) == (Kind.TASK, Status.OK, [WASHED])
         assert (trace.parent_trace_id, trace.parent_span_id) == (
             sender.trace_id,
-            span_id(sender.trace_id, sender.started_ns, 0),
+            sender.root_span_id,
         )
         assert trace.trace_id != sender.trace_id
         assert trace.process != sender.process

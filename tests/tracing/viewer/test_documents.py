@@ -45,15 +45,15 @@ def test_every_json_address_is_described():
     described = set(re.findall(r"^\| `([^`]+\.json)`", API, re.MULTILINE))
 
     tabs = {
-        address for address in described if re.fullmatch(r"traces/<trace_id>/\w+\.json", address)
+        address for address in described if re.fullmatch(r"traces/<address>/\w+\.json", address)
     }
-    assert described - tabs == addresses - {"traces/<trace_id>/<tab>.json"}
+    assert described - tabs == addresses - {"traces/<address>/<tab>.json"}
     assert len(tabs) == 7
 
 
 def test_every_page_has_a_json_form():
     pages = {plain(url.pattern) for url in urlpatterns}
-    changing = {"traces/<trace_id>/note/", "recorder/switch/"}
+    changing = {"traces/<address>/note/", "recorder/switch/"}
     expected = {
         f"{page.rstrip('/') or 'traces'}.json" for page in pages if page.endswith("/") or not page
     }

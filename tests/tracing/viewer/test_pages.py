@@ -574,16 +574,113 @@ def test_editor_link(developer, settings, editor, link):
         assert f'href="{link.format(file=MAKE_SALE.file)}"' in page
 
 
-def test_two_traces_of_one_id_lead_to_each_other(developer):
-    store(order(1, name="first"))
+def stored_pair():
+    """Store two traces of one id; return their rows."""
+    store(order(1, name="first", fails=True))
     store(order(1, name="second", ago=5))
+    return Trace.objects.order_by("pk")
 
-    page = text(developer.get(address(1, "/")))
-    older = Trace.objects.order_by("pk").first()
+
+def test_two_traces_of_one_id_lead_to_each_other(developer):
+    older, newer = stored_pair()
+
+    page = text(developer.get(f"/tracing/traces/{newer.address}/"))
 
     assert "<title>second" in page
-    assert f'href="?row={older.pk}"' in page
-    assert "<title>first" in text(developer.get(address(1, f"/?row={older.pk}")))
+    assert f'href="/tracing/traces/{older.address}/"' in page
+    assert "<title>first" in text(developer.get(f"/tracing/traces/{older.address}/"))
+
+
+@pytest.mark.parametrize("rest", ["/", "/table/", "/spans/3/", "/lines/1/"])
+def test_id_of_two_traces_lets_choose(developer, rest):
+    older, newer = stored_pair()
+
+    response = developer.get(address(1, rest))
+    page = text(response)
+
+    assert response.status_code == 200
+    assert "2 traces have one id" in page
+    for row in (older, newer):
+        assert f'href="/tracing/traces/{row.address}/"' in page
+    assert "q=trace%3A" in page
+
+
+@pytest.mark.parametrize("rest", [".json", "/table.json", "/spans/3.json"])
+def test_id_of_two_traces_is_answered_with_both_in_json(developer, rest):
+    rows = stored_pair()
+
+    response = developer.get(address(1, rest))
+
+    assert response.status_code == 300
+    assert [row["root_span_id"] for row in response.json()["traces"]] == [
+        row.root_span_id for row in reversed(rows)
+    ]
+
+
+@pytest.mark.parametrize("tab", ["", "table/", "flame/", "receivers/", "sql/", "hazards/", "log/"])
+def test_links_of_a_page_stay_with_its_trace(developer, tab):
+    older, _newer = stored_pair()
+
+    page = text(developer.get(f"/tracing/traces/{older.address}/{tab}"))
+    links = set(re.findall(rf'"(/tracing/traces/{older.trace_id}/[^"]*)"', page))
+
+    assert "<title>first" in page
+    # But for the one to the traces of that id.
+    strangers = {link for link in links if older.root_span_id not in link}
+    assert {link.rpartition("/traces/")[2].count("/") for link in strangers} <= {1, 2}
+    assert f"/tracing/traces/{older.address}/table/" in links
+
+
+@pytest.mark.parametrize("by", ["address", "root_span_id"])
+def test_note_is_kept_with_the_trace_it_is_about(superuser, by):
+    older, newer = stored_pair()
+
+    response = superuser.post(
+        f"/tracing/traces/{getattr(older, by)}/note/", {"note": "look here", "pinned": "on"}
+    )
+
+    older.refresh_from_db()
+    newer.refresh_from_db()
+    assert response.url == f"/tracing/traces/{older.address}/"
+    assert (older.note, older.pinned, newer.note, newer.pinned) == ("look here", True, "", False)
+
+
+def test_note_for_two_traces_is_kept_with_neither(superuser):
+    rows = stored_pair()
+
+    superuser.post(address(1, "/note/"), {"note": "look here"})
+
+    assert [row.note for row in rows.all()] == ["", ""]
+
+
+def test_list_search_and_comparison_tell_traces_of_one_id_apart(developer):
+    older, newer = stored_pair()
+
+    listed = text(developer.get(f"/tracing/?q=trace:{older.trace_id}"))
+    one = developer.get(f"/tracing/traces.json?q=trace:{older.root_span_id}").json()
+    compared = developer.get(f"/tracing/compare.json?a={older.address}&b={newer.root_span_id}")
+    unclear = developer.get(f"/tracing/compare/?a={older.trace_id}&b={newer.address}")
+
+    for row in (older, newer):
+        assert f'href="/tracing/traces/{row.address}/"' in listed
+    assert [row["name"] for row in one["traces"]] == ["first"]
+    document = compared.json()
+    assert (document["before"]["name"], document["after"]["name"]) == ("first", "second")
+    assert "Several traces have the id" in text(unclear)
+
+
+def test_parent_of_which_there_are_several_is_to_be_chosen(developer):
+    parents = stored_pair()
+    exact, unclear = order(2, name="exact"), order(3, name="unclear")
+    exact.parent_trace_id = unclear.parent_trace_id = f"{1:032x}"
+    exact.parent_span_id = parents[0].root_span_id
+    store(exact, unclear)
+
+    first = text(developer.get(address(2, "/")))
+    second = text(developer.get(address(3, "/")))
+
+    assert f'href="/tracing/traces/{parents[0].address}/"' in first
+    assert "one of 2 traces" in second
 
 
 def test_running_trace_says_so(developer):
@@ -1037,7 +1134,7 @@ def test_admin_lists_traces_with_a_link_and_changes_nothing(superuser):
     page = text(superuser.get("/admin/tracing/trace/"))
     detail = superuser.get(f"/admin/tracing/trace/{row.pk}/change/")
 
-    assert f'href="{address(1, "/")}"' in page
+    assert f'href="/tracing/traces/{row.address}/"' in page
     assert detail.status_code == 200
     assert 'name="_save"' not in text(detail)
     assert superuser.get("/admin/tracing/trace/add/").status_code == 403
@@ -1057,7 +1154,8 @@ def tree(trace):
 
 
 def test_trace_tree_shows_lines_with_links_times_and_errors(db):
-    page = tree(order(1, fails=True))
+    trace = order(1, fails=True)
+    page = tree(trace)
 
     for fact in (
         'href="/static/tracing/tree.css"',
@@ -1066,8 +1164,8 @@ def test_trace_tree_shows_lines_with_links_times_and_errors(db):
         "3 SQL",
         "raised: ",
         "PrinterError",
-        f'href="{address(1, "/spans/3/")}"',
-        f'href="{address(1, "/")}"',
+        f'href="{address(1, f"/{trace.root_span_id}/spans/3/")}"',
+        f'href="{address(1, f"/{trace.root_span_id}/")}"',
     ):
         assert fact in page
 

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from tests.tracing.analysis.building import MS, TraceBuilder
 from tracing.analysis.hazards import diagnose
-from tracing.capture.spans import Kind, Method, Outcome, ReceiverLabel, Status, TransactionOutcome
+from tracing.capture.spans import (
+    Kind,
+    Method,
+    Outcome,
+    ReceiverLabel,
+    Status,
+    TransactionOutcome,
+    derived_root_span_id,
+)
 from tracing.exporters.database import DatabaseExporter
 from tracing.viewer import loading
 
@@ -23,6 +31,7 @@ def identify(trace, number, *, ago=60):
     """Give a built trace its id, a start some seconds ago, and its hazards."""
     trace.trace_id = f"{number:032x}"
     trace.started_ns = time.time_ns() - ago * SECOND
+    trace.root_span_id = derived_root_span_id(trace.trace_id, trace.started_ns)
     trace.host, trace.process, trace.thread = "web1", 7, "MainThread"
     diagnose(trace)
     return trace

@@ -85,7 +85,7 @@ def find(trace: Trace, chosen: RuleSet | None = None) -> list[Hazard]:
     if not found:
         return found
     for hazard in found:
-        hazard.trace_id, hazard.trace_started_ns = trace.trace_id, trace.started_ns
+        hazard.trace_id, hazard.root_span_id = trace.trace_id, trace.root_span_id
         hazard.known = known_reason(hazard, using.marks, trace.name)
     found.sort(key=_order)
     return found
@@ -177,6 +177,7 @@ def as_dict(hazard: Hazard) -> dict[str, Any]:
     return {
         "hazard": hazard.hazard,
         "trace_id": hazard.trace_id,
+        "root_span_id": hazard.root_span_id or None,
         "severity": hazard.severity,
         "message": hazard.message,
         "signal": hazard.signal,
@@ -185,7 +186,7 @@ def as_dict(hazard: Hazard) -> dict[str, Any]:
         "file": hazard.file,
         "line": hazard.line,
         "span_ids": (
-            [span_id(hazard.trace_id, hazard.trace_started_ns, number) for number in hazard.numbers]
+            [span_id(hazard.root_span_id, number) for number in hazard.numbers]
             if hazard.trace_id
             else []
         ),

@@ -114,7 +114,7 @@ def _receiver_queries(dispatch: Dispatch) -> int:
     return sum(call.query_count for call in dispatch.receiver_calls)
 
 
-_ongoing: OrderedDict[tuple[str, int], Ongoing] = OrderedDict()
+_ongoing: OrderedDict[str, Ongoing] = OrderedDict()
 
 
 def diagnose_segment(trace: Trace) -> None:
@@ -125,7 +125,7 @@ def diagnose_segment(trace: Trace) -> None:
     if trace.final and not trace.segment:
         diagnose(trace)
         return
-    key = (trace.trace_id, trace.started_ns)
+    key = trace.root_span_id
     ongoing = _ongoing.pop(key, None) or Ongoing()
     if not trace.final:
         _ongoing[key] = ongoing

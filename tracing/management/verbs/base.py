@@ -213,6 +213,10 @@ def require_traces() -> str:
     return alias
 
 
+_LISTED = 20
+"""Traces that are listed where several are meant."""
+
+
 def find_trace(wanted: str) -> models.Trace:
     """Return the trace that *wanted* names: an id, the beginning of one, or ``last``.
 
@@ -224,13 +228,15 @@ def find_trace(wanted: str) -> models.Trace:
     if wanted == "last":
         return stored.get(pk=stored.last_row_id())
     prefix = wanted.lower().replace("-", "")
-    if re.fullmatch(r"[0-9a-f]{1,32}", prefix):
-        found = list(stored.with_digits(prefix).order_by("-pk")[:6])
-        if found and all(row.trace_id == found[0].trace_id for row in found):
+    if re.fullmatch(r"[0-9a-f]{1,32}|[0-9a-f]{32}/[0-9a-f]{1,16}", prefix):
+        found = list(stored.with_digits(prefix).order_by("-pk")[: _LISTED + 1])
+        if len(found) == 1:
             return found[0]
         if found:
+            more = f"\n  and more: list 'trace:{prefix}'" if len(found) > _LISTED else ""
             raise fail(
-                f"Several traces begin with {prefix}:\n{_listed(found[:5])}\nWrite more of the id.",
+                f"Several traces begin with {prefix}:\n{_listed(found[:_LISTED])}{more}\n"
+                "Name one by its second id, or write more of the first.",
                 NOT_FOUND,
             )
     raise fail(_no_such(wanted, prefix), NOT_FOUND)
@@ -253,7 +259,7 @@ def _no_such(wanted: str, prefix: str) -> str:
 
 def _listed(rows: list[models.Trace]) -> str:
     return "\n".join(
-        f"  {row.trace_id}  {human_ns(row.duration_ns):>8}  {plain(row.kind)} {plain(row.name)}"
+        f"  {row.address}  {human_ns(row.duration_ns):>8}  {plain(row.kind)} {plain(row.name)}"
         for row in rows
     )
 

@@ -114,6 +114,7 @@ def row_record(row: models.Trace) -> dict[str, Any]:
     """Return a trace of a list as a JSON object."""
     names = (
         "trace_id",
+        "root_span_id",
         "kind",
         "name",
         "status",
@@ -235,7 +236,7 @@ def _write_tree(run: Run, trace: Trace, *, everything: bool = False, sql: bool =
 def _why(run: Run, trace: Trace, number: int) -> int:
     steps = why(trace, number)
     if not steps:
-        message = f"The trace has no span {number}; its numbers are in: show {trace.trace_id} --all"
+        message = f"The trace has no span {number}; its numbers are in: show {trace.address} --all"
         raise fail(message, NOT_FOUND)
     if run.as_json:
         run.terminal.json(

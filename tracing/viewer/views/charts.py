@@ -114,9 +114,9 @@ class Charts(Page):
 
 def _addresses() -> Callable[[Trace], str]:
     """Return what gives the address of a trace: asking for each of hundreds would take long."""
-    placeholder = "0" * 32
+    placeholder = f"{'0' * 32}/{'0' * 16}"
     before, _, after = reverse("tracing:trace", args=[placeholder]).rpartition(placeholder)
-    return lambda row: f"{before}{row.trace_id}{after}"
+    return lambda row: f"{before}{row.address}{after}"
 
 
 def _only_time(search: Search) -> bool:

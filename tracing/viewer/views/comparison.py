@@ -42,7 +42,7 @@ class Compare(Page):
             "before": before,
             "after": after,
             # A mistake is mended where it stands, not typed again.
-            "given": {side: request.GET.get(side, "")[:32] for side in ("a", "b")},
+            "given": {side: request.GET.get(side, "")[:49] for side in ("a", "b")},
             "problems": [problem for problem in (problem_a, problem_b) if problem],
         }
         if before is not None and after is not None:
@@ -77,10 +77,14 @@ class Compare(Page):
         wanted = given.strip().lower()
         if not wanted:
             return None, ""
-        if not re.fullmatch(r"[0-9a-f]{1,32}", wanted):
+        if not re.fullmatch(r"[0-9a-f]{1,32}|[0-9a-f]{32}/[0-9a-f]{1,16}", wanted):
             return None, f"“{given[:60]}” is no trace id."
-        found = all_traces().with_digits(wanted).order_by("-pk").first()
-        return found, "" if found is not None else f"No trace {wanted} is stored."
+        found = all_traces().with_digits(wanted).order_by("-pk")[:2]
+        if not found:
+            return None, f"No trace {wanted} is stored."
+        if len(found) > 1 and found[0].trace_id == found[1].trace_id:
+            return None, f"Several traces have the id {wanted}: add the root span id of one."
+        return found[0], ""
 
 
 def _drawn(change: Change) -> dict[str, Any]:

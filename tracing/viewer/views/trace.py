@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
 
     from tracing.capture import spans
     from tracing.models import Trace
@@ -65,20 +66,51 @@ MAX_BOXES: Final = 3_000
 """Boxes of a flame graph; the smallest are left out first."""
 
 
+MAX_OTHERS: Final = 50
+"""Traces with one id that are listed to choose from; the list of traces has all."""
+MAX_OTHERS_NAMED: Final = 5
+"""Of them, those that the head of a page names."""
+
+
+class SeveralTracesError(Exception):
+    """An id names several traces."""
+
+    def __init__(self, rows: list[Trace]) -> None:
+        super().__init__()
+        self.rows = rows
+
+
 class TracePage(Page):
     """What the pages of one trace share: finding it, and the facts at the top."""
 
     section = "traces"
 
-    def row(self, trace_id: str) -> Trace:
-        """Return the row of the trace; of the newest, or of ``?row=``, if several share the id."""
-        rows = list(all_traces().with_trace_id(trace_id.lower()).order_by("-id")[:50])
+    def answer(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer *request*; if several traces share the id that it names, let it choose."""
+        try:
+            return super().answer(request, *args, **kwargs)
+        except SeveralTracesError as several:
+            rows = several.rows
+        if self.wants_json:
+            return self.json({"traces": [row_document(row) for row in rows]}, status=300)
+        trace_id = rows[0].trace_id
+        context = {"rows": rows, "trace_id": trace_id, "all": list_address(f"trace:{trace_id}")}
+        return self.page(context, "tracing/choice.html")
+
+    def row(self, address: str) -> Trace:
+        """Return the row of the trace that *address* names, or of ``?row=``.
+
+        Raises:
+            SeveralTracesError: It is a trace id that several traces share.
+        """
+        rows = list(all_traces().called(address).order_by("-id")[:MAX_OTHERS])
         if not rows:
-            raise Http404(f"No trace {trace_id} is stored.")
-        self.rows = rows
+            raise Http404(f"No trace {address} is stored.")
         wanted = self.request.GET.get("row", "")
-        chosen = [row for row in rows if str(row.pk) == wanted]
-        return chosen[0] if chosen else rows[0]
+        rows = [row for row in rows if str(row.pk) == wanted] or rows
+        if len(rows) > 1:
+            raise SeveralTracesError(rows)
+        return rows[0]
 
     def facts(self, row: Trace, trace: spans.Trace, tab: str) -> dict[str, Any]:
         """Return what the head of the page shows."""
@@ -90,14 +122,28 @@ class TracePage(Page):
                 for name, title in TABS.items()
             ],
             "tab": tab,
-            "others": [other for other in self.rows if other.pk != row.pk],
+            "others": all_traces()
+            .with_trace_id(row.trace_id)
+            .exclude(pk=row.pk)
+            .order_by("-id")[:MAX_OTHERS_NAMED],
             "status_word": tree.status_word(trace),
             "apps": [pair for pair in apps_of(trace).items() if pair[0]][: COLOURS * 2],
-            "parent": trace.parent_trace_id
-            and all_traces().with_trace_id(trace.parent_trace_id).first(),
+            **self._parent(trace),
             "same_name": list_address(f"name={quoted(trace.name)}"),
             "before_it": self._before(row),
         }
+
+    @staticmethod
+    def _parent(trace: spans.Trace) -> dict[str, Any]:
+        """Return the trace in which *trace* was opened, or how many it may be."""
+        if not trace.parent_trace_id:
+            return {}
+        rows = all_traces().with_trace_id(trace.parent_trace_id)
+        exact = rows.filter(root_span_id=trace.parent_span_id).first()
+        if exact is not None:
+            return {"parent": exact}
+        found = list(rows[:MAX_OTHERS])
+        return {"parent": found[0]} if len(found) == 1 else {"parents": len(found)}
 
     @staticmethod
     def _count(trace: spans.Trace, tab: str) -> int | None:
@@ -114,11 +160,11 @@ class TraceDetail(TracePage):
 
     template_name = "tracing/trace.html"
 
-    def get(self, _request: HttpRequest, trace_id: str, tab: str = "tree") -> HttpResponse:
+    def get(self, _request: HttpRequest, address: str, tab: str = "tree") -> HttpResponse:
         """Return the tab *tab* of the trace."""
         if tab not in TABS:
             raise Http404(f"There is no tab {tab}.")
-        row = self.row(trace_id)
+        row = self.row(address)
         trace = load(row)
         if self.wants_json and tab in {"tree", "json"}:
             return self.json(trace_document(trace))
@@ -477,9 +523,9 @@ class SpanDetail(TracePage):
 
     template_name = "tracing/trace.html"
 
-    def get(self, request: HttpRequest, trace_id: str, number: int) -> HttpResponse:
+    def get(self, request: HttpRequest, address: str, number: int) -> HttpResponse:
         """Return everything known about the span *number*."""
-        row = self.row(trace_id)
+        row = self.row(address)
         trace = load(row)
         index = tree.Index(trace)
         span = index.span(number)
@@ -515,7 +561,7 @@ class SpanDetail(TracePage):
             "call": call,
             "dispatch": dispatch,
             "span_label": tree.label(span),
-            "span_id": span_id(trace.trace_id, trace.started_ns, span.number),
+            "span_id": span_id(trace.root_span_id, span.number),
             "self_ns": tree.self_ns(span),
             "place": place(file, line),
             "editor": editor_link(file, line, of="viewer"),
@@ -573,9 +619,9 @@ class Repetitions(TracePage):
 
     template_name = "tracing/repetitions.html"
 
-    def get(self, request: HttpRequest, trace_id: str, number: int) -> HttpResponse:
+    def get(self, request: HttpRequest, address: str, number: int) -> HttpResponse:
         """Return the spans that were folded into the line called *number*, a page of them."""
-        row = self.row(trace_id)
+        row = self.row(address)
         trace = load(row)
         waterfall = Waterfall(trace, root=_whole(request.GET.get("root")))
         node = waterfall.repeated(number)
@@ -620,14 +666,14 @@ class Annotate(TracePage):
     changing: ClassVar[Permission] = Permission.ANNOTATE
     http_method_names = ["post"]
 
-    def post(self, request: HttpRequest, trace_id: str) -> HttpResponse:
+    def post(self, request: HttpRequest, address: str) -> HttpResponse:
         """Keep what the form says and go back to the trace."""
-        row = self.row(trace_id)
+        row = self.row(address)
         form = NoteForm(request.POST)
         if form.is_valid():
             all_traces().filter(pk=row.pk).update(**form.cleaned_data)
         if self.wants_json:
             return self.json(
-                row_document(self.row(trace_id)), status=200 if form.is_valid() else 400
+                row_document(self.row(address)), status=200 if form.is_valid() else 400
             )
-        return HttpResponseRedirect(reverse("tracing:trace", args=[trace_id]))
+        return HttpResponseRedirect(reverse("tracing:trace", args=[row.address]))
