@@ -315,7 +315,7 @@ def test_point_of_the_scatter_opens_its_trace(viewer):
     page.mouse.down()
     page.mouse.up()
 
-    expect(page).to_have_url(re.compile(f"/tracing/traces/{3:032x}/$"))
+    expect(page).to_have_url(re.compile(f"/tracing/traces/{3:032x}/[0-9a-f]{{16}}/$"))
 
 
 def test_box_drawn_in_the_scatter_chooses_time_and_duration(viewer):
@@ -339,7 +339,7 @@ def test_charts_are_plain_links_without_scripts(viewer):
         "href", re.compile("since=.*until=")
     )
     page.locator("circle.point").first.click(force=True)
-    expect(page).to_have_url(re.compile("/tracing/traces/[0-9a-f]{32}/$"))
+    expect(page).to_have_url(re.compile("/tracing/traces/[0-9a-f]{32}/[0-9a-f]{16}/$"))
 
 
 def test_columns_density_and_theme_are_kept(viewer):

@@ -486,8 +486,8 @@ def test_hazards_as_json_are_one_object_per_trace(traces):
 
     assert [hazard["trace_id"] for hazard in found] == [traces[1].trace_id, traces[0].trace_id]
     assert {
-        "hazard", "trace_id", "root_span_id", "severity", "message", "signal", "sender", "receiver", "file",
-        "line", "span_ids",
+        "hazard", "trace_id", "root_span_id", "severity", "message", "signal", "sender",
+        "receiver", "file", "line", "span_ids",
     } <= set(found[0])  # fmt: skip
 
 

@@ -328,13 +328,13 @@ def test_rows_link_to_the_viewer_only_if_the_trace_is_stored(settings):
     drained = page.context({**kept, "stored": True, "numbered": False})
     own = page.context(kept)
 
-    trace_id = kept["trace_id"]
+    address = f"{kept['trace_id']}/{kept['root_span_id']}"
     assert [(found["trace_url"], found["rows"][0]["url"]) for found in (drained, own)] == [
         (stored["trace_url"], ""),
         ("", ""),
     ]
     if stored["trace_url"]:
-        assert stored["trace_url"].endswith(f"/{trace_id}/")
+        assert stored["trace_url"].endswith(f"/{address}/")
         assert stored["rows"][0]["url"].startswith(stored["trace_url"])
 
 

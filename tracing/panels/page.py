@@ -114,7 +114,8 @@ def context(stats: Json, wiring: Iterable[Route] = ()) -> dict[str, Any]:
         stats: What ``tracing.panels.stats.describe`` returned, perhaps a while ago.
         wiring: What is connected now.
     """
-    address = f"{stats['trace_id']}/{stats['root_span_id']}"
+    # A panel that was stored by an earlier release has one id.
+    address = "/".join(filter(None, (stats["trace_id"], stats.get("root_span_id"))))
     links = Links(address, stats.get("stored", False), stats.get("numbered", False))
     receivers = _receivers(stats, links)
     idle = _not_called(stats, wiring)
