@@ -11,6 +11,7 @@ import structlog
 from tests.tracing.samples import full_trace, plain_trace
 from tracing.api import current_span_id, current_trace_id, trace
 from tracing.capture import context
+from tracing.capture.instrumentation import instrument
 from tracing.capture.spans import derived_root_span_id, span_id
 from tracing.exporters import log as log_module
 from tracing.exporters.files import log_files
@@ -255,7 +256,9 @@ def test_exporter_with_contradicting_settings_is_refused(arguments):
 def unrecorded():
     """Let traces end without a queue to put them into."""
     before = context.set_processor(None)
+    undo = instrument(sql=False, side_effects=False)
     yield
+    undo()
     context.set_processor(before)
 
 
