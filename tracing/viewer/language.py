@@ -29,6 +29,8 @@ MAX_QUERY: Final = 2_000
 MAX_DEPTH: Final = 30
 """Open parentheses and NOTs; more is refused, so that nothing recurses without bound."""
 
+MAX_CONDITIONS: Final = 200
+"""Conditions of a query; more is refused, as SQLite refuses an expression of a thousand parts."""
 
 _CHOICES_SHOWN: Final = 8
 _DIGITS_OF_MS: Final = 13
@@ -357,6 +359,7 @@ class _Parser:
     def __init__(self, text: str, now_ns: int) -> None:
         self.reader = _Reader(text)
         self.now_ns = now_ns
+        self.conditions = 0
 
     def either(self, depth: int) -> Query:
         parts = [self.both(depth)]
@@ -437,6 +440,10 @@ class _Parser:
 
     def _term(self, token: _Token) -> Query:
         self.reader.take(token)
+        self.conditions += 1
+        if self.conditions > MAX_CONDITIONS:
+            end = len(self.reader.text)
+            raise QueryError(f"A query has at most {MAX_CONDITIONS} conditions.", token.start, end)
         if token.text in {"AND", "OR"} and token.kind == "word":
             raise QueryError(f"A condition must stand before {token.text}.", token.start, token.end)
         following = self.reader.peek() if self._touches() else None

@@ -274,3 +274,11 @@ def test_any_value_of_any_key_is_answered(traces, name):
             except QueryError:
                 continue
             find(asked, seconds=5)
+
+
+def test_longest_query_is_answered_and_a_longer_one_refused(traces):
+    assert found(" OR ".join(["orders"] * 200)) == [1, 2, 3]
+    assert found(" OR ".join(["name:*x*"] * 150 + ["took>50ms"])) == [3]
+    with pytest.raises(QueryError, match="at most 200 conditions") as error:
+        query("a " * 201)
+    assert error.value.start == 400
