@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
+from django.apps import apps
 from django.core.management import call_command
 from django.db import connections
 
@@ -172,3 +175,27 @@ def test_ids_are_the_rowids_of_sqlite():
         indexes = {row[1] for row in cursor.fetchall()}
 
     assert indexes == {"tracing_call_receiver"}
+
+
+def test_traces_of_before_get_the_root_span_ids_of_their_lines(exporter):
+    exporter.export([plain_trace(1), plain_trace(2)])
+    row = models.Trace.objects.order_by("pk").first()
+    models.Trace.objects.filter(pk=row.pk).update(root_span_id="")
+    fill = import_module("tracing.migrations.0007_root_span_id").fill
+    fill(apps, SimpleNamespace(connection=connections[models.Trace.objects.db]))
+
+    row.refresh_from_db()
+    assert row.root_span_id == spans.derived_root_span_id(row.trace_id, row.started_ns)
+
+
+def test_traces_of_one_id_and_one_moment_are_stored_apart_and_once(exporter):
+    first = full_trace()
+    second = replace(full_trace(), root_span_id="f" * 16, name="second")
+
+    exporter.export([first, second])
+    exporter.export([second, first])
+
+    rows = models.Trace.objects.with_trace_id(first.trace_id)
+    assert [row.root_span_id for row in rows.order_by("pk")] == [first.root_span_id, "f" * 16]
+    assert models.Trace.objects.load(second.root_span_id).name == "second"
+    assert models.Trace.objects.load(first.address).name == first.name
