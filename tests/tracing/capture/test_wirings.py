@@ -12,7 +12,7 @@ from django.dispatch import Signal, dispatcher
 from django.test.utils import isolate_apps
 
 from tests.tracing.capture.conftest import recording
-from tracing.capture import context, unheard
+from tracing.capture import connections, context, names, remembered, unheard, wirings
 from tracing.capture.instrumentation import instrument, uninstrument
 
 
@@ -326,3 +326,89 @@ def test_end_of_a_request_without_any_receiver_is_counted():
     assert recorded.trace.unheard == [
         ("django.core.signals.request_finished", f"{__name__}.Sender", 2)
     ]
+
+
+# -- Under the lock of a signal --------------------------------------------------------------------
+
+NOT_UNDER_THE_LOCK = (
+    (names, "receiver_label"),
+    (names, "sender_name"),
+    (remembered, "connections_of"),
+    (remembered, "twins_among"),
+    (wirings, "details_reader"),
+    (wirings, "receiver_set"),
+    (connections, "note_cleared"),
+)
+
+
+@pytest.mark.parametrize(("owner", "name"), NOT_UNDER_THE_LOCK)
+def test_nothing_of_ours_is_done_under_the_lock(signal, monkeypatch, owner, name):
+    original = getattr(owner, name)
+    locked = []
+
+    def watched(*args, **kwargs):
+        locked.append(signal.lock.locked())
+        return original(*args, **kwargs)
+
+    for module in {owner, wirings}:
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, watched)
+
+    def passing(**named):
+        return "passing"
+
+    signal.connect(first)
+    signal.connect(passing)
+    signal.send(Sender)
+    del passing
+    gc.collect()
+    answered = answers(signal.send(Sender))
+    signal.disconnect(first)
+
+    assert answered == ["first"]
+    assert locked
+    assert not any(locked)
+
+
+class _Sends:
+    """Sends when it is collected, as a cache that announces what it lets go."""
+
+    def __init__(self, signal):
+        self.signal = signal
+        self.itself = self
+
+    def __del__(self):
+        self.signal.send(Sender)
+
+
+def test_a_finaliser_that_sends_may_run_wherever_we_make_something(signal, monkeypatch):
+    signal.connect(first, weak=False)
+    original = wirings._receiver_set
+    sent = []
+
+    def collecting(*args):
+        if not sent:
+            sent.append(_Sends(signal) and None)
+            gc.collect()
+        return original(*args)
+
+    monkeypatch.setattr(wirings, "_receiver_set", collecting)
+
+    assert answers(signal.send(Sender)) == ["first"]
+    assert sent
+
+
+def test_a_wiring_whose_finishing_failed_is_finished_by_the_next_dispatch(monkeypatch):
+    signal = Signal(use_caching=True)
+    signal.connect(first, weak=False)
+
+    def failing(*args):
+        raise ValueError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(wirings, "_receiver_set", failing)
+        during = answers(signal.send(Sender))
+    after = answers(signal.send(Sender))
+
+    assert during == after == ["first"]
+    assert signal.sender_receivers_cache[Sender].derefs is not wirings.UNFINISHED
