@@ -10,6 +10,7 @@ from tracing.capture.spans import (
     Kind,
     LostReceiver,
     Method,
+    MissedReceiver,
     Outcome,
     ReceiverCall,
     ReceiverLabel,
@@ -17,6 +18,7 @@ from tracing.capture.spans import (
     Status,
     Trace,
     TransactionOutcome,
+    WaitingCallback,
     derived_root_span_id,
 )
 
@@ -222,9 +224,14 @@ def full_trace() -> Trace:
                 1,
                 site,
             ),
-            SideEffect("socket", "localhost:25", 900),
+            SideEffect("socket", "localhost:25", 900, ran_at_once_on="replica"),
         ],
         lost_receivers=[LostReceiver(POST_SAVE, "None", mail)],
+        missed_receivers=[
+            MissedReceiver(POST_SAVE, "shop.Sale", index, "shop.Order", "its parent model"),
+            MissedReceiver(POST_SAVE, "shop.Order", mail, "shop.Order", "disconnected", site),
+        ],
+        waiting_callbacks=[WaitingCallback("default", 2, 2), WaitingCallback("replica")],
         hazards=[
             Hazard(
                 "slow-receiver",

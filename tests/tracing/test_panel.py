@@ -22,7 +22,7 @@ from tracing.analysis.hazards import diagnose
 from tracing.analysis.wiring import Connection, Route
 from tracing.capture import context, sampling
 from tracing.capture.context import LiveTrace
-from tracing.capture.spans import Hazard, Kind, Outcome, TransactionOutcome
+from tracing.capture.spans import Hazard, Kind, Outcome, TransactionOutcome, WaitingCallback
 from tracing.panels import SignalTracePanel, checks, page, panel, stats
 from tracing.panels.stats import describe
 
@@ -65,6 +65,16 @@ def lines(kept: dict[str, Any]) -> list[tuple[int, str, int]]:
 
 
 # -- What is kept ------------------------------------------------------------------------------
+
+
+def test_the_stats_tell_what_did_not_run():
+    trace = order_trace()
+    trace.waiting_callbacks.append(WaitingCallback("default"))
+
+    (note,) = described(trace)["notes"]
+
+    assert (note["kind"], note["count"]) == ("waiting", 1)
+    assert note["text"].startswith("1 on_commit callback waits for a commit of 'default'")
 
 
 def test_the_stats_are_plain_json_that_comes_back_the_same():

@@ -8,10 +8,12 @@ from tracing.capture.spans import (
     Hazard,
     Kind,
     LostReceiver,
+    MissedReceiver,
     Outcome,
     ReceiverLabel,
     Status,
     TransactionOutcome,
+    WaitingCallback,
 )
 
 MARK = "hostile-7"
@@ -69,6 +71,8 @@ def hostile(number=666):
     build.side_effect(call, target=EVIL)
     build.bypass(model=EVIL, receivers=(label,))
     build.trace.lost_receivers.append(LostReceiver(EVIL, EVIL, label))
+    build.trace.missed_receivers.append(MissedReceiver(EVIL, EVIL, label, EVIL, EVIL))
+    build.trace.waiting_callbacks.append(WaitingCallback(EVIL, parent_number=call.number))
     build.trace.unheard = [(EVIL, EVIL, 3)]
     build.trace.unheard_count = 3
     trace = identify(build.build(), number)

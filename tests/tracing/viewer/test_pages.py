@@ -20,7 +20,15 @@ import tracing
 from tests.tracing.analysis.building import TraceBuilder, label
 from tests.tracing.viewer.traces import COUNT_CARS, MAKE_SALE, command, identify, order, store
 from tracing.analysis.wiring import read_wiring
-from tracing.capture.spans import Callsite, ConnectionChange, Kind, LostReceiver, ReceiverLabel
+from tracing.capture.spans import (
+    Callsite,
+    ConnectionChange,
+    Kind,
+    LostReceiver,
+    MissedReceiver,
+    ReceiverLabel,
+    WaitingCallback,
+)
 from tracing.models import Hazard, RecorderState, SavedSearch, Trace
 
 pytestmark = pytest.mark.django_db(databases=["default", "tracing"])
@@ -527,6 +535,23 @@ def test_registered_but_not_called_receivers_are_told_apart(developer):
         "after it had been called",
     ):
         assert fact in page
+
+
+@pytest.mark.parametrize("tab", ["", "receivers/"])
+def test_receivers_and_callbacks_that_did_not_run_are_told_without_any_dispatch(developer, tab):
+    build = TraceBuilder()
+    build.trace.missed_receivers.append(
+        MissedReceiver("x.sent", "shop.Child", MAKE_SALE, "shop.Parent", "its parent model")
+    )
+    build.trace.waiting_callbacks.append(WaitingCallback("default"))
+    store(identify(build.build(), 1))
+
+    page = text(developer.get(address(1, f"/{tab}")))
+
+    assert (
+        "did not run for sent shop.Child: it is connected for shop.Parent, its parent model" in page
+    )
+    assert "1 on_commit callback waits for a commit of" in page
 
 
 def test_span_says_everything_and_why_it_ran(developer):
