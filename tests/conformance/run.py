@@ -65,6 +65,7 @@ ALL = [
     "middleware",
     "mail",
     "logging_tests",
+    "user_commands",
 ]
 COLUMNS = [
     "module",
@@ -185,9 +186,12 @@ def run_labels(tests: Path, mode: str, labels: list[str], timeout: float) -> Run
             message = f"{mode} run of {' '.join(labels)} left no report:\n{tail}"
             raise ConformanceError(message)
         written = json.loads(report.read_text())
-    # A subtest is named after its parameters, some of which have an address for a name.
-    outcomes = {ADDRESS.sub("0x…", test): done for test, done in written["outcomes"].items()}
-    return Run(outcomes, written["counts"], seconds, done.stdout)
+    return Run(without_addresses(written["outcomes"]), written["counts"], seconds, done.stdout)
+
+
+def without_addresses(outcomes: dict[str, str]) -> dict[str, str]:
+    """Return *outcomes* by names that both runs have: a subtest is named after its parameters."""
+    return {ADDRESS.sub("0x…", test): outcome for test, outcome in outcomes.items()}
 
 
 def compare(tests: Path, module: str, timeout: float) -> Comparison:

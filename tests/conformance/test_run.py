@@ -131,6 +131,13 @@ def test_changes_of_one_test(stock, traced, change):
     assert run.changes({"a": stock}, {"a": traced}) == ({"a": change} if change else {})
 
 
+def test_subtests_named_after_an_address_are_the_same_in_both_runs():
+    stock = run.without_addresses({"send (mails=[<Mail object at 0x7f3e12>])": "skipped"})
+    traced = run.without_addresses({"send (mails=[<Mail object at 0x6a11f0>])": "skipped"})
+
+    assert stock == traced
+
+
 def test_changes_of_a_test_that_vanished():
     assert run.changes({"a": "passed"}, {}) == {"a": "passed stock, not run traced"}
 
