@@ -45,30 +45,39 @@ def without(*words):
 OTHERS = {
     "no time zones": {"USE_TZ": False},
     "no translations": {"USE_I18N": False},
-    "thousands told apart": {"USE_THOUSAND_SEPARATOR": True, "LANGUAGE_CODE": "de"},
     "right to left": {"LANGUAGE_CODE": "ar", "USE_THOUSAND_SEPARATOR": True},
     "its own formats": {
-        "FORMAT_MODULE_PATH": ["tests.tracing.viewer.formats"], "LANGUAGE_CODE": "de",
+        "FORMAT_MODULE_PATH": ["tests.tracing.viewer.formats"],
+        "LANGUAGE_CODE": "de",
         "USE_THOUSAND_SEPARATOR": True,
     },
-    "variables that shout": {
-        "TEMPLATES": [{**ENGINE, "OPTIONS": {"string_if_invalid": "INVALID %s"}}]
+    "an odd engine": {
+        "TEMPLATES": [
+            {
+                **ENGINE,
+                "OPTIONS": {
+                    "string_if_invalid": "INVALID %s",
+                    "autoescape": False,
+                    "context_processors": [f"{__name__}.fails"],
+                },
+            }
+        ]
     },
-    "nothing escaped": {"TEMPLATES": [{**ENGINE, "OPTIONS": {"autoescape": False}}]},
-    "a processor that fails": {
-        "TEMPLATES": [{**ENGINE, "OPTIONS": {"context_processors": [f"{__name__}.fails"]}}]
+    "no sessions and no cache": {
+        "MIDDLEWARE": without("session", "message", "authentic"),
+        "CACHES": {},
     },
-    "no sessions and no messages": {"MIDDLEWARE": without("session", "message", "authentic")},
-    "no middleware at all": {"MIDDLEWARE": []},
-    "no cache": {"CACHES": {}},
-    "a cache that keeps nothing": {
-        "CACHES": {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
+    "no middleware at all": {
+        "MIDDLEWARE": [],
+        "APPEND_SLASH": False,
+        "CACHES": {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}},
     },
-    "no slash appended": {"APPEND_SLASH": False},
-    "widgets from templates": {"FORM_RENDERER": "django.forms.renderers.TemplatesSetting"},
-    "tokens in sessions": {"CSRF_USE_SESSIONS": True},
-    "a strict policy": {"SECURE_CONTENT_TYPE_NOSNIFF": True, "SECURE_REFERRER_POLICY": "no-referrer"},
-}  # fmt: skip
+    "forms of its own": {
+        "FORM_RENDERER": "django.forms.renderers.TemplatesSetting",
+        "CSRF_USE_SESSIONS": True,
+        "SECURE_REFERRER_POLICY": "no-referrer",
+    },
+}
 if django.VERSION >= (6, 0):
     OTHERS["Django's own policy"] = {
         "MIDDLEWARE": [
