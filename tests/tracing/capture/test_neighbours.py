@@ -365,6 +365,19 @@ def test_receivers_muted_by_hand_do_as_without_tracing(use_caching, no_failures)
         found.append([response for _, response in signal.send(Mailer)])
         signal.receivers = [*kept, *kept]
         found.append([response for _, response in signal.send(Mailer)])
+        signal.connect(first, sender=Proxy, weak=False)
+        found.append([response for _, response in signal.send(Holder)])
+        # Some are muted, then none: what Django has cached meanwhile stays.
+        signal.receivers = signal.receivers[1:]
+        found.append([response for _, response in signal.send(Proxy)])
+        signal.receivers = signal.receivers[-1:]
+        found.append([response for _, response in signal.send(Mailer)])
+        found.append([response for _, response in signal.send(Holder)])
+        found.append([response for _, response in asyncio.run(signal.asend(Holder))])
+        signal.receivers = kept
+        found.append([response for _, response in signal.send(Proxy)])
+        found.append([response for _, response in signal.send(Mailer)])
+        found.append([response for _, response in asyncio.run(signal.asend(Mailer))])
         return found
 
     expected = responses()
