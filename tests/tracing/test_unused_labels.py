@@ -13,7 +13,7 @@ from django.apps import apps
 from tests.tracing.analysis.building import TraceBuilder, label
 from tests.tracing.samples import plain_trace
 from tracing import models, unused_labels
-from tracing.capture.spans import Callsite, Kind
+from tracing.capture.spans import Callsite, Kind, derived_root_span_id
 from tracing.conf import store_alias
 from tracing.exporters.database import DatabaseExporter
 from tracing.exporters.sql import beside_the_application
@@ -47,6 +47,7 @@ def trace_of(number, *, name="one"):
     trace.unheard = [("django.db.models.signals.post_init", f"shop.Orphan{name}", 2)]
     trace.unheard_count = 2
     trace.trace_id, trace.started_ns = f"{number:032x}", time.time_ns() - 10**9
+    trace.root_span_id = derived_root_span_id(trace.trace_id, trace.started_ns)
     return trace
 
 

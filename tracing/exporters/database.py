@@ -313,6 +313,8 @@ class DatabaseExporter:
     def _forget_everything(self) -> None:
         """Forget what is known of the database: labels, running traces, this process' hours."""
         self._labels = _Labels()
+        # In which they were learned; see ``tracing.unused_labels``.
+        self._epoch = -1
         self._summing = Summing()
 
     # -- One batch ---------------------------------------------------------------------------
@@ -334,8 +336,8 @@ class DatabaseExporter:
         batch = [trace for trace in batch if not _is_stored(trace, known)]
         if not batch:
             return 0
-        if self._labels.epoch < 0:
-            self._labels.epoch = begin_epoch(database)
+        if self._epoch < 0:
+            self._epoch = begin_epoch(database)
         first = self._allocate(database, batch, known)
         try:
             rows = self._build(database, batch, known, first)
@@ -394,14 +396,14 @@ class DatabaseExporter:
             _LabelsPrunedError: Some were since this exporter learned them; nothing has begun.
         """
         database.begin()
-        if epoch(database) != self._labels.epoch:
+        if epoch(database) != self._epoch:
             database.rollback()
             raise _LabelsPrunedError
 
     def _relearn(self, database: Database) -> None:
         """Forget all labels, and let what waits for the rollups refer to those that there are."""
         old, self._labels = self._labels, _Labels()
-        self._labels.epoch = begin_epoch(database)
+        self._epoch = begin_epoch(database)
         kinds: tuple[tuple[str, str, Callable[[Any], dict[str, Any]]], ...] = (
             ("tracing_signallabel", "signals", _name_columns),
             ("tracing_senderlabel", "senders", _name_columns),
@@ -714,8 +716,6 @@ class _Labels:
     """The ids of names, kept from batch to batch."""
 
     def __init__(self) -> None:
-        self.epoch = -1
-        """In which they were learned; see ``tracing.unused_labels``."""
         self.signals: dict[str, int] = {}
         self.senders: dict[str, int] = {}
         self.traces: dict[str, int] = {}
@@ -754,11 +754,8 @@ class _Labels:
 
     def resolve(self, database: Database, batch: Sequence[spans.Trace]) -> None:  # noqa: C901, PLR0912
         """Learn the ids of all labels in *batch*, giving new ones a row."""
-        caches = (ids for ids in vars(self).values() if isinstance(ids, dict))
-        if any(len(ids) >= _LARGEST_CACHE for ids in caches):
-            known_since = self.epoch
+        if any(len(ids) >= _LARGEST_CACHE for ids in vars(self).values()):
             self.__init__()  # type: ignore[misc]
-            self.epoch = known_since
         same = self.same
         signals, senders, facts = set(), set(), set()
         receivers: set[spans.ReceiverLabel] = set()
