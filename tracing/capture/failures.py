@@ -10,10 +10,13 @@ time limit interrupts whatever the thread does. That exception is the applicatio
 from __future__ import annotations
 
 import logging
-import signal
 import threading
+
+# Not those of ``signal``, which make members of enums first: that takes a millisecond.
+from _signal import getsignal, valid_signals  # type: ignore[import-not-found]
 from collections import Counter
 from dis import opmap, opname
+from itertools import pairwise
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Final
 
@@ -96,11 +99,16 @@ def is_own(error: BaseException) -> bool:
     entry = error.__traceback__
     if entry is None:
         return True
-    while (inner := entry.tb_next) is not None:
-        if inner.tb_frame is not entry.tb_frame and _interrupts(inner.tb_frame, entry):
-            return False
-        entry = inner
-    return not _was_set_from_outside(error, entry)
+    entries = [entry]
+    while (inner := entries[-1].tb_next) is not None:
+        entries.append(inner)
+    if _was_set_from_outside(error, entries[-1]):
+        return False
+    # The innermost first: a handler seldom calls much, and what it raised is on its way.
+    return not any(
+        inner.tb_frame is not outer.tb_frame and _interrupts(inner.tb_frame, outer)
+        for outer, inner in reversed([*pairwise(entries)])
+    )
 
 
 def _instruction(entry: TracebackType) -> int:
@@ -123,9 +131,7 @@ def _interrupts(frame: FrameType, entry: TracebackType) -> bool:
             return True
         if type(value) is tuple and any(item is entry.tb_frame for item in value):
             return True
-    return any(
-        _code_of(handler) is code for handler in map(signal.getsignal, signal.valid_signals())
-    )
+    return any(_code_of(handler) is code for handler in map(getsignal, valid_signals()))
 
 
 def _code_of(handler: object) -> CodeType | None:

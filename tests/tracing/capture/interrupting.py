@@ -123,18 +123,17 @@ def interruptions(kind, way, *, every=1):
 
 
 @contextmanager
-def timer(seconds, kind):
-    """Raise an exception of *kind* after so many seconds, once."""
+def timer(seconds, kind, raised):
+    """Raise an exception of *kind* after so many seconds, once, and count it in *raised*."""
 
     def handler(_number, _frame):
         raised[0] += 1
         raise kind
 
-    raised = [0]
     before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        yield raised
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -195,6 +194,13 @@ def reached(error, kind):
     return False
 
 
+def repeat(program, seconds, kind, raised):
+    """Run *program* again and again until the timer interrupts it."""
+    with timer(seconds, kind, raised):
+        while not raised[0]:
+            program()
+
+
 def count_lost(number, seed=1):
     """Interrupt programs *number* times by a timer; return how often each was, and how many were lost."""
     import gc
@@ -205,40 +211,43 @@ def count_lost(number, seed=1):
     random_ = random.Random(seed)
     programs = work()
     counts = {}
-    gc.collect()  # What interrupts a finalizer of Django's own is lost without tracing, too.
-    gc.freeze()
+    # What interrupts a finalizer of Django's own is lost without tracing, too.
+    gc.disable()
     for done in range(number):
         program = programs[done % len(programs)]
         # Django makes an answer of an Exception.
         kind = Abort if program.__name__ == "request" else Limit
-        with timer(random_.uniform(0.00002, 0.002), kind) as raised:
-            caught = 0
-            try:
-                while not raised[0]:
-                    program()
-            except (kind, DatabaseError) as error:
-                caught = reached(error, kind)
+        raised, caught = [0], False
+        try:
+            repeat(program, random_.uniform(0.00002, 0.002), kind, raised)
+        except (kind, DatabaseError) as error:
+            caught = reached(error, kind)
         total, lost = counts.get(program.__name__, (0, 0))
         counts[program.__name__] = (total + raised[0], lost + raised[0] - caught)
-        if connection.connection is None:
-            continue
-        # Interrupted itself, it may be in no state to be closed.
-        with suppress(DatabaseError):
-            connection.close()
-        del connections[connection.alias]
+        if connection.connection is not None:
+            # Interrupted itself, it may be in no state to be closed.
+            with suppress(DatabaseError):
+                connection.close()
+            del connections[connection.alias]
+        if done % 500 == 0:
+            gc.collect()
+            print(done, counts, flush=True)  # noqa: T201 - it may take long.
+    gc.enable()
     return counts
 
 
 if __name__ == "__main__":
+    import logging
     import os
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     import django
+    from django.conf import settings
 
+    settings.TRACING = {**settings.TRACING, "ENABLED": "--stock" not in sys.argv}
     django.setup()
     from django.core.management import call_command
 
     call_command("migrate", verbosity=0)
-    if "--stock" not in sys.argv:
-        tracing.instrument()
+    logging.disable()
     print(count_lost(int(sys.argv[1])))  # noqa: T201 - what this program is for.

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.tracing.capture.interrupting import WAYS, Interruption, Limit
 from tests.tracing.capture.programs import (
     Program,
     ReceiverSpec,
@@ -150,6 +151,30 @@ def test_mixed_receivers_do_what_django_does_whichever_thread_is_first(
 @settings(EVERYTHING, max_examples=max(EXAMPLES // 4, 20))
 def test_options_of_the_recording_change_nothing_in_any_program(no_failures, program, option):
     compare(program, [recorded], [option])
+
+
+@given(programs(asynchronous=False), st.integers(1, 1_000), st.sampled_from(WAYS))
+@settings(EVERYTHING, max_examples=max(EXAMPLES // 4, 15))
+def test_programs_meet_what_interrupts_the_recording_and_nothing_of_it_later(
+    no_failures, program, at, way
+):
+    uninstrument()
+    expected = run(program)
+    interruption = Interruption(at, Limit, way)
+    logs = []
+
+    with ExitStack() as stack:
+        stack.enter_context(recorded())
+        stack.callback(instrument(sql=False, side_effects=False))
+        reached = interruption.run(lambda: logs.append(run(program)))
+        again = run(program)
+
+    if not interruption.sent:
+        assert logs == [expected]
+    # A receiver may catch it, and a robust send returns what one of its receivers raised.
+    assert not interruption.sent or reached or "Limit" in repr(logs), interruption.place
+    assert again[:-1] == expected[:-1]
+    assert context.current() is None
 
 
 @pytest.mark.parametrize("method", ["send_robust", "asend_robust", "send", "asend"])
