@@ -96,6 +96,12 @@ def plural(count: int, one: str, many: str = "") -> str:
     return f"{human_count(count)} {one if count == 1 else many or one + 's'}"
 
 
+def signal_of(signal: str, sender: str) -> str:
+    """Return a signal and its sender, as ``post_save of shop.Order``; without one the signal alone."""
+    short = short_signal(signal)
+    return short if sender == "None" else f"{short} of {sender}"
+
+
 def write_text(operation: str) -> str:
     """Return the operation of a bypass as it is spoken of: ``update()``, ``UPDATE in SQL``."""
     if operation.startswith("sql_"):

@@ -17,6 +17,7 @@ from tracing.analysis.formatting import (
     plural,
     query_text,
     short_signal,
+    signal_of,
 )
 from tracing.analysis.hazards.facts import ASYNC, INSTANCE_SIGNALS, Calls, Facts, is_control
 from tracing.analysis.hazards.rules import Options, finding, lines, names, rule, who
@@ -56,7 +57,7 @@ def slow_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
         times = f"; {len(calls)} such calls in this trace" if len(calls) > 1 else ""
         hazard = finding(
             f"{who(label)} took {human_ns(call.self_ns)} of its own time for "
-            f"{short_signal(dispatch.signal)} of {dispatch.sender}{queries}{times}.",
+            f"{signal_of(dispatch.signal, dispatch.sender)}{queries}{times}.",
             dispatch=dispatch,
             receiver=label,
             spans=(call for call, _ in calls),
@@ -313,9 +314,7 @@ def async_hop(facts: Facts, options: Options) -> Iterator[Hazard]:
         spans=(call for call, _ in hops),
         evidence=lines(
             hops,
-            lambda pair: (
-                f"{short_signal(pair[1].signal)} of {pair[1].sender}: {human_ns(pair[0].hop_ns)}"
-            ),
+            lambda pair: f"{signal_of(pair[1].signal, pair[1].sender)}: {human_ns(pair[0].hop_ns)}",
         ),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tracing.analysis.formatting import place, plural, short_signal
+from tracing.analysis.formatting import place, plural, signal_of
 from tracing.analysis.hazards.rules import Options, finding, lines, rule, who
 from tracing.capture.spans import ReceiverCall, SideEffect, TransactionOutcome
 
@@ -69,7 +69,7 @@ def _findings(
         times = f" {plural(len(effects), 'time')}" if len(effects) > 1 else ""
         if other:
             times += f", at once in on_commit() of {other!r}, which had no transaction,"
-        what = f"{short_signal(dispatch.signal)} of {dispatch.sender}"
+        what = signal_of(dispatch.signal, dispatch.sender)
         using = f" on {effect.using!r}" if other else ""
         hazard = finding(
             f"{who(label)} {done}{where}{times} while the transaction of {what}{using} {ending}.",

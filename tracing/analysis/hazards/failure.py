@@ -12,6 +12,7 @@ from tracing.analysis.formatting import (
     plural,
     short_signal,
     shorten_middle,
+    signal_of,
     write_text,
 )
 from tracing.analysis.hazards.facts import DELETES, ROBUST, SAVES, Facts
@@ -102,7 +103,7 @@ def skipped_receivers(facts: Facts, _options: Options) -> Iterator[Hazard]:
         hazard = finding(
             f"{who(label)} raised {_raised(call).rstrip('.')} and "
             f"{names(other.receiver for other in skipped)} did not run for "
-            f"{short_signal(dispatch.signal)} of {dispatch.sender}.",
+            f"{signal_of(dispatch.signal, dispatch.sender)}.",
             dispatch=dispatch,
             receiver=label,
             spans=itertools.chain(skipped, itertools.chain.from_iterable(calls)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracing.analysis.formatting import plural, short_signal
+from tracing.analysis.formatting import plural, short_signal, signal_of
 from tracing.analysis.hazards.cycles import has_identity, instance_identity
 from tracing.analysis.hazards.facts import M2M_CHANGED, POST_SAVE, PRE_SAVE, SAVES, Facts
 from tracing.analysis.hazards.rules import (
@@ -49,11 +49,11 @@ def _left_for_later(dispatch: Dispatch) -> str:
 
 def _cycle_text(calls: list[ReceiverCall], dispatches: list[Dispatch]) -> str:
     """Return the cycle from the outer dispatch down to the same one again."""
-    parts = [f"{short_signal(dispatches[0].signal)} of {dispatches[0].sender}"]
+    parts = [signal_of(dispatches[0].signal, dispatches[0].sender)]
     for call, dispatch in zip(calls, dispatches[1:], strict=True):
         later = " (later)" if dispatch.parent_is_link else ""
         parts.append(f"{who(call.receiver)}{later}")
-        parts.append(f"{short_signal(dispatch.signal)} of {dispatch.sender}")
+        parts.append(signal_of(dispatch.signal, dispatch.sender))
     return " \N{RIGHTWARDS ARROW} ".join(parts)
 
 
@@ -108,15 +108,14 @@ def _recursion_finding(
     about = _about(outer)
     cycle = _cycle_text(calls, dispatches)
     hazard = finding(
-        f"{short_signal(outer.signal)} of {about} nests in itself, {levels} levels deep: {cycle}.",
+        f"{signal_of(outer.signal, about)} nests in itself, {levels} levels deep: {cycle}.",
         dispatch=outer,
         receiver=calls[0].receiver,
         spans=[*dispatches, *calls],
         evidence=lines(
             dispatches,
             lambda inner: (
-                f"{short_signal(inner.signal)} of {about} sent at {site(inner)}"
-                f"{_left_for_later(inner)}"
+                f"{signal_of(inner.signal, about)} sent at {site(inner)}{_left_for_later(inner)}"
             ),
         ),
     )
@@ -145,7 +144,7 @@ def _nameless_recursion(facts: Facts, levels: int, *, overflowed: bool) -> Itera
     call, above = same[0]
     ending = ", until Python's recursion limit" if overflowed else ""
     yield finding(
-        f"{short_signal(deepest.signal)} of {deepest.sender} nests in itself, {len(same) + 1} "
+        f"{signal_of(deepest.signal, deepest.sender)} nests in itself, {len(same) + 1} "
         f"levels deep{ending}: {_cycle_text([call], [above, deepest])}.",
         dispatch=deepest,
         receiver=call.receiver,

@@ -11,6 +11,7 @@ from tracing.analysis.formatting import (
     plural,
     short_signal,
     shorten_middle,
+    signal_of,
 )
 from tracing.analysis.hazards.cycles import has_identity
 from tracing.analysis.hazards.facts import (
@@ -78,7 +79,7 @@ def duplicate_receiver(facts: Facts, _options: Options) -> Iterator[Hazard]:
             known[1].append(call)
     for dispatch, calls in found.values():
         first, call = calls[:2]
-        what = f"{short_signal(dispatch.signal)} of {dispatch.sender}"
+        what = signal_of(dispatch.signal, dispatch.sender)
         yield finding(
             f"{who(call.receiver)} runs twice for one {what}: "
             f"{_how_twice(first.receiver, call.receiver)}.",
@@ -241,16 +242,18 @@ def _are_many_of(group: _Pairs, least: int) -> bool:
 def _loop_finding(group: _Pairs) -> Hazard:
     call, first = group[0]
     total = time_once([each for each, _ in group])
-    of = "" if first.sender == "None" else f" of {first.sender}"
     return finding(
         f"{who(call.receiver)} runs {len(group)} times ({human_ns(total)}) for "
-        f"{short_signal(first.signal)}{of}, because {site(first)} sends it in a loop.",
+        f"{signal_of(first.signal, first.sender)}, because {site(first)} sends it in a loop.",
         dispatch=first,
         receiver=call.receiver,
         spans=(call for call, _ in group),
         evidence=lines(
             group,
-            lambda pair: f"{pair[1].instance or pair[1].sender}, {human_ns(pair[0].duration_ns)}",
+            lambda pair: (
+                f"{pair[1].instance or signal_of(pair[1].signal, pair[1].sender)}, "
+                f"{human_ns(pair[0].duration_ns)}"
+            ),
         ),
     )
 

@@ -14,7 +14,7 @@ from tracing.analysis.formatting import (
     human_count,
     human_ns,
     short_receiver,
-    short_signal,
+    signal_of,
     spent_ns,
 )
 from tracing.analysis.hazards import as_dict, find_again
@@ -428,7 +428,7 @@ def _stats(run: Run) -> int:
     for each in found:
         name = short_receiver(each.receiver) if narrow else each.receiver
         if each.signal:
-            what = f"{short_signal(each.signal)} of {each.sender}"
+            what = signal_of(each.signal, each.sender)
             name = f"{what}: {name}" if name else what
         shown.add_row(
             text(human_count(each.count)),

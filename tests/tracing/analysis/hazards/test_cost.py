@@ -482,3 +482,10 @@ def test_raw_query_of_a_stored_trace_is_what_was_found_when_it_was_recorded(sett
     assert find_again(trace) == found
     settings.TRACING = {**settings.TRACING, "KNOWN_HAZARDS": ["raw-query:*.guarded"]}
     assert [bool(hazard.known) for hazard in find_again(trace)] == [True, False]
+
+
+def test_signal_without_a_sender_is_named_alone():
+    build = TraceBuilder()
+    build.call(build.dispatch("order_placed", "None"), own_ns=200 * MS)
+
+    assert only(build, "slow-receiver").message.endswith(" of its own time for order_placed.")
