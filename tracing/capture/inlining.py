@@ -132,10 +132,11 @@ def _compiled(code: CodeType, calls: Calls) -> CodeType:
     return _compiled_as(definition, code)
 
 
-def transplanted(function: FunctionType, into: FunctionType) -> CodeType:
+def transplanted(function: FunctionType, into: FunctionType, **others: object) -> CodeType:
     """Return code that does what *function* does, to be the code of *into*.
 
-    What *function* takes from its module and from around it, its new code takes from a hook.
+    What *function* takes from its module and from around it, its new code takes from a hook; *others*
+    are put into the place of some of it.
 
     Raises:
         InliningError: If it cannot be compiled again.
@@ -144,7 +145,7 @@ def transplanted(function: FunctionType, into: FunctionType) -> CodeType:
     closure = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
     hook = _Names()
     vars(hook).update(function.__globals__)
-    vars(hook).update({name: cell.cell_contents for name, cell in closure.items()})
+    vars(hook).update({name: cell.cell_contents for name, cell in closure.items()}, **others)
     linecache.getlines(code.co_filename, function.__globals__)
     try:
         definition = _definition(code)

@@ -47,7 +47,7 @@ from tracing.capture.inlining import (
     passing,
     transplanted,
 )
-from tracing.capture.neighbours import PRISTINE_SENDS, STOCK_SENDS
+from tracing.capture.neighbours import PRISTINE_SENDS, STOCK_SENDS, getframe_beyond
 from tracing.capture.process import free_after_fork
 from tracing.capture.spans import Method
 from tracing.capture.unheard import leave_caches
@@ -283,7 +283,11 @@ class _Behind:
         with _lock:
             if not self._is_done and _patches in {None, self._patches}:
                 try:
-                    code = transplanted(self._loop, self._function)  # type: ignore[arg-type]
+                    code = transplanted(
+                        self._loop,  # type: ignore[arg-type]
+                        self._function,
+                        getframe=getframe_beyond(Signal.__dict__[self._function.__name__]),
+                    )
                 except InliningError as error:
                     failed("inlining", error)
                     return False

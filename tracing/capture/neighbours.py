@@ -7,7 +7,8 @@ send methods. What Django itself defined is looked for behind them, as are the r
 from __future__ import annotations
 
 import functools
-from types import FunctionType, MethodType, ModuleType
+import sys
+from types import FrameType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from django.dispatch import Signal, dispatcher
@@ -214,10 +215,30 @@ def _describe(target: object) -> str:
     # By its code: functools.wraps has given it the name of what it wraps.
     if type(target) is FunctionType:
         return f"{_module_of(target)}.{target.__code__.co_qualname}"
-    # That of wrapt holds beside what it stands for what it calls with it.
-    slot = _class_attribute(type(target), "_self_wrapper")
-    wrapper = slot.__get__(target) if type(slot) in SLOTS else None  # type: ignore[attr-defined]
+    wrapper = _called_by_proxy(target)
     return _describe(wrapper) if type(wrapper) is FunctionType else dotted(type(target))
+
+
+def _called_by_proxy(target: object) -> object:
+    """Return what a proxy of wrapt calls with what it stands for; None for anything else."""
+    slot = _class_attribute(type(target), "_self_wrapper")
+    return slot.__get__(target) if type(slot) in SLOTS else None  # type: ignore[attr-defined]
+
+
+def getframe_beyond(wrapper: object) -> Callable[[int], FrameType]:
+    """Return a ``sys._getframe`` that passes over the frames of *wrapper*, which sends nothing itself."""
+    functions = list(_behind(wrapper, None))
+    functions += [_called_by_proxy(each) for each in functions]
+    codes = [each.__code__ for each in functions if type(each) is FunctionType]
+    identities = {id(code) for code in codes}
+
+    def getframe(depth: int, _kept_alive: object = codes) -> FrameType:
+        frame = sys._getframe(depth + 1)
+        while id(frame.f_code) in identities and frame.f_back is not None:
+            frame = frame.f_back
+        return frame
+
+    return getframe
 
 
 def own_sends(cls: type) -> list[str]:

@@ -234,11 +234,14 @@ def test_receivers_below_a_wrapped_send_are_named_and_timed(
     is_theirs_after = Signal.__dict__[method.value] is theirs
 
     recorded_facts = facts(recorded)
+    [dispatch] = recorded.trace.dispatches
     expected = ("fourth", "test_neighbours.py", fourth.__code__.co_firstlineno, "3")
     assert [response for _, response in responses] == ["first", "second", "third", "fourth"]
     assert seen == ["sender"]
     assert recorded_facts[:3] == EXPECTED
     assert recorded_facts[3] == (*expected, Outcome.RETURNED, "str", True)
+    if order == "before":
+        assert dispatch.callsite.function == "dispatch_of"
     assert is_theirs_during
     assert is_theirs_after
 
