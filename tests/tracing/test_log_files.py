@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import random
 import resource
@@ -16,9 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.tracing.samples import plain_trace
 from tracing.capture import failures
 from tracing.exporters import files
 from tracing.exporters.files import LineFile, follow, log_files, open_log, rotated_files
+from tracing.exporters.log import LogExporter
+from tracing.pipeline import Options, Pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -336,3 +340,30 @@ def test_log_that_exists_keeps_its_mode(path):
     file.close()
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_nothing_is_lost_while_the_folder_cannot_be_used(path, caplog):
+    folder = path.parent / "logs"
+    pipeline = Pipeline(Options(batch_seconds=0.01))
+    pipeline.add_exporter(LogExporter(folder / path.name))
+    pipeline.submit(plain_trace(1))
+    before = pipeline.force_flush(30)
+    shutil.rmtree(folder)
+    folder.write_text("in the way")
+    pipeline.submit(plain_trace(2))
+    meanwhile = pipeline.force_flush(30)
+    folder.unlink()
+    pipeline.submit(plain_trace(3))
+    after = pipeline.force_flush(30)
+    pipeline.shutdown()
+
+    assert (before, meanwhile, after) == (True, False, True)
+    lines = [json.loads(line) for line in (folder / path.name).read_bytes().splitlines()]
+    finished = [line["trace_id"] for line in lines if line["event"] == "trace_finished"]
+    assert finished == [f"{number:032x}" for number in (2, 3)]
+    said = [record.getMessage() for record in caplog.records]
+    assert [text.partition(" traces")[0] for text in said] == [
+        "The log exporter cannot write",
+        "The log exporter writes",
+    ]
+    assert said[1].endswith("; 0 traces were lost.")
