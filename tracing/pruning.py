@@ -98,12 +98,15 @@ def prune(
         seconds: Stop after this time; None for no limit.
     """
     with beside_the_application(using or store_alias()) as database:
-        return _Pruning(database, retention, dry_run, progress, seconds, every_label=True).run()
+        return _Pruning(database, retention, dry_run, progress, seconds, labels=True).run()
 
 
 def prune_in_turn(database: Database, retention: Retention, seconds: float) -> Pruned:
-    """Do the same for the worker, on its own connection."""
-    return _Pruning(database, retention, False, None, seconds, every_label=False).run()
+    """Do the same for the worker, on its own connection and without the names.
+
+    Those take longer than a turn: see ``unused_labels.sweep``.
+    """
+    return _Pruning(database, retention, False, None, seconds, labels=False).run()
 
 
 def compact_rollups(using: str | None = None, *, now_ns: int | None = None) -> int:
@@ -124,14 +127,14 @@ class _Pruning:
         dry_run: bool,  # noqa: FBT001 - the same.
         progress: Progress | None,
         seconds: float | None,
-        every_label: bool,  # noqa: FBT001 - the same.
+        labels: bool,  # noqa: FBT001 - the same.
     ) -> None:
         self.database = database
         self.retention = retention
         self.dry_run = dry_run
         self.progress = progress
         self.deadline = None if seconds is None else time.monotonic() + seconds
-        self.every_label = every_label
+        self.labels = labels
         self.result = Pruned()
         self.expected = 0
         self._oversized: int | None = None
@@ -164,14 +167,15 @@ class _Pruning:
             day_ago = time.time_ns() - DAY_HOURS * HOUR_NS
             with database.transaction():
                 database.execute("DELETE FROM tracing_recorderstate WHERE seen_ns < %s", (day_ago,))
-            self._prune_labels()
+            if self.labels:
+                self._prune_labels()
             self._shrink()
             result.bytes_after = _size(database)
         return result
 
     def _prune_labels(self) -> None:
         """Delete the names that nothing refers to any more, if there is time left."""
-        for deleted in unused_labels.sweep(self.database, every=self.every_label):
+        for deleted in unused_labels.sweep(self.database, every=True):
             self.result.labels += deleted
             if self._is_late():
                 # What is left is found by the next attempt.

@@ -15,9 +15,10 @@ from tests.tracing.samples import plain_trace
 from tracing import models, unused_labels
 from tracing.capture.spans import Callsite, Kind, derived_root_span_id
 from tracing.conf import store_alias
+from tracing.exporters import database as database_module
 from tracing.exporters.database import DatabaseExporter
 from tracing.exporters.sql import beside_the_application
-from tracing.pipeline import TemporaryError
+from tracing.pipeline import Statistics, TemporaryError
 from tracing.pruning import Retention, prune
 from tracing.unused_labels import LABELS, sweep
 
@@ -229,3 +230,19 @@ def test_writers_and_sweepers_at_work_leave_no_row_without_its_name(transactiona
 
     assert failures == []
     assert dangling() == {}
+
+
+def test_worker_goes_on_with_the_names_from_beat_to_beat(transactional_db, monkeypatch):
+    exporter = DatabaseExporter(retention=Retention(older_than=timedelta()), prune_seconds=1_000)
+    exporter.export([trace_of(number, name=f"n{number}") for number in range(5)])
+    monkeypatch.setattr(database_module, "_SWEEP_SECONDS", -1)
+    monkeypatch.setattr(unused_labels, "_LABELS_AT_ONCE", 2)
+    exporter._prune_at = 0
+    left = []
+    for _ in range(4):
+        exporter.tick(Statistics())
+        left.append(models.TraceLabel.objects.count())
+    exporter.shutdown()
+
+    assert not models.Trace.objects.exists()
+    assert left == [5, 3, 1, 0]

@@ -41,7 +41,7 @@ from tracing.rows import (
     label_key,
     trace_details,
 )
-from tracing.unused_labels import begin_epoch, epoch
+from tracing.unused_labels import begin_epoch, epoch, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -97,6 +97,8 @@ _KEYS_AT_ONCE = 500
 _ATTEMPTS = 5
 _COMPACT_SECONDS = 3_600
 """How often statistics are added up where nothing is pruned."""
+_SWEEP_SECONDS = 0.5
+"""How long a worker looks for unused names at each beat."""
 _PRUNE_SECONDS = 1.0
 """How long a worker prunes before it looks after its queue again."""
 
@@ -147,6 +149,8 @@ class DatabaseExporter:
         self._started_ns = time.time_ns()
         self._paused: bool | None = None
         self._works = False
+        self._sweep: Iterator[int] | None = None
+        self._swept: Database | None = None
 
     # -- The exporter's protocol -------------------------------------------------------------
 
@@ -623,6 +627,7 @@ class DatabaseExporter:
         Without a retention nothing goes, but the statistics of past hours are added up all the
         same: reading them would take longer from day to day.
         """
+        self._go_on_sweeping(database)
         if time.monotonic() < self._prune_at:
             return
         self._prune_at = time.monotonic() + self.prune_seconds / 10
@@ -632,10 +637,23 @@ class DatabaseExporter:
         pruned = prune_in_turn(database, retention, _PRUNE_SECONDS)
         if pruned.traces and retention.is_default:
             announce_first(database, pruned)
-        if not pruned.complete:
+        if pruned.complete:
+            self._sweep, self._swept = sweep(database, every=False), database
+        else:
             # There is more: go on at the next beat, whoever's that is.
             give_turn_back(database, "prune")
             self._prune_at = time.monotonic()
+
+    def _go_on_sweeping(self, database: Database) -> None:
+        """Delete unused names for a moment, from where the last beat left off."""
+        sweeping, self._sweep = self._sweep, None
+        if sweeping is None or self._swept is not database:
+            return
+        give_up_at = time.monotonic() + _SWEEP_SECONDS
+        for _ in sweeping:
+            if time.monotonic() > give_up_at:
+                self._sweep = sweeping
+                return
 
     def _beat(self, database: Database, statistics: Statistics) -> None:
         if self._summing.is_due:
