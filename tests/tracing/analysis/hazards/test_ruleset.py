@@ -195,6 +195,7 @@ def test_finding_as_json_has_what_machines_need():
     assert as_dict(hazard) == {
         "hazard": "slow-receiver",
         "trace_id": TRACE_ID,
+        "root_span_id": trace.root_span_id,
         "severity": "warning",
         "message": hazard.message,
         "signal": "django.db.models.signals.post_save",
