@@ -66,6 +66,9 @@ ALL = [
     "mail",
     "logging_tests",
     "user_commands",
+    "sessions_tests",
+    "view_tests",
+    "messages_tests",
 ]
 COLUMNS = [
     "module",
