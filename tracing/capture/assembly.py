@@ -52,7 +52,7 @@ from tracing.capture.details import (
 )
 from tracing.capture.failures import failed
 from tracing.capture.intervals import covered, covered_within
-from tracing.capture.names import MAX_NAME, exact
+from tracing.capture.names import MAX_NAME, exact, qualname_of
 from tracing.capture.process import identity, process_lock
 from tracing.capture.raw_sql import writes_past_receivers
 from tracing.capture.receiver_sets import NOTHING, ReceiverSet, find
@@ -322,7 +322,7 @@ class Assembly:
     def _note_unreadable(self, what: str, error: Exception) -> None:
         """Count something that could not be read, which the trace tells of."""
         failed("assembly", error)
-        key = what, exact(type(error).__name__)[:MAX_NAME]
+        key = what, exact(qualname_of(type(error)))[:MAX_NAME]
         self._unreadable[key] = self._unreadable.get(key, 0) + 1
 
     def _redacted(self, text: str, redact: Callable[[str], str] = redact_text) -> str:

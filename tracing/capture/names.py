@@ -103,8 +103,8 @@ class IdentityMemory(Generic[T]):
 def dotted(cls: type) -> str:
     """Return ``module.qualname`` of a class; builtins without their module."""
     module = module_of(cls)
-    name = exact(qualname_of(cls))
-    return name if module in {"", "builtins"} else f"{module}.{name}"
+    name = exact(qualname_of(cls))[:MAX_NAME]
+    return name if module in {"", "builtins"} else f"{module[:MAX_NAME]}.{name}"
 
 
 # --- what modules hold -------------------------------------------------------------------------

@@ -284,8 +284,14 @@ _OPENING: Final = "([{"
 _CLOSING: Final = ")]}"
 
 
+MAX_TEXT: Final = 5_000
+"""Characters of a text that are read; no longer one is kept."""
+
+
 def redact_text(text: str) -> str:
     """Return *text* without what looks like a secret in it."""
+    if len(text) > MAX_TEXT:
+        text = text[:MAX_TEXT] + "…"
     if _SUSPECT.search(text) is None:
         return text
     text = _PRIVATE_KEYS.sub(HIDDEN, text)

@@ -10,7 +10,7 @@ from enum import Enum
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
-from tracing.capture.names import exact
+from tracing.capture.names import exact, qualname_of
 
 if TYPE_CHECKING:
     from tracing.capture.spans import Trace
@@ -58,7 +58,7 @@ class _Repair:
             }
         if is_dataclass(value):
             return self._span(value)
-        return self._noted(value, f"<{exact(kind.__name__)}>")
+        return self._noted(value, f"<{exact(qualname_of(kind))}>")
 
     def _noted(self, before: Any, after: Any) -> Any:
         self.changed += before is not after

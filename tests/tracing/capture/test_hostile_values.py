@@ -80,8 +80,21 @@ VALUES = [
 ]  # fmt: skip
 
 
+class EvilMeta(type):
+    """A class of classes that answer nothing."""
+
+    __eq__ = __str__ = __repr__ = __bool__ = __len__ = __iter__ = __instancecheck__ = explode
+    __subclasscheck__ = explode
+    __hash__ = type.__hash__
+
+    def __getattribute__(cls, name):
+        explode()
+
+
 def odd_class(chance, base=object):
-    """Return a class whose names are not what names are."""
+    """Return a class whose names are not what names are, or that answers nothing."""
+    if base is None:
+        return chance.choice([EvilMeta("Evil", (), {}), odd_class(chance)])
     made = type("Odd", (base,), {})
     name, value = chance.choice(
         [
@@ -112,7 +125,7 @@ def send_one(chance, signal):
     def value():
         return chance.choice(VALUES)
 
-    match chance.randrange(5):
+    match chance.randrange(7):
         case 0:
             signal.send_robust(odd_class(chance), x=value(), y=value())
         case 1:
@@ -127,6 +140,10 @@ def send_one(chance, signal):
             )  # fmt: skip
         case 3:
             signal.send_robust(object, **{"n" * 100_000: value(), "instance": value()})
+        case 4:
+            signal.send_robust(object, about=odd_class(chance, None)(), instance=odd_class(chance))
+        case 5:
+            signal.send_robust(object, instance=odd_class(chance, None)())
         case _:
             signal.send_robust(object, about=Session(session_key=value()))
 
