@@ -72,7 +72,9 @@ def test_a_status_that_no_response_can_have_is_not_kept(keeper, status, kept):  
         (AnonymousUser(), ""),
         (User(pk=42), "42"),
         (SimpleNamespace(pk=42), "42"),
-        (SimpleNamespace(pk="sam@example.com"), digest("sam@example.com")),
+        pytest.param(
+            SimpleNamespace(pk="sam@example.com"), digest("sam@example.com"), id="digested"
+        ),
         (SimpleNamespace(pk=object()), "<object>"),
         pytest.param(SimpleNamespace(pk=10**5_000), "<int of 16610 bits>", id="huge"),
     ],
