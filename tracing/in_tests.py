@@ -56,7 +56,7 @@ def address(database: dict[str, Any]) -> tuple[str, ...]:
 
 def remember_own_databases() -> None:
     """Remember where the aliases lead, before a runner makes test databases. Once for a process."""
-    from django.db import connections  # noqa: PLC0415 - pytest's plugin needs no Django.
+    from django.db import connections  # noqa: PLC0415 - not before the settings.
 
     for alias, database in connections.settings.items():
         _own_databases.setdefault(alias, address(database))

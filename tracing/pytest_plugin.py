@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tracing.in_tests import mark_test_run
-
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -40,8 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Add the marker; take note that tests are run, and no records are for the project's store."""
-    mark_test_run()
+    """Add the marker."""
     config.addinivalue_line(
         "markers",
         "dispatch_budget(dispatches=None, receiver_calls=None, queries=None, receiver_ms=None): fail"
