@@ -9,6 +9,7 @@ without it: its ``__str__`` is called, and what goes wrong in it stays there.
 from __future__ import annotations
 
 import datetime as dt
+import zoneinfo
 from decimal import Decimal
 from itertools import islice
 from pathlib import PosixPath, WindowsPath
@@ -140,7 +141,7 @@ class Redaction:
         if kind is int:
             return number_text(value)  # type: ignore[arg-type]
         if kind in PLAIN_TYPES:
-            return repr(value)
+            return repr(_without_foreign_zone(value))
         if kind is bytes:
             return f"<bytes: {len(value)}>"  # type: ignore[arg-type]
         if kind is dict:
@@ -229,8 +230,21 @@ def attribute_text(name: str, value: object) -> str:
         return number_text(value)  # type: ignore[arg-type]
     if issubclass(kind, str):
         return redact_text(str.__str__(value)[: 4 * MAX_ATTRIBUTE])[:MAX_ATTRIBUTE]
-    text = str(value) if kind in PLAIN_TYPES or kind in _PRINTABLE else _AS_TEXT.text(value)
+    is_plain = kind in PLAIN_TYPES or kind in _PRINTABLE
+    text = str(_without_foreign_zone(value)) if is_plain else _AS_TEXT.text(value)
     return text[:MAX_ATTRIBUTE]
+
+
+_OWN_ZONES: Final = frozenset({type(None), dt.timezone, zoneinfo.ZoneInfo})
+"""Time zones that tell their offset and their name without code of the application."""
+
+
+def _without_foreign_zone(value: object) -> object:
+    """Return *value*, a moment without its time zone where that would be asked for its offset."""
+    kind = type(value)
+    if kind is dt.datetime or kind is dt.time:
+        return value if type(value.tzinfo) in _OWN_ZONES else value.replace(tzinfo=None)  # type: ignore[attr-defined]
+    return value
 
 
 _PRINTABLE: Final = frozenset({PosixPath, WindowsPath, dt.time, dt.timedelta})
