@@ -67,22 +67,22 @@ def _order() -> Trace | None:
 def _page(trace: Trace, tab: str = "") -> str:
     """Return the path of a trace's page, or of one of its tabs."""
     if tab:
-        return reverse("tracing:trace-tab", args=[trace.trace_id, tab])
-    return reverse("tracing:trace", args=[trace.trace_id])
+        return reverse("tracing:trace-tab", args=[trace.address, tab])
+    return reverse("tracing:trace", args=[trace.address])
 
 
 def _span(trace: Trace, number: int) -> Answer:
     """Return the page of one span of a trace."""
     return Answer(
-        reverse("tracing:span", args=[trace.trace_id, number]),
-        f"tracing show {trace.trace_id} --why {number}",
+        reverse("tracing:span", args=[trace.address, number]),
+        f"tracing show {trace.root_span_id} --why {number}",
     )
 
 
 def which_receivers() -> Answer | None:
     """Return the tree of an order."""
     trace = _order()
-    return Answer(_page(trace), f"tracing show {trace.trace_id}") if trace else None
+    return Answer(_page(trace), f"tracing show {trace.root_span_id}") if trace else None
 
 
 def why_again() -> Answer | None:
@@ -113,7 +113,7 @@ def what_it_cost() -> Answer | None:
     trace = _order()
     if trace is None:
         return None
-    return Answer(_page(trace, "receivers"), f"tracing show {trace.trace_id} --totals --sql")
+    return Answer(_page(trace, "receivers"), f"tracing show {trace.root_span_id} --totals --sql")
 
 
 def _hazard(rule: str, name: str) -> Answer | None:
@@ -122,7 +122,7 @@ def _hazard(rule: str, name: str) -> Answer | None:
     sighting = found.select_related("trace").last()
     if sighting is None:
         return None
-    return Answer(_page(sighting.trace, "hazards"), f"tracing show {sighting.trace.trace_id}")
+    return Answer(_page(sighting.trace, "hazards"), f"tracing show {sighting.trace.root_span_id}")
 
 
 def what_was_undone() -> Answer | None:

@@ -88,5 +88,5 @@ def _store(captured: Captured, numbers: list[int]) -> str:
         return ""
     pipeline.submit(captured.trace)
     if numbers:
-        return reverse("tracing:span", args=[captured.trace.trace_id, numbers[0]])
-    return reverse("tracing:trace", args=[captured.trace.trace_id])
+        return reverse("tracing:span", args=[captured.trace.address, numbers[0]])
+    return reverse("tracing:trace", args=[captured.trace.address])
