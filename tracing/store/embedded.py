@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 
+from tracing.capture.spans import derived_root_span_id
 from tracing.project import MAKES_TABLES
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MAGIC: Final = b"SQLite format 3\0"
+_PYTHON: Final = "-- python"
+"""Stands in a file where a function of the migration changes rows."""
 _HEADER: Final = 100
 """Bytes of a SQLite file's header; the user version is a big-endian number at byte 60."""
 
@@ -70,6 +73,20 @@ def _newer(version: int) -> str:
     return f"it has version {version} of the tables and this release knows {len(schema())}"
 
 
+def _fill_root_span_ids(raw: sqlite3.Connection) -> None:
+    """Give the traces that are stored the ids that the lines of the log have for them."""
+    raw.create_function("root_span_id", 2, derived_root_span_id)
+    raw.execute("UPDATE tracing_trace SET root_span_id = root_span_id(trace_id, started_ns)")
+
+
+def _do_nothing(_raw: sqlite3.Connection) -> None:
+    """Leave it: ``allow_shrinking`` has done the same before there were tables."""
+
+
+IN_PYTHON: Final = {"0002_shrinkable": _do_nothing, "0007_root_span_id": _fill_root_span_ids}
+"""What the function of a migration does, by the migration's name."""
+
+
 def allow_shrinking(raw: sqlite3.Connection) -> None:
     """Let a file that is still empty give its free pages back later. Does nothing to another."""
     raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -93,9 +110,12 @@ def bring_up_to_date(raw: sqlite3.Connection) -> None:
     raw.execute("BEGIN IMMEDIATE")
     try:
         version = _version(raw) or _migrated(raw)
-        for _, statements in steps[version:]:
+        for name, statements in steps[version:]:
             for statement in statements:
-                raw.execute(statement)
+                if statement == _PYTHON:
+                    IN_PYTHON[name](raw)
+                else:
+                    raw.execute(statement)
         raw.execute(f"PRAGMA user_version = {len(steps)}")
     except BaseException:
         raw.execute("ROLLBACK")
