@@ -110,7 +110,7 @@ def test_makemigrations_may_be_called_by_a_test_that_may_not_open_the_traces(mon
         MigrationLoader, "check_consistent_history", lambda _self, c: opened.append(c.alias)
     )
 
-    call_command("makemigrations", "--check", "--dry-run", verbosity=0)
+    call_command("makemigrations", "cars", "--check", "--dry-run", verbosity=0)
 
     assert opened == ["default"]
 
