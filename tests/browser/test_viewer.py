@@ -473,7 +473,7 @@ def test_span_opens_beside_the_tree_with_an_address_of_its_own(viewer):
     expect(panel).to_contain_text("out of paper")
     page.keyboard.press("Escape")
     expect(panel).to_be_hidden()
-    expect(page).to_have_url(re.compile(f"{1:032x}/$"))
+    expect(page).to_have_url(re.compile(f"{1:032x}/[0-9a-f]{{16}}/$"))
 
 
 def test_span_shows_its_source(viewer):
