@@ -222,7 +222,7 @@ def test_lines_are_walked_and_opened_with_keys(viewer):
 
     assert current(page) == "load_cars"
     page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile(f"{2:032x}/$"))
+    expect(page).to_have_url(re.compile(f"{2:032x}/[0-9a-f]{{16}}/$"))
 
 
 def test_live_brings_new_traces_and_can_be_paused(viewer):
