@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from contextlib import suppress
 from dataclasses import fields
 from difflib import get_close_matches
@@ -345,8 +346,8 @@ def check_tables(databases: Iterable[str] | None = None, **_kwargs: Any) -> list
     alias = store_alias()
     if "database" not in get_settings().exporters or alias not in (databases or ()):
         return []
-    if makes_tables(alias) or alias not in connections:
-        return []
+    if makes_tables(alias) or alias not in connections or sys.argv[1:2] == ["migrate"]:
+        return []  # Before it makes the tables, migrate asks as well.
     try:
         tables = connections[alias].introspection.table_names()
     except DatabaseError:
