@@ -21,7 +21,7 @@ export PYTHON PORT STARTED
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test coverage lint format types contracts conformance matrix bench clean env env-dev
+.PHONY: help demo test coverage lint format types contracts conformance foreign matrix bench clean env env-dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ contracts: env-dev ## Check which package may import which
 
 conformance: env-dev ## Run Django's own tests with tracing on (ARGS="--all")
 	$(RUN) tests/conformance/run.py $(ARGS)
+
+foreign: env-dev ## Run other packages' tests with and without tracing (ARGS="reversion guardian")
+	$(RUN) scripts/foreign.py $(ARGS)
 
 matrix: env-dev ## Run the tests on every Python, Django and database found
 	$(RUN) -m nox $(ARGS)

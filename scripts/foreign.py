@@ -1,0 +1,253 @@
+"""Run the tests of packages that use signals, untraced and traced, and name each that differs.
+
+The sdist of each package comes from the package index by pip and is unpacked under ``.cache/foreign``,
+beside an environment with the chosen Django, what the tests need and the tracer of this checkout. The
+package's own tests run on SQLite with its own settings, then with ``tracing.install()`` at their end:
+everything is recorded and stored in a file beside them. Both runs must do the same, test by test. A
+test that differs between two untraced runs is named as unsteady and excused. What could not be
+fetched, installed or started is named as not run; it has not passed.
+
+Exits with 1 where a test differs, the tracer failed or nothing was recorded, else with 2 where a suite
+was not run.
+
+    python scripts/foreign.py                       all of them
+    python scripts/foreign.py reversion guardian    these
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass, field
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+from foreign_suites import SUITES, Suite
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CHILD = Path(__file__).with_name("foreign_child.py")
+CACHE = REPOSITORY / ".cache" / "foreign"
+SETTINGS = "foreign_settings"
+LIMIT_SECONDS = 7200
+COLUMNS = "suite|version|tests|passed|different|traces|CPU s untraced|CPU s traced|CPU ratio"
+
+INSTALL = """
+import tracing
+
+tracing.install(
+    globals(),
+    EXPORTERS=["database", "foreign_settings.Kept"],
+    CAPTURE_STATEMENTS=True,
+    CAPTURE_VALUES=True,
+    EXCLUDE_PATHS=[],
+)
+
+
+def Kept():
+    from tracing.exporters.database import DatabaseExporter
+
+    # Runs of tests store nothing by themselves.
+    exporter = DatabaseExporter("tracing", in_tests="store")
+    exporter.name = "kept"
+    return exporter
+"""
+
+
+class NotRunError(Exception):
+    """A suite could not be run; the message says why."""
+
+
+@dataclass
+class Row:
+    """A suite, untraced beside traced.
+
+    Attributes:
+        different: Test: what it did untraced and traced.
+        problem: Why it does not count as the same though no test differs.
+        not_run: Why there is nothing to compare.
+    """
+
+    suite: str
+    version: str = "?"
+    tests: int = 0
+    passed: int = 0
+    recorded: int = 0
+    stock_cpu: float = 0.0
+    traced_cpu: float = 0.0
+    different: dict[str, str] = field(default_factory=dict)
+    unsteady: list[str] = field(default_factory=list)
+    problem: str = ""
+    not_run: str = ""
+
+
+def pip(*arguments: str | Path, python: str | Path = sys.executable) -> None:
+    """Run pip, quietly.
+
+    Raises:
+        NotRunError: It failed; with the end of what it said.
+    """
+    command = [str(python), "-m", "pip", *map(str, arguments), "--quiet", "--no-input"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NotRunError(f"pip {arguments[0]} failed: {done.stderr.strip()[-1500:]}")
+
+
+def sdist(suite: Suite, home: Path) -> Path:
+    """Return the unpacked sdist, downloaded when it is not there.
+
+    Raises:
+        NotRunError: There is none to be had, or it lacks the tests.
+    """
+    source = home / "source"
+    if not source.is_dir():
+        pip("download", "--no-deps", "--no-binary", suite.package, "--dest", home, suite.package)
+        (archive,) = home.glob("*.tar.gz")
+        with tarfile.open(archive) as opened:
+            opened.extractall(source, filter="data")
+    (unpacked,) = source.iterdir()
+    places = [unpacked / suite.folder, *(unpacked / suite.folder / item for item in suite.labels)]
+    if lacking := [str(path) for path in places if "." not in path.name and not path.exists()]:
+        raise NotRunError(f"the sdist has no tests: {', '.join(lacking)} is missing")
+    return unpacked
+
+
+def environment(suite: Suite, home: Path, source: Path, django: str, wheel: Path) -> Path:
+    """Return the interpreter of an environment with all that the suite needs."""
+    wanted = [f"Django=={django}", f"{source}{suite.extras}", *suite.needs]
+    folder = home / f"env-{platform.python_version()}-django-{django}"
+    python, stamp = folder / "bin" / "python", folder / "installed.json"
+    if not stamp.is_file() or json.loads(stamp.read_text()) != wanted:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        pip("install", *wanted, "structlog", python=python)
+        stamp.write_text(json.dumps(wanted))
+    pip("install", "--no-deps", "--force-reinstall", wheel, python=python)
+    return python
+
+
+def run(suite: Suite, python: Path, source: Path, home: Path, mode: str) -> dict[str, Any]:
+    """Run the suite in a process of its own and return its report.
+
+    Raises:
+        NotRunError: It left none, or no test ran.
+    """
+    place = home / mode
+    place.mkdir(exist_ok=True)
+    report, log = place / "report.json", place / "log.txt"
+    for old in (report, *place.glob("traces.sqlite3*")):
+        old.unlink(missing_ok=True)
+    text = suite.settings + (f"\nBASE_DIR = {str(place)!r}\n{INSTALL}" if mode == "traced" else "")
+    (place / f"{SETTINGS}.py").write_text(text + "\n")
+    folder = source / suite.folder
+    options = ["-p", "no:tracing"] if (mode, suite.runner) == ("stock", "pytest") else []
+    drop = ("COVERAGE_", "DJANGO_", "PYTEST_", "PYTHON", "TRACING_", "TEST_DB_")
+    variables = {name: text for name, text in os.environ.items() if not name.startswith(drop)}
+    variables |= {
+        "DJANGO_SETTINGS_MODULE": SETTINGS,
+        "PYTHONPATH": os.pathsep.join(map(str, (folder, source, place))),
+        "PYTHONHASHSEED": "0",
+    }
+    command = [python, CHILD, report, suite.runner, *options, *suite.labels]
+    try:
+        with log.open("w") as output:
+            subprocess.run(
+                list(map(str, command)),
+                cwd=folder,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=LIMIT_SECONDS,
+                check=False,
+            )
+    except subprocess.TimeoutExpired as error:
+        raise NotRunError(f"{mode}, it did not end within {LIMIT_SECONDS} s") from error
+    result = json.loads(report.read_text()) if report.is_file() else {"outcomes": {}}
+    if not result["outcomes"]:
+        raise NotRunError(f"no test ran {mode}: {log.read_text(errors='replace')[-1500:]}")
+    return result
+
+
+def compare(name: str, django: str, wheel: Path) -> Row:
+    """Run a suite both ways and return what differs."""
+    suite, row, home = SUITES[name], Row(name), CACHE / name
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        source = sdist(suite, home)
+        row.version = source.name.rpartition("-")[2]
+        python = environment(suite, home, source, django, wheel)
+        stock = run(suite, python, source, home, "stock")
+        traced = run(suite, python, source, home, "traced")
+        row.different = changes(stock["outcomes"], traced["outcomes"])
+        if row.different:
+            again = run(suite, python, source, home, "stock")
+            row.unsteady = sorted(changes(stock["outcomes"], again["outcomes"]))
+            row.different = {k: v for k, v in row.different.items() if k not in row.unsteady}
+    except NotRunError as error:
+        row.not_run = str(error)
+        return row
+    row.tests, row.recorded = len(stock["outcomes"]), traced["recorded"]
+    row.passed = sum(outcome == "passed" for outcome in traced["outcomes"].values())
+    row.stock_cpu, row.traced_cpu = stock["cpu"], traced["cpu"]
+    if traced["failures"]:
+        row.problem = f"the tracer itself failed: {traced['failures']}"
+    elif not row.recorded:
+        row.problem = "nothing was recorded"
+    return row
+
+
+def changes(stock: dict[str, str], other: dict[str, str]) -> dict[str, str]:
+    """Return the tests that did not do the same, with what they did."""
+    pairs = {k: (stock.get(k, "not run"), other.get(k, "not run")) for k in stock | other}
+    return {k: f"{one} untraced, {two} traced" for k, (one, two) in pairs.items() if one != two}
+
+
+def table(rows: list[Row], django: str) -> str:
+    """Return the results as Markdown."""
+    lines = [f"Python {platform.python_version()}, Django {django}, SQLite", ""]
+    lines += [f"| {COLUMNS.replace('|', ' | ')} |", "|---" * 2 + "|--:" * 7 + "|"]
+    for row in rows:
+        counts = f"{row.tests} | {row.passed} | {len(row.different)} | {row.recorded}"
+        ratio = row.traced_cpu / (row.stock_cpu or 1)
+        times = f"{row.stock_cpu:.1f} | {row.traced_cpu:.1f} | {ratio:.2f}"
+        cells = "not run" + " |" * 6 if row.not_run else f"{counts} | {times}"
+        lines.append(f"| {row.suite} | {row.version} | {cells} |")
+    for row in rows:
+        lines += [f"\n{row.suite}: {test}: {what}" for test, what in row.different.items()]
+        lines += [f"\n{row.suite}: {test}: unsteady untraced, too" for test in row.unsteady]
+        lines += [f"\n{row.suite}: {text}" for text in (row.problem, row.not_run) if text]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}")
+    parser.add_argument("--django", default=installed_version("Django"), help="its version")
+    options = parser.parse_args()
+    if unknown := sorted(set(options.suites) - set(SUITES)):
+        parser.error(f"no suite {', '.join(unknown)}; there are {', '.join(SUITES)}")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    for old in CACHE.glob("*.whl"):
+        old.unlink()
+    pip("wheel", "--no-deps", "--wheel-dir", CACHE, REPOSITORY)
+    (wheel,) = CACHE.glob("*.whl")
+    rows = []
+    for name in options.suites or SUITES:
+        print(f"{name}: fetching, installing, running untraced and traced", flush=True)
+        rows.append(compare(name, options.django, wheel))
+        print(table(rows[-1:], options.django), flush=True)
+    summary = table(rows, options.django)
+    (CACHE / "summary.md").write_text(summary)
+    print(summary)
+    if any(row.different or row.problem for row in rows):
+        return 1
+    return 2 if any(row.not_run for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

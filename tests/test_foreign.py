@@ -1,0 +1,140 @@
+"""The run of other packages' tests tells what differs, and never counts what did not run as passed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+
+DJANGO_TESTS = """
+from unittest import TestCase, skip
+
+
+class SomeTests(TestCase):
+    def test_good(self): ...
+
+    def test_bad(self):
+        self.fail("as it is")
+
+    @skip("as on some databases")
+    def test_skipped(self): ...
+"""
+PYTEST_TESTS = """
+import pytest
+
+
+def test_good(): ...
+
+
+def test_bad():
+    raise ValueError
+
+
+@pytest.mark.xfail
+def test_hopeless():
+    raise ValueError
+
+
+@pytest.fixture
+def broken():
+    yield
+    raise ValueError
+
+
+def test_left_broken(broken): ...
+"""
+
+
+@pytest.fixture
+def foreign(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    import foreign
+
+    monkeypatch.setattr(foreign, "CACHE", tmp_path)
+    monkeypatch.setattr(foreign, "pip", lambda *_arguments: (tmp_path / "ours.whl").touch())
+    return foreign
+
+
+def outcomes(folder, runner, text):
+    """Run *text* as a package's tests and return the last word of each name with its outcome."""
+    (folder / "test_some.py").write_text(text)
+    (folder / "some_settings.py").write_text("SECRET_KEY = 'x'\nINSTALLED_APPS = []\n")
+    command = [sys.executable, str(SCRIPTS / "foreign_child.py"), "report.json", runner]
+    command += ["-p", "no:randomly", "test_some.py"] if runner == "pytest" else ["test_some"]
+    variables = {**os.environ, "DJANGO_SETTINGS_MODULE": "some_settings"}
+    subprocess.run(
+        command,
+        cwd=folder,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    report = json.loads((folder / "report.json").read_text())
+    assert (report["recorded"], report["failures"]) == (0, {})
+    return {name.replace("::", ".").rpartition(".")[2]: o for name, o in report["outcomes"].items()}
+
+
+def test_report_of_djangos_runner(tmp_path):
+    assert outcomes(tmp_path, "django", DJANGO_TESTS) == {
+        "test_good": "passed",
+        "test_bad": "failed",
+        "test_skipped": "skipped",
+    }
+
+
+def test_report_of_pytest(tmp_path):
+    assert outcomes(tmp_path, "pytest", PYTEST_TESTS) == {
+        "test_good": "passed",
+        "test_bad": "failed",
+        "test_hopeless": "expected failure",
+        "test_left_broken": "error",
+    }
+
+
+def test_each_change_counts_also_to_the_better(foreign):
+    stock = {"same": "passed", "worse": "passed", "better": "failed", "gone": "skipped"}
+    traced = {"same": "passed", "worse": "error", "better": "passed", "new": "passed"}
+
+    assert foreign.changes(stock, traced) == {
+        "worse": "passed untraced, error traced",
+        "better": "failed untraced, passed traced",
+        "gone": "skipped untraced, not run traced",
+        "new": "not run untraced, passed traced",
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "status", "told"),
+    [
+        ({"tests": 2, "passed": 2, "recorded": 1, "stock_cpu": 2.0, "traced_cpu": 3.0}, 0, "1.50"),
+        (
+            {"different": {"test_one": "passed untraced, failed traced"}},
+            1,
+            "axes: test_one: passed",
+        ),
+        ({"problem": "nothing was recorded"}, 1, "axes: nothing was recorded"),
+        ({"not_run": "the sdist has no tests"}, 2, "| axes | ? | not run |"),
+    ],
+)
+def test_status_and_table(foreign, monkeypatch, row, status, told):
+    monkeypatch.setattr(sys, "argv", ["foreign.py", "axes"])
+    monkeypatch.setattr(foreign, "compare", lambda name, *_rest: foreign.Row(name, **row))
+
+    assert foreign.main() == status
+    assert told in (foreign.CACHE / "summary.md").read_text()
+
+
+def test_sdist_without_tests_is_not_run(foreign, tmp_path):
+    (tmp_path / "axes" / "source" / "django_axes-1").mkdir(parents=True)
+
+    row = foreign.compare("axes", "5.2", tmp_path / "ours.whl")
+
+    assert row.not_run.startswith("the sdist has no tests")
+    assert not row.passed
