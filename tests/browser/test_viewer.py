@@ -279,7 +279,9 @@ def test_two_chosen_traces_are_compared_the_earlier_first(viewer):
     boxes.nth(2).check()
     page.get_by_role("button", name="Compare 2 of 2").click()
 
-    expect(page).to_have_url(re.compile(f"a={3:032x}(/|%2F)[0-9a-f]{{16}}&b={1:032x}(/|%2F)[0-9a-f]{{16}}"))
+    expect(page).to_have_url(
+        re.compile(f"a={3:032x}(/|%2F)[0-9a-f]{{16}}&b={1:032x}(/|%2F)[0-9a-f]{{16}}")
+    )
     expect(page.locator(".compare")).to_contain_text("slower")
 
 

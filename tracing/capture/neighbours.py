@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.dispatch import Signal, dispatcher
 
 from tracing.capture.failures import is_own
-from tracing.capture.names import SLOTS, IdentityMemory, _class_attribute, dotted, is_class
+from tracing.capture.names import SLOTS, _class_attribute, dotted, is_class
 from tracing.capture.remembered import living_signals
 from tracing.capture.signal_names import signal_name
 from tracing.capture.spans import Method
@@ -153,7 +153,8 @@ def stands_for(outer: object, receiver: object) -> bool:
     )
 
 
-_beside: Final[IdentityMemory[dict[int, PlainWiring]]] = IdentityMemory()
+_BESIDE: Final = "_tracing_receiver_sets"
+"""Attribute of such a signal. A memory of ours would keep receivers alive that hold their signal."""
 
 
 def own_wiring(signal: Signal, sender: Any) -> PlainWiring | None:
@@ -163,10 +164,7 @@ def own_wiring(signal: Signal, sender: Any) -> PlainWiring | None:
     """
     if not signal.receivers:
         return None
-    known = _beside.get(signal)
-    if known is None:
-        known = {}
-        _beside.put(signal, known)
+    known: dict[int, PlainWiring] = vars(signal).setdefault(_BESIDE, {})
     wiring = known.get(id(sender))
     if (
         wiring is None

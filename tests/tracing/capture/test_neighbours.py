@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
+import weakref
 from pathlib import Path
 from unittest import mock
 
@@ -392,3 +394,33 @@ def test_receivers_muted_by_hand_do_as_without_tracing(use_caching, no_failures)
     calls = [len(d.receiver_calls) for d in recorded.trace.dispatches]
     assert found == expected
     assert calls == [len(each) for each in expected if each]
+
+
+class Reversed(Signal):
+    def _live_receivers(self, sender):
+        live, live_async = super()._live_receivers(sender)
+        return live[::-1], live_async[::-1]
+
+
+def sent_to_a_receiver_that_holds_its_signal():
+    """Return weak references to a signal and to a receiver that nothing but that signal holds."""
+    signal = Reversed()
+
+    def receiver(**named):
+        return signal
+
+    signal.connect(receiver, weak=False)
+    signal.send(None)
+    signal.send(None)
+    return [weakref.ref(signal), weakref.ref(receiver)]
+
+
+def test_receiver_that_holds_its_signal_dies_with_it():
+    with recording():
+        instrument()
+        references = sent_to_a_receiver_that_holds_its_signal()
+    uninstrument()
+
+    gc.collect()
+
+    assert [reference() for reference in references] == [None, None]

@@ -58,7 +58,7 @@ def test_eager_task_is_a_trace_under_its_caller(connected):
     assert (trace.kind, trace.name, trace.status) == (Kind.TASK, "wash", Status.OK)
     assert (trace.parent_trace_id, trace.parent_span_id) == (
         live.trace_id,
-        live.span_id,
+        live.root_span_id,
     )
     assert roots(trace) == [WASHED]
     assert trace.attributes == {
@@ -182,7 +182,7 @@ def test_message_carries_the_trace(connected, published):
         worker_project.wash.apply_async(headers={"shop": "north"})
 
     [message] = published
-    assert message.headers["traceparent"] == f"00-{live.trace_id}-{live.span_id}-01"
+    assert message.headers["traceparent"] == f"00-{live.trace_id}-{live.root_span_id}-01"
     assert message.headers["shop"] == "north"
 
 
