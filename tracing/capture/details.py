@@ -43,6 +43,8 @@ until the worker reads it, and digests it there.
 """
 
 CREATED, HAS_CREATED, RAW, HAS_RAW, REVERSE, HAS_REVERSE = 1, 2, 4, 8, 16, 32
+_NOT_CREATED: Final = HAS_RAW | HAS_CREATED
+_CREATED: Final = HAS_RAW | HAS_CREATED | CREATED
 
 PLAIN_TYPES: Final = frozenset(
     {
@@ -177,20 +179,18 @@ def _save_reader(model: type[Model], signal: Signal) -> Details:
             pk = instance.__dict__[attname]
             if type(pk) is not int:
                 pk = (id(instance),) if pk is None else plain(pk)
-            flags = HAS_RAW
-            raw = named["raw"]
-            if raw is not False:
-                if raw is not True:
-                    return _read_save(sender, named)
-                flags = HAS_RAW | RAW
+            if named["raw"] is not False:
+                return _read_save(sender, named)
             if is_post:
                 created = named["created"]
-                if created is True:
-                    flags += 3
-                elif created is False:
-                    flags += 2
+                if created is False:
+                    flags = _NOT_CREATED
+                elif created is True:
+                    flags = _CREATED
                 else:
                     return _read_save(sender, named)
+            else:
+                flags = HAS_RAW
             using = named["using"]
             if type(using) is not str:
                 using = ""

@@ -195,6 +195,7 @@ def sync_sender(
     """Return the timed ``send`` or ``send_robust`` that stands in for *original*."""
     robust = method is Method.SEND_ROBUST
     word = method.value
+    callsite, details, values = options.callsite, options.details, options.values
 
     def send(self: Signal, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
         if not self.receivers:
@@ -288,10 +289,14 @@ def sync_sender(
         merged = {"signal": self, "sender": sender, **named}
         live = []
         live_async = None
-        # The type is asked, too: a proxy answers for what it wraps.
         resolving = self._live_receivers
-        stock = type(resolving) is MethodType and resolving.__func__ is STOCK_LIVE_RECEIVERS
-        if wiring is not None and stock and not self._dead_receivers:  # type: ignore[attr-defined]
+        if (
+            wiring is not None
+            # The type is asked, too: a proxy answers for what it wraps.
+            and type(resolving) is MethodType
+            and resolving.__func__ is STOCK_LIVE_RECEIVERS
+            and not self._dead_receivers  # type: ignore[attr-defined]
+        ):
             for deref in wiring.derefs:
                 receiver = deref()
                 if receiver is None:
@@ -305,21 +310,20 @@ def sync_sender(
             wiring = None
         after: Callable[[Stream | None], None] | None = None
         if wiring is None:
-            if not stock:
+            if type(resolving) is not MethodType or resolving.__func__ is not STOCK_LIVE_RECEIVERS:
                 live, live_async = self._live_receivers(sender)
                 try:
                     wiring = labelled(self, sender, live, live_async)
                 except RecursionError:
                     wiring = None
             else:
-                resolved = True
+                wiring = UNKNOWN
                 try:
                     wiring, live, live_async = resolve(self, sender)
                 except Exception as error:
                     if type(error) is not RecursionError and not is_own(error):
                         raise
-                    resolved = False
-                if not resolved:
+                if wiring is UNKNOWN:
                     # Also where Django raises something for a sender that it cannot look up. Not in
                     # the except clause: our failure is not the context of what receivers raise.
                     wiring = None
@@ -331,16 +335,18 @@ def sync_sender(
                     pass  # The end of the stack is the application's to meet.
                 return []
             if id(self) in boundaries:
+                stream = None
                 after = begin_boundary(self, named)
 
         responses = []
         opening: tuple[Any, ...] | None = None
-        stream = events = None
+        end: Any
         try:
             if not self.use_caching:  # The signals of a request do not cache; most others do.
                 if self is request_started:
                     requests.started(named)
                 elif self is request_finished:
+                    stream = None
                     after = requests.finished
             stream = current()
             events = stream.events if stream is not None else None
@@ -356,17 +362,15 @@ def sync_sender(
             if events is not None:
                 try:
                     if stream.ident != get_ident():  # type: ignore[union-attr]
-                        stream, ends = record_elsewhere(self, stream)  # type: ignore[arg-type]
-                        if ends is not None:
-                            after = ends
+                        stream, end = record_elsewhere(self, stream)  # type: ignore[arg-type]
+                        if end is not None:
+                            after = end
                         events = stream.events
                     if len(events) >= STREAM_LIMIT or wiring is None:  # type: ignore[arg-type]
                         drop(stream)  # type: ignore[arg-type]
                         events = None
                     else:
-                        code = None
-                        instruction = 0
-                        if options.callsite:
+                        if callsite:
                             frame: Any = getframe(1)
                             code = frame.f_code
                             try:
@@ -378,20 +382,22 @@ def sync_sender(
                                     raise
                                 frame = application_frame(frame)
                                 code = frame.f_code if frame is not None else None
-                            if frame is not None:
-                                instruction = frame.f_lasti
+                            instruction = 0 if frame is None else frame.f_lasti
                             frame = None
+                        else:
+                            code = None
+                            instruction = 0
                         opening = (
                             clock(),
                             wiring.number,
                             code,
                             instruction,
-                            wiring.details(sender, named) if options.details else None,
+                            wiring.details(sender, named) if details else None,
                             word,
                         )
                         events.append(opening)  # type: ignore[union-attr]
-                        if options.values is not None:
-                            events.append((VALUES, 0, options.values.named(named)))  # type: ignore[union-attr]
+                        if values is not None:
+                            events.append((VALUES, 0, values.named(named)))  # type: ignore[union-attr]
                 except Exception as error:
                     try:
                         failed("opening", error)
@@ -403,12 +409,12 @@ def sync_sender(
                 for receiver in live:
                     try:
                         response = receiver(**merged)
-                    except Exception as err:
+                    except Exception as error:
                         if not robust:
                             __tracebackhide__ = True
                             raise
-                        self._log_robust_failure(receiver, err)  # type: ignore[attr-defined]
-                        responses.append((receiver, err))
+                        self._log_robust_failure(receiver, error)  # type: ignore[attr-defined]
+                        responses.append((receiver, error))
                     else:
                         responses.append((receiver, response))
                 if live_async:
@@ -420,28 +426,28 @@ def sync_sender(
             for receiver in live:
                 try:
                     response = receiver(**merged)
-                except Exception as err:
+                except Exception as error:
                     try:
-                        end = raised(err, closes=not robust)
+                        end = raised(error, closes=not robust)
                     except Exception as failure:
                         if type(failure) is not RecursionError and not is_own(failure):
                             raise
-                        end = (RAISED, clock(), qualname_of(type(err)), "", not robust)
+                        end = (RAISED, clock(), qualname_of(type(error)), "", not robust)
                     events.append(end)
                     if not robust:
                         opening = None
                         __tracebackhide__ = True
                         raise
                     # Fails, too, where Django names the receiver by an attribute that a partial lacks.
-                    self._log_robust_failure(receiver, err)  # type: ignore[attr-defined]
-                    responses.append((receiver, err))
-                except BaseException as err:
+                    self._log_robust_failure(receiver, error)  # type: ignore[attr-defined]
+                    responses.append((receiver, error))
+                except BaseException as error:
                     try:
-                        end = raised(err, closes=True)
+                        end = raised(error, closes=True)
                     except Exception as failure:
                         if type(failure) is not RecursionError and not is_own(failure):
                             raise
-                        end = (RAISED, clock(), qualname_of(type(err)), "", True)
+                        end = (RAISED, clock(), qualname_of(type(error)), "", True)
                     events.append(end)
                     opening = None
                     __tracebackhide__ = True
@@ -462,8 +468,8 @@ def sync_sender(
                             self, merged, live_async, robust, stream, key, len(live)
                         )
                     )
-                except BaseException as err:
-                    escaped = qualname_of(type(err))
+                except BaseException as error:
+                    escaped = qualname_of(type(error))
                     __tracebackhide__ = True
                     raise
                 finally:
@@ -474,14 +480,14 @@ def sync_sender(
             __tracebackhide__ = True
             if opening is not None:
                 # Not by a receiver: somebody interrupts here, or Django's report of a failure failed.
-                left_at = 0
+                end = 0
                 escaped = ""
                 try:
-                    left_at = clock()
+                    end = clock()
                     escaped = qualname_of(type(error))
                 finally:
                     # Nothing is called between, so that nobody can interrupt again.
-                    events.append((CUT, left_at, escaped, opening[0]))  # type: ignore[union-attr]
+                    events.append((CUT, end, escaped, opening[0]))  # type: ignore[union-attr]
             raise
         finally:
             if after is not None:

@@ -71,20 +71,15 @@ class Unheard(list[Any]):
         self.tally = (counts, cell)
 
 
-class _BySender(dict[int, Unheard]):
-    """What was sent by one signal and not received, by the identity of the sender."""
-
-    __slots__ = ("signal",)
-
-    signal: ref[Signal]
-    """Takes it out of ``known`` when the signal dies."""
-
-
-known: Final[dict[int, _BySender]] = {}
+known: Final[dict[int, dict[int, Unheard]]] = {}
 """What was sent and not received, by the identities of signal and sender.
 
-The death of either takes it out, before the identity can be given out again.
+The death of either takes it out, before the identity can be given out again. Dictionaries of no class
+of their own, whose items Python finds faster.
 """
+
+_signals: Final[dict[int, tuple[ref[Signal], ref[Signal]]]] = {}
+"""What takes a signal that dies out of ``known``, and itself out of here."""
 
 _in_caches: Final[dict[int, ref[Signal]]] = {}
 """The signals in whose cache an ``Unheard`` stands for Django's own mark, by their identities."""
@@ -108,9 +103,9 @@ def _unheard(signal: Signal, sender: Any) -> Unheard:
             return unheard
         by_sender = known.get(id(signal))
         if by_sender is None:
-            by_sender = _BySender()
-            by_sender.signal = ref(signal, popping(known, id(signal)))
-            known[id(signal)] = by_sender
+            key = id(signal)
+            _signals[key] = ref(signal, popping(known, key)), ref(signal, popping(_signals, key))
+            by_sender = known[key] = {}
         if sender is not None:
             unheard.sender = ref(sender, popping(by_sender, id(sender)))
         by_sender[id(sender)] = unheard
