@@ -9,7 +9,16 @@ from django.core.signals import request_finished
 from django.utils.autoreload import autoreload_started, file_changed
 
 from tracing.capture import context
-from tracing.capture.context import LEFT, OVER, LiveTrace, Stream, current, unread
+from tracing.capture.context import (
+    LEFT,
+    OVER,
+    LiveTrace,
+    Stream,
+    current,
+    make_current,
+    running,
+    unread,
+)
 from tracing.capture.failures import failed
 from tracing.capture.handling import around_unrecorded
 from tracing.capture.sampling import decide, switch
@@ -81,10 +90,19 @@ def record_elsewhere(
 
 def finish_lone(stream: Stream | None) -> None:
     """End the trace that ``begin_lone`` began. Idempotent."""
+    trace = stream.trace if stream is not None else None
+    # After the end of an unrecorded request the stream may be that of what is around it.
+    if trace is None or trace.kind is not Kind.DISPATCH or trace.root is not stream:
+        return
     try:
-        trace = stream.trace if stream is not None else None
-        # After the end of an unrecorded request the stream may be that of what is around it.
-        if trace is not None and trace.kind is Kind.DISPATCH and trace.root is stream:
-            context.finish(trace)
+        context.finish(trace)
+    except RecursionError:
+        # At the end of the stack there is no frame left to finish in: it is given up here, by calls of
+        # C functions alone.
+        stream.ended = True
+        stream.events = None
+        running.pop(stream.number, None)
+        if current() is stream:
+            make_current(stream.outer)
     except Exception as error:
         failed("finish_lone", error)

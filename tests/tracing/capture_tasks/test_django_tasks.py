@@ -153,7 +153,7 @@ def test_task_inside_a_trace_knows_its_caller(keeper):
     assert (trace.kind, trace.parent_trace_id, trace.parent_span_id) == (
         Kind.TASK,
         live.trace_id,
-        live.span_id,
+        live.root_span_id,
     )
     assert trace.trace_id != live.trace_id
     assert signals(block) == ["task_enqueued", "work_done"]
