@@ -2,9 +2,10 @@
 
 The sdist of each package comes from the package index by pip and is unpacked under ``.cache/foreign``,
 beside an environment with the chosen Django, what the tests need and the tracer of this checkout. The
-package's own tests run on SQLite with its own settings, then with ``tracing.install()`` at their end:
-everything is recorded and stored in a file beside them. Both runs must do the same, test by test. A
-test that differs between two untraced runs is named as unsteady and excused. What could not be
+package's own tests run on SQLite with its own settings, then with the two lines of an installation:
+everything is recorded and written to the log, as in any run of tests. Both runs must do the same,
+test by test. The tests that differ run again by themselves, three times each way: one that once fails to repeat what it
+did is named as unsteady and excused, as many that look at the clock on a busy machine. What could not be
 fetched, installed or started is named as not run; it has not passed.
 
 Exits with 1 where a test differs, the tracer failed or nothing was recorded, else with 2 where a suite
@@ -26,15 +27,19 @@ import tarfile
 from dataclasses import dataclass, field
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foreign_suites import SUITES, Suite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CHILD = Path(__file__).with_name("foreign_child.py")
 CACHE = REPOSITORY / ".cache" / "foreign"
 SETTINGS = "foreign_settings"
 LIMIT_SECONDS = 7200
+CONFIRMATIONS = 3
 COLUMNS = "suite|version|tests|passed|different|traces|CPU s untraced|CPU s traced|CPU ratio"
 
 INSTALL = """
@@ -42,20 +47,23 @@ import tracing
 
 tracing.install(
     globals(),
-    EXPORTERS=["database", "foreign_settings.Kept"],
     CAPTURE_STATEMENTS=True,
     CAPTURE_VALUES=True,
     EXCLUDE_PATHS=[],
 )
 
+PROJECT_URLS, ROOT_URLCONF = ROOT_URLCONF, "foreign_urls"
+"""
+URLS = """
+from importlib import import_module, reload
 
-def Kept():
-    from tracing.exporters.database import DatabaseExporter
+from django.conf import settings
+from tracing import tracing_urls
 
-    # Runs of tests store nothing by themselves.
-    exporter = DatabaseExporter("tracing", in_tests="store")
-    exporter.name = "kept"
-    return exporter
+# Tests that register something reload the URLs.
+project = reload(project) if "project" in globals() else import_module(settings.PROJECT_URLS)
+globals().update({name: value for name, value in vars(project).items() if name[0] != "_"})
+urlpatterns = [*tracing_urls(), *project.urlpatterns]
 """
 
 
@@ -130,8 +138,10 @@ def environment(suite: Suite, home: Path, source: Path, django: str, wheel: Path
     return python
 
 
-def run(suite: Suite, python: Path, source: Path, home: Path, mode: str) -> dict[str, Any]:
-    """Run the suite in a process of its own and return its report.
+def run(
+    suite: Suite, python: Path, source: Path, home: Path, mode: str, *, only: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Run the suite, or what is named, in a process of its own and return its report.
 
     Raises:
         NotRunError: It left none, or no test ran.
@@ -143,6 +153,7 @@ def run(suite: Suite, python: Path, source: Path, home: Path, mode: str) -> dict
         old.unlink(missing_ok=True)
     text = suite.settings + (f"\nBASE_DIR = {str(place)!r}\n{INSTALL}" if mode == "traced" else "")
     (place / f"{SETTINGS}.py").write_text(text + "\n")
+    (place / "foreign_urls.py").write_text(URLS)
     folder = source / suite.folder
     options = ["-p", "no:tracing"] if (mode, suite.runner) == ("stock", "pytest") else []
     drop = ("COVERAGE_", "DJANGO_", "PYTEST_", "PYTHON", "TRACING_", "TEST_DB_")
@@ -152,7 +163,7 @@ def run(suite: Suite, python: Path, source: Path, home: Path, mode: str) -> dict
         "PYTHONPATH": os.pathsep.join(map(str, (folder, source, place))),
         "PYTHONHASHSEED": "0",
     }
-    command = [python, CHILD, report, suite.runner, *options, *suite.labels]
+    command = [python, CHILD, report, suite.runner, *options, *(only or suite.labels)]
     try:
         with log.open("w") as output:
             subprocess.run(
@@ -185,10 +196,13 @@ def compare(name: str, django: str, wheel: Path) -> Row:
         traced = run(suite, python, source, home, "traced")
         row.different = changes(stock["outcomes"], traced["outcomes"])
         if row.different:
-            again = run(suite, python, source, home, "stock")
-            row.unsteady = sorted(changes(stock["outcomes"], again["outcomes"]))
+            first = {"stock": stock["outcomes"], "traced": traced["outcomes"]}
+            row.unsteady = unsteady(
+                {mode: {test: first[mode].get(test) for test in row.different} for mode in first},
+                lambda mode: run(suite, python, source, home, mode, only=row.different)["outcomes"],
+            )
             row.different = {k: v for k, v in row.different.items() if k not in row.unsteady}
-    except NotRunError as error:
+    except (NotRunError, subprocess.CalledProcessError) as error:
         row.not_run = str(error)
         return row
     row.tests, row.recorded = len(stock["outcomes"]), traced["recorded"]
@@ -199,6 +213,20 @@ def compare(name: str, django: str, wheel: Path) -> Row:
     elif not row.recorded:
         row.problem = "nothing was recorded"
     return row
+
+
+def unsteady(
+    first: dict[str, dict[str, str | None]], again: Callable[[str], dict[str, str]]
+) -> list[str]:
+    """Return the tests that do not repeat what they *first* did, in each mode, when run *again*."""
+    found: set[str] = set()
+    for mode in list(first) * CONFIRMATIONS:
+        try:
+            outcomes = again(mode)
+        except NotRunError:
+            return []
+        found |= {test for test, outcome in first[mode].items() if outcomes.get(test) != outcome}
+    return sorted(found)
 
 
 def changes(stock: dict[str, str], other: dict[str, str]) -> dict[str, str]:
@@ -219,7 +247,9 @@ def table(rows: list[Row], django: str) -> str:
         lines.append(f"| {row.suite} | {row.version} | {cells} |")
     for row in rows:
         lines += [f"\n{row.suite}: {test}: {what}" for test, what in row.different.items()]
-        lines += [f"\n{row.suite}: {test}: unsteady untraced, too" for test in row.unsteady]
+        lines += [
+            f"\n{row.suite}: {test}: unsteady: does not repeat it alone" for test in row.unsteady
+        ]
         lines += [f"\n{row.suite}: {text}" for text in (row.problem, row.not_run) if text]
     return "\n".join(lines) + "\n"
 

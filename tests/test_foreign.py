@@ -110,6 +110,16 @@ def test_each_change_counts_also_to_the_better(foreign):
     }
 
 
+def test_only_what_does_not_repeat_is_unsteady(foreign):
+    first = {
+        "stock": {"ours": "passed", "clock": "passed"},
+        "traced": {"ours": "failed", "clock": "failed"},
+    }
+
+    assert foreign.unsteady(first, first.get) == []
+    assert foreign.unsteady(first, lambda mode: first[mode] | {"clock": "passed"}) == ["clock"]
+
+
 @pytest.mark.parametrize(
     ("row", "status", "told"),
     [
