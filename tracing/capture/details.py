@@ -300,13 +300,13 @@ def _named_reader() -> Details:
         if not entry[3] and name != "instance":
             return (NAMED, "", None, words)
         attname = entry[2]
-        if type(attname) is tuple:
-            pk: Any = _composite_key(instance.__dict__, attname)
-            return (NAMED, entry[1], (id(instance),) if pk is None else pk, words)
         if attname is None:
             return (NAMED, entry[1], (-id(instance),), words)
-        pk = instance.__dict__.get(attname)
+        pk: Any = instance.__dict__.get(attname)  # None of the several of a composite key, too.
         if type(pk) is not int:
+            if type(attname) is tuple:
+                pk = _composite_key(instance.__dict__, attname)
+                return (NAMED, entry[1], (id(instance),) if pk is None else pk, words)
             pk = (id(instance),) if pk is None else plain(pk)
         return (NAMED, entry[1], pk, words)
 
