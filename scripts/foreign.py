@@ -4,9 +4,9 @@ The sdist of each package comes from the package index by pip and is unpacked un
 beside an environment with the chosen Django, what the tests need and the tracer of this checkout. The
 package's own tests run on SQLite with its own settings, then with the two lines of an installation:
 everything is recorded and written to the log, as in any run of tests. Both runs must do the same,
-test by test. The tests that differ run again by themselves, three times each way: one that once fails to repeat what it
-did is named as unsteady and excused, as many that look at the clock on a busy machine. What could not be
-fetched, installed or started is named as not run; it has not passed.
+test by test. The tests that differ run again by themselves, three times each way: one that once fails
+to repeat what it did is named as unsteady and excused, as many that look at the clock on a busy machine.
+What could not be fetched, installed or started is named as not run; it has not passed.
 
 Exits with 1 where a test differs, the tracer failed or nothing was recorded, else with 2 where a suite
 was not run.
