@@ -203,9 +203,24 @@ _cleared: Final[deque[tuple[ref[Signal], list[Any]]]] = deque(maxlen=WAITING_LIM
 """Connections that were cleared away because receiver or sender had died, not looked at yet."""
 
 
-def _without_strong_receiver(entry: Any) -> Any:
-    """Return *entry* without a receiver that lives on though its sender has died."""
-    return entry if remembered.is_weak(entry) else (entry[0], None, *entry[2:])
+class _Gone:
+    """What died at once."""
+
+
+_DEAD: Final = ref(_Gone())
+
+
+def _pared(entry: Any) -> Any:
+    """Return *entry* without what keeps its receiver or its signal alive.
+
+    The weak references of an entry call back the signal, and so they hold it.
+    """
+    receiver = _DEAD if remembered.is_weak(entry) and entry[1]() is None else None
+    sender = [
+        reference and (_DEAD if (alive := reference()) is None else ref(alive))
+        for reference in entry[2:-1]  # Django 5 keeps none.
+    ]
+    return (entry[0], receiver, *sender, entry[-1])
 
 
 def note_cleared() -> None:
@@ -293,9 +308,7 @@ class _Hook:
         """Note which receivers of *before* were dead; None if there was nothing to clear."""
         if before is not None:
             try:
-                gone = [
-                    _without_strong_receiver(entry) for entry in _missing(before, signal.receivers)
-                ]
+                gone = [_pared(entry) for entry in _missing(before, signal.receivers)]
                 if gone:
                     _cleared.append((ref(signal), gone))
             except (RecursionError, IndexError, TypeError) as error:
