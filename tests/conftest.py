@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tracing.pipeline import Pipeline
 
 ARTIFACTS = Path(__file__).with_name("artifacts")
+BROWSER_TESTS = Path(__file__).with_name("browser")
 
 # -- The process is left clean -----------------------------------------------------------------
 
@@ -167,17 +168,21 @@ def clean_process() -> Iterator[None]:
 # -- Coverage ----------------------------------------------------------------------------------
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Refuse to measure coverage in a process that has loaded greenlet: such a run may never end.
+@pytest.hookimpl(trylast=True)  # What is to be left out is left out before.
+def pytest_ignore_collect(collection_path: Path) -> None:
+    """Refuse to measure coverage beside Playwright, which uses greenlet: such a run may never end.
 
     Raises:
-        pytest.UsageError: A tracer of coverage is running and Playwright has been imported.
+        pytest.UsageError: A tracer of coverage is running and a browser test is to be collected.
     """
-    coverage = sys.modules.get("coverage")
-    if coverage is not None and coverage.Coverage.current() and "greenlet" in sys.modules:
+    if (
+        collection_path == BROWSER_TESTS
+        and "greenlet" in sys.modules
+        and not sys.modules["greenlet"]
+    ):
         raise pytest.UsageError(
-            "Coverage is on and greenlet is loaded, which can hang the interpreter. Run the tests of "
-            "tests/browser without coverage, and `make coverage` for the others."
+            "Coverage beside greenlet can hang the interpreter. Run the tests of tests/browser "
+            "without coverage, and `make coverage` for the others."
         )
 
 

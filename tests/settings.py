@@ -8,8 +8,13 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
+
+# Never coverage beside greenlet (pyproject.toml): structlog imports it where it is there.
+if "coverage" in sys.modules and sys.modules["coverage"].Coverage.current():
+    sys.modules.setdefault("greenlet", None)  # type: ignore[arg-type]
 
 # A folder of this process, not a fixed one: Django removes a stale test database but not its
 # write-ahead log, and SQLite would replay that log into the next database of the same name.
