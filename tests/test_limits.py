@@ -55,7 +55,7 @@ def test_test_that_hangs_fails_with_all_stacks_and_the_others_go_on(tmp_path):
 
 @pytest.mark.slow
 def test_coverage_in_a_process_with_greenlet_is_refused(tmp_path):
-    browser = "tests/browser/test_site_buying.py"
+    browser = "tests/browser"
 
     done = run(
         *("coverage", "run", f"--data-file={tmp_path / 'data'}"),
