@@ -170,17 +170,11 @@ def clean_process() -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)  # What is to be left out is left out before.
 def pytest_ignore_collect(collection_path: Path) -> None:
-    """Refuse to measure coverage beside Playwright, which uses greenlet: such a run may never end.
-
-    Raises:
-        pytest.UsageError: A tracer of coverage is running and a browser test is to be collected.
-    """
-    if (
-        collection_path == BROWSER_TESTS
-        and "greenlet" in sys.modules
-        and not sys.modules["greenlet"]
-    ):
-        raise pytest.UsageError(
+    """Refuse to measure coverage beside Playwright, which uses greenlet: such a run may never end."""
+    coverage = sys.modules.get("coverage")
+    is_measured = coverage is not None and coverage.Coverage.current() is not None
+    if is_measured and collection_path.parent == BROWSER_TESTS:
+        pytest.exit(
             "Coverage beside greenlet can hang the interpreter. Run the tests of tests/browser "
             "without coverage, and `make coverage` for the others."
         )
