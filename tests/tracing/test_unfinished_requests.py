@@ -231,7 +231,8 @@ def test_requests_in_a_row_do_not_nest(keeper, url):  # noqa: F811
 
     traces = kept(keeper)
     assert [trace.kind for trace in traces] == ["request"] * 3 + ["dispatch"]
-    assert {trace.parent_trace_id for trace in traces} == {""}
+    # What is sent afterwards may still name the last one, if a worker was quicker to end it.
+    assert {trace.parent_trace_id for trace in traces[:3]} == {""}
 
 
 def test_unread_request_within_a_request_gives_the_rest_back_to_it(keeper):  # noqa: F811
