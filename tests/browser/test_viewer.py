@@ -192,6 +192,8 @@ def test_completion_of_keys_and_values(viewer):
     options = page.locator("#q-options [role=option]")
 
     expect(options.first).to_contain_text("receivers>")
+    # The answer to the last letter draws the options anew and takes the choice back.
+    page.wait_for_load_state("networkidle")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
