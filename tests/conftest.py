@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.db import router
+from django.db.utils import ConnectionRouter
 from django.dispatch import Signal
 from django.urls import clear_url_caches
 
@@ -88,6 +91,11 @@ def belongs_to_others(receiver: Any, modules_before: set[str]) -> bool:
     )
 
 
+def dotted(kind: type) -> str:
+    """Return the path by which a setting names *kind*."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
 def tracer_state() -> dict[str, Any]:
     """Return what a test could leave behind in the tracer."""
     tracing = sys.modules.get("tracing")
@@ -152,6 +160,9 @@ def clean_process() -> Iterator[None]:
             with signal.lock:
                 signal.receivers[:] = lists_before.get(signal, [])
                 signal.sender_receivers_cache.clear()
+    if (routers := [dotted(type(each)) for each in router.routers]) != settings.DATABASE_ROUTERS:
+        left.append(f"the routers are {routers}")
+        router.routers = ConnectionRouter().routers
     tracer_after = tracer_state()
     left += [
         f"the tracer's {name} was {value!r} and is {tracer_after.get(name)!r}"

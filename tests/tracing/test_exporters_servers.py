@@ -22,6 +22,7 @@ from tracing.filling import Filler
 from tracing.models import Dispatch, ReceiverLabel, Rollup, Sequence, Trace
 from tracing.pipeline import TemporaryError
 from tracing.pruning import Retention, file_size, prune, store_size, used_size
+from tracing.routers import ROUTER
 
 pytestmark = pytest.mark.services
 
@@ -63,8 +64,11 @@ def alias_of(service, name, **changes):
         "OPTIONS": {"charset": "utf8mb4"} if service.name == "mariadb" else {},
         **changes,
     }
-    with pytest.MonkeyPatch.context() as patch, override_settings(TRACING={"DATABASE": ALIAS}):
+    # The routers are named, too: Django makes them anew then, whatever other tests made of them.
+    chosen = {"TRACING": {"DATABASE": ALIAS}, "DATABASE_ROUTERS": [ROUTER]}
+    with pytest.MonkeyPatch.context() as patch, override_settings(**chosen):
         patch.setitem(connections.databases, ALIAS, database)
+        assert Trace.objects.db == ALIAS
         yield
         connections[ALIAS].close()
         delattr(connections._connections, ALIAS)

@@ -184,7 +184,10 @@ def test_time_in_roots_counts_each_moment_once_over_segments(monkeypatch):
         thread = threading.Thread(target=Context().run, args=(in_trace, inner.send, None))
         thread.start()
         thread.join()
+        # Only now is the trace in sight of a worker that earlier tests have left.
+        context.running[number] = live
         segments.extend(assembly.drain())
+        del context.running[number]
 
     def in_trace(send, sender):
         before = context.enter(live.open_stream())
@@ -195,6 +198,8 @@ def test_time_in_roots_counts_each_moment_once_over_segments(monkeypatch):
     inner.connect(lambda **named: None, weak=False)
     with recording(segments=True) as recorded:
         live = recorded.live
+        number = live.root.number
+        del context.running[number]
         outer.send(None)
         outer.send(None)
     roots = [dispatch for part in (*segments, recorded.trace) for dispatch in part.dispatches]
