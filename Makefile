@@ -15,6 +15,8 @@ RUN = $(VENV)/bin/python
 JUDGED = $(if $(strip $(ARGS)),,$(filter-out 0,$(REQUIRE_SERVICES)))
 PYTEST = pytest -n $(WORKERS) --maxprocesses=8 --dist=worksteal $(if $(JUNIT),--junitxml=$(JUNIT))
 TEMPLATES = find tracing core carsales -name '*.html' -not -path '*/vendor/*'
+# Python 3.12 and newer can watch lines without a trace function.
+CORE = import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")
 # When the command was given: the demo says how long all of it took.
 STARTED := $(shell date +%s)
 export PYTHON PORT STARTED
@@ -34,7 +36,7 @@ test: env-dev ## Run all tests
 
 coverage: env-dev ## Run the tests that need no browser and say which lines they do not run
 	@$(RUN) -m coverage erase
-	@PYTHONDEVMODE=1 $(RUN) -m coverage run -m $(PYTEST) --ignore=tests/browser $(ARGS)
+	@PYTHONDEVMODE=1 COVERAGE_CORE=$$($(RUN) -c '$(CORE)') $(RUN) -m coverage run -m $(PYTEST) --ignore=tests/browser $(ARGS)
 	@$(RUN) -m coverage combine --quiet
 	@$(RUN) -m coverage report $(if $(JUDGED),,--fail-under=0)
 

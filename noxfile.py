@@ -121,7 +121,10 @@ def coverage(session: nox.Session, django: str) -> None:
     install(session, django)
     session.run("coverage", "erase")
     run = ["coverage", "run", *PYTEST[1:], "--ignore=tests/browser", *session.posargs]
-    session.run(*run, env={"PYTHONDEVMODE": "1"})
+    environment = {"PYTHONDEVMODE": "1"}
+    if session.python != "3.11":
+        environment["COVERAGE_CORE"] = "sysmon"  # Quicker, and leaves sys.settrace() to the tests.
+    session.run(*run, env=environment)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
