@@ -543,9 +543,7 @@ class Pipeline:
         """Empty the queue into the exporters; return whether none of them holds anything back."""
         limit = self.options.batch_items
         for drain in self.drains:
-            segments = _guard("drain", lambda drain=drain: list(drain())) or []
-            if segments:
-                self._offer(self._process(segments))
+            _guard("drain", self._drain, drain)
         remaining = len(self._queue)
         while True:
             items: list[tuple[Any, int]] = []
@@ -571,6 +569,11 @@ class Pipeline:
             for exporter in self.exporters:
                 _guard(f"flush of exporter {exporter.name}", exporter.force_flush)
         return not any(delivery.waiting for delivery in self._deliveries)
+
+    def _drain(self, drain: Drain) -> None:
+        for segment in drain():
+            self._offer(self._process([segment]))
+            self._deliver(forced=False)
 
     def _assemble(self, items: list[tuple[Any, int]]) -> list[spans.Trace]:
         traces: list[spans.Trace] = []
@@ -837,7 +840,8 @@ def _weight(trace: Any) -> int:
     """Return roughly how many recorded items *trace* holds; at least 1."""
     streams = getattr(trace, "streams", None)
     if streams is not None:
-        return 1 + sum(len(stream.recorded or ()) for stream in streams)
+        values = sum(len(stream.recorded or ()) for stream in streams)
+        return 1 + values // context.VALUES_PER_DISPATCH
     dispatches = getattr(trace, "dispatches", None)
     if dispatches is None:
         return 1

@@ -37,6 +37,7 @@ from tracing.capture.context import (
     SQL_WRITE,
     TRANSACTION,
     VALUES,
+    VALUES_PER_DISPATCH,
     LiveTrace,
     Stream,
 )
@@ -46,6 +47,7 @@ from tracing.capture.details import (
     HAS_RAW,
     HAS_REVERSE,
     M2M,
+    NAMED,
     RAW,
     REVERSE,
     SAVE,
@@ -85,7 +87,7 @@ from tracing.capture.spans import (
 from tracing.capture.statements import normalised, quotes_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import CodeType
 
     from tracing.capture.context import UnheardCounts
@@ -174,8 +176,8 @@ class Reader:
         self.call: tuple[int, int] | None = None
         """(key, position) of the async receiver whose stream this is, until its first step is read."""
         self.outer_is_link = False
-        self.place = 0
-        """Items read so far."""
+        self.place = stream.taken
+        """Values read so far."""
         self.done = False
         """Nothing more will come."""
 
@@ -234,8 +236,17 @@ class Assembly:
 
     # -- reading -----------------------------------------------------------------------------
 
-    def read(self, *, consume: bool = True) -> None:
-        """Read what the streams hold now; take it out of them unless *consume* is False."""
+    def read(self, *, consume: bool = True, most: int | None = None) -> bool:
+        """Read what the streams hold now; take it out of them unless *consume* is False.
+
+        Args:
+            consume: Take out of the streams what has been read.
+            most: Values to read of one stream. The streams after one that holds more are left for the
+                next time, too: what they hold may be announced in what is still to be read.
+
+        Returns:
+            Whether all was read.
+        """
         streams = list(self.live.streams)
         # Before the reading: of one that is over now, all has been written.
         over = {stream.number for stream in streams if stream.is_over}
@@ -246,15 +257,22 @@ class Assembly:
             events = stream.recorded
             if events is None:
                 continue
-            items = events[:length]
-            if consume:
-                stream.taken += length
-                del events[:length]
-            self._read(stream, items)
+            reader = self._reader(stream)
+            before = reader.place
+            is_cut = most is not None and length > most
+            try:
+                self._read(reader, events[: most if is_cut else length])
+            finally:
+                if consume:
+                    del events[: reader.place - before]
+                    stream.taken = reader.place
+            if is_cut:
+                return False
             if consume and stream.late:
                 self._read_late(stream)
         if consume:
             self._forget_done(streams, over)
+        return True
 
     def _read_late(self, stream: Stream) -> None:
         """Read the open blocks for which the stream had no room while it was full."""
@@ -294,30 +312,28 @@ class Assembly:
             for key in [key for key in list(self.live.branches) if key[0] in gone]:
                 self.live.branches.pop(key, None)
 
-    def _read(self, stream: Stream, items: list[Any]) -> None:
-        reader = self._readers.get(stream.number)
-        if reader is None:
-            reader = self._readers[stream.number] = self._reader(stream)
-        rest = iter(items)
-        while True:
+    def _read(self, reader: Reader, items: list[Any]) -> None:
+        place, end = 0, len(items)
+        began = reader.place
+        while place < end:
+            size = 1
             try:
-                for item in rest:
-                    kind = type(item)
-                    if kind is int:
-                        self._returned(reader, item, "")
-                    else:
-                        word = item[0]
-                        if type(word) is int:
-                            self._open(reader, item)
-                        else:
-                            _READ[word](self, reader, item)
-                    reader.place += 1
+                word = items[place]
+                if type(word) is int:
+                    self._returned(reader, word, "")
+                else:
+                    size, read = _READ[word]
+                    shape = place + size
+                    if word in _OPENINGS:
+                        size += _DETAILS[items[shape]] if shape < end else 1
+                    if place + size > end:
+                        return  # The writer is not through with it.
+                    read(self, reader, items[place + 1 : place + size])
             except Exception as error:
                 # One that cannot be read costs itself alone; the rest of the trace is kept.
                 self._note_unreadable("an event", error)
-                reader.place += 1
-            else:
-                return
+            place += size
+            reader.place = began + place
 
     def _note_unreadable(self, what: str, error: Exception) -> None:
         """Count something that could not be read, which the trace tells of."""
@@ -352,12 +368,14 @@ class Assembly:
             return None
 
     def _reader(self, stream: Stream) -> Reader:
-        reader = Reader(stream)
-        if stream.origin is not None:
-            word, key, position = stream.origin
-            reader.outer_is_link = word == "link"
-            if word == "call":
-                reader.call = key, position
+        reader = self._readers.get(stream.number)
+        if reader is None:
+            reader = self._readers[stream.number] = Reader(stream)
+            if stream.origin is not None:
+                word, key, position = stream.origin
+                reader.outer_is_link = word == "link"
+                if word == "call":
+                    reader.call = key, position
         return reader
 
     def _running_call(self, reader: Reader) -> ReceiverCall | None:
@@ -395,10 +413,10 @@ class Assembly:
         reader: Reader,
         start: int,
         number: int,
-        method: str,
+        method: Method,
         code: Any,
         instruction: int,
-        details: Any,
+        details: list[Any],
     ) -> tuple[Dispatch, ReceiverSet]:
         label = find(number)
         call = self._running_call(reader)
@@ -407,7 +425,7 @@ class Assembly:
             number=self._number(),
             signal=self._signal(label),
             sender=label.sender,
-            method=_METHODS[method],
+            method=method,
             start_ns=self._since(start),
             duration_ns=0,
             depth=self._depth_below(call),
@@ -416,7 +434,7 @@ class Assembly:
             callsite=self._site(code, instruction),
             thread=reader.stream.thread,
         )
-        if details is not None:
+        if details[0] is not None:
             try:
                 _put_details(dispatch, details)
             except Exception as error:
@@ -458,14 +476,14 @@ class Assembly:
         self.trace.receiver_call_count += 1
         return call
 
-    def _open(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        start, number, code, instruction, details, method = item
+    def _open(self, reader: Reader, fields: list[Any], method: Method) -> None:
+        start, number, code, instruction, *details = fields
         dispatch, label = self._new_dispatch(
             reader, start, number, method, code, instruction, details
         )
         first = self._call(dispatch, label, 0, start) if label.sync_count else None
         opened = Open(dispatch, label, first)
-        if details is not None and type(details[2]) is tuple and len(details[2]) == 1:
+        if details[0] is not None and type(details[2]) is tuple and len(details[2]) == 1:
             opened.unsaved = (details[1], details[2][0])
             dispatch.same_instance_as = next(
                 (
@@ -476,6 +494,12 @@ class Assembly:
                 None,
             )
         reader.stack.append(opened)
+
+    def _read_send(self, reader: Reader, fields: list[Any]) -> None:
+        self._open(reader, fields, Method.SEND)
+
+    def _read_send_robust(self, reader: Reader, fields: list[Any]) -> None:
+        self._open(reader, fields, Method.SEND_ROBUST)
 
     def _returned(self, reader: Reader, end: int, response_type: str) -> None:
         opened = reader.stack[-1] if reader.stack else None
@@ -512,11 +536,12 @@ class Assembly:
             self._close(reader, end)
         # Otherwise ASYNC_CLOSE or BATCH_END will say that it is over.
 
-    def _read_returned(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        self._returned(reader, item[1], _name(item[2]))
+    def _read_returned(self, reader: Reader, fields: list[Any]) -> None:
+        end, name = fields
+        self._returned(reader, end, _name(name))
 
-    def _read_raised(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, end, name, message, closes = item
+    def _read_raised(self, reader: Reader, fields: list[Any]) -> None:
+        end, name, message, closes = fields
         opened = reader.stack[-1] if reader.stack else None
         if opened is None or opened.call is None or opened.dispatch is None:
             return
@@ -533,9 +558,9 @@ class Assembly:
             opened.dispatch.exception_type = name
             self._close(reader, end)
 
-    def _read_cut(self, reader: Reader, item: tuple[Any, ...]) -> None:
+    def _read_cut(self, reader: Reader, fields: list[Any]) -> None:
         """Close the dispatch that began at that time, and what is open inside it, if it still is."""
-        _word, end, name, start = item
+        end, name, start = fields
         since = self._since(start)
         if not any(opened.began_at(since) for opened in reader.stack):
             return
@@ -594,17 +619,17 @@ class Assembly:
 
     # -- async -------------------------------------------------------------------------------
 
-    def _read_async_open(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, start, key, number, method, code, instruction, details = item
+    def _read_async_open(self, reader: Reader, fields: list[Any]) -> None:
+        start, key, number, method, code, instruction, *details = fields
         dispatch, label = self._new_dispatch(
-            reader, start, number, method, code, instruction, details
+            reader, start, number, _METHODS[method], code, instruction, details
         )
         for position in range(len(label.receivers)):
             self._call(dispatch, label, position, start)
         self._by_key[key] = (dispatch, label)
 
-    def _read_async_phase(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, start, key, in_event_loop = item
+    def _read_async_phase(self, reader: Reader, fields: list[Any]) -> None:
+        start, key, in_event_loop = fields
         opened = reader.stack[-1] if reader.stack else None
         if opened is None or opened.dispatch is None:
             return
@@ -613,8 +638,8 @@ class Assembly:
             self._call(opened.dispatch, opened.label, position, start)
         self._by_key[key] = (opened.dispatch, opened.label)
 
-    def _read_async_close(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, end, key, escaped = item
+    def _read_async_close(self, reader: Reader, fields: list[Any]) -> None:
+        end, key, escaped = fields
         dispatch = self._by_key.get(key, (None,))[0]
         if dispatch is None:
             return
@@ -650,8 +675,8 @@ class Assembly:
             reader.outer = dispatch.receiver_calls[position]
             reader.outer.start_ns = self._since(moment)
 
-    def _read_call_end(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, end, word, name, message = item
+    def _read_call_end(self, reader: Reader, fields: list[Any]) -> None:
+        end, word, name, message = fields
         self._end_async_call(reader, end, _OUTCOMES[word], name, message)
 
     def _end_async_call(
@@ -671,8 +696,8 @@ class Assembly:
             call.exception_type, call.exception_message = _name(name), self._redacted(message)
             self.trace.error_count += outcome is Outcome.RAISED
 
-    def _read_batch(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, start, key, requested = item
+    def _read_batch(self, reader: Reader, fields: list[Any]) -> None:
+        start, key, requested = fields
         dispatch, label = self._by_key.get(key, (None, None))
         if dispatch is None or label is None or not dispatch.receiver_calls:
             return
@@ -681,15 +706,15 @@ class Assembly:
         first.hop_ns = max(start - requested, 0)
         reader.stack.append(Open(dispatch, label, first, is_batch=True))
 
-    def _read_batch_end(self, reader: Reader, _item: tuple[Any, ...]) -> None:
+    def _read_batch_end(self, reader: Reader, _fields: list[Any]) -> None:
         reader.done = True
         if reader.stack and reader.stack[-1].is_batch:
             reader.stack.pop()
 
     # -- what else happens -------------------------------------------------------------------
 
-    def _read_query(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, start, end, alias, statement = item
+    def _read_query(self, reader: Reader, fields: list[Any]) -> None:
+        start, end, alias, statement = fields
         self.trace.query_count += 1
         self.trace.query_ns += end - start
         opened = reader.stack[-1] if reader.stack else None
@@ -755,12 +780,12 @@ class Assembly:
                 return opened.call
         return self._call_around(reader)
 
-    def _read_transaction(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, alias, block = item
+    def _read_transaction(self, reader: Reader, fields: list[Any]) -> None:
+        alias, block = fields
         _set_block(reader.blocks, alias, block)
 
-    def _read_values(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, key, values = item
+    def _read_values(self, reader: Reader, fields: list[Any]) -> None:
+        key, values = fields
         if key:
             dispatch = self._by_key.get(key, (None,))[0]
         else:
@@ -770,15 +795,15 @@ class Assembly:
                 name[:MAX_NAME]: self._redacted(text) for name, text in values.items()
             }
 
-    def _read_link(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, number, place = item
+    def _read_link(self, reader: Reader, fields: list[Any]) -> None:
+        number, place = fields
         call = self._running_call(reader)
         self._links.setdefault(number, []).append((place, call))
         if call is not None:
             self._awaited.add(call.number)
 
-    def _read_bypass(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, start, operation, model, signals, receivers, rows, code, instruction = item
+    def _read_bypass(self, reader: Reader, fields: list[Any]) -> None:
+        start, operation, model, signals, receivers, rows, code, instruction = fields
         call = self._running_call(reader)
         self._bypasses.append(
             Bypass(
@@ -793,20 +818,20 @@ class Assembly:
             )
         )
 
-    def _read_sql_write(self, reader: Reader, item: tuple[Any, ...]) -> None:
+    def _read_sql_write(self, reader: Reader, fields: list[Any]) -> None:
         """Tell what the application's own SQL wrote as bypasses, if the models have receivers."""
-        _word, start, sql, rows, code, instruction = item
+        start, sql, rows, code, instruction = fields
         try:
             writes = writes_past_receivers(sql)
         except Exception as error:
             failed("raw SQL", error)
             return
         for operation, model, signals, receivers in writes:
-            bypass = (BYPASS, start, operation, model, signals, receivers, rows, code, instruction)
+            bypass = [start, operation, model, signals, receivers, rows, code, instruction]
             self._read_bypass(reader, bypass)
 
-    def _read_effect(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, start, kind, target, backend, in_on_commit, code, instruction = item
+    def _read_effect(self, reader: Reader, fields: list[Any]) -> None:
+        start, kind, target, backend, in_on_commit, code, instruction = fields
         call = self._running_call(reader)
         at_once_on = next(
             (each.at_once_on for each in reversed(reader.stack) if each.at_once_on), ""
@@ -832,12 +857,12 @@ class Assembly:
             self._blocks.append((effect, blocks))
         self._effects.append(effect)
 
-    def _read_registered(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, number, alias = item
+    def _read_registered(self, reader: Reader, fields: list[Any]) -> None:
+        number, alias = fields
         self._callbacks[number] = self._running_call(reader), reader.blocks.get(alias)
 
-    def _read_callback(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, _start, number, at_once_on = item
+    def _read_callback(self, reader: Reader, fields: list[Any]) -> None:
+        _start, number, at_once_on = fields
         registered_in, _block = self._callbacks.pop(number, (None, None))
         if registered_in is None:
             registered_in = self._running_call(reader)
@@ -847,7 +872,7 @@ class Assembly:
         opened.at_once_on = at_once_on
         reader.stack.append(opened)
 
-    def _read_callback_end(self, reader: Reader, _item: tuple[Any, ...]) -> None:
+    def _read_callback_end(self, reader: Reader, _fields: list[Any]) -> None:
         while reader.stack:
             ended = reader.stack.pop()
             if ended.dispatch is None:
@@ -856,13 +881,13 @@ class Assembly:
                     reader.stack[-1].nested_ns += ended.nested_ns
                 return
 
-    def _read_lost_receiver(self, _reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, signal, sender, label, was_called = item
+    def _read_lost_receiver(self, _reader: Reader, fields: list[Any]) -> None:
+        signal, sender, label, was_called = fields
         name = signal if type(signal) is str else signal.name
         self._lost.append(LostReceiver(name, sender, label, was_called))
 
-    def _read_connection(self, reader: Reader, item: tuple[Any, ...]) -> None:
-        _word, start, change, signal, sender, label, code, instruction = item
+    def _read_connection(self, reader: Reader, fields: list[Any]) -> None:
+        start, change, signal, sender, label, code, instruction = fields
         call = self._running_call(reader)
         self._changes.append(
             ConnectionChange(
@@ -1171,30 +1196,37 @@ class Assembly:
             counted[key] = counted.get(key, 0) + count
 
 
-_READ: Final = {
-    RETURNED: Assembly._read_returned,
-    RAISED: Assembly._read_raised,
-    CUT: Assembly._read_cut,
-    QUERY: Assembly._read_query,
-    TRANSACTION: Assembly._read_transaction,
-    ASYNC_OPEN: Assembly._read_async_open,
-    ASYNC_PHASE: Assembly._read_async_phase,
-    ASYNC_CLOSE: Assembly._read_async_close,
-    BATCH: Assembly._read_batch,
-    BATCH_END: Assembly._read_batch_end,
-    CALL_END: Assembly._read_call_end,
-    VALUES: Assembly._read_values,
-    LINK: Assembly._read_link,
-    BYPASS: Assembly._read_bypass,
-    EFFECT: Assembly._read_effect,
-    SQL_WRITE: Assembly._read_sql_write,
-    REGISTERED: Assembly._read_registered,
-    CALLBACK: Assembly._read_callback,
-    CALLBACK_END: Assembly._read_callback_end,
-    LOST_RECEIVER: Assembly._read_lost_receiver,
-    CONNECTION: Assembly._read_connection,
+_READ: Final[dict[str, tuple[int, Callable[[Assembly, Reader, list[Any]], None]]]] = {
+    Method.SEND.value: (5, Assembly._read_send),
+    Method.SEND_ROBUST.value: (5, Assembly._read_send_robust),
+    RETURNED: (3, Assembly._read_returned),
+    RAISED: (5, Assembly._read_raised),
+    CUT: (4, Assembly._read_cut),
+    QUERY: (5, Assembly._read_query),
+    TRANSACTION: (3, Assembly._read_transaction),
+    ASYNC_OPEN: (7, Assembly._read_async_open),
+    ASYNC_PHASE: (4, Assembly._read_async_phase),
+    ASYNC_CLOSE: (4, Assembly._read_async_close),
+    BATCH: (4, Assembly._read_batch),
+    BATCH_END: (1, Assembly._read_batch_end),
+    CALL_END: (5, Assembly._read_call_end),
+    VALUES: (3, Assembly._read_values),
+    LINK: (3, Assembly._read_link),
+    BYPASS: (9, Assembly._read_bypass),
+    EFFECT: (8, Assembly._read_effect),
+    SQL_WRITE: (6, Assembly._read_sql_write),
+    REGISTERED: (3, Assembly._read_registered),
+    CALLBACK: (4, Assembly._read_callback),
+    CALLBACK_END: (1, Assembly._read_callback_end),
+    LOST_RECEIVER: (5, Assembly._read_lost_receiver),
+    CONNECTION: (8, Assembly._read_connection),
 }
-"""How each word of a stream is read."""
+"""Of each word of a stream, how many values it stands for with its fields, and how they are read."""
+
+_OPENINGS: Final = frozenset({Method.SEND.value, Method.SEND_ROBUST.value, ASYNC_OPEN})
+"""Words whose fields are followed by details."""
+_DETAILS: Final = {None: 1, SAVE: 6, M2M: 7, NAMED: 4}
+"""How many values details are, by the first of them."""
 
 _GRAVEST: Final = (
     TransactionOutcome.ROLLED_BACK,
@@ -1271,7 +1303,7 @@ def _read_path(path: str) -> str:
     return redact_path(path, None, ())
 
 
-def _put_details(dispatch: Dispatch, details: tuple[Any, ...]) -> None:
+def _put_details(dispatch: Dispatch, details: list[Any]) -> None:
     """Put what ``tracing.capture.details`` has kept into the fields of *dispatch*."""
     shape, label, pk = details[:3]
     if label:
@@ -1355,29 +1387,38 @@ MAX_UNSETTLED: Final = 1_000
 MAX_CALLBACKS: Final = 10_000
 """on_commit callbacks of a running trace whose registration is remembered."""
 SEGMENT_DISPATCHES: Final = 2_000
+SEGMENT_VALUES: Final = 20_000
+"""Values that are read at a time: those of so many dispatches, so that a segment stays about as small.
+
+What packs, sorts or writes a segment keeps the interpreter from the traced threads meanwhile.
+"""
 SEGMENT_SECONDS: Final = 5.0
 
 
-def drain() -> list[Trace]:
-    """Read what running traces have recorded so far; return segments of those that have much or are old.
+def drain() -> Iterator[Trace]:
+    """Read what running traces have recorded so far; yield segments of those that have much or are old.
 
     Called in the worker, several times a second. Keeps the streams short, so that a command of hours
-    takes no more memory than a short one.
+    takes no more memory than a short one. One segment after the other: spans that are alive together
+    are what a full garbage collection looks at, while the traced threads wait.
     """
-    segments = []
     for live in list(context.running.values()):
         if live.end is not None or live.excluded or live.held:
             continue
         waiting = sum(len(stream.recorded or ()) for stream in live.streams)
         age_ns = live.duration_ns()
-        if waiting < SEGMENT_DISPATCHES and age_ns < SEGMENT_SECONDS * 1e9:
+        if waiting < SEGMENT_DISPATCHES * VALUES_PER_DISPATCH and age_ns < SEGMENT_SECONDS * 1e9:
             continue
-        with _lock:
-            if live.reading is None:
-                live.reading = Assembly(live)
-            live.reading.read()
-            if live.reading.pending >= SEGMENT_DISPATCHES or (
-                live.reading.pending and age_ns >= SEGMENT_SECONDS * 1e9
-            ):
-                segments.append(live.reading.segment(final=False))
-    return segments
+        is_read = False
+        while not is_read:
+            segment = None
+            with _lock:
+                if live.reading is None:
+                    live.reading = Assembly(live)
+                is_read = live.reading.read(most=SEGMENT_VALUES)
+                if live.reading.pending >= SEGMENT_DISPATCHES or (
+                    live.reading.pending and age_ns >= SEGMENT_SECONDS * 1e9
+                ):
+                    segment = live.reading.segment(final=False)
+            if segment is not None:
+                yield segment

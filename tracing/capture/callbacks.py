@@ -130,7 +130,7 @@ class _Hook:
                 stream.in_callback = in_callback
                 # Nothing is called between the two, so nobody can interrupt there.
                 begun[0] = None
-                stream.recorded.append((CALLBACK_END,))
+                stream.recorded.append(CALLBACK_END)
         finally:
             if restore:
                 make_current(before)

@@ -257,7 +257,7 @@ def _note_lost(signal: Signal, connection: remembered.Connection) -> None:
     )
     stream = _running_stream()
     if stream is not None and stream.events is not None and len(stream.events) < STREAM_LIMIT:
-        stream.events.append((LOST_RECEIVER, *facts))
+        stream.events.extend((LOST_RECEIVER, *facts))
     else:
         if len(_waiting) == WAITING_LIMIT:
             forgotten["lost receivers"] += 1

@@ -1,16 +1,17 @@
 """What is running now: live traces, and the stream into which each thread writes.
 
-A live trace owns one *stream* per thread that works for it. A stream is a plain list with one
+A live trace owns one *stream* per thread that works for it. A stream is one flat list with one
 writer, in the order in which things happen:
 
-- a dispatch opens with one tuple whose first item is its start;
 - each receiver that returns None adds one number, the time at which it returned;
-- everything else adds a tuple whose first item is one of the words below.
+- everything else adds one of the words below and its fields, as many as the word says.
 
 Nesting needs no bookkeeping while the program runs: what stands between an opening and the number
 that closes it happened inside. ``tracing.capture.assembly`` reads the streams, later and in another
 thread. Streams hold numbers, strings, code objects and labels, never an object of the traced
-program.
+program. They are flat, since a tuple for each of these would be one more object for the garbage
+collector: it would come as often as dispatches do, and what interrupts the weakref callbacks and
+finalizers that run then is lost to the application.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
 # --- the words of a stream -------------------------------------------------------------------
 
+# (word, start, receiver set, code, instruction, *details): a dispatch of send or send_robust opened; the
+# word is the name of the method. The details are those of ``tracing.capture.details``, or NO_DETAILS.
+NO_DETAILS: Final = (None,)
 RETURNED: Final = "returned"
 """(RETURNED, end, type name): a receiver returned something else than None."""
 RAISED: Final = "raised"
@@ -50,7 +54,7 @@ QUERY: Final = "query"
 TRANSACTION: Final = "transaction"
 """(TRANSACTION, alias, Block or None): the innermost open block of the alias is now this one."""
 ASYNC_OPEN: Final = "async_open"
-"""(ASYNC_OPEN, start, key, wiring number, method, code, instruction, details): an asend began."""
+"""(ASYNC_OPEN, start, key, receiver set, method, code, instruction, *details): an asend began."""
 ASYNC_PHASE: Final = "async_phase"
 """(ASYNC_PHASE, start, key, in event loop): the async receivers of the open dispatch are next."""
 ASYNC_CLOSE: Final = "async_close"
@@ -88,11 +92,13 @@ The signal is a SignalReference, or the name itself."""
 VALUES: Final = "values"
 """(VALUES, key, dict): redacted named arguments of the async dispatch *key*; of the open one for 0."""
 
-STREAM_LIMIT: Final = 50_000
-"""Items one stream may hold before new ones are dropped, and counted, until it has been drained.
+STREAM_LIMIT: Final = 300_000
+"""Values one stream may hold before new ones are dropped, and counted, until it has been drained.
 
-The ends of what has begun are never dropped.
+A dispatch is some ten of them. The ends of what has begun are never dropped.
 """
+VALUES_PER_DISPATCH: Final = 5
+"""At least so many values stand in a stream for each dispatch."""
 LEFT: Final = -1
 """In the place of the thread that writes a stream: the response of its request has left."""
 STREAMS_LIMIT: Final = 20_000
@@ -152,7 +158,7 @@ class Stream:
     counted_before: UnheardCounts | None = None
     """What nobody received before the response of a request left; ``unheard`` is what came after."""
     taken = 0
-    """Items that have been read and taken out."""
+    """Values that have been read and taken out."""
     finished = False
     """Whether the thread or work item that wrote it is through."""
     task: weakref.ref[asyncio.Task[Any]] | None = None
@@ -218,7 +224,7 @@ class Stream:
         return stream if self.offer((LINK, stream.number, 0)) else UNRECORDED
 
     def offer(self, item: tuple[Any, ...]) -> bool:
-        """Append *item* and return True, or count it as dropped where there is no room.
+        """Append a word and its fields and return True, or count it as dropped where there is no room.
 
         For what begins or stands for itself. The end of what was appended is appended in any case.
         """
@@ -229,7 +235,7 @@ class Stream:
             if self.trace is not None:
                 self.trace.dropped += 1
             return False
-        events.append(item)
+        events += item
         return True
 
     def note_block(self, alias: str, block: Block | None) -> None:
@@ -250,12 +256,12 @@ class Stream:
             # It was drained in this very moment.
         while self.late:
             try:
-                events.append((TRANSACTION, *self.late.popitem()))
+                events += (TRANSACTION, *self.late.popitem())
             except KeyError as error:
                 if not is_own(error):
                     raise
                 break  # The reader was quicker.
-        events.append((TRANSACTION, alias, block))
+        events += (TRANSACTION, alias, block)
 
     @property
     def is_over(self) -> bool:
@@ -370,7 +376,7 @@ class LiveTrace:
             return stream
         streams.append(stream)
         for block in open_blocks():
-            stream.events.append((TRANSACTION, block.alias, block))  # type: ignore[union-attr]
+            stream.events.extend((TRANSACTION, block.alias, block))  # type: ignore[union-attr]
         return stream
 
     def branch(self, stream: Stream, ident: int) -> Stream:

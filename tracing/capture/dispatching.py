@@ -43,6 +43,7 @@ from tracing.capture.context import (
     BATCH_END,
     CALL_END,
     CUT,
+    NO_DETAILS,
     RAISED,
     RETURNED,
     STREAM_LIMIT,
@@ -339,7 +340,7 @@ def sync_sender(
                 after = begin_boundary(self, named)
 
         responses = []
-        opening: tuple[Any, ...] | None = None
+        opening: int | None = None
         end: Any
         try:
             if not self.use_caching:  # The signals of a request do not cache; most others do.
@@ -387,17 +388,14 @@ def sync_sender(
                         else:
                             code = None
                             instruction = 0
-                        opening = (
-                            clock(),
-                            wiring.number,
-                            code,
-                            instruction,
-                            wiring.details(sender, named) if details else None,
-                            word,
-                        )
-                        events.append(opening)  # type: ignore[union-attr]
+                        start = clock()
+                        kept = wiring.details(sender, named) if details else NO_DETAILS
+                        # Nothing is called between, so that nobody reads or interrupts half of it.
+                        events += (word, start, wiring.number, code, instruction)  # type: ignore[operator]
+                        events += kept
+                        opening = start
                         if values is not None:
-                            events.append((VALUES, 0, values.named(named)))  # type: ignore[union-attr]
+                            events += (VALUES, 0, values.named(named))
                 except Exception as error:
                     try:
                         failed("opening", error)
@@ -433,7 +431,7 @@ def sync_sender(
                         if type(failure) is not RecursionError and not is_own(failure):
                             raise
                         end = (RAISED, clock(), qualname_of(type(error)), "", not robust)
-                    events.append(end)
+                    events += end
                     if not robust:
                         opening = None
                         __tracebackhide__ = True
@@ -448,7 +446,7 @@ def sync_sender(
                         if type(failure) is not RecursionError and not is_own(failure):
                             raise
                         end = (RAISED, clock(), qualname_of(type(error)), "", True)
-                    events.append(end)
+                    events += end
                     opening = None
                     __tracebackhide__ = True
                     raise
@@ -457,10 +455,10 @@ def sync_sender(
                     if response is None:
                         events.append(clock())
                     else:
-                        events.append((RETURNED, clock(), qualname_of(type(response))))
+                        events += (RETURNED, clock(), qualname_of(type(response)))
             if live_async:
                 key = next(_keys)
-                events.append((ASYNC_PHASE, clock(), key, asyncio._get_running_loop() is not None))
+                events += (ASYNC_PHASE, clock(), key, asyncio._get_running_loop() is not None)
                 escaped = ""
                 try:
                     responses.extend(
@@ -473,7 +471,7 @@ def sync_sender(
                     __tracebackhide__ = True
                     raise
                 finally:
-                    events.append((ASYNC_CLOSE, clock(), key, escaped))
+                    events += (ASYNC_CLOSE, clock(), key, escaped)
                     opening = None
             return responses
         except BaseException as error:
@@ -487,7 +485,7 @@ def sync_sender(
                     escaped = qualname_of(type(error))
                 finally:
                     # Nothing is called between, so that nobody can interrupt again.
-                    events.append((CUT, end, escaped, opening[0]))  # type: ignore[union-attr]
+                    events += (CUT, end, escaped, opening)  # type: ignore[operator]
             raise
         finally:
             if after is not None:
@@ -534,7 +532,7 @@ def settle(own: Stream | None, error: BaseException) -> None:
         else BY_ERROR
     )
     try:
-        own.recorded.append((CALL_END, end, outcome, *error_text(error)))
+        own.recorded.extend((CALL_END, end, outcome, *error_text(error)))
     except Exception as failure:
         failed("settle", failure)
 
@@ -585,11 +583,10 @@ def watched(
             before = current()
     except StopIteration as stop:
         if own is not None and own.recorded is not None:
-            own.recorded.append(
-                clock()
-                if stop.value is None
-                else (CALL_END, clock(), BY_RETURN, response_name(stop.value), "")
-            )
+            if stop.value is None:
+                own.recorded.append(clock())
+            else:
+                own.recorded.extend((CALL_END, clock(), BY_RETURN, response_name(stop.value), ""))
         return stop.value
     except BaseException as error:
         settle(own, error)
@@ -625,11 +622,12 @@ def stepping(advance: Callable[..., Any]) -> Callable[..., Any]:
         except StopIteration as stop:
             own = self.own
             if own is not None and own.recorded is not None:
-                own.recorded.append(
-                    clock()
-                    if stop.value is None
-                    else (CALL_END, clock(), BY_RETURN, response_name(stop.value), "")
-                )
+                if stop.value is None:
+                    own.recorded.append(clock())
+                else:
+                    own.recorded.extend(
+                        (CALL_END, clock(), BY_RETURN, response_name(stop.value), "")
+                    )
             raise
         except BaseException as error:
             settle(self.own, error)
@@ -812,7 +810,7 @@ def call_batch(
             if stream is not None and stream.trace is not None:
                 own = stream.trace.open_stream(("batch", key, 0))
                 events = own.recorded
-                events.append((BATCH, clock(), key, requested))  # type: ignore[union-attr]
+                events += (BATCH, clock(), key, requested)  # type: ignore[operator]
                 make_current(own)
         except Exception as error:
             failed("batch", error)
@@ -829,7 +827,7 @@ def call_batch(
                             raise
                         closes = not (robust and ordinary)
                         end = (RAISED, clock(), qualname_of(type(err)), "", closes)
-                    events.append(end)
+                    events += end
                 if not (robust and ordinary):
                     __tracebackhide__ = True
                     raise
@@ -837,16 +835,16 @@ def call_batch(
                 responses.append((receiver, err))
             else:
                 responses.append((receiver, response))
-                if events is not None:
-                    events.append(
-                        clock()
-                        if response is None
-                        else (RETURNED, clock(), qualname_of(type(response)))
-                    )
+                if events is None:
+                    continue
+                if response is None:
+                    events.append(clock())
+                else:
+                    events += (RETURNED, clock(), qualname_of(type(response)))
     finally:
         if events is not None:
             try:
-                events.append((BATCH_END,))
+                events.append(BATCH_END)
             finally:
                 make_current(before)
     return responses
@@ -868,10 +866,10 @@ def opening_of(
         frame = application_frame(frame)
         if frame is not None:
             code, instruction = frame.f_code, frame.f_lasti
-    details = (
-        wiring.details(sender, named) if options.details and wiring.details is not None else None
-    )
-    return (ASYNC_OPEN, clock(), key, wiring.number, method.value, code, instruction, details)
+    details: tuple[Any, ...] = NO_DETAILS
+    if options.details and wiring.details is not None:
+        details = wiring.details(sender, named)
+    return (ASYNC_OPEN, clock(), key, wiring.number, method.value, code, instruction, *details)
 
 
 handover.own_types.add(Stepped)
@@ -962,9 +960,9 @@ def async_sender(
                     key = next(_keys)
                     opening = opening_of(method, key, wiring, sender, named, getframe(1), options)
                     opened = events
-                    events.append(opening)
+                    events += opening
                     if options.values is not None:
-                        events.append((VALUES, key, options.values.named(named)))
+                        events += (VALUES, key, options.values.named(named))
             except Exception as error:
                 failed("async opening", error)
                 stream = None
@@ -1004,7 +1002,7 @@ def async_sender(
                         end = clock()
                     finally:
                         # Nothing is called between, so that nobody can interrupt again.
-                        opened.append((ASYNC_CLOSE, end, key, escaped))
+                        opened += (ASYNC_CLOSE, end, key, escaped)
             finally:
                 if after is not None:
                     try:

@@ -93,13 +93,13 @@ class Whole:
         # Three frames out: this one, begin() and the method that stands in for Django's.
         opening = opening_of(method, key, wiring, sender, named, getframe(3), options)
         self._stream, self._key = stream, key
-        events.append(opening)
+        events += opening
 
     def end(self, escaped: str) -> None:
         """Close it; *escaped* is the name of what left it, empty if nothing did. Never raises."""
         try:
             if self._stream is not None and self._stream.recorded is not None:
-                self._stream.recorded.append((ASYNC_CLOSE, clock(), self._key, escaped))
+                self._stream.recorded.extend((ASYNC_CLOSE, clock(), self._key, escaped))
             if self._after is not None:
                 self._after(self._root)
         except Exception as error:

@@ -57,7 +57,7 @@ def _note(cursor: Any, sql: Any, start: int, succeeded: bool, keep_statements: b
         query = (QUERY, start, end, connection.alias, statement)
         events = stream.events
         if events is not None and len(events) < STREAM_LIMIT:
-            events.append(query)
+            events += query
         elif not stream.offer(query):
             return
         if verb in WRITE_VERBS and text.startswith(WRITES):

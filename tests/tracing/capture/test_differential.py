@@ -77,7 +77,7 @@ def paused():
 @contextmanager
 def full():
     with pytest.MonkeyPatch.context() as patch, recorded():
-        patch.setattr(dispatching, "STREAM_LIMIT", 3)
+        patch.setattr(dispatching, "STREAM_LIMIT", 20)
         yield
 
 
