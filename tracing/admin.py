@@ -10,8 +10,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from tracing.analysis.formatting import human_ns
 from tracing.models import Hazard, RecorderControl, RecorderState, SavedSearch, Trace
+from tracing.units import format_ns
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -70,7 +70,7 @@ class TraceAdmin(ReadOnlyAdmin):
     @admin.display(description=_("duration"), ordering="duration_ns")
     def duration(self, trace: Trace) -> str:
         """Return how long it took, for people."""
-        return human_ns(trace.duration_ns)
+        return format_ns(trace.duration_ns)
 
     @admin.display(description=_("viewer"))
     def viewer(self, trace: Trace) -> str:

@@ -64,7 +64,9 @@ def check_parts(**_kwargs: Any) -> list[CheckMessage]:
     """Check what is inside the dictionaries and lists of TRACING (tracing.W017)."""
     chosen = get_settings()
     return [
-        CheckWarning(f"TRACING[{key!r}] {problem}.", hint=f"See {page}.", id="tracing.W017")
+        CheckWarning(
+            f"TRACING[{key!r}] {problem.rstrip('.')}.", hint=f"See {page}.", id="tracing.W017"
+        )
         for key, problem, page in [*_wrong_values(chosen), *_wrong_ratios(chosen)]
     ]
 

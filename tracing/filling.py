@@ -26,12 +26,12 @@ from tracing.capture.spans import (
     TransactionOutcome,
 )
 from tracing.rollups import HOUR_NS
+from tracing.units import SECOND_NS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _MODEL_SIGNALS = "django.db.models.signals."
-_SECOND_NS = 1_000_000_000
 _LARGEST_TRACE = 60
 _KEYS = 500_000
 """Primary keys of the instances, as many as a busy shop has orders."""
@@ -74,7 +74,7 @@ class Filler:
         self.diagnose = diagnose
         self.random = random.Random(seed)  # noqa: S311 - made-up data.
         self.newest_ns = newest_ns
-        self.span_ns = int(days * 86_400 * _SECOND_NS)
+        self.span_ns = int(days * 86_400 * SECOND_NS)
         self.wirings = [self._wiring(app, place) for app in range(apps) for place in range(8)]
         # Few signals make most of the dispatches, as everywhere.
         self.weights = [1 / (rank + 1) for rank in range(len(self.wirings))]

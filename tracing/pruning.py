@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -534,40 +533,3 @@ def give_turn_back(database: Database, name: str) -> None:
     """Let the next process that asks ``take_turn`` have it at once."""
     with database.transaction():
         database.execute("UPDATE tracing_sequence SET value = 0 WHERE name = %s", (name,))
-
-
-# -- Ages and sizes as people write them -----------------------------------------------------
-
-_AGE_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_SIZE_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-
-
-def parse_age(text: str) -> timedelta:
-    """Return the time that *text* means: a number with s, m, h, d or w.
-
-    Raises:
-        ValueError: It is nothing of the kind.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", text)
-    if match is None:
-        raise ValueError(f"{text!r} is no time: write 12h, 7d or 4w (s, m, h, d, w).")
-    try:
-        return timedelta(seconds=float(match[1]) * _AGE_UNITS[match[2]])
-    except OverflowError:
-        raise ValueError(f"{text!r} is too long a time.") from None
-
-
-def parse_size(text: str) -> int:
-    """Return the bytes that *text* means: a number, perhaps with K, M, G or T and a B.
-
-    KB is a thousand bytes and KiB 1,024.
-
-    Raises:
-        ValueError: It is nothing of the kind.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", text, re.IGNORECASE)
-    if match is None or (match[3] and not match[2]):
-        raise ValueError(f"{text!r} is no size: write 500MB or 2GB.")
-    unit = match[2].upper()
-    factor = 1024 ** " KMGT".index(unit) if match[3] else _SIZE_UNITS[unit]
-    return int(float(match[1]) * factor)

@@ -17,15 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from django.dispatch import Signal, dispatcher
 
 from tracing.analysis import tree
-from tracing.analysis.formatting import (
-    callsite_text,
-    human_ns,
-    plural,
-    query_text,
-    receiver_text,
-    shorten_middle,
-    spent_ns,
-)
+from tracing.analysis.names import callsite_text, receiver_text, shorten_middle
 from tracing.analysis.notes import notes
 from tracing.analysis.wiring import all_signals
 from tracing.capture import context, names
@@ -36,6 +28,7 @@ from tracing.capture.sampling import Sampler, switch
 from tracing.capture.sanitize import error_text
 from tracing.capture.signal_names import signal_name
 from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall
+from tracing.units import format_ns, format_spent, plural, query_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -390,7 +383,7 @@ def _heading(trace: Trace) -> str:
         plural(trace.dispatch_count, "dispatch", "dispatches"),
         plural(trace.receiver_call_count, "receiver call"),
         query_text(trace.query_count),
-        human_ns(trace.duration_ns),
+        format_ns(trace.duration_ns),
     ]
     return f"{trace.kind} {trace.name}: {', '.join(parts)}"
 
@@ -403,11 +396,11 @@ def _line(node: tree.Node) -> str:
         what = f" {span.instance}" if node.count == 1 and span.instance else ""
         site = f", sent by {callsite_text(span.callsite)}" if span.callsite is not None else ""
         raised = f", raised {span.exception_type}" if span.exception_type else ""
-        return f"{times}{node.label}{what}: {spent_ns(node.total_ns)}{queries}{raised}{site}"
+        return f"{times}{node.label}{what}: {format_spent(node.total_ns)}{queries}{raised}{site}"
     text = f"{times}→ {receiver_text(span.receiver)}: "
     if span.outcome is Outcome.SKIPPED:
         return f"{text}skipped"
-    text += f"{spent_ns(node.total_ns)}{queries}"
+    text += f"{format_spent(node.total_ns)}{queries}"
     if span.outcome is Outcome.RAISED:
         message = shorten_middle(span.exception_message, 120)
         return f"{text}, raised {span.exception_type}({message!r})"
@@ -628,7 +621,7 @@ def assert_dispatch_budget(
     if queries is not None and in_receivers > queries:
         over.append(f"{query_text(in_receivers)} in receivers, {queries} allowed")
     if receiver_ms is not None and trace.signal_ns > receiver_ms * 1_000_000:
-        over.append(f"{human_ns(trace.signal_ns)} in dispatches, {receiver_ms:g} ms allowed")
+        over.append(f"{format_ns(trace.signal_ns)} in dispatches, {receiver_ms:g} ms allowed")
     if over:
         raise _fail(f"Over budget: {'; '.join(over)}.", captured)
 

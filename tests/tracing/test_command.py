@@ -866,7 +866,7 @@ def test_output_into_a_closed_pipe_ends_quietly(traces):
 
 def test_wrong_arguments_are_named():
     for arguments, message in [
-        (["list", "--since", "soon"], "'soon' is no moment"),
+        (["list", "--since", "soon"], "'soon' is no time"),
         (["list", "--slower-than", "5x"], "'5x' is no duration"),
         (["list", "--limit", "0"], "no whole number above 0"),
         (["prune", "--max-size", "big"], "'big' is no size"),

@@ -26,8 +26,6 @@ from tracing.pruning import (
     file_size,
     first_pruned_ns,
     give_turn_back,
-    parse_age,
-    parse_size,
     prune,
     store_size,
     take_turn,
@@ -212,45 +210,6 @@ def test_turn_is_taken_by_one(transactional_db):
         third = take_turn(database, "test", 60)
 
     assert (first, second, third) == (True, False, True)
-
-
-@pytest.mark.parametrize(
-    ("text", "age"),
-    [
-        ("90s", timedelta(seconds=90)),
-        ("12h", timedelta(hours=12)),
-        ("1.5 d", timedelta(hours=36)),
-        ("2w", timedelta(days=14)),
-    ],
-)
-def test_ages_are_read(text, age):
-    assert parse_age(text) == age
-
-
-@pytest.mark.parametrize("text", ["", "7", "d", "-1d", "7y", "7d8h", "9" * 30 + "w"])
-def test_ages_that_are_none_are_refused(text):
-    with pytest.raises(ValueError, match="time"):
-        parse_age(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("500", 500),
-        ("2GB", 2_000_000_000),
-        ("1.5k", 1_500),
-        ("1 MiB", 1_048_576),
-        ("3gib", 3 << 30),
-    ],
-)
-def test_sizes_are_read(text, size):
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "GB", "-1", "1XB", "1iB"])
-def test_sizes_that_are_none_are_refused(text):
-    with pytest.raises(ValueError, match="size"):
-        parse_size(text)
 
 
 def test_nobody_writes_between_what_pruning_reads_and_what_it_deletes(days, monkeypatch):

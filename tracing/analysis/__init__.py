@@ -1,6 +1,6 @@
 """Analysis: pure functions over finished traces and over aggregates, used by every face.
 
-- ``formatting``: numbers, times and places as text for people
+- ``names``: names and places as text for people
 - ``tree``: the tree of a trace, its rows, critical path, totals, and two trees compared
 - ``hazards``: rules that name a bug, show the evidence and propose the remedy
 - ``wiring``: which receivers are connected to what, and how that changed

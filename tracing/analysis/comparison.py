@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from tracing.analysis.formatting import short_receiver, short_signal
+from tracing.analysis.names import short_receiver, short_signal
 from tracing.analysis.tree import Node, fold_spans, roots
 from tracing.capture.spans import ReceiverCall, Trace
 

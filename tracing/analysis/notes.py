@@ -6,13 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tracing.analysis.formatting import (
-    place,
-    plural,
-    short_receiver,
-    short_signal,
-)
+from tracing.analysis.names import place, short_receiver, short_signal
 from tracing.capture.missed import DISCONNECTED
+from tracing.units import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

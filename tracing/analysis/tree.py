@@ -10,11 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from tracing.analysis.formatting import (
+from tracing.analysis.names import (
     callsite_text,
-    human_ns,
     place,
-    query_text,
     short_receiver,
     short_signal,
     shorten_middle,
@@ -29,6 +27,7 @@ from tracing.capture.spans import (
     Status,
     Trace,
 )
+from tracing.units import format_ns, query_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -412,14 +411,14 @@ def title(span: Span) -> str:
     """Return one line that says in full what *span* was."""
     if isinstance(span, ReceiverCall):
         parts = [span.receiver.name, place(span.receiver.file, span.receiver.line)]
-        parts += [human_ns(span.duration_ns) if span.duration_ns else "", str(span.outcome)]
+        parts += [format_ns(span.duration_ns) if span.duration_ns else "", str(span.outcome)]
         if span.exception_type:
             parts.append(f"{span.exception_type}: {shorten_middle(span.exception_message, 120)}")
     else:
         parts = [span.signal, span.instance or span.sender]
         if sender := other_sender(span):
             parts.append(f"from {sender}")
-        parts.append(human_ns(span.duration_ns))
+        parts.append(format_ns(span.duration_ns))
         if span.callsite is not None:
             parts.append(f"sent by {callsite_text(span.callsite)}")
     if span.query_count:
@@ -695,7 +694,7 @@ def _merged_flame(nodes: list[Node]) -> list[FlameBox]:
                     node.numbers[0],
                     node.depth,
                     f"{times}{node.label}",
-                    f"{times}{title(node.span)} · {human_ns(node.total_ns)} in all",
+                    f"{times}{title(node.span)} · {format_ns(node.total_ns)} in all",
                     round(left, 4),
                     round(width, 4),
                     is_dispatch=node.is_dispatch,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tracing.analysis.formatting import human_ns, ordinal, place, short_receiver, short_signal
+from tracing.analysis.names import place, short_receiver, short_signal
 from tracing.analysis.tree import Index
 from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall, Trace
+from tracing.units import format_ns, ordinal
 
 
 @dataclass(slots=True, frozen=True)
@@ -89,7 +90,7 @@ def _received(call: ReceiverCall, dispatch: Dispatch) -> Step:
     elif call.outcome is Outcome.RAISED:
         sentence = f"{name}{where}, {which}, was called and raised {call.exception_type}."
     elif call.duration_ns:
-        sentence = f"{name}{where}, {which}, was called and took {human_ns(call.duration_ns)}."
+        sentence = f"{name}{where}, {which}, was called and took {format_ns(call.duration_ns)}."
     else:
         sentence = f"{name}{where}, {which}, was called; how long it took was not seen."
     return Step(sentence, call.receiver.file, call.receiver.line, call.number)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.apps import apps
 from django.dispatch import Signal, dispatcher
 
-from tracing.analysis.formatting import place, short_path
+from tracing.analysis.names import place, short_path
 from tracing.capture import names
 from tracing.capture.neighbours import own_sends
 from tracing.capture.remembered import living_signals

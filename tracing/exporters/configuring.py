@@ -15,7 +15,8 @@ from tracing.exporters.database import DatabaseExporter, InTests
 from tracing.exporters.log import LogExporter
 from tracing.exporters.memory import MemoryExporter
 from tracing.pipeline import Options
-from tracing.pruning import Retention, parse_age, parse_size
+from tracing.pruning import Retention
+from tracing.units import SECOND_NS, parse_age, parse_duration, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +36,6 @@ OTLP_KEYS: Final = frozenset(
     {"endpoint", "protocol", "service", "headers", "timeout", "insecure", "resource"}
 )
 """What ``TRACING["OTLP"]`` may have; the exporter itself is in a package that is an extra."""
-_PERIODS = {"minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800}
 
 
 def build_options(settings: Settings) -> Options:
@@ -152,8 +152,8 @@ def build_log_exporter(given: Mapping[str, Any]) -> LogExporter:
             values[name] = values[name].lower()
     if "every" in values:
         every = values.pop("every")
-        values["every_seconds"] = _PERIODS.get(every) or (
-            parse_age(every).total_seconds() if isinstance(every, str) else every
+        values["every_seconds"] = (
+            parse_duration(every) / SECOND_NS if isinstance(every, str) else every
         )
     for name in ("max_bytes", "every_seconds", "keep"):
         value = values.get(name, 0)

@@ -12,19 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.analysis import tree
-from tracing.analysis.formatting import (
+from tracing.analysis.names import (
     callsite_text,
-    human_count,
-    human_difference,
-    human_ns,
-    human_percent,
     place,
-    plural,
-    query_text,
     short_receiver,
     short_signal,
     shorten_middle,
-    spent_ns,
     unreadable_text,
     write_text,
 )
@@ -40,6 +33,15 @@ from tracing.capture.spans import (
     TransactionOutcome,
 )
 from tracing.management.terminal import joined, plain, table, text
+from tracing.units import (
+    format_count,
+    format_difference,
+    format_ns,
+    format_percent,
+    format_spent,
+    plural,
+    query_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -81,7 +83,7 @@ def tail_line(row: models.Trace, started: str) -> Text:
     """Return a trace as one line."""
     return joined(
         (started, "dim"),
-        f"  {human_ns(row.duration_ns):>8}  ",
+        f"  {format_ns(row.duration_ns):>8}  ",
         result(row),
         "  ",
         (row.name, "bold"),
@@ -103,7 +105,7 @@ def heading(trace: Trace) -> Text:
         parts += [f"{trace.kind} ", (trace.name, "bold")]
     word = tree.status_word(trace)
     parts += ["  ", (word, "bold red" if trace.status is Status.ERROR else "bold")]
-    parts += [f"  {human_ns(trace.duration_ns)}  ", (trace.address, "dim")]
+    parts += [f"  {format_ns(trace.duration_ns)}  ", (trace.address, "dim")]
     return joined(*parts)
 
 
@@ -112,8 +114,8 @@ def summary(trace: Trace) -> Text:
     parts = [
         plural(trace.dispatch_count, "dispatch", "dispatches"),
         plural(trace.receiver_call_count, "receiver call"),
-        f"{human_ns(trace.signal_ns)} in receivers",
-        f"{query_text(trace.query_count)} in {human_ns(trace.query_ns)}",
+        f"{format_ns(trace.signal_ns)} in receivers",
+        f"{query_text(trace.query_count)} in {format_ns(trace.query_ns)}",
     ]
     if trace.unheard_count:
         unheard = plural(trace.unheard_count, "dispatch", "dispatches")
@@ -157,7 +159,7 @@ def trace_tree(nodes: Sequence[Node], critical: set[int], width: int, *, sql: bo
             shown.add_row(joined((f" {row.below}", "dim"), where))
         if sql and isinstance(row.span, ReceiverCall):
             for statement, count, nanoseconds in row.span.statements:
-                line = f"{count} x {human_ns(nanoseconds)}  {_brief(statement)}"
+                line = f"{count} x {format_ns(nanoseconds)}  {_brief(statement)}"
                 shown.add_row(joined((f" {row.below}  ", "dim"), (line, "cyan")))
     return shown
 
@@ -184,8 +186,8 @@ def _tree_row(node: Node, prefix: str, below: str, marked: set[int]) -> _TreeRow
     mark = CRITICAL if marked.intersection(node.numbers) else " "
     cells = (
         joined((mark, "bold magenta"), (prefix, "dim"), *_what(node)),
-        text(spent_ns(node.total_ns), "" if node.is_dispatch else "bold"),
-        text("" if node.is_dispatch else spent_ns(node.total_ns, node.self_ns)),
+        text(format_spent(node.total_ns), "" if node.is_dispatch else "bold"),
+        text("" if node.is_dispatch else format_spent(node.total_ns, node.self_ns)),
         text(_sql_cell(node)),
         text(_where(node), "dim"),
     )
@@ -219,7 +221,7 @@ def housekeeping(nodes: Sequence[Node]) -> Text | None:
     spans = [node.span for node in nodes]
     signals = " and ".join(short_signal(s.signal) for s in spans if isinstance(s, Dispatch))
     calls = sum(child.count for node in nodes for child in node.children)
-    spent = human_ns(sum(node.total_ns for node in nodes))
+    spent = format_ns(sum(node.total_ns for node in nodes))
     return text(f"{signals}: {plural(calls, 'receiver')} of Django in {spent} (--all)", "dim")
 
 
@@ -332,7 +334,7 @@ _ROLLED_BACK: Final = frozenset(
 def _sql_cell(node: Node) -> str:
     if not node.query_count:
         return ""
-    return f"{human_count(node.query_count)} in {human_ns(node.query_ns)}"
+    return f"{format_count(node.query_count)} in {format_ns(node.query_ns)}"
 
 
 def _where(node: Node) -> str:
@@ -374,7 +376,7 @@ def extras(trace: Trace, *, everything: bool = False) -> Iterator[Text]:
             f"{lost.receiver.name} does not receive {short_signal(lost.signal)} any more",
         )
     for note in (*notes(trace), *(further_notes(trace) if everything else ())):
-        times = f" {tree.TIMES} {human_count(note.count)}" if note.count > 1 else ""
+        times = f" {tree.TIMES} {format_count(note.count)}" if note.count > 1 else ""
         yield joined((f"{note.kind}{times}: ", "yellow"), note.text)
 
 
@@ -403,12 +405,12 @@ def totals(found: Sequence[ReceiverTotal], width: int) -> Any:
     shown = table(*numbers, "receiver", *(() if narrow else ("where",)), right=numbers)
     for total in found:
         shown.add_row(
-            text(spent_ns(total.total_ns, total.self_ns), "bold"),
-            text(human_percent(total.share)),
-            text(human_count(total.calls)),
-            text(spent_ns(total.total_ns)),
-            text(spent_ns(total.max_ns)),
-            text(human_count(total.query_count)),
+            text(format_spent(total.total_ns, total.self_ns), "bold"),
+            text(format_percent(total.share)),
+            text(format_count(total.calls)),
+            text(format_spent(total.total_ns)),
+            text(format_spent(total.max_ns)),
+            text(format_count(total.query_count)),
             count_of_errors(total.error_count),
             text(short_receiver(total.name), "bold"),
             *(() if narrow else (text(place(total.file, total.line), "dim"),)),
@@ -418,7 +420,7 @@ def totals(found: Sequence[ReceiverTotal], width: int) -> Any:
 
 def count_of_errors(count: int) -> Text:
     """Return a number of errors, which stands out unless it is 0."""
-    return text(human_count(count), "bold red" if count else "")
+    return text(format_count(count), "bold red" if count else "")
 
 
 # --- hazards -------------------------------------------------------------------------------------
@@ -513,7 +515,7 @@ def regressions(found: Sequence[Regression], width: int) -> Any:
     """
     rows = [_regression_cells(regression) for regression in found]
     headings = ["verdict", "calls", "before", "after", "change"]
-    for heading_, empty in (("SQL", "0.0"), ("errors", human_percent(0)), ("p", "-")):
+    for heading_, empty in (("SQL", "0.0"), ("errors", format_percent(0)), ("p", "-")):
         position = len(headings)
         if all(set(cells[position].split(f" {ARROW} ")) <= {empty, "-"} for cells in rows):
             for cells in rows:
@@ -538,11 +540,11 @@ def _regression_cells(regression: Regression) -> list[str]:
     p_values = [p for p in tested if p is not None]
     return [
         ", ".join(regression.verdicts) or "the same",
-        _pair(old, new, lambda sample: human_count(sample.count)),
-        *(human_ns(each.median_ns) if each else "-" for each in (old, new)),
-        human_difference(new.median_ns - old.median_ns) if old and new else "",
+        _pair(old, new, lambda sample: format_count(sample.count)),
+        *(format_ns(each.median_ns) if each else "-" for each in (old, new)),
+        format_difference(new.median_ns - old.median_ns) if old and new else "",
         _pair(old, new, lambda sample: f"{sample.queries_per_call:.1f}"),
-        _pair(old, new, lambda sample: human_percent(sample.error_share)),
+        _pair(old, new, lambda sample: format_percent(sample.error_share)),
         _p_text(min(p_values)) if p_values else "-",
     ]
 
@@ -574,7 +576,7 @@ def comparison(found: Comparison, *, everything: bool = False) -> Any:
         shown.add_row(
             text(sign),
             text(words, "bold red" if worse else "bold" if words else "dim"),
-            text(human_difference(change.difference_ns)),
+            text(format_difference(change.difference_ns)),
             text(f"{queries:+d}" if queries else ""),
             text(f"{'   ' * change.depth}{change.label}"),
         )

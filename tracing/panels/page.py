@@ -8,20 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from django.urls import NoReverseMatch, reverse
 
 from tracing.analysis.editors import editor_link
-from tracing.analysis.formatting import (
-    human_count,
-    human_ns,
-    human_percent,
-    plural,
-    query_text,
-    short_receiver,
-    short_signal,
-    shorten_middle,
-    spent_ns,
-)
+from tracing.analysis.names import short_receiver, short_signal, shorten_middle
 from tracing.analysis.tree import TIMES
 from tracing.analysis.wiring import ANY
 from tracing.panels.stats import place_of
+from tracing.units import format_count, format_ns, format_percent, format_spent, plural, query_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -96,14 +87,14 @@ def subtitle(stats: Json) -> str:
         return str(stats.get("note", ""))
     dispatches = plural(stats["dispatch_count"], "dispatch", "dispatches")
     receivers = plural(stats["receiver_call_count"], "receiver")
-    parts = [f"{dispatches}, {receivers} in {human_ns(stats['signal_ns'])}"]
+    parts = [f"{dispatches}, {receivers} in {format_ns(stats['signal_ns'])}"]
     if stats["error_count"]:
         parts.insert(0, f"{stats['error_count']} raised")
     if stats["hazard_count"]:
         parts.insert(0, plural(stats["hazard_count"], "hazard"))
     worst = stats["worst"]
     if worst:
-        parts.append(f"worst {shorten_middle(worst['label'], 28)} {human_ns(worst['self_ns'])}")
+        parts.append(f"worst {shorten_middle(worst['label'], 28)} {format_ns(worst['self_ns'])}")
     return " · ".join(parts)
 
 
@@ -127,21 +118,21 @@ def context(stats: Json, wiring: Iterable[Route] = ()) -> dict[str, Any]:
         "own_url": links.own_page(stats.get("request_id", "")),
         "note": stats.get("note", ""),
         "summary": _summary(stats),
-        "dropped": stats["dropped_count"] and human_count(stats["dropped_count"]),
+        "dropped": stats["dropped_count"] and format_count(stats["dropped_count"]),
         "unreadable": stats.get("unreadable", ""),
         "ticks": _ticks(stats["extent_ns"]),
         "rows": _rows(stats, links),
-        "left_out": stats["rows_left_out"] and human_count(stats["rows_left_out"]),
+        "left_out": stats["rows_left_out"] and format_count(stats["rows_left_out"]),
         "receivers": receivers,
         "receivers_left_out": stats["receivers_left_out"],
         "idle": idle,
         "notes": stats.get("notes", []),
         "unheard": [
-            {**entry, "short": short_signal(entry["signal"]), "count": human_count(entry["count"])}
+            {**entry, "short": short_signal(entry["signal"]), "count": format_count(entry["count"])}
             for entry in stats["unheard"]
         ],
         "unheard_left_out": stats["unheard_left_out"],
-        "unheard_count": human_count(stats["unheard_count"]),
+        "unheard_count": format_count(stats["unheard_count"]),
         "slowest": _slowest(stats, links),
         "hazards": hazards,
         "hazard_count": stats["hazard_count"],
@@ -155,32 +146,32 @@ def context(stats: Json, wiring: Iterable[Route] = ()) -> dict[str, Any]:
 
 def _summary(stats: Json) -> list[dict[str, str]]:
     duration = stats["duration_ns"] or 1
-    share = human_percent(min(stats["signal_ns"] / duration, 1.0))
-    share_of = f"{share} of {human_ns(stats['duration_ns'])}"
+    share = format_percent(min(stats["signal_ns"] / duration, 1.0))
+    share_of = f"{share} of {format_ns(stats['duration_ns'])}"
     facts = [
-        (human_count(stats["dispatch_count"]), "dispatches", ""),
-        (human_count(stats["receiver_call_count"]), "receiver calls", ""),
+        (format_count(stats["dispatch_count"]), "dispatches", ""),
+        (format_count(stats["receiver_call_count"]), "receiver calls", ""),
         (
-            human_ns(stats["signal_ns"]),
+            format_ns(stats["signal_ns"]),
             "in signals",
             share_of,
         ),
         (
-            human_count(stats["receiver_query_count"]),
+            format_count(stats["receiver_query_count"]),
             "queries in receivers",
-            f"of {human_count(stats['query_count'])}",
+            f"of {format_count(stats['query_count'])}",
         ),
-        (human_count(stats["error_count"]), "raised", ""),
-        (human_count(stats["unheard_count"]), "without receivers", ""),
+        (format_count(stats["error_count"]), "raised", ""),
+        (format_count(stats["unheard_count"]), "without receivers", ""),
     ]
     # What recording costs here is measured in the worker, once the first trace has come there.
     if stats["overhead_ns"]:
-        facts.append((human_ns(stats["overhead_ns"]), "cost of tracing", "estimated"))
+        facts.append((format_ns(stats["overhead_ns"]), "cost of tracing", "estimated"))
     return [{"value": value, "name": name, "note": note} for value, name, note in facts]
 
 
 def _ticks(extent_ns: int) -> list[str]:
-    return [human_ns(extent_ns * step / TICKS) if step else "0" for step in range(TICKS)]
+    return [format_ns(extent_ns * step / TICKS) if step else "0" for step in range(TICKS)]
 
 
 # --- the tree ------------------------------------------------------------------------------------
@@ -208,7 +199,7 @@ def _rest(position: int, row: Json) -> dict[str, Any]:
     return {
         "id": position,
         "is_rest": True,
-        "text": f"{spans} not shown, {human_ns(row['total_ns'])} in all",
+        "text": f"{spans} not shown, {format_ns(row['total_ns'])} in all",
         **_indent(row),
     }
 
@@ -233,17 +224,17 @@ def _row(position: int, row: Json, links: Links, stats: Json) -> dict[str, Any]:
         "label": row["label"],
         "instance": _beside(row["label"], row.get("instance", "")),
         "whole_instance": row.get("instance", ""),
-        "times": human_count(row["count"]) if row["count"] > 1 else "",
+        "times": format_count(row["count"]) if row["count"] > 1 else "",
         "is_async": row.get("async", False) or str(row.get("method", "")).startswith("a"),
         "later": row.get("later", False),
         "critical": row["critical"],
-        "total": spent_ns(row["total_ns"]),
-        "self": spent_ns(row["total_ns"], row["self_ns"]) if row["is"] == "call" else "",
+        "total": format_spent(row["total_ns"]),
+        "self": format_spent(row["total_ns"], row["self_ns"]) if row["is"] == "call" else "",
         "total_ns": row["total_ns"],
         "self_ns": row["self_ns"],
-        "max": human_ns(row["max_ns"]) if row["count"] > 1 else "",
+        "max": format_ns(row["max_ns"]) if row["count"] > 1 else "",
         "query_count": row["query_count"],
-        "queries": human_count(row["query_count"]) if row["query_count"] else "",
+        "queries": format_count(row["query_count"]) if row["query_count"] else "",
         "outcome": outcome,
         "word": word,
         "failed": outcome == "bad",
@@ -252,8 +243,8 @@ def _row(position: int, row: Json, links: Links, stats: Json) -> dict[str, Any]:
         "occurrences": [
             {
                 "text": occurrence["text"],
-                "time": spent_ns(occurrence["duration_ns"]),
-                "at": human_ns(occurrence["start_ns"]),
+                "time": format_spent(occurrence["duration_ns"]),
+                "at": format_ns(occurrence["start_ns"]),
                 "url": links.span(occurrence["number"]),
             }
             for occurrence in row["occurrences"]
@@ -268,19 +259,19 @@ def _row(position: int, row: Json, links: Links, stats: Json) -> dict[str, Any]:
 
 
 def _time_facts(row: Json, stats: Json) -> list[Json]:
-    share = human_percent(min(row["total_ns"] / (stats["duration_ns"] or 1), 1.0))
+    share = format_percent(min(row["total_ns"] / (stats["duration_ns"] or 1), 1.0))
     times = [
-        f"{human_ns(row['total_ns'])} ({share} of the trace)",
-        f"{human_ns(row['self_ns'])} own",
+        f"{format_ns(row['total_ns'])} ({share} of the trace)",
+        f"{format_ns(row['self_ns'])} own",
     ]
     if not row["total_ns"]:
         times = ["not seen"]
     elif row["count"] > 1:
-        mean = human_ns(row.get("mean_ns", row["total_ns"] / row["count"]))
-        times += [f"{mean} on average", f"{human_ns(row['max_ns'])} the longest"]
+        mean = format_ns(row.get("mean_ns", row["total_ns"] / row["count"]))
+        times += [f"{mean} on average", f"{format_ns(row['max_ns'])} the longest"]
     facts: list[Json] = [{"name": "Time", "text": ", ".join(times), "place": None}]
     if row["query_count"]:
-        text = f"{query_text(row['query_count'])}, {human_ns(row['query_ns'])}"
+        text = f"{query_text(row['query_count'])}, {format_ns(row['query_ns'])}"
         facts.append({"name": "Queries", "text": text, "place": None})
     return facts
 
@@ -297,10 +288,10 @@ def _receivers(stats: Json, links: Links) -> list[dict[str, Any]]:
         {
             **receiver,
             "short": short_receiver(receiver["name"]),
-            "total": spent_ns(receiver["total_ns"]),
-            "self": spent_ns(receiver["total_ns"], receiver["self_ns"]),
-            "max": spent_ns(receiver["max_ns"]),
-            "share_text": human_percent(receiver["share"]),
+            "total": format_spent(receiver["total_ns"]),
+            "self": format_spent(receiver["total_ns"], receiver["self_ns"]),
+            "max": format_spent(receiver["max_ns"]),
+            "share_text": format_percent(receiver["share"]),
             "share_width": round(receiver["share"] * 100, 2),
             "signal": ", ".join(map(short_signal, receiver["signals"])),
             "sender": ", ".join(receiver["senders"]),
@@ -356,11 +347,11 @@ def _slowest(stats: Json, links: Links) -> list[dict[str, Any]]:
         found.append(
             {
                 **entry,
-                "self": spent_ns(entry["total_ns"], entry["self_ns"]),
-                "total": spent_ns(entry["total_ns"]),
+                "self": format_spent(entry["total_ns"], entry["self_ns"]),
+                "total": format_spent(entry["total_ns"]),
                 "width": round(entry["self_ns"] / longest * 100, 2),
-                "queries": human_count(entry["query_count"]) if entry["query_count"] else "",
-                "query_time": human_ns(entry["query_ns"]) if entry["query_count"] else "",
+                "queries": format_count(entry["query_count"]) if entry["query_count"] else "",
+                "query_time": format_ns(entry["query_ns"]) if entry["query_count"] else "",
                 "outcome": outcome,
                 "word": word,
                 "editor": editor_url(entry["place"]),

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from debug_toolbar.panels import Panel
 
-from tracing.analysis.formatting import human_ns
 from tracing.analysis.hazards import diagnose
 from tracing.analysis.wiring import read_wiring
 from tracing.capture import context
@@ -19,6 +18,7 @@ from tracing.panels import page, stats
 from tracing.panels.checks import run_checks
 from tracing.templatetags.tracing_tags import asset
 from tracing.templating import draw
+from tracing.units import format_ns
 
 if TYPE_CHECKING:
     from django.core.checks import CheckMessage
@@ -181,4 +181,4 @@ def summary(stored: stats.Json) -> str:
     """Return one line about a stored panel."""
     if stored.get("version") != stats.VERSION:
         return str(stored.get("note", ""))
-    return f"{stored['name']}: {page.subtitle(stored)}, {human_ns(stored['duration_ns'])} in all"
+    return f"{stored['name']}: {page.subtitle(stored)}, {format_ns(stored['duration_ns'])} in all"

@@ -12,17 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from tracing.analysis import tree
-from tracing.analysis.formatting import (
-    ELLIPSIS,
-    callsite_text,
-    human_ns,
-    place,
-    plural,
-    shorten_middle,
-    unreadable_text,
-)
+from tracing.analysis.names import ELLIPSIS, callsite_text, place, shorten_middle, unreadable_text
 from tracing.analysis.notes import notes
 from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, TransactionOutcome
+from tracing.units import format_ns, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -390,12 +383,12 @@ def _call_facts(span: ReceiverCall) -> Iterable[Json]:
     if span.outcome is Outcome.SKIPPED:
         yield _fact("Note", "never called: an earlier receiver raised")
     if span.hop_ns:
-        yield _fact("Thread hop", f"{human_ns(span.hop_ns)} to another thread and back")
+        yield _fact("Thread hop", f"{format_ns(span.hop_ns)} to another thread and back")
     if span.same_as is not None:
         yield _fact("Note", f"the same function as the receiver in place {span.same_as + 1}")
     statements = sorted(span.statements, key=lambda statement: -statement[2])
     for sql, count, total_ns in statements[:5]:
-        yield {**_fact(f"SQL {tree.TIMES}{count}, {human_ns(total_ns)}", sql), "wide": True}
+        yield {**_fact(f"SQL {tree.TIMES}{count}, {format_ns(total_ns)}", sql), "wide": True}
 
 
 def _connection(label: ReceiverLabel) -> str:

@@ -16,7 +16,8 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from tracing.analysis import formatting, tree
+from tracing import units
+from tracing.analysis import names, tree
 from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, Trace
 
 if TYPE_CHECKING:
@@ -36,61 +37,59 @@ MAX_LINES: Final = 300
 @register.filter
 def spent(total_ns: float | str, nanoseconds: float | None = None) -> str:
     """Return a time of what took *total_ns* in all; a dash for what was never timed."""
-    return "" if isinstance(total_ns, str) else formatting.spent_ns(total_ns, nanoseconds)
+    return "" if isinstance(total_ns, str) else units.format_spent(total_ns, nanoseconds)
 
 
 @register.filter
 def duration(nanoseconds: float | str | None) -> str:
     """Return nanoseconds as a duration for people; empty for None and for what is not there."""
     return (
-        ""
-        if nanoseconds is None or isinstance(nanoseconds, str)
-        else formatting.human_ns(nanoseconds)
+        "" if nanoseconds is None or isinstance(nanoseconds, str) else units.format_ns(nanoseconds)
     )
 
 
 @register.filter
 def difference(nanoseconds: float) -> str:
     """Return a difference of durations with its sign."""
-    return formatting.human_difference(nanoseconds).replace("-", "−")  # noqa: RUF001 - a minus.
+    return units.format_difference(nanoseconds).replace("-", "−")  # noqa: RUF001 - a minus.
 
 
 @register.filter
 def amount(count: float | str | None) -> str:
     """Return a count with its thousands told apart; empty for None and for what is not there."""
-    return "" if count is None or isinstance(count, str) else formatting.human_count(count)
+    return "" if count is None or isinstance(count, str) else units.format_count(count)
 
 
 @register.filter
 def unreadable(trace: Trace) -> str:
     """Return what of a trace could not be read, and why."""
-    return formatting.unreadable_text(trace)
+    return names.unreadable_text(trace)
 
 
 @register.filter
 def signed(count: int) -> str:
     """Return a difference of counts with its sign."""
-    text = formatting.human_count(count)
+    text = units.format_count(count)
     return f"+{text}" if count > 0 else text.replace("-", "−")  # noqa: RUF001 - a minus.
 
 
 @register.filter
 def size(count: float | None) -> str:
     """Return a number of bytes for people; empty for None."""
-    return "" if count is None else formatting.human_bytes(count)
+    return "" if count is None else units.format_bytes(count)
 
 
 @register.filter
 def share(fraction: float) -> str:
     """Return a fraction of 1 as a percentage."""
-    return formatting.human_percent(fraction)
+    return units.format_percent(fraction)
 
 
 @register.filter
 def plural(count: int, word: str) -> str:
     """Return *count* with *word* in its form; ``word`` may be ``query,queries``."""
     one, _, many = word.partition(",")
-    return formatting.plural(count, one, many)
+    return units.plural(count, one, many)
 
 
 @register.filter
@@ -102,26 +101,26 @@ def words(text: object) -> str:
 @register.filter
 def short_signal(name: str) -> str:
     """Return the last part of a signal's path."""
-    return formatting.short_signal(name)
+    return names.short_signal(name)
 
 
 @register.filter
 def short_receiver(name: str) -> str:
     """Return a receiver without its modules."""
-    return formatting.short_receiver(name)
+    return names.short_receiver(name)
 
 
 @register.filter
 def location(value: Any) -> str:
     """Return ``path:line`` of anything that has a file and a line; empty for None."""
-    return formatting.place(value.file, value.line) if value is not None else ""
+    return names.place(value.file, value.line) if value is not None else ""
 
 
 @register.simple_tag
 def name(text: object, width: int = 48) -> SafeString:
     """Return *text* shortened in the middle, with the whole of it on hover."""
     whole = clean(str(text))
-    shown = formatting.shorten_middle(whole, width)
+    shown = names.shorten_middle(whole, width)
     if shown == whole:
         return format_html('<bdi class="name">{}</bdi>', whole)
     return format_html(
@@ -151,7 +150,7 @@ def clean(text: object) -> str:
 @register.filter
 def cut(text: object, width: int = 2_000) -> str:
     """Return at most *width* characters of *text*, cleaned, its middle left out."""
-    return formatting.shorten_middle(clean(text), width)
+    return names.shorten_middle(clean(text), width)
 
 
 def _as_datetime(nanoseconds: int) -> datetime:
@@ -186,19 +185,12 @@ def moment(nanoseconds: int, style: str = "") -> SafeString:
 def ago(nanoseconds: int, now_ns: int | None = None) -> SafeString:
     """Return how long ago a moment was, as a time element that the script keeps right."""
     local = _as_datetime(nanoseconds)
-    now = time.time() if now_ns is None else now_ns / 1e9
-    seconds = max(0, int(now - nanoseconds / 1e9))
-    for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
-        if seconds >= length:
-            text = f"{seconds // length} {unit} ago"
-            break
-    else:
-        text = "now"
+    now_ns = time.time_ns() if now_ns is None else now_ns
     return format_html(
         '<time datetime="{}" title="{}" data-ago>{}</time>',
         local.isoformat(),
         f"{local:%Y-%m-%d %H:%M:%S} {local.tzname()}",
-        text,
+        units.format_ago(now_ns - nanoseconds),
     )
 
 
@@ -288,11 +280,11 @@ def _tree_line(trace: Trace, node: Node, whole_ns: int) -> TreeLine:
     call = span if isinstance(span, ReceiverCall) else None
     dispatch = span if isinstance(span, Dispatch) else None
     if call is not None:
-        where = formatting.place(call.receiver.file, call.receiver.line)
+        where = names.place(call.receiver.file, call.receiver.line)
         outcome = "" if call.outcome is Outcome.RETURNED else str(call.outcome)
     else:
         site = dispatch.callsite if dispatch is not None else None
-        where = formatting.place(site.file, site.line) if site is not None else ""
+        where = names.place(site.file, site.line) if site is not None else ""
         outcome = "raised" if dispatch is not None and dispatch.exception_type else ""
     left = min(max(span.start_ns / whole_ns * 100, 0.0), 100.0 - tree.MIN_WIDTH)
     width = min(max(span.duration_ns / whole_ns * 100, tree.MIN_WIDTH), 100.0 - left)

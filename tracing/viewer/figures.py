@@ -7,7 +7,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tracing.analysis.formatting import human_ns
+from tracing.units import SECOND_NS, format_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tracing.models import Trace
     from tracing.rollups import Histogram
 
-SECOND_NS: Final = 1_000_000_000
 HEIGHT: Final = 40
 """Units of height of a chart; its width is 100."""
 BUCKETS: Final = 60
@@ -164,7 +163,7 @@ def scatter(
             )
             for row in chosen
         ],
-        [(number(height(10**power)), human_ns(10**power)) for power in range(bottom, top + 1)],
+        [(number(height(10**power)), format_ns(10**power)) for power in range(bottom, top + 1)],
     )
 
 
@@ -240,8 +239,8 @@ def heat_map(hours: Sequence[tuple[int, str, Histogram]], gamma: float, least: i
     width, height = 100 / (last - first + 1), 100 / (high - low + 1)
     cells = []
     for (hour, row), count in sorted(counted.items()):
-        begin = human_ns(round(10 ** (row / _ROWS_PER_DECADE)))
-        end = human_ns(round(10 ** ((row + 1) / _ROWS_PER_DECADE)))
+        begin = format_ns(round(10 ** (row / _ROWS_PER_DECADE)))
+        end = format_ns(round(10 ** ((row + 1) / _ROWS_PER_DECADE)))
         cells.append(
             Cell(
                 number((hour - first) * width),
@@ -253,7 +252,7 @@ def heat_map(hours: Sequence[tuple[int, str, Histogram]], gamma: float, least: i
             )
         )
     labels = [
-        (number((high - row) * height), human_ns(round(10 ** ((row + 1) / _ROWS_PER_DECADE))))
+        (number((high - row) * height), format_ns(round(10 ** ((row + 1) / _ROWS_PER_DECADE))))
         for row in range(low, high + 1)
         if (row + 1) % _ROWS_PER_DECADE == 0
     ]

@@ -9,7 +9,8 @@ from django.core.exceptions import ValidationError
 from django.forms.renderers import DjangoTemplates
 
 from tracing.capture.spans import Kind, Outcome
-from tracing.viewer.language import KEYS, Query, Term, Words, duration_ns
+from tracing.units import parse_duration
+from tracing.viewer.language import KEYS, Query, Term, Words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,8 +28,11 @@ class DurationField(forms.CharField):
         text = super().clean(value)
         if text and text.replace(".", "", 1).isdecimal():
             text = f"{text}ms"
-        if text and duration_ns(text) is None:
-            raise ValidationError("Write a duration as 50ms, 1.5s or 200us.")
+        if text:
+            try:
+                parse_duration(text)
+            except ValueError as error:
+                raise ValidationError(str(error)) from None
         return str(text)
 
 
@@ -76,7 +80,7 @@ class FilterForm(ViewerForm):
             if name == "text":
                 found.append(Words(value))
             elif name == "duration":
-                found.append(Term(KEYS[name], ">=", value, duration_ns(value) or 0))
+                found.append(Term(KEYS[name], ">=", value, parse_duration(value)))
             else:
                 found.append(Term(KEYS[name], ":", value))
         return found

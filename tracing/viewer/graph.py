@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from django.apps import apps
 
-from tracing.analysis.formatting import (
-    human_count,
-    human_ns,
-    short_receiver,
-    short_signal,
-    shorten_middle,
-)
+from tracing.analysis.names import short_receiver, short_signal, shorten_middle
 from tracing.analysis.wiring import ANY
+from tracing.units import format_count, format_ns
 from tracing.viewer.figures import number
 from tracing.viewer.waterfall import colours_of
 
@@ -283,7 +278,7 @@ def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:  # noqa: C901 - 
         found.count += count
         found.error_count += errors
         found.was_seen = found.was_seen or flow.was_seen
-        found.title = f"{source.title} → {target.title}: {human_count(found.count)}"
+        found.title = f"{source.title} → {target.title}: {format_count(found.count)}"
 
     for flow in flows:
         app = sender_app(flow.sender)
@@ -325,9 +320,8 @@ def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:  # noqa: C901 - 
             crosses = bool(sent_app and flow.app and sent_app != flow.app)
             edge(receiver, target, flow, count, 0, crosses=crosses)
         if flow.total_ns and "in all" not in receiver.title:
-            receiver.title = (
-                f"{flow.receiver}, {human_ns(flow.total_ns)} in all for {short_signal(flow.signal)}"
-            )
+            spent = format_ns(flow.total_ns)
+            receiver.title = f"{flow.receiver}, {spent} in all for {short_signal(flow.signal)}"
     colours = colours_of(one.app for one in nodes.values())
     for one in nodes.values():
         one.colour = colours[one.app]

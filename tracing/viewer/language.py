@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from django.utils import timezone
-
 from tracing.analysis.hazards import BUILT_IN
 from tracing.capture.spans import Kind, Method, Outcome, Status, TransactionOutcome
+from tracing.units import parse_duration, parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,8 +31,6 @@ MAX_CONDITIONS: Final = 200
 """Conditions of a query; more is refused, as SQLite refuses an expression of a thousand parts."""
 
 _CHOICES_SHOWN: Final = 8
-_DIGITS_OF_MS: Final = 13
-"""A moment in milliseconds since the epoch has so many; with more it is in microseconds."""
 
 
 class Match(StrEnum):
@@ -496,65 +492,17 @@ class _Parser:
                 raise wrong(f"“{key.name}” is compared with a whole number.")
             number = int(text)
         elif key.match is Match.DURATION:
-            duration = duration_ns(text)
-            if duration is None:
-                raise wrong(
-                    f"“{text}” is no duration: 50ms, 1.5s or 200us.",
-                    f"{text}ms" if re.fullmatch(r"[0-9.]{1,9}", text) else "",
-                )
-            number = duration
+            try:
+                number = parse_duration(text)
+            except ValueError as error:
+                suggestion = f"{text}ms" if re.fullmatch(r"[0-9.]{1,9}", text) else ""
+                raise wrong(str(error), suggestion) from None
         elif key.match is Match.TIME:
-            moment = time_ns(text, self.now_ns)
-            if moment is None:
-                raise wrong(f"“{text}” is no time: 2h, 3d, 10:30 or 2026-11-22T10:00.")
-            number = moment
+            try:
+                number = parse_moment(text, self.now_ns)
+            except ValueError as error:
+                raise wrong(str(error)) from None
         return Term(key, operator, text, number, token.start, value.end, value.start)
-
-
-_DURATION_UNITS: Final = {
-    "ns": 1,
-    "us": 1_000,
-    "µs": 1_000,
-    "μs": 1_000,
-    "ms": 1_000_000,
-    "s": 1_000_000_000,
-    "m": 60_000_000_000,
-    "min": 60_000_000_000,
-}
-_AGO_UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-
-
-def duration_ns(text: str) -> int | None:
-    """Return a duration as ``50ms`` in nanoseconds; None if it is none."""
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s?([a-zµμ]+)", text)
-    if match is None or match[2] not in _DURATION_UNITS:
-        return None
-    return round(float(match[1]) * _DURATION_UNITS[match[2]])
-
-
-def time_ns(text: str, now_ns: int) -> int | None:
-    """Return a moment (ns since the epoch) said as ``2h`` ago, ``10:30`` today or in ISO form.
-
-    Without an offset it is meant in Django's current time zone. None if it is no time.
-    """
-    if text == "now":
-        return now_ns
-    match = re.fullmatch(r"([0-9]{1,6})(s|m|min|h|d|w)", text)
-    if match is not None:
-        return max(0, now_ns - int(match[1]) * _AGO_UNITS[match[2]] * 1_000_000_000)
-    if re.fullmatch(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?", text):
-        today = datetime.fromtimestamp(now_ns / 1e9, tz=timezone.get_current_timezone())
-        text = f"{today.date().isoformat()}T{text:0>5}"
-    if re.fullmatch(r"[0-9]{13,16}", text):
-        return int(text) * (1_000_000 if len(text) == _DIGITS_OF_MS else 1_000)
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=timezone.get_current_timezone())
-        found = int(moment.timestamp() * 1_000_000) * 1_000
-    except (ValueError, OverflowError):
-        return None
-    return found if 0 <= found < 2**62 else None
 
 
 # --- completion ----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from tracing.analysis import tree
-from tracing.analysis.formatting import place
+from tracing.analysis.names import place
 from tracing.capture.spans import (
     ConnectionChange,
     Dispatch,

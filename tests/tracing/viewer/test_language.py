@@ -17,12 +17,10 @@ from tracing.viewer.language import (
     Under,
     Words,
     complete_key,
-    duration_ns,
     parse,
     place_at,
     problem_of,
     quoted,
-    time_ns,
 )
 
 NOW = 1_800_000_000_000_000_000
@@ -147,40 +145,6 @@ def test_parse_answers_anything_with_a_query_or_a_place(text):
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
 def test_quoted_values_are_read_back_as_they_were(value):
     assert parse(f"name:{quoted(value)}", now_ns=NOW).value == value
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("50ms", 50_000_000), ("1.5s", 1_500_000_000), ("200us", 200_000), ("200µs", 200_000),
-     ("2m", 120_000_000_000), ("7ns", 7), ("", None), ("ms", None), ("-1s", None), ("1h", None)],
-)  # fmt: skip
-def test_duration(text, expected):
-    assert duration_ns(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("now", NOW),
-        ("2h", NOW - 2 * HOUR),
-        ("1d", NOW - 24 * HOUR),
-        ("1970-01-01T00:00:01", 1_000_000_000),
-        ("1970-01-01T01:00:00+01:00", 0),
-        ("1800000000000", NOW),
-        ("1800000000000000", NOW),
-        ("9999-01-01", None),
-        ("25:99", None),
-        ("soon", None),
-    ],
-)
-def test_time(text, expected):
-    assert time_ns(text, NOW) == expected
-
-
-def test_time_of_the_day_is_today_in_the_current_time_zone(settings):
-    settings.TIME_ZONE = "UTC"
-
-    assert time_ns("8:00", NOW) == NOW // (24 * HOUR) * 24 * HOUR + 8 * HOUR
 
 
 @pytest.mark.parametrize(

@@ -964,7 +964,7 @@ def test_periods_with_a_wrong_time(developer):
     response = developer.get("/tracing/compare/periods/?before_since=soon")
 
     assert response.status_code == 400
-    assert "“soon” is no time" in text(response)
+    assert "'soon' is no time" in text(response)
 
 
 # -- Hazards and recorder ----------------------------------------------------------------------

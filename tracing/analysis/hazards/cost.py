@@ -9,21 +9,13 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
-from tracing.analysis.formatting import (
-    callsite_text,
-    human_count,
-    human_ns,
-    in_library,
-    plural,
-    query_text,
-    short_signal,
-    signal_of,
-)
 from tracing.analysis.hazards.facts import ASYNC, INSTANCE_SIGNALS, Calls, Facts, is_control
 from tracing.analysis.hazards.rules import Options, finding, lines, names, rule, who
+from tracing.analysis.names import callsite_text, in_library, short_signal, signal_of
 from tracing.analysis.tree import outermost
 from tracing.capture.intervals import time_once
 from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel
+from tracing.units import format_count, format_ns, plural, query_text
 
 if TYPE_CHECKING:
     from tracing.capture.spans import Hazard, Trace
@@ -53,10 +45,10 @@ def slow_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
     for calls in found.values():
         call, dispatch = max(calls, key=lambda pair: pair[0].self_ns)
         label = call.receiver
-        queries = f", {human_ns(call.query_ns)} of it in SQL" if call.query_ns else ""
+        queries = f", {format_ns(call.query_ns)} of it in SQL" if call.query_ns else ""
         times = f"; {len(calls)} such calls in this trace" if len(calls) > 1 else ""
         hazard = finding(
-            f"{who(label)} took {human_ns(call.self_ns)} of its own time for "
+            f"{who(label)} took {format_ns(call.self_ns)} of its own time for "
             f"{signal_of(dispatch.signal, dispatch.sender)}{queries}{times}.",
             dispatch=dispatch,
             receiver=label,
@@ -64,8 +56,8 @@ def slow_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
             evidence=lines(
                 calls,
                 lambda pair: (
-                    f"own time {human_ns(pair[0].self_ns)}, in all {human_ns(pair[0].duration_ns)}, "
-                    f"{query_text(pair[0].query_count)} in {human_ns(pair[0].query_ns)}"
+                    f"own time {format_ns(pair[0].self_ns)}, in all {format_ns(pair[0].duration_ns)}, "
+                    f"{query_text(pair[0].query_count)} in {format_ns(pair[0].query_ns)}"
                 ),
             ),
         )
@@ -163,7 +155,7 @@ def init_receiver_cost(facts: Facts, options: Options) -> Iterator[Hazard]:
             continue
         call, dispatch = calls[0]
         label = call.receiver
-        cost = [human_ns(total)]
+        cost = [format_ns(total)]
         if queries:
             cost.insert(0, query_text(queries))
         yield finding(
@@ -173,7 +165,7 @@ def init_receiver_cost(facts: Facts, options: Options) -> Iterator[Hazard]:
             receiver=label,
             spans=(call for call, _ in calls),
             evidence=[
-                f"{plural(len(calls), 'instance')}, {human_ns(total / len(calls))} each",
+                f"{plural(len(calls), 'instance')}, {format_ns(total / len(calls))} each",
                 query_text(queries),
             ],
         )
@@ -307,14 +299,16 @@ def async_hop(facts: Facts, options: Options) -> Iterator[Hazard]:
         if not other.receiver.is_async
     }
     yield finding(
-        f"{plural(len(hops), 'hop')} into a thread cost {human_ns(total)}, because "
+        f"{plural(len(hops), 'hop')} into a thread cost {format_ns(total)}, because "
         f"{names(list(dict.fromkeys(receivers.values()))[:5])} ran as sync under asend().",
         dispatch=dispatch,
         receiver=call.receiver,
         spans=(call for call, _ in hops),
         evidence=lines(
             hops,
-            lambda pair: f"{signal_of(pair[1].signal, pair[1].sender)}: {human_ns(pair[0].hop_ns)}",
+            lambda pair: (
+                f"{signal_of(pair[1].signal, pair[1].sender)}: {format_ns(pair[0].hop_ns)}"
+            ),
         ),
     )
 
@@ -454,7 +448,7 @@ def budget_exceeded(facts: Facts, options: Options) -> Iterator[Hazard]:
 def _amounts(used: float, limit: float) -> tuple[str, str]:
     """Return what was used and what was allowed, with the decimals that tell them apart."""
     if isinstance(used, int):
-        return human_count(used), human_count(limit)
+        return format_count(used), format_count(limit)
     for places in range(3):
         texts = f"{used:,.{places}f}", f"{limit:,.{places}f}"
         if texts[0] != texts[1] and round(limit, places) == limit:

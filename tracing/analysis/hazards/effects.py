@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tracing.analysis.formatting import place, plural, signal_of
 from tracing.analysis.hazards.rules import Options, finding, lines, rule, who
+from tracing.analysis.names import place, signal_of
 from tracing.capture.spans import ReceiverCall, SideEffect, TransactionOutcome
+from tracing.units import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,18 +5,17 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from tracing.analysis.formatting import (
+from tracing.analysis.hazards.facts import DELETES, ROBUST, SAVES, Facts
+from tracing.analysis.hazards.rules import Options, finding, lines, names, rule, who
+from tracing.analysis.names import (
     callsite_text,
     in_library,
     place,
-    plural,
     short_signal,
     shorten_middle,
     signal_of,
     write_text,
 )
-from tracing.analysis.hazards.facts import DELETES, ROBUST, SAVES, Facts
-from tracing.analysis.hazards.rules import Options, finding, lines, names, rule, who
 from tracing.capture.spans import (
     Bypass,
     Dispatch,
@@ -25,6 +24,7 @@ from tracing.capture.spans import (
     ReceiverCall,
     ReceiverLabel,
 )
+from tracing.units import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

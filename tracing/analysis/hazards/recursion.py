@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracing.analysis.formatting import plural, short_signal, signal_of
 from tracing.analysis.hazards.cycles import has_identity, instance_identity
 from tracing.analysis.hazards.facts import M2M_CHANGED, POST_SAVE, PRE_SAVE, SAVES, Facts
 from tracing.analysis.hazards.rules import (
@@ -17,6 +16,8 @@ from tracing.analysis.hazards.rules import (
     sites,
     who,
 )
+from tracing.analysis.names import short_signal, signal_of
+from tracing.units import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,14 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from tracing.analysis.formatting import (
-    human_ns,
-    ordinal,
-    plural,
-    short_signal,
-    shorten_middle,
-    signal_of,
-)
 from tracing.analysis.hazards.cycles import has_identity
 from tracing.analysis.hazards.facts import (
     INITS,
@@ -23,8 +15,10 @@ from tracing.analysis.hazards.facts import (
 )
 from tracing.analysis.hazards.recursion import chain
 from tracing.analysis.hazards.rules import Options, finding, lines, rule, site, sites, who
+from tracing.analysis.names import short_signal, shorten_middle, signal_of
 from tracing.capture.intervals import time_once
 from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel
+from tracing.units import format_ns, ordinal, plural
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -89,7 +83,7 @@ def duplicate_receiver(facts: Facts, _options: Options) -> Iterator[Hazard]:
             evidence=lines(
                 calls,
                 lambda call: (
-                    f"{ordinal(call.position)}: {call.receiver.name}, {human_ns(call.duration_ns)}"
+                    f"{ordinal(call.position)}: {call.receiver.name}, {format_ns(call.duration_ns)}"
                 ),
             ),
         )
@@ -188,7 +182,7 @@ def _same_instance(facts: Facts, least: int) -> Iterator[Hazard]:
             evidence=lines(
                 group,
                 lambda pair: (
-                    f"{pair[1].instance} saved at {site(pair[1])}, {human_ns(pair[0].duration_ns)}"
+                    f"{pair[1].instance} saved at {site(pair[1])}, {format_ns(pair[0].duration_ns)}"
                 ),
             ),
         )
@@ -243,7 +237,7 @@ def _loop_finding(group: _Pairs) -> Hazard:
     call, first = group[0]
     total = time_once([each for each, _ in group])
     return finding(
-        f"{who(call.receiver)} runs {len(group)} times ({human_ns(total)}) for "
+        f"{who(call.receiver)} runs {len(group)} times ({format_ns(total)}) for "
         f"{signal_of(first.signal, first.sender)}, because {site(first)} sends it in a loop.",
         dispatch=first,
         receiver=call.receiver,
@@ -252,7 +246,7 @@ def _loop_finding(group: _Pairs) -> Hazard:
             group,
             lambda pair: (
                 f"{pair[1].instance or signal_of(pair[1].signal, pair[1].sender)}, "
-                f"{human_ns(pair[0].duration_ns)}"
+                f"{format_ns(pair[0].duration_ns)}"
             ),
         ),
     )
@@ -416,7 +410,7 @@ def _repeated_finding(
     sql = max(repeated, key=lambda text: (repeated[text][0], repeated[text][1]))
     count, nanoseconds = repeated[sql]
     return finding(
-        f"{who(label)} runs one query {count} times {where} ({human_ns(nanoseconds)}): "
+        f"{who(label)} runs one query {count} times {where} ({format_ns(nanoseconds)}): "
         f"{shorten_middle(sql, 160)}",
         dispatch=dispatch,
         receiver=label,
@@ -424,7 +418,7 @@ def _repeated_finding(
         evidence=lines(
             sorted(repeated.items(), key=lambda item: -item[1][0]),
             lambda item: (
-                f"{item[1][0]} times, {human_ns(item[1][1])}: {shorten_middle(item[0], 300)}"
+                f"{item[1][0]} times, {format_ns(item[1][1])}: {shorten_middle(item[0], 300)}"
             ),
         ),
     )

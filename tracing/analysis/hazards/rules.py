@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from tracing.analysis.formatting import place, short_receiver
+from tracing.analysis.names import place, short_receiver
 from tracing.capture.spans import Hazard, ReceiverLabel
 
 if TYPE_CHECKING:

@@ -13,13 +13,17 @@ from django.core.management.base import BaseCommand, CommandError
 from tracing.api import suppress
 from tracing.management.terminal import NEEDS_RICH, Terminal
 from tracing.management.verbs import VERBS, Run
+from tracing.units import DURATION_UNITS, SIZE_UNITS
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from django.core.management.base import CommandParser
 
-EPILOG = """
+EPILOG = f"""
+A TIME is a number and a unit, as 250ms, 1.5s or 2h (units: {DURATION_UNITS}); WHEN is how long ago,
+or a date; a SIZE is a number of bytes, as 500MB or 1GiB (units: {SIZE_UNITS}).
+
 Exit codes: 0 all is well; 1 something was found that you asked to be told of (wiring --check,
 hazards --fail-on, compare --fail); 2 wrong arguments; 3 no such trace, or nothing to show;
 4 the store is missing, unreachable or not migrated.

@@ -6,22 +6,21 @@ import argparse
 import re
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connections
 from django.utils import timezone
 
 from tracing import models
-from tracing.analysis.formatting import human_ns
 from tracing.conf import store_alias
 from tracing.exporters.sql import open_database
 from tracing.management.terminal import Terminal, plain
 from tracing.querysets import TraceQuerySet, TraceSearch
 from tracing.routers import misplaced
 from tracing.store.embedded import makes_tables
+from tracing.units import format_ns, parse_age, parse_duration, parse_moment, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,17 +31,7 @@ WRONG: Final = 2
 NOT_FOUND: Final = 3
 NO_STORE: Final = 4
 
-SECOND_NS: Final = 1_000_000_000
-_UNITS: Final = {
-    "ms": 1_000_000,
-    "s": SECOND_NS,
-    "m": 60 * SECOND_NS,
-    "min": 60 * SECOND_NS,
-    "h": 3600 * SECOND_NS,
-    "d": 86_400 * SECOND_NS,
-    "w": 7 * 86_400 * SECOND_NS,
-}
-_SIZES: Final = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "b": 1}
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -91,41 +80,25 @@ def add_period(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--until", type=moment, metavar="WHEN", help="the same, the end")
 
 
-def duration(text: str) -> int:
-    """Return nanoseconds of a duration like ``250ms``, ``1.5s``, ``30m``, ``2h`` or ``7d``."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text.lower())
-    if match is None or match[2] not in _UNITS:
-        units = ", ".join(_UNITS)
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write e.g. 2h (units: {units})")
-    return int(float(match[1]) * _UNITS[match[2]])
+def argument(parse: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Return *parse* as a type of argparse, which tells the words of no other error."""
+
+    def parsed(text: str) -> _T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
 
 
-def moment(text: str) -> int:
-    """Return wall-clock nanoseconds of a moment: how long ago (``2h``), or a date or date and time.
-
-    A date without a zone is in the zone of the project.
-    """
-    try:
-        return time.time_ns() - duration(text)
-    except argparse.ArgumentTypeError:
-        pass
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no moment; write how long ago (2h, 3d) or a date (2026-11-22T14:30)"
-        ) from None
-    if timezone.is_naive(found):
-        found = timezone.make_aware(found)
-    return int(found.timestamp() * SECOND_NS)
-
-
-def size(text: str) -> int:
-    """Return bytes of a size like ``500MB``."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
-    if match is None or match[2] not in _SIZES:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write e.g. 500MB or 2GB")
-    return int(float(match[1]) * _SIZES[match[2]])
+duration: Final = argument(parse_duration)
+"""Nanoseconds."""
+age: Final = argument(parse_age)
+size: Final = argument(parse_size)
+"""Bytes."""
+moment: Final = argument(lambda text: parse_moment(text, time.time_ns()))
+"""Nanoseconds since the epoch."""
 
 
 def positive(text: str) -> int:
@@ -259,7 +232,7 @@ def _no_such(wanted: str, prefix: str) -> str:
 
 def _listed(rows: list[models.Trace]) -> str:
     return "\n".join(
-        f"  {row.address}  {human_ns(row.duration_ns):>8}  {plain(row.kind)} {plain(row.name)}"
+        f"  {row.address}  {format_ns(row.duration_ns):>8}  {plain(row.kind)} {plain(row.name)}"
         for row in rows
     )
 

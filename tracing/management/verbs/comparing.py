@@ -9,7 +9,6 @@ from django.core.management.base import CommandError
 from django.db.models import Min
 
 from tracing.analysis import comparison
-from tracing.analysis.formatting import plural
 from tracing.analysis.regression import ALPHA, RATIO, Sample, compare_samples, samples
 from tracing.management import rendering
 from tracing.management.terminal import joined, plain, text
@@ -26,6 +25,7 @@ from tracing.management.verbs.base import (
     require_traces,
     traces,
 )
+from tracing.units import plural
 
 if TYPE_CHECKING:
     from tracing import models

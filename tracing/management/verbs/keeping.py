@@ -7,12 +7,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing import models
-from tracing.analysis.formatting import human_bytes, human_count, plural
 from tracing.analysis.hazards import diagnose
 from tracing.escapes import json_text
 from tracing.exporters import formats
@@ -24,11 +22,10 @@ from tracing.management.terminal import text
 from tracing.management.verbs.base import (
     FOUND,
     NOT_FOUND,
-    SECOND_NS,
     WRONG,
     Run,
     Verb,
-    duration,
+    age,
     fail,
     find_trace,
     positive,
@@ -40,6 +37,7 @@ from tracing.management.verbs.base import (
 from tracing.management.verbs.reading import add_filters, chosen, trace_document
 from tracing.pruning import Retention, compact_rollups, prune
 from tracing.rollups import HOUR_NS
+from tracing.units import format_bytes, format_count, plural
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -75,11 +73,11 @@ def _add_format(parser: ArgumentParser) -> None:
 
 
 def _prune_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--older-than", type=duration, metavar="TIME", help="traces older than e.g. 7d"
-    )
+    parser.add_argument("--older-than", type=age, metavar="TIME", help="traces older than e.g. 7d")
     parser.add_argument("--max-rows", type=positive, help="keep the newest so many dispatches")
-    parser.add_argument("--max-size", type=size, help="keep the store within e.g. 2GB")
+    parser.add_argument(
+        "--max-size", type=size, metavar="SIZE", help="keep the store within e.g. 2GB"
+    )
     parser.add_argument("--keep-failed", action="store_true", help="keep traces with errors")
     pinned = parser.add_mutually_exclusive_group()
     pinned.add_argument(
@@ -87,15 +85,11 @@ def _prune_arguments(parser: ArgumentParser) -> None:
     )
     pinned.add_argument("--with-pinned", action="store_true", help="prune pinned traces too")
     parser.add_argument(
-        "--rollups-older-than", type=duration, metavar="TIME", help="statistics by hour as well"
+        "--rollups-older-than", type=age, metavar="TIME", help="statistics by hour as well"
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     parser.add_argument("--yes", "--noinput", "--no-input", action="store_true", help="do not ask")
     _add_format(parser)
-
-
-def _days(nanoseconds: int | None) -> timedelta | None:
-    return timedelta(seconds=nanoseconds / SECOND_NS) if nanoseconds is not None else None
 
 
 def _prune(run: Run) -> int:
@@ -109,12 +103,12 @@ def _prune(run: Run) -> int:
             WRONG,
         )
     retention = Retention(
-        older_than=_days(options["older_than"]),
+        older_than=options["older_than"],
         max_rows=options["max_rows"],
         max_size=options["max_size"],
         keep_failed=options["keep_failed"],
         keep_pinned=not options["with_pinned"],
-        keep_rollups=_days(options["rollups_older_than"]),
+        keep_rollups=options["rollups_older_than"],
     )
     if not options["dry_run"] and not options["yes"]:
         would = prune(retention, dry_run=True, using=alias)
@@ -138,8 +132,8 @@ def _prune(run: Run) -> int:
         ""
         if options["dry_run"]
         else (
-            f" The store has {human_bytes(pruned.bytes_after)} (it had "
-            f"{human_bytes(pruned.bytes_before)})."
+            f" The store has {format_bytes(pruned.bytes_after)} (it had "
+            f"{format_bytes(pruned.bytes_before)})."
         )
     )
     run.terminal.print(text(f"{done} {_counted(pruned)}.{sizes}"))
@@ -272,7 +266,7 @@ def _import(run: Run) -> int:
     else:
         run.terminal.print(
             text(
-                f"{plural(result.traces, 'trace')} imported, {human_count(result.known)} were "
+                f"{plural(result.traces, 'trace')} imported, {format_count(result.known)} were "
                 f"there already, {plural(result.other_lines, 'other line')} skipped."
             )
         )

@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tracing import models
 from tracing.analysis import tree
-from tracing.analysis.formatting import (
-    human_count,
-    human_ns,
-    short_receiver,
-    signal_of,
-    spent_ns,
-)
 from tracing.analysis.hazards import as_dict, find_again
+from tracing.analysis.names import short_receiver, signal_of
 from tracing.analysis.why import why
 from tracing.capture.spans import Status
 from tracing.exporters import files
@@ -26,7 +20,6 @@ from tracing.management import rendering
 from tracing.management.terminal import joined, table, text
 from tracing.management.verbs.base import (
     NOT_FOUND,
-    SECOND_NS,
     Run,
     Verb,
     add_format,
@@ -42,6 +35,7 @@ from tracing.management.verbs.base import (
 )
 from tracing.querysets import RollupQuerySet, Statistics, TraceSearch, follow
 from tracing.setup import log_path
+from tracing.units import SECOND_NS, format_count, format_ns, format_spent
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -159,12 +153,12 @@ def _list(run: Run) -> int:
     for row in rows:
         started = when(row)
         cells = [text(row.trace_id[:SHORT_ID], "dim"), text(started[11:] if narrow else started)]
-        cells.append(text(human_ns(row.duration_ns)))
+        cells.append(text(format_ns(row.duration_ns)))
         if not narrow:
-            cells.append(text(human_ns(row.signal_ns)))
-            cells.append(text(human_count(row.dispatch_count)))
-            cells.append(text(human_count(row.receiver_call_count)))
-        cells += [text(human_count(row.query_count)), rendering.result(row)]
+            cells.append(text(format_ns(row.signal_ns)))
+            cells.append(text(format_count(row.dispatch_count)))
+            cells.append(text(format_count(row.receiver_call_count)))
+        cells += [text(format_count(row.query_count)), rendering.result(row)]
         if not narrow:
             cells.append(text(row.kind))
         shown.add_row(*cells, text(row.name, "bold"))
@@ -431,17 +425,17 @@ def _stats(run: Run) -> int:
             what = signal_of(each.signal, each.sender)
             name = f"{what}: {name}" if name else what
         shown.add_row(
-            text(human_count(each.count)),
+            text(format_count(each.count)),
             rendering.count_of_errors(each.error_count),
-            text(spent_ns(each.total_ns), "bold"),
-            text(spent_ns(each.total_ns, each.mean_ns)),
+            text(format_spent(each.total_ns), "bold"),
+            text(format_spent(each.total_ns, each.mean_ns)),
             *(
-                text(spent_ns(each.total_ns, nanoseconds))
+                text(format_spent(each.total_ns, nanoseconds))
                 for nanoseconds in (each.p50_ns, each.p95_ns, each.p99_ns)
                 if not narrow
             ),
-            text(human_count(each.query_count)),
-            text(human_ns(each.query_ns)),
+            text(format_count(each.query_count)),
+            text(format_ns(each.query_ns)),
             text(name),
         )
     run.terminal.print(shown)

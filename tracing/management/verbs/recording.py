@@ -12,7 +12,6 @@ from django.core.management.base import CommandError
 from django.db import connections
 
 from tracing import models
-from tracing.analysis.formatting import human_bytes, human_count, human_ns, plural
 from tracing.capture.recent import FORGOTTEN
 from tracing.conf import get_settings
 from tracing.exporters.configuring import build_retention
@@ -21,6 +20,7 @@ from tracing.management.verbs.base import Run, Verb, add_format, require_store, 
 from tracing.project import installation
 from tracing.pruning import first_pruned_ns, store_size
 from tracing.setup import log_path
+from tracing.units import format_bytes, format_count, format_ns, plural
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -71,7 +71,7 @@ def _status(run: Run) -> int:
         write(
             joined(
                 ("store      ", "dim"),
-                f"{store['alias']} ({store['engine']}), {human_bytes(store['bytes'])}, "
+                f"{store['alias']} ({store['engine']}), {format_bytes(store['bytes'])}, "
                 f"{plural(store['traces'], 'trace')}, "
                 f"{plural(store['dispatches'], 'dispatch', 'dispatches')}",
             )
@@ -88,19 +88,19 @@ def _status(run: Run) -> int:
     if not found["recorders"]:
         write(joined(("processes  ", "dim"), "none has recorded lately"))
     for recorder in found["recorders"]:
-        ago = human_ns(max(0, time.time_ns() - recorder["seen_ns"]))
-        lost = f", {human_count(recorder['dropped'])} lost" if recorder["dropped"] else ""
+        ago = format_ns(max(0, time.time_ns() - recorder["seen_ns"]))
+        lost = f", {format_count(recorder['dropped'])} lost" if recorder["dropped"] else ""
         write(
             joined(
                 ("process    ", "dim"),
                 f"{recorder['host']}:{recorder['process']}, seen {ago} ago, "
                 f"{plural(recorder['recorded'], 'trace')} recorded, "
-                f"{human_count(recorder['queued'])} waiting",
+                f"{format_count(recorder['queued'])} waiting",
                 (lost, "bold red"),
             )
         )
         for name, count in recorder["forgotten"].items():
-            write(joined(("           ", ""), (f"{human_count(count)} {name} forgotten", "dim")))
+            write(joined(("           ", ""), (f"{format_count(count)} {name} forgotten", "dim")))
         for name, error in recorder["errors"].items():
             write(joined(("           ", ""), (f"{name}: {error}", "bold red")))
     return 0

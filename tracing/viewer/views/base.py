@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ from tracing.models import Trace
 from tracing.routers import misplaced
 from tracing.store.embedded import makes_tables
 from tracing.templating import ENGINE_HINT, missing_engine, respond
+from tracing.units import parse_moment
 from tracing.viewer.access import Permission, is_allowed
 
 if TYPE_CHECKING:
@@ -49,6 +51,18 @@ def max_seconds() -> float:
     if isinstance(chosen, int | float) and not isinstance(chosen, bool) and chosen > 0:
         return float(min(chosen, LONGEST_SECONDS))
     return DEFAULT_SECONDS
+
+
+def read_since(given: str, default: str) -> tuple[str, int | None]:
+    """Return since when a page looks, as text and as a moment: *default* where *given* is no time.
+
+    Nothing given is all time.
+    """
+    now_ns = time.time_ns()
+    try:
+        return given, parse_moment(given, now_ns) if given else None
+    except ValueError:
+        return default, parse_moment(default, now_ns)
 
 
 def store_problem() -> str | None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.urls import reverse
 
-from tracing.analysis.formatting import plural
 from tracing.models import Trace
+from tracing.units import plural
 from tracing.viewer import figures
 from tracing.viewer.documents import row_document
 from tracing.viewer.finding import find

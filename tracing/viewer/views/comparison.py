@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from tracing.analysis.comparison import Change, compare
 from tracing.analysis.regression import Regression, compare_samples, samples
 from tracing.querysets import TraceSearch
+from tracing.units import parse_moment
 from tracing.viewer.documents import row_document
-from tracing.viewer.language import time_ns
 from tracing.viewer.loading import load
 from tracing.viewer.stored import all_traces
 from tracing.viewer.views.base import Page
@@ -201,12 +201,10 @@ class ComparePeriods(Page):
     def _of_period(since: str, until: str, now_ns: int, problems: list[str]) -> list[spans.Trace]:
         limits: list[int | None] = []
         for text in (since, until):
-            moment = time_ns(text, now_ns) if text else None
-            if text and moment is None:
-                problems.append(
-                    f"“{text[:60]}” is no time: write 2h, 3d, 10:30 or 2026-11-22T10:00."
-                )
-            limits.append(moment)
+            try:
+                limits.append(parse_moment(text, now_ns) if text else None)
+            except ValueError as error:
+                problems.append(str(error))
         if problems:
             return []
         page = all_traces().search(

@@ -13,9 +13,9 @@ from tracing.models import ReceiverLabel, SenderLabel, SignalLabel
 from tracing.rollups import GAMMA, HOUR_NS, Histogram
 from tracing.viewer import figures
 from tracing.viewer.documents import statistics_document
-from tracing.viewer.language import quoted, time_ns
+from tracing.viewer.language import quoted
 from tracing.viewer.stored import all_rollups
-from tracing.viewer.views.base import Page
+from tracing.viewer.views.base import Page, read_since
 from tracing.viewer.views.traces import list_address
 
 if TYPE_CHECKING:
@@ -113,10 +113,7 @@ class StatisticsPage(Page):
 
     def rollups(self) -> tuple[str, RollupQuerySet]:
         """Return the wanted range as given, and the hours in it."""
-        since = self.request.GET.get("since", "24h")
-        moment = time_ns(since, time.time_ns()) if since else None
-        if since and moment is None:
-            since, moment = "24h", time_ns("24h", time.time_ns())
+        since, moment = read_since(self.request.GET.get("since", "24h"), "24h")
         return since, all_rollups().between(moment)
 
     @staticmethod

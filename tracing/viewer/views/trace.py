@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from tracing.analysis import tree
 from tracing.analysis.editors import editor_link
-from tracing.analysis.formatting import place
+from tracing.analysis.names import place
 from tracing.analysis.notes import notes
 from tracing.analysis.why import why
 from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, span_id

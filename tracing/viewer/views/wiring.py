@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus, urlencode
@@ -23,9 +22,9 @@ from tracing.viewer.graph import (
     sender_text,
     signal_key,
 )
-from tracing.viewer.language import quoted, time_ns
+from tracing.viewer.language import quoted
 from tracing.viewer.stored import all_rollups
-from tracing.viewer.views.base import Page
+from tracing.viewer.views.base import Page, read_since
 from tracing.viewer.views.traces import list_address
 
 if TYPE_CHECKING:
@@ -54,10 +53,7 @@ class Map(Page):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Return the map, narrowed by ``?focus=``, ``?app=``, ``?q=`` and ``?since=``."""
-        since = request.GET.get("since", "7d")
-        moment = time_ns(since, time.time_ns()) if since else None
-        if since and moment is None:
-            since, moment = "7d", time_ns("7d", time.time_ns())
+        since, moment = read_since(request.GET.get("since", "7d"), "7d")
         with_connected = request.GET.get("connected", "yes") != "no"
         flows = observed(moment)
         if with_connected:

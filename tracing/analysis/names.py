@@ -1,4 +1,4 @@
-"""Text for people: times, counts, names and places. The one place where numbers become words."""
+"""Names and places as text for people: of signals, receivers, writes and files."""
 
 from __future__ import annotations
 
@@ -13,87 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 
+from tracing.units import plural
+
 if TYPE_CHECKING:
     from tracing.capture.spans import Callsite, ReceiverLabel, Trace
 
-_UNITS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns"))
-_LARGE: Final = ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k"))
 ELLIPSIS: Final = "…"
-
-
-def human_ns(nanoseconds: float) -> str:
-    """Return a duration as ns, µs, ms or s with three significant digits, as ``1.23 ms``.
-
-    Whole nanoseconds are never given decimals; from 1,000 s on, all digits are kept.
-    """
-    if nanoseconds < 0:
-        return f"-{human_ns(-nanoseconds)}"
-    for size, unit in _UNITS:
-        # A value that would round up to 1,000 of the smaller unit is written in the larger one.
-        if nanoseconds >= size * 0.9995 or size == 1:
-            if size == 1:
-                return f"{nanoseconds:.0f} ns"
-            return f"{_three_digits(nanoseconds / size)} {unit}"
-    raise AssertionError("unreachable")  # pragma: no cover
-
-
-def spent_ns(total_ns: float, nanoseconds: float | None = None) -> str:
-    """Return a time of something that took *total_ns* in all; a dash for what was never timed.
-
-    Nothing that ran took 0 ns: its end was not seen, or it was skipped. Of what took some time another
-    time, as its own, may well be 0.
-    """
-    if not total_ns:
-        return UNTIMED
-    return human_ns(total_ns if nanoseconds is None else nanoseconds)
-
-
-UNTIMED: Final = "-"
-
-
-def _three_digits(value: float) -> str:
-    if value >= 99.95:  # noqa: PLR2004 - from here on three digits need no decimal.
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"  # noqa: PLR2004 - the same.
-
-
-def human_difference(nanoseconds: float) -> str:
-    """Return a difference of durations with its sign, as ``+1.23 ms``; ``±0 ns`` for none."""
-    if nanoseconds == 0:
-        return "±0 ns"
-    return f"+{human_ns(nanoseconds)}" if nanoseconds > 0 else human_ns(nanoseconds)
-
-
-def human_count(count: float) -> str:
-    """Return a count with thousands separated, and from 100,000 on in k, M or G."""
-    if abs(count) < 100_000:  # noqa: PLR2004 - six digits are where reading becomes counting.
-        return f"{count:,.0f}"
-    for size, unit in _LARGE:
-        if abs(count) >= size * 0.9995:
-            return f"{_three_digits(count / size)} {unit}"
-    raise AssertionError("unreachable")  # pragma: no cover
-
-
-def human_bytes(count: float) -> str:
-    """Return a size in bytes, kB, MB or GB (powers of ten) with three significant digits."""
-    if count < 1000:  # noqa: PLR2004 - the unit's own size.
-        return f"{count:.0f} bytes"
-    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if count >= size * 0.9995:
-            return f"{_three_digits(count / size)} {unit}"
-    raise AssertionError("unreachable")  # pragma: no cover
-
-
-def human_percent(share: float) -> str:
-    """Return a share between 0 and 1 as a percentage; ``<1 %`` for a little."""
-    if 0 < share < 0.01:  # noqa: PLR2004 - one percent.
-        return "<1 %"
-    return f"{share * 100:.0f} %"
-
-
-def plural(count: int, one: str, many: str = "") -> str:
-    """Return *count* with the noun in its form, as ``1 query`` or ``3 queries``."""
-    return f"{human_count(count)} {one if count == 1 else many or one + 's'}"
 
 
 def signal_of(signal: str, sender: str) -> str:
@@ -118,19 +43,6 @@ def unreadable_text(trace: Trace) -> str:
         counts[what, why] += count
     reasons = ", ".join(f"{what}: {why}" for what, why in sorted(counts))
     return f"{plural(counts.total(), 'thing')} unreadable ({reasons})" if counts else ""
-
-
-def query_text(count: int) -> str:
-    """Return *count* as ``1 query`` or ``3 queries``."""
-    return plural(count, "query", "queries")
-
-
-def ordinal(position: int) -> str:
-    """Return the place of *position*, counted from 0, as ``1st``, ``2nd``, ``11th``."""
-    number = position + 1
-    teens = 10 <= number % 100 <= 20  # noqa: PLR2004 - eleventh to thirteenth are irregular.
-    ending = "th" if teens else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
 
 
 def shorten_middle(text: str, width: int) -> str:
