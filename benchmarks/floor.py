@@ -29,7 +29,7 @@ from benchmarks.workloads import WORKLOADS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tracing.capture.spans import Trace
+    from tracing.spans.records import Trace
 
 REQUESTS = 200
 ROUNDS = 9

@@ -15,7 +15,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from tracing.capture.spans import Dispatch, ReceiverCall, ReceiverLabel, Trace
+    from tracing.spans.records import Dispatch, ReceiverCall, ReceiverLabel, Trace
 
 GOAL_US: Final = 5.0
 SIZES: Final = (4, 20, 140, 1_000, 20_000)
@@ -26,7 +26,7 @@ LEAST_DISPATCHES: Final = 20_000
 
 def make_trace(size: int, *, hazardous: bool = False) -> Trace:
     """Return a trace of orders: four dispatches each, one of them nested, with six receiver calls."""
-    from tracing.capture.spans import (
+    from tracing.spans.records import (
         Callsite,
         Dispatch,
         Kind,
@@ -94,7 +94,7 @@ class Odd:
     """Makes traces of which each dispatch is odd in the same way."""
 
     def __init__(self) -> None:
-        from tracing.capture.spans import Kind, ReceiverLabel, Trace
+        from tracing.spans.records import Kind, ReceiverLabel, Trace
 
         self.trace = Trace("0" * 31 + "1", Kind.COMMAND, "odd", 0, 1_000_000)
         self.label = ReceiverLabel("shop.receivers.odd", "/srv/shop/receivers.py", 7)
@@ -104,7 +104,7 @@ class Odd:
         self, under: ReceiverCall | None = None, *, instance: str, calls: int = 1, **named: Any
     ) -> Dispatch:
         """Add a save with *calls* receivers, sent from inside *under*."""
-        from tracing.capture.spans import Callsite, Dispatch, Method, ReceiverCall
+        from tracing.spans.records import Callsite, Dispatch, Method, ReceiverCall
 
         made = Dispatch(
             next(self.numbers),
@@ -168,7 +168,7 @@ def wide_cycles(size: int) -> Trace:
 
 def failing(size: int) -> Trace:
     """Return a trace in which each dispatch has twins that fail, with queries that repeat."""
-    from tracing.capture.spans import Outcome
+    from tracing.spans.records import Outcome
 
     odd = Odd()
     for number in range(size):
@@ -186,7 +186,7 @@ def failing(size: int) -> Trace:
 
 def bypassing(size: int) -> Trace:
     """Return a trace in which each receiver writes past receivers and sends a mail."""
-    from tracing.capture.spans import Bypass, SideEffect, TransactionOutcome
+    from tracing.spans.records import Bypass, SideEffect, TransactionOutcome
 
     odd = Odd()
     for number in range(size):

@@ -56,7 +56,7 @@ class Tracing(Mode):
 
     def begin(self) -> None:
         from tracing.capture import context, instrumentation
-        from tracing.capture.spans import Kind
+        from tracing.spans.records import Kind
 
         context.set_processor(None)
         instrumentation.instrument(**self.arguments())
@@ -74,7 +74,7 @@ class Tracing(Mode):
 
     async def rest_async(self) -> None:
         from tracing.capture import context
-        from tracing.capture.spans import Kind
+        from tracing.spans.records import Kind
 
         context.finish(self.trace)
         # As the worker does when it has read it: nothing is left to the garbage collector.
@@ -132,7 +132,7 @@ class Complete(Mode):
     def begin(self) -> None:
         import tracing
         from tracing.capture import context
-        from tracing.capture.spans import Kind
+        from tracing.spans.records import Kind
 
         if not tracing.is_instrumented():
             raise RuntimeError("the tracer was not installed")
@@ -141,7 +141,7 @@ class Complete(Mode):
 
     def rest(self) -> None:
         from tracing.capture import context
-        from tracing.capture.spans import Kind
+        from tracing.spans.records import Kind
 
         context.finish(self.trace)
         self.trace = context.LiveTrace(Kind.BLOCK, "benchmark")

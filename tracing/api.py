@@ -17,8 +17,8 @@ from tracing.capture.context import LiveTrace, Stream
 from tracing.capture.failures import failed
 from tracing.capture.instrumentation import is_instrumented, uninstrument
 from tracing.capture.sanitize import attribute_text, error_text
-from tracing.capture.spans import Kind
 from tracing.setup import capture_options
+from tracing.spans.records import Kind
 
 if TYPE_CHECKING:
     from types import TracebackType

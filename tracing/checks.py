@@ -24,7 +24,6 @@ from tracing.analysis.editors import EDITORS
 from tracing.analysis.hazards import current
 from tracing.capture.instrumentation import sends_are_verified
 from tracing.capture.neighbours import replaced, signals_with_own_send
-from tracing.capture.spans import Kind
 from tracing.conf import get_settings, read, store_alias
 from tracing.exporters import configuring
 from tracing.pipeline import Options
@@ -32,6 +31,7 @@ from tracing.project import MIDDLEWARE
 from tracing.routers import NO_ENGINE, astray
 from tracing.selection import TAIL_KEYS
 from tracing.setup import build_trust, log_path
+from tracing.spans.records import Kind
 from tracing.store import embedded
 from tracing.store.embedded import makes_tables
 from tracing.templating import ENGINE_HINT, missing_engine

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from django.apps import apps
 from django.db import connections
 
-from tracing.capture.spans import (
+from tracing.rollups import HOUR_NS
+from tracing.spans.records import (
     Callsite,
     Dispatch,
     Kind,
@@ -25,7 +26,6 @@ from tracing.capture.spans import (
     Trace,
     TransactionOutcome,
 )
-from tracing.rollups import HOUR_NS
 from tracing.units import SECOND_NS
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from tracing.capture.handling import response_left
 from tracing.capture.redaction import key_text, redact_path
 from tracing.capture.requests import request_name
 from tracing.capture.sanitize import error_text
-from tracing.capture.spans import Kind
 from tracing.conf import get_settings
+from tracing.spans.records import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -2,7 +2,7 @@
 
 Rows are written by ``tracing.exporters.database`` through plain SQL and read through the querysets,
 by the viewer, the admin and the command. There is no logic here. A name that ends in ``_ns`` is a
-whole number of nanoseconds. Python sees the words of ``tracing.capture.spans``, the database small
+whole number of nanoseconds. Python sees the words of ``tracing.spans.records``, the database small
 numbers (``CodeField``). docs/storage.md explains the layout and what it costs.
 """
 
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from tracing.capture.spans import Kind, Method, Outcome, Status, TransactionOutcome
 from tracing.fields import CodeField, NewestFirstIndex, RowIdField
 from tracing.querysets import (
     DispatchQuerySet,
@@ -23,9 +22,10 @@ from tracing.querysets import (
     TraceManager,
     TraceQuerySet,
 )
+from tracing.spans.records import Kind, Method, Outcome, Status, TransactionOutcome
 
 if TYPE_CHECKING:
-    from tracing.capture import spans
+    from tracing.spans import records
 
 # The order is the format of the store: only ever append. Words without an enum follow one rule:
 # the commonest first, because 0 and 1 take no space on SQLite.
@@ -234,7 +234,7 @@ class Trace(models.Model):
         """Return the aware moment of its start, to the microsecond."""
         return datetime.fromtimestamp(self.started_ns // 1000 / 1_000_000, tz=UTC)
 
-    def load(self) -> spans.Trace:
+    def load(self) -> records.Trace:
         """Return the finished spans of this trace, all its segments together."""
         return type(self).objects.load_row(self)
 

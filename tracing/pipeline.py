@@ -27,21 +27,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from weakref import WeakSet
 
-from tracing.capture import context, failures, spans
+from tracing.capture import context, failures
 from tracing.capture.recent import forgotten
 from tracing.capture.redaction import redact_error
 from tracing.capture.repair import repaired
 from tracing.in_tests import is_test_run
+from tracing.spans import records
 
 if TYPE_CHECKING:
     from types import FrameType
 
 logger = logging.getLogger("tracing")
 
-Processor = Callable[[spans.Trace], spans.Trace | None]
+Processor = Callable[[records.Trace], records.Trace | None]
 """Run in the worker between assembly and export; None drops the trace, on purpose."""
 
-Drain = Callable[[], Iterable[spans.Trace]]
+Drain = Callable[[], Iterable[records.Trace]]
 """Asked several times a second for segments of traces that are still running."""
 
 _NEVER = sys.maxsize
@@ -68,7 +69,7 @@ class Exporter(Protocol):
         """Return its name in statistics and messages."""
         ...
 
-    def export(self, batch: Sequence[spans.Trace]) -> None:
+    def export(self, batch: Sequence[records.Trace]) -> None:
         """Take all of *batch* or, if it raises, none of it.
 
         Raises:
@@ -280,7 +281,7 @@ class Pipeline:
         self.submit(trace)
 
     def submit(self, trace: Any) -> None:
-        """Take over a finished trace: a ``spans.Trace`` or anything that can ``assemble()`` one.
+        """Take over a finished trace: a ``records.Trace`` or anything that can ``assemble()`` one.
 
         Never raises and, unless the policy is to block or the mode synchronous, never waits.
         """
@@ -575,23 +576,23 @@ class Pipeline:
             self._offer(self._process([segment]))
             self._deliver(forced=False)
 
-    def _assemble(self, items: list[tuple[Any, int]]) -> list[spans.Trace]:
-        traces: list[spans.Trace] = []
+    def _assemble(self, items: list[tuple[Any, int]]) -> list[records.Trace]:
+        traces: list[records.Trace] = []
         courtesy = Courtesy()
         for item, _ in items:
             try:
-                traces.append(item if isinstance(item, spans.Trace) else item.assemble())
+                traces.append(item if isinstance(item, records.Trace) else item.assemble())
             except Exception as error:  # noqa: BLE001 - one bad trace must not stop the others.
                 self._failed += 1
                 failures.failed("assembly", error)
             courtesy.give_way()
         return self._process(traces)
 
-    def _process(self, traces: list[spans.Trace]) -> list[spans.Trace]:
-        processed: list[spans.Trace] = []
+    def _process(self, traces: list[records.Trace]) -> list[records.Trace]:
+        processed: list[records.Trace] = []
         for trace in traces:
             self._recorded += 1
-            kept: spans.Trace | None = trace
+            kept: records.Trace | None = trace
             for processor in self.processors:
                 try:
                     kept = processor(trace)
@@ -605,7 +606,7 @@ class Pipeline:
                 processed.append(kept)
         return processed
 
-    def _offer(self, traces: list[spans.Trace]) -> None:
+    def _offer(self, traces: list[records.Trace]) -> None:
         if traces:
             for delivery in self._deliveries:
                 delivery.offer(traces, self.options)
@@ -667,19 +668,19 @@ class _Parcel:
 
     __slots__ = ("_packed", "_traces", "count", "deadline", "weight")
 
-    def __init__(self, traces: list[spans.Trace], deadline: float) -> None:
-        self._traces: list[spans.Trace] | None = traces
+    def __init__(self, traces: list[records.Trace], deadline: float) -> None:
+        self._traces: list[records.Trace] | None = traces
         self._packed = b""
         self.count = len(traces)
         self.deadline = deadline
         self.weight = sum(map(_weight, traces))
 
-    def open(self) -> list[spans.Trace]:
+    def open(self) -> list[records.Trace]:
         """Return the traces."""
         if self._traces is not None:
             return self._traces
         # Our own bytes, which never left this process.
-        traces: list[spans.Trace] = pickle.loads(self._packed)  # noqa: S301
+        traces: list[records.Trace] = pickle.loads(self._packed)  # noqa: S301
         return traces
 
     def pack(self) -> None:
@@ -710,7 +711,7 @@ class _Delivery:
         self._announced = False
         self._blamed: set[str] = set()
 
-    def offer(self, traces: list[spans.Trace], options: Options) -> None:
+    def offer(self, traces: list[records.Trace], options: Options) -> None:
         """Queue *traces* behind what it has not taken yet, dropping the oldest if that is much."""
         parcel = _Parcel(traces, time.monotonic() + options.retry_seconds)
         self.waiting.append(parcel)
@@ -791,7 +792,7 @@ class _Delivery:
         self.retry_at = 0.0
         self.error = ""
 
-    def _blame(self, error: Exception, traces: list[spans.Trace]) -> None:
+    def _blame(self, error: Exception, traces: list[records.Trace]) -> None:
         """Find the trace that cannot be exported by halving the batch."""
         parcel = self.waiting.popleft()
         self.items -= parcel.weight

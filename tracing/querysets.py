@@ -21,7 +21,6 @@ from django.db import DatabaseError, connections, models
 from django.db.models import F, Max, Min, Q, Sum
 
 from tracing import deadlines
-from tracing.capture import spans
 from tracing.capture.redaction import known_as
 from tracing.rollups import HOUR_NS, RELATIVE_ERROR, Histogram
 from tracing.rows import (
@@ -31,6 +30,7 @@ from tracing.rows import (
     full_instance,
     label_key,
 )
+from tracing.spans import records
 from tracing.wildcards import FitsWildcard
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class TraceQuerySet(models.QuerySet[Trace]):
     """Questions about traces."""
 
     def of_kind(self, kind: str) -> TraceQuerySet:
-        """Return those of *kind*, a word of ``spans.Kind``."""
+        """Return those of *kind*, a word of ``records.Kind``."""
         return self.filter(kind=kind)
 
     def failed(self) -> TraceQuerySet:
@@ -197,7 +197,7 @@ class TraceQuerySet(models.QuerySet[Trace]):
 
     # -- One trace ---------------------------------------------------------------------------
 
-    def load(self, wanted: str) -> spans.Trace:
+    def load(self, wanted: str) -> records.Trace:
         """Return the finished spans of the trace *wanted*, a trace id, a root span id or an address.
 
         If several have the trace id, it is the newest.
@@ -210,11 +210,11 @@ class TraceQuerySet(models.QuerySet[Trace]):
             raise self.model.DoesNotExist(f"No trace {wanted}.")
         return self.load_row(row)
 
-    def load_row(self, row: Trace) -> spans.Trace:
+    def load_row(self, row: Trace) -> records.Trace:
         """Return the finished spans of the trace that *row* is about."""
         return next(self.load_rows([row]))
 
-    def load_rows(self, rows: Iterable[Trace]) -> Iterator[spans.Trace]:
+    def load_rows(self, rows: Iterable[Trace]) -> Iterator[records.Trace]:
         """Yield the finished spans of each of *rows*, a few hundred read at a time."""
         using = self.db
         waiting: list[Trace] = []
@@ -679,7 +679,7 @@ class _Walk:
         """Return the conditions on the trace row; None if nothing can have what is wanted."""
         wanted, conditions = self.wanted, Q()
         if wanted.kind:
-            if wanted.kind not in set(spans.Kind):
+            if wanted.kind not in set(records.Kind):
                 return None
             conditions &= Q(kind=wanted.kind)
         if wanted.failed is not None:
@@ -833,14 +833,14 @@ class _Walk:
             return None
         if wanted.receiver and not (receivers := self._labels("ReceiverLabel", wanted.receiver)):
             return None
-        if wanted.outcome and wanted.outcome not in set(spans.Outcome):
+        if wanted.outcome and wanted.outcome not in set(records.Outcome):
             return None
         checks = _DispatchChecks(
             signals=frozenset(signals) if signals else None,
             senders=frozenset(senders) if senders else None,
             instances=frozenset(known_as(wanted.instance) if wanted.instance else ()),
         )
-        if wanted.outcome == spans.Outcome.RAISED:
+        if wanted.outcome == records.Outcome.RAISED:
             return self._calls("FailedCall", receivers, checks, "")
         if receivers or wanted.outcome:
             return self._calls("ReceiverCall", receivers, checks, wanted.outcome)
@@ -989,16 +989,16 @@ _TRACE_FIELDS = (
 )
 
 
-def _load(rows: Sequence[Trace], using: str) -> Iterator[spans.Trace]:
+def _load(rows: Sequence[Trace], using: str) -> Iterator[records.Trace]:
     def manager(model: str) -> Any:
         return apps.get_model("tracing", model).objects.using(using)
 
-    traces: dict[int, spans.Trace] = {}
+    traces: dict[int, records.Trace] = {}
     for row in rows:
-        trace = spans.Trace(
-            kind=spans.Kind(row.kind),
+        trace = records.Trace(
+            kind=records.Kind(row.kind),
             name=row.name,
-            status=spans.Status(row.status),
+            status=records.Status(row.status),
             attributes=json.loads(row.attributes) if row.attributes else {},
             **decode_trace_details(json.loads(row.details) if row.details else {}),
             **{name: getattr(row, name) for name in _TRACE_FIELDS},
@@ -1034,18 +1034,18 @@ def _load(rows: Sequence[Trace], using: str) -> Iterator[spans.Trace]:
         .order_by("pk")
         .values_list("trace_id", "data")
     ):
-        traces[key].hazards.append(spans.Hazard(**json.loads(data)))
+        traces[key].hazards.append(records.Hazard(**json.loads(data)))
     yield from traces.values()
 
 
-_METHODS: Final = {str(member): member for member in spans.Method}
-_TRANSACTIONS: Final = {str(member): member for member in spans.TransactionOutcome}
-_OUTCOMES: Final = {str(member): member for member in spans.Outcome}
+_METHODS: Final = {str(member): member for member in records.Method}
+_TRANSACTIONS: Final = {str(member): member for member in records.TransactionOutcome}
+_OUTCOMES: Final = {str(member): member for member in records.Outcome}
 
 
 def _load_dispatches(
-    traces: dict[int, spans.Trace], manager: Any
-) -> tuple[dict[int, dict[int, spans.Dispatch]], list[tuple[int, int]]]:
+    traces: dict[int, records.Trace], manager: Any
+) -> tuple[dict[int, dict[int, records.Dispatch]], list[tuple[int, int]]]:
     """Return the dispatches, by row id, of each trace row, and in which ids their calls are.
 
     Labels are read once each instead of joined to each row: a trace of 20,000 dispatches has a few
@@ -1070,12 +1070,12 @@ def _load_dispatches(
         ).items()
     }
     callsites = {
-        key: spans.Callsite(*place)
+        key: records.Callsite(*place)
         for key, place in _labels(
             manager("CallsiteLabel"), {row[16] for row in rows}, "file", "line", "name"
         ).items()
     }
-    loaded: dict[int, dict[int, spans.Dispatch]] = {key: {} for key in traces}
+    loaded: dict[int, dict[int, records.Dispatch]] = {key: {} for key in traces}
     ranges: list[tuple[int, int]] = []
     for (
         key, trace_key, number, parent, depth, signal, sender, method, transaction, start, duration,
@@ -1088,7 +1088,7 @@ def _load_dispatches(
             continue
         if details is not None:
             rare |= decode_details(details)
-        loaded[trace_key][key] = spans.Dispatch(
+        loaded[trace_key][key] = records.Dispatch(
             number=number,
             parent_number=parent,
             depth=depth,
@@ -1113,11 +1113,11 @@ def _load_dispatches(
 
 
 def _load_calls(
-    dispatches: dict[int, spans.Dispatch], ranges: list[tuple[int, int]], manager: Any
+    dispatches: dict[int, records.Dispatch], ranges: list[tuple[int, int]], manager: Any
 ) -> None:
     """Put the receiver calls, whose ids are in *ranges*, into their dispatches, given by row id."""
-    with_statements: list[spans.ReceiverCall] = []
-    receivers: dict[int, spans.ReceiverLabel] = {}
+    with_statements: list[records.ReceiverCall] = []
+    receivers: dict[int, records.ReceiverLabel] = {}
     for wanted in _narrow(ranges):
         rows = list(
             manager("ReceiverCall")
@@ -1129,7 +1129,7 @@ def _load_calls(
             )
         )  # fmt: skip
         receivers |= {
-            key: spans.ReceiverLabel(
+            key: records.ReceiverLabel(
                 name, file, line, uid, bool(weak), bool(is_async), app, bool(any_sender)
             )
             for key, (name, file, line, uid, weak, is_async, app, any_sender) in _labels(
@@ -1145,7 +1145,7 @@ def _load_calls(
             if dispatch is None or label not in receivers:
                 continue
             rare = decode_details(details) if details is not None else {}
-            call = spans.ReceiverCall(
+            call = records.ReceiverCall(
                 number=number,
                 position=position,
                 receiver=receivers[label],
@@ -1172,7 +1172,7 @@ def _labels(manager: Any, keys: Iterable[Any], *fields: str) -> dict[Any, tuple[
     return found
 
 
-def _name_statements(calls: list[spans.ReceiverCall], manager: Any) -> None:
+def _name_statements(calls: list[records.ReceiverCall], manager: Any) -> None:
     """Put the texts of the statements of *calls* where their ids are."""
     wanted = list({key for call in calls for key, _, _ in call.statements})
     texts: dict[Any, str] = {}
@@ -1202,14 +1202,14 @@ def _narrow(ranges: list[tuple[int, int]]) -> Iterator[Q]:
         yield Q(pk__in=keys)
 
 
-def _load_bypasses(traces: dict[int, spans.Trace], manager: Any) -> None:
-    labels: dict[int, spans.ReceiverLabel] = {}
+def _load_bypasses(traces: dict[int, records.Trace], manager: Any) -> None:
+    labels: dict[int, records.ReceiverLabel] = {}
     for row in (
         manager("Bypass").filter(trace__in=list(traces)).select_related("callsite").order_by("pk")
     ):
         keys = json.loads(row.receivers)
         for label in manager("ReceiverLabel").filter(pk__in=set(keys) - set(labels)):
-            labels[label.pk] = spans.ReceiverLabel(
+            labels[label.pk] = records.ReceiverLabel(
                 label.name,
                 label.file,
                 label.line,
@@ -1221,14 +1221,16 @@ def _load_bypasses(traces: dict[int, spans.Trace], manager: Any) -> None:
             )
         site = row.callsite
         traces[row.trace_id].bypasses.append(
-            spans.Bypass(
+            records.Bypass(
                 operation=row.operation,
                 model=row.model,
                 signals=tuple(json.loads(row.signals)),
                 receivers=tuple(labels[key] for key in keys),
                 rows=row.rows,
                 start_ns=row.start_ns,
-                callsite=None if site is None else spans.Callsite(site.file, site.line, site.name),
+                callsite=None
+                if site is None
+                else records.Callsite(site.file, site.line, site.name),
                 parent_number=row.parent_number,
             )
         )

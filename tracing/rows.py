@@ -7,7 +7,7 @@ from dataclasses import asdict
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from tracing.capture.spans import (
+from tracing.spans.records import (
     Callsite,
     ConnectionChange,
     Hazard,
@@ -23,7 +23,7 @@ from tracing.capture.spans import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tracing.capture.spans import Dispatch, ReceiverCall
+    from tracing.spans.records import Dispatch, ReceiverCall
 
 # (name, default) of the facts that many dispatches share; kept once in FactsLabel. The tuple that
 # `facts_of` returns has the same order.
@@ -75,7 +75,7 @@ def encode_facts(facts: tuple[Any, ...]) -> str:
 
 
 def decode_facts(text: str) -> dict[str, Any]:
-    """Return the facts in *text* as arguments of ``spans.Dispatch``."""
+    """Return the facts in *text* as arguments of ``records.Dispatch``."""
     facts: dict[str, Any] = json.loads(text)
     for name in ("update_fields", "named"):
         if facts.get(name) is not None:
@@ -163,7 +163,7 @@ def trace_details(trace: Trace) -> dict[str, Any]:
 
 
 def decode_trace_details(details: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``trace_details`` returned as arguments of ``spans.Trace``."""
+    """Return what ``trace_details`` returned as arguments of ``records.Trace``."""
     return {
         "side_effects": [_side_effect(effect) for effect in details.get("side_effects", ())],
         "lost_receivers": [

@@ -15,8 +15,8 @@ from tracing.capture.recent import Recent
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tracing.capture.spans import Dispatch, Trace
     from tracing.conf import Settings
+    from tracing.spans.records import Dispatch, Trace
 
 _random = Random()
 

@@ -27,14 +27,14 @@ from tracing.capture.redaction import known_as
 from tracing.capture.sampling import Sampler, switch
 from tracing.capture.sanitize import error_text
 from tracing.capture.signal_names import signal_name
-from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall
+from tracing.spans.records import Dispatch, Kind, Outcome, ReceiverCall
 from tracing.units import format_ns, format_spent, plural, query_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from tracing.capture.context import Processor
-    from tracing.capture.spans import Bypass, ConnectionChange, Hazard, SideEffect, Trace
+    from tracing.spans.records import Bypass, ConnectionChange, Hazard, SideEffect, Trace
 
 __all__ = [
     "Captured",

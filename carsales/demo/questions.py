@@ -15,7 +15,7 @@ from .incidents import PHONE_SALE, PRICE_LIST
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tracing.capture import spans
+    from tracing.spans import records
 
 SALE_CALLS = 8
 """More receivers than that are called for an order that makes a sale, and for no other."""
@@ -89,7 +89,7 @@ def why_again() -> Answer | None:
     """Return the last call of the receiver that ran most often in an order."""
     if (trace := _order()) is None:
         return None
-    calls: dict[str, list[spans.ReceiverCall]] = {}
+    calls: dict[str, list[records.ReceiverCall]] = {}
     for dispatch in trace.load().dispatches:
         for call in dispatch.receiver_calls:
             if call.receiver.name.startswith("core."):

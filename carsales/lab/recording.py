@@ -16,7 +16,7 @@ from tracing.testing import capture_dispatches
 from .experiments import rolled_back
 
 if TYPE_CHECKING:
-    from tracing.capture.spans import Hazard
+    from tracing.spans.records import Hazard
     from tracing.testing import Captured
 
     from .findings import Findings

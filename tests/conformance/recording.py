@@ -10,7 +10,7 @@ from tracing.capture import context, failures, instrumentation
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tracing.capture.spans import Trace
+    from tracing.spans.records import Trace
 
 FLUSH_SECONDS = 60.0
 

@@ -17,8 +17,8 @@ from django.test import override_settings
 from tests.tracing.analysis.building import MS, TraceBuilder
 from tests.tracing.command_line import run, store
 from tracing import models
-from tracing.capture.spans import Outcome, derived_root_span_id
 from tracing.management.verbs import VERBS, keeping, reading
+from tracing.spans.records import Outcome, derived_root_span_id
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]

@@ -11,8 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from tests.tracing.analysis.building import MS, TraceBuilder
-from tracing.capture.spans import Kind, Outcome, derived_root_span_id
 from tracing.exporters.database import DatabaseExporter
+from tracing.spans.records import Kind, Outcome, derived_root_span_id
 
 NOON_NS = int(datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()) * 1_000_000_000
 ANSI = re.compile(r"\x1b\[")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tracing.capture.spans import (
+from tracing.spans.records import (
     Bypass,
     Callsite,
     Dispatch,

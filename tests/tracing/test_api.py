@@ -11,7 +11,7 @@ from tracing import pipeline
 from tracing.capture import context, failures, instrumentation, sampling
 from tracing.capture.instrumentation import is_instrumented
 from tracing.capture.sampling import Sampler
-from tracing.capture.spans import span_id
+from tracing.spans.records import span_id
 
 
 class Keeper:

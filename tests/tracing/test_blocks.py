@@ -15,7 +15,7 @@ from django.dispatch import Signal
 import tracing
 from tracing.capture import context, sampling
 from tracing.capture.sampling import Sampler
-from tracing.capture.spans import Kind
+from tracing.spans.records import Kind
 
 
 class Keeper:

@@ -51,7 +51,7 @@ def test_what_is_bound_is_an_attribute_of_the_trace(keeper):
 
 
 def test_what_a_middleware_binds_and_clears_is_kept(keeper, monkeypatch):
-    from tracing.capture.spans import Kind
+    from tracing.spans.records import Kind
 
     def respond(request):
         structlog.contextvars.bind_contextvars(request_id="r-1")

@@ -27,9 +27,9 @@ from tests.tracing.command_line import (
 )
 from tracing import models
 from tracing.analysis.tree import TIMES
-from tracing.capture.spans import Kind, Outcome, Status
 from tracing.exporters.log import LogExporter
 from tracing.management.commands.tracing import Command
+from tracing.spans.records import Kind, Outcome, Status
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 

@@ -13,7 +13,9 @@ from tests.tracing.analysis.building import MS, TraceBuilder, label
 from tests.tracing.command_line import ANSI, checkout, error_of, run, store
 from tracing.analysis import tree
 from tracing.analysis.wiring import Connection, Route
-from tracing.capture.spans import (
+from tracing.management import rendering
+from tracing.management.terminal import Terminal, plain, table, text
+from tracing.spans.records import (
     ConnectionChange,
     Kind,
     Method,
@@ -21,8 +23,6 @@ from tracing.capture.spans import (
     Status,
     TransactionOutcome,
 )
-from tracing.management import rendering
-from tracing.management.terminal import Terminal, plain, table, text
 
 
 class Screen(io.StringIO):

@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 
-from tracing.escapes import (
+from tracing.spans.escapes import (
     escape_cell,
     escape_control,
     escape_json,

@@ -19,8 +19,6 @@ from django.db import connections, transaction
 from tests.tracing.analysis.building import MS, TraceBuilder
 from tests.tracing.samples import full_trace, plain_trace
 from tracing import __version__, models, pruning
-from tracing.capture.intervals import time_once
-from tracing.capture.spans import Carried, Outcome
 from tracing.conf import store_alias
 from tracing.exporters.configuring import (
     build_exporters,
@@ -37,6 +35,8 @@ from tracing.models import ReceiverLabel, RecorderControl, RecorderState, Rollup
 from tracing.pipeline import Options, Pipeline, Statistics, TemporaryError
 from tracing.pruning import Retention
 from tracing.rollups import GAMMA, HOUR_NS, RELATIVE_ERROR, Histogram
+from tracing.spans.intervals import time_once
+from tracing.spans.records import Carried, Outcome
 
 stored = pytest.mark.django_db(transaction=True, databases="__all__")
 in_transaction = pytest.mark.django_db(databases="__all__")

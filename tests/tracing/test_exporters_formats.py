@@ -7,7 +7,6 @@ import json
 import pytest
 
 from tests.tracing.samples import full_trace, plain_trace
-from tracing.capture.spans import Method, ReceiverCall, ReceiverLabel
 from tracing.exporters.formats import (
     CSV_COLUMNS,
     chrome_trace,
@@ -19,6 +18,7 @@ from tracing.exporters.formats import (
 )
 from tracing.exporters.lines import Reader
 from tracing.filling import Filler
+from tracing.spans.records import Method, ReceiverCall, ReceiverLabel
 
 NEWEST_NS = 1_800_000_000_000_000_000
 

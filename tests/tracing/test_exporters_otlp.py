@@ -17,10 +17,10 @@ from opentelemetry.proto.collector.trace.v1 import (
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from tests.tracing.samples import full_trace, plain_trace
-from tracing.capture.spans import span_id
 from tracing.exporters.formats import otlp_json
 from tracing.exporters.otlp import OTLPExporter
 from tracing.pipeline import Options, Pipeline, TemporaryError
+from tracing.spans.records import span_id
 
 
 class Receiver:

@@ -15,8 +15,8 @@ from tests.tracing.capture.conftest import keeper, no_failures, stock  # noqa: F
 from tracing import trace
 from tracing.capture.instrumentation import instrument
 from tracing.capture.redaction import digest
-from tracing.capture.spans import Kind
 from tracing.middleware import TracingMiddleware
+from tracing.spans.records import Kind
 
 pytestmark = pytest.mark.usefixtures("traced")
 

@@ -11,9 +11,9 @@ from django.db import connections
 
 from tests.tracing.samples import full_trace, plain_trace
 from tracing import models
-from tracing.capture import spans
 from tracing.conf import store_alias
 from tracing.exporters.database import DatabaseExporter
+from tracing.spans import records
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -28,11 +28,11 @@ def exporter():
 @pytest.mark.parametrize(
     ("codes", "words"),
     [
-        (models.KIND_CODES, spans.Kind),
-        (models.STATUS_CODES, spans.Status),
-        (models.METHOD_CODES, spans.Method),
-        (models.OUTCOME_CODES, spans.Outcome),
-        (models.TRANSACTION_CODES, spans.TransactionOutcome),
+        (models.KIND_CODES, records.Kind),
+        (models.STATUS_CODES, records.Status),
+        (models.METHOD_CODES, records.Method),
+        (models.OUTCOME_CODES, records.Outcome),
+        (models.TRANSACTION_CODES, records.TransactionOutcome),
     ],
 )
 def test_codes_cover_every_word_once(codes, words):
@@ -57,8 +57,8 @@ def test_sample_trace_leaves_no_field_at_its_default():
             if getattr(span, item.name) != item.default:
                 merged.setdefault(type(span).__name__, set()).add(item.name)
 
-    assert merged["Dispatch"] == {item.name for item in fields(spans.Dispatch)}
-    assert merged["ReceiverCall"] == {item.name for item in fields(spans.ReceiverCall)}
+    assert merged["Dispatch"] == {item.name for item in fields(records.Dispatch)}
+    assert merged["ReceiverCall"] == {item.name for item in fields(records.ReceiverCall)}
     left = {item.name for item in fields(trace) if getattr(trace, item.name) == item.default}
     assert left == {"final"}
 
@@ -108,12 +108,12 @@ def test_segments_of_a_long_trace_become_one(exporter):
     running = replace(
         whole,
         dispatches=whole.dispatches[:2],
-        status=spans.Status.RUNNING,
+        status=records.Status.RUNNING,
         final=False,
         dispatch_count=2,
         duration_ns=1_000,
         unheard=[("a", "b", 1)],
-        side_effects=[spans.SideEffect("mail", "1 recipient", 5)],
+        side_effects=[records.SideEffect("mail", "1 recipient", 5)],
     )
     # The last dispatch of the first segment comes again: it was still running then.
     last = replace(
@@ -121,7 +121,7 @@ def test_segments_of_a_long_trace_become_one(exporter):
         segment=1,
         dispatches=whole.dispatches[1:],
         unheard=[("a", "b", 3)],
-        side_effects=[spans.SideEffect("mail", "2 recipients", 9)],
+        side_effects=[records.SideEffect("mail", "2 recipients", 9)],
     )
 
     exporter.export([running])
@@ -185,7 +185,7 @@ def test_traces_of_before_get_the_root_span_ids_of_their_lines(exporter):
     fill(apps, SimpleNamespace(connection=connections[models.Trace.objects.db]))
 
     row.refresh_from_db()
-    assert row.root_span_id == spans.derived_root_span_id(row.trace_id, row.started_ns)
+    assert row.root_span_id == records.derived_root_span_id(row.trace_id, row.started_ns)
 
 
 def test_traces_of_one_id_and_one_moment_are_stored_apart_and_once(exporter):

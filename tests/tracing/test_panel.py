@@ -22,14 +22,14 @@ from tracing.analysis.hazards import diagnose
 from tracing.analysis.wiring import Connection, Route
 from tracing.capture import context, sampling
 from tracing.capture.context import LiveTrace
-from tracing.capture.spans import Hazard, Kind, Outcome, TransactionOutcome, WaitingCallback
 from tracing.panels import SignalTracePanel, checks, page, panel, stats
 from tracing.panels.stats import describe
+from tracing.spans.records import Hazard, Kind, Outcome, TransactionOutcome, WaitingCallback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tracing.capture.spans import Trace
+    from tracing.spans.records import Trace
 
 
 def order_trace(**options: Any) -> Trace:

@@ -6,11 +6,11 @@ import pytest
 from django.db import connections
 
 from tests.tracing.samples import plain_trace
-from tracing.capture.spans import Outcome
 from tracing.exporters.database import DatabaseExporter
 from tracing.filling import Filler
 from tracing.models import Dispatch, FailedCall, ReceiverCall, Trace, Unheard
 from tracing.querysets import TraceSearch, follow
+from tracing.spans.records import Outcome
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 

@@ -4,9 +4,9 @@ import pytest
 
 from tests.tracing.samples import plain_trace
 from tracing import selection
-from tracing.capture.spans import Dispatch, Method, ReceiverCall, ReceiverLabel, Status
 from tracing.conf import Settings
 from tracing.selection import Lists, Patterns, Tail
+from tracing.spans.records import Dispatch, Method, ReceiverCall, ReceiverLabel, Status
 
 
 def label(name):

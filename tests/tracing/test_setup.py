@@ -8,7 +8,7 @@ from tracing import pipeline, setup
 from tracing.capture import failures, sampling
 from tracing.capture.redaction import key_text, policy
 from tracing.capture.sanitize import error_text
-from tracing.capture.spans import Dispatch, Kind, Method, ReceiverCall, ReceiverLabel, Trace
+from tracing.spans.records import Dispatch, Kind, Method, ReceiverCall, ReceiverLabel, Trace
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from core.buyers.models import Buyer
 from core.buyers.receivers import create_buyer
 from tracing import testing
 from tracing.capture import context, sampling
-from tracing.capture.spans import Kind, Outcome
+from tracing.spans.records import Kind, Outcome
 from tracing.testing import (
     ANY_SENDER,
     DispatchAssertions,

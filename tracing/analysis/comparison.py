@@ -9,7 +9,7 @@ from typing import Final
 
 from tracing.analysis.names import short_receiver, short_signal
 from tracing.analysis.tree import Node, fold_spans, roots
-from tracing.capture.spans import ReceiverCall, Trace
+from tracing.spans.records import ReceiverCall, Trace
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from django.conf import settings
 from tracing.units import plural
 
 if TYPE_CHECKING:
-    from tracing.capture.spans import Callsite, ReceiverLabel, Trace
+    from tracing.spans.records import Callsite, ReceiverLabel, Trace
 
 ELLIPSIS: Final = "…"
 

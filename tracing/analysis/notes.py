@@ -13,7 +13,7 @@ from tracing.units import plural
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from tracing.capture.spans import (
+    from tracing.spans.records import (
         ConnectionChange,
         MissedReceiver,
         ReceiverCall,

@@ -22,13 +22,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tracing.capture.spans import Outcome
 from tracing.rollups import Histogram
+from tracing.spans.records import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tracing.capture.spans import Trace
+    from tracing.spans.records import Trace
 
 ALPHA: Final = 0.01
 """Probability, over a whole comparison, of reporting a difference that is none."""

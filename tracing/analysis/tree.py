@@ -17,8 +17,8 @@ from tracing.analysis.names import (
     short_signal,
     shorten_middle,
 )
-from tracing.capture.intervals import covered_within, time_once
-from tracing.capture.spans import (
+from tracing.spans.intervals import covered_within, time_once
+from tracing.spans.records import (
     Dispatch,
     LostReceiver,
     Method,

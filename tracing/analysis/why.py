@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tracing.analysis.names import place, short_receiver, short_signal
 from tracing.analysis.tree import Index
-from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall, Trace
+from tracing.spans.records import Dispatch, Kind, Outcome, ReceiverCall, Trace
 from tracing.units import format_ns, ordinal
 
 

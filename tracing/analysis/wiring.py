@@ -24,8 +24,8 @@ from tracing.capture import names
 from tracing.capture.neighbours import own_sends
 from tracing.capture.remembered import living_signals
 from tracing.capture.signal_names import signal_name
-from tracing.capture.spans import ReceiverLabel
 from tracing.capture.twins import same_function
+from tracing.spans.records import ReceiverLabel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

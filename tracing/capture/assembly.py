@@ -53,7 +53,6 @@ from tracing.capture.details import (
     SAVE,
 )
 from tracing.capture.failures import failed
-from tracing.capture.intervals import covered, covered_within
 from tracing.capture.names import MAX_NAME, exact, qualname_of
 from tracing.capture.process import identity, process_lock
 from tracing.capture.raw_sql import writes_past_receivers
@@ -66,7 +65,9 @@ from tracing.capture.redaction import (
     redact_path,
     redact_text,
 )
-from tracing.capture.spans import (
+from tracing.capture.statements import normalised, quotes_text
+from tracing.spans.intervals import covered, covered_within
+from tracing.spans.records import (
     Bypass,
     CallbackQueries,
     Carried,
@@ -84,15 +85,14 @@ from tracing.capture.spans import (
     TransactionOutcome,
     WaitingCallback,
 )
-from tracing.capture.statements import normalised, quotes_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import CodeType
 
     from tracing.capture.context import UnheardCounts
-    from tracing.capture.spans import Callsite
     from tracing.capture.transactions import Block
+    from tracing.spans.records import Callsite
 
 SERVER_ERROR: Final = 500
 """HTTP statuses from here on are failures of the application."""

@@ -22,7 +22,7 @@ from tracing.capture.context import LiveTrace
 from tracing.capture.dispatching import is_overridden
 from tracing.capture.failures import failed
 from tracing.capture.neighbours import PRISTINE_SENDS
-from tracing.capture.spans import Kind, Method
+from tracing.spans.records import Kind, Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable

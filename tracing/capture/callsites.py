@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import asgiref
 import django
 
-from tracing.capture.spans import Callsite
+from tracing.spans.records import Callsite
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType

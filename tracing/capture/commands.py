@@ -14,7 +14,7 @@ from tracing.capture.handling import around
 from tracing.capture.inlining import Calls, Inline
 from tracing.capture.sampling import decide
 from tracing.capture.sanitize import error_text
-from tracing.capture.spans import Kind
+from tracing.spans.records import Kind
 
 excluded: set[str] = set()
 """Names of commands that are no trace of their own."""

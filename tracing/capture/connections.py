@@ -26,11 +26,11 @@ from tracing.capture.failures import failed, is_own
 from tracing.capture.inlining import Calls, Inline
 from tracing.capture.recent import forgotten
 from tracing.capture.remembered import SignalReference
-from tracing.capture.spans import LostReceiver
+from tracing.spans.records import LostReceiver
 
 if TYPE_CHECKING:
     from tracing.capture.context import Stream
-    from tracing.capture.spans import ReceiverLabel
+    from tracing.spans.records import ReceiverLabel
 
 CONNECTED: Final = "connected"
 DISCONNECTED: Final = missed.DISCONNECTED

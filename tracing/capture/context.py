@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from tracing.capture.assembly import Assembly
     from tracing.capture.handling import Handling
-    from tracing.capture.spans import Kind, Trace
     from tracing.capture.transactions import Block
+    from tracing.spans.records import Kind, Trace
 
 # --- the words of a stream -------------------------------------------------------------------
 

@@ -62,7 +62,6 @@ from tracing.capture.neighbours import (
     stands_for,
 )
 from tracing.capture.sanitize import Redaction, error_text
-from tracing.capture.spans import Method, Outcome
 from tracing.capture.unheard import Unheard, count_unheard, known, pass_unheard
 from tracing.capture.wirings import (
     UNFINISHED,
@@ -72,6 +71,7 @@ from tracing.capture.wirings import (
     cached_wiring,
     plain_wiring,
 )
+from tracing.spans.records import Method, Outcome
 
 NO_RECEIVERS: Final = dispatcher.NO_RECEIVERS
 RUNS_PARALLEL: Final = hasattr(dispatcher, "_run_parallel")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from django.dispatch import Signal
 
-    from tracing.capture.spans import Method
+    from tracing.spans.records import Method
 
 _keys = count(-1, -1)
 """Negative, so that they never meet those of the timed loops."""

@@ -23,7 +23,7 @@ from django.http.response import HttpResponseBase
 
 from tracing.capture import context
 from tracing.capture.context import LEFT, OVER, Stream, enter
-from tracing.capture.spans import UNFINISHED, Kind
+from tracing.spans.records import UNFINISHED, Kind
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType

@@ -49,8 +49,8 @@ from tracing.capture.inlining import (
 )
 from tracing.capture.neighbours import PRISTINE_SENDS, STOCK_SENDS, getframe_beyond
 from tracing.capture.process import free_after_fork
-from tracing.capture.spans import Method
 from tracing.capture.unheard import leave_caches
+from tracing.spans.records import Method
 
 if TYPE_CHECKING:
     from types import CodeType, FunctionType

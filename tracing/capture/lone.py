@@ -22,7 +22,7 @@ from tracing.capture.context import (
 from tracing.capture.failures import failed
 from tracing.capture.handling import around_unrecorded
 from tracing.capture.sampling import decide, switch
-from tracing.capture.spans import Kind
+from tracing.spans.records import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable

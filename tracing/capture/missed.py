@@ -22,7 +22,7 @@ from tracing.capture.callsites import callsite, classify, is_library
 from tracing.capture.failures import failed
 from tracing.capture.remembered import SignalReference
 from tracing.capture.signal_names import signal_named
-from tracing.capture.spans import MissedReceiver, ReceiverLabel
+from tracing.spans.records import MissedReceiver, ReceiverLabel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -21,7 +21,7 @@ from django.db.models import Model
 from tracing.capture.failures import is_own
 from tracing.capture.recent import Recent
 from tracing.capture.redaction import redact_text
-from tracing.capture.spans import ReceiverLabel
+from tracing.spans.records import ReceiverLabel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,9 +17,9 @@ from tracing.capture.failures import is_own
 from tracing.capture.names import SLOTS, _class_attribute, dotted, is_class
 from tracing.capture.remembered import living_signals
 from tracing.capture.signal_names import signal_name
-from tracing.capture.spans import Method
 from tracing.capture.twins import same_function
 from tracing.capture.wirings import PLAIN_LIMIT, PlainWiring, plain_wiring
+from tracing.spans.records import Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,7 +19,7 @@ from tracing.capture.wirings import entry_labels
 if TYPE_CHECKING:
     from django.db.models import Model
 
-    from tracing.capture.spans import ReceiverLabel
+    from tracing.spans.records import ReceiverLabel
 
 _TOKEN: Final = re.compile(
     r"""--[^\n]*|\#[^\n]*|/\*.*?\*/|\s+            # nothing

@@ -15,7 +15,7 @@ from weakref import ref
 
 from tracing.capture.recent import FORGOTTEN, Recent, forgotten
 from tracing.capture.signal_names import GONE, find_signal_name
-from tracing.capture.spans import ReceiverLabel
+from tracing.spans.records import ReceiverLabel
 
 if TYPE_CHECKING:
     from django.dispatch import Signal

@@ -23,8 +23,8 @@ from django.dispatch import dispatcher as _dispatcher
 from tracing.capture import names
 from tracing.capture.failures import failed
 from tracing.capture.signal_names import GONE, signal_name
-from tracing.capture.spans import ReceiverLabel
 from tracing.capture.twins import outline, twins_among
+from tracing.spans.records import ReceiverLabel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tracing.capture.names import exact, qualname_of
 
 if TYPE_CHECKING:
-    from tracing.capture.spans import Trace
+    from tracing.spans.records import Trace
 
 LARGEST: Final = 2**63 - 1
 """Of a number in a database, in JSON and in OTLP."""

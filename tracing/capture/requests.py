@@ -13,8 +13,8 @@ from tracing.capture.failures import failed
 from tracing.capture.handling import Handling, end_untold, is_inside, was_cut
 from tracing.capture.names import MAX_NAME
 from tracing.capture.sampling import decide, switch
-from tracing.capture.spans import Kind
 from tracing.capture.trust import Trust
+from tracing.spans.records import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from tracing.capture.spans import Kind
+    from tracing.spans.records import Kind
 
 _random = Random()
 

@@ -24,7 +24,7 @@ from tracing.capture.process import process_lock
 from tracing.capture.redaction import policy
 from tracing.capture.sampling import decide
 from tracing.capture.sanitize import error_text
-from tracing.capture.spans import Kind
+from tracing.spans.records import Kind
 
 MAX_ERROR: Final = 500
 """Characters kept of an error."""

@@ -19,7 +19,7 @@ from django.db.backends.utils import debug_transaction
 from tracing.capture import context
 from tracing.capture.failures import failed, is_own
 from tracing.capture.inlining import Calls, Inline
-from tracing.capture.spans import TransactionOutcome
+from tracing.spans.records import TransactionOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ from tracing.capture.names import wrapped_by
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tracing.capture.spans import ReceiverLabel
+    from tracing.spans.records import ReceiverLabel
 
 _SIMPLE: Final = frozenset({str, bytes, int, float, bool, complex, type(None)})
 _DEPTH: Final = 10

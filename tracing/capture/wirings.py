@@ -29,7 +29,7 @@ from tracing.capture.twins import outline, twins_among
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tracing.capture.spans import ReceiverLabel
+    from tracing.spans.records import ReceiverLabel
 
 ENTRY_OF_5_2: Final = 3
 """Items of an entry of ``Signal.receivers`` in Django 5.2; later ones have one for the sender."""

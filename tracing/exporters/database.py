@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from django.db import connections
 
 from tracing import __version__, models
-from tracing.capture import spans
 from tracing.capture.recent import FORGOTTEN
 from tracing.capture.repair import clean_text, repaired
 from tracing.conf import store_alias
@@ -41,6 +40,7 @@ from tracing.rows import (
     label_key,
     trace_details,
 )
+from tracing.spans import records
 from tracing.unused_labels import begin_epoch, epoch, sweep
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ _OUTCOME = {word: number for number, word in enumerate(models.OUTCOME_CODES)}
 _TRANSACTION = {word: number for number, word in enumerate(models.TRANSACTION_CODES)}
 _SEVERITY = {word: number for number, word in enumerate(models.SEVERITY_CODES)}
 
-_RAISED = spans.Outcome.RAISED
+_RAISED = records.Outcome.RAISED
 _RETURNED = models.OUTCOME_CODES[0]
 _NAME_LIMIT = 255
 _LARGEST_CACHE = 50_000
@@ -154,7 +154,7 @@ class DatabaseExporter:
 
     # -- The exporter's protocol -------------------------------------------------------------
 
-    def export(self, batch: Sequence[spans.Trace]) -> None:
+    def export(self, batch: Sequence[records.Trace]) -> None:
         """Store *batch* in one transaction; traces that are stored already are left out.
 
         Raises:
@@ -203,7 +203,7 @@ class DatabaseExporter:
             return True
         return True
 
-    def _export(self, batch: Sequence[spans.Trace]) -> None:
+    def _export(self, batch: Sequence[records.Trace]) -> None:
         database = self._connected()
         if self._shared:
             # The transaction of the test before took its labels back with it.
@@ -226,7 +226,7 @@ class DatabaseExporter:
             self._store_repaired(database, batch, type(error).__name__)
         self._works = True
 
-    def store_new(self, batch: Sequence[spans.Trace]) -> int:
+    def store_new(self, batch: Sequence[records.Trace]) -> int:
         """Store those of *batch* that are not stored yet; return how many that were.
 
         Raises:
@@ -324,7 +324,7 @@ class DatabaseExporter:
     # -- One batch ---------------------------------------------------------------------------
 
     def _store(
-        self, database: Database, batch: Sequence[spans.Trace], *, check: bool = False
+        self, database: Database, batch: Sequence[records.Trace], *, check: bool = False
     ) -> int:
         for _ in range(_ATTEMPTS):
             try:
@@ -334,7 +334,7 @@ class DatabaseExporter:
         raise TemporaryError("names are being pruned again and again")
 
     def _store_once(
-        self, database: Database, batch: Sequence[spans.Trace], *, check: bool = False
+        self, database: Database, batch: Sequence[records.Trace], *, check: bool = False
     ) -> int:
         known = self._known(database, [t for t in batch if check or t.segment or not t.final])
         batch = [trace for trace in batch if not _is_stored(trace, known)]
@@ -370,7 +370,7 @@ class DatabaseExporter:
     def _build(
         self,
         database: Database,
-        batch: Sequence[spans.Trace],
+        batch: Sequence[records.Trace],
         known: dict[str, _Known],
         first: dict[str, int],
     ) -> _Build:
@@ -446,7 +446,7 @@ class DatabaseExporter:
         else:
             self._summing.written(due)
 
-    def _recover(self, database: Database, batch: Sequence[spans.Trace]) -> None:
+    def _recover(self, database: Database, batch: Sequence[records.Trace]) -> None:
         """Store what is new in *batch*, after something in it was there already."""
         self._forget_everything()
         try:
@@ -457,7 +457,7 @@ class DatabaseExporter:
             raise database.translate(error) from None
         self._works = True
 
-    def _store_repaired(self, database: Database, batch: Sequence[spans.Trace], why: str) -> None:
+    def _store_repaired(self, database: Database, batch: Sequence[records.Trace], why: str) -> None:
         """Store *batch* without the values that databases refuse."""
         try:
             self._store(database, [repaired(trace, why) for trace in batch])
@@ -465,7 +465,7 @@ class DatabaseExporter:
             database.rollback()
             raise database.translate(error) from None
 
-    def _known(self, database: Database, traces: Sequence[spans.Trace]) -> dict[str, _Known]:
+    def _known(self, database: Database, traces: Sequence[records.Trace]) -> dict[str, _Known]:
         """Return what is stored of *traces*, by root span id."""
         known: dict[str, _Known] = {}
         ids = sorted({trace.root_span_id for trace in traces})
@@ -484,7 +484,7 @@ class DatabaseExporter:
     def _allocate(
         self,
         database: Database,
-        batch: Sequence[spans.Trace],
+        batch: Sequence[records.Trace],
         known: dict[str, _Known],
     ) -> dict[str, int]:
         """Return the first id of each sequence for *batch*."""
@@ -536,7 +536,7 @@ class DatabaseExporter:
     def _remove_replaced(
         self,
         database: Database,
-        batch: Sequence[spans.Trace],
+        batch: Sequence[records.Trace],
         known: dict[str, _Known],
     ) -> None:
         """Remove dispatches of earlier segments that come again: they were still running."""
@@ -700,9 +700,9 @@ class _LabelsPrunedError(Exception):
     """Labels that this exporter knows by heart may be gone."""
 
 
-def _apart(batch: Sequence[spans.Trace]) -> list[Sequence[spans.Trace]]:
+def _apart(batch: Sequence[records.Trace]) -> list[Sequence[records.Trace]]:
     """Return *batch* in parts in which no trace comes twice: segments build on one another."""
-    parts: list[list[spans.Trace]] = []
+    parts: list[list[records.Trace]] = []
     times: dict[str, int] = {}
     for trace in batch:
         key = trace.root_span_id
@@ -725,7 +725,7 @@ class _Known:
         self.details = details
 
 
-def _is_stored(trace: spans.Trace, known: dict[str, _Known]) -> bool:
+def _is_stored(trace: records.Trace, known: dict[str, _Known]) -> bool:
     stored = known.get(trace.root_span_id)
     return stored is not None and (stored.final or stored.segment >= trace.segment)
 
@@ -738,26 +738,26 @@ class _Labels:
         self.senders: dict[str, int] = {}
         self.traces: dict[str, int] = {}
         self.facts: dict[tuple[Any, ...], int] = {}
-        self.receivers: dict[spans.ReceiverLabel, int] = {}
-        self.callsites: dict[spans.Callsite, int] = {}
+        self.receivers: dict[records.ReceiverLabel, int] = {}
+        self.callsites: dict[records.Callsite, int] = {}
         self.statements: dict[str, int] = {}
         # Capture hands out the same label object again and again, and hashing its seven fields in
         # Python takes longer than the rest of a row. The object is kept, so its id stays its own.
         self.same: dict[int, tuple[Any, int]] = {}
 
-    def receiver(self, label: spans.ReceiverLabel) -> int:
+    def receiver(self, label: records.ReceiverLabel) -> int:
         """Return the id of *label*."""
         same = self.same.get(id(label))
         if same is not None:
             return same[1]
         return self._learn(label, self.receivers)
 
-    def known_receiver(self, label: spans.ReceiverLabel) -> int:
+    def known_receiver(self, label: records.ReceiverLabel) -> int:
         """Return the id of *label*; 0 if it has none, since none of its calls was stored."""
         same = self.same.get(id(label))
         return same[1] if same is not None else self.receivers.get(label, 0)
 
-    def callsite(self, site: spans.Callsite) -> int:
+    def callsite(self, site: records.Callsite) -> int:
         """Return the id of *site*."""
         same = self.same.get(id(site))
         if same is not None:
@@ -770,14 +770,14 @@ class _Labels:
             self.same[id(label)] = (label, row)
         return row
 
-    def resolve(self, database: Database, batch: Sequence[spans.Trace]) -> None:  # noqa: C901, PLR0912
+    def resolve(self, database: Database, batch: Sequence[records.Trace]) -> None:  # noqa: C901, PLR0912
         """Learn the ids of all labels in *batch*, giving new ones a row."""
         if any(len(ids) >= _LARGEST_CACHE for ids in vars(self).values()):
             self.__init__()  # type: ignore[misc]
         same = self.same
         signals, senders, facts = set(), set(), set()
-        receivers: set[spans.ReceiverLabel] = set()
-        callsites: set[spans.Callsite] = set()
+        receivers: set[records.ReceiverLabel] = set()
+        callsites: set[records.Callsite] = set()
         statements: set[str] = set()
         known_signals, known_senders, known_facts = self.signals, self.senders, self.facts
         for trace in batch:
@@ -876,7 +876,7 @@ def _statement_columns(statement: str) -> dict[str, Any]:
     return {"key": label_key(statement), "statement": statement}
 
 
-def _receiver_columns(label: spans.ReceiverLabel) -> dict[str, Any]:
+def _receiver_columns(label: records.ReceiverLabel) -> dict[str, Any]:
     return {
         "key": label_key(*asdict(label).values()),
         "name": label.name[:_NAME_LIMIT],
@@ -890,7 +890,7 @@ def _receiver_columns(label: spans.ReceiverLabel) -> dict[str, Any]:
     }
 
 
-def _callsite_columns(site: spans.Callsite) -> dict[str, Any]:
+def _callsite_columns(site: records.Callsite) -> dict[str, Any]:
     return {
         "key": label_key(site.file, site.line, site.function),
         "name": site.function[:_NAME_LIMIT],
@@ -899,7 +899,7 @@ def _callsite_columns(site: spans.Callsite) -> dict[str, Any]:
     }
 
 
-_Sighting = tuple[int, "spans.Hazard", int, int]
+_Sighting = tuple[int, "records.Hazard", int, int]
 """(row id, hazard, row id of the trace, when the trace began)."""
 
 
@@ -953,19 +953,19 @@ class _Build:
         self._other += 1
         return self._other - 1
 
-    def rows(self, batch: Sequence[spans.Trace]) -> _Build:
+    def rows(self, batch: Sequence[records.Trace]) -> _Build:
         """Make the rows of *batch*; return self."""
         for _ in self._each(batch):
             pass
         return self
 
-    def calls_of_each(self, batch: Sequence[spans.Trace]) -> Iterator[list[tuple[Any, ...]]]:
+    def calls_of_each(self, batch: Sequence[records.Trace]) -> Iterator[list[tuple[Any, ...]]]:
         """Make the rows of *batch*, giving those of receiver calls away trace by trace."""
         for _ in self._each(batch):
             yield self.calls
             self.calls.clear()
 
-    def _each(self, batch: Sequence[spans.Trace]) -> Iterator[None]:
+    def _each(self, batch: Sequence[records.Trace]) -> Iterator[None]:
         """Make the rows of *batch*, one trace at each step."""
         courtesy = Courtesy()
         for trace in batch:
@@ -983,7 +983,7 @@ class _Build:
             yield
             courtesy.give_way()
 
-    def _trace_row(self, row: int, trace: spans.Trace, details: str) -> tuple[Any, ...]:
+    def _trace_row(self, row: int, trace: records.Trace, details: str) -> tuple[Any, ...]:
         return (
             row,
             trace.trace_id,
@@ -991,7 +991,7 @@ class _Build:
             self.labels.traces[trace.name],
             _KIND[trace.kind],
             _STATUS[trace.status],
-            trace.status is spans.Status.ERROR or trace.error_count > 0,
+            trace.status is records.Status.ERROR or trace.error_count > 0,
             trace.started_ns,
             trace.duration_ns,
             trace.parent_span_id,
@@ -1023,7 +1023,7 @@ class _Build:
             "",
         )
 
-    def _dispatch_rows(self, trace_row: int, trace: spans.Trace) -> None:  # noqa: C901, PLR0915
+    def _dispatch_rows(self, trace_row: int, trace: records.Trace) -> None:  # noqa: C901, PLR0915
         # The one hot loop of the exporter: everything is local, and nothing is called that is not
         # needed. It runs once for every dispatch and receiver call of the application.
         labels = self.labels
@@ -1113,20 +1113,20 @@ class _Build:
         self._subtract_repeats(trace, None if spans_hours else wires, overlaps=overlaps)
 
     def _subtract_repeats(
-        self, trace: spans.Trace, wires: dict[tuple[str, str], Wire] | None, *, overlaps: bool
+        self, trace: records.Trace, wires: dict[tuple[str, str], Wire] | None, *, overlaps: bool
     ) -> None:
         """Have the sums of *trace* count each moment once; *wires* are its own if it has one hour."""
         if not overlaps:
             return
 
-        def wire_of(dispatch: spans.Dispatch) -> Wire:
+        def wire_of(dispatch: records.Dispatch) -> Wire:
             hour = (trace.started_ns + dispatch.start_ns) // HOUR_NS
             found = wires if wires is not None else self.sums[hour]
             return found[dispatch.signal, dispatch.sender]
 
         subtract_repeats(trace, wire_of, self.labels.known_receiver)
 
-    def _other_rows(self, row: int, trace: spans.Trace) -> None:
+    def _other_rows(self, row: int, trace: records.Trace) -> None:
         labels = self.labels
         for signal, sender, count in trace.unheard:
             self.unheard.append(
@@ -1147,7 +1147,7 @@ class _Build:
             )
 
 
-def _more_details(trace: spans.Trace, before: str) -> str:
+def _more_details(trace: records.Trace, before: str) -> str:
     """Return the details of *trace* after those of its earlier segments, as a JSON object."""
     details = trace_details(trace)
     if before:

@@ -7,7 +7,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tracing.capture.spans import (
+from tracing.exporters.lines import Clock, lines
+from tracing.spans.escapes import escape_cell, escape_json
+from tracing.spans.records import (
     Dispatch,
     Kind,
     Outcome,
@@ -16,8 +18,6 @@ from tracing.capture.spans import (
     Trace,
     span_id,
 )
-from tracing.escapes import escape_cell, escape_json
-from tracing.exporters.lines import Clock, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

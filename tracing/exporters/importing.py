@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
-    from tracing.capture.spans import Trace
+    from tracing.spans.records import Trace
 
 _DISPATCHES_AT_ONCE = 2_000
 _MOST_ERRORS = 100

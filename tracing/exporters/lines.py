@@ -14,7 +14,8 @@ from functools import cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from tracing.capture.spans import (
+from tracing.rows import decode_trace_details, trace_details
+from tracing.spans.records import (
     Bypass,
     Callsite,
     Dispatch,
@@ -30,7 +31,6 @@ from tracing.capture.spans import (
     derived_root_span_id,
     span_id,
 )
-from tracing.rows import decode_trace_details, trace_details
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

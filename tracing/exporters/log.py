@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
-from tracing.escapes import escape_control, escape_json_bytes
 from tracing.exporters.files import LineFile
 from tracing.exporters.lines import Clock, lines
 from tracing.in_tests import is_test_run, log_path_of_tests
 from tracing.pipeline import Courtesy
+from tracing.spans.escapes import escape_control, escape_json_bytes
 
 try:
     import orjson
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, WrappedLogger
 
-    from tracing.capture import spans
+    from tracing.spans import records
 
 Rendering = Literal["json", "console", "dict"]
 
@@ -174,7 +174,7 @@ class LogExporter:
             cache_logger_on_first_use=True,
         ).bind()
 
-    def export(self, batch: Sequence[spans.Trace]) -> None:
+    def export(self, batch: Sequence[records.Trace]) -> None:
         """Write all lines of *batch* at once.
 
         Raises:
@@ -190,7 +190,7 @@ class LogExporter:
             if self._file is not None and chunks:
                 self._file.write(b"".join(chunks))
 
-    def _render(self, batch: Sequence[spans.Trace]) -> list[bytes]:
+    def _render(self, batch: Sequence[records.Trace]) -> list[bytes]:
         """Return the lines of each trace as bytes; nothing for a logger, which has them already."""
         log, per = self._log, self.per
         write: dict[str, Callable[..., Any]] = {

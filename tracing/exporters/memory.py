@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tracing.capture import spans
+    from tracing.spans import records
 
 
 class MemoryExporter:
@@ -21,13 +21,13 @@ class MemoryExporter:
 
     def __init__(self, limit: int | None = 1_000, name: str = "memory") -> None:
         self.name = name
-        self.traces: deque[spans.Trace] = deque(maxlen=limit)
+        self.traces: deque[records.Trace] = deque(maxlen=limit)
 
-    def export(self, batch: Sequence[spans.Trace]) -> None:
+    def export(self, batch: Sequence[records.Trace]) -> None:
         """Keep *batch*."""
         self.traces.extend(batch)
 
-    def find(self, trace_id: str) -> spans.Trace | None:
+    def find(self, trace_id: str) -> records.Trace | None:
         """Return the newest trace with *trace_id*, None if there is none."""
         for trace in reversed(tuple(self.traces)):
             if trace.trace_id == trace_id:

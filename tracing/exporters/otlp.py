@@ -22,7 +22,7 @@ from tracing.pipeline import TemporaryError, is_worker_thread
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tracing.capture import spans
+    from tracing.spans import records
 
 _SPANS_AT_ONCE = 512
 """The default of OpenTelemetry's own batches."""
@@ -91,7 +91,7 @@ class OTLPExporter:
         for name in _NOISY:
             logging.getLogger(name).addFilter(self._filter)
 
-    def export(self, batch: Sequence[spans.Trace]) -> None:
+    def export(self, batch: Sequence[records.Trace]) -> None:
         """Send the spans of *batch*.
 
         Raises:
@@ -154,7 +154,7 @@ class OTLPExporter:
                 )
         return self._sender
 
-    def _resource(self, trace: spans.Trace) -> Resource:
+    def _resource(self, trace: records.Trace) -> Resource:
         key = (trace.host, trace.process)
         if key not in self._resources:
             attributes: dict[str, Any] = {"host.name": trace.host, "process.pid": trace.process}
@@ -163,7 +163,7 @@ class OTLPExporter:
             self._resources[key] = self._base.merge(Resource(attributes))
         return self._resources[key]
 
-    def _span(self, trace: spans.Trace, span: OtlpSpan) -> ReadableSpan:
+    def _span(self, trace: records.Trace, span: OtlpSpan) -> ReadableSpan:
         def context(span_id: str) -> SpanContext:
             return SpanContext(
                 int(span.trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=_SAMPLED

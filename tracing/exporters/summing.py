@@ -7,13 +7,13 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from tracing.capture.spans import Outcome
 from tracing.rollups import HOUR_NS, Histogram
+from tracing.spans.records import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tracing.capture.spans import Dispatch, ReceiverLabel, Trace
+    from tracing.spans.records import Dispatch, ReceiverLabel, Trace
 
 _HOURS_KEPT = 2
 _WRITE_SECONDS = 2.0

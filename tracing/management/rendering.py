@@ -22,7 +22,8 @@ from tracing.analysis.names import (
     write_text,
 )
 from tracing.analysis.notes import further_notes, notes
-from tracing.capture.spans import (
+from tracing.management.terminal import joined, plain, table, text
+from tracing.spans.records import (
     UNFINISHED,
     Dispatch,
     Kind,
@@ -32,7 +33,6 @@ from tracing.capture.spans import (
     Status,
     TransactionOutcome,
 )
-from tracing.management.terminal import joined, plain, table, text
 from tracing.units import (
     format_count,
     format_difference,
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from tracing.analysis.regression import Regression, Sample
     from tracing.analysis.tree import Node, ReceiverTotal
     from tracing.analysis.wiring import Route
-    from tracing.capture.spans import Hazard, SideEffect, Trace
+    from tracing.spans.records import Hazard, SideEffect, Trace
 
 NARROW: Final = 110
 """Below so many columns, places go onto a line of their own."""

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 from django.core.management.base import CommandError
 
-from tracing.escapes import escape_control, json_text
+from tracing.spans.escapes import escape_control, json_text
 
 if TYPE_CHECKING:
     from django.core.management.base import OutputWrapper

@@ -13,9 +13,9 @@ from tracing.capture.assembly import keep_numbers, snapshot
 from tracing.capture.context import LiveTrace
 from tracing.capture.failures import failed
 from tracing.capture.instrumentation import is_instrumented
-from tracing.capture.spans import Kind
 from tracing.panels import page, stats
 from tracing.panels.checks import run_checks
+from tracing.spans.records import Kind
 from tracing.templatetags.tracing_tags import asset
 from tracing.templating import draw
 from tracing.units import format_ns
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
 
-    from tracing.capture.spans import Trace
+    from tracing.spans.records import Trace
 
 REQUEST_ID = "djdt_request_id"
 """Attribute of a trace under which the toolbar has stored the same request."""

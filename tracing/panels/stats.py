@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from tracing.analysis import tree
 from tracing.analysis.names import ELLIPSIS, callsite_text, place, shorten_middle, unreadable_text
 from tracing.analysis.notes import notes
-from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, TransactionOutcome
+from tracing.spans.records import Dispatch, Outcome, ReceiverCall, TransactionOutcome
 from tracing.units import format_ns, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tracing.analysis.tree import Node, Span
-    from tracing.capture.spans import Bypass, Callsite, Hazard, ReceiverLabel, Trace
+    from tracing.spans.records import Bypass, Callsite, Hazard, ReceiverLabel, Trace
 
 Json: TypeAlias = dict[str, Any]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 
-from tracing.capture.spans import derived_root_span_id
 from tracing.project import MAKES_TABLES
+from tracing.spans.records import derived_root_span_id
 
 if TYPE_CHECKING:
     import sqlite3

@@ -18,7 +18,7 @@ from django.utils.html import format_html
 
 from tracing import units
 from tracing.analysis import names, tree
-from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, Trace
+from tracing.spans.records import Dispatch, Outcome, ReceiverCall, Trace
 
 if TYPE_CHECKING:
     from django.utils.safestring import SafeString

@@ -1,11 +1,11 @@
-"""What the pages say as JSON: plain dictionaries with the names of ``tracing.capture.spans``."""
+"""What the pages say as JSON: plain dictionaries with the names of ``tracing.spans.records``."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Final
 
-from tracing.capture.spans import Dispatch, ReceiverCall, Trace, span_id
+from tracing.spans.records import Dispatch, ReceiverCall, Trace, span_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tracing.analysis.hazards import BUILT_IN
-from tracing.capture.spans import Kind, Method, Outcome, Status, TransactionOutcome
+from tracing.spans.records import Kind, Method, Outcome, Status, TransactionOutcome
 from tracing.units import parse_duration, parse_moment
 
 if TYPE_CHECKING:

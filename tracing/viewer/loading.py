@@ -7,19 +7,19 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from tracing.capture import spans
     from tracing.models import Trace
+    from tracing.spans import records
 
 MAX_KEPT_DISPATCHES: Final = 60_000
 """Dispatches of all kept traces together."""
 MAX_KEPT: Final = 50
 """Traces kept, however small."""
 
-_kept: OrderedDict[tuple[object, ...], spans.Trace] = OrderedDict()
+_kept: OrderedDict[tuple[object, ...], records.Trace] = OrderedDict()
 _lock = Lock()
 
 
-def load(row: Trace) -> spans.Trace:
+def load(row: Trace) -> records.Trace:
     """Return the finished spans of *row*. They are shared: whoever asks must not change them."""
     key = (
         row._state.db,  # noqa: SLF001 - documented by Django as public.

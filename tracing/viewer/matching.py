@@ -9,9 +9,9 @@ from django.db.models import Exists, OuterRef, Q
 
 from tracing import deadlines
 from tracing.capture.redaction import known_as
-from tracing.capture.spans import Outcome, Status
 from tracing.models import HazardSighting, Trace
 from tracing.querysets import begins_with_digits
+from tracing.spans.records import Outcome, Status
 from tracing.viewer.language import Both, Either, Match, Negation, Query, Term, Under, Words
 from tracing.viewer.stored import all_traces
 from tracing.wildcards import FitsWildcard, fits
@@ -19,7 +19,7 @@ from tracing.wildcards import FitsWildcard, fits
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from tracing.capture import spans
+    from tracing.spans import records
 
 COUNT_COLUMNS: Final = {
     "dispatches": "dispatch_count",
@@ -145,7 +145,7 @@ def text_fits(term: Term, text: str) -> bool:
     return text == value
 
 
-def call_fits(query: Query, dispatch: spans.Dispatch, call: spans.ReceiverCall | None) -> bool:  # noqa: C901, PLR0911 - one answer for each kind.
+def call_fits(query: Query, dispatch: records.Dispatch, call: records.ReceiverCall | None) -> bool:  # noqa: C901, PLR0911 - one answer for each kind.
     """Return whether one receiver call of *dispatch* (None: it has none) fits *query*."""
     if isinstance(query, Both):
         return all(call_fits(part, dispatch, call) for part in query.parts)
@@ -179,7 +179,7 @@ def _number_fits(term: Term, number: int) -> bool:
     return number == term.number if compare is None else bool(compare(number, term.number))
 
 
-_DISPATCH_TEXTS: Final[dict[str, Callable[[spans.Dispatch], tuple[str, ...]]]] = {
+_DISPATCH_TEXTS: Final[dict[str, Callable[[records.Dispatch], tuple[str, ...]]]] = {
     "signal": lambda dispatch: (dispatch.signal,),
     "sender": lambda dispatch: (dispatch.sender,),
     "instance": lambda dispatch: (dispatch.instance,),
@@ -188,7 +188,7 @@ _DISPATCH_TEXTS: Final[dict[str, Callable[[spans.Dispatch], tuple[str, ...]]]] =
     "method": lambda dispatch: (str(dispatch.method),),
     "transaction": lambda dispatch: (str(dispatch.transaction),),
 }
-_CALL_TEXTS: Final[dict[str, Callable[[spans.ReceiverCall], tuple[str, ...]]]] = {
+_CALL_TEXTS: Final[dict[str, Callable[[records.ReceiverCall], tuple[str, ...]]]] = {
     "receiver": lambda call: (call.receiver.name,),
     "app": lambda call: (call.receiver.app,),
     "uid": lambda call: (call.receiver.dispatch_uid,),
@@ -199,8 +199,8 @@ _CALL_TEXTS: Final[dict[str, Callable[[spans.ReceiverCall], tuple[str, ...]]]] =
 
 
 def _calls(
-    trace: spans.Trace,
-) -> Iterator[tuple[spans.Dispatch, spans.ReceiverCall | None]]:
+    trace: records.Trace,
+) -> Iterator[tuple[records.Dispatch, records.ReceiverCall | None]]:
     for dispatch in trace.dispatches:
         if not dispatch.receiver_calls:
             yield dispatch, None
@@ -208,7 +208,7 @@ def _calls(
             yield dispatch, call
 
 
-def matching_calls(query: Query, trace: spans.Trace) -> list[int]:
+def matching_calls(query: Query, trace: records.Trace) -> list[int]:
     """Return the span numbers in *trace* that the conditions of *query* on calls find.
 
     A receiver call's own number, or the dispatch's where only dispatches are asked for; empty if
@@ -259,7 +259,7 @@ def split(query: Both) -> tuple[list[Query], list[Query]]:
     return joint, [part for part in query.parts if part not in joint]
 
 
-def ran_under(query: Under, trace: spans.Trace) -> bool:
+def ran_under(query: Under, trace: records.Trace) -> bool:
     """Return whether calls that fit the chain of *query* ran each under the one before."""
     # (dispatch, how much of the chain the calls above it fit): the earliest fit is as good as any.
     stack = [(root, 0) for root in trace.dispatches if root.parent_number is None]
@@ -335,7 +335,7 @@ class Matcher:
         return found
 
     def _fits(  # noqa: PLR0911 - one answer for each kind.
-        self, query: Query, key: int, trace: spans.Trace, leaves: dict[Query, set[int]]
+        self, query: Query, key: int, trace: records.Trace, leaves: dict[Query, set[int]]
     ) -> bool:
         if query in leaves:
             return key in leaves[query]

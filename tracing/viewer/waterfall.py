@@ -8,7 +8,7 @@ from zlib import crc32
 
 from tracing.analysis import tree
 from tracing.analysis.names import place
-from tracing.capture.spans import (
+from tracing.spans.records import (
     ConnectionChange,
     Dispatch,
     Outcome,

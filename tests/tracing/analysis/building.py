@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from tracing.capture.spans import (
+from tracing.spans.records import (
     Bypass,
     Callsite,
     Dispatch,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tracing.analysis import names
-from tracing.capture.spans import Callsite, ReceiverLabel
+from tracing.spans.records import Callsite, ReceiverLabel
 
 
 @pytest.mark.parametrize(

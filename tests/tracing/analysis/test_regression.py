@@ -14,7 +14,7 @@ from tracing.analysis.regression import (
     mann_whitney,
     samples,
 )
-from tracing.capture.spans import Outcome
+from tracing.spans.records import Outcome
 
 
 def period(times, *, name="core.orders.total", queries=lambda number: 1, failed=0):

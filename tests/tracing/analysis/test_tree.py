@@ -8,7 +8,7 @@ import pytest
 
 from tests.tracing.analysis.building import MS, US, TraceBuilder
 from tracing.analysis import tree
-from tracing.capture.spans import Dispatch, Kind, Method, Outcome, Status
+from tracing.spans.records import Dispatch, Kind, Method, Outcome, Status
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from tests.tracing.analysis.building import MS, TraceBuilder
 from tracing.analysis.why import opening, why
-from tracing.capture.spans import Kind, Outcome
+from tracing.spans.records import Kind, Outcome
 
 
 def sentences(trace, number):

@@ -22,7 +22,7 @@ from tracing.capture.context import UNRECORDED, LiveTrace
 from tracing.capture.dispatching import Options
 from tracing.capture.instrumentation import instrument, uninstrument
 from tracing.capture.sanitize import Redaction
-from tracing.capture.spans import Kind
+from tracing.spans.records import Kind
 
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "60"))
 EVERYTHING = settings(

@@ -13,7 +13,7 @@ from tests.tracing.capture.conftest import recording
 from tests.tracing.capture.test_faults import program, run
 from tracing.capture import context, failures, fallback, instrumentation
 from tracing.capture.instrumentation import STOCK_SENDS, instrument
-from tracing.capture.spans import Outcome
+from tracing.spans.records import Outcome
 
 pytestmark = pytest.mark.usefixtures("stock", "keeper")
 

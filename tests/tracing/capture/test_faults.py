@@ -51,7 +51,7 @@ from tracing.capture import (
 from tracing.capture.dispatching import Options
 from tracing.capture.instrumentation import instrument
 from tracing.capture.sanitize import Redaction
-from tracing.capture.spans import Kind, Outcome, TransactionOutcome
+from tracing.spans.records import Kind, Outcome, TransactionOutcome
 
 pytestmark = pytest.mark.usefixtures("stock", "keeper")
 

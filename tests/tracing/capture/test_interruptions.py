@@ -27,7 +27,7 @@ from tests.tracing.capture.interrupting import (
 from tracing.capture import context, failures
 from tracing.capture.assembly import assemble
 from tracing.capture.instrumentation import instrument
-from tracing.capture.spans import Outcome
+from tracing.spans.records import Outcome
 
 EVERY = 7
 """One place in so many is tried: prime, so that loops are met in different places."""

@@ -16,7 +16,7 @@ from tracing.capture import missed
 from tracing.capture.instrumentation import instrument
 from tracing.capture.missed import relation
 from tracing.capture.names import sender_name
-from tracing.capture.spans import TransactionOutcome
+from tracing.spans.records import TransactionOutcome
 
 pytestmark = pytest.mark.usefixtures("traced")
 

@@ -19,7 +19,7 @@ from tracing.capture import context
 from tracing.capture.instrumentation import instrument, sends_are_verified, uninstrument
 from tracing.capture.names import receiver_label
 from tracing.capture.neighbours import STOCK_LIVE_RECEIVERS, STOCK_SENDS, stock
-from tracing.capture.spans import Method, Outcome
+from tracing.spans.records import Method, Outcome
 
 pytestmark = pytest.mark.usefixtures("stock")
 

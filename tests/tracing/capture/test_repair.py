@@ -7,10 +7,10 @@ import json
 
 from tests.tracing.samples import full_trace, plain_trace
 from tracing.capture.repair import LARGEST, LONGEST, repaired
-from tracing.capture.spans import Kind
 from tracing.exporters.formats import otlp_json
 from tracing.exporters.log import LogExporter
 from tracing.pipeline import Pipeline
+from tracing.spans.records import Kind
 
 
 class Loud(str):

@@ -17,8 +17,8 @@ from tests.tracing.capture.conftest import recording
 from tracing.analysis import tree
 from tracing.capture import assembly, context
 from tracing.capture.instrumentation import instrument
-from tracing.capture.intervals import time_once
 from tracing.exporters.summing import Sum, Wire, subtract_repeats
+from tracing.spans.intervals import time_once
 
 pytestmark = pytest.mark.usefixtures("traced", "frozen_heap")
 

@@ -37,7 +37,7 @@ from tracing.capture import assembly, bypass, context
 from tracing.capture.dispatching import Options
 from tracing.capture.instrumentation import instrument, uninstrument
 from tracing.capture.sanitize import Redaction
-from tracing.capture.spans import Outcome, TransactionOutcome
+from tracing.spans.records import Outcome, TransactionOutcome
 
 pytestmark = pytest.mark.usefixtures("traced")
 

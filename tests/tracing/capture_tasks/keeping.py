@@ -9,12 +9,12 @@ from tracing.capture import connections, context, instrumentation, sampling
 from tracing.capture.context import LiveTrace
 from tracing.capture.failures import counts
 from tracing.capture.sampling import Sampler
-from tracing.capture.spans import Kind
+from tracing.spans.records import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tracing.capture.spans import Trace
+    from tracing.spans.records import Trace
 
 
 class Keeper:

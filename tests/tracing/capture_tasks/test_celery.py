@@ -21,13 +21,13 @@ from tests.tracing.capture_tasks import worker_project
 from tests.tracing.capture_tasks.keeping import Keeper, keeping
 from tracing.capture import context, instrumentation, sampling
 from tracing.capture.sampling import Sampler
-from tracing.capture.spans import Kind, Status
 from tracing.exporters.lines import Reader
+from tracing.spans.records import Kind, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tracing.capture.spans import Trace
+    from tracing.spans.records import Trace
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 WASHED = f"{worker_project.__name__}.car_washed"

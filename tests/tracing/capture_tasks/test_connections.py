@@ -16,8 +16,8 @@ from django.dispatch import Signal
 from django.test import override_settings
 
 from tracing.capture import connections, instrumentation, remembered
-from tracing.capture.spans import ConnectionChange, LostReceiver, ReceiverLabel
 from tracing.rows import decode_trace_details, trace_details
+from tracing.spans.records import ConnectionChange, LostReceiver, ReceiverLabel
 
 here = Signal()
 elsewhere = Signal()

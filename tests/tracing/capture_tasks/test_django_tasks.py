@@ -22,7 +22,7 @@ from django.utils.crypto import get_random_string
 from tracing.capture import context, instrumentation, sampling, tasks
 from tracing.capture.boundaries import boundaries
 from tracing.capture.sampling import Sampler
-from tracing.capture.spans import Kind, Status
+from tracing.spans.records import Kind, Status
 
 work_done = Signal()
 DONE = f"{__name__}.work_done"

@@ -9,7 +9,7 @@ from django_tasks.signals import task_started
 
 from tracing.capture import instrumentation
 from tracing.capture.boundaries import boundaries
-from tracing.capture.spans import Kind, Status
+from tracing.spans.records import Kind, Status
 
 
 @task()

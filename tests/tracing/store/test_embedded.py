@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from django.db import connections
 
-from tracing.capture.spans import derived_root_span_id
+from tracing.spans.records import derived_root_span_id
 from tracing.store import embedded
 
 REPOSITORY = Path(__file__).resolve().parents[3]

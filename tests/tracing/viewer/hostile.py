@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.tracing.analysis.building import TraceBuilder
 from tests.tracing.viewer.traces import identify
-from tracing.capture.spans import (
+from tracing.spans.records import (
     Hazard,
     Kind,
     LostReceiver,

@@ -20,7 +20,8 @@ import tracing
 from tests.tracing.analysis.building import TraceBuilder, label
 from tests.tracing.viewer.traces import COUNT_CARS, MAKE_SALE, command, identify, order, store
 from tracing.analysis.wiring import read_wiring
-from tracing.capture.spans import (
+from tracing.models import Hazard, RecorderState, SavedSearch, Trace
+from tracing.spans.records import (
     Callsite,
     ConnectionChange,
     Kind,
@@ -29,7 +30,6 @@ from tracing.capture.spans import (
     ReceiverLabel,
     WaitingCallback,
 )
-from tracing.models import Hazard, RecorderState, SavedSearch, Trace
 
 pytestmark = pytest.mark.django_db(databases=["default", "tracing"])
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tests.tracing.analysis.building import MS, TraceBuilder
 from tracing.analysis.hazards import diagnose
-from tracing.capture.spans import (
+from tracing.exporters.database import DatabaseExporter
+from tracing.spans.records import (
     Kind,
     Method,
     Outcome,
@@ -16,7 +17,6 @@ from tracing.capture.spans import (
     TransactionOutcome,
     derived_root_span_id,
 )
-from tracing.exporters.database import DatabaseExporter
 from tracing.viewer import loading
 
 SECOND = 1_000_000_000

@@ -21,13 +21,13 @@ from tracing.analysis.hazards.ruleset import (
     current,
 )
 from tracing.capture.failures import failed
-from tracing.capture.spans import span_id
+from tracing.spans.records import span_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tracing.analysis.hazards.ruleset import Active
-    from tracing.capture.spans import Hazard, ReceiverLabel, Trace
+    from tracing.spans.records import Hazard, ReceiverLabel, Trace
 
 __all__ = [
     "BUILT_IN",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from tracing.analysis.wiring import Connection, Route
-    from tracing.capture.spans import Hazard, ReceiverLabel
+    from tracing.spans.records import Hazard, ReceiverLabel
 
 
 def diagnose_wiring(routes: Iterable[Route], *, include_known: bool = False) -> list[Hazard]:

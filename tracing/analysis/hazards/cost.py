@@ -13,12 +13,12 @@ from tracing.analysis.hazards.facts import ASYNC, INSTANCE_SIGNALS, Calls, Facts
 from tracing.analysis.hazards.rules import Options, finding, lines, names, rule, who
 from tracing.analysis.names import callsite_text, in_library, short_signal, signal_of
 from tracing.analysis.tree import outermost
-from tracing.capture.intervals import time_once
-from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel
+from tracing.spans.intervals import time_once
+from tracing.spans.records import Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel
 from tracing.units import format_count, format_ns, plural, query_text
 
 if TYPE_CHECKING:
-    from tracing.capture.spans import Hazard, Trace
+    from tracing.spans.records import Hazard, Trace
 
 _MS: Final = 1_000_000
 

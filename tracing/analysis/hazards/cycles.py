@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from tracing.analysis.hazards.facts import Facts
-    from tracing.capture.spans import Dispatch, ReceiverCall
+    from tracing.spans.records import Dispatch, ReceiverCall
 
 Key: TypeAlias = "tuple[object, ...]"
 """What makes two dispatches the same."""

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.hazards.rules import Options, finding, lines, rule, who
 from tracing.analysis.names import place, signal_of
-from tracing.capture.spans import ReceiverCall, SideEffect, TransactionOutcome
+from tracing.spans.records import ReceiverCall, SideEffect, TransactionOutcome
 from tracing.units import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tracing.analysis.hazards.facts import Facts
-    from tracing.capture.spans import Hazard
+    from tracing.spans.records import Hazard
 
 _ROLLED_BACK: Final = (TransactionOutcome.ROLLED_BACK, TransactionOutcome.SAVEPOINT_ROLLED_BACK)
 _DONE: Final = {"mail": "sent mail", "task": "enqueued a task", "socket": "opened a socket"}

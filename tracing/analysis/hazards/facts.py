@@ -16,12 +16,12 @@ from django.utils.functional import cached_property
 
 from tracing.analysis.hazards.cycles import Cycles, has_identity
 from tracing.analysis.tree import Index
-from tracing.capture.spans import Method, Outcome, ReceiverLabel
+from tracing.spans.records import Method, Outcome, ReceiverLabel
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
-    from tracing.capture.spans import (
+    from tracing.spans.records import (
         Bypass,
         Dispatch,
         LostReceiver,

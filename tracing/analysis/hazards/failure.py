@@ -16,7 +16,7 @@ from tracing.analysis.names import (
     signal_of,
     write_text,
 )
-from tracing.capture.spans import (
+from tracing.spans.records import (
     Bypass,
     Dispatch,
     Kind,
@@ -29,7 +29,7 @@ from tracing.units import plural
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tracing.capture.spans import Hazard
+    from tracing.spans.records import Hazard
 
 
 def _raised(call: ReceiverCall) -> str:

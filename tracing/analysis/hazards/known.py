@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from tracing.capture.spans import Hazard
+    from tracing.spans.records import Hazard
 
 _FIELDS: Final = ("hazard", "receiver", "signal", "sender", "message", "trace")
 _COMMENT: Final = re.compile(

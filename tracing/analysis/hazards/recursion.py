@@ -22,7 +22,7 @@ from tracing.units import plural
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tracing.capture.spans import Dispatch, Hazard, ReceiverCall
+    from tracing.spans.records import Dispatch, Hazard, ReceiverCall
 
 
 def _about(dispatch: Dispatch) -> str:

@@ -16,14 +16,14 @@ from tracing.analysis.hazards.facts import (
 from tracing.analysis.hazards.recursion import chain
 from tracing.analysis.hazards.rules import Options, finding, lines, rule, site, sites, who
 from tracing.analysis.names import short_signal, shorten_middle, signal_of
-from tracing.capture.intervals import time_once
-from tracing.capture.spans import Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel
+from tracing.spans.intervals import time_once
+from tracing.spans.records import Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel
 from tracing.units import format_ns, ordinal, plural
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-    from tracing.capture.spans import CallbackQueries, Hazard
+    from tracing.spans.records import CallbackQueries, Hazard
 
 # --- duplicate-receiver --------------------------------------------------------------------------
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from tracing.analysis.names import place, short_receiver
-from tracing.capture.spans import Hazard, ReceiverLabel
+from tracing.spans.records import Hazard, ReceiverLabel
 
 if TYPE_CHECKING:
     from tracing.analysis.hazards.facts import Facts
-    from tracing.capture.spans import Callsite, Dispatch, ReceiverCall
+    from tracing.spans.records import Callsite, Dispatch, ReceiverCall
 
 T = TypeVar("T")
 Options: TypeAlias = Mapping[str, Any]

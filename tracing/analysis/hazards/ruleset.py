@@ -24,7 +24,7 @@ from tracing.conf import get_settings
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from tracing.capture.spans import Hazard
+    from tracing.spans.records import Hazard
 
 ENTRY_POINT_GROUP: Final = "tracing.hazards"
 

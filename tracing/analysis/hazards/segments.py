@@ -13,10 +13,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.hazards import diagnose, find
-from tracing.capture.spans import CallbackQueries, Carried, Dispatch
+from tracing.spans.records import CallbackQueries, Carried, Dispatch
 
 if TYPE_CHECKING:
-    from tracing.capture.spans import Trace
+    from tracing.spans.records import Trace
 
 KEPT_PER_SENDER: Final = 50
 """Dispatches of earlier segments that are kept of each signal and sender."""

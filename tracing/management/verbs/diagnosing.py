@@ -21,7 +21,6 @@ from tracing.analysis.hazards import (
     find_again,
 )
 from tracing.analysis.hazards.connected import diagnose_wiring
-from tracing.escapes import json_text
 from tracing.management import rendering
 from tracing.management.terminal import joined, plain, text
 from tracing.management.verbs.base import (
@@ -38,14 +37,15 @@ from tracing.management.verbs.base import (
     require_store,
     traces,
 )
+from tracing.spans.escapes import json_text
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Iterable
 
     from tracing.analysis.wiring import Route
-    from tracing.capture.spans import Hazard, Trace
     from tracing.querysets import RollupQuerySet
+    from tracing.spans.records import Hazard, Trace
 
 # --- hazards -------------------------------------------------------------------------------------
 

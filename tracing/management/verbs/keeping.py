@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracing import models
 from tracing.analysis.hazards import diagnose
-from tracing.escapes import json_text
 from tracing.exporters import formats
 from tracing.exporters.database import DatabaseExporter
 from tracing.exporters.files import log_files
@@ -37,12 +36,13 @@ from tracing.management.verbs.base import (
 from tracing.management.verbs.reading import add_filters, chosen, trace_document
 from tracing.pruning import Retention, compact_rollups, prune
 from tracing.rollups import HOUR_NS
+from tracing.spans.escapes import json_text
 from tracing.units import format_bytes, format_count, plural
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-    from tracing.capture import spans
+    from tracing.spans import records
 Progress = Callable[[int, int], object]
 
 
@@ -350,7 +350,7 @@ def _make_up(  # noqa: PLR0917 - private, and each is another thing.
     """Store made-up traces with *dispatches* dispatches, in batches as the pipeline sends them."""
     filler = Filler(seed, newest_ns=newest_ns, days=days, apps=options["apps"], diagnose=diagnose)
     exporter = DatabaseExporter(alias)
-    batch: list[spans.Trace] = []
+    batch: list[records.Trace] = []
     weight = 0
     try:
         for trace in filler.traces(dispatches):

@@ -13,7 +13,6 @@ from tracing.analysis import tree
 from tracing.analysis.hazards import as_dict, find_again
 from tracing.analysis.names import short_receiver, signal_of
 from tracing.analysis.why import why
-from tracing.capture.spans import Status
 from tracing.exporters import files
 from tracing.exporters.lines import LineError, Reader, dispatch_record, trace_record
 from tracing.management import rendering
@@ -35,6 +34,7 @@ from tracing.management.verbs.base import (
 )
 from tracing.querysets import RollupQuerySet, Statistics, TraceSearch, follow
 from tracing.setup import log_path
+from tracing.spans.records import Status
 from tracing.units import SECOND_NS, format_count, format_ns, format_spent
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tracing.analysis.tree import Node
-    from tracing.capture.spans import Trace
+    from tracing.spans.records import Trace
 
 SHORT_ID = 12
 """Digits of a trace id in a list: enough to name it to the other verbs."""

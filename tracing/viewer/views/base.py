@@ -26,9 +26,9 @@ from django.views.decorators.csrf import csrf_protect
 
 from tracing import deadlines
 from tracing.conf import get_settings, store_alias
-from tracing.escapes import escape_json
 from tracing.models import Trace
 from tracing.routers import misplaced
+from tracing.spans.escapes import escape_json
 from tracing.store.embedded import makes_tables
 from tracing.templating import ENGINE_HINT, missing_engine, respond
 from tracing.units import parse_moment

@@ -19,8 +19,8 @@ from tracing.viewer.waterfall import DRAWN_LEVELS
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
-    from tracing.capture import spans
     from tracing.models import Trace
+    from tracing.spans import records
 
 SAMPLE: Final = 300
 """Traces of each period or release that are compared, the newest."""
@@ -198,7 +198,7 @@ class ComparePeriods(Page):
         )
 
     @staticmethod
-    def _of_period(since: str, until: str, now_ns: int, problems: list[str]) -> list[spans.Trace]:
+    def _of_period(since: str, until: str, now_ns: int, problems: list[str]) -> list[records.Trace]:
         limits: list[int | None] = []
         for text in (since, until):
             try:
@@ -213,7 +213,7 @@ class ComparePeriods(Page):
         return _loaded(page.traces)
 
     @staticmethod
-    def _of_release(release: str) -> list[spans.Trace]:
+    def _of_release(release: str) -> list[records.Trace]:
         if "\0" in release:
             return []
         newest = all_traces().last_row_id()
@@ -222,7 +222,7 @@ class ComparePeriods(Page):
         return _loaded(list(rows))
 
 
-def _loaded(rows: list[Trace]) -> list[spans.Trace]:
+def _loaded(rows: list[Trace]) -> list[records.Trace]:
     return list(all_traces().load_rows([row for row in rows if row.dispatch_count <= _LARGEST]))
 
 

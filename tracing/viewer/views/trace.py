@@ -15,9 +15,9 @@ from tracing.analysis.editors import editor_link
 from tracing.analysis.names import place
 from tracing.analysis.notes import notes
 from tracing.analysis.why import why
-from tracing.capture.spans import Dispatch, Outcome, ReceiverCall, span_id
-from tracing.escapes import json_text
 from tracing.exporters.lines import lines
+from tracing.spans.escapes import json_text
+from tracing.spans.records import Dispatch, Outcome, ReceiverCall, span_id
 from tracing.viewer.access import Permission
 from tracing.viewer.documents import (
     call_document,
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
 
-    from tracing.capture import spans
     from tracing.models import Trace
+    from tracing.spans import records
 
 TABS: Final = {
     "tree": "Tree",
@@ -112,7 +112,7 @@ class TracePage(Page):
             raise SeveralTracesError(rows)
         return rows[0]
 
-    def facts(self, row: Trace, trace: spans.Trace, tab: str) -> dict[str, Any]:
+    def facts(self, row: Trace, trace: records.Trace, tab: str) -> dict[str, Any]:
         """Return what the head of the page shows."""
         return {
             "row": row,
@@ -134,7 +134,7 @@ class TracePage(Page):
         }
 
     @staticmethod
-    def _parent(trace: spans.Trace) -> dict[str, Any]:
+    def _parent(trace: records.Trace) -> dict[str, Any]:
         """Return the trace in which *trace* was opened, or how many it may be."""
         if not trace.parent_trace_id:
             return {}
@@ -146,7 +146,7 @@ class TracePage(Page):
         return {"parent": found[0]} if len(found) == 1 else {"parents": len(found)}
 
     @staticmethod
-    def _count(trace: spans.Trace, tab: str) -> int | None:
+    def _count(trace: records.Trace, tab: str) -> int | None:
         return {"hazards": len(trace.hazards), "sql": trace.query_count}.get(tab)
 
     @staticmethod
@@ -177,10 +177,10 @@ class TraceDetail(TracePage):
 
     # -- Tabs
 
-    def _tree(self, trace: spans.Trace) -> dict[str, Any]:
+    def _tree(self, trace: records.Trace) -> dict[str, Any]:
         return tree_data(self.request, trace)
 
-    def _flame(self, trace: spans.Trace) -> dict[str, Any]:
+    def _flame(self, trace: records.Trace) -> dict[str, Any]:
         merged = self.request.GET.get("order") != "time"
         boxes = tree.flame(trace, merged=merged)
         left_out = max(0, len(boxes) - MAX_BOXES)
@@ -195,7 +195,7 @@ class TraceDetail(TracePage):
             "left_out": left_out,
         }
 
-    def _table(self, trace: spans.Trace) -> dict[str, Any]:
+    def _table(self, trace: records.Trace) -> dict[str, Any]:
         order = self.request.GET.get("order", "-self")
         if order.lstrip("-") not in TABLE_ORDERS:
             order = "-self"
@@ -223,7 +223,7 @@ class TraceDetail(TracePage):
             "previous_start": max(start - PAGE_LINES, 0) if start else None,
         }
 
-    def _receivers(self, trace: spans.Trace) -> dict[str, Any]:
+    def _receivers(self, trace: records.Trace) -> dict[str, Any]:
         totals, colours = tree.totals(trace), apps_of(trace)
         called = [total for total in totals if total.calls]
         skipped = [total for total in totals if total.skipped_count]
@@ -250,7 +250,7 @@ class TraceDetail(TracePage):
             "unheard": sorted(trace.unheard, key=lambda entry: (-entry[2], entry[0], entry[1])),
         }
 
-    def _sql(self, trace: spans.Trace) -> dict[str, Any]:
+    def _sql(self, trace: records.Trace) -> dict[str, Any]:
         statements: dict[tuple[str, str], Statement] = {}
         for dispatch in trace.dispatches:
             for call in dispatch.receiver_calls:
@@ -273,18 +273,18 @@ class TraceDetail(TracePage):
             "outside": max(0, trace.query_count - inside),
         }
 
-    def _hazards(self, trace: spans.Trace) -> dict[str, Any]:
+    def _hazards(self, trace: records.Trace) -> dict[str, Any]:
         order = {"error": 0, "warning": 1, "info": 2}
         return {"hazards": sorted(trace.hazards, key=lambda found: order.get(found.severity, 3))}
 
-    def _log(self, trace: spans.Trace) -> dict[str, Any]:
+    def _log(self, trace: records.Trace) -> dict[str, Any]:
         found = [record for _, record in islice(lines(trace), MAX_LOG_LINES)]
         return {
             "log_records": found,
             "log_lines": [json_text(record) for record in found],
         }
 
-    def _json(self, trace: spans.Trace) -> dict[str, Any]:
+    def _json(self, trace: records.Trace) -> dict[str, Any]:
         text = json_text(trace_document(trace, MAX_JSON), indent=2)
         return {
             "json_text": text[:MAX_JSON_TEXT],
@@ -389,7 +389,7 @@ class FlameBox:
 class Statement:
     """One statement of one receiver, all its runs together."""
 
-    receiver: spans.ReceiverLabel
+    receiver: records.ReceiverLabel
     sql: str
     number: int
     count: int = 0
@@ -397,7 +397,7 @@ class Statement:
     calls: int = 0
 
 
-def tree_data(request: HttpRequest, trace: spans.Trace) -> dict[str, Any]:
+def tree_data(request: HttpRequest, trace: records.Trace) -> dict[str, Any]:
     """Return the tree of *trace* as its tab shows it."""
     root = _whole(request.GET.get("root"))
     search = read_search(request.GET)
@@ -428,7 +428,7 @@ def tree_data(request: HttpRequest, trace: spans.Trace) -> dict[str, Any]:
     }
 
 
-def _changes(trace: spans.Trace) -> list[dict[str, Any]]:
+def _changes(trace: records.Trace) -> list[dict[str, Any]]:
     """Return the changes of receivers in order of time, each with the receiver that made it."""
     index = tree.Index(trace)
     found = []
@@ -455,7 +455,7 @@ def _offset(request: HttpRequest) -> int:
     return _whole(request.GET.get("start")) or 0
 
 
-def _document(tab: str, trace: spans.Trace, data: dict[str, Any]) -> dict[str, Any]:
+def _document(tab: str, trace: records.Trace, data: dict[str, Any]) -> dict[str, Any]:
     """Return a tab other than the tree as JSON."""
     if tab == "flame":
         boxes = tree.flame(trace, merged=data["merged"])
@@ -547,7 +547,7 @@ class SpanDetail(TracePage):
         )
 
     def _panel(
-        self, row: Trace, trace: spans.Trace, index: tree.Index, span: tree.Span
+        self, row: Trace, trace: records.Trace, index: tree.Index, span: tree.Span
     ) -> dict[str, Any]:
         call = span if isinstance(span, ReceiverCall) else None
         dispatch = index.dispatch_of(span) if isinstance(span, ReceiverCall) else span

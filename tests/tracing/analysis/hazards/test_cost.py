@@ -8,7 +8,7 @@ import pytest
 
 from tests.tracing.analysis.building import MS, TraceBuilder, label
 from tracing.analysis.hazards import configure, diagnose, diagnose_across, find, find_again
-from tracing.capture.spans import Kind, Method, Outcome
+from tracing.spans.records import Kind, Method, Outcome
 
 NAMES = [
     "core.sales.receivers.report",

@@ -6,7 +6,7 @@ import pytest
 
 from tests.tracing.analysis.building import TraceBuilder
 from tracing.analysis.hazards import configure, find
-from tracing.capture.spans import Callsite, Kind, Method, TransactionOutcome
+from tracing.spans.records import Callsite, Kind, Method, TransactionOutcome
 
 NAMES = [
     "core.sales.receivers.notify",

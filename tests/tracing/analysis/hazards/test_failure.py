@@ -7,7 +7,7 @@ from django.core.files.storage import mixins
 
 from tests.tracing.analysis.building import TraceBuilder, label
 from tracing.analysis.hazards import find
-from tracing.capture.spans import Callsite, Kind, Method, Outcome
+from tracing.spans.records import Callsite, Kind, Method, Outcome
 
 NAMES = [
     "core.sales.receivers.notify",

@@ -9,7 +9,7 @@ import pytest
 from tests.tracing.analysis.building import MS, TraceBuilder, label
 from tracing.analysis.hazards import configure, diagnose, find
 from tracing.analysis.hazards.known import parse
-from tracing.capture.spans import Callsite
+from tracing.spans.records import Callsite
 
 
 def slow(receiver="core.reports.receivers.build", **options):

@@ -23,7 +23,7 @@ from django.db.models import signals
 from django.dispatch import Signal
 
 from tests.conftest import UNHURRIED
-from tracing.capture.spans import Kind
+from tracing.spans.records import Kind
 from tracing.testing import capture_dispatches
 
 pytestmark = [

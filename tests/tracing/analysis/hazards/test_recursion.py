@@ -6,7 +6,7 @@ import pytest
 
 from tests.tracing.analysis.building import TraceBuilder, label
 from tracing.analysis.hazards import find
-from tracing.capture.spans import Kind, Method
+from tracing.spans.records import Kind, Method
 
 
 def ids(build):

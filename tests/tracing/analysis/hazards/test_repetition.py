@@ -6,7 +6,7 @@ import pytest
 
 from tests.tracing.analysis.building import TraceBuilder, label
 from tracing.analysis.hazards import diagnose, find, find_again
-from tracing.capture.spans import Kind, Method, Outcome
+from tracing.spans.records import Kind, Method, Outcome
 
 
 def ids(build):

@@ -9,8 +9,8 @@ from tracing import checks
 from tracing.analysis import hazards
 from tracing.analysis.hazards import BUILT_IN, Rule, as_dict, configure, diagnose, find
 from tracing.capture import failures
-from tracing.capture.spans import Outcome, span_id
 from tracing.rows import hazard_fingerprint
+from tracing.spans.records import Outcome, span_id
 
 
 @hazards.rule(

@@ -21,7 +21,7 @@ from tracing.api import instrument
 from tracing.capture import context
 from tracing.capture.assembly import Assembly, assemble
 from tracing.capture.context import LiveTrace
-from tracing.capture.spans import CallbackQueries, Carried, Kind, Method, Outcome
+from tracing.spans.records import CallbackQueries, Carried, Kind, Method, Outcome
 
 SQL = "SELECT price FROM cars WHERE id = %s"
 

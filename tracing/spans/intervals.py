@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tracing.capture.spans import Dispatch, ReceiverCall
+    from tracing.spans.records import Dispatch, ReceiverCall
 
 
 def covered(intervals: Iterable[tuple[int, int]]) -> int:
