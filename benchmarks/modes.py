@@ -55,11 +55,11 @@ class Tracing(Mode):
         project.set_up(folder, tracing={"ENABLED": False}, instances=instances)
 
     def begin(self) -> None:
-        from tracing.capture import context, instrumentation
+        from tracing.instrumentation import context, patching
         from tracing.spans.records import Kind
 
         context.set_processor(None)
-        instrumentation.instrument(**self.arguments())
+        patching.instrument(**self.arguments())
         self.trace = context.LiveTrace(Kind.BLOCK, "benchmark")
         context.begin(self.trace)
 
@@ -73,7 +73,7 @@ class Tracing(Mode):
         self.trace.root.events.clear()  # type: ignore[union-attr]
 
     async def rest_async(self) -> None:
-        from tracing.capture import context
+        from tracing.instrumentation import context
         from tracing.spans.records import Kind
 
         context.finish(self.trace)
@@ -89,7 +89,7 @@ class Structure(Tracing):
     name = "structure"
 
     def arguments(self) -> dict[str, Any]:
-        from tracing.capture.dispatching import Options
+        from tracing.instrumentation.dispatch.synchronous import Options
 
         options = Options(callsite=False, details=False)
         return {"options": options, "sql": False, "side_effects": False}
@@ -108,7 +108,7 @@ class Unsampled(Tracing):
 
     def begin(self) -> None:
         super().begin()
-        from tracing.capture import context
+        from tracing.instrumentation import context
 
         context.finish(self.trace)
         context.enter(context.UNRECORDED)
@@ -131,7 +131,7 @@ class Complete(Mode):
 
     def begin(self) -> None:
         import tracing
-        from tracing.capture import context
+        from tracing.instrumentation import context
         from tracing.spans.records import Kind
 
         if not tracing.is_instrumented():
@@ -140,7 +140,7 @@ class Complete(Mode):
         context.begin(self.trace)
 
     def rest(self) -> None:
-        from tracing.capture import context
+        from tracing.instrumentation import context
         from tracing.spans.records import Kind
 
         context.finish(self.trace)

@@ -124,19 +124,19 @@ def configure(
 
 def flat_traces(dispatches: int, first: int = 0) -> list[Trace]:
     """Return traces of 20 dispatches with three receiver calls each, of 40 signals and senders."""
-    from tracing.spans import records as spans
+    from tracing import spans
 
     labels = [
-        [records.ReceiverLabel(f"shop{n}.receivers.r{p}", f"/srv/shop{n}.py", p) for p in range(3)]
+        [spans.ReceiverLabel(f"shop{n}.receivers.r{p}", f"/srv/shop{n}.py", p) for p in range(3)]
         for n in range(40)
     ]
-    sites = [records.Callsite(f"/srv/shop{n}/views.py", n, "view") for n in range(40)]
+    sites = [spans.Callsite(f"/srv/shop{n}/views.py", n, "view") for n in range(40)]
     traces = []
     started = time.time_ns()
     for t in range(first, first + dispatches // 20):
-        trace = records.Trace(
+        trace = spans.Trace(
             trace_id=f"{t * 2654435761 % 2**64:032x}",
-            kind=records.Kind.REQUEST,
+            kind=spans.Kind.REQUEST,
             name=f"shop:{t % 30}",
             started_ns=started + t,
             duration_ns=40_000_000 + t,
@@ -153,7 +153,7 @@ def flat_traces(dispatches: int, first: int = 0) -> list[Trace]:
             n = (t * 7 + d * d) % 40
             start = 100_000 + d * 1_900_000
             calls = [
-                records.ReceiverCall(
+                spans.ReceiverCall(
                     2 + 4 * d + p,
                     p,
                     label,
@@ -166,11 +166,11 @@ def flat_traces(dispatches: int, first: int = 0) -> list[Trace]:
                 for p, label in enumerate(labels[n])
             ]
             trace.dispatches.append(
-                records.Dispatch(
+                spans.Dispatch(
                     number=1 + 4 * d,
                     signal=f"django.db.models.signals.s{n % 4}",
                     sender=f"shop{n}.Order",
-                    method=records.Method.SEND,
+                    method=spans.Method.SEND,
                     start_ns=start,
                     duration_ns=910_000 + t % 977,
                     instance=f"shop{n}.Order:{t * 20 + d}",

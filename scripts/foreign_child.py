@@ -68,7 +68,7 @@ def told_by_the_tracer() -> dict[str, Any]:
     if "tracing" not in sys.modules:
         return {"recorded": 0, "failures": {}}
     from tracing import pipeline
-    from tracing.capture import failures
+    from tracing.instrumentation import failures
 
     failed = dict(failures.counts)
     if not pipeline.force_flush(FLUSH_SECONDS):

@@ -102,7 +102,7 @@ def tracer_state() -> dict[str, Any]:
     if tracing is None:
         return {}
     from tracing import pipeline
-    from tracing.capture import context
+    from tracing.instrumentation import context
 
     return {
         "instrumentation": tracing.is_instrumented(),
@@ -115,7 +115,7 @@ def tracer_state() -> dict[str, Any]:
 
 def running() -> dict[int, Any]:
     """Return the traces that have begun and not ended, in the whole process."""
-    context = sys.modules.get("tracing.capture.context")
+    context = sys.modules.get("tracing.instrumentation.context")
     return context.running if context is not None else {}
 
 
@@ -213,7 +213,7 @@ def recording(transactional_db: None, settings: Any) -> Iterator[Pipeline]:
     """
     import tracing
     from tracing import pipeline, setup
-    from tracing.in_tests import log_path_of_tests
+    from tracing.instrumentation.in_tests import log_path_of_tests
 
     settings.TRACING = {**settings.TRACING_OF_CARSALES, "STORE_IN_TESTS": True}
     setup.start()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tracing
-from tracing.in_tests import log_path_of_tests
+from tracing.instrumentation.in_tests import log_path_of_tests
 from tracing.models import Trace
 
 

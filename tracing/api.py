@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import ref
 
 from tracing import pipeline
-from tracing.capture import context, instrumentation, sampling
-from tracing.capture.context import LiveTrace, Stream
-from tracing.capture.failures import failed
-from tracing.capture.instrumentation import is_instrumented, uninstrument
-from tracing.capture.sanitize import attribute_text, error_text
+from tracing.instrumentation import context, patching, sampling
+from tracing.instrumentation.attributes.values import attribute_text, error_text
+from tracing.instrumentation.context import LiveTrace, Stream
+from tracing.instrumentation.failures import failed
+from tracing.instrumentation.patching import is_instrumented, uninstrument
 from tracing.setup import capture_options
 from tracing.spans.records import Kind
 
@@ -44,7 +44,7 @@ def instrument() -> Callable[[], None]:
 
     Idempotent. ``tracing`` among INSTALLED_APPS calls it when the application starts.
     """
-    return instrumentation.instrument(**capture_options())
+    return patching.instrument(**capture_options())
 
 
 class _Exit:

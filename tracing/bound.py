@@ -10,13 +10,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final
 
-from tracing.capture.failures import failed
-from tracing.capture.names import exact
-from tracing.capture.redaction import policy
-from tracing.capture.sanitize import attribute_text
+from tracing.instrumentation.attributes.names import exact
+from tracing.instrumentation.attributes.redaction import policy
+from tracing.instrumentation.attributes.values import attribute_text
+from tracing.instrumentation.failures import failed
 
 if TYPE_CHECKING:
-    from tracing.capture.context import LiveTrace, Processor
+    from tracing.instrumentation.context import LiveTrace, Processor
 
 MOST: Final = 30
 """Names that are kept."""

@@ -14,13 +14,13 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing import pipeline
-from tracing.capture import instrumentation
-from tracing.capture.context import current
-from tracing.capture.failures import failed
-from tracing.capture.imports import when_imported
-from tracing.capture.process import process_lock
-from tracing.capture.requests import parse_traceparent
-from tracing.capture.tasks import Run, begin_run, describe, leave_ended
+from tracing.instrumentation import patching
+from tracing.instrumentation.context import current
+from tracing.instrumentation.failures import failed
+from tracing.instrumentation.imports import when_imported
+from tracing.instrumentation.process import process_lock
+from tracing.instrumentation.scopes.requests import parse_traceparent
+from tracing.instrumentation.scopes.tasks import Run, begin_run, describe, leave_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +102,7 @@ def _guarded(place: str) -> Callable[[Callable[..., None]], Callable[..., None]]
 @_guarded("publishing")
 def _publishing(headers: Any = None, **_named: Any) -> None:
     """Put the running trace into the headers of a message, unless somebody has put one there."""
-    if type(headers) is not dict or HEADER in headers or not instrumentation.is_instrumented():
+    if type(headers) is not dict or HEADER in headers or not patching.is_instrumented():
         return
     stream = current()
     if stream is None or stream.trace is None or stream.ended:
@@ -143,7 +143,7 @@ def _parent_of(request: Any) -> tuple[str, str, bool | None]:
 @_guarded("starting")
 def _starting(task_id: Any = None, task: Any = None, **_named: Any) -> None:
     """Open the trace of a run, before the task is called."""
-    if not instrumentation.is_instrumented():
+    if not patching.is_instrumented():
         return
     request = task.request
     delivery = request.delivery_info or {}

@@ -22,10 +22,10 @@ from django.utils.module_loading import import_string
 
 from tracing.analysis.editors import EDITORS
 from tracing.analysis.hazards import current
-from tracing.capture.instrumentation import sends_are_verified
-from tracing.capture.neighbours import replaced, signals_with_own_send
 from tracing.conf import get_settings, read, store_alias
 from tracing.exporters import configuring
+from tracing.instrumentation.connections.neighbours import replaced, signals_with_own_send
+from tracing.instrumentation.patching import sends_are_verified
 from tracing.pipeline import Options
 from tracing.project import MIDDLEWARE
 from tracing.routers import NO_ENGINE, astray

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracing.capture import context
+from tracing.instrumentation import context
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger

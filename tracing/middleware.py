@@ -16,15 +16,15 @@ from django.conf import settings
 from django.utils.functional import LazyObject, empty
 
 from tracing.bound import keep_bound
-from tracing.capture import context
-from tracing.capture.assembly import SERVER_ERROR
-from tracing.capture.details import instance_key, plain
-from tracing.capture.failures import failed
-from tracing.capture.handling import response_left
-from tracing.capture.redaction import key_text, redact_path
-from tracing.capture.requests import request_name
-from tracing.capture.sanitize import error_text
 from tracing.conf import get_settings
+from tracing.instrumentation import context
+from tracing.instrumentation.assembly.assembler import SERVER_ERROR
+from tracing.instrumentation.attributes.arguments import instance_key, plain
+from tracing.instrumentation.attributes.redaction import key_text, redact_path
+from tracing.instrumentation.attributes.values import error_text
+from tracing.instrumentation.failures import failed
+from tracing.instrumentation.scopes.handling import response_left
+from tracing.instrumentation.scopes.requests import request_name
 from tracing.spans.records import Kind
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
     from django.urls import ResolverMatch
 
-    from tracing.capture.context import LiveTrace, Stream
+    from tracing.instrumentation.context import LiveTrace, Stream
 
 OWN_NAMESPACES = frozenset({"tracing", "djdt"})
 """URL namespaces whose requests are about traces, not in them."""

@@ -27,11 +27,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from weakref import WeakSet
 
-from tracing.capture import context, failures
-from tracing.capture.recent import forgotten
-from tracing.capture.redaction import redact_error
-from tracing.capture.repair import repaired
-from tracing.in_tests import is_test_run
+from tracing.instrumentation import context, failures
+from tracing.instrumentation.assembly.repair import repaired
+from tracing.instrumentation.attributes.redaction import redact_error
+from tracing.instrumentation.in_tests import is_test_run
+from tracing.instrumentation.recent import forgotten
 from tracing.spans import records
 
 if TYPE_CHECKING:

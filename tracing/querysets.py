@@ -21,7 +21,7 @@ from django.db import DatabaseError, connections, models
 from django.db.models import F, Max, Min, Q, Sum
 
 from tracing import deadlines
-from tracing.capture.redaction import known_as
+from tracing.instrumentation.attributes.redaction import known_as
 from tracing.rollups import HOUR_NS, RELATIVE_ERROR, Histogram
 from tracing.rows import (
     decode_details,

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from tracing.capture.recent import Recent
+from tracing.instrumentation.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

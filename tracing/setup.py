@@ -9,26 +9,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.utils.module_loading import import_string
 
-from tracing import bound, celery, in_tests, pipeline
-from tracing.capture import (
-    assembly,
-    calibration,
-    context,
-    effects,
-    handling,
-    parking,
-    redaction,
-    remembered,
-    requests,
-    sampling,
-)
-from tracing.capture.dispatching import Options
-from tracing.capture.failures import failed
-from tracing.capture.process import identity
-from tracing.capture.sanitize import Redaction
-from tracing.capture.trust import Trust, trust_networks
+from tracing import bound, celery, pipeline
 from tracing.conf import Settings, get_settings
 from tracing.exporters import configuring
+from tracing.instrumentation import context, effects, in_tests, overhead, sampling
+from tracing.instrumentation.assembly import assembler
+from tracing.instrumentation.attributes import redaction
+from tracing.instrumentation.attributes.values import Redaction
+from tracing.instrumentation.connections import registry
+from tracing.instrumentation.database import pending
+from tracing.instrumentation.dispatch.synchronous import Options
+from tracing.instrumentation.failures import failed
+from tracing.instrumentation.process import identity
+from tracing.instrumentation.scopes import handling, requests
+from tracing.instrumentation.scopes.trust import Trust, trust_networks
 from tracing.selection import Lists, Tail
 
 if TYPE_CHECKING:
@@ -170,7 +164,7 @@ def _without_statements(trace: Any) -> Any:
 def _calibrate() -> list[Any]:
     """Measure once what recording costs; only in the worker, which holds nobody up."""
     if pipeline.default.is_its_worker():
-        calibration.calibrate()
+        overhead.calibrate()
     return []
 
 
@@ -194,24 +188,24 @@ def _flush_at_every_end() -> None:
 def start() -> None:
     """Configure, connect recording with the pipeline, and instrument. Idempotent; never raises."""
     from tracing import api
-    from tracing.capture.commands import excluded
+    from tracing.instrumentation.scopes.commands import excluded
 
     try:
         in_tests.remember_own_databases()
         configure()
         excluded.clear()
         excluded.update(get_settings().exclude_commands)
-        context.set_processor(bound.Binding(parking.Parking(pipeline.default)))
+        context.set_processor(bound.Binding(pending.Parking(pipeline.default)))
         if not _removers:
             _removers.append(pipeline.add_drain(_calibrate))
-            _removers.append(pipeline.add_drain(assembly.drain))
-            _removers.append(pipeline.add_drain(parking.release_expired))
+            _removers.append(pipeline.add_drain(assembler.drain))
+            _removers.append(pipeline.add_drain(pending.release_expired))
             _removers.append(pipeline.add_drain(handling.end_abandoned))
         if get_settings().enabled:
             _flush_at_every_end()
             effects.configure()
             api.instrument()
-            remembered.adopt_known_signals()
+            registry.adopt_known_signals()
             celery.connect_when_imported()
     except Exception as error:
         failed("start", error)

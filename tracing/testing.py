@@ -20,20 +20,21 @@ from tracing.analysis import tree
 from tracing.analysis.names import callsite_text, receiver_text, shorten_middle
 from tracing.analysis.notes import notes
 from tracing.analysis.wiring import all_signals
-from tracing.capture import context, names
-from tracing.capture.assembly import snapshot
-from tracing.capture.context import LiveTrace
-from tracing.capture.redaction import known_as
-from tracing.capture.sampling import Sampler, switch
-from tracing.capture.sanitize import error_text
-from tracing.capture.signal_names import signal_name
+from tracing.instrumentation import context
+from tracing.instrumentation.assembly.assembler import snapshot
+from tracing.instrumentation.attributes import names
+from tracing.instrumentation.attributes.redaction import known_as
+from tracing.instrumentation.attributes.signal_names import signal_name
+from tracing.instrumentation.attributes.values import error_text
+from tracing.instrumentation.context import LiveTrace
+from tracing.instrumentation.sampling import Sampler, switch
 from tracing.spans.records import Dispatch, Kind, Outcome, ReceiverCall
 from tracing.units import format_ns, format_spent, plural, query_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from tracing.capture.context import Processor
+    from tracing.instrumentation.context import Processor
     from tracing.spans.records import Bypass, ConnectionChange, Hazard, SideEffect, Trace
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tracing import pipeline
-from tracing.capture import context, failures, instrumentation
+from tracing.instrumentation import context, failures, patching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ def start_recording() -> Callable[[], dict[str, int]]:
     # to choose Django's.
     pipeline.configure([exporter])
     context.set_processor(pipeline.default)
-    uninstrument = instrumentation.instrument()
+    uninstrument = patching.instrument()
 
     def stop_recording() -> dict[str, int]:
         is_flushed = pipeline.force_flush(FLUSH_SECONDS)

@@ -8,9 +8,9 @@ from django.test import Client
 
 import tracing
 from tracing import pipeline
-from tracing.capture import context, failures, instrumentation, sampling
-from tracing.capture.instrumentation import is_instrumented
-from tracing.capture.sampling import Sampler
+from tracing.instrumentation import context, failures, patching, sampling
+from tracing.instrumentation.patching import is_instrumented
+from tracing.instrumentation.sampling import Sampler
 from tracing.spans.records import span_id
 
 
@@ -215,7 +215,7 @@ def test_flush_reports_whether_all_was_written():
 
 def test_instrument_returns_what_undoes_it():
     was = is_instrumented()
-    patches = instrumentation._patches
+    patches = patching._patches
 
     undo = tracing.instrument()
 
@@ -224,7 +224,7 @@ def test_instrument_returns_what_undoes_it():
         undo()
         assert not tracing.is_instrumented()
     else:
-        assert instrumentation._patches is patches
+        assert patching._patches is patches
 
 
 def test_package_has_what_it_names_and_nothing_else():

@@ -13,8 +13,8 @@ from django.db.models import TextChoices
 from django.dispatch import Signal
 
 import tracing
-from tracing.capture import context, sampling
-from tracing.capture.sampling import Sampler
+from tracing.instrumentation import context, sampling
+from tracing.instrumentation.sampling import Sampler
 from tracing.spans.records import Kind
 
 

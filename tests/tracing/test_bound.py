@@ -8,9 +8,9 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 
 from tracing import bound, instrument, setup, trace
-from tracing.capture import context
-from tracing.capture.redaction import HIDDEN, SENSITIVE, policy
-from tracing.capture.sanitize import MAX_ATTRIBUTE
+from tracing.instrumentation import context
+from tracing.instrumentation.attributes.redaction import HIDDEN, SENSITIVE, policy
+from tracing.instrumentation.attributes.values import MAX_ATTRIBUTE
 from tracing.middleware import TracingMiddleware
 
 NUMBER = uuid.UUID(int=7)

@@ -10,8 +10,8 @@ from django.urls import re_path
 
 from tracing import checks, tracing_urls
 from tracing.analysis.hazards.ruleset import current
-from tracing.capture import instrumentation
 from tracing.exporters import configuring
+from tracing.instrumentation import patching
 from tracing.project import MAKES_TABLES
 
 
@@ -226,7 +226,7 @@ def test_dispatcher_that_was_not_verified_is_reported(monkeypatch):
 
 
 def test_installed_django_is_verified():
-    assert instrumentation.sends_are_verified()
+    assert patching.sends_are_verified()
     assert checks.check_django() == []
 
 

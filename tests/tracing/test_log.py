@@ -10,14 +10,14 @@ import structlog
 
 from tests.tracing.samples import full_trace, plain_trace
 from tracing.api import current_span_id, current_trace_id, trace
-from tracing.capture import context
-from tracing.capture.instrumentation import instrument
 from tracing.exporters import log as log_module
 from tracing.exporters.files import log_files
 from tracing.exporters.formats import write_jsonl
 from tracing.exporters.lines import LineError, Reader
 from tracing.exporters.log import LogExporter
 from tracing.filling import Filler
+from tracing.instrumentation import context
+from tracing.instrumentation.patching import instrument
 from tracing.log import add_trace_ids
 from tracing.spans.records import derived_root_span_id, span_id
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from tests.tracing.samples import plain_trace
-from tracing.capture import failures
 from tracing.exporters import files
 from tracing.exporters.files import LineFile, follow, log_files, open_log, rotated_files
 from tracing.exporters.log import LogExporter
+from tracing.instrumentation import failures
 from tracing.pipeline import Options, Pipeline
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,10 +11,10 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 from django.urls import ResolverMatch
 
-from tests.tracing.capture.conftest import keeper, no_failures, stock  # noqa: F401
+from tests.tracing.instrumentation.conftest import keeper, no_failures, stock  # noqa: F401
 from tracing import trace
-from tracing.capture.instrumentation import instrument
-from tracing.capture.redaction import digest
+from tracing.instrumentation.attributes.redaction import digest
+from tracing.instrumentation.patching import instrument
 from tracing.middleware import TracingMiddleware
 from tracing.spans.records import Kind
 

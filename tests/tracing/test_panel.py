@@ -20,8 +20,8 @@ import tracing
 from tests.tracing.analysis.building import MS, US, TraceBuilder, label
 from tracing.analysis.hazards import diagnose
 from tracing.analysis.wiring import Connection, Route
-from tracing.capture import context, sampling
-from tracing.capture.context import LiveTrace
+from tracing.instrumentation import context, sampling
+from tracing.instrumentation.context import LiveTrace
 from tracing.panels import SignalTracePanel, checks, page, panel, stats
 from tracing.panels.stats import describe
 from tracing.spans.records import Hazard, Kind, Outcome, TransactionOutcome, WaitingCallback

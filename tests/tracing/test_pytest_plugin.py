@@ -226,7 +226,7 @@ def test_tests_are_no_traces_unless_asked_for(project):
     result = project(
         """
         import tracing
-        from tracing.capture import context
+        from tracing.instrumentation import context
 
         def test_plain():
             assert context.current_trace() is None
@@ -247,7 +247,7 @@ def test_a_project_without_settings_is_left_alone(project):
         @pytest.mark.dispatch_budget(dispatches=0)
         def test_plain():
             assert "tracing.testing" not in sys.modules
-            assert "tracing.capture" not in sys.modules
+            assert "tracing.instrumentation" not in sys.modules
         """,
         "-p",
         "no:django",

@@ -17,13 +17,14 @@ from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import include, path
 
-from tests.tracing.capture.conftest import keeper, no_failures, recording, stock  # noqa: F401
-from tracing.capture import context, handling, requests, sampling
-from tracing.capture.instrumentation import instrument
-from tracing.capture.requests import opentelemetry_parent, parse_traceparent
-from tracing.capture.sampling import Sampler
-from tracing.capture.trust import Trust
+from tests.tracing.instrumentation.conftest import keeper, no_failures, recording, stock  # noqa: F401
 from tracing.conf import Settings
+from tracing.instrumentation import context, sampling
+from tracing.instrumentation.patching import instrument
+from tracing.instrumentation.sampling import Sampler
+from tracing.instrumentation.scopes import handling, requests
+from tracing.instrumentation.scopes.requests import opentelemetry_parent, parse_traceparent
+from tracing.instrumentation.scopes.trust import Trust
 from tracing.middleware import HEADER, TracingMiddleware, loaded_user, may_see_traces
 from tracing.setup import build_trust
 
@@ -473,7 +474,7 @@ async def trusting_later(request):
 
 
 def test_rule_that_fails_trusts_nobody(keeper, monkeypatch):  # noqa: F811
-    from tracing.capture import failures
+    from tracing.instrumentation import failures
 
     with monkeypatch.context() as patch:
         patch.setattr(failures, "counts", failures.Counter())
@@ -632,7 +633,7 @@ def test_middleware_without_a_trace_changes_nothing(rf):
 
 
 def test_failure_in_the_middleware_does_not_reach_the_response(keeper, monkeypatch):  # noqa: F811
-    from tracing.capture import failures
+    from tracing.instrumentation import failures
 
     with monkeypatch.context() as patch:
         patch.setattr(failures, "counts", failures.Counter())
@@ -647,7 +648,7 @@ def test_failure_in_the_middleware_does_not_reach_the_response(keeper, monkeypat
 
 
 def test_failure_to_begin_or_end_a_request_does_not_reach_it(keeper, monkeypatch):  # noqa: F811
-    from tracing.capture import failures
+    from tracing.instrumentation import failures
 
     with monkeypatch.context() as patch:
         patch.setattr(failures, "counts", failures.Counter())

@@ -27,16 +27,16 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
 import tracing
-from tests.tracing.capture.conftest import keeper, stock  # noqa: F401
 from tests.tracing.command_line import run, store
+from tests.tracing.instrumentation.conftest import keeper, stock  # noqa: F401
 from tracing import bound
 from tracing.analysis.hazards.segments import diagnose_segment
-from tracing.capture import context
-from tracing.capture.dispatching import Options
-from tracing.capture.instrumentation import instrument
-from tracing.capture.sanitize import Redaction
 from tracing.exporters.formats import chrome_trace, otlp_json, speedscope, write_csv, write_jsonl
 from tracing.exporters.log import LogExporter
+from tracing.instrumentation import context
+from tracing.instrumentation.attributes.values import Redaction
+from tracing.instrumentation.dispatch.synchronous import Options
+from tracing.instrumentation.patching import instrument
 from tracing.panels.stats import describe
 
 NAMES = (

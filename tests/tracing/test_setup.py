@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tracing import pipeline, setup
-from tracing.capture import failures, sampling
-from tracing.capture.redaction import key_text, policy
-from tracing.capture.sanitize import error_text
+from tracing.instrumentation import failures, sampling
+from tracing.instrumentation.attributes.redaction import key_text, policy
+from tracing.instrumentation.attributes.values import error_text
 from tracing.spans.records import Dispatch, Kind, Method, ReceiverCall, ReceiverLabel, Trace
 
 

@@ -18,7 +18,7 @@ from django.db import connections
 from django.test import utils as django_tests
 
 from tests.services import require_service
-from tracing import in_tests
+from tracing.instrumentation import in_tests
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 180

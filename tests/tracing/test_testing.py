@@ -20,7 +20,7 @@ import tracing
 from core.buyers.models import Buyer
 from core.buyers.receivers import create_buyer
 from tracing import testing
-from tracing.capture import context, sampling
+from tracing.instrumentation import context, sampling
 from tracing.spans.records import Kind, Outcome
 from tracing.testing import (
     ANY_SENDER,

@@ -17,11 +17,12 @@ from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory
 from django.urls import path
 
-from tests.tracing.capture.conftest import keeper, no_failures, stock  # noqa: F401
+from tests.tracing.instrumentation.conftest import keeper, no_failures, stock  # noqa: F401
 from tests.tracing.test_requests import scope_of
 from tracing import api
-from tracing.capture import context, handling, requests
-from tracing.capture.instrumentation import instrument
+from tracing.instrumentation import context
+from tracing.instrumentation.patching import instrument
+from tracing.instrumentation.scopes import handling, requests
 
 signal = Signal()
 orphan = Signal()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tracing.analysis.names import place, short_receiver, short_signal
-from tracing.capture.missed import DISCONNECTED
+from tracing.instrumentation.connections.missed import DISCONNECTED
 from tracing.units import plural
 
 if TYPE_CHECKING:

@@ -20,11 +20,11 @@ from django.apps import apps
 from django.dispatch import Signal, dispatcher
 
 from tracing.analysis.names import place, short_path
-from tracing.capture import names
-from tracing.capture.neighbours import own_sends
-from tracing.capture.remembered import living_signals
-from tracing.capture.signal_names import signal_name
-from tracing.capture.twins import same_function
+from tracing.instrumentation.attributes import names
+from tracing.instrumentation.attributes.equality import same_function
+from tracing.instrumentation.attributes.signal_names import signal_name
+from tracing.instrumentation.connections.neighbours import own_sends
+from tracing.instrumentation.connections.registry import living_signals
 from tracing.spans.records import ReceiverLabel
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from django.db import connections
 
 from tracing import __version__, models
-from tracing.capture.recent import FORGOTTEN
-from tracing.capture.repair import clean_text, repaired
 from tracing.conf import store_alias
 from tracing.exporters.sql import Database, MissingTablesError, open_database
 from tracing.exporters.summing import Batch, Sum, Summing, Wire, subtract_repeats
-from tracing.in_tests import is_test_database, is_test_run
+from tracing.instrumentation.assembly.repair import clean_text, repaired
+from tracing.instrumentation.in_tests import is_test_database, is_test_run
+from tracing.instrumentation.recent import FORGOTTEN
 from tracing.pipeline import Courtesy, TemporaryError
 from tracing.pruning import (
     Retention,

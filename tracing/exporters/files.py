@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from tracing.capture.failures import failed
+from tracing.instrumentation.failures import failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator

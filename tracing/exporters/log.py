@@ -16,7 +16,7 @@ import structlog
 
 from tracing.exporters.files import LineFile
 from tracing.exporters.lines import Clock, lines
-from tracing.in_tests import is_test_run, log_path_of_tests
+from tracing.instrumentation.in_tests import is_test_run, log_path_of_tests
 from tracing.pipeline import Courtesy
 from tracing.spans.escapes import escape_control, escape_json_bytes
 

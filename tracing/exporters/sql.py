@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from tracing.conf import has_own_sqlite_file
-from tracing.in_tests import address
+from tracing.instrumentation.in_tests import address
 from tracing.pipeline import TemporaryError
 from tracing.store import embedded
 

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.core.checks import Error, Warning  # noqa: A004 - Django's name for it.
 
-from tracing.capture.instrumentation import is_instrumented
+from tracing.instrumentation.patching import is_instrumented
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,11 +8,11 @@ from debug_toolbar.panels import Panel
 
 from tracing.analysis.hazards import diagnose
 from tracing.analysis.wiring import read_wiring
-from tracing.capture import context
-from tracing.capture.assembly import keep_numbers, snapshot
-from tracing.capture.context import LiveTrace
-from tracing.capture.failures import failed
-from tracing.capture.instrumentation import is_instrumented
+from tracing.instrumentation import context
+from tracing.instrumentation.assembly.assembler import keep_numbers, snapshot
+from tracing.instrumentation.context import LiveTrace
+from tracing.instrumentation.failures import failed
+from tracing.instrumentation.patching import is_instrumented
 from tracing.panels import page, stats
 from tracing.panels.checks import run_checks
 from tracing.spans.records import Kind

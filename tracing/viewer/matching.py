@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from django.db.models import Exists, OuterRef, Q
 
 from tracing import deadlines
-from tracing.capture.redaction import known_as
+from tracing.instrumentation.attributes.redaction import known_as
 from tracing.models import HazardSighting, Trace
 from tracing.querysets import begins_with_digits
 from tracing.spans.records import Outcome, Status

@@ -13,7 +13,7 @@ from django.dispatch import Signal
 
 from tracing.analysis import wiring
 from tracing.analysis.hazards.connected import diagnose_wiring
-from tracing.capture.signal_names import signal_name
+from tracing.instrumentation.attributes.signal_names import signal_name
 
 HERE = __name__
 

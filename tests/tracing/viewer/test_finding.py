@@ -8,7 +8,7 @@ import pytest
 
 from tests.tracing.analysis.building import TraceBuilder
 from tests.tracing.viewer.traces import command, identify, order, store
-from tracing.capture.redaction import digest, key_text
+from tracing.instrumentation.attributes.redaction import digest, key_text
 from tracing.models import Dispatch, Trace
 from tracing.viewer.finding import complete, find, fitting_newer, plan, unknown_names
 from tracing.viewer.language import KEYS, QueryError, parse, place_at, quoted

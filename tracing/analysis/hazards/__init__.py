@@ -20,7 +20,7 @@ from tracing.analysis.hazards.ruleset import (
     configure,
     current,
 )
-from tracing.capture.failures import failed
+from tracing.instrumentation.failures import failed
 from tracing.spans.records import span_id
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from django.utils.module_loading import import_string
 from tracing.analysis.hazards import cost, effects, failure, recursion, repetition
 from tracing.analysis.hazards.known import Mark, parse_all
 from tracing.analysis.hazards.rules import SEVERITIES, Options, Rule
-from tracing.capture.failures import failed
 from tracing.conf import get_settings
+from tracing.instrumentation.failures import failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -12,9 +12,9 @@ from django.core.management.base import CommandError
 from django.db import connections
 
 from tracing import models
-from tracing.capture.recent import FORGOTTEN
 from tracing.conf import get_settings
 from tracing.exporters.configuring import build_retention
+from tracing.instrumentation.recent import FORGOTTEN
 from tracing.management.terminal import joined, text
 from tracing.management.verbs.base import Run, Verb, add_format, require_store, traces
 from tracing.project import installation

@@ -14,10 +14,10 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from tracing import pipeline, pruning
-from tracing.capture.failures import counts as failure_counts
-from tracing.capture.recent import FORGOTTEN
 from tracing.conf import get_settings, store_alias
 from tracing.exporters.configuring import build_retention
+from tracing.instrumentation.failures import counts as failure_counts
+from tracing.instrumentation.recent import FORGOTTEN
 from tracing.models import RecorderControl, RecorderState
 from tracing.viewer.access import Permission, username
 from tracing.viewer.stored import all_traces

@@ -8,7 +8,7 @@ from tests.tracing.analysis.building import MS, TRACE_ID, TraceBuilder
 from tracing import checks
 from tracing.analysis import hazards
 from tracing.analysis.hazards import BUILT_IN, Rule, as_dict, configure, diagnose, find
-from tracing.capture import failures
+from tracing.instrumentation import failures
 from tracing.rows import hazard_fingerprint
 from tracing.spans.records import Outcome, span_id
 

@@ -18,9 +18,9 @@ from tests.tracing.analysis.building import TraceBuilder, label
 from tracing.analysis.hazards import find
 from tracing.analysis.hazards.segments import KEPT, KEPT_PER_SENDER, Ongoing, diagnose_segment
 from tracing.api import instrument
-from tracing.capture import context
-from tracing.capture.assembly import Assembly, assemble
-from tracing.capture.context import LiveTrace
+from tracing.instrumentation import context
+from tracing.instrumentation.assembly.assembler import Assembly, assemble
+from tracing.instrumentation.context import LiveTrace
 from tracing.spans.records import CallbackQueries, Carried, Kind, Method, Outcome
 
 SQL = "SELECT price FROM cars WHERE id = %s"

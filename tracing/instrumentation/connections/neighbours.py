@@ -1,0 +1,272 @@
+"""Neighbours: other tools that have a hand in Django's signals, and Django's own functions behind theirs.
+
+Error trackers replace ``Signal._live_receivers`` and hand out wrappers of the receivers; others wrap the
+send methods. What Django itself defined is looked for behind them, as are the receivers in wrappers.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from types import FrameType, FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from django.dispatch import Signal, dispatcher
+
+from tracing.instrumentation.attributes.equality import same_function
+from tracing.instrumentation.attributes.names import SLOTS, _class_attribute, dotted, is_class
+from tracing.instrumentation.attributes.signal_names import signal_name
+from tracing.instrumentation.connections.receivers import PLAIN_LIMIT, PlainWiring, plain_wiring
+from tracing.instrumentation.connections.registry import living_signals
+from tracing.instrumentation.failures import is_own
+from tracing.spans.records import Method
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_DEPTH: Final = 8
+"""Wrappers around one function that are looked into."""
+_MOST: Final = 300
+"""Objects that are looked at for one function."""
+
+
+def _held_by(target: object) -> Iterator[object]:
+    """Yield what a wrapper may hold of what it wraps, without asking it anything."""
+    kind = type(target)
+    if kind is FunctionType:
+        yield target.__dict__.get("__wrapped__")
+        for cell in target.__closure__ or ():  # type: ignore[attr-defined]
+            try:
+                yield cell.cell_contents
+            except ValueError:  # Its variable was never set.
+                continue
+        yield from target.__defaults__ or ()  # type: ignore[attr-defined]
+        yield from (target.__kwdefaults__ or {}).values()  # type: ignore[attr-defined]
+    elif kind is MethodType:
+        yield target.__func__  # type: ignore[attr-defined]
+        yield target.__self__  # type: ignore[attr-defined]
+    elif issubclass(kind, functools.partial):
+        yield functools.partial.func.__get__(target)
+        yield from functools.partial.args.__get__(target)
+    elif not is_class(target) and kind is not ModuleType:
+        try:
+            yield object.__getattribute__(target, "__wrapped__")  # Of a proxy made in C, too.
+        except AttributeError as error:
+            if not is_own(error):
+                raise
+        try:
+            held = object.__getattribute__(target, "__dict__")
+        except AttributeError as error:
+            if not is_own(error):
+                raise
+            return
+        if type(held) is dict:
+            yield from held.values()
+
+
+def _named_by(target: object) -> Iterator[object]:
+    """Yield the functions that a function of another module than Django's knows by a global name."""
+    if type(target) is FunctionType and target.__globals__ is not vars(dispatcher):
+        for name in target.__code__.co_names:
+            found = target.__globals__.get(name)
+            if type(found) is FunctionType:
+                yield found
+
+
+def _behind(target: object, more: Callable[[object], Iterator[object]] | None) -> Iterator[object]:
+    """Yield *target* and what is behind it, nearest first."""
+    seen: set[int] = set()
+    level = [target]
+    for _ in range(_DEPTH):
+        inner: list[object] = []
+        for each in level:
+            if id(each) in seen or len(seen) >= _MOST:
+                continue
+            seen.add(id(each))
+            yield each
+            inner.extend(_held_by(each))
+            if more is not None:
+                inner.extend(more(each))
+        level = [each for each in inner if callable(each)]
+
+
+def _is_django_s(function: object, name: str) -> bool:
+    return (
+        type(function) is FunctionType
+        and function.__globals__ is vars(dispatcher)
+        and function.__code__.co_qualname == f"Signal.{name}"
+    )
+
+
+def stock(name: str) -> Any:
+    """Return Django's own method *name* of ``Signal``, whoever stands before it; None if it is lost."""
+    for each in _behind(Signal.__dict__.get(name), _named_by):
+        if _is_django_s(each, name):
+            return each
+    return None
+
+
+def copied(function: Any) -> Any:
+    """Return another function that does the same, whatever code is put into the first one."""
+    copy = FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    copy.__qualname__ = function.__qualname__
+    return copy
+
+
+STOCK_SENDS: Final[dict[Method, Any]] = {method: stock(method.value) for method in Method}
+"""Django's own send methods."""
+PRISTINE_SENDS: Final[dict[Method, Any]] = {
+    method: copied(function) for method, function in STOCK_SENDS.items() if function is not None
+}
+"""The same as they were, since code of ours may be put into them."""
+STOCK_LIVE_RECEIVERS: Final = stock("_live_receivers") or object()
+
+
+# --- receivers ---------------------------------------------------------------------------------
+
+
+def _is_same(first: object, second: object) -> bool:
+    return first is second or (
+        type(first) is MethodType
+        and type(second) is MethodType
+        and first.__self__ is second.__self__
+        and first.__func__ is second.__func__
+    )
+
+
+def stands_for(outer: object, receiver: object) -> bool:
+    """Return whether *outer* is *receiver* or a wrapper of it, however many are around it."""
+    if _is_same(outer, receiver):
+        return True
+    if type(outer) is FunctionType and _is_same(outer.__dict__.get("__wrapped__"), receiver):
+        return True
+    # A partial of a partial is made of the parts of that one.
+    return any(_is_same(each, receiver) for each in _behind(outer, None)) or same_function(
+        outer, receiver
+    )
+
+
+_BESIDE: Final = "_tracing_receiver_sets"
+"""Attribute of such a signal. A memory of ours would keep receivers alive that hold their signal."""
+
+
+def own_wiring(signal: Signal, sender: Any) -> PlainWiring | None:
+    """Return the receivers that Django would resolve where somebody else resolves them; None without.
+
+    Django's cache is left alone: who overrides ``_live_receivers`` may keep there what it likes.
+    """
+    if not signal.receivers:
+        return None
+    known: dict[int, PlainWiring] = vars(signal).setdefault(_BESIDE, {})
+    wiring = known.get(id(sender))
+    if (
+        wiring is None
+        or wiring.sender() is not sender
+        or wiring.connections != signal.receivers
+        or signal._dead_receivers  # type: ignore[attr-defined]
+    ):
+        wiring = plain_wiring(signal, sender)[0]
+        if wiring is None:
+            known.pop(id(sender), None)
+            return None
+        if len(known) >= PLAIN_LIMIT:
+            known.clear()
+        known[id(sender)] = wiring
+    return wiring
+
+
+def represent(handed_out: list[Any], derefs: tuple[Callable[[], Any], ...]) -> bool:
+    """Return whether *handed_out* are those receivers, in that order, wrapped or not."""
+    return len(handed_out) == len(derefs) and all(
+        stands_for(outer, deref()) for outer, deref in zip(handed_out, derefs, strict=True)
+    )
+
+
+# --- who they are ------------------------------------------------------------------------------
+
+
+def replaced() -> list[tuple[str, str]]:
+    """Return (method of Signal, what stands there now) for each that is neither Django's nor ours."""
+    found = []
+    for name in (*(method.value for method in Method), "_live_receivers"):
+        current = Signal.__dict__.get(name)
+        if _is_django_s(current, name) or _module_of(current).partition(".")[0] == "tracing":
+            continue
+        found.append((name, _describe(current)))
+    return found
+
+
+def _module_of(target: object) -> str:
+    if type(target) is FunctionType:
+        return str(target.__globals__.get("__name__", ""))
+    return str(getattr(type(target), "__module__", ""))
+
+
+def _describe(target: object) -> str:
+    # By its code: functools.wraps has given it the name of what it wraps.
+    if type(target) is FunctionType:
+        return f"{_module_of(target)}.{target.__code__.co_qualname}"
+    wrapper = _called_by_proxy(target)
+    return _describe(wrapper) if type(wrapper) is FunctionType else dotted(type(target))
+
+
+def _called_by_proxy(target: object) -> object:
+    """Return what a proxy of wrapt calls with what it stands for; None for anything else."""
+    slot = _class_attribute(type(target), "_self_wrapper")
+    return slot.__get__(target) if type(slot) in SLOTS else None  # type: ignore[attr-defined]
+
+
+def getframe_beyond(wrapper: object) -> Callable[[int], FrameType]:
+    """Return a ``sys._getframe`` that passes over the frames of *wrapper*, which sends nothing itself."""
+    functions = list(_behind(wrapper, None))
+    functions += [_called_by_proxy(each) for each in functions]
+    codes = [each.__code__ for each in functions if type(each) is FunctionType]
+    identities = {id(code) for code in codes}
+
+    def getframe(depth: int, _kept_alive: object = codes) -> FrameType:
+        frame = sys._getframe(depth + 1)
+        while id(frame.f_code) in identities and frame.f_back is not None:
+            frame = frame.f_back
+        return frame
+
+    return getframe
+
+
+def own_sends(cls: type) -> list[str]:
+    """Return the methods of a class of signals that never reach those of ``Signal``."""
+    return [
+        method.value
+        for method in Method
+        if any(method.value in vars(base) for base in cls.__mro__[: cls.__mro__.index(Signal)])
+        and not _reaches_django(cls, method)
+    ]
+
+
+def _reaches_django(cls: type, method: Method) -> bool:
+    """Return whether the first override of *method* in *cls* says ``super()`` or names Signal's own."""
+    function = next(vars(base)[method.value] for base in cls.__mro__ if method.value in vars(base))
+    if type(function) is not FunctionType:
+        return True  # Not known; nothing is claimed.
+    names: set[str] = set()
+    codes = [function.__code__]
+    for code in codes:
+        names |= set(code.co_names)
+        codes += [each for each in code.co_consts if hasattr(each, "co_names")]
+    return bool(names & {each.value for each in Method})
+
+
+def signals_with_own_send() -> list[tuple[str, str, list[str]]]:
+    """Return (signal, its class, methods) where a dispatch never reaches the methods of ``Signal``."""
+    found = []
+    for signal in living_signals():
+        methods = own_sends(type(signal)) if signal.receivers else []
+        if methods:
+            found.append((signal_name(signal), dotted(type(signal)), methods))
+    return sorted(found)

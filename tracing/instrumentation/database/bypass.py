@@ -1,0 +1,235 @@
+"""Bypasses: writes that send no signals although receivers are connected for them.
+
+``bulk_create``, ``bulk_update``, ``QuerySet.update``, raw deletes, what ``on_delete`` sets in other
+rows and the database's own cascade reach the database without a signal. They are recognised when
+their statement has run, by the function of Django that is on the stack; nothing is wrapped, so no
+traceback grows.
+"""
+
+from __future__ import annotations
+
+import re
+from sys import _getframe as getframe
+from typing import TYPE_CHECKING, Any, Final
+
+from django.db.models import Model, QuerySet, deletion
+from django.db.models import signals as model_signals
+from django.db.models.deletion import Collector
+from django.db.models.sql.compiler import SQLInsertCompiler
+
+from tracing.instrumentation.attributes.callsites import application_frame
+from tracing.instrumentation.attributes.signal_names import signal_name
+from tracing.instrumentation.connections.receivers import entry_labels
+from tracing.instrumentation.context import BYPASS, SQL_WRITE, Stream
+from tracing.instrumentation.failures import is_own
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
+
+_NEAREST: Final = 3
+"""How many frames above ``note_write`` the caller of the cursor is, at the least."""
+_DEEP: Final = 40
+"""Frames looked at from there on."""
+
+
+def _code(owner: Any, name: str) -> CodeType | None:
+    return getattr(getattr(owner, name, None), "__code__", None)
+
+
+_OPERATIONS: Final[dict[CodeType, str]] = {
+    code: operation
+    for owner, name, operation in (
+        (QuerySet, "bulk_create", "bulk_create"),
+        (QuerySet, "bulk_update", "bulk_update"),
+        (QuerySet, "update", "update"),
+        (QuerySet, "_raw_delete", "delete"),
+        (Model, "save_base", ""),
+        (Collector, "delete", "collector"),
+    )
+    if (code := _code(owner, name)) is not None
+}
+"""What the innermost of these on the stack says about a write; empty: signals were sent."""
+
+_DO_INSERT: Final = _code(Model, "_do_insert")
+_DO_UPDATE: Final = _code(Model, "_do_update")
+_distances: Final[dict[str, int]] = {"I": 6, "U": 6}
+"""How many frames above ``note_write`` a save was found last, by the first letter of its statement.
+
+It depends on the release of Django, and on whether a debug cursor is between.
+"""
+
+_INSERT: Final = SQLInsertCompiler.execute_sql.__code__
+_BY_NAME: Final = {code.co_name for code in _OPERATIONS}
+_DB_CASCADE: Final = getattr(deletion, "DB_CASCADE", None)
+"""Django 6.1: the database deletes by itself."""
+_SAVES: Final = (model_signals.pre_save, model_signals.post_save)
+_DELETES: Final = (model_signals.pre_delete, model_signals.post_delete)
+
+
+def note_write(stream: Stream, cursor: Any, sql: str, start: int) -> None:
+    """Record a bypass if the write *sql*, which has just run, was one."""
+    # Most writes are saves. To look there makes an object of that frame alone, a search one of each.
+    verb = sql[0]
+    if verb in _distances:
+        try:
+            code = getframe(_distances[verb]).f_code
+            if code is _DO_UPDATE or code is _DO_INSERT:
+                return
+        except ValueError as error:
+            if not is_own(error):
+                raise
+            # The stack is not that deep.
+    frame: FrameType | None = getframe(_NEAREST)
+    asked_by = _asking_frame(frame)
+    if asked_by is not None and not _is_djangos(asked_by):
+        _note_sql(stream, cursor, sql, asked_by, start)
+        return
+    operation: str | None = None
+    inserted: int | None = None
+    for distance in range(_NEAREST, _NEAREST + _DEEP):
+        if frame is None:
+            return
+        code = frame.f_code
+        if code is _DO_UPDATE or code is _DO_INSERT:
+            _distances[verb] = distance
+            return
+        if code is _INSERT:
+            # The driver does not count rows that are inserted and returned.
+            inserted = len(frame.f_locals["self"].query.objs)
+        elif code.co_name in _BY_NAME:
+            operation = _OPERATIONS.get(code)
+            if operation is not None:
+                break
+        frame = frame.f_back
+    if not operation or frame is None:
+        return
+    if operation == "collector":
+        _note_cascade(stream, frame, sql, start)
+        return
+    model = getattr(frame.f_locals.get("self"), "model", None)
+    if operation == "update":
+        outer = frame.f_back
+        asking = _OPERATIONS.get(outer.f_code) if outer is not None else None
+        if asking == "bulk_update":
+            operation, frame = "bulk_update", outer
+        elif asking == "collector":
+            # Nobody there wrote update(): a row is deleted to which others point.
+            operation = "on_delete"
+    if model is None or model._meta.auto_created:
+        return
+    signals = _DELETES if operation == "delete" else _SAVES
+    rows = inserted if operation == "bulk_create" else _rows_of(cursor)
+    _note(stream, operation, model, signals, rows, frame, start)
+
+
+def note_unusual(stream: Stream, cursor: Any, sql: str, start: int) -> None:
+    """Keep *sql*, which has just run and begins as Django's own writes do not, if it may be a write."""
+    if _WRITE_WORDS.search(sql, 0, _MOST_SQL) is not None:
+        frame = _asking_frame(getframe(_NEAREST))
+        if frame is not None and not _is_djangos(frame):
+            _note_sql(stream, cursor, sql, frame, start)
+
+
+_WRITE_WORDS: Final = re.compile(
+    r"\b(?:insert|update|delete|merge|replace|truncate)\b", re.IGNORECASE
+)
+_MOST_SQL: Final = 10_000
+"""Characters of a statement in which tables are looked for."""
+_PLUMBING: Final = frozenset(
+    (
+        "debug_toolbar",
+        "sentry_sdk",
+        "opentelemetry",
+        "scout_apm",
+        "newrelic",
+        "ddtrace",
+        "elasticapm",
+    )
+)
+"""Packages that stand between a cursor and who asks it."""
+
+
+def _asking_frame(frame: FrameType | None) -> FrameType | None:
+    """Return the frame that asked a cursor to execute, from *frame* outwards."""
+    while frame is not None:
+        module = frame.f_globals.get("__name__")
+        if type(module) is not str or not (
+            module.startswith(("django.db.backends.", "tracing."))
+            or module.partition(".")[0] in _PLUMBING
+        ):
+            break
+        frame = frame.f_back
+    return frame
+
+
+def _is_djangos(frame: FrameType) -> bool:
+    module = frame.f_globals.get("__name__")
+    return type(module) is str and module.startswith("django.")
+
+
+def _note_sql(stream: Stream, cursor: Any, sql: str, frame: FrameType, start: int) -> None:
+    """Keep a statement that was not written by Django's ORM, to be read in the worker."""
+    rows = _rows_of(cursor)
+    if rows != 0:
+        place = application_frame(frame)
+        code = place.f_code if place is not None else None
+        instruction = place.f_lasti if place is not None else 0
+        stream.offer((SQL_WRITE, start, sql[:_MOST_SQL], rows, code, instruction))
+
+
+def _rows_of(cursor: Any) -> int | None:
+    """Return how many rows were written, None if the driver does not say."""
+    rows = getattr(cursor, "rowcount", None)
+    return rows if type(rows) is int and rows >= 0 else None
+
+
+def _note_cascade(stream: Stream, frame: FrameType, sql: str, start: int) -> None:
+    """Record rows that the database deletes by itself with those of the collector (Django 6.1)."""
+    if _DB_CASCADE is None or not sql.startswith("DELETE "):
+        return
+    collector = frame.f_locals.get("self")
+    deleted = getattr(collector, "data", None)
+    if not deleted:
+        return
+    for model in list(deleted):
+        table = model._meta.db_table
+        for relation in model._meta.related_objects:
+            if getattr(relation, "on_delete", None) is _DB_CASCADE and table in sql:
+                related = relation.related_model
+                _note(stream, "db_cascade", related, _DELETES, None, frame, start)
+
+
+def _note(
+    stream: Stream,
+    operation: str,
+    model: type[Model],
+    signals: tuple[Any, ...],
+    rows: int | None,
+    frame: FrameType | None,
+    start: int,
+) -> None:
+    if rows == 0:
+        return
+    skipped = []
+    receivers = []
+    for signal in signals:
+        labels = entry_labels(signal, model)
+        if labels:
+            skipped.append(signal_name(signal))
+            receivers.extend(labels)
+    if not receivers or stream.events is None:
+        return
+    place = application_frame(frame)
+    stream.offer(
+        (
+            BYPASS,
+            start,
+            operation,
+            model._meta.label,
+            tuple(skipped),
+            tuple(receivers),
+            rows,
+            place.f_code if place is not None else None,
+            place.f_lasti if place is not None else 0,
+        )
+    )

@@ -1,0 +1,280 @@
+"""Transactions: what became of the block in which a dispatch was sent.
+
+Django has no rollback signal, and ``on_commit`` callbacks are the application's to see. Both are not
+needed: BEGIN, COMMIT and ROLLBACK pass through one context manager of ``django.db.backends``, and
+the statements for savepoints pass through the cursor. From them the open blocks of each connection
+are known, and with them the outcome.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+from django.conf import settings
+from django.db import connections
+from django.db.backends.utils import debug_transaction
+
+from tracing.instrumentation import context
+from tracing.instrumentation.failures import failed, is_own
+from tracing.instrumentation.inlining import Calls, Inline
+from tracing.spans.records import TransactionOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Block:
+    """A transaction or a savepoint within one."""
+
+    __slots__ = ("_connection", "_ended", "alias", "depth", "is_test", "name", "outer")
+
+    def __init__(self, connection: Any, name: str, outer: Block | None) -> None:
+        self.alias: str = connection.alias
+        self.name = name
+        """Of the savepoint; empty for the transaction itself."""
+        self.outer = outer
+        self.depth: int = 1 if outer is None else outer.depth + 1
+        self._connection = weakref.ref(connection)
+        self._ended: TransactionOutcome | None = None
+        self.is_test = False
+
+    def end(self, outcome: TransactionOutcome) -> None:
+        """Settle what became of it, once."""
+        if self._ended is None:
+            self._ended = outcome
+
+    def notice_test(self) -> None:
+        """Find out whether a TestCase opened it, which is known only after it has begun."""
+        connection = self._connection()
+        if connection is None or self.is_test:
+            return
+        blocks: list[Any] = getattr(connection, "atomic_blocks", [])
+        # The transaction is the first block, each savepoint a later one; some have no savepoint.
+        if self.outer is None:
+            self.is_test = bool(blocks) and getattr(blocks[0], "_from_testcase", False)
+        elif self.depth <= len(blocks):
+            self.is_test = getattr(blocks[self.depth - 1], "_from_testcase", False)
+
+    @property
+    def settled(self) -> bool:
+        """Return whether the outcome is known."""
+        return self.outcome is not TransactionOutcome.UNKNOWN
+
+    @property
+    def outcome(self) -> TransactionOutcome:
+        """Return what became of it, by its own end or that of the block around it."""
+        block: Block | None = self
+        while block is not None:
+            # First: a TestCase rolls its blocks back, which is no news about what was tested.
+            if block.is_test:
+                return TransactionOutcome.TEST
+            if block._ended not in {None, TransactionOutcome.COMMITTED} or (
+                block._ended is not None and block.outer is None
+            ):
+                return block._ended
+            block = block.outer
+        return TransactionOutcome.UNKNOWN
+
+    @property
+    def application_depth(self) -> int:
+        """Return how deep it is without the blocks of a TestCase."""
+        depth = 0
+        block: Block | None = self
+        while block is not None:
+            depth += not block.is_test
+            block = block.outer
+        return depth
+
+
+class _Thread(threading.local):
+    """The open blocks of the running thread: connections belong to one thread at a time."""
+
+    def __init__(self) -> None:
+        self.open: dict[int, Block] = {}
+        """The innermost open block by the identity of the connection."""
+
+
+_thread = _Thread()
+
+
+def adopt() -> None:
+    """Begin with the blocks that are open now in this thread, and none in others.
+
+    What was known before the recording was last taken out has ended unseen.
+    """
+    global _thread  # noqa: PLW0603 - of all threads at once; a local of each has no other way.
+    _thread = _Thread()
+    if not settings.configured:
+        return
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            continue
+        block = Block(connection, "", None)
+        for name in connection.savepoint_ids:
+            if name is not None:
+                block = Block(connection, name, block)
+        _thread.open[id(connection)] = block
+
+
+def open_blocks() -> list[Block]:
+    """Return the innermost open block of each connection of the running thread."""
+    found = _thread.open
+    if not found:
+        return []
+    blocks = list(found.values())
+    for block in blocks:
+        inner: Block | None = block
+        while inner is not None:
+            inner.notice_test()
+            inner = inner.outer
+    return blocks
+
+
+context.open_blocks = open_blocks
+
+
+def current_block() -> Block | None:
+    """Return the innermost open block that was opened last in the running thread."""
+    last = None
+    for block in _thread.open.values():
+        last = block
+    return last
+
+
+def _moved(connection: Any, block: Block | None) -> None:
+    """Make *block* the innermost open one of *connection* and tell the running trace."""
+    key = id(connection)
+    if block is None:
+        _thread.open.pop(key, None)
+    else:
+        _thread.open[key] = block
+    stream = context.current()
+    if stream is not None and stream.events is not None:
+        if stream.ident != threading.get_ident():
+            stream = stream.here()
+        stream.note_block(connection.alias, block)
+
+
+def began(connection: Any) -> None:
+    """Note that *connection* began a transaction."""
+    left_open = _thread.open.get(id(connection))
+    while left_open is not None:
+        # The connection was closed in the middle of it, or handed over: the database rolled it back.
+        left_open.end(TransactionOutcome.ROLLED_BACK)
+        left_open = left_open.outer
+    _moved(connection, Block(connection, "", None))
+
+
+def ended(connection: Any, outcome: TransactionOutcome) -> None:
+    """Note that *connection* committed or rolled back."""
+    block = _thread.open.get(id(connection))
+    if block is None:
+        return
+    while block.outer is not None:
+        block.notice_test()
+        block = block.outer
+    block.notice_test()
+    block.end(outcome)
+    _moved(connection, None)
+    for call in _when_ended:
+        call()
+
+
+_when_ended: list[Callable[[], None]] = []
+
+
+def when_ended(call: Callable[[], None]) -> None:
+    """Have *call* called each time a transaction has ended, in its thread."""
+    _when_ended.append(call)
+
+
+def root_of(block: Block) -> Block:
+    """Return the transaction that *block* belongs to."""
+    while block.outer is not None:
+        block = block.outer
+    return block
+
+
+def savepoint(connection: Any, name: str) -> None:
+    """Note that *connection* opened the savepoint *name*."""
+    outer = _thread.open.get(id(connection))
+    if outer is not None:
+        outer.notice_test()
+        _moved(connection, Block(connection, name, outer))
+
+
+def released(connection: Any, name: str) -> None:
+    """Note that *connection* released the savepoint *name*: its fate is that of the block around it."""
+    block = _thread.open.get(id(connection))
+    found = block
+    while found is not None and found.name != name:
+        found = found.outer
+    if found is not None and found.outer is not None:
+        found.notice_test()
+        found.end(TransactionOutcome.COMMITTED)
+        _moved(connection, found.outer)
+
+
+def rolled_back_to(connection: Any, name: str) -> None:
+    """Note that *connection* rolled back to the savepoint *name*, which stays open."""
+    block = _thread.open.get(id(connection))
+    found = block
+    while found is not None and found.name != name:
+        found = found.outer
+    if found is None or found.outer is None:
+        return
+    while block is not None and block is not found.outer:
+        block.notice_test()
+        block.end(TransactionOutcome.SAVEPOINT_ROLLED_BACK)
+        block = block.outer
+    _moved(connection, Block(connection, name, found.outer))
+
+
+def note_statement(connection: Any, sql: str) -> None:
+    """Note what *sql*, which succeeded, did to the blocks of *connection*, if it is about them."""
+    verb, *rest = sql.upper().split(None, 1)
+    name = sql.rsplit(maxsplit=1)[-1].strip('"`[];')
+    if verb == "SAVEPOINT":
+        savepoint(connection, name)
+    elif verb == "RELEASE":
+        released(connection, name)
+    elif verb == "ROLLBACK" and rest:
+        rolled_back_to(connection, name)
+    elif verb == "BEGIN":
+        began(connection)
+
+
+STATEMENTS: Final = ("SAVEPOINT ", "RELEASE SAVEPOINT ", "ROLLBACK TO SAVEPOINT ", "BEGIN")
+"""How the statements begin that Django sends for its blocks."""
+
+
+class _Hook:
+    """What ``debug_transaction`` calls, the context manager around BEGIN, COMMIT and ROLLBACK."""
+
+    __slots__ = ()
+
+    def succeeded(self, connection: Any, sql: str) -> None:
+        """Note what *sql* did to the transaction of *connection*."""
+        try:
+            _note(connection, sql)
+        except Exception as error:
+            if not is_own(error):
+                _note(connection, sql)  # Somebody interrupts, and it did happen all the same.
+            failed("transaction", error)
+
+
+def _note(connection: Any, sql: str) -> None:
+    if sql == "COMMIT":
+        ended(connection, TransactionOutcome.COMMITTED)
+    elif sql == "ROLLBACK":
+        ended(connection, TransactionOutcome.ROLLED_BACK)
+    elif sql == "BEGIN":
+        began(connection)
+
+
+def inlines() -> list[Inline]:
+    """Return what follows the transactions of all connections."""
+    calls = Calls(returned="hook.succeeded(connection, sql)")
+    return [Inline(debug_transaction, _Hook(), calls)]

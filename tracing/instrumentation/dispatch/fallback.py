@@ -1,0 +1,156 @@
+"""The send methods on a release of Django that was not verified: recorded around Django's own.
+
+Which receivers a dispatch has is known, when each of them ran is not: their outcome is unknown, and
+what they send is not put under one of them. A system check says so.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from sys import _getframe as getframe
+from threading import get_ident
+from time import perf_counter_ns as clock
+from typing import TYPE_CHECKING, Any
+
+from django.core.signals import request_finished, request_started
+from django.db.models.signals import post_init, pre_init
+
+from tracing.instrumentation.attributes.names import qualname_of
+from tracing.instrumentation.boundaries import begin as begin_boundary
+from tracing.instrumentation.boundaries import both, boundaries
+from tracing.instrumentation.context import ASYNC_CLOSE, STREAM_LIMIT, Stream, current
+from tracing.instrumentation.dispatch.orphans import count_unheard
+from tracing.instrumentation.dispatch.synchronous import Options, drop, opening_of, resolve_live
+from tracing.instrumentation.failures import failed
+from tracing.instrumentation.scopes import requests
+from tracing.instrumentation.scopes.standalone import begin_lone, finish_lone, record_elsewhere
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from django.dispatch import Signal
+
+    from tracing.spans.records import Method
+
+_keys = count(-1, -1)
+"""Negative, so that they never meet those of the timed loops."""
+
+
+class Whole:
+    """A dispatch that is recorded from its beginning to its end, and nothing inside it."""
+
+    __slots__ = ("_after", "_key", "_root", "_stream")
+
+    def __init__(self) -> None:
+        self._stream: Stream | None = None
+        self._key = 0
+        self._after: Callable[[Stream | None], None] | None = None
+        self._root: Stream | None = None
+
+    def begin(
+        self, signal: Signal, sender: Any, named: dict[str, Any], method: Method, options: Options
+    ) -> None:
+        """Open it in the running trace, or in one of its own. Never raises."""
+        try:
+            if signal is request_started:
+                requests.started(named)
+            elif signal is request_finished:
+                self._after = requests.finished
+            elif id(signal) in boundaries:
+                self._after = begin_boundary(signal, named)
+            elif not signal.receivers and (signal is pre_init or signal is post_init):
+                return
+            self._open(signal, sender, named, method, options)
+        except Exception as error:
+            failed("fallback", error)
+
+    def _open(
+        self, signal: Signal, sender: Any, named: dict[str, Any], method: Method, options: Options
+    ) -> None:
+        wiring, live, live_async = (
+            resolve_live(signal, sender) if signal.receivers else (None, [], [])
+        )
+        stream = current()
+        if not live and not live_async:
+            if stream is not None:
+                count_unheard(signal, sender)
+            return
+        if stream is None or stream.ended:
+            after = self._after
+            self._after = finish_lone if after is None else both(finish_lone, after)
+            self._root = stream = begin_lone(signal)
+        if stream is None or stream.events is None or wiring is None:
+            return
+        if stream.ident != get_ident():
+            stream, ends = record_elsewhere(signal, stream)
+            if ends is not None:
+                self._root, self._after = stream, ends
+        events = stream.events
+        if events is None or len(events) >= STREAM_LIMIT:
+            drop(stream)
+            return
+        key = next(_keys)
+        # Three frames out: this one, begin() and the method that stands in for Django's.
+        opening = opening_of(method, key, wiring, sender, named, getframe(3), options)
+        self._stream, self._key = stream, key
+        events += opening
+
+    def end(self, escaped: str) -> None:
+        """Close it; *escaped* is the name of what left it, empty if nothing did. Never raises."""
+        try:
+            if self._stream is not None and self._stream.recorded is not None:
+                self._stream.recorded.extend((ASYNC_CLOSE, clock(), self._key, escaped))
+            if self._after is not None:
+                self._after(self._root)
+        except Exception as error:
+            failed("fallback", error)
+
+
+def whole_sender(
+    method: Method, original: Callable[..., Any], options: Options
+) -> Callable[..., Any]:
+    """Return a ``send`` or ``send_robust`` that records the dispatch as a whole."""
+
+    def send(self: Signal, sender: Any, **named: Any) -> Any:
+        whole = Whole()
+        escaped = ""
+        try:
+            whole.begin(self, sender, named, method, options)
+            return original(self, sender, **named)
+        except BaseException as error:
+            escaped = qualname_of(type(error))
+            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+            raise
+        finally:
+            try:
+                whole.end(escaped)
+            except BaseException:
+                whole.end(escaped)
+                raise
+
+    return send
+
+
+def whole_async_sender(
+    method: Method, original: Callable[..., Any], options: Options
+) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Return an ``asend`` or ``asend_robust`` that records the dispatch as a whole."""
+
+    async def asend(self: Signal, sender: Any, **named: Any) -> Any:
+        whole = Whole()
+        escaped = ""
+        try:
+            whole.begin(self, sender, named, method, options)
+            return await original(self, sender, **named)
+        except BaseException as error:
+            escaped = qualname_of(type(error))
+            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+            raise
+        finally:
+            try:
+                whole.end(escaped)
+            except BaseException:
+                whole.end(escaped)
+                raise
+
+    return asend
