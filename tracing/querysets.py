@@ -1034,7 +1034,8 @@ def _load(rows: Sequence[Trace], using: str) -> Iterator[records.Trace]:
         .order_by("pk")
         .values_list("trace_id", "data")
     ):
-        traces[key].hazards.append(records.Hazard(**json.loads(data)))
+        hazard = records.Hazard(**json.loads(data))
+        (traces[key].known_hazards if hazard.known else traces[key].hazards).append(hazard)
     yield from traces.values()
 
 

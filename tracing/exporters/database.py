@@ -496,7 +496,11 @@ class DatabaseExporter:
                 for trace in batch
             ),
             "other": sum(
-                len(trace.bypasses) + len(trace.unheard) + len(trace.hazards) for trace in batch
+                len(trace.bypasses)
+                + len(trace.unheard)
+                + len(trace.hazards)
+                + len(trace.known_hazards)
+                for trace in batch
             ),
         }
         needed = {name: count for name, count in needed.items() if count}
@@ -978,7 +982,7 @@ class _Build:
                 row = stored.row
                 self.changed.append(self._trace_row(row, trace, stored.details))
             self._dispatch_rows(row, trace)
-            if trace.unheard or trace.bypasses or trace.hazards:
+            if trace.unheard or trace.bypasses or trace.hazards or trace.known_hazards:
                 self._other_rows(row, trace)
             yield
             courtesy.give_way()
@@ -1140,7 +1144,7 @@ class _Build:
                 None if site is None else labels.callsite(site), dump(bypass.signals),
                 dump([labels.receiver(receiver) for receiver in bypass.receivers]),
             ))  # fmt: skip
-        for hazard in trace.hazards:
+        for hazard in (*trace.hazards, *trace.known_hazards):
             # Numbered here: grouped by what was found, they lose the order that the trace has.
             self.hazards.setdefault(hazard_fingerprint(hazard), []).append(
                 (self.next_other(), hazard, row, trace.started_ns)

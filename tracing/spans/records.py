@@ -444,6 +444,8 @@ class Trace:
     """Callbacks that a test's own transaction keeps from running."""
     hazards: list[Hazard] = field(default_factory=list, repr=False)
     """What the rules of ``tracing.analysis.hazards`` found when the trace was finished."""
+    known_hazards: list[Hazard] = field(default_factory=list, repr=False)
+    """The same of what the project accepts; the store alone keeps it, and no count has it."""
 
     carried: Carried = field(default_factory=Carried, compare=False, repr=False)
     """What is needed to understand it and is none of its spans. Exported by nobody."""

@@ -999,6 +999,57 @@ def test_hazard_is_marked_as_known_with_a_reason_and_back(developer):
     assert (hazard.known, hazard.reason) == (False, "")
 
 
+def test_hazard_that_the_project_accepts_counts_as_known(developer, settings):
+    settings.TRACING = {
+        **settings.TRACING,
+        "KNOWN_HAZARDS": [{"hazard": "swallowed-error", "reason": "a toy printer"}],
+    }
+    traces = [order(1, fails=True), order(2, fails=True)]
+    store(*traces)
+    hazard = Hazard.objects.get()
+    page = text(developer.get("/tracing/hazards/"))
+    known = text(developer.get("/tracing/hazards/?known=yes"))
+    detail = text(developer.get(reverse("tracing:hazard", args=[hazard.fingerprint])))
+    found = developer.get("/tracing/hazards.json?known=yes").json()["hazards"]
+
+    assert [trace.hazard_count for trace in Trace.objects.all()] == [0, 0]
+    assert "Open 0" in page
+    assert "Known 1" in page
+    assert "a toy printer" in known
+    assert "The project accepts it: a toy printer" in detail
+    assert "Take the mark away" not in detail
+    assert all(
+        trace.trace_id
+        in developer.get(reverse("tracing:hazard", args=[hazard.fingerprint])).content.decode()
+        for trace in traces
+    )
+    assert [(each["known"], each["reason"], each["count"]) for each in found] == [
+        (True, "a toy printer", 2)
+    ]
+
+
+def test_hazard_counts_as_known_from_when_the_project_accepts_it(developer, settings):
+    store(order(1, fails=True))
+
+    assert "Open 1" in text(developer.get("/tracing/hazards/"))
+    settings.TRACING = {**settings.TRACING, "KNOWN_HAZARDS": ["swallowed-error"]}
+    assert "Known 1" in text(developer.get("/tracing/hazards/"))
+    assert developer.get("/tracing/hazards.json").json() == {"hazards": []}
+
+
+def test_known_hazards_of_a_trace_are_shown_as_such(developer, settings):
+    settings.TRACING = {**settings.TRACING, "KNOWN_HAZARDS": ["swallowed-error"]}
+    trace = order(1, fails=True)
+    store(trace)
+    loaded = Trace.objects.get().load()
+
+    page = text(developer.get(f"/tracing/traces/{trace.address}/hazards/"))
+
+    assert (loaded.hazards, loaded.known_hazards) == ([], trace.known_hazards)
+    assert "No hazard was found" not in page
+    assert '<span class="badge">known</span> <small>KNOWN_HAZARDS</small>' in page
+
+
 def test_hazard_that_is_not_stored_is_404(developer):
     assert developer.get(f"/tracing/hazards/{'0' * 32}/").status_code == 404
 

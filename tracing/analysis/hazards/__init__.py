@@ -55,10 +55,11 @@ def diagnose(trace: Trace, *, include_known: bool = False) -> list[Hazard]:
     Args:
         trace: A finished trace, or one segment of it.
         include_known: Also return what the project marked as known; its ``known`` says why. The
-            trace itself only ever gets what is not known.
+            trace itself gets it apart from the rest.
     """
     found = find(trace)
     trace.hazards = [hazard for hazard in found if not hazard.known]
+    trace.known_hazards = [hazard for hazard in found if hazard.known]
     trace.hazard_count = len(trace.hazards)
     return found if include_known else trace.hazards
 
@@ -111,7 +112,7 @@ def find_again(trace: Trace) -> list[Hazard]:
     active = {each.rule.id: each for each in using.rules}
     recorded = (_FROM_STATEMENTS | _BY_STATEMENTS) & active.keys()
     seen = {hazard.fingerprint for hazard in found}
-    for hazard in trace.hazards:
+    for hazard in (*trace.hazards, *trace.known_hazards):
         if kept and OF_CALLBACKS not in hazard.message:
             continue
         if hazard.hazard in recorded and hazard.fingerprint not in seen:

@@ -70,6 +70,7 @@ class Ongoing:
         new = [hazard for hazard in found if hazard.fingerprint not in self._found]
         self._found.update(hazard.fingerprint for hazard in found)
         segment.hazards = [hazard for hazard in new if not hazard.known]
+        segment.known_hazards = [hazard for hazard in new if hazard.known]
         self.hazard_count += len(segment.hazards)
         segment.hazard_count = self.hazard_count
         if not segment.final:

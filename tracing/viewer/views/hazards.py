@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from django.db.models import Q
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from tracing.analysis.hazards import BUILT_IN, active_rules
+from tracing.analysis.hazards import BUILT_IN, active_rules, current
+from tracing.analysis.hazards.known import known_reason
 from tracing.models import Hazard, HazardSighting
+from tracing.spans import records
 from tracing.viewer.access import Permission
 from tracing.viewer.forms import ReasonForm
 from tracing.viewer.views.base import Page
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
     from django.http import HttpRequest
 
 MOST: Final = 300
+MOST_JUDGED: Final = 5_000
+"""Of so many hazards, the newest, it is asked whether the project accepts them."""
+_JUDGED: Final = ("hazard", "severity", "message", "signal", "sender", "receiver", "file", "line")
 SEVERITIES: Final = ("error", "warning", "info")
 
 
@@ -28,6 +35,20 @@ def _rules() -> dict[str, Any]:
         rule = getattr(active, "rule", active)
         rules[rule.id] = rule
     return rules
+
+
+def _accepted(rows: QuerySet[Hazard]) -> dict[int, str]:
+    """Return why the project's settings and sources accept which of *rows*, by primary key.
+
+    As they are now: what was found before it was marked counts as known, as it does for the command.
+    """
+    marks = current().marks
+    found = {}
+    for pk, name, *values in rows.values_list("pk", "trace__label__name", *_JUDGED):
+        hazard = records.Hazard(**dict(zip(_JUDGED, values, strict=True)))
+        if reason := known_reason(hazard, marks, name or ""):
+            found[pk] = reason
+    return found
 
 
 def hazard_document(hazard: Hazard) -> dict[str, Any]:
@@ -69,12 +90,17 @@ class HazardList(Page):
         """Return the hazards: open ones, or with ``?known=yes`` those that are accepted."""
         rule, severity = request.GET.get("rule", ""), request.GET.get("severity", "")
         shows_known = request.GET.get("known") == "yes"
-        hazards = Hazard.objects.filter(known=shows_known)
+        accepted = _accepted(Hazard.objects.filter(known=False)[:MOST_JUDGED])
+        known = Q(known=True) | Q(pk__in=list(accepted))
+        hazards = Hazard.objects.filter(known if shows_known else ~known)
         if rule:
             hazards = hazards.filter(hazard=rule.replace("\0", ""))
         if severity in SEVERITIES:
             hazards = hazards.filter(severity=severity)
         found = list(hazards.order_by("-last_seen_ns")[:MOST])
+        for hazard in found:
+            if hazard.pk in accepted:
+                hazard.known, hazard.reason = True, accepted[hazard.pk]
         if self.wants_json:
             return self.json({"hazards": [hazard_document(hazard) for hazard in found]})
         rules = _rules()
@@ -99,8 +125,8 @@ class HazardList(Page):
                     }
                     for name, members in ranked
                 ],
-                "known_count": Hazard.objects.filter(known=True).count(),
-                "open_count": Hazard.objects.filter(known=False).count(),
+                "known_count": Hazard.objects.filter(known).count(),
+                "open_count": Hazard.objects.exclude(known).count(),
                 "shows_known": shows_known,
                 "rules": sorted(rules),
                 "rule": rule,
@@ -145,6 +171,9 @@ class HazardDetail(Page):
         return HttpResponseRedirect(reverse("tracing:hazard", args=[hazard.fingerprint]))
 
     def _shown(self, hazard: Hazard, form: ReasonForm, status: int = 200) -> HttpResponse:
+        accepted = _accepted(Hazard.objects.filter(pk=hazard.pk, known=False))
+        if accepted:
+            hazard.known, hazard.reason = True, accepted[hazard.pk]
         if self.wants_json:
             return self.json(hazard_document(hazard), status=status)
         sightings = (
@@ -160,6 +189,7 @@ class HazardDetail(Page):
         return self.page(
             {
                 "hazard": hazard,
+                "is_accepted": bool(accepted),
                 "evidence": _lines(hazard),
                 "rule": _rules().get(hazard.hazard),
                 "traces": list(traces.values()),

@@ -275,7 +275,11 @@ class TraceDetail(TracePage):
 
     def _hazards(self, trace: records.Trace) -> dict[str, Any]:
         order = {"error": 0, "warning": 1, "info": 2}
-        return {"hazards": sorted(trace.hazards, key=lambda found: order.get(found.severity, 3))}
+        found = [
+            sorted(hazards, key=lambda hazard: order.get(hazard.severity, 3))
+            for hazards in (trace.hazards, trace.known_hazards)
+        ]
+        return {"hazards": found[0], "known_hazards": found[1]}
 
     def _log(self, trace: records.Trace) -> dict[str, Any]:
         found = [record for _, record in islice(lines(trace), MAX_LOG_LINES)]
