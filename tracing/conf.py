@@ -113,6 +113,8 @@ class Settings:
     """Limits per route, command or test."""
 
     # -- faces
+    mine: list[str] = field(default_factory=list)
+    """Patterns of the receivers that are *mine*; empty for those of no installed package."""
     viewer: dict[str, Any] = field(default_factory=dict)
     """The viewer: see docs/viewer.md."""
     panel: dict[str, Any] = field(default_factory=dict)
@@ -141,8 +143,8 @@ def _fits(name: str, default: object, value: object) -> bool:
         return isinstance(value, str | os.PathLike)
     if name == "TRUSTED_PARENTS" and (callable(value) or isinstance(value, str)):
         return True
-    if isinstance(default, list):
-        return isinstance(value, list | tuple)
+    if isinstance(default, list) and isinstance(value, list | tuple):
+        return name != "MINE" or all(isinstance(pattern, str) for pattern in value)
     return isinstance(value, _kind(default))
 
 
@@ -173,7 +175,7 @@ def read(given: object) -> tuple[Settings, list[Problem]]:
             )
             problems.append(("tracing.W001", f"TRACING has an unknown key {key!r}.", hint))
         elif not _fits(key, DEFAULTS[key], value):
-            expected = _EXPECTED[type(DEFAULTS[key])]
+            expected = "a list of patterns" if key == "MINE" else _EXPECTED[type(DEFAULTS[key])]
             message = f"TRACING[{key!r}] is {value!r}; it must be {expected}."
             problems.append(
                 ("tracing.W002", message, f"Until then its default is used: {DEFAULTS[key]!r}.")

@@ -103,6 +103,7 @@ class Filler:
                 dispatch_uid=f"{name}.{verb}" if number % 2 else "",
                 app=name,
                 is_async=number == 4,  # noqa: PLR2004
+                mine=True,
             )
             for number, verb in enumerate(
                 ("index", "notify", "count", "invalidate", "push")[

@@ -121,6 +121,10 @@ class ReceiverLabel(Label):
     is_async = models.BooleanField(default=False)
     app = models.CharField(max_length=100, blank=True)
     any_sender = models.BooleanField(default=False)
+    mine = models.BooleanField(
+        default=False,
+        help_text=_("The project's own, as was decided last; no part of the key."),
+    )
 
 
 class CallsiteLabel(Label):
@@ -191,6 +195,8 @@ class Trace(models.Model):
     overhead_ns = models.BigIntegerField(default=0)
     segment = models.PositiveIntegerField(default=0, help_text=_("Number of the last segment."))
     final = models.BooleanField(default=True)
+    # True for what was stored before there was this column: it is shown rather than folded away.
+    mine = models.BooleanField(default=True, help_text=_("A receiver that is mine was in it."))
     pinned = models.BooleanField(default=False, help_text=_("Kept by pruning."))
     note = models.CharField(max_length=500, blank=True)
 
@@ -212,6 +218,7 @@ class Trace(models.Model):
             NewestFirstIndex(fields=["label", "id"], name="tracing_trace_label"),
             NewestFirstIndex(fields=["kind", "id"], name="tracing_trace_kind"),
             NewestFirstIndex(fields=["failed", "id"], name="tracing_trace_failed"),
+            NewestFirstIndex(fields=["mine", "id"], name="tracing_trace_mine"),
             NewestFirstIndex(fields=["started_ns", "id"], name="tracing_trace_started"),
             NewestFirstIndex(fields=["duration_ns", "id"], name="tracing_trace_duration"),
         ]

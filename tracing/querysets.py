@@ -1131,11 +1131,11 @@ def _load_calls(
         )  # fmt: skip
         receivers |= {
             key: records.ReceiverLabel(
-                name, file, line, uid, bool(weak), bool(is_async), app, bool(any_sender)
+                name, file, line, uid, bool(weak), bool(is_async), app, bool(any_sender), bool(mine)
             )
-            for key, (name, file, line, uid, weak, is_async, app, any_sender) in _labels(
-                manager("ReceiverLabel"), {row[10] for row in rows} - receivers.keys(),
-                "name", "file", "line", "dispatch_uid", "weak", "is_async", "app", "any_sender",
+            for key, (name, file, line, uid, weak, is_async, app, any_sender, mine) in _labels(
+                manager("ReceiverLabel"), {row[10] for row in rows} - receivers.keys(), "name",
+                "file", "line", "dispatch_uid", "weak", "is_async", "app", "any_sender", "mine",
             ).items()
         }  # fmt: skip
         for (
@@ -1219,6 +1219,7 @@ def _load_bypasses(traces: dict[int, records.Trace], manager: Any) -> None:
                 label.is_async,
                 label.app,
                 label.any_sender,
+                label.mine,
             )
         site = row.callsite
         traces[row.trace_id].bypasses.append(

@@ -14,7 +14,7 @@ from tracing.conf import Settings, get_settings
 from tracing.exporters import configuring
 from tracing.instrumentation import context, effects, in_tests, overhead, sampling
 from tracing.instrumentation.assembly import assembler
-from tracing.instrumentation.attributes import redaction
+from tracing.instrumentation.attributes import mine, names, redaction
 from tracing.instrumentation.attributes.values import Redaction
 from tracing.instrumentation.connections import registry
 from tracing.instrumentation.database import pending
@@ -71,6 +71,8 @@ def configure() -> None:
     requests.exclude_paths(chosen.exclude_paths)
     requests.trust_parents(_part("TRUSTED_PARENTS", build_trust, chosen) or Trust())
     redaction.set_policy(_policy(chosen))
+    if mine.choose(chosen.mine):
+        names.forget_labels()
     identity.release = chosen.release
     exporters: list[Exporter] = []
     for name in configuring.in_order(chosen.exporters):

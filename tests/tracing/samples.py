@@ -59,6 +59,15 @@ def plain_trace(number: int = 1, *, dispatches: int = 1, **fields) -> Trace:
     return trace
 
 
+def decided(trace: Trace) -> list[tuple[str, bool]]:
+    """Return each receiver of *trace* with whether it is mine, which equality does not look at."""
+    labels = [call.receiver for dispatch in trace.dispatches for call in dispatch.receiver_calls]
+    labels += [label for bypass in trace.bypasses for label in bypass.receivers]
+    labels += [lost.receiver for lost in trace.lost_receivers]
+    labels += [missed.receiver for missed in trace.missed_receivers]
+    return [(label.name, label.mine) for label in labels]
+
+
 def full_trace() -> Trace:
     """Return a trace in which every field of every span has a value that is not its default."""
     index = ReceiverLabel(
@@ -69,6 +78,7 @@ def full_trace() -> Trace:
         False,
         True,
         "shop",
+        True,
         True,
     )
     mail = ReceiverLabel("functools.partial(shop.receivers.mail)")

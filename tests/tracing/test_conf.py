@@ -46,6 +46,8 @@ def test_unknown_key_is_named_with_what_was_meant(key, hint):
         ("RELEASE", None, "a string"),
         ("EXPORTERS", "database", "a list"),
         ("LOG", [], "a dictionary"),
+        ("MINE", "shop.*", "a list of patterns"),
+        ("MINE", ["shop.*", 5], "a list of patterns"),
     ],
 )
 def test_wrong_value_is_named_and_its_default_is_used(key, value, expected):

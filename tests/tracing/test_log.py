@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import structlog
 
-from tests.tracing.samples import full_trace, plain_trace
+from tests.tracing.samples import decided, full_trace, plain_trace
 from tracing.api import current_span_id, current_trace_id, trace
 from tracing.exporters import log as log_module
 from tracing.exporters.files import log_files
@@ -102,6 +102,17 @@ def test_lines_are_read_back_as_they_were(path, per, codec, monkeypatch):
         # Hazards and failures have lines of their own; dispatches are within the trace.
         assert b"dispatch_finished" not in path.read_bytes()
     assert read(path.read_bytes().splitlines()) == expected
+
+
+def test_what_is_mine_is_on_the_lines_and_read_back(path):
+    trace = full_trace()
+
+    records = write(path, [trace])
+
+    calls = [call for record in records for call in record.get("receivers", ())]
+    assert [call.get("mine") for call in calls] == [True, None, None, True]
+    (read_back,) = read(path.read_bytes().splitlines())
+    assert decided(read_back) == decided(trace)
 
 
 def test_exported_lines_are_the_lines_of_the_log(path):

@@ -9,7 +9,7 @@ from django.apps import apps
 from django.core.management import call_command
 from django.db import connections
 
-from tests.tracing.samples import full_trace, plain_trace
+from tests.tracing.samples import decided, full_trace, plain_trace
 from tracing import models
 from tracing.conf import store_alias
 from tracing.exporters.database import DatabaseExporter
@@ -45,6 +45,51 @@ def test_trace_with_everything_is_loaded_as_it_was_stored(exporter):
     exporter.export([trace])
 
     assert models.Trace.objects.load(trace.trace_id) == trace
+
+
+def test_what_is_mine_is_stored_with_the_receiver_and_the_trace(exporter):
+    trace = full_trace()
+
+    exporter.export([trace, plain_trace(1)])
+
+    assert decided(models.Trace.objects.load(trace.trace_id)) == decided(trace)
+    stored = dict(models.Trace.objects.values_list("trace_id", "mine"))
+    assert stored == {trace.trace_id: True, plain_trace(1).trace_id: False}
+
+
+def test_trace_stays_mine_though_its_last_segment_is_not(exporter):
+    whole = plain_trace(1, dispatches=2)
+    (call,) = whole.dispatches[0].receiver_calls
+    call.receiver = replace(call.receiver, mine=True)
+    running = replace(
+        whole, dispatches=whole.dispatches[:1], status=records.Status.RUNNING, final=False
+    )
+
+    exporter.export([running])
+    exporter.export([replace(whole, segment=1, dispatches=whole.dispatches[1:])])
+
+    assert models.Trace.objects.get().mine
+
+
+def test_receiver_is_mine_as_was_decided_last_by_a_recording_process(exporter):
+    """An import decides nothing: its lines may be of a release that knew nothing of it."""
+    earlier, later = plain_trace(1), plain_trace(2)
+    (call,) = later.dispatches[0].receiver_calls
+    call.receiver = replace(call.receiver, mine=True)
+    decisions = []
+
+    for verb, trace in (
+        ("export", earlier),
+        ("export", later),
+        ("store_new", plain_trace(3)),
+        ("export", plain_trace(4)),
+    ):
+        # As a process that has just started, to which no label is known.
+        exporter.shutdown()
+        getattr(exporter, verb)([trace])
+        decisions.append(models.ReceiverLabel.objects.get().mine)
+
+    assert decisions == [False, True, True, False]
 
 
 def test_sample_trace_leaves_no_field_at_its_default():

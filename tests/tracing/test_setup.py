@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from django.db import close_old_connections
 
 from tracing import pipeline, setup
 from tracing.instrumentation import failures, sampling
+from tracing.instrumentation.attributes.names import receiver_label
 from tracing.instrumentation.attributes.redaction import key_text, policy
 from tracing.instrumentation.attributes.values import error_text
 from tracing.spans.records import Dispatch, Kind, Method, ReceiverCall, ReceiverLabel, Trace
@@ -77,6 +79,20 @@ def test_the_settings_say_what_is_secret(settings):
         setup.configure()
     assert not policy.is_sensitive("Nickname")
     assert error_text(ValueError("of a customer")) == ("ValueError", "of a customer")
+
+
+def test_the_settings_say_what_is_mine(settings):
+    decided = []
+    for patterns in ([], ["django.*"], []):
+        settings.TRACING = {"ENABLED": False, "EXPORTERS": [], "MINE": patterns}
+        setup.configure()
+        decided.append([receiver_label(each).mine for each in (close_old_connections, sorted_out)])
+
+    assert decided == [[False, True], [True, False], [False, True]]
+
+
+def sorted_out(sender, **named):
+    pass
 
 
 def test_no_values_are_kept_where_the_sensitive_keys_cannot_be_read(settings):

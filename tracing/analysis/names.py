@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import site
 import sysconfig
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 
+from tracing.instrumentation.attributes.callsites import is_foreign
 from tracing.units import plural
 
 if TYPE_CHECKING:
@@ -76,9 +76,6 @@ def short_receiver(name: str) -> str:
     return ".".join(parts[max(first, 0) :]) + call
 
 
-_INSTALLED: Final = re.compile(r"[\\/](site|dist)-packages[\\/]")
-
-
 @lru_cache(maxsize=1)
 def _library_roots() -> tuple[str, ...]:
     roots = {*site.getsitepackages()}
@@ -88,8 +85,12 @@ def _library_roots() -> tuple[str, ...]:
 
 def in_library(file: str) -> bool:
     """Return whether *file* belongs to an installed package or to Python, not to the project."""
-    # A trace may come from another host or environment, whose roots are not those of this process.
-    return not file or file.startswith(_library_roots()) or bool(_INSTALLED.search(file))
+    return not file or is_foreign(file)
+
+
+def is_of_library(label: ReceiverLabel) -> bool:
+    """Return whether a receiver belongs to an installed package that the project does not call its own."""
+    return not label.mine and in_library(label.file)
 
 
 @lru_cache(maxsize=1)

@@ -72,7 +72,7 @@ TRACE_COLUMNS = (
     "parent_span_id", "parent_trace_id", "http_method", "http_path", "http_status", "user_id",
     "host", "process", "thread", "release", "error", "attributes", "details", "dispatch_count",
     "receiver_call_count", "query_count", "query_ns", "signal_ns", "error_count", "hazard_count",
-    "dropped_count", "unheard_count", "overhead_ns", "segment", "final", "pinned", "note",
+    "dropped_count", "unheard_count", "overhead_ns", "segment", "final", "mine", "pinned", "note",
 )  # fmt: skip
 _FIRST_CHANGING = TRACE_COLUMNS.index("label_id")
 _CHANGING = TRACE_COLUMNS[_FIRST_CHANGING:-2]
@@ -349,7 +349,7 @@ class DatabaseExporter:
             # Most batches have no name that was not seen before, and looking for one costs time.
             if database.streams:
                 database.rollback()
-            self._labels.resolve(database, batch)
+            self._labels.resolve(database, batch, decides=not check)
             rows = self._build(database, batch, known, first)
         for table, (columns, values) in rows.tables():
             if values:
@@ -469,7 +469,7 @@ class DatabaseExporter:
         """Return what is stored of *traces*, by root span id."""
         known: dict[str, _Known] = {}
         ids = sorted({trace.root_span_id for trace in traces})
-        columns = ("root_span_id", "id", "segment", "final", "details")
+        columns = ("root_span_id", "id", "segment", "final", "mine", "details")
         for start in range(0, len(ids), _KEYS_AT_ONCE):
             chunk = ids[start : start + _KEYS_AT_ONCE]
             for root_span_id, *values in database.rows(
@@ -718,14 +718,22 @@ def _apart(batch: Sequence[records.Trace]) -> list[Sequence[records.Trace]]:
 
 
 class _Known:
-    """A trace that is stored: its row, its last segment and its details."""
+    """A trace that is stored: its row, its last segment, whether it is mine and its details."""
 
-    __slots__ = ("details", "final", "row", "segment")
+    __slots__ = ("details", "final", "mine", "row", "segment")
 
-    def __init__(self, row: int, segment: int, final: bool, details: str) -> None:  # noqa: FBT001
+    def __init__(
+        self,
+        row: int,
+        segment: int,
+        final: bool,  # noqa: FBT001 - columns of a row.
+        mine: bool,  # noqa: FBT001
+        details: str,
+    ) -> None:
         self.row = row
         self.segment = segment
         self.final = bool(final)
+        self.mine = bool(mine)
         self.details = details
 
 
@@ -774,8 +782,13 @@ class _Labels:
             self.same[id(label)] = (label, row)
         return row
 
-    def resolve(self, database: Database, batch: Sequence[records.Trace]) -> None:  # noqa: C901, PLR0912
-        """Learn the ids of all labels in *batch*, giving new ones a row."""
+    def resolve(  # noqa: C901, PLR0912
+        self, database: Database, batch: Sequence[records.Trace], *, decides: bool = False
+    ) -> None:
+        """Learn the ids of all labels in *batch*, giving new ones a row.
+
+        If it *decides*, receivers that have a row are mine from now on as *batch* says.
+        """
         if any(len(ids) >= _LARGEST_CACHE for ids in vars(self).values()):
             self.__init__()  # type: ignore[misc]
         same = self.same
@@ -809,6 +822,7 @@ class _Labels:
                 if bypass.callsite is not None:
                     callsites.add(bypass.callsite)
         names = {trace.name for trace in batch}
+        fresh = [label for label in receivers if label not in self.receivers]
         for table, ids, wanted, columns in (
             ("tracing_signallabel", self.signals, signals, _name_columns),
             ("tracing_senderlabel", self.senders, senders, _name_columns),
@@ -821,6 +835,30 @@ class _Labels:
             new = [label for label in wanted if label not in ids]
             if new:
                 _add_labels(database, table, ids, new, columns)
+        if decides and fresh:
+            _decide(database, self.receivers, fresh)
+
+
+def _decide(
+    database: Database, ids: dict[Any, int], receivers: Sequence[records.ReceiverLabel]
+) -> None:
+    """Have the rows of *receivers* say whether they are mine; they may have been written otherwise."""
+    table = database.quote("tracing_receiverlabel")
+    for mine in (True, False):
+        rows = [ids[label] for label in receivers if label.mine is mine]
+        for start in range(0, len(rows), _KEYS_AT_ONCE):
+            chunk = rows[start : start + _KEYS_AT_ONCE]
+            where = f"WHERE mine <> %s AND id IN ({', '.join(['%s'] * len(chunk))})"
+            # Most say so already, and a writer of SQLite keeps all others out.
+            if not database.rows(f"SELECT id FROM {table} {where}", (mine, *chunk)):
+                continue
+            database.begin()
+            try:
+                database.execute(f"UPDATE {table} SET mine = %s {where}", (mine, mine, *chunk))
+            except BaseException:
+                database.rollback()
+                raise
+            database.commit()
 
 
 def _add_labels(
@@ -882,7 +920,7 @@ def _statement_columns(statement: str) -> dict[str, Any]:
 
 def _receiver_columns(label: records.ReceiverLabel) -> dict[str, Any]:
     return {
-        "key": label_key(*asdict(label).values()),
+        "key": label_key(*(value for name, value in asdict(label).items() if name != "mine")),
         "name": label.name[:_NAME_LIMIT],
         "file": label.file[:500],
         "line": label.line,
@@ -891,6 +929,7 @@ def _receiver_columns(label: records.ReceiverLabel) -> dict[str, Any]:
         "is_async": label.is_async,
         "app": label.app[:100],
         "any_sender": label.any_sender,
+        "mine": label.mine,
     }
 
 
@@ -977,17 +1016,21 @@ class _Build:
             if stored is None:
                 row = self._trace
                 self._trace += 1
-                self.traces.append(self._trace_row(row, trace, ""))
+                self.traces.append(self._trace_row(row, trace, "", mine=False))
             else:
                 row = stored.row
-                self.changed.append(self._trace_row(row, trace, stored.details))
+                changed = self._trace_row(row, trace, stored.details, mine=stored.mine)
+                self.changed.append(changed)
             self._dispatch_rows(row, trace)
             if trace.unheard or trace.bypasses or trace.hazards or trace.known_hazards:
                 self._other_rows(row, trace)
             yield
             courtesy.give_way()
 
-    def _trace_row(self, row: int, trace: records.Trace, details: str) -> tuple[Any, ...]:
+    def _trace_row(
+        self, row: int, trace: records.Trace, details: str, *, mine: bool
+    ) -> tuple[Any, ...]:
+        """Return the row of *trace*, of which earlier segments had *details* and may be *mine*."""
         return (
             row,
             trace.trace_id,
@@ -1023,6 +1066,7 @@ class _Build:
             trace.overhead_ns,
             trace.segment,
             trace.final,
+            mine or trace.is_mine,
             False,
             "",
         )

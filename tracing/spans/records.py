@@ -98,6 +98,8 @@ class ReceiverLabel:
     """Label of the application that defines it; empty if it belongs to none."""
     any_sender: bool = False
     """Connected without a sender: it hears every sender of its signal."""
+    mine: bool = field(default=False, compare=False)
+    """The project's own, as the recording process decided. No part of which receiver it is."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -458,6 +460,13 @@ class Trace:
     def address(self) -> str:
         """Return what names it: its trace id and its root span id."""
         return f"{self.trace_id}/{self.root_span_id}"
+
+    @property
+    def is_mine(self) -> bool:
+        """Return whether a receiver that is mine was in it, called or skipped."""
+        return any(
+            call.receiver.mine for dispatch in self.dispatches for call in dispatch.receiver_calls
+        )
 
     @property
     def roots(self) -> list[Dispatch]:

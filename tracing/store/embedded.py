@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 
+from tracing.instrumentation.attributes.callsites import is_foreign
 from tracing.project import MAKES_TABLES
 from tracing.spans.records import derived_root_span_id
 
@@ -79,11 +80,23 @@ def _fill_root_span_ids(raw: sqlite3.Connection) -> None:
     raw.execute("UPDATE tracing_trace SET root_span_id = root_span_id(trace_id, started_ns)")
 
 
+def _fill_mine(raw: sqlite3.Connection) -> None:
+    """Say of the receivers that are stored whether their file is of an installed package."""
+    raw.create_function("is_foreign", 1, is_foreign)
+    raw.execute(
+        "UPDATE tracing_receiverlabel SET mine = 1 WHERE file <> '' AND NOT is_foreign(file)"
+    )
+
+
 def _do_nothing(_raw: sqlite3.Connection) -> None:
     """Leave it: ``allow_shrinking`` has done the same before there were tables."""
 
 
-IN_PYTHON: Final = {"0002_shrinkable": _do_nothing, "0007_root_span_id": _fill_root_span_ids}
+IN_PYTHON: Final = {
+    "0002_shrinkable": _do_nothing,
+    "0007_root_span_id": _fill_root_span_ids,
+    "0008_mine": _fill_mine,
+}
 """What the function of a migration does, by the migration's name."""
 
 

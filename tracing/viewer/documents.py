@@ -17,7 +17,8 @@ _ROW_FIELDS: Final = (
     "trace_id", "root_span_id", "name", "kind", "status", "failed", "started_ns", "duration_ns",
     "http_method", "http_path", "http_status", "user_id", "host", "process", "thread", "release", "error",
     "dispatch_count", "receiver_call_count", "query_count", "query_ns", "signal_ns", "error_count",
-    "hazard_count", "dropped_count", "unheard_count", "overhead_ns", "final", "pinned", "note",
+    "hazard_count", "dropped_count", "unheard_count", "overhead_ns", "final", "mine", "pinned",
+    "note",
 )  # fmt: skip
 _LISTS: Final = (
     "bypasses", "side_effects", "connection_changes", "lost_receivers", "missed_receivers",

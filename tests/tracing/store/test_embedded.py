@@ -125,6 +125,29 @@ def test_traces_of_an_older_file_get_their_own_ids(tmp_path, monkeypatch):
     raw.close()
 
 
+def test_receivers_of_an_older_file_are_mine_by_their_files(tmp_path, monkeypatch):
+    steps = embedded.schema()
+    raw = connect(tmp_path / "traces.sqlite3")
+    monkeypatch.setattr(embedded, "schema", lambda: steps[:7])
+    embedded.bring_up_to_date(raw)
+    raw.executemany(
+        "INSERT INTO tracing_receiverlabel (key, name, file, line, dispatch_uid, weak, is_async, app,"
+        " any_sender) VALUES (?, ?, ?, 1, '', 1, 0, '', 0)",
+        [
+            ("1", "shop.save", "/srv/shop/receivers.py"),
+            ("2", "reversion.save", "/srv/.venv/lib/python3.12/site-packages/reversion.py"),
+            ("3", "print", ""),
+        ],
+    )
+
+    monkeypatch.setattr(embedded, "schema", lambda: steps)
+    embedded.bring_up_to_date(raw)
+
+    rows = raw.execute("SELECT name, mine FROM tracing_receiverlabel ORDER BY key").fetchall()
+    assert rows == [("shop.save", 1), ("reversion.save", 0), ("print", 0)]
+    raw.close()
+
+
 @pytest.mark.parametrize("migrations", [1, 3, None])
 def test_a_file_that_migrate_made_is_adopted(tmp_path, monkeypatch, migrations):
     steps = embedded.schema()

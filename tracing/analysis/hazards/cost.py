@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracing.analysis.hazards.facts import ASYNC, INSTANCE_SIGNALS, Calls, Facts, is_control
 from tracing.analysis.hazards.rules import Options, finding, lines, names, rule, who
-from tracing.analysis.names import callsite_text, in_library, short_signal, signal_of
+from tracing.analysis.names import callsite_text, is_of_library, short_signal, signal_of
 from tracing.analysis.tree import outermost
 from tracing.spans.intervals import time_once
 from tracing.spans.records import Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel
@@ -191,7 +191,7 @@ def unfiltered(calls: Calls, models: int) -> Iterator[Hazard]:
 
     None for a receiver of an installed package: how it is connected is not the project's to say.
     """
-    if in_library(calls.label.file):
+    if is_of_library(calls.label):
         return
     senders: defaultdict[str, dict[str, tuple[ReceiverCall, Dispatch]]] = defaultdict(dict)
     for call, dispatch in zip(calls.calls, calls.dispatches, strict=True):

@@ -10,6 +10,7 @@ from tracing.analysis.hazards.rules import Options, finding, lines, names, rule,
 from tracing.analysis.names import (
     callsite_text,
     in_library,
+    is_of_library,
     place,
     short_signal,
     shorten_middle,
@@ -167,7 +168,7 @@ def bypassed_receivers(facts: Facts, _options: Options) -> Iterator[Hazard]:
         )
         hazard.signal, hazard.sender = next(iter(signals), ""), model
         # The project's own, if there is one: what is marked as known of a package does not hide it.
-        own = (label for label in receivers if not in_library(label.file))
+        own = (label for label in receivers if not is_of_library(label))
         hazard.receiver = next(own, next(iter(receivers))).name
         if DELETES.issuperset(signals):
             hazard.remedy = (
@@ -183,10 +184,10 @@ def _is_of_packages(facts: Facts, bypass: Bypass) -> bool:
     A package writes where its code calls, or where its receiver is running: ``create_permissions()``
     of Django writes for the ``manage.py`` that runs ``migrate``.
     """
-    if not all(in_library(label.file) for label in bypass.receivers):
+    if not all(is_of_library(label) for label in bypass.receivers):
         return False
     call = facts.index.call(bypass.parent_number)
-    if call is not None and in_library(call.receiver.file):
+    if call is not None and is_of_library(call.receiver):
         return True
     return bypass.callsite is not None and in_library(bypass.callsite.file)
 
@@ -227,7 +228,7 @@ def lost_receiver(facts: Facts, _options: Options) -> Iterator[Hazard]:
         seen.add((label, lost.signal, lost.sender))
         if lost.was_called and facts.trace.kind is Kind.TEST:
             continue
-        if not _is_local(label) and (lost.was_called or in_library(label.file)):
+        if not _is_local(label) and (lost.was_called or is_of_library(label)):
             continue
         of = f" of {lost.sender}" if lost.sender != "None" else ""
         hazard = finding(

@@ -7,6 +7,7 @@ line and function are worked out later from the code's own tables.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -24,18 +25,23 @@ _LIBRARIES = (
     os.path.dirname(os.path.abspath(asgiref.__file__)) + os.sep,
     os.path.dirname(os.path.abspath(os.__file__)) + os.sep,
 )
-_PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
-"""Where packages are installed, whichever environment they are in."""
+_PACKAGES = re.compile(r"[\\/](?:site|dist)-packages[\\/]")
+"""Where packages are installed, whichever environment, host and system they are of."""
 _NEIGHBOURS = tuple(
     f"{folder}{name}{os.sep}"
-    for folder in _PACKAGES
+    for folder in (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
     for name in ("sentry_sdk", "opentelemetry", "scout_apm", "newrelic", "ddtrace", "elasticapm")
 )
 """Tools that wrap what they watch, and send no signals themselves."""
 
 
-def _is_installed(path: str) -> bool:
-    return any(folder in path for folder in _PACKAGES)
+def is_foreign(path: str) -> bool:
+    """Return whether *path* is of an installed package, of Django or of Python: not the project's.
+
+    The one definition: of what is *mine*, of what hazards leave alone, and of whose code a callsite is.
+    The tracer itself is foreign to the project wherever it lies.
+    """
+    return path.startswith((_OWN, *_LIBRARIES)) or _PACKAGES.search(path) is not None
 
 
 _LIMIT = 20_000
@@ -59,7 +65,7 @@ def classify(filename: str) -> bool:
     else:
         path = os.path.abspath(filename)
         library = path.startswith((_OWN, *_LIBRARIES[:2])) or (
-            path.startswith(_LIBRARIES[2]) and not _is_installed(path)
+            path.startswith(_LIBRARIES[2]) and not _PACKAGES.search(path)
         )
         library = library or any(folder in path for folder in _NEIGHBOURS)
     if len(is_library) >= _LIMIT:
@@ -87,7 +93,7 @@ def own_frame(frame: FrameType | None) -> FrameType | None:
     A client library opens the socket; what is wanted is who called it.
     """
     first = frame = application_frame(frame)
-    while frame is not None and _is_installed(os.path.abspath(frame.f_code.co_filename)):
+    while frame is not None and is_foreign(os.path.abspath(frame.f_code.co_filename)):
         frame = application_frame(frame.f_back)
     return frame if frame is not None else first
 

@@ -18,6 +18,7 @@ from weakref import ref  # By its own name: a test of the application may watch 
 from django.apps import apps
 from django.db.models import Model
 
+from tracing.instrumentation.attributes.mine import is_mine
 from tracing.instrumentation.attributes.redaction import redact_text
 from tracing.instrumentation.failures import is_own
 from tracing.instrumentation.recent import Recent
@@ -325,6 +326,11 @@ _files: Recent[str, str] = Recent(5_000)
 _labels: Recent[tuple[Any, ...], ReceiverLabel] = Recent(10_000)
 
 
+def forget_labels() -> None:
+    """Make the labels of receivers anew: what was decided of them may be otherwise now."""
+    _labels.clear()
+
+
 def _file_of(code: types.CodeType) -> str:
     """Return the absolute path of the file that *code* is from, empty if it is from none."""
     filename = code.co_filename
@@ -367,6 +373,6 @@ def receiver_label(
     )
     label = _labels.get(parts)
     if label is None:
-        label = ReceiverLabel(*parts)
+        label = ReceiverLabel(*parts, mine=is_mine(parts[0], module, parts[1]))
         _labels.put(parts, label)
     return label

@@ -237,6 +237,15 @@ def test_unfiltered_receiver_leaves_a_receiver_of_an_installed_package_alone():
     assert ids(build) == set()
 
 
+def test_unfiltered_receiver_is_found_in_an_installed_package_that_is_mine():
+    receiver = label("shop.log", file="/venv/lib/python3.12/site-packages/shop.py", mine=True)
+    build = TraceBuilder()
+    for sender in MODELS:
+        build.call(build.dispatch("post_save", sender), replace(receiver, any_sender=True))
+
+    assert ids(build) == {"unfiltered-receiver"}
+
+
 def test_unfiltered_receiver_leaves_other_signals_alone():
     assert ids(heard(MODELS, signal="order_placed")) == set()
     assert ids(heard(MODELS, signal="django.db.models.signals.post_migrate")) == set()
