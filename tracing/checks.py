@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from dataclasses import fields
 from difflib import get_close_matches
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -27,7 +28,7 @@ from tracing.exporters import configuring
 from tracing.instrumentation.connections.neighbours import replaced, signals_with_own_send
 from tracing.instrumentation.patching import sends_are_verified
 from tracing.pipeline import Options
-from tracing.project import MIDDLEWARE
+from tracing.project import MIDDLEWARE, is_overridden
 from tracing.routers import NO_ENGINE, astray
 from tracing.selection import TAIL_KEYS
 from tracing.setup import build_trust, log_path
@@ -37,7 +38,7 @@ from tracing.store.embedded import makes_tables
 from tracing.templating import ENGINE_HINT, missing_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from tracing.conf import Settings
 
@@ -50,6 +51,26 @@ STORE_SUFFIX = ".sqlite3"
 STRANGER = "203.0.113.7"
 """An address that is set aside for documentation: nobody's."""
 BUSY_BYTES = 500_000_000
+
+
+def register_check(
+    *tags: str, of: tuple[str, ...], **options: Any
+) -> Callable[[Callable[..., list[CheckMessage]]], Callable[..., list[CheckMessage]]]:
+    """Register a check of the settings *of*, to be asked unless a test has overridden one of them.
+
+    A test that overrides MIDDLEWARE, say, and compares all messages does not mean ours. The function
+    itself stays what it is.
+    """
+
+    def decorate(check: Callable[..., list[CheckMessage]]) -> Callable[..., list[CheckMessage]]:
+        @wraps(check)
+        def registered(**kwargs: Any) -> list[CheckMessage]:
+            return [] if is_overridden(*of) else check(**kwargs)
+
+        register(registered, *tags, **options)
+        return check
+
+    return decorate
 
 
 @register(Tags.compatibility)
@@ -210,7 +231,7 @@ def check_hazards(**_kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register(Tags.compatibility)
+@register_check(Tags.compatibility, of=("DATABASES", "DATABASE_ROUTERS"))
 def check_store(**_kwargs: Any) -> list[CheckMessage]:
     """Check that the store's alias and router fit (tracing.W003, tracing.W004)."""
     found: list[CheckMessage] = []
@@ -244,7 +265,7 @@ def check_store(**_kwargs: Any) -> list[CheckMessage]:
     return found
 
 
-@register(Tags.compatibility)
+@register_check(Tags.compatibility, of=("MIDDLEWARE",))
 def check_middleware(**_kwargs: Any) -> list[CheckMessage]:
     """Check that the middleware is there, first (tracing.W005, tracing.I031)."""
     middleware = list(django_settings.MIDDLEWARE)
@@ -304,7 +325,7 @@ def check_own_sends(**_kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register(Tags.compatibility)
+@register_check(Tags.compatibility, of=("INSTALLED_APPS", "DEBUG_TOOLBAR_PANELS"))
 def check_panel(**_kwargs: Any) -> list[CheckMessage]:
     """Check that the panel is listed if the toolbar is installed (tracing.I007)."""
     if not apps.is_installed("debug_toolbar"):
@@ -321,7 +342,7 @@ def check_panel(**_kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register(Tags.urls)
+@register_check(Tags.urls, of=("ROOT_URLCONF",))
 def check_viewer(**_kwargs: Any) -> list[CheckMessage]:
     """Check that the viewer has addresses and that they lead to it (tracing.I032, tracing.I033)."""
     hint = "urlpatterns = [*tracing_urls(), *urlpatterns]  # from tracing import tracing_urls"
@@ -342,7 +363,7 @@ def check_viewer(**_kwargs: Any) -> list[CheckMessage]:
     return [Info(message, hint=f"The viewer's routes belong first: {hint}", id="tracing.I033")]
 
 
-@register(Tags.database)
+@register_check(Tags.database, of=("DATABASES",))
 def check_tables(databases: Iterable[str] | None = None, **_kwargs: Any) -> list[CheckMessage]:
     """Check that a shared store has its tables (tracing.W034). Asks the database, so only on demand."""
     alias = store_alias()
@@ -366,7 +387,7 @@ def check_tables(databases: Iterable[str] | None = None, **_kwargs: Any) -> list
     ]
 
 
-@register(Tags.compatibility)
+@register_check(Tags.compatibility, of=("DATABASES",))
 def check_embedded(**_kwargs: Any) -> list[CheckMessage]:
     """Check that the file of the embedded store can be used (tracing.W035)."""
     alias = store_alias()
@@ -379,7 +400,7 @@ def check_embedded(**_kwargs: Any) -> list[CheckMessage]:
     return []
 
 
-@register(Tags.compatibility)
+@register_check(Tags.compatibility, of=("DATABASES", "DEBUG"))
 def check_ignored(**_kwargs: Any) -> list[CheckMessage]:
     """Check that git ignores what tracing writes into the project (tracing.I036)."""
     if not django_settings.DEBUG:
@@ -424,7 +445,7 @@ def _not_ignored(paths: list[str]) -> set[str]:
     return patterns
 
 
-@register(Tags.security, deploy=True)
+@register_check(Tags.security, deploy=True, of=("DATABASES", "DEBUG", "INTERNAL_IPS"))
 def check_deployment(**_kwargs: Any) -> list[CheckMessage]:
     """Check what a public site should not have (tracing.W040 to tracing.W043)."""
     chosen, alias = get_settings(), store_alias()
@@ -462,7 +483,7 @@ def _is_busy(alias: str) -> bool:
         return False
 
 
-@register(Tags.templates)
+@register_check(Tags.templates, of=("INSTALLED_APPS", "TEMPLATES"))
 def check_templates(**_kwargs: Any) -> list[CheckMessage]:
     """Tell where the project's own pages cannot show a trace (tracing.I018)."""
     problem = missing_engine()

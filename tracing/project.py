@@ -40,6 +40,17 @@ class Installation:
 installation: Final = Installation()
 
 
+class OwnRouters(list[str]):
+    """Routers of a project that has none but the tracer's: empty to who asks whether it has any.
+
+    Django asks ``if settings.DATABASE_ROUTERS``. Where there are some, ``makemigrations`` opens every
+    database, and two models that share a table are worth a warning instead of an error.
+    """
+
+    def __bool__(self) -> bool:
+        return any(router != ROUTER for router in self)
+
+
 def install(namespace: MutableMapping[str, Any], **options: Any) -> None:
     """Add what tracing needs to a project's settings, at their end.
 
@@ -83,7 +94,9 @@ class _Settings:
         self, name: str, value: str, *, unless: Iterable[str] = (), first: bool = False
     ) -> None:
         """Add *value* to a copy of the list *name*, unless it or one of *unless* is there."""
-        present = self.namespace.get(name) or []
+        present = self.namespace.get(name)
+        if present is None:
+            present = []
         if any(item in present for item in (value, *unless)):
             return
         longer = [value, *present] if first else [*present, value]
@@ -115,6 +128,8 @@ def _install_store(settings: _Settings) -> None:
     if database is None:
         return
     settings.add("DATABASE_ROUTERS", ROUTER, first=True)
+    if namespace["DATABASE_ROUTERS"] == [ROUTER]:
+        namespace["DATABASE_ROUTERS"] = OwnRouters([ROUTER])
     if database.get(MAKES_TABLES):
         settings.put("MIGRATION_MODULES", APP, None, f"{APP}: None, the store makes its own tables")
 
@@ -150,11 +165,31 @@ def replaced() -> list[tuple[str, str]]:
 
     lost = []
     for name, what in installation.added:
-        value = getattr(settings, name, None) or ()
+        value = getattr(settings, name, None)
+        if value is None:
+            value = ()
         key = what.partition(":")[0] if isinstance(value, dict) else what
         if key not in value:
             lost.append((name, what))
     return lost
+
+
+def is_overridden(*names: str) -> bool:
+    """Return whether one of these settings is, for a while, what a test has put there.
+
+    What ``override_settings()`` lays over the project's settings says nothing about the project.
+    """
+    from django.conf import Settings, UserSettingsHolder, settings  # noqa: PLC0415 - see above.
+
+    held = settings._wrapped  # noqa: SLF001 - settings.is_overridden() means another thing.
+    while isinstance(held, UserSettingsHolder):
+        below = held.default_settings
+        if not isinstance(below, Settings | UserSettingsHolder):
+            return False  # These are the project's own, from settings.configure().
+        if any(name in vars(held) or name in vars(held)["_deleted"] for name in names):
+            return True
+        held = below
+    return False
 
 
 def _register_check() -> None:
@@ -170,6 +205,7 @@ def _register_check() -> None:
                 id="tracing.W030",
             )
             for name, what in replaced()
+            if not is_overridden(name)
         ]
 
     register(check_installation, Tags.compatibility)

@@ -15,8 +15,11 @@ from django.http import HttpResponse
 from django.template import Context, Engine, RequestContext, TemplateDoesNotExist
 from django.template.loader import get_template
 
+from tracing.spans.escapes import in_any_charset
+
 if TYPE_CHECKING:
     from django.http import HttpRequest
+    from django.utils.safestring import SafeString
 
 
 @cache
@@ -31,10 +34,10 @@ def _engine() -> Engine:
     )
 
 
-def draw(name: str, context: dict[str, Any]) -> str:
-    """Return the template *name* of the tracer with *context*."""
+def draw(name: str, context: dict[str, Any]) -> SafeString:
+    """Return the template *name* of the tracer with *context*, for a page in any charset."""
     # Numbers are for scripts and attributes unless a filter makes them one for people.
-    return _engine().get_template(name).render(Context(context, use_l10n=False))
+    return in_any_charset(_engine().get_template(name).render(Context(context, use_l10n=False)))
 
 
 def respond(
@@ -42,7 +45,9 @@ def respond(
 ) -> HttpResponse:
     """Return a response to *request* with the template *name* of the tracer."""
     bound = RequestContext(request, context, use_l10n=False)
-    return HttpResponse(_engine().get_template(name).render(bound), status=status)
+    drawn = _engine().get_template(name).render(bound)
+    # DEFAULT_CHARSET, which may lack a character of the page, is for the project's own pages.
+    return HttpResponse(drawn, content_type="text/html; charset=utf-8", status=status)
 
 
 def missing_engine() -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 import subprocess
+import sys
 import types
 
 import pytest
@@ -12,7 +13,10 @@ from tracing import checks, tracing_urls
 from tracing.analysis.hazards.ruleset import current
 from tracing.exporters import configuring
 from tracing.instrumentation import patching
-from tracing.project import MAKES_TABLES
+from tracing.project import MAKES_TABLES, MIDDLEWARE, installation, is_overridden
+
+TOLD_OF_OTHERS = ("W004", "W005", "I007", "I018", "W030", "I032", "I033", "I036")
+"""What looks at settings of others."""
 
 
 def ids(found):
@@ -24,6 +28,51 @@ def test_project_as_it_is_has_nothing_wrong():
 
     # The tests instrument when they need it, which the panel's check takes for an oversight.
     assert ids(found) == ["tracing.W015"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_ROUTERS", []),
+        ("DEBUG", True),
+        ("DEBUG_TOOLBAR_PANELS", []),
+        ("MIDDLEWARE", []),
+        ("ROOT_URLCONF", "core.cars.urls"),
+        ("TEMPLATES", []),
+    ],
+)
+def test_tests_that_override_other_settings_and_compare_messages_hear_nothing(
+    settings, monkeypatch, name, value
+):
+    monkeypatch.setattr(installation, "added", [("MIDDLEWARE", MIDDLEWARE)])
+    setattr(settings, name, value)
+
+    assert set(ids(run_checks())) & {f"tracing.{id_}" for id_ in TOLD_OF_OTHERS} == set()
+
+
+def test_settings_that_are_deleted_for_a_while_are_overridden(settings):
+    del settings.MIDDLEWARE
+
+    assert is_overridden("MIDDLEWARE")
+    assert not is_overridden("DATABASES", "TEMPLATES")
+
+
+def test_settings_without_a_module_are_the_projects_own():
+    program = """
+        from django.conf import settings
+        from django.test import override_settings
+        from tracing.project import is_overridden
+
+        settings.configure(DEBUG=True, MIDDLEWARE=[])
+        found = [is_overridden("DEBUG")]
+        with override_settings(MIDDLEWARE=[1]), override_settings(USE_TZ=True):
+            found += [is_overridden("DEBUG"), is_overridden("MIDDLEWARE")]
+        print(found)
+    """
+    command = [sys.executable, "-c", inspect.cleandoc(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[False, False, True]"
 
 
 def test_wrong_settings_are_reported_with_their_hints(settings):

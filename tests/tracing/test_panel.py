@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from html import unescape
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -569,7 +571,7 @@ def test_without_instrumentation_the_panel_says_so(toolbar):
     found = toolbar()
 
     assert use(found, send) == {"note": panel.NOT_INSTRUMENTED}
-    assert found.nav_subtitle == panel.NOT_INSTRUMENTED
+    assert unescape(found.nav_subtitle) == panel.NOT_INSTRUMENTED
     assert found.get_server_timing_stats() == {}
 
 
@@ -626,6 +628,18 @@ def test_the_panel_is_drawn_from_the_store(toolbar, instrumented):
     assert stored.nav_subtitle == live.nav_subtitle
     assert "parcel_sent" in stored.content
     assert [script.rpartition("/")[2] for script in stored.scripts] == ["panel.js"]
+
+
+def test_what_goes_into_a_page_fits_every_charset(toolbar, monkeypatch):
+    found = toolbar()
+    kept = described(order_trace())
+    kept["worst"]["label"] = "core.orders.receivers.μ" * 3
+    monkeypatch.setattr(found, "get_stats", lambda: kept)
+    shown = found.nav_title + found.nav_subtitle + found.content
+
+    assert HttpResponse(shown, charset="ascii").text == shown
+    assert "&amp;" not in shown
+    assert "…" in unescape(found.nav_subtitle)
 
 
 def test_the_panel_can_be_disabled_by_the_path_under_which_it_is_listed(settings, toolbar):
@@ -728,12 +742,19 @@ def test_signals_must_be_instrumented():
     assert ids() == ["tracing.W015"]
 
 
-def test_the_toolbars_database_store_does_not_go_with_asgi(settings, config, instrumented):
+@pytest.mark.parametrize(("served", "told"), [("shop.asgi.app", ["tracing.W016"]), (None, [])])
+def test_the_toolbars_database_store_does_not_go_with_asgi(
+    config, instrumented, monkeypatch, served, told
+):
     config["TOOLBAR_STORE_CLASS"] = checks.DATABASE_STORE
+    monkeypatch.setattr(checks, "settings", SimpleNamespace(ASGI_APPLICATION=served))
 
-    settings.ASGI_APPLICATION = "shop.asgi.application"
-    assert ids() == ["tracing.W016"]
-    settings.ASGI_APPLICATION = None
+    assert ids() == told
+
+
+def test_a_test_that_overrides_the_toolbars_settings_hears_nothing(settings):
+    settings.DEBUG_TOOLBAR_PANELS = []
+
     assert ids() == []
 
 

@@ -6,9 +6,16 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from django.core.checks.model_checks import check_all_models
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.core.management.commands import makemigrations
+from django.db import models
+from django.db.migrations.loader import MigrationLoader
+from django.test.utils import isolate_apps
 
 from tracing import project, tracing_urls
 
@@ -98,6 +105,53 @@ def test_install_keeps_what_the_project_has_set():
     assert names["DATABASE_ROUTERS"] == ("tracing.routers.TracingRouter", "shop.Router")
     assert names["DEBUG_TOOLBAR_PANELS"] == ["shop.Panel", "tracing.panels.SignalTracePanel"]
     assert "MIGRATION_MODULES" not in names
+
+
+@pytest.fixture
+def routers_of_ours(settings):
+    """Use what ``install()`` makes of DATABASE_ROUTERS in a project that has none."""
+    names = new_project()
+    project.install(names)
+    settings.DATABASE_ROUTERS = names["DATABASE_ROUTERS"]
+    return names["DATABASE_ROUTERS"]
+
+
+@pytest.mark.usefixtures("routers_of_ours")
+def test_our_router_alone_does_not_have_makemigrations_open_every_database(monkeypatch):
+    aliases = {
+        alias: SimpleNamespace(alias=alias, settings_dict={"ENGINE": "any"})
+        for alias in ("default", "legacy")
+    }
+    opened = []
+    monkeypatch.setattr(makemigrations, "connections", aliases)
+    monkeypatch.setattr(
+        MigrationLoader,
+        "check_consistent_history",
+        lambda self, connection: opened.append(connection.alias),
+    )
+
+    call_command("makemigrations", dry_run=True, verbosity=0)
+
+    assert opened == ["default"]
+
+
+@pytest.mark.usefixtures("routers_of_ours")
+def test_our_router_alone_makes_no_error_of_the_project_a_warning():
+    meta = type("Meta", (), {"app_label": "cars", "db_table": "cars"})
+    with isolate_apps("core.cars") as isolated:
+        for name in ("One", "Other"):
+            type(name, (models.Model,), {"__module__": __name__, "Meta": meta})
+
+        found = check_all_models(isolated.get_app_configs())
+
+    assert [message.id for message in found] == ["models.E028"]
+
+
+def test_a_router_that_the_project_adds_afterwards_counts(routers_of_ours):
+    routers_of_ours += ["shop.Router"]
+
+    assert routers_of_ours
+    assert list(routers_of_ours) == ["tracing.routers.TracingRouter", "shop.Router"]
 
 
 @pytest.mark.parametrize(

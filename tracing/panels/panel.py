@@ -15,6 +15,7 @@ from tracing.instrumentation.failures import failed
 from tracing.instrumentation.patching import is_instrumented
 from tracing.panels import page, stats
 from tracing.panels.checks import run_checks
+from tracing.spans.escapes import in_any_charset
 from tracing.spans.records import Kind
 from tracing.templatetags.tracing_tags import asset
 from tracing.templating import draw
@@ -140,12 +141,12 @@ class SignalTracePanel(Panel):
     @property
     def nav_title(self) -> str:
         """Return the title in the side bar, with a mark if a hazard was found."""
-        return f"{self.title} {page.mark(self._stored())}".rstrip()
+        return in_any_charset(f"{self.title} {page.mark(self._stored())}".rstrip())
 
     @property
     def nav_subtitle(self) -> str:
         """Return the line under the title in the side bar."""
-        return page.subtitle(self._stored())
+        return in_any_charset(page.subtitle(self._stored()))
 
     @property
     def scripts(self) -> list[str]:

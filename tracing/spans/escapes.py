@@ -9,7 +9,13 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from django.utils.html import conditional_escape
+from django.utils.safestring import mark_safe
+
+if TYPE_CHECKING:
+    from django.utils.safestring import SafeString
 
 _UNUSUAL: Final = re.compile(r"[^\n\x20-\x7e]+")
 """What is looked at closely; most text holds none of it."""
@@ -63,3 +69,13 @@ def escape_control(text: object) -> str:
         for character in shown
         if unicodedata.category(character) != "Cf"
     )
+
+
+def in_any_charset(text: str) -> SafeString:
+    """Return *text* as HTML in which all that is not ASCII is a character reference.
+
+    For what goes into a page of the project: that may be in a charset which lacks our characters,
+    and Django raises where it encodes such a page.
+    """
+    html = conditional_escape(text).encode("ascii", "xmlcharrefreplace").decode("ascii")
+    return mark_safe(html)  # noqa: S308 - it is escaped.

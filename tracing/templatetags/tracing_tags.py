@@ -18,6 +18,7 @@ from django.utils.html import format_html
 
 from tracing import units
 from tracing.analysis import names, tree
+from tracing.spans.escapes import in_any_charset
 from tracing.spans.records import Dispatch, Outcome, ReceiverCall, Trace
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tracing.analysis.tree import Node
 
 register = template.Library()
+register.filter(in_any_charset)
 
 MAX_LINES: Final = 300
 """Lines of a tree in a page; what is left out is counted and linked."""

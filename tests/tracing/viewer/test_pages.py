@@ -94,6 +94,14 @@ def test_list_as_json_by_suffix_and_by_accept(developer):
     assert by_suffix["complete"] is True
 
 
+@pytest.mark.parametrize("suffix", ["", "traces.json"])
+def test_list_does_not_depend_on_the_charset_of_the_project(developer, settings, suffix):
+    settings.DEFAULT_CHARSET = "ascii"
+    store(order(1, fails=True, name="\N{GREEK SMALL LETTER MU}"))
+
+    assert "\N{GREEK SMALL LETTER MU}" in text(developer.get(f"/tracing/{suffix}"))
+
+
 @pytest.mark.parametrize("accept", ["*/*", "", "text/html,application/xhtml+xml,*/*;q=0.8"])
 def test_list_is_a_page_for_whoever_does_not_ask_for_json(developer, accept):
     response = developer.get("/tracing/", headers={"Accept": accept})
@@ -1252,6 +1260,17 @@ def test_trace_tree_folds_repetitions_and_says_what_it_leaves_out(db):
     for number in range(200):
         build.call(build.dispatch(sender=f"a.M{number}"), "core.a.receive")
     assert "100 more lines" in tree(identify(build.build(), 1))
+
+
+def test_trace_tree_fits_into_a_page_of_any_charset(db):
+    build = TraceBuilder()
+    build.call(build.dispatch(sender="a.\N{GREEK SMALL LETTER MU}"), "core.a.receive")
+    template = Template("{% load tracing_tags %}{% trace_tree trace %}")
+
+    page = template.render(Context({"trace": identify(build.build(), 1)}))
+
+    assert page.isascii()
+    assert "a.\N{GREEK SMALL LETTER MU}" in unescape(page)
 
 
 @pytest.mark.parametrize(

@@ -260,4 +260,4 @@ class Page(View):
     def json(self, document: dict[str, Any], status: int = 200) -> HttpResponse:
         """Return *document* as JSON."""
         text = json.dumps(document, cls=DjangoJSONEncoder, ensure_ascii=False)
-        return HttpResponse(escape_json(text), "application/json", status)
+        return HttpResponse(escape_json(text).encode(), "application/json", status)
