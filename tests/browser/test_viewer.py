@@ -132,6 +132,26 @@ def test_pages_can_be_read_without_scripts(viewer, name):
     assert "make_sale" in content or "orders:check_out" in content or "swallowed-error" in content
 
 
+@pytest.mark.parametrize("name", ["traces", "tree", "span", "hazards"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_handle_of_the_toolbar_lies_over_nothing(viewer, debug, name, width):
+    page = viewer(PAGES[name], viewport={"width": width, "height": 700})
+    handle = page.locator("#djDebugToolbarHandle")
+    expect(handle).to_be_visible()
+
+    left = handle.bounding_box()["x"]
+    covered = page.evaluate(
+        """left => [...document.querySelectorAll("main, header, footer, .panel")].filter(
+            (one) => {
+                const box = one.getBoundingClientRect();
+                const room = Number.parseFloat(getComputedStyle(one).paddingRight);
+                return box.right - room > left;
+            }).map((one) => one.tagName)""",
+        left,
+    )
+    assert covered == []
+
+
 def test_policy_is_in_force(viewer):
     page = viewer()
 
