@@ -29,6 +29,7 @@ from tracing import models
 from tracing.analysis.tree import TIMES
 from tracing.exporters.log import LogExporter
 from tracing.management.commands.tracing import Command
+from tracing.management.verbs import VERBS
 from tracing.spans.records import Kind, Outcome, Status
 
 pytestmark = pytest.mark.django_db(databases="__all__")
@@ -874,6 +875,16 @@ def test_wrong_arguments_are_named():
     ]:
         with pytest.raises(CommandError, match=message):
             run(*arguments)
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_help_shows_no_marks_of_formatting(verb, capsys):
+    with pytest.raises(SystemExit):
+        Command().create_parser("manage.py", "tracing").parse_args([verb.name, "--help"])
+
+    shown = capsys.readouterr().out
+    assert "%%" not in shown
+    assert "%(" not in shown
 
 
 def test_the_command_itself_leaves_no_trace(traces):

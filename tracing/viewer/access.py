@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.http.request import split_domain_port
 
 if TYPE_CHECKING:
@@ -27,6 +28,31 @@ class Permission(StrEnum):
     ADD_SEARCH = "add_savedsearch"
     CHANGE_SEARCH = "change_savedsearch"
     DELETE_SEARCH = "delete_savedsearch"
+
+
+ALLOWS: Final = {
+    Permission.VIEW: "see traces",
+    Permission.SOURCE: "see the source of receivers",
+    Permission.PRUNE: "prune traces",
+    Permission.PAUSE: "pause and resume recording",
+    Permission.ANNOTATE: "pin traces, keep notes and mark hazards as known",
+    Permission.ADD_SEARCH: "save searches",
+    Permission.CHANGE_SEARCH: "replace the saved searches of others",
+    Permission.DELETE_SEARCH: "delete the saved searches of others",
+}
+"""What one may do with each, as the end of a sentence."""
+
+
+class NotPermittedError(PermissionDenied):
+    """The sender of a request lacks a permission.
+
+    Args:
+        permission: What is lacking.
+    """
+
+    def __init__(self, permission: Permission) -> None:
+        super().__init__(f"You may not {ALLOWS[permission]}.")
+        self.permission = permission
 
 
 FORWARDING: Final = ("FORWARDED", "VIA", "X_FORWARDED_FOR", "X_FORWARDED_HOST", "X_REAL_IP")
@@ -69,15 +95,17 @@ def is_allowed(request: HttpRequest, permission: Permission) -> bool:
     A developer has all of them. Anybody else must be active staff, may see traces at all, and has
     each further permission separately.
     """
-    if is_developer(request):
-        return True
+    return is_developer(request) or not lacking(request, permission)
+
+
+def lacking(request: HttpRequest, permission: Permission) -> list[str]:
+    """Return what the user of *request* lacks to have *permission*, as Django calls it."""
     user = getattr(request, "user", None)
     # A project's own model of users need not have all that Django's has.
-    if not (getattr(user, "is_active", False) and getattr(user, "is_staff", False)):
-        return False
+    flags = [name for name in ("is_active", "is_staff") if not getattr(user, name, False)]
+    needed = dict.fromkeys((f"tracing.{Permission.VIEW}", f"tracing.{permission}"))
     has_perm = getattr(user, "has_perm", None)
-    needed = {f"tracing.{Permission.VIEW}", f"tracing.{permission}"}
-    return has_perm is not None and all(has_perm(name) for name in sorted(needed))
+    return flags + [name for name in needed if has_perm is None or not has_perm(name)]
 
 
 def username(request: HttpRequest) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -47,7 +49,10 @@ def test_strangers_are_sent_to_log_in_or_get_403(address):
     if address.endswith(".json"):
         assert (response.status_code, response.json()) == (
             403,
-            {"error": "You may not see traces."},
+            {
+                "error": "You may not see traces.",
+                "missing": ["is_active", "is_staff", "tracing.view_trace"],
+            },
         )
     else:
         assert response.status_code == 302
@@ -104,6 +109,56 @@ def test_stranger_asking_through_htmx_gets_403_and_no_page():
     response = Client().get("/tracing/", headers={"HX-Request": "true"})
 
     assert response.status_code == 403
+    assert response.content.decode() == (
+        "You may not see traces. Missing: is_active, is_staff, tracing.view_trace."
+    )
+
+
+@pytest.mark.parametrize(
+    ("permissions", "is_staff", "missing"),
+    [
+        ([], True, ["tracing.view_trace"]),
+        (["view_trace"], False, ["is_staff"]),
+        ([], False, ["is_staff", "tracing.view_trace"]),
+    ],
+)
+def test_person_is_told_which_permission_is_missing_and_who_grants_it(
+    person, permissions, is_staff, missing
+):
+    response = person(*permissions, is_staff=is_staff).get("/tracing/")
+
+    page = response.content.decode()
+    assert response.status_code == 403
+    assert "<h1>You may not see traces.</h1>" in page
+    assert re.findall(r"<li><code>(.*?)</code>", page) == missing
+    assert "You are logged in as <strong>nadia</strong>" in page
+    assert "A superuser of this site grants it" in page
+    assert {"private", "no-store"} <= set(response["Cache-Control"].split(", "))
+
+
+def test_person_is_told_which_permission_a_change_needs(person):
+    client = person("view_trace")
+
+    page = client.post(reverse("tracing:switch"), {"paused": "yes"}).content.decode()
+    asked = client.get(reverse("tracing:prune"), headers={"Accept": "application/json"})
+
+    assert "<h1>You may not pause and resume recording.</h1>" in page
+    assert re.findall(r"<li><code>(.*?)</code>", page) == ["tracing.pause_recorder"]
+    assert asked.json() == {
+        "error": "You may not prune traces.",
+        "missing": ["tracing.prune_trace"],
+    }
+
+
+def test_site_without_users_says_to_whom_the_viewer_is_open(settings):
+    settings.MIDDLEWARE = [
+        name for name in settings.MIDDLEWARE if "auth" not in name and "debug_toolbar" not in name
+    ]
+
+    response = Client().get("/tracing/")
+
+    assert response.status_code == 403
+    assert "This site has no users to whom it could be permitted" in response.content.decode()
 
 
 def test_source_is_shown_to_those_who_may_see_it(person):
@@ -252,7 +307,13 @@ def test_refused_change_is_told_in_json(person, searches):
         SEARCHES, {"delete": str(others.pk)}, headers={"Accept": "application/json"}
     )
 
-    assert (refused.status_code, refused.json()) == (403, {"error": "You may not change this."})
+    assert (refused.status_code, refused.json()) == (
+        403,
+        {
+            "error": "You may not delete the saved searches of others.",
+            "missing": ["tracing.delete_savedsearch"],
+        },
+    )
 
 
 class _Bare:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
-from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.core.exceptions import ImproperlyConfigured
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, InternalError, OperationalError, connections
 from django.http import Http404, HttpResponse, JsonResponse
@@ -32,7 +32,7 @@ from tracing.spans.escapes import escape_json
 from tracing.store.embedded import makes_tables
 from tracing.templating import ENGINE_HINT, missing_engine, respond
 from tracing.units import parse_moment
-from tracing.viewer.access import Permission, is_allowed
+from tracing.viewer.access import NotPermittedError, Permission, is_allowed, lacking, username
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,10 +145,8 @@ class Page(View):
                         problem = str(error)
         except ConnectionDoesNotExist:
             problem = store_problem()
-        except PermissionDenied:
-            if not self.wants_json:
-                raise
-            return JsonResponse({"error": "You may not change this."}, status=403)
+        except NotPermittedError as refusal:
+            return self.denied(request, refusal.permission)
         except Http404 as error:
             return self.missing(request, str(error))
         # Here the application's own connection is back, and no deadline.
@@ -157,11 +155,11 @@ class Page(View):
     def answer(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answer *request* if its sender may change what it changes."""
         if request.method == "POST" and not is_allowed(request, self.changing):
-            raise PermissionDenied
+            raise NotPermittedError(self.changing)
         return super().dispatch(request, *args, **kwargs)
 
     def refused(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer one who may not: a stranger may log in, a script or a known user gets 403."""
+        """Answer one who may not see it: a stranger may log in, a script or a known user gets 403."""
         user = getattr(request, "user", None)
         is_stranger = user is not None and not user.is_authenticated
         wants_page = not self.wants_json and "HX-Request" not in request.headers
@@ -170,9 +168,27 @@ class Page(View):
             from django.contrib.auth.views import redirect_to_login  # noqa: PLC0415 - see above.
 
             return redirect_to_login(request.get_full_path(), login_url())
+        return self.denied(request, self.permission)
+
+    def denied(self, request: HttpRequest, permission: Permission) -> HttpResponse:
+        """Say what the sender may not do, which permission is missing and who grants it."""
+        message = str(NotPermittedError(permission))
+        missing = lacking(request, permission)
         if self.wants_json:
-            return JsonResponse({"error": "You may not see traces."}, status=403)
-        raise PermissionDenied
+            return JsonResponse({"error": message, "missing": missing}, status=403)
+        if self.wants_part:
+            text = f"{message} Missing: {', '.join(missing)}."
+            return HttpResponse(text, status=403, content_type="text/plain; charset=utf-8")
+        user = getattr(request, "user", None)
+        context = {
+            **self.frame(),
+            "message": message,
+            "missing": missing,
+            "username": username(request),
+            "has_users": user is not None,
+            "login_url": login_url() if user is not None else "",
+        }
+        return respond(request, "tracing/denied.html", context, status=403)
 
     def missing(self, request: HttpRequest, message: str) -> HttpResponse:
         """Say that what was asked for is not stored, and where to go on."""

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError
 from django.http import HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -19,7 +18,7 @@ from tracing.exporters.configuring import build_retention
 from tracing.instrumentation.failures import counts as failure_counts
 from tracing.instrumentation.recent import FORGOTTEN
 from tracing.models import RecorderControl, RecorderState
-from tracing.viewer.access import Permission, username
+from tracing.viewer.access import NotPermittedError, Permission, username
 from tracing.viewer.stored import all_traces
 from tracing.viewer.views.base import Page
 
@@ -205,7 +204,7 @@ class Prune(Page):
     def get(self, _request: HttpRequest) -> HttpResponse:
         """Return what would be pruned, for confirmation."""
         if not self.may(Permission.PRUNE):
-            raise PermissionDenied
+            raise NotPermittedError(Permission.PRUNE)
         retention = build_retention(get_settings())
         would = pruning.prune(retention, dry_run=True, seconds=2) if retention else None
         if self.wants_json:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 
 from tracing.models import SavedSearch
-from tracing.viewer.access import Permission, username
+from tracing.viewer.access import NotPermittedError, Permission, username
 from tracing.viewer.forms import FilterForm, SavedSearchForm
 from tracing.viewer.views.base import Page
 from tracing.viewer.views.traces import LONGEST_ID
@@ -43,7 +42,7 @@ class Searches(Page):
         if kept is not None:
             return self._replace(kept, query, form)
         if not self.may(Permission.ADD_SEARCH):
-            raise PermissionDenied
+            raise NotPermittedError(Permission.ADD_SEARCH)
         # Of two who save one name at once, the second finds the first one's.
         search, is_new = SavedSearch.objects.get_or_create(
             name=name,
@@ -67,7 +66,7 @@ class Searches(Page):
         kept = SavedSearch.objects.filter(pk=key).first() if is_key else None
         if kept is not None:
             if not self._may_change(kept, Permission.DELETE_SEARCH):
-                raise PermissionDenied
+                raise NotPermittedError(Permission.DELETE_SEARCH)
             SavedSearch.objects.filter(pk=kept.pk).delete()
         return self._done()
 
