@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from tracing.analysis.histogram import Histogram
 from tracing.exporters.sql import delete_rows
-from tracing.rollups import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from django.apps import apps
 from django.db import connections
 
-from tracing.rollups import HOUR_NS
+from tracing.analysis.histogram import HOUR_NS
 from tracing.spans.records import (
     Callsite,
     Dispatch,

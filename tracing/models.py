@@ -476,7 +476,7 @@ class Rollup(models.Model):
 
     The worker of each process owns its rows, so that no two writers ever wait for one another;
     readers add the parts together. ``receiver`` is 0 for the dispatch itself. ``histogram`` is
-    explained in ``tracing.rollups``.
+    explained in ``tracing.analysis.histogram``.
     """
 
     id = models.BigAutoField(primary_key=True)

@@ -21,8 +21,8 @@ from django.db import DatabaseError, connections, models
 from django.db.models import F, Max, Min, Q, Sum
 
 from tracing import deadlines
+from tracing.analysis.histogram import HOUR_NS, RELATIVE_ERROR, Histogram
 from tracing.instrumentation.attributes.redaction import known_as
-from tracing.rollups import HOUR_NS, RELATIVE_ERROR, Histogram
 from tracing.rows import (
     decode_details,
     decode_facts,

@@ -23,10 +23,10 @@ from tests.tracing.command_line import (
 )
 from tracing import filling, models
 from tracing.analysis import tree
+from tracing.analysis.histogram import HOUR_NS
 from tracing.exporters import importing
 from tracing.exporters.database import DatabaseExporter
 from tracing.management.verbs import keeping
-from tracing.rollups import HOUR_NS
 from tracing.spans.records import Status
 
 # They write through connections of their own, which no test transaction contains.

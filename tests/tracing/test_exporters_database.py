@@ -19,6 +19,7 @@ from django.db import connections, transaction
 from tests.tracing.analysis.building import MS, TraceBuilder
 from tests.tracing.samples import full_trace, plain_trace
 from tracing import __version__, models, pruning
+from tracing.analysis.histogram import GAMMA, HOUR_NS, RELATIVE_ERROR, Histogram
 from tracing.conf import store_alias
 from tracing.exporters.configuring import (
     build_exporters,
@@ -34,7 +35,6 @@ from tracing.filling import Filler
 from tracing.models import ReceiverLabel, RecorderControl, RecorderState, Rollup, Trace
 from tracing.pipeline import Options, Pipeline, Statistics, TemporaryError
 from tracing.pruning import Retention
-from tracing.rollups import GAMMA, HOUR_NS, RELATIVE_ERROR, Histogram
 from tracing.spans.intervals import time_once
 from tracing.spans.records import Carried, Outcome
 

@@ -13,6 +13,7 @@ from django.db.models import signals as model_signals
 
 from tests.tracing.samples import plain_trace
 from tracing import conf, pipeline, pruning
+from tracing.analysis.histogram import HOUR_NS
 from tracing.conf import Settings, store_alias
 from tracing.exporters.configuring import build_retention
 from tracing.exporters.database import DatabaseExporter
@@ -30,7 +31,6 @@ from tracing.pruning import (
     store_size,
     take_turn,
 )
-from tracing.rollups import HOUR_NS
 
 DAY_NS = 24 * HOUR_NS
 

@@ -22,7 +22,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tracing.rollups import Histogram
+from tracing.analysis.histogram import Histogram
 from tracing.spans.records import Outcome
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from django.db import connections
 
 from tracing import __version__, models
+from tracing.analysis.histogram import HOUR_NS
 from tracing.conf import store_alias
 from tracing.exporters.sql import Database, MissingTablesError, open_database
 from tracing.exporters.summing import Batch, Sum, Summing, Wire, subtract_repeats
@@ -29,7 +30,6 @@ from tracing.pruning import (
     prune_in_turn,
     take_turn,
 )
-from tracing.rollups import HOUR_NS
 from tracing.rows import (
     call_details,
     dispatch_details,

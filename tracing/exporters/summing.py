@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from tracing.rollups import HOUR_NS, Histogram
+from tracing.analysis.histogram import HOUR_NS, Histogram
 from tracing.spans.records import Outcome
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from tracing.units import SECOND_NS, format_ns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from tracing.analysis.histogram import Histogram
     from tracing.models import Trace
-    from tracing.rollups import Histogram
 
 HEIGHT: Final = 40
 """Units of height of a chart; its width is 100."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tracing.analysis.hazards.cost import unfiltered
 from tracing.analysis.hazards.facts import Calls, Facts
 from tracing.analysis.hazards.known import known_reason
-from tracing.analysis.hazards.repetition import OF_CALLBACKS
-from tracing.analysis.hazards.rules import SEVERITIES, Rule, finding, rule
+from tracing.analysis.hazards.rule import SEVERITIES, Rule, finding, rule
+from tracing.analysis.hazards.rules.cost import unfiltered
+from tracing.analysis.hazards.rules.repetition import OF_CALLBACKS
 from tracing.analysis.hazards.ruleset import (
     BUILT_IN,
     RuleSet,

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.utils.module_loading import import_string
 
-from tracing.analysis.hazards import cost, effects, failure, recursion, repetition
 from tracing.analysis.hazards.known import Mark, parse_all
-from tracing.analysis.hazards.rules import SEVERITIES, Options, Rule
+from tracing.analysis.hazards.rule import SEVERITIES, Options, Rule
+from tracing.analysis.hazards.rules import cost, effects, failure, recursion, repetition
 from tracing.conf import get_settings
 from tracing.instrumentation.failures import failed
 

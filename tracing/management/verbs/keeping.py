@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracing import models
 from tracing.analysis.hazards import diagnose
+from tracing.analysis.histogram import HOUR_NS
 from tracing.exporters import formats
 from tracing.exporters.database import DatabaseExporter
 from tracing.exporters.files import log_files
@@ -35,7 +36,6 @@ from tracing.management.verbs.base import (
 )
 from tracing.management.verbs.reading import add_filters, chosen, trace_document
 from tracing.pruning import Retention, compact_rollups, prune
-from tracing.rollups import HOUR_NS
 from tracing.spans.escapes import json_text
 from tracing.units import format_bytes, format_count, plural
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db.models import Max, Sum
 from django.utils import timezone
 
+from tracing.analysis.histogram import GAMMA, HOUR_NS, Histogram
 from tracing.models import ReceiverLabel, SenderLabel, SignalLabel
-from tracing.rollups import GAMMA, HOUR_NS, Histogram
 from tracing.viewer import figures
 from tracing.viewer.documents import statistics_document
 from tracing.viewer.language import quoted

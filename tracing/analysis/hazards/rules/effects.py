@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tracing.analysis.hazards.rules import Options, finding, lines, rule, who
+from tracing.analysis.hazards.rule import Options, finding, lines, rule, who
 from tracing.analysis.names import place, signal_of
 from tracing.spans.records import ReceiverCall, SideEffect, TransactionOutcome
 from tracing.units import plural

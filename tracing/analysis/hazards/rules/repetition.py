@@ -13,8 +13,8 @@ from tracing.analysis.hazards.facts import (
     by_function,
     is_control,
 )
-from tracing.analysis.hazards.recursion import chain
-from tracing.analysis.hazards.rules import Options, finding, lines, rule, site, sites, who
+from tracing.analysis.hazards.rule import Options, finding, lines, rule, site, sites, who
+from tracing.analysis.hazards.rules.recursion import chain
 from tracing.analysis.names import short_signal, shorten_middle, signal_of
 from tracing.spans.intervals import time_once
 from tracing.spans.records import Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tracing.analysis.hazards import known
-from tracing.analysis.hazards.rules import finding, who
+from tracing.analysis.hazards.rule import finding, who
 from tracing.analysis.hazards.ruleset import current
 from tracing.analysis.names import short_signal
 from tracing.analysis.wiring import ANY, DEAD

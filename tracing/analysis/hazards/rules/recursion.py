@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tracing.analysis.hazards.cycles import has_identity, instance_identity
 from tracing.analysis.hazards.facts import M2M_CHANGED, POST_SAVE, PRE_SAVE, SAVES, Facts
-from tracing.analysis.hazards.rules import (
+from tracing.analysis.hazards.rule import (
     MAX_NUMBERS,
     Options,
     finding,

@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from tracing.analysis.hazards.facts import DELETES, ROBUST, SAVES, Facts
-from tracing.analysis.hazards.rules import Options, finding, lines, names, rule, who
+from tracing.analysis.hazards.rule import Options, finding, lines, names, rule, who
 from tracing.analysis.names import (
     callsite_text,
     in_library,
