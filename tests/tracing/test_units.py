@@ -17,9 +17,9 @@ from tracing.conf import Settings
 from tracing.exporters.configuring import build_log_exporter, build_retention
 from tracing.management.commands.tracing import EPILOG
 from tracing.management.verbs import base
+from tracing.search.language import QueryError, parse
 from tracing.templating import draw
 from tracing.viewer.forms import DurationField
-from tracing.viewer.language import QueryError, parse
 
 NOW = 1_800_000_000_000_000_000
 SECOND = 1_000_000_000

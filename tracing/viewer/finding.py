@@ -11,7 +11,7 @@ from django.db import DatabaseError
 from tracing import deadlines
 from tracing.models import ReceiverLabel, SenderLabel, SignalLabel, Trace, TraceLabel
 from tracing.querysets import PAGE_SECONDS, PAGE_SIZE, TracePage, TraceSearch
-from tracing.viewer.language import (
+from tracing.search.language import (
     Both,
     Completion,
     Match,

@@ -8,9 +8,9 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.renderers import DjangoTemplates
 
+from tracing.search.language import KEYS, Query, Term, Words
 from tracing.spans.records import Kind, Outcome
 from tracing.units import parse_duration
-from tracing.viewer.language import KEYS, Query, Term, Words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

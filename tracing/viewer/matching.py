@@ -11,8 +11,8 @@ from tracing import deadlines
 from tracing.instrumentation.attributes.redaction import known_as
 from tracing.models import HazardSighting, Trace
 from tracing.querysets import begins_with_digits
+from tracing.search.language import Both, Either, Match, Negation, Query, Term, Under, Words
 from tracing.spans.records import Outcome, Status
-from tracing.viewer.language import Both, Either, Match, Negation, Query, Term, Under, Words
 from tracing.viewer.stored import all_traces
 from tracing.wildcards import FitsWildcard, fits
 

@@ -11,9 +11,9 @@ from tests.tracing.viewer.traces import order, store
 from tracing import deadlines
 from tracing.models import SavedSearch, Trace
 from tracing.querysets import TraceSearch, _Walk
+from tracing.search.language import parse
 from tracing.viewer import finding
 from tracing.viewer.finding import find
-from tracing.viewer.language import parse
 from tracing.viewer.views import charts
 
 ALIAS = "tracing"

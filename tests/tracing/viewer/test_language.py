@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracing.viewer.language import (
+from tracing.search.language import (
     EVERYTHING,
     KEYS,
     Both,

@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from tracing.analysis.histogram import GAMMA, HOUR_NS, Histogram
 from tracing.models import ReceiverLabel, SenderLabel, SignalLabel
+from tracing.search.language import quoted
 from tracing.viewer import figures
 from tracing.viewer.documents import statistics_document
-from tracing.viewer.language import quoted
 from tracing.viewer.stored import all_rollups
 from tracing.viewer.views.base import Page, read_since
 from tracing.viewer.views.traces import list_address

@@ -16,6 +16,7 @@ from tracing.analysis.names import place
 from tracing.analysis.notes import notes
 from tracing.analysis.why import why
 from tracing.exporters.lines import lines
+from tracing.search.language import quoted
 from tracing.spans.escapes import json_text
 from tracing.spans.records import Dispatch, Outcome, ReceiverCall, span_id
 from tracing.viewer.access import Permission
@@ -26,7 +27,6 @@ from tracing.viewer.documents import (
     trace_document,
 )
 from tracing.viewer.forms import NoteForm
-from tracing.viewer.language import quoted
 from tracing.viewer.loading import load
 from tracing.viewer.matching import matching_calls
 from tracing.viewer.source import source_lines

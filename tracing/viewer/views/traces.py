@@ -10,10 +10,7 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from tracing.querysets import PAGE_SIZE
-from tracing.viewer.documents import row_document
-from tracing.viewer.finding import Found, and_also, complete, find, fitting_newer, unknown_names
-from tracing.viewer.forms import FilterForm
-from tracing.viewer.language import (
+from tracing.search.language import (
     EVERYTHING,
     Problem,
     Query,
@@ -23,6 +20,9 @@ from tracing.viewer.language import (
     problem_of,
     quoted,
 )
+from tracing.viewer.documents import row_document
+from tracing.viewer.finding import Found, and_also, complete, find, fitting_newer, unknown_names
+from tracing.viewer.forms import FilterForm
 from tracing.viewer.stored import all_traces
 from tracing.viewer.views.base import Page
 

@@ -11,6 +11,7 @@ from django.db.models import Max
 
 from tracing.analysis.wiring import ANY, read_wiring
 from tracing.models import Dispatch, ReceiverLabel, Trace
+from tracing.search.language import quoted
 from tracing.viewer.figures import HEATS
 from tracing.viewer.graph import (
     Flow,
@@ -22,7 +23,6 @@ from tracing.viewer.graph import (
     sender_text,
     signal_key,
 )
-from tracing.viewer.language import quoted
 from tracing.viewer.stored import all_rollups
 from tracing.viewer.views.base import Page, read_since
 from tracing.viewer.views.traces import list_address

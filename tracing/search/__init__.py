@@ -1,0 +1,1 @@
+"""The language of searches: what is asked for, told from where it is kept."""
