@@ -43,7 +43,7 @@ def per_request(function: Callable[[], object]) -> float:
 def row_writer(traces: Sequence[Trace]) -> Callable[[], None]:
     """Return what inserts the rows of *traces* under new ids, in one transaction."""
     from tracing.exporters.database import _Build, _Labels
-    from tracing.exporters.sql import open_database
+    from tracing.store.backends import open_database
 
     raw = open_database("tracing")
     raw.connect()

@@ -257,7 +257,7 @@ def compare_database(alias: str) -> None:
         _Build,
         _Labels,
     )
-    from tracing.exporters.sql import open_database
+    from tracing.store.backends import open_database
 
     exporter = DatabaseExporter(alias)
     raw = open_database(alias)
@@ -337,7 +337,7 @@ def report(
 def size_of(alias: str) -> None:
     """Print the bytes that a dispatch with three receiver calls takes on disk."""
     from tracing.exporters.database import DatabaseExporter
-    from tracing.pruning import store_size
+    from tracing.store.retention import store_size
 
     exporter = DatabaseExporter(alias)
     exporter.export(flat_traces(400, first=2 * 10**8))

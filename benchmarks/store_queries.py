@@ -49,7 +49,7 @@ def fill(alias: str, dispatches: int) -> None:
 def questions() -> dict[str, Callable[[], object]]:
     """Return what the viewer asks the store, by name."""
     from tracing.models import Rollup, Trace
-    from tracing.querysets import TraceSearch
+    from tracing.store.queries import TraceSearch
 
     now = time.time_ns()
     traces = Trace.objects
@@ -223,8 +223,8 @@ def main() -> None:
         with nullcontext() if options.store else store.made(alias):
             from django.core.management import call_command
 
-            from tracing.exporters.sql import open_database
-            from tracing.pruning import store_size
+            from tracing.store.backends import open_database
+            from tracing.store.retention import store_size
 
             call_command("migrate", "tracing", database=alias, verbosity=0)
             fill(alias, int(options.dispatches.replace("_", "")))

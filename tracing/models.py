@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from tracing.fields import CodeField, NewestFirstIndex, RowIdField
-from tracing.querysets import (
+from tracing.spans.records import Kind, Method, Outcome, Status, TransactionOutcome
+from tracing.store.fields import CodeField, NewestFirstIndex, RowIdField
+from tracing.store.queries import (
     DispatchQuerySet,
     ReceiverCallQuerySet,
     RollupQuerySet,
     TraceManager,
     TraceQuerySet,
 )
-from tracing.spans.records import Kind, Method, Outcome, Status, TransactionOutcome
 
 if TYPE_CHECKING:
     from tracing.spans import records

@@ -18,7 +18,7 @@ from django.db import connections, transaction
 
 from tests.tracing.analysis.building import MS, TraceBuilder
 from tests.tracing.samples import full_trace, plain_trace
-from tracing import __version__, models, pruning
+from tracing import __version__, models
 from tracing.analysis.histogram import GAMMA, HOUR_NS, RELATIVE_ERROR, Histogram
 from tracing.conf import store_alias
 from tracing.exporters.configuring import (
@@ -30,13 +30,14 @@ from tracing.exporters.configuring import (
 from tracing.exporters.database import DatabaseExporter
 from tracing.exporters.importing import import_logs
 from tracing.exporters.log import LogExporter
-from tracing.exporters.sql import MissingTablesError, open_database
 from tracing.filling import Filler
 from tracing.models import ReceiverLabel, RecorderControl, RecorderState, Rollup, Trace
 from tracing.pipeline import Options, Pipeline, Statistics, TemporaryError
-from tracing.pruning import Retention
 from tracing.spans.intervals import time_once
 from tracing.spans.records import Carried, Outcome
+from tracing.store import retention
+from tracing.store.backends import MissingTablesError, open_database
+from tracing.store.retention import Retention
 
 stored = pytest.mark.django_db(transaction=True, databases="__all__")
 in_transaction = pytest.mark.django_db(databases="__all__")
@@ -312,7 +313,7 @@ def test_worker_that_loses_the_race_for_a_new_file_tries_again(unmigrated):
 
 
 def test_connection_that_could_not_be_set_up_is_not_used(unmigrated, monkeypatch):
-    monkeypatch.setattr("tracing.exporters.sql.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("tracing.store.backends.BUSY_SECONDS", 0.05)
     migrate()
 
     class Locked(sqlite3.Connection):
@@ -367,7 +368,7 @@ def test_damaged_file_is_a_temporary_error(unmigrated):
 
 
 def test_locked_file_is_a_temporary_error(unmigrated, monkeypatch):
-    monkeypatch.setattr("tracing.exporters.sql.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("tracing.store.backends.BUSY_SECONDS", 0.05)
     migrate()
     exporter = DatabaseExporter("fresh")
     exporter.export([plain_trace(1)])
@@ -432,7 +433,7 @@ def test_application_that_reads_and_then_writes_its_own_file_is_let_go_first(
         exporter.export([plain_trace(2, started_ns=2)])
         exporter.shutdown()
     else:
-        pruning.prune(Retention(older_than=timedelta(days=7)), using="fresh")
+        retention.prune(Retention(older_than=timedelta(days=7)), using="fresh")
     timer.join()
     application.close()
 
@@ -725,7 +726,7 @@ def test_names_of_very_many_senders_are_forgotten_and_found_again(exporter, monk
 
 @stored
 def test_sums_of_an_hour_with_very_many_keys_go_on_in_another_part(exporter, monkeypatch):
-    monkeypatch.setattr("tracing.exporters.summing._MOST_KEYS", 1)
+    monkeypatch.setattr("tracing.store.summing._MOST_KEYS", 1)
     for number in range(3):
         exporter.export([plain_trace(number)])
         exporter.force_flush()

@@ -14,15 +14,14 @@ from django.test import override_settings
 
 from tests.services import require_service
 from tests.tracing.samples import full_trace, plain_trace
-from tracing import deadlines
-from tracing.exporters import sql
 from tracing.exporters.database import DatabaseExporter
-from tracing.exporters.sql import MissingTablesError, open_database
 from tracing.filling import Filler
 from tracing.models import Dispatch, ReceiverLabel, Rollup, Sequence, Trace
 from tracing.pipeline import TemporaryError
-from tracing.pruning import Retention, file_size, prune, store_size, used_size
 from tracing.routers import ROUTER
+from tracing.store import backends, deadlines
+from tracing.store.backends import MissingTablesError, open_database
+from tracing.store.retention import Retention, file_size, prune, store_size, used_size
 
 pytestmark = pytest.mark.services
 
@@ -260,7 +259,7 @@ on_postgresql = pytest.mark.parametrize("service", ["postgresql"], indirect=True
 
 @on_postgresql
 def test_copy_as_text_stores_what_copy_as_binary_does(exporter, monkeypatch):
-    monkeypatch.setattr(sql, "_IN_C", False)
+    monkeypatch.setattr(backends, "_IN_C", False)
     odd = plain_trace(2, error=ODD, http_status=None)
 
     exporter.export([full_trace(), odd])

@@ -12,15 +12,16 @@ from django.db.backends.signals import connection_created
 from django.db.models import signals as model_signals
 
 from tests.tracing.samples import plain_trace
-from tracing import conf, pipeline, pruning
+from tracing import conf, pipeline
 from tracing.analysis.histogram import HOUR_NS
 from tracing.conf import Settings, store_alias
 from tracing.exporters.configuring import build_retention
 from tracing.exporters.database import DatabaseExporter
-from tracing.exporters.sql import beside_the_application
 from tracing.filling import Filler
 from tracing.models import Dispatch, ReceiverCall, RecorderState, Rollup, Trace
-from tracing.pruning import (
+from tracing.store import retention as pruning
+from tracing.store.backends import beside_the_application
+from tracing.store.retention import (
     Retention,
     compact_rollups,
     delete_traces,

@@ -9,8 +9,8 @@ from tests.tracing.samples import plain_trace
 from tracing.exporters.database import DatabaseExporter
 from tracing.filling import Filler
 from tracing.models import Dispatch, FailedCall, ReceiverCall, Trace, Unheard
-from tracing.querysets import TraceSearch, follow
 from tracing.spans.records import Outcome
+from tracing.store.queries import TraceSearch, follow
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 

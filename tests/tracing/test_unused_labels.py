@@ -12,15 +12,16 @@ from django.apps import apps
 
 from tests.tracing.analysis.building import TraceBuilder, label
 from tests.tracing.samples import plain_trace
-from tracing import models, unused_labels
+from tracing import models
 from tracing.conf import store_alias
 from tracing.exporters import database as database_module
 from tracing.exporters.database import DatabaseExporter
-from tracing.exporters.sql import beside_the_application
 from tracing.pipeline import Statistics, TemporaryError
-from tracing.pruning import Retention, prune
 from tracing.spans.records import Callsite, Kind, derived_root_span_id
-from tracing.unused_labels import LABELS, sweep
+from tracing.store import unused_labels
+from tracing.store.backends import beside_the_application
+from tracing.store.retention import Retention, prune
+from tracing.store.unused_labels import LABELS, sweep
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracing.models import TraceLabel
-from tracing.wildcards import FitsWildcard, fits
+from tracing.store.wildcards import FitsWildcard, fits
 
 NAMES = [
     "", "a", "ab", "aab", "orders:check_out", "100%", "100x", "a_b", "axb", "back\\slash", "it's",

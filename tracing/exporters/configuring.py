@@ -15,7 +15,7 @@ from tracing.exporters.database import DatabaseExporter, InTests
 from tracing.exporters.log import LogExporter
 from tracing.exporters.memory import MemoryExporter
 from tracing.pipeline import Options
-from tracing.pruning import Retention
+from tracing.store.retention import Retention
 from tracing.units import SECOND_NS, parse_age, parse_duration, parse_size
 
 if TYPE_CHECKING:

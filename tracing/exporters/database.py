@@ -17,20 +17,13 @@ from django.db import connections
 from tracing import __version__, models
 from tracing.analysis.histogram import HOUR_NS
 from tracing.conf import store_alias
-from tracing.exporters.sql import Database, MissingTablesError, open_database
-from tracing.exporters.summing import Batch, Sum, Summing, Wire, subtract_repeats
 from tracing.instrumentation.assembly.repair import clean_text, repaired
 from tracing.instrumentation.in_tests import is_test_database, is_test_run
 from tracing.instrumentation.recent import FORGOTTEN
 from tracing.pipeline import Courtesy, TemporaryError
-from tracing.pruning import (
-    Retention,
-    announce_first,
-    give_turn_back,
-    prune_in_turn,
-    take_turn,
-)
-from tracing.rows import (
+from tracing.spans import records
+from tracing.store.backends import Database, MissingTablesError, open_database
+from tracing.store.columns import (
     call_details,
     dispatch_details,
     dump,
@@ -40,8 +33,15 @@ from tracing.rows import (
     label_key,
     trace_details,
 )
-from tracing.spans import records
-from tracing.unused_labels import begin_epoch, epoch, sweep
+from tracing.store.retention import (
+    Retention,
+    announce_first,
+    give_turn_back,
+    prune_in_turn,
+    take_turn,
+)
+from tracing.store.summing import Batch, Sum, Summing, Wire, subtract_repeats
+from tracing.store.unused_labels import begin_epoch, epoch, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -317,7 +317,7 @@ class DatabaseExporter:
     def _forget_everything(self) -> None:
         """Forget what is known of the database: labels, running traces, this process' hours."""
         self._labels = _Labels()
-        # In which they were learned; see ``tracing.unused_labels``.
+        # In which they were learned; see ``tracing.store.unused_labels``.
         self._epoch = -1
         self._summing = Summing()
 

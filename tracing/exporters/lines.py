@@ -14,7 +14,6 @@ from functools import cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from tracing.rows import decode_trace_details, trace_details
 from tracing.spans.records import (
     Bypass,
     Callsite,
@@ -31,6 +30,7 @@ from tracing.spans.records import (
     derived_root_span_id,
     span_id,
 )
+from tracing.store.columns import decode_trace_details, trace_details
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import django.db.models.deletion
 from django.db import migrations, models
 
-import tracing.fields
+import tracing.store.fields
 
 
 class Migration(migrations.Migration):
@@ -62,7 +62,7 @@ class Migration(migrations.Migration):
                     "hazard",
                     models.CharField(help_text="Id of the rule, as slow-receiver.", max_length=50),
                 ),
-                ("severity", tracing.fields.CodeField(codes=("warning", "error", "info"))),
+                ("severity", tracing.store.fields.CodeField(codes=("warning", "error", "info"))),
                 ("signal", models.CharField(blank=True, max_length=255)),
                 ("sender", models.CharField(blank=True, max_length=255)),
                 ("receiver", models.CharField(blank=True, max_length=255)),
@@ -175,18 +175,18 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Trace",
             fields=[
-                ("id", tracing.fields.RowIdField(primary_key=True, serialize=False)),
+                ("id", tracing.store.fields.RowIdField(primary_key=True, serialize=False)),
                 (
                     "trace_id",
                     models.CharField(help_text="W3C trace id, 32 hex digits.", max_length=32),
                 ),
                 (
                     "kind",
-                    tracing.fields.CodeField(
+                    tracing.store.fields.CodeField(
                         codes=("request", "command", "task", "test", "block", "dispatch")
                     ),
                 ),
-                ("status", tracing.fields.CodeField(codes=("ok", "error", "running"))),
+                ("status", tracing.store.fields.CodeField(codes=("ok", "error", "running"))),
                 (
                     "failed",
                     models.BooleanField(
@@ -270,19 +270,19 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Dispatch",
             fields=[
-                ("id", tracing.fields.RowIdField(primary_key=True, serialize=False)),
+                ("id", tracing.store.fields.RowIdField(primary_key=True, serialize=False)),
                 ("number", models.IntegerField(help_text="Span number within the trace.")),
                 ("parent_number", models.IntegerField(null=True)),
                 ("depth", models.SmallIntegerField(default=0)),
                 (
                     "method",
-                    tracing.fields.CodeField(
+                    tracing.store.fields.CodeField(
                         codes=("send", "send_robust", "asend", "asend_robust")
                     ),
                 ),
                 (
                     "transaction",
-                    tracing.fields.CodeField(
+                    tracing.store.fields.CodeField(
                         codes=(
                             "none",
                             "committed",
@@ -400,7 +400,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="HazardSighting",
             fields=[
-                ("id", tracing.fields.RowIdField(primary_key=True, serialize=False)),
+                ("id", tracing.store.fields.RowIdField(primary_key=True, serialize=False)),
                 ("data", models.TextField(help_text="JSON object: the finding.")),
                 (
                     "hazard",
@@ -441,7 +441,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Bypass",
             fields=[
-                ("id", tracing.fields.RowIdField(primary_key=True, serialize=False)),
+                ("id", tracing.store.fields.RowIdField(primary_key=True, serialize=False)),
                 ("operation", models.CharField(max_length=20)),
                 ("model", models.CharField(max_length=255)),
                 ("rows", models.PositiveBigIntegerField(null=True)),
@@ -489,7 +489,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Unheard",
             fields=[
-                ("id", tracing.fields.RowIdField(primary_key=True, serialize=False)),
+                ("id", tracing.store.fields.RowIdField(primary_key=True, serialize=False)),
                 ("count", models.PositiveIntegerField()),
                 (
                     "sender",
@@ -529,12 +529,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="ReceiverCall",
             fields=[
-                ("id", tracing.fields.RowIdField(primary_key=True, serialize=False)),
+                ("id", tracing.store.fields.RowIdField(primary_key=True, serialize=False)),
                 ("number", models.IntegerField(help_text="Span number within the trace.")),
                 ("position", models.SmallIntegerField()),
                 (
                     "outcome",
-                    tracing.fields.CodeField(
+                    tracing.store.fields.CodeField(
                         codes=("returned", "raised", "skipped", "cancelled", "running", "unknown")
                     ),
                 ),
@@ -574,7 +574,7 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["id"],
                 "indexes": [
-                    tracing.fields.NewestFirstIndex(
+                    tracing.store.fields.NewestFirstIndex(
                         fields=["receiver", "id"], name="tracing_call_receiver"
                     )
                 ],
@@ -585,7 +585,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    tracing.fields.RowIdField(
+                    tracing.store.fields.RowIdField(
                         help_text="Id of the receiver call.", primary_key=True, serialize=False
                     ),
                 ),
@@ -614,7 +614,7 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-id"],
                 "indexes": [
-                    tracing.fields.NewestFirstIndex(
+                    tracing.store.fields.NewestFirstIndex(
                         fields=["receiver", "id"], name="tracing_failed_receiver"
                     )
                 ],
@@ -676,41 +676,43 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="dispatch",
-            index=tracing.fields.NewestFirstIndex(
+            index=tracing.store.fields.NewestFirstIndex(
                 fields=["signal", "id"], name="tracing_dispatch_signal"
             ),
         ),
         migrations.AddIndex(
             model_name="dispatch",
-            index=tracing.fields.NewestFirstIndex(
+            index=tracing.store.fields.NewestFirstIndex(
                 fields=["sender", "id"], name="tracing_dispatch_sender"
             ),
         ),
         migrations.AddIndex(
             model_name="trace",
-            index=tracing.fields.NewestFirstIndex(
+            index=tracing.store.fields.NewestFirstIndex(
                 fields=["label", "id"], name="tracing_trace_label"
             ),
         ),
         migrations.AddIndex(
             model_name="trace",
-            index=tracing.fields.NewestFirstIndex(fields=["kind", "id"], name="tracing_trace_kind"),
+            index=tracing.store.fields.NewestFirstIndex(
+                fields=["kind", "id"], name="tracing_trace_kind"
+            ),
         ),
         migrations.AddIndex(
             model_name="trace",
-            index=tracing.fields.NewestFirstIndex(
+            index=tracing.store.fields.NewestFirstIndex(
                 fields=["failed", "id"], name="tracing_trace_failed"
             ),
         ),
         migrations.AddIndex(
             model_name="trace",
-            index=tracing.fields.NewestFirstIndex(
+            index=tracing.store.fields.NewestFirstIndex(
                 fields=["started_ns", "id"], name="tracing_trace_started"
             ),
         ),
         migrations.AddIndex(
             model_name="trace",
-            index=tracing.fields.NewestFirstIndex(
+            index=tracing.store.fields.NewestFirstIndex(
                 fields=["duration_ns", "id"], name="tracing_trace_duration"
             ),
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations
 
-import tracing.fields
+import tracing.store.fields
 
 
 class Migration(migrations.Migration):
@@ -16,6 +16,6 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name="trace",
             name="status",
-            field=tracing.fields.CodeField(codes=("ok", "error", "running", "cancelled")),
+            field=tracing.store.fields.CodeField(codes=("ok", "error", "running", "cancelled")),
         ),
     ]

@@ -26,7 +26,7 @@ from tracing.instrumentation.attributes.redaction import HIDDEN
 from tracing.instrumentation.attributes.values import Redaction, attribute_text
 from tracing.instrumentation.dispatch.synchronous import Options
 from tracing.instrumentation.patching import instrument
-from tracing.rows import dump
+from tracing.store.columns import dump
 
 pytestmark = pytest.mark.usefixtures("stock", "keeper", "no_failures")
 

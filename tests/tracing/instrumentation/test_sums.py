@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from tests.tracing.instrumentation.conftest import recording
 from tracing.analysis import tree
-from tracing.exporters.summing import Sum, Wire, subtract_repeats
 from tracing.instrumentation import context
 from tracing.instrumentation.assembly import assembler
 from tracing.instrumentation.patching import instrument
 from tracing.spans.intervals import time_once
+from tracing.store.summing import Sum, Wire, subtract_repeats
 
 pytestmark = pytest.mark.usefixtures("traced", "frozen_heap")
 

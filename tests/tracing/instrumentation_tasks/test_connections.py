@@ -18,8 +18,8 @@ from django.test import override_settings
 from tracing.instrumentation import patching
 from tracing.instrumentation.connections import changes as connections
 from tracing.instrumentation.connections import registry
-from tracing.rows import decode_trace_details, trace_details
 from tracing.spans.records import ConnectionChange, LostReceiver, ReceiverLabel
+from tracing.store.columns import decode_trace_details, trace_details
 
 here = Signal()
 elsewhere = Signal()

@@ -6,13 +6,13 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from tracing.viewer import loading
+from tracing.store import cache
 
 
 @pytest.fixture(autouse=True)
 def nothing_kept():
     """Forget the traces that the test before has read."""
-    loading.forget()
+    cache.forget()
 
 
 @pytest.fixture

@@ -8,12 +8,11 @@ from django.db import DatabaseError, OperationalError, connections, transaction
 from django.test import AsyncClient
 
 from tests.tracing.viewer.traces import order, store
-from tracing import deadlines
 from tracing.models import SavedSearch, Trace
-from tracing.querysets import TraceSearch, _Walk
 from tracing.search.language import parse
-from tracing.viewer import finding
-from tracing.viewer.finding import find
+from tracing.store import deadlines, finding
+from tracing.store.finding import find
+from tracing.store.queries import TraceSearch, _Walk
 from tracing.viewer.views import charts
 
 ALIAS = "tracing"

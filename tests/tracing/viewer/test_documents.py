@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tracing.analysis.editors import EDITORS
 from tracing.search.language import KEYS, parse
+from tracing.store.documents import row_document
 from tracing.viewer.access import Permission
-from tracing.viewer.documents import row_document
 from tracing.viewer.urls import urlpatterns
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -11,8 +11,8 @@ from tests.tracing.viewer.traces import command, identify, order, store
 from tracing.instrumentation.attributes.redaction import digest, key_text
 from tracing.models import Dispatch, Trace
 from tracing.search.language import KEYS, QueryError, parse, place_at, quoted
-from tracing.viewer.finding import complete, find, fitting_newer, plan, unknown_names
-from tracing.viewer.matching import matching_calls
+from tracing.store.finding import complete, find, fitting_newer, plan, unknown_names
+from tracing.store.matching import matching_calls
 
 pytestmark = pytest.mark.django_db(databases=["default", "tracing"])
 

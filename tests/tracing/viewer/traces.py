@@ -17,7 +17,7 @@ from tracing.spans.records import (
     TransactionOutcome,
     derived_root_span_id,
 )
-from tracing.viewer import loading
+from tracing.store import cache
 
 SECOND = 1_000_000_000
 RECEIVERS = Path(__file__).parents[3] / "core" / "sales" / "receivers.py"
@@ -95,7 +95,7 @@ def command(number=2, *, cars=214, ago=120, name="load_cars"):
 
 def store(*traces, shared=True):
     """Store traces, in the test's own transaction unless told otherwise."""
-    loading.forget()
+    cache.forget()
     exporter = DatabaseExporter(shared_connection=shared)
     exporter.export(list(traces))
     exporter.shutdown()

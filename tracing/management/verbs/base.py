@@ -15,11 +15,11 @@ from django.utils import timezone
 
 from tracing import models
 from tracing.conf import store_alias
-from tracing.exporters.sql import open_database
 from tracing.management.terminal import Terminal, plain
-from tracing.querysets import TraceQuerySet, TraceSearch
 from tracing.routers import misplaced
+from tracing.store.backends import open_database
 from tracing.store.embedded import makes_tables
+from tracing.store.queries import TraceQuerySet, TraceSearch
 from tracing.units import format_ns, parse_age, parse_duration, parse_moment, parse_size
 
 if TYPE_CHECKING:

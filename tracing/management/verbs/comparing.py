@@ -30,7 +30,7 @@ from tracing.units import plural
 if TYPE_CHECKING:
     from tracing import models
     from tracing.analysis.regression import Regression
-    from tracing.querysets import TraceQuerySet
+    from tracing.store.queries import TraceQuerySet
 
 # --- compare -------------------------------------------------------------------------------------
 

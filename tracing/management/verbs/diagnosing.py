@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tracing.analysis.wiring import Route
-    from tracing.querysets import RollupQuerySet
     from tracing.spans.records import Hazard, Trace
+    from tracing.store.queries import RollupQuerySet
 
 # --- hazards -------------------------------------------------------------------------------------
 

@@ -35,8 +35,8 @@ from tracing.management.verbs.base import (
     traces,
 )
 from tracing.management.verbs.reading import add_filters, chosen, trace_document
-from tracing.pruning import Retention, compact_rollups, prune
 from tracing.spans.escapes import json_text
+from tracing.store.retention import Retention, compact_rollups, prune
 from tracing.units import format_bytes, format_count, plural
 
 if TYPE_CHECKING:

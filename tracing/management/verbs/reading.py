@@ -32,9 +32,9 @@ from tracing.management.verbs.base import (
     traces,
     when,
 )
-from tracing.querysets import RollupQuerySet, Statistics, TraceSearch, follow
 from tracing.setup import log_path
 from tracing.spans.records import Status
+from tracing.store.queries import RollupQuerySet, Statistics, TraceSearch, follow
 from tracing.units import SECOND_NS, format_count, format_ns, format_spent
 
 if TYPE_CHECKING:

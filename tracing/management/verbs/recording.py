@@ -18,8 +18,8 @@ from tracing.instrumentation.recent import FORGOTTEN
 from tracing.management.terminal import joined, text
 from tracing.management.verbs.base import Run, Verb, add_format, require_store, traces
 from tracing.project import installation
-from tracing.pruning import first_pruned_ns, store_size
 from tracing.setup import log_path
+from tracing.store.retention import first_pruned_ns, store_size
 from tracing.units import format_bytes, format_count, format_ns, plural
 
 if TYPE_CHECKING:

@@ -24,11 +24,11 @@ from django.utils.decorators import classonlymethod, method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_protect
 
-from tracing import deadlines
 from tracing.conf import get_settings, store_alias
 from tracing.models import Trace
 from tracing.routers import misplaced
 from tracing.spans.escapes import escape_json
+from tracing.store import deadlines
 from tracing.store.embedded import makes_tables
 from tracing.templating import ENGINE_HINT, missing_engine, respond
 from tracing.units import parse_moment

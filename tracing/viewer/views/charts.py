@@ -9,11 +9,11 @@ from django.urls import reverse
 
 from tracing.models import Trace
 from tracing.search.language import EVERYTHING, Both, Term, terms
+from tracing.store.documents import row_document
+from tracing.store.finding import find
+from tracing.store.stored import all_traces
 from tracing.units import plural
 from tracing.viewer import figures
-from tracing.viewer.documents import row_document
-from tracing.viewer.finding import find
-from tracing.viewer.stored import all_traces
 from tracing.viewer.views.base import Page
 from tracing.viewer.views.traces import Search, read_search
 

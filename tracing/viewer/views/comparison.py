@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracing.analysis.comparison import Change, compare
 from tracing.analysis.regression import Regression, compare_samples, samples
-from tracing.querysets import TraceSearch
+from tracing.store.cache import load
+from tracing.store.documents import row_document
+from tracing.store.queries import TraceSearch
+from tracing.store.stored import all_traces
 from tracing.units import parse_moment
-from tracing.viewer.documents import row_document
-from tracing.viewer.loading import load
-from tracing.viewer.stored import all_traces
 from tracing.viewer.views.base import Page
 from tracing.viewer.waterfall import DRAWN_LEVELS
 

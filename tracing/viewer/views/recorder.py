@@ -12,14 +12,15 @@ from django.db import DatabaseError
 from django.http import HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from tracing import pipeline, pruning
+from tracing import pipeline
 from tracing.conf import get_settings, store_alias
 from tracing.exporters.configuring import build_retention
 from tracing.instrumentation.failures import counts as failure_counts
 from tracing.instrumentation.recent import FORGOTTEN
 from tracing.models import RecorderControl, RecorderState
 from tracing.viewer.access import NotPermittedError, Permission, username
-from tracing.viewer.stored import all_traces
+from tracing.store import retention as pruning
+from tracing.store.stored import all_traces
 from tracing.viewer.views.base import Page
 
 if TYPE_CHECKING:

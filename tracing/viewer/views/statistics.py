@@ -12,16 +12,16 @@ from django.utils import timezone
 from tracing.analysis.histogram import GAMMA, HOUR_NS, Histogram
 from tracing.models import ReceiverLabel, SenderLabel, SignalLabel
 from tracing.search.language import quoted
+from tracing.store.documents import statistics_document
+from tracing.store.stored import all_rollups
 from tracing.viewer import figures
-from tracing.viewer.documents import statistics_document
-from tracing.viewer.stored import all_rollups
 from tracing.viewer.views.base import Page, read_since
 from tracing.viewer.views.traces import list_address
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
-    from tracing.querysets import RollupQuerySet, Statistics
+    from tracing.store.queries import RollupQuerySet, Statistics
 
 RANGES: Final = (
     ("1h", "last hour"),

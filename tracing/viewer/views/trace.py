@@ -19,18 +19,18 @@ from tracing.exporters.lines import lines
 from tracing.search.language import quoted
 from tracing.spans.escapes import json_text
 from tracing.spans.records import Dispatch, Outcome, ReceiverCall, span_id
-from tracing.viewer.access import Permission
-from tracing.viewer.documents import (
+from tracing.store.cache import load
+from tracing.store.documents import (
     call_document,
     dispatch_document,
     row_document,
     trace_document,
 )
+from tracing.store.matching import matching_calls
+from tracing.store.stored import all_traces
+from tracing.viewer.access import Permission
 from tracing.viewer.forms import NoteForm
-from tracing.viewer.loading import load
-from tracing.viewer.matching import matching_calls
 from tracing.viewer.source import source_lines
-from tracing.viewer.stored import all_traces
 from tracing.viewer.views.base import Page
 from tracing.viewer.views.traces import list_address, read_search
 from tracing.viewer.waterfall import COLOURS, MAX_LINES, Waterfall, app_of, apps_of, percent, ticks

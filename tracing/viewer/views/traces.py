@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from tracing.querysets import PAGE_SIZE
 from tracing.search.language import (
     EVERYTHING,
     Problem,
@@ -20,10 +19,11 @@ from tracing.search.language import (
     problem_of,
     quoted,
 )
-from tracing.viewer.documents import row_document
-from tracing.viewer.finding import Found, and_also, complete, find, fitting_newer, unknown_names
+from tracing.store.documents import row_document
+from tracing.store.finding import Found, and_also, complete, find, fitting_newer, unknown_names
+from tracing.store.queries import PAGE_SIZE
+from tracing.store.stored import all_traces
 from tracing.viewer.forms import FilterForm
-from tracing.viewer.stored import all_traces
 from tracing.viewer.views.base import Page
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from django.db.models import Max
 from tracing.analysis.wiring import ANY, read_wiring
 from tracing.models import Dispatch, ReceiverLabel, Trace
 from tracing.search.language import quoted
+from tracing.store.stored import all_rollups
 from tracing.viewer.figures import HEATS
 from tracing.viewer.graph import (
     Flow,
@@ -23,14 +24,13 @@ from tracing.viewer.graph import (
     sender_text,
     signal_key,
 )
-from tracing.viewer.stored import all_rollups
 from tracing.viewer.views.base import Page, read_since
 from tracing.viewer.views.traces import list_address
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse, QueryDict
 
-    from tracing.querysets import DispatchQuerySet, SentOn
+    from tracing.store.queries import DispatchQuerySet, SentOn
 
 MOST_FLOWS: Final = 600
 """Flows of the busiest that are drawn or listed."""

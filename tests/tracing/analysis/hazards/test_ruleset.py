@@ -9,8 +9,8 @@ from tracing import checks
 from tracing.analysis import hazards
 from tracing.analysis.hazards import BUILT_IN, Rule, as_dict, configure, diagnose, find
 from tracing.instrumentation import failures
-from tracing.rows import hazard_fingerprint
 from tracing.spans.records import Outcome, span_id
+from tracing.store.columns import hazard_fingerprint
 
 
 @hazards.rule(

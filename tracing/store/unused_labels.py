@@ -12,13 +12,13 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tracing.exporters.sql import delete_rows
-from tracing.querysets import chunks
+from tracing.store.backends import delete_rows
+from tracing.store.queries import chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from tracing.exporters.sql import Database
+    from tracing.store.backends import Database
 
 _EPOCH: Final = "labels"
 _IDS_AT_ONCE: Final = 50_000

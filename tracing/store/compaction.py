@@ -6,12 +6,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tracing.analysis.histogram import Histogram
-from tracing.exporters.sql import delete_rows
+from tracing.store.backends import delete_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tracing.exporters.sql import Database
+    from tracing.store.backends import Database
 
 PAUSE_SECONDS = 0.005
 """Between two steps, so that a writer who waits for the lock gets it."""

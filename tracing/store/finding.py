@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db import DatabaseError
 
-from tracing import deadlines
 from tracing.models import ReceiverLabel, SenderLabel, SignalLabel, Trace, TraceLabel
-from tracing.querysets import PAGE_SECONDS, PAGE_SIZE, TracePage, TraceSearch
 from tracing.search.language import (
     Both,
     Completion,
@@ -23,16 +21,18 @@ from tracing.search.language import (
     quoted,
     terms,
 )
-from tracing.viewer.matching import Matcher, is_of_trace, split, trace_condition
-from tracing.viewer.stored import all_traces
-from tracing.wildcards import FitsWildcard
+from tracing.store import deadlines
+from tracing.store.matching import Matcher, is_of_trace, split, trace_condition
+from tracing.store.queries import PAGE_SECONDS, PAGE_SIZE, TracePage, TraceSearch
+from tracing.store.stored import all_traces
+from tracing.store.wildcards import FitsWildcard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from django.db.models import Q
 
-    from tracing.querysets import TraceQuerySet
+    from tracing.store.queries import TraceQuerySet
 
 SPANS_SECONDS: Final = 0.3
 """How long a page may search whose query must look into the spans of each candidate."""

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
-from tracing import unused_labels
 from tracing.analysis.histogram import HOUR_NS
-from tracing.compaction import DAY_HOURS, PAUSE_SECONDS, ROWS_AT_ONCE, compact
 from tracing.conf import DEFAULT_PRUNE, store_alias
-from tracing.exporters.sql import beside_the_application, delete_rows
-from tracing.querysets import chunks, merge_ranges
+from tracing.store import unused_labels
+from tracing.store.backends import beside_the_application, delete_rows
+from tracing.store.compaction import DAY_HOURS, PAUSE_SECONDS, ROWS_AT_ONCE, compact
+from tracing.store.queries import chunks, merge_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tracing.exporters.sql import Database
+    from tracing.store.backends import Database
 
 logger = logging.getLogger("tracing")
 

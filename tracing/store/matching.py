@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from django.db.models import Exists, OuterRef, Q
 
-from tracing import deadlines
 from tracing.instrumentation.attributes.redaction import known_as
 from tracing.models import HazardSighting, Trace
-from tracing.querysets import begins_with_digits
 from tracing.search.language import Both, Either, Match, Negation, Query, Term, Under, Words
 from tracing.spans.records import Outcome, Status
-from tracing.viewer.stored import all_traces
-from tracing.wildcards import FitsWildcard, fits
+from tracing.store import deadlines
+from tracing.store.queries import begins_with_digits
+from tracing.store.stored import all_traces
+from tracing.store.wildcards import FitsWildcard, fits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -20,18 +20,18 @@ from django.apps import apps
 from django.db import DatabaseError, connections, models
 from django.db.models import F, Max, Min, Q, Sum
 
-from tracing import deadlines
 from tracing.analysis.histogram import HOUR_NS, RELATIVE_ERROR, Histogram
 from tracing.instrumentation.attributes.redaction import known_as
-from tracing.rows import (
+from tracing.spans import records
+from tracing.store import deadlines
+from tracing.store.columns import (
     decode_details,
     decode_facts,
     decode_trace_details,
     full_instance,
     label_key,
 )
-from tracing.spans import records
-from tracing.wildcards import FitsWildcard
+from tracing.store.wildcards import FitsWildcard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tracing import models
-    from tracing.querysets import Statistics
+    from tracing.store.queries import Statistics
 
 _ROW_FIELDS: Final = (
     "trace_id", "root_span_id", "name", "kind", "status", "failed", "started_ns", "duration_ns",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tracing.models import Rollup, Trace
 
 if TYPE_CHECKING:
-    from tracing.querysets import RollupQuerySet, TraceQuerySet
+    from tracing.store.queries import RollupQuerySet, TraceQuerySet
 
 
 def all_traces() -> TraceQuerySet:
