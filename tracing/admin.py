@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from tracing.models import Hazard, RecorderControl, RecorderState, SavedSearch, Trace
+from tracing.store.models import Hazard, RecorderControl, RecorderState, SavedSearch, Trace
 from tracing.units import format_ns
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from tracing.models import Trace
     from tracing.spans import records
+    from tracing.store.models import Trace
 
 MAX_KEPT_DISPATCHES: Final = 60_000
 """Dispatches of all kept traces together."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db import DatabaseError
 
-from tracing.models import ReceiverLabel, SenderLabel, SignalLabel, Trace, TraceLabel
 from tracing.search.language import (
     Both,
     Completion,
@@ -23,6 +22,7 @@ from tracing.search.language import (
 )
 from tracing.store import deadlines
 from tracing.store.matching import Matcher, is_of_trace, split, trace_condition
+from tracing.store.models import ReceiverLabel, SenderLabel, SignalLabel, Trace, TraceLabel
 from tracing.store.queries import PAGE_SECONDS, PAGE_SIZE, TracePage, TraceSearch
 from tracing.store.stored import all_traces
 from tracing.store.wildcards import FitsWildcard

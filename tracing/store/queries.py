@@ -36,9 +36,9 @@ from tracing.store.wildcards import FitsWildcard
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from tracing.models import Dispatch, ReceiverCall, Rollup, Trace
+    from tracing.store.models import Dispatch, ReceiverCall, Rollup, Trace
 else:
-    # The bases are generic for the type checker only; see tracing.models.
+    # The bases are generic for the type checker only; see tracing.store.models.
     Dispatch = ReceiverCall = Rollup = Trace = models.Model
 
 PAGE_SIZE = 50

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracing.models import Rollup, Trace
+from tracing.store.models import Rollup, Trace
 
 if TYPE_CHECKING:
     from tracing.store.queries import RollupQuerySet, TraceQuerySet

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from tracing.analysis.histogram import Histogram
-    from tracing.models import Trace
+    from tracing.store.models import Trace
 
 HEIGHT: Final = 40
 """Units of height of a chart; its width is 100."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.urls import reverse
 
-from tracing.models import Trace
 from tracing.search.language import EVERYTHING, Both, Term, terms
 from tracing.store.documents import row_document
 from tracing.store.finding import find
+from tracing.store.models import Trace
 from tracing.store.stored import all_traces
 from tracing.units import plural
 from tracing.viewer import figures

@@ -19,8 +19,8 @@ from tracing.viewer.waterfall import DRAWN_LEVELS
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
-    from tracing.models import Trace
     from tracing.spans import records
+    from tracing.store.models import Trace
 
 SAMPLE: Final = 300
 """Traces of each period or release that are compared, the newest."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.http import HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 
-from tracing.models import SavedSearch
+from tracing.store.models import SavedSearch
 from tracing.viewer.access import NotPermittedError, Permission, username
 from tracing.viewer.forms import FilterForm, SavedSearchForm
 from tracing.viewer.views.base import Page

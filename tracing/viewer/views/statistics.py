@@ -10,9 +10,9 @@ from django.db.models import Max, Sum
 from django.utils import timezone
 
 from tracing.analysis.histogram import GAMMA, HOUR_NS, Histogram
-from tracing.models import ReceiverLabel, SenderLabel, SignalLabel
 from tracing.search.language import quoted
 from tracing.store.documents import statistics_document
+from tracing.store.models import ReceiverLabel, SenderLabel, SignalLabel
 from tracing.store.stored import all_rollups
 from tracing.viewer import figures
 from tracing.viewer.views.base import Page, read_since

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
 
-    from tracing.models import Trace
     from tracing.spans import records
+    from tracing.store.models import Trace
 
 TABS: Final = {
     "tree": "Tree",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest, HttpResponse, QueryDict
 
-    from tracing.models import Trace
+    from tracing.store.models import Trace
 
 _STATE = ("q", *FilterForm.base_fields)
 

@@ -1,0 +1,592 @@
+"""The store: traces, dispatches and receiver calls, with names kept once as label rows.
+
+Rows are written by ``tracing.exporters.database`` through plain SQL and read through the querysets,
+by the viewer, the admin and the command. There is no logic here. A name that ends in ``_ns`` is a
+whole number of nanoseconds. Python sees the words of ``tracing.spans.records``, the database small
+numbers (``CodeField``). docs/storage.md explains the layout and what it costs.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from tracing.spans.records import Kind, Method, Outcome, Status, TransactionOutcome
+from tracing.store.fields import CodeField, NewestFirstIndex, RowIdField
+from tracing.store.queries import (
+    DispatchQuerySet,
+    ReceiverCallQuerySet,
+    RollupQuerySet,
+    TraceManager,
+    TraceQuerySet,
+)
+
+if TYPE_CHECKING:
+    from tracing.spans import records
+
+# The order is the format of the store: only ever append. Words without an enum follow one rule:
+# the commonest first, because 0 and 1 take no space on SQLite.
+KIND_CODES = (
+    Kind.REQUEST,
+    Kind.COMMAND,
+    Kind.TASK,
+    Kind.TEST,
+    Kind.BLOCK,
+    Kind.DISPATCH,
+)
+STATUS_CODES = (Status.OK, Status.ERROR, Status.RUNNING, Status.CANCELLED)
+METHOD_CODES = (Method.SEND, Method.SEND_ROBUST, Method.ASEND, Method.ASEND_ROBUST)
+OUTCOME_CODES = (
+    Outcome.RETURNED,
+    Outcome.RAISED,
+    Outcome.SKIPPED,
+    Outcome.CANCELLED,
+    Outcome.RUNNING,
+    Outcome.UNKNOWN,
+)
+TRANSACTION_CODES = (
+    TransactionOutcome.NONE,
+    TransactionOutcome.COMMITTED,
+    TransactionOutcome.ROLLED_BACK,
+    TransactionOutcome.SAVEPOINT_ROLLED_BACK,
+    TransactionOutcome.TEST,
+    TransactionOutcome.UNKNOWN,
+)
+SEVERITY_CODES = ("warning", "error", "info")
+
+
+class Sequence(models.Model):
+    """The next free id of a table whose rows the writers number."""
+
+    name = models.CharField(max_length=30, primary_key=True)
+    value = models.BigIntegerField(default=0, help_text=_("Last id given away."))
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value}"
+
+
+class Label(models.Model):
+    """A name kept once and referred to by a small id.
+
+    ``key`` makes it unique, not the name: the database's collation may take two names for the
+    same, and a name longer than its column is cut.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    key = models.CharField(
+        max_length=32, unique=True, editable=False, help_text=_("Hash of all the other fields.")
+    )
+    name = models.CharField(max_length=255, db_index=True)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SignalLabel(Label):
+    """The dotted path of a signal."""
+
+
+class SenderLabel(Label):
+    """The label of a sender: ``orders.Order``, a dotted path or ``None``."""
+
+
+class StatementLabel(models.Model):
+    """The text of an SQL statement, normalised; receiver calls refer to it in their details."""
+
+    id = models.BigAutoField(primary_key=True)
+    key = models.CharField(max_length=32, unique=True, help_text=_("Hash of the statement."))
+    statement = models.TextField()
+
+    def __str__(self) -> str:
+        return self.statement
+
+
+class TraceLabel(Label):
+    """The name of traces: a route, a command, a task, a test or a block."""
+
+
+class ReceiverLabel(Label):
+    """A receiver as it was connected."""
+
+    file = models.CharField(max_length=500, blank=True)
+    line = models.PositiveIntegerField(default=0)
+    dispatch_uid = models.CharField(max_length=255, blank=True)
+    weak = models.BooleanField(default=True)
+    is_async = models.BooleanField(default=False)
+    app = models.CharField(max_length=100, blank=True)
+    any_sender = models.BooleanField(default=False)
+    mine = models.BooleanField(
+        default=False,
+        help_text=_("The project's own, as was decided last; no part of the key."),
+    )
+
+
+class CallsiteLabel(Label):
+    """A place in the application's code that sends signals: ``name`` is the function's."""
+
+    file = models.CharField(max_length=500)
+    line = models.PositiveIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+class FactsLabel(models.Model):
+    """Facts that many dispatches share: created, raw, using, update_fields, action, named ..."""
+
+    id = models.BigAutoField(primary_key=True)
+    key = models.CharField(max_length=32, unique=True, help_text=_("Hash of the facts."))
+    facts = models.TextField(help_text=_("JSON object without what has its default."))
+
+    def __str__(self) -> str:
+        return self.facts
+
+
+class Trace(models.Model):
+    """One unit of work: a request, a command, a task, a test, a block or a lone dispatch."""
+
+    id = RowIdField(primary_key=True)
+    trace_id = models.CharField(
+        max_length=32, help_text=_("W3C trace id, 32 hex digits; others may have the same.")
+    )
+    root_span_id = models.CharField(
+        max_length=16, help_text=_("Id of the span that encloses it, 16 hex digits: its own.")
+    )
+    label = models.ForeignKey(
+        TraceLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    kind = CodeField(codes=KIND_CODES)
+    status = CodeField(codes=STATUS_CODES)
+    failed = models.BooleanField(
+        default=False, help_text=_("It ended with an error, or a receiver raised.")
+    )
+    started_ns = models.BigIntegerField(help_text=_("Wall clock, nanoseconds since the epoch."))
+    duration_ns = models.BigIntegerField()
+    parent_span_id = models.CharField(max_length=16, blank=True)
+    parent_trace_id = models.CharField(max_length=32, blank=True)
+    http_method = models.CharField(max_length=10, blank=True)
+    http_path = models.CharField(max_length=500, blank=True)
+    http_status = models.PositiveSmallIntegerField(null=True)
+    user_id = models.CharField(max_length=64, blank=True)
+    host = models.CharField(max_length=100, blank=True)
+    process = models.PositiveIntegerField(default=0)
+    thread = models.CharField(max_length=100, blank=True)
+    release = models.CharField(max_length=100, blank=True)
+    error = models.CharField(max_length=500, blank=True)
+    attributes = models.TextField(blank=True, help_text=_("JSON object; empty for none."))
+    details = models.TextField(
+        blank=True, help_text=_("JSON object: side effects and lost receivers; empty for none.")
+    )
+    dispatch_count = models.PositiveIntegerField(default=0)
+    receiver_call_count = models.PositiveIntegerField(default=0)
+    query_count = models.PositiveIntegerField(default=0)
+    query_ns = models.BigIntegerField(default=0)
+    signal_ns = models.BigIntegerField(default=0)
+    error_count = models.PositiveIntegerField(default=0)
+    hazard_count = models.PositiveIntegerField(default=0)
+    dropped_count = models.PositiveIntegerField(default=0)
+    unheard_count = models.PositiveIntegerField(default=0)
+    overhead_ns = models.BigIntegerField(default=0)
+    segment = models.PositiveIntegerField(default=0, help_text=_("Number of the last segment."))
+    final = models.BooleanField(default=True)
+    # True for what was stored before there was this column: it is shown rather than folded away.
+    mine = models.BooleanField(default=True, help_text=_("A receiver that is mine was in it."))
+    pinned = models.BooleanField(default=False, help_text=_("Kept by pruning."))
+    note = models.CharField(max_length=500, blank=True)
+
+    objects = TraceManager.from_queryset(TraceQuerySet)()
+
+    class Meta:
+        ordering = ["-id"]
+        permissions = [
+            ("prune_trace", _("Can prune traces")),
+            ("pause_recorder", _("Can pause and resume recording")),
+            ("annotate_trace", _("Can pin and annotate traces")),
+            ("view_source", _("Can see source code in the trace viewer")),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["root_span_id"], name="tracing_trace_once"),
+        ]
+        indexes = [
+            models.Index(fields=["trace_id"], name="tracing_trace_w3c"),
+            NewestFirstIndex(fields=["label", "id"], name="tracing_trace_label"),
+            NewestFirstIndex(fields=["kind", "id"], name="tracing_trace_kind"),
+            NewestFirstIndex(fields=["failed", "id"], name="tracing_trace_failed"),
+            NewestFirstIndex(fields=["mine", "id"], name="tracing_trace_mine"),
+            NewestFirstIndex(fields=["started_ns", "id"], name="tracing_trace_started"),
+            NewestFirstIndex(fields=["duration_ns", "id"], name="tracing_trace_duration"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+    @property
+    def address(self) -> str:
+        """Return what names it: its trace id and its root span id."""
+        return f"{self.trace_id}/{self.root_span_id}"
+
+    @property
+    def name(self) -> str:
+        """Return the route, command, task, test or block; for a lone dispatch signal and sender."""
+        return self.label.name
+
+    @property
+    def started_at(self) -> datetime:
+        """Return the aware moment of its start, to the microsecond."""
+        return datetime.fromtimestamp(self.started_ns // 1000 / 1_000_000, tz=UTC)
+
+    def load(self) -> records.Trace:
+        """Return the finished spans of this trace, all its segments together."""
+        return type(self).objects.load_row(self)
+
+
+class Dispatch(models.Model):
+    """One sending of a signal that had at least one receiver.
+
+    The receiver calls of a dispatch have the ids that follow its own: ``id + 1`` to
+    ``id + receiver_call_count``. So no index leads from a dispatch to its calls. The numbers are
+    never negative; a CHECK on each would be paid for each row.
+    """
+
+    id = RowIdField(primary_key=True)
+    trace = models.ForeignKey(
+        Trace, models.DO_NOTHING, related_name="dispatches", db_constraint=False
+    )
+    number = models.IntegerField(help_text=_("Span number within the trace."))
+    parent_number = models.IntegerField(null=True)
+    depth = models.SmallIntegerField(default=0)
+    signal = models.ForeignKey(
+        SignalLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    sender = models.ForeignKey(
+        SenderLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    callsite = models.ForeignKey(
+        CallsiteLabel,
+        models.DO_NOTHING,
+        related_name="+",
+        null=True,
+        db_constraint=False,
+        db_index=False,
+    )
+    facts = models.ForeignKey(
+        FactsLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    method = CodeField(codes=METHOD_CODES)
+    transaction = CodeField(codes=TRANSACTION_CODES)
+    start_ns = models.BigIntegerField(help_text=_("From the start of the trace."))
+    duration_ns = models.BigIntegerField()
+    instance = models.CharField(
+        max_length=255,
+        blank=True,
+        help_text=_("As orders.Order:42; only :42 when the sender is orders.Order."),
+    )
+    receiver_call_count = models.IntegerField(default=0)
+    query_count = models.IntegerField(default=0)
+    query_ns = models.BigIntegerField(default=0)
+    details = models.TextField(null=True, help_text=_("JSON object of what is rare."))  # noqa: DJ001
+
+    objects = DispatchQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [
+            NewestFirstIndex(fields=["signal", "id"], name="tracing_dispatch_signal"),
+            NewestFirstIndex(fields=["sender", "id"], name="tracing_dispatch_sender"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.signal} from {self.sender}"
+
+
+class ReceiverCall(models.Model):
+    """One call of one receiver for one dispatch."""
+
+    id = RowIdField(primary_key=True)
+    dispatch = models.ForeignKey(
+        Dispatch,
+        models.DO_NOTHING,
+        related_name="receiver_calls",
+        db_constraint=False,
+        db_index=False,
+    )
+    number = models.IntegerField(help_text=_("Span number within the trace."))
+    position = models.SmallIntegerField()
+    receiver = models.ForeignKey(
+        ReceiverLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    outcome = CodeField(codes=OUTCOME_CODES)
+    start_ns = models.BigIntegerField(help_text=_("From the start of the dispatch."))
+    duration_ns = models.BigIntegerField()
+    nested_ns = models.BigIntegerField(
+        default=0, help_text=_("What the dispatches sent from inside it took of its duration.")
+    )
+    query_count = models.IntegerField(default=0)
+    query_ns = models.BigIntegerField(default=0)
+    details = models.TextField(null=True, help_text=_("JSON object of what is rare."))  # noqa: DJ001
+
+    objects = ReceiverCallQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [NewestFirstIndex(fields=["receiver", "id"], name="tracing_call_receiver")]
+
+    def __str__(self) -> str:
+        return f"{self.receiver} ({self.outcome})"
+
+
+class FailedCall(models.Model):
+    """A receiver call that raised: few rows, so that failures are found without an index on all."""
+
+    id = RowIdField(primary_key=True, help_text=_("Id of the receiver call."))
+    dispatch = models.ForeignKey(
+        Dispatch, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    receiver = models.ForeignKey(
+        ReceiverLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    exception_type = models.CharField(max_length=255)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [NewestFirstIndex(fields=["receiver", "id"], name="tracing_failed_receiver")]
+
+    def __str__(self) -> str:
+        return f"{self.receiver}: {self.exception_type}"
+
+
+class Bypass(models.Model):
+    """A write that sent no signals although receivers were connected for them."""
+
+    id = RowIdField(primary_key=True)
+    trace = models.ForeignKey(
+        Trace, models.DO_NOTHING, related_name="bypasses", db_constraint=False
+    )
+    operation = models.CharField(max_length=20)
+    model = models.CharField(max_length=255)
+    rows = models.PositiveBigIntegerField(null=True)
+    start_ns = models.BigIntegerField()
+    parent_number = models.PositiveIntegerField(null=True)
+    callsite = models.ForeignKey(
+        CallsiteLabel,
+        models.DO_NOTHING,
+        related_name="+",
+        null=True,
+        db_constraint=False,
+        db_index=False,
+    )
+    signals = models.TextField(help_text=_("JSON array of dotted paths."))
+    receivers = models.TextField(help_text=_("JSON array of ids of receiver labels."))
+
+    class Meta:
+        ordering = ["id"]
+        verbose_name_plural = "bypasses"
+
+    def __str__(self) -> str:
+        return f"{self.operation} of {self.model}"
+
+
+class Unheard(models.Model):
+    """How often a trace sent a signal that had no receiver."""
+
+    id = RowIdField(primary_key=True)
+    trace = models.ForeignKey(Trace, models.DO_NOTHING, related_name="unheard", db_constraint=False)
+    signal = models.ForeignKey(
+        SignalLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    sender = models.ForeignKey(
+        SenderLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    count = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ["id"]
+        verbose_name_plural = "unheard"
+
+    def __str__(self) -> str:
+        return f"{self.count} x {self.signal} from {self.sender}"
+
+
+class Hazard(models.Model):
+    """A diagnosis: one row for the same thing, however often it was seen."""
+
+    id = models.BigAutoField(primary_key=True)
+    fingerprint = models.CharField(
+        max_length=32, unique=True, help_text=_("Hash of the rule and of what it is about.")
+    )
+    hazard = models.CharField(max_length=50, help_text=_("Id of the rule, as slow-receiver."))
+    severity = CodeField(codes=SEVERITY_CODES)
+    signal = models.CharField(max_length=255, blank=True)
+    sender = models.CharField(max_length=255, blank=True)
+    receiver = models.CharField(max_length=255, blank=True)
+    file = models.CharField(max_length=500, blank=True)
+    line = models.PositiveIntegerField(default=0)
+    message = models.TextField(help_text=_("As it was seen last."))
+    remedy = models.TextField(blank=True)
+    evidence = models.TextField(blank=True, help_text=_("JSON array of lines, as seen last."))
+    count = models.PositiveBigIntegerField(default=0)
+    first_seen_ns = models.BigIntegerField()
+    last_seen_ns = models.BigIntegerField(db_index=True)
+    trace = models.ForeignKey(
+        Trace,
+        models.DO_NOTHING,
+        related_name="+",
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        help_text=_("The trace that showed it last; it may have been pruned."),
+    )
+    known = models.BooleanField(default=False, help_text=_("Accepted: shown apart from the rest."))
+    reason = models.CharField(max_length=500, blank=True, help_text=_("Why it was accepted."))
+
+    class Meta:
+        ordering = ["-last_seen_ns"]
+
+    def __str__(self) -> str:
+        return f"{self.hazard}: {self.message}"
+
+
+class HazardSighting(models.Model):
+    """A hazard as one trace showed it."""
+
+    id = RowIdField(primary_key=True)
+    hazard = models.ForeignKey(
+        Hazard, models.DO_NOTHING, related_name="sightings", db_constraint=False
+    )
+    trace = models.ForeignKey(
+        Trace, models.DO_NOTHING, related_name="sightings", db_constraint=False
+    )
+    data = models.TextField(help_text=_("JSON object: the finding."))
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"hazard {self.hazard_id} in trace {self.trace_id}"
+
+
+class Rollup(models.Model):
+    """An hour of one signal from one sender, or of one receiver of it, as one process saw it.
+
+    The worker of each process owns its rows, so that no two writers ever wait for one another;
+    readers add the parts together. ``receiver`` is 0 for the dispatch itself. ``histogram`` is
+    explained in ``tracing.analysis.histogram``.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    hour = models.PositiveIntegerField(help_text=_("Hours since the epoch, UTC."))
+    part = models.CharField(max_length=16, help_text=_("Random id of the writing worker."))
+    signal = models.ForeignKey(
+        SignalLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    sender = models.ForeignKey(
+        SenderLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+    # No foreign key: MariaDB's backend refuses a reference to 0.
+    receiver = models.PositiveBigIntegerField(
+        default=0,
+        db_column="receiver_id",
+        help_text=_("Id of the receiver's label; 0 for the dispatch as a whole."),
+    )
+    count = models.PositiveBigIntegerField(default=0)
+    error_count = models.PositiveBigIntegerField(default=0)
+    total_ns = models.BigIntegerField(default=0)
+    query_count = models.PositiveBigIntegerField(default=0)
+    query_ns = models.BigIntegerField(default=0)
+    histogram = models.TextField(blank=True)
+
+    objects = RollupQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-hour"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["hour", "signal", "sender", "receiver", "part"],
+                name="tracing_rollup_once",
+            ),
+        ]
+        indexes = [
+            # All that is summed, so that no histogram is read for rows that are not shown.
+            models.Index(
+                fields=[
+                    "receiver",
+                    "hour",
+                    "signal",
+                    "sender",
+                    "count",
+                    "error_count",
+                    "total_ns",
+                    "query_count",
+                    "query_ns",
+                ],
+                name="tracing_rollup_sums",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"hour {self.hour}: {self.count} x {self.signal_id}/{self.sender_id}"
+
+
+class RecorderControl(models.Model):
+    """What every recording process obeys: one row, with id 1."""
+
+    id = models.BigAutoField(primary_key=True)
+    paused = models.BooleanField(default=False)
+    changed_ns = models.BigIntegerField(default=0)
+    changed_by = models.CharField(max_length=150, blank=True)
+
+    def __str__(self) -> str:
+        return "paused" if self.paused else "recording"
+
+
+class RecorderState(models.Model):
+    """How the recorder of one process is doing: written every few seconds by its worker."""
+
+    id = models.BigAutoField(primary_key=True)
+    host = models.CharField(max_length=100)
+    process = models.PositiveIntegerField()
+    started_ns = models.BigIntegerField(help_text=_("When its worker started."))
+    seen_ns = models.BigIntegerField(help_text=_("When it last wrote this row."), db_index=True)
+    recorded = models.PositiveBigIntegerField(default=0, help_text=_("Traces taken."))
+    dropped = models.PositiveBigIntegerField(default=0, help_text=_("Traces lost, all causes."))
+    queued = models.PositiveIntegerField(default=0, help_text=_("Traces waiting."))
+    exporters = models.TextField(
+        blank=True, help_text=_("JSON object: exported, dropped, failures, error by exporter.")
+    )
+    version = models.CharField(max_length=30, blank=True)
+
+    class Meta:
+        ordering = ["-seen_ns"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["host", "process", "started_ns"], name="tracing_recorder_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.process}"
+
+
+class SavedSearch(models.Model):
+    """A search of the viewer under a name, seen by everybody who may see traces."""
+
+    id = models.BigAutoField(primary_key=True)
+    name = models.CharField(max_length=100, unique=True)
+    query = models.CharField(
+        max_length=4_000, blank=True, help_text=_("Parameters of the list's address.")
+    )
+    created_ns = models.BigIntegerField(help_text=_("Wall clock, nanoseconds since the epoch."))
+    created_by = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name_plural = "saved searches"
+
+    def __str__(self) -> str:
+        return self.name
