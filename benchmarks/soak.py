@@ -237,7 +237,7 @@ def sql(server: Any, statement: str) -> None:
 
 def check(folder: Path, writers: list[Any], outputs: list[list[str]]) -> bool:
     """Print what came of it; return whether all is well."""
-    from tracing.exporters.files import log_files, open_log
+    from tracing.exporters.log_file import log_files, open_log
     from tracing.models import Trace
 
     stored = {int(text, 16) for text in Trace.objects.values_list("trace_id", flat=True)}

@@ -21,21 +21,21 @@ from django.db import DatabaseError, connections
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils.module_loading import import_string
 
-from tracing.analysis.editors import EDITORS
 from tracing.analysis.hazards import current
 from tracing.conf import get_settings, read, store_alias
-from tracing.exporters import configuring
+from tracing.exporters import build
 from tracing.instrumentation.connections.neighbours import replaced, signals_with_own_send
 from tracing.instrumentation.patching import sends_are_verified
 from tracing.pipeline import Options
 from tracing.project import MIDDLEWARE, is_overridden
+from tracing.presentation.links import EDITORS
+from tracing.presentation.templating import ENGINE_HINT, missing_engine
 from tracing.routers import NO_ENGINE, astray
 from tracing.selection import TAIL_KEYS
 from tracing.setup import build_trust, log_path
 from tracing.spans.records import Kind
 from tracing.store import embedded
 from tracing.store.embedded import makes_tables
-from tracing.templating import ENGINE_HINT, missing_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -100,13 +100,13 @@ def _wrong_values(chosen: Settings) -> Iterator[Wrong]:
         if default is not None and not _is_like(default, value):
             yield "PIPELINE", f"cannot have {name} = {value!r}", "docs/storage.md"
     try:
-        configuring.build_retention(chosen)
+        build.build_retention(chosen)
     except (ValueError, TypeError) as error:
         problem = str(error).removeprefix('TRACING["PRUNE"]').strip(": .")
         yield "PRUNE", f"is wrong: {problem}", "docs/storage.md"
-    known = {k: v for k, v in chosen.log.items() if str(k).lower() in configuring.LOG_KEYS}
+    known = {k: v for k, v in chosen.log.items() if str(k).lower() in build.LOG_KEYS}
     try:
-        configuring.build_log_exporter(known)
+        build.build_log_exporter(known)
     except (ValueError, TypeError) as error:
         problem = str(error).removeprefix('TRACING["LOG"]').strip(": .")
         yield "LOG", f"is wrong: {problem}", "docs/logs.md"
@@ -148,8 +148,8 @@ def _wrong_trust(chosen: Settings) -> Iterator[Wrong]:
 
 def _unknown_keys(chosen: Settings) -> Iterator[Wrong]:
     for key, given, known, page in (
-        ("LOG", chosen.log, configuring.LOG_KEYS, "docs/logs.md"),
-        ("OTLP", chosen.otlp, configuring.OTLP_KEYS, "docs/storage.md"),
+        ("LOG", chosen.log, build.LOG_KEYS, "docs/logs.md"),
+        ("OTLP", chosen.otlp, build.OTLP_KEYS, "docs/storage.md"),
         ("PIPELINE", chosen.pipeline, {item.name for item in fields(Options)}, "docs/storage.md"),
         ("KEEP", chosen.keep, TAIL_KEYS, "docs/settings.md"),
         ("VIEWER", chosen.viewer, {"EDITOR", "MAX_SECONDS"}, "docs/viewer.md"),
@@ -470,7 +470,7 @@ def check_deployment(**_kwargs: Any) -> list[CheckMessage]:
 
 def _keeps_everything(chosen: Settings) -> bool:
     try:
-        return configuring.build_retention(chosen) is None
+        return build.build_retention(chosen) is None
     except (ValueError, TypeError):
         # Told by tracing.W017.
         return False

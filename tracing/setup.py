@@ -11,7 +11,7 @@ from django.utils.module_loading import import_string
 
 from tracing import bound, celery, pipeline
 from tracing.conf import Settings, get_settings
-from tracing.exporters import configuring
+from tracing.exporters import build
 from tracing.instrumentation import context, effects, in_tests, overhead, sampling
 from tracing.instrumentation.assembly import assembler
 from tracing.instrumentation.attributes import mine, names, redaction
@@ -54,7 +54,7 @@ def capture_options() -> dict[str, Any]:
 def log_path() -> Path:
     """Return the path of the log file: as set, else ``logs/tracing.jsonl`` in the project's folder."""
     given = {str(key).lower(): value for key, value in get_settings().log.items()}
-    return Path(given["path"]) if given.get("path") else configuring.default_log_path()
+    return Path(given["path"]) if given.get("path") else build.default_log_path()
 
 
 def _control(paused: bool) -> None:  # noqa: FBT001 - called by the exporter with the state.
@@ -75,7 +75,7 @@ def configure() -> None:
         names.forget_labels()
     identity.release = chosen.release
     exporters: list[Exporter] = []
-    for name in configuring.in_order(chosen.exporters):
+    for name in build.in_order(chosen.exporters):
         exporter = _part(f"EXPORTERS {name}", _exporter, name, chosen)
         if exporter is not None:
             exporters.append(exporter)
@@ -89,7 +89,7 @@ def configure() -> None:
         processors.append(tail)
     if not chosen.capture_statements:
         processors.append(_without_statements)
-    options = _part("PIPELINE", configuring.build_options, chosen)
+    options = _part("PIPELINE", build.build_options, chosen)
     pipeline.configure(exporters, options=options or pipeline.Options(), processors=processors)
 
 
@@ -127,7 +127,7 @@ def build_trust(chosen: Settings) -> Trust:
 
 
 def _exporter(name: str, chosen: Settings) -> Exporter:
-    return configuring.build_exporter(name, chosen, on_control=_control)
+    return build.build_exporter(name, chosen, on_control=_control)
 
 
 def _policy(chosen: Settings) -> redaction.Policy:

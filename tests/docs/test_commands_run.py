@@ -17,7 +17,8 @@ from django.test import override_settings
 from tests.tracing.analysis.building import MS, TraceBuilder
 from tests.tracing.command_line import run, store
 from tracing import models
-from tracing.management.verbs import VERBS, keeping, reading
+from tracing.management.verbs import VERBS, traces
+from tracing.management.verbs import store as keeping
 from tracing.spans.records import Outcome, derived_root_span_id
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -135,7 +136,7 @@ def make_up_few(alias, options, seed, dispatches, *rest):
 
 def test_every_command_line_of_the_documents_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(reading, "wait", interrupted)
+    monkeypatch.setattr(traces, "wait", interrupted)
     monkeypatch.setattr(keeping, "_make_up", make_up_few)
     monkeypatch.setattr(keeping, "repeat_stored", lambda *_arguments: None)
     log = tmp_path / "logs" / "tracing.jsonl"

@@ -11,7 +11,7 @@ from django.urls import re_path
 
 from tracing import checks, tracing_urls
 from tracing.analysis.hazards.ruleset import current
-from tracing.exporters import configuring
+from tracing.exporters import build
 from tracing.instrumentation import patching
 from tracing.project import MAKES_TABLES, MIDDLEWARE, installation, is_overridden
 
@@ -236,7 +236,7 @@ def test_keys_of_the_otlp_exporter_are_those_that_it_takes():
 
     taken = set(inspect.signature(OTLPExporter).parameters)
 
-    assert taken == configuring.OTLP_KEYS
+    assert taken == build.OTLP_KEYS
 
 
 def test_store_that_does_not_exist_is_reported(settings):

@@ -398,7 +398,7 @@ def test_tail_follows_what_comes_until_it_is_interrupted(traces, monkeypatch):
             raise KeyboardInterrupt
         store(checkout(9))
 
-    monkeypatch.setattr("tracing.management.verbs.reading.wait", wait)
+    monkeypatch.setattr("tracing.management.verbs.traces.wait", wait)
     code, shown = code_of("tail", "--follow", "-n", "1", "--every", "50ms")
 
     assert code == 130
@@ -418,7 +418,7 @@ def test_tail_of_the_log_follows_it_through_rotation(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         exporter.export([checkout(7 + len(waits))])
 
-    monkeypatch.setattr("tracing.management.verbs.reading.wait", wait)
+    monkeypatch.setattr("tracing.management.verbs.traces.wait", wait)
     code, shown = code_of("tail", "--follow", "-n", "1", "--every", "50ms", "--log", path)
     exporter.shutdown()
 

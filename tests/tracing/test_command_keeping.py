@@ -24,9 +24,9 @@ from tests.tracing.command_line import (
 from tracing import filling, models
 from tracing.analysis import tree
 from tracing.analysis.histogram import HOUR_NS
-from tracing.exporters import importing
+from tracing.exporters import log_import
 from tracing.exporters.database import DatabaseExporter
-from tracing.management.verbs import keeping
+from tracing.management.verbs import store as keeping
 from tracing.spans.records import Status
 
 # They write through connections of their own, which no test transaction contains.
@@ -155,7 +155,7 @@ def test_import_of_an_empty_log_is_no_error(traces, tmp_path):
 
 
 def test_import_reads_no_line_that_is_too_long(traces, tmp_path, monkeypatch):
-    monkeypatch.setattr(importing, "LONGEST_LINE", 10_000)
+    monkeypatch.setattr(log_import, "LONGEST_LINE", 10_000)
     path = tmp_path / "bomb.jsonl.gz"
     run("export", "--output", tmp_path / "good.jsonl")
     models.Trace.objects.all().delete()

@@ -13,7 +13,7 @@ from tests.tracing.analysis.building import MS, TraceBuilder, label
 from tests.tracing.command_line import ANSI, checkout, error_of, run, store
 from tracing.analysis import tree
 from tracing.analysis.wiring import Connection, Route
-from tracing.management import rendering
+from tracing.management import tables
 from tracing.management.terminal import Terminal, plain, table, text
 from tracing.spans.records import (
     ConnectionChange,
@@ -40,7 +40,7 @@ def shown(*what, screen=None, **options):
 
 
 def tree_of(build):
-    return shown(rendering.trace_tree(tree.fold(build.build()), set(), 200))
+    return shown(tables.trace_tree(tree.fold(build.build()), set(), 200))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_error_of_a_receiver_is_told_below_the_tree(message, line):
         exception_message=message,
     )
 
-    assert [found.plain for found in rendering.extras(build.build())] == [line]
+    assert [found.plain for found in tables.extras(build.build())] == [line]
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SKIPPED, Outcome.UNKNOWN])
@@ -104,7 +104,7 @@ def test_time_of_a_receiver_that_was_not_timed_is_a_dash(outcome):
 
     (line,) = [line for line in tree_of(build).splitlines() if "index" in line]
     (total,) = tree.totals(build.trace)
-    row = shown(rendering.totals([total], 200)).splitlines()[-1]
+    row = shown(tables.totals([total], 200)).splitlines()[-1]
 
     assert " -  " in line
     assert "0 ns" not in line + row
@@ -147,8 +147,8 @@ def test_all_adds_changes_of_receivers_and_dispatches_without_receivers():
     )
     trace.connection_changes = [change, change]
 
-    assert list(rendering.extras(trace)) == []
-    assert [line.plain for line in rendering.extras(trace, everything=True)] == [
+    assert list(tables.extras(trace)) == []
+    assert [line.plain for line in tables.extras(trace, everything=True)] == [
         f"disconnected {tree.TIMES} 2: index for paid shop.Order",
         f"no receivers {tree.TIMES} 1,200: paid shop.Order",
         f"no receivers {tree.TIMES} 2: sent",
@@ -161,7 +161,7 @@ def test_tree_puts_places_on_their_own_lines_rather_than_cut_a_name():
     trace = build.build()
 
     for width, lines in ((160, 2), (120, 4)):
-        text_of_tree = shown(rendering.trace_tree(tree.fold(trace), set(), width))
+        text_of_tree = shown(tables.trace_tree(tree.fold(trace), set(), width))
         assert "long_name" in text_of_tree
         assert len(text_of_tree.strip().splitlines()) == lines + 1
 
@@ -177,7 +177,7 @@ def test_list_says_the_result_in_words(django_db_setup, db):
         defaults = {"status": Status.OK, "error_count": 0, "hazard_count": 0, "failed": False}
         row.__dict__.update({**defaults, **options})
 
-        assert str(rendering.result(row)) == words
+        assert str(tables.result(row)) == words
 
 
 def test_wiring_says_what_is_wrong_in_words():
@@ -191,7 +191,7 @@ def test_wiring_says_what_is_wrong_in_words():
             Connection(label("shop.b", app="shop"), same_as=1),
         ],
     )
-    lines = shown(rendering.wiring([route], {"shop.b": 1200})).splitlines()
+    lines = shown(tables.wiring([route], {"shop.b": 1200})).splitlines()
 
     assert lines[0] == "shop.signals.placed from shop.Order"
     assert lines[1].startswith("   1. (dead)  weak, sync, any sender")
@@ -303,9 +303,9 @@ def test_long_work_shows_a_progress_bar_to_somebody_who_looks(monkeypatch):
 def test_sentence_that_is_broken_goes_on_where_it_began(monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
 
-    assert shown(
-        text("a word, and\n"), rendering.joined("  remedy: ", "\n", "  ", "word " * 7)
-    ) == ("a word, and\n  remedy:\n  word word word word word\n  word word\n")
+    assert shown(text("a word, and\n"), tables.joined("  remedy: ", "\n", "  ", "word " * 7)) == (
+        "a word, and\n  remedy:\n  word word word word word\n  word word\n"
+    )
 
 
 @pytest.mark.parametrize(("width", "has_places"), [(80, False), (120, True)])
@@ -313,7 +313,7 @@ def test_totals_have_places_where_there_is_room(width, has_places):
     build = TraceBuilder()
     build.call(build.dispatch(), "shop.receivers.bill")
 
-    lines = shown(rendering.totals(tree.totals(build.build()), width))
+    lines = shown(tables.totals(tree.totals(build.build()), width))
 
     assert "bill" in lines
     assert ("where" in lines) is has_places
@@ -333,5 +333,5 @@ def test_statement_leaves_out_the_columns_it_selects(statement, line):
     build.call(build.dispatch(), "shop.receivers.bill", statements=[(statement, 1, 1000)])
 
     assert f"1 x 1.00 µs  {line}" in shown(
-        rendering.trace_tree(tree.fold(build.build()), set(), 200, sql=True)
+        tables.trace_tree(tree.fold(build.build()), set(), 200, sql=True)
     )

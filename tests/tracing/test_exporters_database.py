@@ -21,15 +21,15 @@ from tests.tracing.samples import full_trace, plain_trace
 from tracing import __version__, models
 from tracing.analysis.histogram import GAMMA, HOUR_NS, RELATIVE_ERROR, Histogram
 from tracing.conf import store_alias
-from tracing.exporters.configuring import (
+from tracing.exporters.build import (
     build_exporters,
     build_log_exporter,
     build_options,
     build_retention,
 )
 from tracing.exporters.database import DatabaseExporter
-from tracing.exporters.importing import import_logs
 from tracing.exporters.log import LogExporter
+from tracing.exporters.log_import import import_logs
 from tracing.filling import Filler
 from tracing.models import ReceiverLabel, RecorderControl, RecorderState, Rollup, Trace
 from tracing.pipeline import Options, Pipeline, Statistics, TemporaryError

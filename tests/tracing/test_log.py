@@ -11,10 +11,10 @@ import structlog
 from tests.tracing.samples import decided, full_trace, plain_trace
 from tracing.api import current_span_id, current_trace_id, trace
 from tracing.exporters import log as log_module
-from tracing.exporters.files import log_files
 from tracing.exporters.formats import write_jsonl
 from tracing.exporters.lines import LineError, Reader
 from tracing.exporters.log import LogExporter
+from tracing.exporters.log_file import log_files
 from tracing.filling import Filler
 from tracing.instrumentation import context
 from tracing.instrumentation.patching import instrument

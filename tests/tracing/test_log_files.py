@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from tests.tracing.samples import plain_trace
-from tracing.exporters import files
-from tracing.exporters.files import LineFile, follow, log_files, open_log, rotated_files
+from tracing.exporters import log_file
 from tracing.exporters.log import LogExporter
+from tracing.exporters.log_file import LineFile, follow, log_files, open_log, rotated_files
 from tracing.instrumentation import failures
 from tracing.pipeline import Options, Pipeline
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 WRITER = """
 import sys
-from tracing.exporters.files import LineFile
+from tracing.exporters.log_file import LineFile
 
 path, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 file = LineFile(path, max_bytes=20_000, keep=10_000, compress=sys.argv[4] == "gzip")
@@ -304,7 +304,7 @@ def test_folder_that_nothing_can_be_renamed_in_keeps_its_log(path, monkeypatch, 
 def test_lines_are_written_once_where_rotated_files_cannot_be_kept(path, monkeypatch):
     file = LineFile(path, max_bytes=10, compress=True)
     file.write(b"1234567\n")
-    monkeypatch.setattr(files, "rotated_files", refuse)
+    monkeypatch.setattr(log_file, "rotated_files", refuse)
 
     file.write(b"abcdefg\n")
     file.close()

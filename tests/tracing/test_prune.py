@@ -15,7 +15,7 @@ from tests.tracing.samples import plain_trace
 from tracing import conf, pipeline
 from tracing.analysis.histogram import HOUR_NS
 from tracing.conf import Settings, store_alias
-from tracing.exporters.configuring import build_retention
+from tracing.exporters.build import build_retention
 from tracing.exporters.database import DatabaseExporter
 from tracing.filling import Filler
 from tracing.models import Dispatch, ReceiverCall, RecorderState, Rollup, Trace

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from tracing import units
 from tracing.conf import Settings
-from tracing.exporters.configuring import build_log_exporter, build_retention
+from tracing.exporters.build import build_log_exporter, build_retention
 from tracing.management.commands.tracing import EPILOG
 from tracing.management.verbs import base
+from tracing.presentation.templating import draw
 from tracing.search.language import QueryError, parse
-from tracing.templating import draw
 from tracing.viewer.forms import DurationField
 
 NOW = 1_800_000_000_000_000_000

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
-from tracing.exporters.files import LineFile
 from tracing.exporters.lines import Clock, lines
+from tracing.exporters.log_file import LineFile
 from tracing.instrumentation.in_tests import is_test_run, log_path_of_tests
 from tracing.pipeline import Courtesy
 from tracing.spans.escapes import escape_control, escape_json_bytes

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.urls import NoReverseMatch, reverse
 
-from tracing.analysis.editors import editor_link
 from tracing.analysis.names import short_receiver, short_signal, shorten_middle
 from tracing.analysis.tree import TIMES
 from tracing.analysis.wiring import ANY
 from tracing.panels.stats import place_of
+from tracing.presentation.links import editor_link
 from tracing.units import format_count, format_ns, format_percent, format_spent, plural, query_text
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from tracing.panels import panel
-from tracing.templating import respond
+from tracing.presentation.templating import respond
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse

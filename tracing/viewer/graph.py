@@ -10,8 +10,8 @@ from django.apps import apps
 
 from tracing.analysis.names import short_receiver, short_signal, shorten_middle
 from tracing.analysis.wiring import ANY
+from tracing.presentation.charts import number
 from tracing.units import format_count, format_ns
-from tracing.viewer.figures import number
 from tracing.viewer.waterfall import colours_of
 
 if TYPE_CHECKING:

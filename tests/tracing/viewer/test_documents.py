@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tracing.analysis.editors import EDITORS
+from tracing.presentation.links import EDITORS
 from tracing.search.language import KEYS, parse
 from tracing.store.documents import row_document
 from tracing.viewer.access import Permission

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from tracing.management.verbs import comparing, diagnosing, keeping, reading, recording
+from tracing.management.verbs import compare, hazards, status, store, traces
 from tracing.management.verbs.base import Run, Verb
 
 __all__ = ["VERBS", "Run", "Verb"]
 
 VERBS: tuple[Verb, ...] = (
-    *reading.VERBS,
-    *diagnosing.VERBS,
-    *comparing.VERBS,
-    *keeping.VERBS,
-    *recording.VERBS,
+    *traces.VERBS,
+    *hazards.VERBS,
+    *compare.VERBS,
+    *store.VERBS,
+    *status.VERBS,
 )

@@ -25,12 +25,12 @@ from django.views import View
 from django.views.decorators.csrf import csrf_protect
 
 from tracing.conf import get_settings, store_alias
+from tracing.presentation.templating import ENGINE_HINT, missing_engine, respond
 from tracing.routers import misplaced
 from tracing.spans.escapes import escape_json
 from tracing.store import deadlines
 from tracing.store.embedded import makes_tables
 from tracing.store.models import Trace
-from tracing.templating import ENGINE_HINT, missing_engine, respond
 from tracing.units import parse_moment
 from tracing.viewer.access import NotPermittedError, Permission, is_allowed, lacking, username
 

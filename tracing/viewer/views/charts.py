@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.urls import reverse
 
+from tracing.presentation import charts
 from tracing.search.language import EVERYTHING, Both, Term, terms
 from tracing.store.documents import row_document
 from tracing.store.finding import find
 from tracing.store.models import Trace
 from tracing.store.stored import all_traces
 from tracing.units import plural
-from tracing.viewer import figures
 from tracing.viewer.views.base import Page
 from tracing.viewer.views.traces import Search, read_search
 
@@ -66,17 +66,17 @@ class Charts(Page):
             return {
                 "search": search,
                 "columns": [],
-                "scatter": figures.Scatter(),
+                "scatter": charts.Scatter(),
                 "caption": "",
                 "complete": found.complete,
             }
         if _only_time(search) and not is_whole:
             columns, caption = self._counted(search)
         else:
-            marks = figures.edges(min(moments), max(moments))
+            marks = charts.edges(min(moments), max(moments))
             failed = [row.started_ns for row in rows if row.failed]
-            columns = figures.columns(
-                marks, figures.count_between(marks, moments), figures.count_between(marks, failed)
+            columns = charts.columns(
+                marks, charts.count_between(marks, moments), charts.count_between(marks, failed)
             )
             caption = plural(len(rows), "trace")
             if not is_whole:
@@ -86,7 +86,7 @@ class Charts(Page):
             "columns": columns,
             "caption": caption,
             "complete": found.complete,
-            "scatter": figures.scatter(rows, min(moments), max(moments), _addresses()),
+            "scatter": charts.scatter(rows, min(moments), max(moments), _addresses()),
             "sample": plural(len(rows), "trace")
             if is_whole
             else f"newest {plural(len(rows), 'trace')}",
@@ -96,7 +96,7 @@ class Charts(Page):
             "scatter_last_ns": max(moments),
         }
 
-    def _counted(self, search: Search) -> tuple[list[figures.Column], str]:
+    def _counted(self, search: Search) -> tuple[list[charts.Column], str]:
         """Return columns that count every stored trace of the wanted time, by its index."""
         low = max((t.number for t in terms(search.query) if t.key.name == "since"), default=None)
         high = min((t.number for t in terms(search.query) if t.key.name == "until"), default=None)
@@ -105,10 +105,10 @@ class Charts(Page):
             low = traces.order_by("started_ns").values_list("started_ns", flat=True).first() or 0
         if high is None:
             high = time.time_ns()
-        marks = figures.edges(low, max(high, low + 1))
+        marks = charts.edges(low, max(high, low + 1))
         counts = Trace.objects.counts_between(marks)
         failed = traces.failed().order_by("-pk").values_list("started_ns", flat=True)[:_FAILED]
-        columns = figures.columns(marks, counts, figures.count_between(marks, failed))
+        columns = charts.columns(marks, counts, charts.count_between(marks, failed))
         return columns, f"all {plural(sum(counts), 'trace')}"
 
 

@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from tracing import pipeline
 from tracing.conf import get_settings, store_alias
-from tracing.exporters.configuring import build_retention
+from tracing.exporters.build import build_retention
 from tracing.instrumentation.failures import counts as failure_counts
 from tracing.instrumentation.recent import FORGOTTEN
 from tracing.store.models import RecorderControl, RecorderState

@@ -10,11 +10,11 @@ from django.db.models import Max, Sum
 from django.utils import timezone
 
 from tracing.analysis.histogram import GAMMA, HOUR_NS, Histogram
+from tracing.presentation import charts
 from tracing.search.language import quoted
 from tracing.store.documents import statistics_document
 from tracing.store.models import ReceiverLabel, SenderLabel, SignalLabel
 from tracing.store.stored import all_rollups
-from tracing.viewer import figures
 from tracing.viewer.views.base import Page, read_since
 from tracing.viewer.views.traces import list_address
 
@@ -100,7 +100,7 @@ class StatisticsPage(Page):
                         "row": row,
                         "names": _names(subject, row),
                         "share": row.total_ns / whole,
-                        "share_bar": figures.number(min(row.total_ns / whole, 1) * 100),
+                        "share_bar": charts.number(min(row.total_ns / whole, 1) * 100),
                         "per_call": f"{row.query_count / row.count:.1f}" if row.count else "0",
                         "trend": trends.get(_names(subject, row), ""),
                         "address": list_address(_query(subject, row)),
@@ -158,7 +158,7 @@ class StatisticsPage(Page):
         last = max(hours)
         first = min(max(min(hours), last - 167), last - LEAST_HOURS + 1)
         return {
-            names: figures.line([by_hour.get(hour, 0) for hour in range(first, last + 1)])
+            names: charts.line([by_hour.get(hour, 0) for hour in range(first, last + 1)])
             for names, by_hour in counts.items()
         }
 
@@ -210,7 +210,7 @@ class HeatMapPage(StatisticsPage):
                     ]
                 }
             )  # fmt: skip
-        heat = figures.heat_map(hours, GAMMA, 1 if since == "1h" else LEAST_HOURS)
+        heat = charts.heat_map(hours, GAMMA, 1 if since == "1h" else LEAST_HOURS)
         context = {
             "heat": heat,
             "first_ns": heat.first_hour * HOUR_NS,
@@ -218,7 +218,7 @@ class HeatMapPage(StatisticsPage):
             "since": since,
             "subject": subject,
             "name": name,
-            "heats": range(1, figures.HEATS + 1),
+            "heats": range(1, charts.HEATS + 1),
         }
         return self.page(context, "tracing/includes/heat.html" if self.wants_part else "")
 

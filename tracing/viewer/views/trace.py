@@ -11,11 +11,11 @@ from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from tracing.analysis import tree
-from tracing.analysis.editors import editor_link
 from tracing.analysis.names import place
 from tracing.analysis.notes import notes
 from tracing.analysis.why import why
 from tracing.exporters.lines import lines
+from tracing.presentation.links import editor_link
 from tracing.search.language import quoted
 from tracing.spans.escapes import json_text
 from tracing.spans.records import Dispatch, Outcome, ReceiverCall, span_id

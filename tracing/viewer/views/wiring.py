@@ -10,10 +10,10 @@ from urllib.parse import quote_plus, urlencode
 from django.db.models import Max
 
 from tracing.analysis.wiring import ANY, read_wiring
+from tracing.presentation.charts import HEATS
 from tracing.search.language import quoted
 from tracing.store.models import Dispatch, ReceiverLabel, Trace
 from tracing.store.stored import all_rollups
-from tracing.viewer.figures import HEATS
 from tracing.viewer.graph import (
     Flow,
     focused,

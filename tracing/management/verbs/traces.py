@@ -13,9 +13,9 @@ from tracing.analysis import tree
 from tracing.analysis.hazards import as_dict, find_again
 from tracing.analysis.names import short_receiver, signal_of
 from tracing.analysis.why import why
-from tracing.exporters import files
+from tracing.exporters import log_file
 from tracing.exporters.lines import LineError, Reader, dispatch_record, trace_record
-from tracing.management import rendering
+from tracing.management import tables
 from tracing.management.terminal import joined, table, text
 from tracing.management.verbs.base import (
     NOT_FOUND,
@@ -146,7 +146,7 @@ def _list(run: Run) -> int:
         return 0
     if not rows:
         raise fail("No trace has what you asked for.", NOT_FOUND)
-    narrow = run.terminal.width < rendering.NARROW
+    narrow = run.terminal.width < tables.NARROW
     numbers = ("time", "SQL") if narrow else ("time", "signals", "dispatches", "calls", "SQL")
     kind = () if narrow else ("kind",)
     shown = table("trace", "started", *numbers, "result", *kind, "name", right=numbers)
@@ -158,7 +158,7 @@ def _list(run: Run) -> int:
             cells.append(text(format_ns(row.signal_ns)))
             cells.append(text(format_count(row.dispatch_count)))
             cells.append(text(format_count(row.receiver_call_count)))
-        cells += [text(format_count(row.query_count)), rendering.result(row)]
+        cells += [text(format_count(row.query_count)), tables.result(row)]
         if not narrow:
             cells.append(text(row.kind))
         shown.add_row(*cells, text(row.name, "bold"))
@@ -197,32 +197,32 @@ def _show(run: Run) -> int:
         run.terminal.json(trace_document(trace))
         return 0
     write = run.terminal.print
-    write(rendering.heading(trace))
-    write(rendering.summary(trace))
+    write(tables.heading(trace))
+    write(tables.summary(trace))
     write()
     _write_tree(run, trace, everything=run.options["all"], sql=run.options["sql"])
-    for extra in rendering.extras(trace, everything=run.options["all"]):
+    for extra in tables.extras(trace, everything=run.options["all"]):
         write(extra)
     if run.options["totals"]:
         write()
-        write(rendering.totals(tree.totals(trace), run.terminal.width))
+        write(tables.totals(tree.totals(trace), run.terminal.width))
     hazards = [hazard for hazard in find_again(trace) if not hazard.known]
     if hazards:
         write()
-        write(rendering.hazards(hazards))
+        write(tables.hazards(hazards))
     return 0
 
 
 def _write_tree(run: Run, trace: Trace, *, everything: bool = False, sql: bool = False) -> None:
     """Write the tree of *trace*, and what its marks mean."""
     nodes: list[Node] = tree.unfolded(trace) if everything else tree.fold(trace)
-    usual = [] if everything else [node for node in nodes if rendering.is_housekeeping(node)]
+    usual = [] if everything else [node for node in nodes if tables.is_housekeeping(node)]
     if usual:
-        nodes = [node for node in nodes if not rendering.is_housekeeping(node)]
+        nodes = [node for node in nodes if not tables.is_housekeeping(node)]
     critical = tree.critical_numbers(trace)
     if nodes:
-        run.terminal.print(rendering.trace_tree(nodes, critical, run.terminal.width, sql=sql))
-    for line in (rendering.legend(nodes, critical), rendering.housekeeping(usual)):
+        run.terminal.print(tables.trace_tree(nodes, critical, run.terminal.width, sql=sql))
+    for line in (tables.legend(nodes, critical), tables.housekeeping(usual)):
         if line is not None:
             run.terminal.print(line)
 
@@ -312,7 +312,7 @@ def _tail_log(run: Run, show: Callable[[Any], None]) -> None:
         show_last()
         wait(seconds)
 
-    for line in files.follow(
+    for line in log_file.follow(
         path,
         from_start=True,
         poll_seconds=options["every"] / SECOND_NS,
@@ -358,7 +358,7 @@ def _tail(run: Run) -> int:
         if run.as_json:
             run.terminal.json(row_record(row), lines=True)
             return
-        run.terminal.print(rendering.tail_line(row, when(row)))
+        run.terminal.print(tables.tail_line(row, when(row)))
         if run.options["tree"]:
             _write_tree(run, row.load())
         run.terminal.flush()
@@ -415,7 +415,7 @@ def _stats(run: Run) -> int:
         return 0
     if not found:
         raise fail("There are no statistics for that time yet.", NOT_FOUND)
-    narrow = run.terminal.width < rendering.NARROW
+    narrow = run.terminal.width < tables.NARROW
     spread = ("p50", "p95", "p99")
     numbers = ("count", "errors", "total", "mean", *(() if narrow else spread), "SQL", "SQL time")
     shown = table(*numbers, options["by"], right=numbers, flexible=options["by"])
@@ -426,7 +426,7 @@ def _stats(run: Run) -> int:
             name = f"{what}: {name}" if name else what
         shown.add_row(
             text(format_count(each.count)),
-            rendering.count_of_errors(each.error_count),
+            tables.count_of_errors(each.error_count),
             text(format_spent(each.total_ns), "bold"),
             text(format_spent(each.total_ns, each.mean_ns)),
             *(

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from tracing.exporters.database import DatabaseExporter
-from tracing.exporters.files import open_log
 from tracing.exporters.lines import SCHEMA, TRACE_FINISHED, LineError, Reader
+from tracing.exporters.log_file import open_log
 from tracing.pipeline import TemporaryError
 
 if TYPE_CHECKING:

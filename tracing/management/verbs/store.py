@@ -15,8 +15,8 @@ from tracing.analysis.hazards import diagnose
 from tracing.analysis.histogram import HOUR_NS
 from tracing.exporters import formats
 from tracing.exporters.database import DatabaseExporter
-from tracing.exporters.files import log_files
-from tracing.exporters.importing import import_logs
+from tracing.exporters.log_file import log_files
+from tracing.exporters.log_import import import_logs
 from tracing.filling import Filler, repeat_stored
 from tracing.management.terminal import text
 from tracing.management.verbs.base import (
@@ -34,7 +34,7 @@ from tracing.management.verbs.base import (
     size,
     traces,
 )
-from tracing.management.verbs.reading import add_filters, chosen, trace_document
+from tracing.management.verbs.traces import add_filters, chosen, trace_document
 from tracing.spans.escapes import json_text
 from tracing.store.retention import Retention, compact_rollups, prune
 from tracing.units import format_bytes, format_count, plural

@@ -13,7 +13,7 @@ from django.db import connections
 
 from tracing import models
 from tracing.conf import get_settings
-from tracing.exporters.configuring import build_retention
+from tracing.exporters.build import build_retention
 from tracing.instrumentation.recent import FORGOTTEN
 from tracing.management.terminal import joined, text
 from tracing.management.verbs.base import Run, Verb, add_format, require_store, traces
