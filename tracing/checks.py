@@ -27,11 +27,11 @@ from tracing.exporters import build
 from tracing.instrumentation.connections.neighbours import replaced, signals_with_own_send
 from tracing.instrumentation.patching import sends_are_verified
 from tracing.pipeline import Options
-from tracing.project import MIDDLEWARE, is_overridden
+from tracing.pipeline.filters import TAIL_KEYS
 from tracing.presentation.links import EDITORS
 from tracing.presentation.templating import ENGINE_HINT, missing_engine
+from tracing.project import MIDDLEWARE, is_overridden
 from tracing.routers import NO_ENGINE, astray
-from tracing.selection import TAIL_KEYS
 from tracing.setup import build_trust, log_path
 from tracing.spans.records import Kind
 from tracing.store import embedded

@@ -23,7 +23,7 @@ from tracing.instrumentation.failures import failed
 from tracing.instrumentation.process import identity
 from tracing.instrumentation.scopes import handling, requests
 from tracing.instrumentation.scopes.trust import Trust, trust_networks
-from tracing.selection import Lists, Tail
+from tracing.pipeline.filters import Lists, Tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from tests.tracing.samples import plain_trace
-from tracing import selection
 from tracing.conf import Settings
-from tracing.selection import Lists, Patterns, Tail
+from tracing.pipeline import filters
+from tracing.pipeline.filters import Lists, Patterns, Tail
 from tracing.spans.records import Dispatch, Method, ReceiverCall, ReceiverLabel, Status
 
 
@@ -134,7 +134,7 @@ def test_rules_that_are_off_keep_nothing():
 
 def test_share_of_the_others_is_kept(monkeypatch):
     rolls = iter([0.05, 0.2])
-    monkeypatch.setattr(selection._random, "random", lambda: next(rolls))
+    monkeypatch.setattr(filters._random, "random", lambda: next(rolls))
     trace = plain_trace()
 
     assert [Tail({"else": 0.1})(trace), Tail({"else": 0.1})(trace)] == [trace, None]
