@@ -15,7 +15,6 @@ from django.apps import apps
 from django.conf import settings
 from django.utils.functional import LazyObject, empty
 
-from tracing.bound import keep_bound
 from tracing.conf import get_settings
 from tracing.instrumentation import context
 from tracing.instrumentation.assembly.assembler import SERVER_ERROR
@@ -25,6 +24,7 @@ from tracing.instrumentation.attributes.values import error_text
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.scopes.handling import response_left
 from tracing.instrumentation.scopes.requests import request_name
+from tracing.log import keep_bound
 from tracing.spans.records import Kind
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.utils.module_loading import import_string
 
-from tracing import bound, celery, pipeline
+from tracing import celery, log, pipeline
 from tracing.conf import Settings, get_settings
 from tracing.exporters import build
 from tracing.instrumentation import context, effects, in_tests, overhead, sampling
@@ -197,7 +197,7 @@ def start() -> None:
         configure()
         excluded.clear()
         excluded.update(get_settings().exclude_commands)
-        context.set_processor(bound.Binding(pending.Parking(pipeline.default)))
+        context.set_processor(log.BoundContext(pending.Parking(pipeline.default)))
         if not _removers:
             _removers.append(pipeline.add_drain(_calibrate))
             _removers.append(pipeline.add_drain(assembler.drain))

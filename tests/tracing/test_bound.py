@@ -7,7 +7,7 @@ import structlog
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from tracing import bound, instrument, setup, trace
+from tracing import instrument, log, setup, trace
 from tracing.instrumentation import context
 from tracing.instrumentation.attributes.redaction import HIDDEN, SENSITIVE, policy
 from tracing.instrumentation.attributes.values import MAX_ATTRIBUTE
@@ -33,7 +33,7 @@ class Keeper:
 @pytest.fixture
 def keeper():
     keeper = Keeper()
-    before = context.set_processor(bound.Binding(keeper))
+    before = context.set_processor(log.BoundContext(keeper))
     undo = instrument()
     with structlog.contextvars.bound_contextvars():
         yield keeper

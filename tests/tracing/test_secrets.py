@@ -29,7 +29,7 @@ from django.utils.translation import gettext_lazy
 import tracing
 from tests.tracing.command_line import run, store
 from tests.tracing.instrumentation.conftest import keeper, stock  # noqa: F401
-from tracing import bound
+from tracing import log
 from tracing.analysis.hazards.segments import diagnose_segment
 from tracing.exporters.formats import chrome_trace, otlp_json, speedscope, write_csv, write_jsonl
 from tracing.exporters.log import LogExporter
@@ -231,7 +231,7 @@ def recorded(stock, keeper, settings, db):  # noqa: F811
     signal.connect(receive)
     failing.connect(fail)
     writing.connect(query)
-    context.set_processor(bound.Binding(keeper))
+    context.set_processor(log.BoundContext(keeper))
     undo = instrument(options=Options(values=Redaction()), statements=True)
     for way in WAYS:
         for name in NAMES:
