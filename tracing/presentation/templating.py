@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @cache
 def _engine() -> Engine:
     return Engine(
-        dirs=[str(Path(__file__).parent / "templates")],
+        dirs=[str(Path(__file__).parents[1] / "templates")],
         context_processors=["django.template.context_processors.request"],
         libraries={
             "l10n": "django.templatetags.l10n",

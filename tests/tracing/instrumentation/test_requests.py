@@ -435,7 +435,7 @@ def trust(monkeypatch, given):
         (lambda request: request.headers["X-Mesh"] == "yes", "127.0.0.1", True),
         (lambda request: request.path == "/other/", "127.0.0.1", False),
         (lambda request: 1 / 1, "127.0.0.1", True),
-        ("tests.tracing.test_requests.trusting", "127.0.0.1", True),
+        ("tests.tracing.instrumentation.test_requests.trusting", "127.0.0.1", True),
     ],
 )
 @pytest.mark.parametrize("flag", ["00", "01"])

@@ -24,7 +24,7 @@ from tracing.exporters.log_file import LineFile, follow, log_files, open_log, ro
 from tracing.instrumentation import failures
 from tracing.pipeline import Options, Pipeline
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 WRITER = """
 import sys

@@ -1,4 +1,4 @@
-"""Fixtures for tests of the viewer."""
+"""Fixtures for tests of the faces and of the store: who asks, and nothing remembered."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import pytest
 from tracing import pipeline as pipeline_module
 from tracing.pipeline import Pipeline, flush_on_sigterm
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 180
 """Seconds to wait for the end of a process: only a failure waits so long."""
 

@@ -18,7 +18,7 @@ from django.test import AsyncClient, Client, RequestFactory
 from django.urls import path
 
 from tests.tracing.instrumentation.conftest import keeper, no_failures, stock  # noqa: F401
-from tests.tracing.test_requests import scope_of
+from tests.tracing.instrumentation.test_requests import scope_of
 from tracing import api
 from tracing.instrumentation import context
 from tracing.instrumentation.patching import instrument
