@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import migrations, models
 
-import tracing.fields
+import tracing.store.fields
 from tracing.instrumentation.attributes.callsites import is_foreign
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="trace",
-            index=tracing.fields.NewestFirstIndex(fields=["mine", "id"], name="tracing_trace_mine"),
+            index=tracing.store.fields.NewestFirstIndex(
+                fields=["mine", "id"], name="tracing_trace_mine"
+            ),
         ),
     ]

@@ -15,8 +15,8 @@ from tracing.instrumentation.failures import failed
 from tracing.instrumentation.patching import is_instrumented
 from tracing.panels import page, stats
 from tracing.panels.checks import run_checks
-from tracing.spans.escapes import in_any_charset
 from tracing.presentation.templating import draw
+from tracing.spans.escapes import in_any_charset
 from tracing.spans.records import Kind
 from tracing.templatetags.tracing_tags import asset
 from tracing.units import format_ns

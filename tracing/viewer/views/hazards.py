@@ -11,8 +11,8 @@ from django.urls import reverse
 
 from tracing.analysis.hazards import BUILT_IN, active_rules, current
 from tracing.analysis.hazards.known import known_reason
-from tracing.store.models import Hazard, HazardSighting
 from tracing.spans import records
+from tracing.store.models import Hazard, HazardSighting
 from tracing.viewer.access import Permission
 from tracing.viewer.forms import ReasonForm
 from tracing.viewer.views.base import Page

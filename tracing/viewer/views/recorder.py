@@ -17,10 +17,10 @@ from tracing.conf import get_settings, store_alias
 from tracing.exporters.build import build_retention
 from tracing.instrumentation.failures import counts as failure_counts
 from tracing.instrumentation.recent import FORGOTTEN
-from tracing.store.models import RecorderControl, RecorderState
-from tracing.viewer.access import NotPermittedError, Permission, username
 from tracing.store import retention as pruning
+from tracing.store.models import RecorderControl, RecorderState
 from tracing.store.stored import all_traces
+from tracing.viewer.access import NotPermittedError, Permission, username
 from tracing.viewer.views.base import Page
 
 if TYPE_CHECKING:
