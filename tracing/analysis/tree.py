@@ -30,7 +30,7 @@ from tracing.spans.records import (
 from tracing.units import format_ns, query_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
 Span: TypeAlias = Dispatch | ReceiverCall
 
@@ -67,19 +67,28 @@ def roots(trace: Trace) -> list[Dispatch]:
     return top
 
 
-def walk(trace: Trace) -> Iterator[Visit]:
-    """Yield every span of *trace*, parents before children, in order of start."""
-    return walk_from(roots(trace))
+Shown: TypeAlias = "Container[int] | None"
+"""Numbers of the spans that are shown, and everything above each; None for all."""
 
 
-def walk_from(spans: Iterable[Span]) -> Iterator[Visit]:
+def only(spans: Sequence[Span], shown: Shown) -> Sequence[Span]:
+    """Return those of *spans* that are *shown*."""
+    return spans if shown is None else [span for span in spans if span.number in shown]
+
+
+def walk(trace: Trace, shown: Shown = None) -> Iterator[Visit]:
+    """Yield every span of *trace* that is *shown*, parents before children, in order of start."""
+    return walk_from(roots(trace), shown)
+
+
+def walk_from(spans: Sequence[Span], shown: Shown = None) -> Iterator[Visit]:
     """Yield *spans* and everything below them, parents before children."""
-    stack = [Visit(span, 0, None) for span in spans]
+    stack = [Visit(span, 0, None) for span in only(spans, shown)]
     stack.reverse()
     while stack:
         visit = stack.pop()
         yield visit
-        children = _children(visit.span)
+        children = only(_children(visit.span), shown)
         depth = visit.depth + 1
         stack.extend(Visit(child, depth, visit.span) for child in reversed(children))
 
@@ -475,20 +484,20 @@ def node_key(span: Span) -> tuple[str, ...]:
     return ("receiver", span.receiver.name, span.receiver.dispatch_uid)
 
 
-def fold(trace: Trace) -> list[Node]:
+def fold(trace: Trace, shown: Shown = None) -> list[Node]:
     """Return the tree of *trace* with repetitions under one parent folded into one node each.
 
     A node stands where its first span stood. Failed calls are folded apart from the others, since
     they are what one looks for.
     """
-    return fold_spans(roots(trace))
+    return fold_spans(roots(trace), shown=shown)
 
 
-def unfolded(trace: Trace) -> list[Node]:
+def unfolded(trace: Trace, shown: Shown = None) -> list[Node]:
     """Return the tree of *trace* with every span as a node of its own."""
     nodes: dict[int, Node] = {}
     top: list[Node] = []
-    for visit in walk(trace):
+    for visit in walk(trace, shown):
         node = _node(node_key(visit.span), [visit.span], visit.depth)
         nodes[visit.span.number] = node
         siblings = top if visit.parent is None else nodes[visit.parent.number].children
@@ -496,17 +505,19 @@ def unfolded(trace: Trace) -> list[Node]:
     return top
 
 
-def fold_spans(spans: Sequence[Span], *, split_failed: bool = True) -> list[Node]:
+def fold_spans(
+    spans: Sequence[Span], *, split_failed: bool = True, shown: Shown = None
+) -> list[Node]:
     """Return *spans* and all below them, folded."""
     top: list[Node] = []
     # Each task: the spans that stand side by side, and where their nodes go.
-    tasks: list[tuple[Sequence[Span], list[Node], int]] = [(spans, top, 0)]
+    tasks: list[tuple[Sequence[Span], list[Node], int]] = [(only(spans, shown), top, 0)]
     while tasks:
         beside, target, depth = tasks.pop()
         for alike in groups(beside, split_failed=split_failed):
             node = node_of(alike, depth)
             target.append(node)
-            if below := children_of(alike):
+            if below := only(children_of(alike), shown):
                 tasks.append((below, node.children, depth + 1))
     return top
 
@@ -646,19 +657,20 @@ class FlameBox:
     count: int = 1
 
 
-def flame(trace: Trace, *, merged: bool = False) -> list[FlameBox]:
+def flame(trace: Trace, *, merged: bool = False, shown: Shown = None) -> list[FlameBox]:
     """Return the boxes of a flame graph, parents before children.
 
     Args:
         trace: The trace to draw.
         merged: Fold repetitions and put the heaviest first ("left heavy") instead of keeping the
             order of time.
+        shown: What to draw; None for all.
     """
     if merged:
-        return _merged_flame(fold(trace))
+        return _merged_flame(fold(trace, shown))
     whole = extent_ns(trace)
     boxes = []
-    for visit in walk(trace):
+    for visit in walk(trace, shown):
         span = visit.span
         left, width = _geometry(span.start_ns, span.duration_ns, whole)
         boxes.append(

@@ -60,6 +60,10 @@ _TRACE_DIGITS = 32
 _ROOT_DIGITS = 16
 _LEAST_DIGITS = 6
 """A shorter beginning is one of a trace id alone: every root span id would soon begin so."""
+HIDDEN_COUNTED = 1_000
+"""Up to so many traces that are not mine are counted beside a page."""
+_HIDDEN_SECONDS = 0.05
+_HIDDEN_STEP = 10_000
 _RARE = 2_000
 """Up to so many matches of an index are fetched at once instead of walked."""
 
@@ -76,6 +80,8 @@ class TraceSearch:
     """Ended with an error, or a receiver raised."""
     hazardous: bool = False
     pinned: bool = False
+    mine: bool = False
+    """Only what is mine; ``TracePage.hidden`` says how many others there are."""
     name: str = ""
     """Exactly this route, command ..."""
     text: str = ""
@@ -115,6 +121,10 @@ class TracePage:
     """Cursor of the page before; empty when nothing newer was there."""
     complete: bool = True
     """False if the time was up before the page was full: ``older`` goes on from there."""
+    hidden: int = 0
+    """Traces that fit and are not mine, from where the page begins to where the next one does."""
+    hidden_more: bool = False
+    """There are more than ``hidden``."""
 
 
 def _digits_conditions(first: str) -> tuple[Q, Q | None]:
@@ -148,7 +158,7 @@ class TraceQuerySet(models.QuerySet[Trace]):
 
     def failed(self) -> TraceQuerySet:
         """Return those that ended with an error or in which a receiver raised."""
-        return self.filter(failed=True)
+        return self.filter(_is("failed", True))
 
     def pinned(self) -> TraceQuerySet:
         """Return those that pruning keeps."""
@@ -455,6 +465,35 @@ class RollupQuerySet(models.QuerySet[Rollup]):
             found = found.filter(hour__lt=-(-until_ns // HOUR_NS))
         return found
 
+    def of_mine(self, subject: str) -> RollupQuerySet:
+        """Return those of what is mine, for statistics by *subject*, which is as in ``by_receiver``.
+
+        A receiver is mine by its label; a signal, a sender or both, if such a receiver ran for it.
+        """
+        labels = apps.get_model("tracing", "ReceiverLabel").objects.using(self.db)
+        calls = self.filter(receiver__in=labels.filter(_is("mine", True)).values("pk"))
+        keys = _SUBJECTS[subject]
+        if "receiver" in keys:
+            return calls
+        if len(keys) == 1:
+            return self.filter(receiver=0, **{f"{keys[0]}__in": calls.order_by().values(keys[0])})
+        senders: dict[int, list[int]] = {}
+        for signal, sender in calls.order_by().values_list("signal", "sender").distinct():
+            senders.setdefault(signal, []).append(sender)
+        pairs = Q(pk__in=())
+        for signal, of_signal in senders.items():
+            # Too many for the parameters of a statement are classes made while running: all of them.
+            few = len(of_signal) <= _KEYS_AT_ONCE
+            pairs |= Q(signal=signal, sender__in=of_signal) if few else Q(signal=signal)
+        return self.filter(pairs, receiver=0)
+
+    def count_of(self, subject: str) -> int:
+        """Return how many rows statistics by *subject* have without a limit."""
+        keys = _SUBJECTS[subject]
+        chosen = self.filter(receiver__gt=0) if "receiver" in keys else self.filter(receiver=0)
+        rows: int = chosen.order_by().values(*keys).distinct().count()
+        return rows
+
     def by_dispatch(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
         """Return the statistics of each signal and sender.
 
@@ -505,6 +544,16 @@ class RollupQuerySet(models.QuerySet[Rollup]):
         for hour, total in hours.items():
             total.histogram = Histogram.decode(*histograms[hour])
         return list(hours.items())
+
+
+_SUBJECTS: Final[dict[str, tuple[str, ...]]] = {
+    "receiver": ("receiver",),
+    "call": ("signal", "sender", "receiver"),
+    "dispatch": ("signal", "sender"),
+    "signal": ("signal",),
+    "sender": ("sender",),
+}
+"""What statistics are grouped by."""
 
 
 def _statistics(
@@ -608,6 +657,7 @@ class _Walk:
         self.low, self.high = self._window()
         self.at = cursor
         """The row examined last, at each batch; None if there is nothing beyond it."""
+        self.hidden = 0
 
     # -- Whole pages
 
@@ -617,7 +667,7 @@ class _Walk:
         complete, exhausted = True, True
         try:
             for batch in self._batches(size + 1) if self.low <= self.high else ():
-                found += batch
+                found += self._only_mine(batch, size - len(found))
                 if len(found) > size:
                     exhausted = False
                     break
@@ -630,7 +680,60 @@ class _Walk:
             if not deadlines.is_over() or self.at == self.cursor:
                 raise
             complete = exhausted = False
-        return self._page(found, size, complete=complete, exhausted=exhausted)
+        page = self._page(found, size, complete=complete, exhausted=exhausted)
+        if self.wanted.mine:
+            self._count_hidden(page)
+        return page
+
+    def _only_mine(self, batch: list[tuple[int, Trace]], room: int) -> Iterable[tuple[int, Trace]]:
+        """Yield those of *batch* that are mine, if only they are wanted; count those between them.
+
+        What comes behind the last one on the page, for which there is *room*, is the next page's.
+        """
+        if not (self.wanted.mine and self.wanted.asks_for_dispatches):
+            yield from batch
+            return
+        for entry in batch:
+            if entry[1].mine:
+                room -= 1
+                yield entry
+            elif room > 0:
+                self.hidden += 1
+
+    def _count_hidden(self, page: TracePage) -> None:
+        """Say in *page* how many traces fit beside it that are not mine, counting for a moment."""
+        page.hidden = self.hidden
+        conditions = self._conditions(replace(self.wanted, mine=False))
+        if self.wanted.asks_for_dispatches or conditions is None:
+            return
+        others = self.traces.select_related(None).filter(_is("mine", False), conditions)
+        first, position = self._range_of(page)
+        give_up_at, step = time.monotonic() + _HIDDEN_SECONDS, _HIDDEN_STEP
+        try:
+            while position >= first:
+                window = Q(pk__lte=position, pk__gt=max(position - step, first - 1))
+                room = HIDDEN_COUNTED - page.hidden + 1
+                page.hidden += others.filter(window).order_by()[:room].count()
+                position, step = position - step, step * 2
+                is_late = position >= first and time.monotonic() > give_up_at
+                if page.hidden > HIDDEN_COUNTED or is_late:
+                    page.hidden, page.hidden_more = min(page.hidden, HIDDEN_COUNTED), True
+                    return
+        except DatabaseError:
+            if not deadlines.is_over():
+                raise
+            page.hidden_more = True
+
+    def _range_of(self, page: TracePage) -> tuple[int, int]:
+        """Return the first and the last row from where *page* begins to where the next one does."""
+        first, last = self._filled()
+        # The row of a cursor is the last one on its page, or the last one that was looked at.
+        older, newer = _cursor(page.older), _cursor(page.newer)
+        if self.backwards and self.cursor is not None:
+            return max(first, self.cursor.row + 1), min(last, newer.row) if newer else last
+        if self.cursor is not None:
+            last = min(last, self.cursor.row - 1)
+        return max(first, older.row) if older else first, last
 
     def _page(
         self, found: list[tuple[int, Trace]], size: int, *, complete: bool, exhausted: bool
@@ -675,15 +778,17 @@ class _Walk:
 
     # -- By the traces themselves
 
-    def _conditions(self) -> Q | None:  # noqa: C901, PLR0912 - one branch for each condition.
-        """Return the conditions on the trace row; None if nothing can have what is wanted."""
-        wanted, conditions = self.wanted, Q()
+    def _conditions(self, wanted: TraceSearch) -> Q | None:  # noqa: C901, PLR0912 - one branch for each condition.
+        """Return the conditions on the trace row; None if nothing can have what is *wanted*."""
+        conditions = Q()
         if wanted.kind:
             if wanted.kind not in set(records.Kind):
                 return None
             conditions &= Q(kind=wanted.kind)
         if wanted.failed is not None:
-            conditions &= Q(failed=wanted.failed)
+            conditions &= _is("failed", wanted.failed)
+        if wanted.mine and not wanted.asks_for_dispatches:
+            conditions &= _is("mine", True)
         if wanted.hazardous:
             conditions &= Q(hazard_count__gt=0)
         if wanted.pinned:
@@ -716,11 +821,14 @@ class _Walk:
     @property
     def _indexed(self) -> bool:
         """Return whether an index gives the wanted traces in the order of their ids."""
-        plain = replace(self.wanted, kind="", failed=None)
-        return plain == TraceSearch()
+        wanted = self.wanted
+        if wanted.mine and (wanted.kind or wanted.failed is not None):
+            # Of two indexes one is walked, and what the other one has may be far between in it.
+            return False
+        return replace(wanted, kind="", failed=None, mine=False) == TraceSearch()
 
     def _by_trace(self, size: int) -> Iterator[list[tuple[int, Trace]]]:
-        conditions = self._conditions()
+        conditions = self._conditions(self.wanted)
         if conditions is None:
             return
         matching = self.traces.filter(conditions)
@@ -759,8 +867,10 @@ class _Walk:
         return min(self.cursor.row - 1, self.high)
 
     def _ends(self) -> tuple[int, int]:
-        if self._indexed:
-            return self.low, self.high
+        return (self.low, self.high) if self._indexed else self._filled()
+
+    def _filled(self) -> tuple[int, int]:
+        """Return the first and the last row that there is in the wanted time."""
         span = self.traces.select_related(None).aggregate(low=Min("pk"), high=Max("pk"))
         return max(self.low, span["low"] or 1), min(self.high, span["high"] or 0)
 
@@ -785,7 +895,7 @@ class _Walk:
     # -- By dispatches
 
     def _by_dispatch(self) -> Iterator[list[tuple[int, Trace]]]:
-        conditions = self._conditions()
+        conditions = self._conditions(self.wanted)
         source = self._source()
         if conditions is None or source is None:
             return
@@ -949,6 +1059,14 @@ class _DispatchChecks:
             and (self.senders is None or sender in self.senders)
             and (not self.instances or full_instance(instance, sender_name) in self.instances)
         )
+
+
+def _is(name: str, value: bool) -> Q:  # noqa: FBT001 - the value of a column.
+    """Return the condition that the flag *name* is *value*, so that SQLite asks the flag's index.
+
+    It does not for ``WHERE mine``, which is what Django makes of ``mine=True``.
+    """
+    return Q(**{f"{name}__in": [value]})
 
 
 def _keys(rows: Any) -> Any:

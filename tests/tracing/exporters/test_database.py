@@ -16,7 +16,7 @@ from django.conf import settings as django_settings
 from django.core.management import call_command
 from django.db import connections, transaction
 
-from tests.tracing.analysis.building import MS, TraceBuilder
+from tests.tracing.analysis.building import MS, TraceBuilder, label
 from tests.tracing.samples import full_trace, plain_trace
 from tracing import __version__, models
 from tracing.analysis.histogram import GAMMA, HOUR_NS, RELATIVE_ERROR, Histogram
@@ -35,7 +35,7 @@ from tracing.models import ReceiverLabel, RecorderControl, RecorderState, Rollup
 from tracing.pipeline import Options, Pipeline, Statistics, TemporaryError
 from tracing.spans.intervals import time_once
 from tracing.spans.records import Carried, Outcome
-from tracing.store import retention
+from tracing.store import queries, retention
 from tracing.store.backends import MissingTablesError, open_database
 from tracing.store.retention import Retention
 
@@ -531,6 +531,46 @@ def test_rollups_add_up_to_the_traces(exporter):
         assert abs(statistics.p95_ns - exact) <= RELATIVE_ERROR * exact + 1
     hours = Rollup.objects.filter(receiver=0).by_hour()
     assert sum(total.count for _, total in hours) == len(dispatches)
+
+
+@stored
+@pytest.mark.parametrize("most_senders", [900, 0])
+def test_statistics_of_what_is_mine_are_of_its_receivers_and_what_they_heard(
+    exporter, monkeypatch, most_senders
+):
+    monkeypatch.setattr(queries, "_KEYS_AT_ONCE", most_senders)
+    own, other = label("shop.count", mine=True), label("reversion.save")
+    build = TraceBuilder()
+    for signal, sender, receivers in (
+        ("post_save", "shop.Order", [own, other]),
+        ("post_save", "shop.Seat", [other]),
+        ("pre_save", "shop.Order", [other]),
+        ("post_delete", "shop.Order", [own]),
+    ):
+        dispatch = build.dispatch(signal, sender)
+        for receiver in receivers:
+            build.call(dispatch, receiver)
+    exporter.export([build.build()])
+    exporter.force_flush()
+    rollups = Rollup.objects.all()
+
+    def names(subject):
+        found = getattr(rollups.of_mine(subject), f"by_{subject}")()
+        assert rollups.of_mine(subject).count_of(subject) == len(found)
+        return {
+            " ".join(filter(None, (s.signal.rpartition(".")[2], s.sender, s.receiver)))
+            for s in found
+        }
+
+    assert rollups.count_of("receiver") == 2
+    assert rollups.count_of("dispatch") == 4
+    assert names("receiver") == {"shop.count"}
+    assert names("call") == {"post_save shop.Order shop.count", "post_delete shop.Order shop.count"}
+    assert names("signal") == {"post_save", "post_delete"}
+    assert names("sender") == {"shop.Order"}
+    pairs = {"post_save shop.Order", "post_delete shop.Order"}
+    # Of a signal with very many senders, all count.
+    assert names("dispatch") == (pairs if most_senders else pairs | {"post_save shop.Seat"})
 
 
 @stored

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from django.db import connections
+from django.test.utils import CaptureQueriesContext
 
 from tests.tracing.samples import plain_trace
 from tracing.exporters.database import DatabaseExporter
 from tracing.filling import Filler
 from tracing.models import Dispatch, FailedCall, ReceiverCall, Trace, Unheard
 from tracing.spans.records import Outcome
+from tracing.store import queries
 from tracing.store.queries import TraceSearch, follow
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -22,6 +24,10 @@ HOUR_NS = 3_600_000_000_000
 def stored():
     """Store some hundred traces; return them, newest first."""
     traces = list(Filler(7, newest_ns=NEWEST_NS, apps=3).traces(4_000))
+    for trace in traces[::2]:
+        for dispatch in trace.dispatches:
+            for call in dispatch.receiver_calls:
+                call.receiver = replace(call.receiver, mine=False)
     exporter = DatabaseExporter()
     for start in range(0, len(traces), 100):
         exporter.export(traces[start : start + 100])
@@ -57,6 +63,7 @@ def is_like(trace, wanted):
         and trace.duration_ns >= wanted.slower_than_ns
         and (wanted.since_ns is None or trace.started_ns >= wanted.since_ns)
         and (wanted.until_ns is None or trace.started_ns < wanted.until_ns)
+        and (not wanted.mine or trace.is_mine)
         and (not wanted.asks_for_dispatches or any(dispatches_like(trace, wanted)))
     )
 
@@ -107,7 +114,16 @@ SEARCHES = [
     TraceSearch(outcome="skipped"),
     TraceSearch(outcome="nonsense"),
     TraceSearch(signal="pre_save", since_ns=NEWEST_NS - 24 * HOUR_NS),
+    TraceSearch(mine=True),
+    TraceSearch(mine=True, kind="task"),
+    TraceSearch(mine=True, failed=True),
+    TraceSearch(mine=True, text="SHOP1/d"),
+    TraceSearch(mine=True, slower_than_ns=10_000_000),
+    TraceSearch(mine=True, signal="post_save"),
+    TraceSearch(mine=True, receiver="index_2"),
+    TraceSearch(mine=True, outcome="raised"),
 ]
+OF_MINE = [wanted for wanted in SEARCHES if wanted.mine]
 
 
 @pytest.mark.parametrize("wanted", SEARCHES, ids=describe)
@@ -133,6 +149,65 @@ def test_search_comes_back_the_way_it_went(stored, wanted):
     back = Trace.objects.search(wanted, after=second.newer, size=25, seconds=60)
 
     assert [trace.pk for trace in back.traces] == [trace.pk for trace in first.traces]
+
+
+@pytest.mark.parametrize("wanted", OF_MINE, ids=describe)
+def test_pages_count_each_trace_that_is_not_mine_once(stored, wanted):
+    others = [
+        trace
+        for trace in stored
+        if is_like(trace, replace(wanted, mine=False)) and not trace.is_mine
+    ]
+    older, hidden, back = "", [], []
+    while older is not None:
+        page = Trace.objects.search(wanted, before=older, size=10, seconds=60)
+        hidden.append(page.hidden)
+        older = page.older or None
+    newer = page.newer
+    while newer:
+        page = Trace.objects.search(wanted, after=newer, size=10, seconds=60)
+        back.append(page.hidden)
+        newer = page.newer
+
+    assert len(others) > 0
+    assert sum(hidden) == len(others)
+    assert not page.hidden_more
+    # The way back begins above the last page.
+    assert sum(back) + hidden[-1] >= len(others) - hidden[-1]
+
+
+def test_of_very_many_hidden_traces_is_said_that_there_are_more(stored, monkeypatch):
+    monkeypatch.setattr(queries, "HIDDEN_COUNTED", 3)
+
+    page = Trace.objects.search(TraceSearch(mine=True), size=1_000, seconds=60)
+
+    assert (page.hidden, page.hidden_more) == (3, True)
+
+
+def test_search_that_has_no_time_says_that_more_may_be_hidden(stored, monkeypatch):
+    monkeypatch.setattr(queries, "_HIDDEN_SECONDS", -1)
+    monkeypatch.setattr(queries, "_HIDDEN_STEP", 5)
+
+    page = Trace.objects.search(TraceSearch(mine=True), size=1_000, seconds=60)
+
+    assert page.hidden < 5
+    assert page.hidden_more
+
+
+@pytest.mark.parametrize("wanted", [TraceSearch(mine=True), TraceSearch(failed=True)], ids=describe)
+def test_list_of_what_is_mine_or_failed_walks_its_own_index(stored, wanted):
+    connection = connections["tracing"]
+    if connection.vendor != "sqlite":
+        pytest.skip("A server has statistics and decides otherwise for so few rows.")
+    with CaptureQueriesContext(connection) as asked:
+        Trace.objects.search(wanted, size=10, seconds=60)
+    statement = next(each["sql"] for each in asked if "ORDER BY" in each["sql"])
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {statement}")
+        plan = " ".join(row[3] for row in cursor.fetchall())
+
+    name = "mine" if wanted.mine else "failed"
+    assert f"USING INDEX tracing_trace_{name}" in plan
 
 
 def test_search_of_an_instance_finds_its_dispatches(stored):

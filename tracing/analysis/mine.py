@@ -1,0 +1,95 @@
+"""What is mine in a trace: the spans in which a receiver of the project's own took part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tracing.analysis.tree import Span, failed
+from tracing.units import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from tracing.spans.records import Trace
+
+NONE_OF_MINE: Final = "No receiver of yours ran"
+"""Heads what is shown whole because nothing in it is mine."""
+
+
+def spans_of_mine(trace: Trace) -> frozenset[int]:
+    """Return the numbers of the spans of *trace* that are mine.
+
+    A receiver call is, if its receiver is or a dispatch that was sent from inside it; a dispatch is,
+    if one of its receiver calls is. One that was skipped counts: it was to run.
+    """
+    found: set[int] = set()
+    # Parents come before their children, so from the end on all that is below has been seen.
+    for dispatch in reversed(trace.dispatches):
+        own = [
+            call.number
+            for call in dispatch.receiver_calls
+            if call.receiver.mine or call.number in found
+        ]
+        if own:
+            found.update(own, (dispatch.number,))
+            if dispatch.parent_number is not None:
+                found.add(dispatch.parent_number)
+    return frozenset(found)
+
+
+def hidden_text(count: int, one: str, *, more: bool = False, failures: int = 0) -> str:
+    """Return how many are hidden, as ``3 spans that are not yours are hidden``.
+
+    Args:
+        count: How many are.
+        one: What one of them is called.
+        more: There are more than *count*.
+        failures: How many of them failed.
+    """
+    is_one = count == 1 and not more
+    line = (
+        f"{'more than ' if more else ''}{plural(count, one)} that {'is' if is_one else 'are'} not"
+    )
+    line = f"{line} yours {'is' if is_one else 'are'} hidden"
+    return f"{line}, {plural(failures, 'failure')} among them" if failures else line
+
+
+@dataclass(frozen=True, slots=True)
+class MineView:
+    """What is shown of a trace, and what is to be said of the rest."""
+
+    shown: Collection[int] | None
+    """Numbers of the spans; None for all."""
+    heading: str = ""
+    """What to head it with: that nothing is mine, though only that was asked for."""
+    hidden: int = 0
+    """Spans that are not shown."""
+    hidden_failures: int = 0
+    """Of them, those that failed."""
+
+    @property
+    def note(self) -> str:
+        """Return what is hidden, in one line; empty if nothing is."""
+        if not self.hidden:
+            return ""
+        return hidden_text(self.hidden, "span", failures=self.hidden_failures)
+
+
+def view_of(trace: Trace, *, everything: bool = False) -> MineView:
+    """Return what is shown of *trace*: what is mine, or all of it if *everything* was asked for.
+
+    Where nothing is mine all of it is shown, too.
+    """
+    if everything or not trace.dispatches:
+        return MineView(None)
+    shown = spans_of_mine(trace)
+    if not shown:
+        return MineView(None, NONE_OF_MINE)
+    hidden: list[Span] = []
+    for dispatch in trace.dispatches:
+        if dispatch.number not in shown:
+            hidden.append(dispatch)
+        hidden += [call for call in dispatch.receiver_calls if call.number not in shown]
+    failures = sum(map(failed, hidden))
+    return MineView(shown if hidden else None, hidden=len(hidden), hidden_failures=failures)
