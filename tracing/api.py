@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import ref
 
 from tracing import pipeline
-from tracing.instrumentation import context, patching, sampling
+from tracing.instrumentation import context, sampling
 from tracing.instrumentation.attributes.values import attribute_text, error_text
 from tracing.instrumentation.context import LiveTrace, Stream
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.patching import is_instrumented, uninstrument
-from tracing.setup import capture_options
+from tracing.setup import instrument
 from tracing.spans.records import Kind
 
 if TYPE_CHECKING:
@@ -37,14 +37,6 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def instrument() -> Callable[[], None]:
-    """Record Django's signals from now on, as the settings say; return what undoes it.
-
-    Idempotent. ``tracing`` among INSTALLED_APPS calls it when the application starts.
-    """
-    return patching.instrument(**capture_options())
 
 
 class _Exit:

@@ -12,7 +12,7 @@ from django.utils.module_loading import import_string
 from tracing import celery, log, pipeline
 from tracing.conf import Settings, get_settings
 from tracing.exporters import build
-from tracing.instrumentation import context, effects, in_tests, overhead, sampling
+from tracing.instrumentation import context, effects, in_tests, overhead, patching, sampling
 from tracing.instrumentation.assembly import assembler
 from tracing.instrumentation.attributes import mine, names, redaction
 from tracing.instrumentation.attributes.values import Redaction
@@ -187,9 +187,16 @@ def _flush_at_every_end() -> None:
         pipeline.flush_on_sigterm(pipeline.default)
 
 
+def instrument() -> Callable[[], None]:
+    """Record Django's signals from now on, as the settings say; return what undoes it.
+
+    Idempotent. ``tracing`` among INSTALLED_APPS calls it when the application starts.
+    """
+    return patching.instrument(**capture_options())
+
+
 def start() -> None:
     """Configure, connect recording with the pipeline, and instrument. Idempotent; never raises."""
-    from tracing import api
     from tracing.instrumentation.scopes.commands import excluded
 
     try:
@@ -206,7 +213,7 @@ def start() -> None:
         if get_settings().enabled:
             _flush_at_every_end()
             effects.configure()
-            api.instrument()
+            instrument()
             registry.adopt_known_signals()
             celery.connect_when_imported()
     except Exception as error:

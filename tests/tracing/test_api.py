@@ -9,6 +9,7 @@ from django.test import Client
 import tracing
 from tracing import pipeline
 from tracing.instrumentation import context, failures, patching, sampling
+from tracing.instrumentation.assembly.assembler import assemble_ended
 from tracing.instrumentation.patching import is_instrumented
 from tracing.instrumentation.sampling import Sampler
 from tracing.spans.records import span_id
@@ -25,7 +26,7 @@ class Keeper:
         self.ended.append(trace)
 
     def traces(self):
-        return [live.assemble() for live in self.ended]
+        return [assemble_ended(live) for live in self.ended]
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from tests.tracing.analysis.building import MS, US, TraceBuilder, label
 from tracing.analysis.hazards import diagnose
 from tracing.analysis.wiring import Connection, Route
 from tracing.instrumentation import context, sampling
+from tracing.instrumentation.assembly.assembler import assemble_ended
 from tracing.instrumentation.context import LiveTrace
 from tracing.panels import SignalTracePanel, checks, page, panel, stats
 from tracing.panels.stats import describe
@@ -532,7 +533,7 @@ def test_spans_keep_the_numbers_that_the_panel_shows(toolbar, instrumented):
         kept = use(found, send)
         send()
         live = running.live
-    finished = live.assemble()
+    finished = assemble_ended(live)
 
     assert [row["number"] for row in kept["rows"] if row["is"] == "dispatch"] == [
         finished.dispatches[0].number

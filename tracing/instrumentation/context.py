@@ -33,10 +33,7 @@ if TYPE_CHECKING:
     import asyncio
     import weakref
 
-    from tracing.instrumentation.assembly.assembler import Assembly
-    from tracing.instrumentation.database.transactions import Block
-    from tracing.instrumentation.scopes.handling import Handling
-    from tracing.spans.records import Kind, Trace
+    from tracing.spans.records import Kind
 
 # --- the words of a stream -------------------------------------------------------------------
 
@@ -153,7 +150,7 @@ class Stream:
     """Whether its trace has ended: what comes now belongs to no trace or to another."""
     in_callback = False
     """Whether an on_commit callback is running."""
-    handling: Handling | None = None
+    handling: Any = None
     """How the request is handled, for the root of one."""
     counted_before: UnheardCounts | None = None
     """What nobody received before the response of a request left; ``unheard`` is what came after."""
@@ -163,7 +160,7 @@ class Stream:
     """Whether the thread or work item that wrote it is through."""
     task: weakref.ref[asyncio.Task[Any]] | None = None
     """The task that writes it, if one does."""
-    late: dict[str, Block | None] | None = None
+    late: dict[str, Any] | None = None
     """Open transaction blocks by alias that the stream had no room for; they are read after it."""
     outer: Stream | None = None
     """What was running before, for the root of a trace and for what is left out as a whole."""
@@ -238,8 +235,8 @@ class Stream:
         events += item
         return True
 
-    def note_block(self, alias: str, block: Block | None) -> None:
-        """Note that *block* is now the innermost open one of *alias*.
+    def note_block(self, alias: str, block: Any) -> None:
+        """Note that *block*, a ``Block`` or None, is now the innermost open one of *alias*.
 
         It must not get lost: the fate of all later dispatches hangs on it. Of the blocks that came
         and went while the stream was full only the last state is kept, which is no loss.
@@ -358,7 +355,7 @@ class LiveTrace:
         self.end: int | None = None
         self.branches: dict[tuple[int, int], Stream] = {}
         self.streams: list[Stream] = []
-        self.reading: Assembly | None = None
+        self.reading: Any = None
         self.thread = threading.current_thread().name
         self.root = self.open_stream()
         self.root.outer = outer
@@ -411,16 +408,6 @@ class LiveTrace:
     def duration_ns(self) -> int:
         """Return how long it took, or has taken so far."""
         return (self.end if self.end is not None else clock()) - self.start
-
-    def assemble(self) -> Trace:
-        """Return the finished spans. Called once, after the end, off the traced thread."""
-        # Assembly reads what is defined here.
-        from tracing.instrumentation.assembly.assembler import assemble  # noqa: PLC0415
-        from tracing.instrumentation.connections.changes import take_waiting  # noqa: PLC0415
-
-        trace = assemble(self)
-        trace.lost_receivers[:0] = take_waiting()
-        return trace
 
 
 def new_ids() -> str:
@@ -509,7 +496,7 @@ running: dict[int, LiveTrace] = {}
 """Traces that have begun and not ended, by the number of their root stream."""
 
 
-def open_blocks() -> list[Block]:
+def open_blocks() -> list[Any]:
     """Return the open transaction blocks of the running thread, innermost per alias.
 
     Replaced by ``tracing.instrumentation.database.transactions``, which knows them.

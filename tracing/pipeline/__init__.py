@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from weakref import WeakSet
 
 from tracing.instrumentation import context, failures
+from tracing.instrumentation.assembly.assembler import assemble_ended
 from tracing.instrumentation.assembly.repair import repaired
 from tracing.instrumentation.attributes.redaction import redact_error
 from tracing.instrumentation.in_tests import is_test_run
@@ -184,6 +185,9 @@ class Courtesy:
 class Pipeline:
     """A queue, a worker and exporters. A process has one, ``tracing.pipeline.default``."""
 
+    assemble = staticmethod(assemble_ended)
+    """Makes the spans of a live trace, in the worker."""
+
     def __init__(self, options: Options | None = None) -> None:
         self.options = options or Options()
         self.exporters: list[Exporter] = []
@@ -281,7 +285,7 @@ class Pipeline:
         self.submit(trace)
 
     def submit(self, trace: Any) -> None:
-        """Take over a finished trace: a ``records.Trace`` or anything that can ``assemble()`` one.
+        """Take over a finished trace: a ``records.Trace``, or what ``assemble`` makes one of.
 
         Never raises and, unless the policy is to block or the mode synchronous, never waits.
         """
@@ -581,7 +585,7 @@ class Pipeline:
         courtesy = Courtesy()
         for item, _ in items:
             try:
-                traces.append(item if isinstance(item, records.Trace) else item.assemble())
+                traces.append(item if isinstance(item, records.Trace) else self.assemble(item))
             except Exception as error:  # noqa: BLE001 - one bad trace must not stop the others.
                 self._failed += 1
                 failures.failed("assembly", error)

@@ -10,7 +10,7 @@ from tracing.spans.records import Dispatch, ReceiverCall, Trace, span_id
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tracing import models
+    from tracing.store import models
     from tracing.store.queries import Statistics
 
 _ROW_FIELDS: Final = (

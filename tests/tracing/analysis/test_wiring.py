@@ -12,7 +12,7 @@ from django.db.models.signals import post_save
 from django.dispatch import Signal
 
 from tracing.analysis import wiring
-from tracing.analysis.hazards.rules.connected import diagnose_wiring
+from tracing.analysis.hazards.connected import diagnose_wiring
 from tracing.instrumentation.attributes.signal_names import signal_name
 
 HERE = __name__

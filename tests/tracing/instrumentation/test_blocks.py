@@ -14,6 +14,7 @@ from django.dispatch import Signal
 
 import tracing
 from tracing.instrumentation import context, sampling
+from tracing.instrumentation.assembly.assembler import assemble_ended
 from tracing.instrumentation.sampling import Sampler
 from tracing.spans.records import Kind
 
@@ -31,7 +32,7 @@ class Keeper:
     def counts(self):
         """Return the number of dispatches by the name of the block, "lone" for those outside any."""
         return {
-            "lone" if live.kind is Kind.DISPATCH else live.name: live.assemble().dispatch_count
+            "lone" if live.kind is Kind.DISPATCH else live.name: assemble_ended(live).dispatch_count
             for live in self.ended
         }
 

@@ -18,6 +18,7 @@ from tests.tracing.instrumentation.programs import (
     run,
 )
 from tracing.instrumentation import context, sampling
+from tracing.instrumentation.assembly.assembler import assemble_ended
 from tracing.instrumentation.attributes.values import Redaction
 from tracing.instrumentation.context import UNRECORDED, LiveTrace
 from tracing.instrumentation.dispatch import synchronous
@@ -49,7 +50,7 @@ def recorded():
         yield
     finally:
         context.finish(live)
-        live.assemble()
+        assemble_ended(live)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tracing.instrumentation import context, patching, sampling
+from tracing.instrumentation.assembly.assembler import assemble_ended
 from tracing.instrumentation.connections import changes
 from tracing.instrumentation.context import LiveTrace
 from tracing.instrumentation.failures import counts
@@ -33,7 +34,7 @@ class Keeper:
     def traces(self) -> list[Trace]:
         """Return the finished spans of what ended since the last call, in order of ending."""
         ended, self.ended = self.ended, []
-        return [live.assemble() for live in ended]
+        return [assemble_ended(live) for live in ended]
 
     @contextmanager
     def block(self, name: str = "block") -> Iterator[LiveTrace]:

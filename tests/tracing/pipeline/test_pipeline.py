@@ -77,6 +77,8 @@ class Live:
 class Patient(Pipeline):
     """A pipeline whose flush waits until it is done, however busy the machine is."""
 
+    assemble = staticmethod(Live.assemble)
+
     def force_flush(self, timeout=60):
         return super().force_flush(timeout)
 

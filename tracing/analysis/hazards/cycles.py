@@ -6,7 +6,9 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from tracing.analysis.hazards.facts import Facts
+    from collections.abc import Mapping
+
+    from tracing.analysis.tree import Index
     from tracing.spans.records import Dispatch, ReceiverCall
 
 Key: TypeAlias = "tuple[object, ...]"
@@ -55,8 +57,14 @@ class Cycles:
     cost as much as it is deep.
     """
 
-    def __init__(self, facts: Facts) -> None:
-        self._index, self._labels = facts.index, facts.labels
+    def __init__(
+        self,
+        index: Index,
+        labels: Mapping[int, int],
+        every: list[Dispatch],
+        times: Mapping[tuple[str, str], int],
+    ) -> None:
+        self._index, self._labels = index, labels
         self.found: dict[frozenset[int], Cycle] = {}
         """By its receivers: a cycle through two models is the same one wherever it is entered."""
         self.levels: dict[int, int] = {}
@@ -64,10 +72,9 @@ class Cycles:
         self._deepest: dict[Key, int] = {}
         self._last: tuple[int | None, int] = (None, 0)
         """(parent of the inner dispatch, levels) of the last one: those beside it are alike."""
-        self._walk(facts)
+        self._walk(every, times)
 
-    def _walk(self, facts: Facts) -> None:
-        every, times = facts.every, facts.times
+    def _walk(self, every: list[Dispatch], times: Mapping[tuple[str, str], int]) -> None:
         keys = {
             each.number: key
             for each in every

@@ -290,7 +290,7 @@ class Facts:
     @cached_property
     def cycles(self) -> Cycles:
         """Return what nests in its like."""
-        return Cycles(self)
+        return Cycles(self.index, self.labels, self.every, self.times)
 
     @cached_property
     def often(self) -> set[tuple[str, str]]:

@@ -36,6 +36,7 @@ from tracing.instrumentation.attributes.redaction import (
     redact_text,
 )
 from tracing.instrumentation.connections import missed
+from tracing.instrumentation.connections.changes import take_waiting
 from tracing.instrumentation.connections.receiver_sets import NOTHING, ReceiverSet, find
 from tracing.instrumentation.context import (
     ASYNC_CLOSE,
@@ -1345,9 +1346,9 @@ _lock: Final = process_lock()
 def assemble(live: LiveTrace) -> Trace:
     """Return the finished spans of a trace that has ended, or its last segment."""
     with _lock:
-        reading = live.reading
-        if reading is None:
-            reading = live.reading = Assembly(live)
+        if live.reading is None:
+            live.reading = Assembly(live)
+        reading: Assembly = live.reading
         reading.read()
         for stream in live.streams:
             # Whoever still holds one, a thread that outlives the trace, fills nothing any more.
@@ -1356,6 +1357,16 @@ def assemble(live: LiveTrace) -> Trace:
         finished = reading.segment(final=True)
         live.let_go()
         return finished
+
+
+def assemble_ended(live: LiveTrace) -> Trace:
+    """Return the same with the receivers that were found dead before any trace could tell of them.
+
+    Called once for each trace, after its end, off the traced thread.
+    """
+    trace = assemble(live)
+    trace.lost_receivers[:0] = take_waiting()
+    return trace
 
 
 def snapshot(live: LiveTrace) -> Trace:

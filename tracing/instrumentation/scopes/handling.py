@@ -126,7 +126,8 @@ def handling_of(stream: Stream | None) -> Handling | None:
     if stream is None:
         return None
     root = stream.trace.root if stream.trace is not None else stream
-    return root.handling
+    handling: Handling | None = root.handling
+    return handling
 
 
 def _count(frame: FrameType | None, own: int = 0) -> tuple[int, bool]:

@@ -20,7 +20,7 @@ from tracing.analysis.hazards import (
     diagnose_across,
     find_again,
 )
-from tracing.analysis.hazards.rules.connected import diagnose_wiring
+from tracing.analysis.hazards.connected import diagnose_wiring
 from tracing.management import tables
 from tracing.management.terminal import joined, plain, text
 from tracing.management.verbs.base import (
