@@ -23,7 +23,7 @@ export PYTHON PORT STARTED
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test coverage lint format types contracts conformance foreign matrix bench clean env env-dev
+.PHONY: help demo test coverage lint format house types contracts conformance foreign matrix bench clean env env-dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ format: env-dev ## Put code and templates into the house style
 	$(RUN) -m ruff check --fix-only --quiet .
 	$(RUN) -m ruff format .
 	$(TEMPLATES) | xargs $(VENV)/bin/djade --target-version 5.2
+
+house: env-dev ## Show rooms, files and functions of tracing, and refuse longer ones and retired names
+	@$(RUN) scripts/house.py
 
 types: env-dev ## Check types
 	$(RUN) -m mypy

@@ -1,0 +1,135 @@
+"""What the house of `tracing` looks like, and what must not come back.
+
+Prints lines and files for each room, the longest files and functions, and definitions that several
+files have under one name. Fails where a file or a function is longer than `scripts/words.toml` allows,
+where more modules lie at the root than it allows, and where it finds a name that was retired. Circles
+of imports are `make contracts`' business.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[1]
+HOUSE = ROOT / "tracing"
+RULES = tomllib.loads((ROOT / "scripts" / "words.toml").read_text())
+BRANCHES = (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.With, ast.IfExp, ast.comprehension)
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+SHOWN = 12
+
+
+def sources() -> list[Path]:
+    """Return the Python files of the house but for migrations, which are generated."""
+    return sorted(path for path in HOUSE.rglob("*.py") if "migrations" not in path.parts)
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def lines_of(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def functions(path: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield (name, lines, branches) of each function; what is defined inside counts for itself."""
+
+    def walk(node: ast.AST, above: str) -> Iterator[tuple[str, int, int]]:
+        for child in ast.iter_child_nodes(node):
+            name = above
+            if isinstance(child, (*FUNCTIONS, ast.ClassDef)):
+                name = f"{above}.{child.name}" if above else child.name
+            if isinstance(child, FUNCTIONS):
+                inner = [each for each in ast.walk(child) if isinstance(each, FUNCTIONS)][1:]
+                within = {id(part) for each in inner for part in ast.walk(each)}
+                lines = (child.end_lineno or child.lineno) - child.lineno + 1
+                lines -= sum((each.end_lineno or 0) - each.lineno + 1 for each in inner)
+                branches = sum(
+                    isinstance(part, BRANCHES) and id(part) not in within
+                    for part in ast.walk(child)
+                )
+                yield f"{name_of(path)}:{name}", lines, branches
+            yield from walk(child, name)
+
+    yield from walk(ast.parse(path.read_text()), "")
+
+
+def show_rooms() -> None:
+    rooms: dict[str, list[int]] = defaultdict(list)
+    for path in sources():
+        parts = path.relative_to(HOUSE).parts
+        rooms[parts[0] if len(parts) > 1 else "(root)"].append(lines_of(path))
+    print(f"{'room':<18}{'files':>7}{'lines':>9}")
+    for room, lengths in sorted(rooms.items(), key=lambda item: -sum(item[1])):
+        print(f"{room:<18}{len(lengths):>7}{sum(lengths):>9,}")
+    every = [length for lengths in rooms.values() for length in lengths]
+    print(f"{'all':<18}{len(every):>7}{sum(every):>9,}\n")
+
+
+def too_long(what: str, found: dict[str, int], limit: int, allowed: dict[str, int]) -> list[str]:
+    """Print the longest of *found*; return those that are longer than they may be."""
+    longest = sorted(found.items(), key=lambda item: -item[1])[:SHOWN]
+    print(f"longest {what} (limit {limit}, {sum(n > limit for n in found.values())} over it)")
+    for name, length in longest:
+        print(f"  {length:>5}  {name}")
+    print()
+    return [
+        f"{name} has {length} lines; {allowed.get(name, limit)} are allowed."
+        for name, length in found.items()
+        if length > allowed.get(name, limit)
+    ]
+
+
+def show_namesakes() -> None:
+    names: Counter[str] = Counter()
+    for path in sources():
+        defined = {
+            node.name
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, (*FUNCTIONS, ast.ClassDef))
+        }
+        names.update(defined)
+    twice = [f"{name} ({count})" for name, count in names.most_common() if count > 1]
+    print(f"defined in several files: {len(twice)}: {', '.join(twice[:SHOWN])}\n")
+
+
+def retired() -> list[str]:
+    """Return where a name stands that was retired."""
+    problems = []
+    for word, use in RULES["retired"].items():
+        pattern = re.compile(rf"(?<![\w.]){re.escape(word)}(?!\w)")
+        for path in sources():
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                if pattern.search(line):
+                    problems.append(f"{name_of(path)}:{number}: {word} is called {use} now.")
+    return problems
+
+
+def main() -> int:
+    show_rooms()
+    lengths = {name_of(path): lines_of(path) for path in sources()}
+    problems = too_long("files", lengths, RULES["limits"]["file"], RULES["files"])
+    found = [each for path in sources() for each in functions(path)]
+    bodies = {name: length for name, length, _ in found}
+    problems += too_long("functions", bodies, RULES["limits"]["function"], RULES["functions"])
+    show_namesakes()
+    root = [path.name for path in HOUSE.glob("*.py") if path.name != "__init__.py"]
+    if len(root) > RULES["limits"]["root"]:
+        problems.append(f"{len(root)} modules lie at the root: {', '.join(sorted(root))}.")
+    problems += retired()
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return bool(problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
