@@ -2,7 +2,7 @@
 
     python benchmarks/store_queries.py [DISPATCHES] [sqlite|postgresql] [--store NAME]
 
-Fills a store of its own, as ``manage.py tracing fill`` does, then asks each question and fetches each
+Fills a store of its own with made-up traces, then asks each question and fetches each
 page several times. With ``--store`` a file, or a database of the server, is filled once, kept, and
 asked again the next time. Ten million dispatches take 2.5 GB on SQLite and 9 GB on PostgreSQL.
 
@@ -37,12 +37,11 @@ GOAL_MS = 150
 
 def fill(alias: str, dispatches: int) -> None:
     """Have at least *dispatches* made-up dispatches of thirty days in the store."""
-    from django.core.management import call_command
-
+    from benchmarks import synthetic
     from tracing.models import Trace
 
     if not Trace.objects.using(alias).exists():
-        call_command("tracing", "fill", "--dispatches", str(dispatches), "--days", "30")
+        synthetic.fill(alias, dispatches, days=30)
         store.analyze(alias)
 
 

@@ -18,7 +18,6 @@ from tests.tracing.analysis.building import MS, TraceBuilder
 from tests.tracing.command_line import run, store
 from tracing import models
 from tracing.management.verbs import VERBS, traces
-from tracing.management.verbs import store as keeping
 from tracing.spans.records import Outcome, derived_root_span_id
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -126,19 +125,9 @@ def interrupted(_seconds):
     raise KeyboardInterrupt
 
 
-_make_up = keeping._make_up
-
-
-def make_up_few(alias, options, seed, dispatches, *rest):
-    """Make up traces as ``fill`` does, but not by the million."""
-    _make_up(alias, options, seed, min(dispatches, 200), *rest)
-
-
 def test_every_command_line_of_the_documents_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(traces, "wait", interrupted)
-    monkeypatch.setattr(keeping, "_make_up", make_up_few)
-    monkeypatch.setattr(keeping, "repeat_stored", lambda *_arguments: None)
     log = tmp_path / "logs" / "tracing.jsonl"
     log.parent.mkdir()
     stored_traces()

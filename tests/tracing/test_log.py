@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import structlog
 
+from benchmarks.synthetic import Filler
 from tests.tracing.samples import decided, full_trace, plain_trace
 from tracing.api import current_span_id, current_trace_id, trace
 from tracing.exporters import log as log_module
@@ -15,7 +16,6 @@ from tracing.exporters.formats import write_jsonl
 from tracing.exporters.lines import LineError, Reader
 from tracing.exporters.log import LogExporter
 from tracing.exporters.log_file import log_files
-from tracing.filling import Filler
 from tracing.instrumentation import context
 from tracing.instrumentation.patching import instrument
 from tracing.log import add_trace_ids

@@ -16,6 +16,7 @@ from django.conf import settings as django_settings
 from django.core.management import call_command
 from django.db import connections, transaction
 
+from benchmarks.synthetic import Filler
 from tests.tracing.analysis.building import MS, TraceBuilder, label
 from tests.tracing.samples import full_trace, plain_trace
 from tracing import __version__, models
@@ -30,7 +31,6 @@ from tracing.exporters.build import (
 from tracing.exporters.database import DatabaseExporter
 from tracing.exporters.log import LogExporter
 from tracing.exporters.log_import import import_logs
-from tracing.filling import Filler
 from tracing.models import ReceiverLabel, RecorderControl, RecorderState, Rollup, Trace
 from tracing.pipeline import Options, Pipeline, Statistics, TemporaryError
 from tracing.spans.intervals import time_once

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from benchmarks.synthetic import Filler
 from tests.tracing.samples import full_trace, plain_trace
 from tracing.exporters.formats import (
     CSV_COLUMNS,
@@ -17,7 +18,6 @@ from tracing.exporters.formats import (
     write_jsonl,
 )
 from tracing.exporters.lines import Reader
-from tracing.filling import Filler
 from tracing.spans.records import Method, ReceiverCall, ReceiverLabel
 
 NEWEST_NS = 1_800_000_000_000_000_000

@@ -12,10 +12,10 @@ from django.core.management import call_command
 from django.db import DatabaseError, connections
 from django.test import override_settings
 
+from benchmarks.synthetic import Filler
 from tests.services import require_service
 from tests.tracing.samples import full_trace, plain_trace
 from tracing.exporters.database import DatabaseExporter
-from tracing.filling import Filler
 from tracing.models import Dispatch, ReceiverLabel, Rollup, Sequence, Trace
 from tracing.pipeline import TemporaryError
 from tracing.routers import ROUTER

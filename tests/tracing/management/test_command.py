@@ -125,7 +125,7 @@ def test_list_of_an_empty_store_says_what_to_do():
 
     assert code == 3
     assert message.startswith("The store is empty.")
-    assert "manage.py tracing fill" in message
+    assert "manage.py tracing import" in message
 
 
 def test_store_without_tables_says_what_to_do(monkeypatch):

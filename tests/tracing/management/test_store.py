@@ -1,4 +1,4 @@
-"""Tests of the verbs that keep the store: prune, export, import and fill."""
+"""Tests of the verbs that keep the store: prune, export and import."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 import os
 import stat
 import sys
-import time
 
 import pytest
 
@@ -21,12 +20,9 @@ from tests.tracing.command_line import (
     run_json,
     store,
 )
-from tracing import filling, models
-from tracing.analysis import tree
-from tracing.analysis.histogram import HOUR_NS
+from tracing import models
 from tracing.exporters import log_import
 from tracing.exporters.database import DatabaseExporter
-from tracing.management.verbs import store as keeping
 from tracing.spans.records import Status
 
 # They write through connections of their own, which no test transaction contains.
@@ -43,7 +39,7 @@ def traces():
     )
 
 
-# --- prune, export, import, fill -----------------------------------------------------------------
+# --- prune, export, import -----------------------------------------------------------------------
 
 
 def test_prune_asks_what_to_prune_and_whether_to(traces, monkeypatch):
@@ -279,70 +275,3 @@ def test_import_leaves_out_the_trace_that_the_database_cannot_take(traces, tmp_p
 
 def test_import_of_a_folder_says_that_it_cannot_be_read(traces, tmp_path):
     assert "cannot be read: Is a directory" in error_of("import", tmp_path)[1]
-
-
-def test_fill_makes_up_the_same_traces_for_the_same_seed():
-    found = run_json("fill", "--dispatches", "300", "--apps", "3", "--seed", "5")
-    names = [trace.name for trace in models.Trace.objects.order_by("pk")]
-    models.Trace.objects.all().delete()
-    shown = run("fill", "--dispatches", "300", "--apps", "3", "--seed", "5")
-
-    assert found["dispatches"] >= 300
-    assert found["traces"] == len(names)
-    assert shown.startswith(
-        f"{found['traces']} made-up traces with {found['dispatches']} dispatches"
-    )
-    assert [trace.name for trace in models.Trace.objects.order_by("pk")] == names
-
-
-def test_fill_copies_what_it_made_up_when_much_is_wanted(monkeypatch):
-    monkeypatch.setattr(keeping, "_MADE_UP", 250)
-    found = run_json("fill", "--dispatches", "1001", "--apps", "2", "--days", "5")
-    traces = list(models.Trace.objects.order_by("pk"))
-    whole = list(models.Trace.objects.load_rows(traces))
-
-    assert found == {"traces": len(traces), "dispatches": 1001}
-    assert sum(len(trace.dispatches) for trace in whole) == 1001
-    assert len({trace.trace_id for trace in whole}) == len(whole)
-    assert all(
-        len(trace.dispatches) == trace.dispatch_count
-        and sum(len(d.receiver_calls) for d in trace.dispatches) == trace.receiver_call_count
-        for trace in whole
-    )
-    moments = [trace.started_ns for trace in whole]
-    assert moments == sorted(moments)
-    assert sum(models.Rollup.objects.filter(receiver=0).values_list("count", flat=True)) == 1001
-    # Whoever stores next must get ids that are free.
-    store(checkout(1), shared=False)
-    assert models.Trace.objects.count() == len(traces) + 1
-
-
-@pytest.mark.parametrize("minute", [0, 1, 30, 59])
-def test_fill_counts_everything_at_whatever_minute_it_begins(monkeypatch, minute):
-    now_ns = time.time_ns() // HOUR_NS * HOUR_NS + minute * HOUR_NS // 60
-    monkeypatch.setattr(keeping, "_MADE_UP", 250)
-    monkeypatch.setattr(keeping.time, "time_ns", lambda: now_ns)
-    run("fill", "--dispatches", "1001", "--apps", "2", "--days", "5")
-
-    assert sum(models.Rollup.objects.filter(receiver=0).values_list("count", flat=True)) == 1001
-
-
-def test_fill_copies_nothing_that_it_did_not_make_up(traces, monkeypatch):
-    monkeypatch.setattr(keeping, "_MADE_UP", 100)
-    run("fill", "--dispatches", "400", "--apps", "2")
-
-    assert models.Trace.objects.filter(kind="command", label__name="load_cars").count() == 1
-
-
-def test_fill_varies_what_it_uses_again(monkeypatch):
-    monkeypatch.setattr(filling, "_WHOLE", 5)
-    made = list(filling.Filler(3, newest_ns=10**18, apps=2).traces(400))
-
-    assert sum(len(trace.dispatches) for trace in made) == 400
-    assert len(made) > 5
-    assert len({trace.duration_ns for trace in made}) == len(made)
-    for trace in made:
-        index = tree.Index(trace)
-        for dispatch in trace.dispatches:
-            parent = index.call(dispatch.parent_number)
-            assert parent is None or dispatch in parent.dispatches

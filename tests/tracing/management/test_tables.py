@@ -295,9 +295,10 @@ def test_long_work_shows_a_progress_bar_to_somebody_who_looks(monkeypatch):
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm-256color")
-    run("fill", "--dispatches", "12000", "--apps", "2")
+    store(checkout(1), shared=False)
+    run("prune", "--max-rows", "1", "--yes")
 
-    assert "filling" in screen.getvalue()
+    assert "pruning" in screen.getvalue()
 
 
 def test_sentence_that_is_broken_goes_on_where_it_began(monkeypatch):

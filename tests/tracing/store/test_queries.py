@@ -6,9 +6,9 @@ import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
+from benchmarks.synthetic import Filler
 from tests.tracing.samples import plain_trace
 from tracing.exporters.database import DatabaseExporter
-from tracing.filling import Filler
 from tracing.models import Dispatch, FailedCall, ReceiverCall, Trace, Unheard
 from tracing.spans.records import Outcome
 from tracing.store import queries

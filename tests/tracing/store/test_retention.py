@@ -11,13 +11,13 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 from django.db.models import signals as model_signals
 
+from benchmarks.synthetic import Filler
 from tests.tracing.samples import plain_trace
 from tracing import conf, pipeline
 from tracing.analysis.histogram import HOUR_NS
 from tracing.conf import Settings, store_alias
 from tracing.exporters.build import build_retention
 from tracing.exporters.database import DatabaseExporter
-from tracing.filling import Filler
 from tracing.models import Dispatch, ReceiverCall, RecorderState, Rollup, Trace
 from tracing.store import retention as pruning
 from tracing.store.backends import beside_the_application

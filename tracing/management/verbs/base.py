@@ -179,8 +179,7 @@ def require_traces() -> str:
     if not traces().exists():
         raise fail(
             "The store is empty. Use the site with tracing on (manage.py tracing status says "
-            "whether it is), read logs with manage.py tracing import, or make up some traces with "
-            "manage.py tracing fill.",
+            "whether it is), or read logs with manage.py tracing import.",
             NOT_FOUND,
         )
     return alias

@@ -1,23 +1,17 @@
-"""The verbs that keep the store: ``prune``, ``export``, ``import`` and ``fill``."""
+"""The verbs that keep the store: ``prune``, ``export`` and ``import``."""
 
 from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tracing import models
-from tracing.analysis.hazards import diagnose
-from tracing.analysis.histogram import HOUR_NS
 from tracing.exporters import formats
-from tracing.exporters.database import DatabaseExporter
 from tracing.exporters.log_file import log_files
 from tracing.exporters.log_import import import_logs
-from tracing.filling import Filler, repeat_stored
 from tracing.management.terminal import text
 from tracing.management.verbs.base import (
     FOUND,
@@ -36,13 +30,14 @@ from tracing.management.verbs.base import (
 )
 from tracing.management.verbs.traces import add_filters, chosen, trace_document
 from tracing.spans.escapes import json_text
-from tracing.store.retention import Retention, compact_rollups, prune
+from tracing.store.retention import Retention, prune
 from tracing.units import format_bytes, format_count, plural
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-    from tracing.spans import records
+    from tracing import models
+
 Progress = Callable[[int, int], object]
 
 
@@ -283,88 +278,6 @@ def _import(run: Run) -> int:
 
 # --- fill ----------------------------------------------------------------------------------------
 
-_MADE_UP: Final = 1_000_000
-"""Dispatches that are made up one by one; the rest are copies of these."""
-_IN_A_BATCH: Final = 5_000
-
-
-def _fill_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--dispatches", type=positive, default=10_000, help="(default 10000)")
-    parser.add_argument("--days", type=positive, default=7, help="spread over (default 7)")
-    parser.add_argument("--apps", type=positive, default=12, help="of the shop (default 12)")
-    parser.add_argument("--seed", type=int, default=1, help="the same traces for the same seed")
-    _add_format(parser)
-
-
-def _fill(run: Run) -> int:
-    alias = require_store()
-    options = run.options
-    whole: int = options["dispatches"]
-    # Copying is many times faster than making up, but it copies whatever is there.
-    before = traces().count()
-    is_empty = not before and not models.Rollup.objects.using(alias).exists()
-    copies = -(-whole // _MADE_UP) - 1 if is_empty else 0
-    hours = max(options["days"] * 24 // (copies + 1), 1)
-    began, now_ns = time.monotonic(), time.time_ns()
-    done = 0
-    with progress_bar(run, "filling") as progress:
-
-        def report(count: int) -> None:
-            nonlocal done
-            done += count
-            if progress is not None:
-                progress(done, whole)
-
-        first = whole // (copies + 1)
-        newest_ns = now_ns - copies * hours * HOUR_NS
-        _make_up(alias, options, options["seed"], first, newest_ns, hours / 24, report)
-        if copies:
-            repeat_stored(alias, copies, hours, report)
-            rest = whole - first * (copies + 1)
-            _make_up(alias, options, options["seed"] + 1, rest, now_ns, 0, report)
-        # As if the days had passed: their statistics would be added up by now.
-        compact_rollups(alias)
-    made = traces().count() - before
-    if run.as_json:
-        run.terminal.json({"traces": made, "dispatches": done})
-    else:
-        seconds = time.monotonic() - began
-        run.terminal.print(
-            text(
-                f"{plural(made, 'made-up trace')} with {plural(done, 'dispatch', 'dispatches')} "
-                f"written in {seconds:.1f} s."
-            )
-        )
-    return 0
-
-
-def _make_up(  # noqa: PLR0917 - private, and each is another thing.
-    alias: str,
-    options: dict[str, Any],
-    seed: int,
-    dispatches: int,
-    newest_ns: int,
-    days: float,
-    report: Callable[[int], object],
-) -> None:
-    """Store made-up traces with *dispatches* dispatches, in batches as the pipeline sends them."""
-    filler = Filler(seed, newest_ns=newest_ns, days=days, apps=options["apps"], diagnose=diagnose)
-    exporter = DatabaseExporter(alias)
-    batch: list[records.Trace] = []
-    weight = 0
-    try:
-        for trace in filler.traces(dispatches):
-            batch.append(trace)
-            weight += len(trace.dispatches)
-            if weight >= _IN_A_BATCH:
-                exporter.export(batch)
-                report(weight)
-                batch, weight = [], 0
-        exporter.export(batch)
-        report(weight)
-    finally:
-        exporter.shutdown()
-
 
 VERBS = (
     Verb(
@@ -383,5 +296,4 @@ VERBS = (
         "and otlp are for other tools.",
     ),
     Verb("import", "read log files into the store", _import_arguments, _import),
-    Verb("fill", "make up traces, to try the viewer and to measure", _fill_arguments, _fill),
 )

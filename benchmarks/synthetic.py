@@ -1,12 +1,21 @@
 """Made-up traces of a shop, to fill a store of any size: for benchmarks and trying the viewer.
 
+    python -m benchmarks.synthetic --dispatches 100_000 --days 30
+
+writes them into the store of the project that DJANGO_SETTINGS_MODULE names (CarSales), the same ones for
+the same ``--seed``.
+
 ``Filler`` makes up to a million dispatches, each with its own times and names. A store of more is
 made of that by the database itself, which ``repeat_stored`` has copy what it holds to later days.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import random
+import sys
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -438,3 +447,121 @@ class _Repeating:
         with self.connection.cursor() as cursor:
             cursor.execute(statement)
             return int(cursor.fetchone()[0] or 0)
+
+
+# -- Filling a store ------------------------------------------------------------------------------
+
+_MADE_UP = 1_000_000
+"""Dispatches that are made up one by one; the rest are copies of these."""
+_IN_A_BATCH = 5_000
+
+
+def fill(
+    alias: str,
+    dispatches: int,
+    *,
+    days: int = 7,
+    applications: int = 12,
+    seed: int = 1,
+    report: Callable[[int, int], object] = lambda done, whole: None,
+) -> tuple[int, int]:
+    """Store made-up traces; return how many, and how many dispatches they hold.
+
+    Args:
+        alias: The database of the store. Into an empty one only the first million dispatches are made
+            up: the database copies them to later days, with other trace ids and instances. What is
+            there already is never copied.
+        dispatches: How many there shall be.
+        days: How many days they are spread over.
+        applications: How many applications the shop has.
+        seed: The same traces for the same seed.
+        report: Called with (dispatches written, dispatches wanted).
+    """
+    from tracing.analysis.hazards import diagnose
+    from tracing.models import Rollup
+    from tracing.models import Trace as StoredTrace
+    from tracing.store.retention import compact_rollups
+
+    traces = StoredTrace.objects.using(alias)
+    before = traces.count()
+    is_empty = not before and not Rollup.objects.using(alias).exists()
+    copies = -(-dispatches // _MADE_UP) - 1 if is_empty else 0
+    hours = max(days * 24 // (copies + 1), 1)
+    now_ns = time.time_ns()
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        report(done, dispatches)
+
+    first = dispatches // (copies + 1)
+    newest_ns = now_ns - copies * hours * HOUR_NS
+    filler = Filler(
+        seed, newest_ns=newest_ns, days=hours / 24, apps=applications, diagnose=diagnose
+    )
+    _store(alias, filler.traces(first), count)
+    if copies:
+        repeat_stored(alias, copies, hours, count)
+        rest = dispatches - first * (copies + 1)
+        filler = Filler(seed + 1, newest_ns=now_ns, days=0, apps=applications, diagnose=diagnose)
+        _store(alias, filler.traces(rest), count)
+    # As if the days had passed: their statistics would be added up by now.
+    compact_rollups(alias)
+    return traces.count() - before, done
+
+
+def _store(alias: str, traces: Iterator[Trace], count: Callable[[int], object]) -> None:
+    """Store *traces* in batches, as the pipeline sends them."""
+    from tracing.exporters.database import DatabaseExporter
+
+    exporter = DatabaseExporter(alias)
+    batch: list[Trace] = []
+    weight = 0
+    try:
+        for trace in traces:
+            batch.append(trace)
+            weight += len(trace.dispatches)
+            if weight >= _IN_A_BATCH:
+                exporter.export(batch)
+                count(weight)
+                batch, weight = [], 0
+        exporter.export(batch)
+        count(weight)
+    finally:
+        exporter.shutdown()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--dispatches", type=int, default=10_000, help="(default 10000)")
+    parser.add_argument("--days", type=int, default=7, help="spread over (default 7)")
+    parser.add_argument("--apps", type=int, default=12, help="of the shop (default 12)")
+    parser.add_argument("--seed", type=int, default=1, help="the same traces for the same seed")
+    options = parser.parse_args()
+
+    import django
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "carsales.settings")
+    django.setup()
+    from tracing.conf import store_alias
+
+    def report(done: int, whole: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{done:>12,} of {whole:,} dispatches", end="", file=sys.stderr)
+
+    began = time.monotonic()
+    made, done = fill(
+        store_alias(),
+        options.dispatches,
+        days=options.days,
+        applications=options.apps,
+        seed=options.seed,
+        report=report,
+    )
+    seconds = time.monotonic() - began
+    print(f"\r{made:,} made-up traces with {done:,} dispatches written in {seconds:.1f} s.")
+
+
+if __name__ == "__main__":
+    main()
