@@ -20,11 +20,11 @@ from django.utils import translation
 
 import tracing
 from tests.tracing.analysis.building import MS, US, TraceBuilder, label
+from tracing import pipeline
 from tracing.analysis.hazards import diagnose
 from tracing.analysis.wiring import Connection, Route
 from tracing.instrumentation import context, sampling
 from tracing.instrumentation.assembly.assembler import assemble_ended
-from tracing.instrumentation.context import LiveTrace
 from tracing.panels import SignalTracePanel, checks, page, panel, stats
 from tracing.panels.stats import describe
 from tracing.spans.records import Hazard, Kind, Outcome, TransactionOutcome, WaitingCallback
@@ -548,7 +548,7 @@ def test_the_panel_records_for_itself_where_nothing_is_recorded(
     monkeypatch.setattr(sampling.switch, "paused", why == "paused")
     monkeypatch.setattr(sampling.switch, "sampler", sampling.Sampler(0.0))
     ended = []
-    monkeypatch.setattr(LiveTrace, "assemble", ended.append)
+    monkeypatch.setattr(pipeline.default, "assemble", ended.append)
     found = toolbar("/shop/")
     with tracing.trace("request"):
         kept = use(found, send)
