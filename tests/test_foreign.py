@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.conformance.page import publish
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -142,9 +145,82 @@ def test_status_and_table(foreign, monkeypatch, row, status, told):
 
 
 def test_sdist_without_tests_is_not_run(foreign, tmp_path):
-    (tmp_path / "axes" / "source" / "django_axes-1").mkdir(parents=True)
+    version = foreign.SUITES["axes"].version
+    (tmp_path / "axes" / f"source-{version}" / "django_axes").mkdir(parents=True)
 
     row = foreign.compare("axes", "5.2", tmp_path / "ours.whl")
 
     assert row.not_run.startswith("the sdist has no tests")
     assert not row.passed
+
+
+@pytest.fixture
+def compare_listing(foreign, monkeypatch, tmp_path):
+    """Compare runs of a suite whose test_list is known to list what is installed."""
+    suite = foreign.Suite("some", "1", "", "django", (), listing={"test_list": "applications"})
+    monkeypatch.setitem(foreign.SUITES, "some", suite)
+    monkeypatch.setattr(foreign, "sdist", lambda *_arguments: tmp_path)
+    monkeypatch.setattr(foreign, "environment", lambda *_arguments: Path(sys.executable))
+
+    def compare(stock, traced):
+        reports = {
+            "stock": {"outcomes": stock, "cpu": 1.0, "recorded": 0, "failures": {}},
+            "traced": {"outcomes": traced, "cpu": 1.0, "recorded": 1, "failures": {}},
+        }
+        monkeypatch.setattr(foreign, "run", lambda *rest, **_named: reports[rest[4]])
+        return foreign.compare("some", "5.2", tmp_path / "ours.whl")
+
+    return compare
+
+
+def test_what_lists_the_tracer_is_no_fault_but_has_to_find_it(compare_listing):
+    good = {"test_list": "passed", "test_one": "passed"}
+
+    finds = compare_listing(good, good | {"test_list": "failed"})
+    misses = compare_listing(good, good)
+    differs = compare_listing(good, {"test_list": "failed", "test_one": "failed"})
+
+    assert (finds.listing, finds.different) == ({"test_list": "applications"}, {})
+    assert misses.different == {"test_list": "lists applications, and did the same"}
+    assert list(differs.different) == ["test_one"]
+
+
+def test_without_an_index_nothing_is_run_and_it_says_why(foreign, monkeypatch, capsys):
+    monkeypatch.undo()
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+
+    with pytest.raises(foreign.NotRunError, match="the package index cannot be reached; pip down"):
+        foreign.pip("download", "--no-deps", "surely-not-there")
+
+
+def test_all_that_is_fetched_has_a_fixed_release(foreign):
+    fixed = {
+        line.partition("==")[0].lower()
+        for line in foreign.CONSTRAINTS.read_text().splitlines()
+        if "==" in line
+    }
+    wanted = {
+        re.split(r"[\[<>=]", need)[0].lower()
+        for suite in foreign.SUITES.values()
+        for need in suite.needs
+    }
+
+    assert wanted - fixed == set()
+    assert all(suite.version for suite in foreign.SUITES.values())
+
+
+def test_a_table_takes_the_place_of_the_last_one_of_its_kind(tmp_path):
+    name = "foreign, Python {}.{}, Django 5.2".format(*sys.version_info)
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n<!-- {name}: begin -->\nold\n<!-- {name}: end -->\nafter\n")
+
+    publish("foreign", "5.2.19", "| new |\n", page)
+
+    begin, *told, end = page.read_text().splitlines()[1:-1]
+    assert (begin, end) == (f"<!-- {name}: begin -->", f"<!-- {name}: end -->")
+    assert told[1].startswith("Run on ")
+    assert told[2:] == ["", "| new |", ""]
+    with pytest.raises(ValueError, match="has no lines"):
+        publish("foreign", "1.0", "", page)

@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import re
+import runpy
 import subprocess
 import sys
 import tarfile
@@ -32,6 +33,7 @@ import django
 REPOSITORY = Path(__file__).resolve().parents[2]
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 RECORDING = Path(__file__).with_name("recording.py")
+PUBLISHING = Path(__file__).with_name("page.py")
 CACHE = REPOSITORY / ".cache" / "conformance"
 
 SHORT = [
@@ -275,7 +277,7 @@ def failure_of(test: str, log: str) -> str:
 def markdown(comparisons: list[Comparison]) -> str:
     """Return the summary as a Markdown table, with the new failures below it."""
     lines = [
-        f"# Django {django.get_version()}'s own tests, Python {platform.python_version()}",
+        f"Django {django.get_version()}'s own tests, Python {platform.python_version()}",
         "",
         f"| {' | '.join(COLUMNS)} |",
         "|---" + "|--:" * (len(COLUMNS) - 1) + "|",
@@ -290,9 +292,9 @@ def markdown(comparisons: list[Comparison]) -> str:
     ]
     for row in comparisons:
         if row.problem:
-            lines += ["", f"## {row.module}", "", "```", row.problem, "```"]
+            lines += ["", f"### {row.module}", "", "```", row.problem, "```"]
         for test, change in row.new_failures.items():
-            lines += ["", f"## {test}", "", "```", change, "```"]
+            lines += ["", f"### {test}", "", "```", change, "```"]
         lines += [f"- unsteady without tracing too: {test}" for test in row.unsteady]
     return "\n".join(lines) + "\n"
 
@@ -305,6 +307,7 @@ def parse_arguments() -> argparse.Namespace:
     which.add_argument("--modules", nargs="+", metavar="MODULE", help="these modules")
     parser.add_argument("--parallel", type=int, default=os.cpu_count() or 1, metavar="N")
     parser.add_argument("--timeout", type=float, default=1200, help="seconds for one process")
+    parser.add_argument("--publish", action="store_true", help="put the summary into the docs")
     parser.add_argument("--output", type=Path, help="folder for summary.md and summary.json")
     return parser.parse_args()
 
@@ -351,6 +354,8 @@ def main() -> int:
     (output / "summary.json").write_text(
         json.dumps([asdict(row) for row in comparisons], indent=2) + "\n"
     )
+    if options.publish:
+        runpy.run_path(str(PUBLISHING))["publish"]("Django", version, summary)
     print("\n" + summary)
 
     dispatches = sum(row.dispatches for row in comparisons)
