@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.spans.records import Dispatch, ReceiverCall, Trace, span_id
@@ -20,11 +20,6 @@ _ROW_FIELDS: Final = (
     "hazard_count", "dropped_count", "unheard_count", "overhead_ns", "final", "mine", "pinned",
     "note",
 )  # fmt: skip
-_LISTS: Final = (
-    "bypasses", "side_effects", "connection_changes", "lost_receivers", "missed_receivers",
-    "waiting_callbacks", "hazards",
-)  # fmt: skip
-"""Fields of a trace that are lists of flat values."""
 _NESTED: Final = frozenset({"dispatches", "receiver_calls", "receiver", "callsite"})
 
 
@@ -41,20 +36,25 @@ def trace_document(trace: Trace, most: int | None = None) -> dict[str, Any]:
         most: At most so many dispatches; None for all.
     """
     document = {
-        item.name: getattr(trace, item.name)
+        item.name: _flat(getattr(trace, item.name))
         for item in fields(Trace)
-        if item.name not in {"dispatches", "unheard", "carried", *_LISTS}
+        if item.name not in {"dispatches", "unheard", "carried"}
     }
     document["unheard"] = [
         {"signal": signal, "sender": sender, "count": count}
         for signal, sender, count in trace.unheard
     ]
-    for name in _LISTS:
-        document[name] = [asdict(value) for value in getattr(trace, name)]
     document["dispatches"] = [
         dispatch_document(trace, dispatch) for dispatch in trace.dispatches[:most]
     ]
     return document
+
+
+def _flat(value: Any) -> Any:
+    """Return *value* with the records in it as dictionaries."""
+    if isinstance(value, list):
+        return [asdict(each) if is_dataclass(each) else each for each in value]  # type: ignore[arg-type]
+    return value
 
 
 def dispatch_document(trace: Trace, dispatch: Dispatch) -> dict[str, Any]:

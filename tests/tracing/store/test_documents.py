@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+from tests.tracing.samples import full_trace
 from tracing.presentation.links import EDITORS
 from tracing.search.language import KEYS, parse
-from tracing.store.documents import row_document
+from tracing.spans.records import Hazard
+from tracing.store.documents import row_document, trace_document
 from tracing.viewer.access import Permission
 from tracing.viewer.urls import urlpatterns
 
@@ -67,3 +70,14 @@ def test_every_field_of_a_listed_trace_is_described():
             return name
 
     assert [name for name in row_document(Row()) if f"`{name}`" not in API] == []
+
+
+def test_document_of_a_trace_is_json_whatever_the_trace_holds():
+    trace = full_trace()
+    known = Hazard(hazard="n-plus-one", severity="warning", message="known")
+    trace.known_hazards = [known]
+
+    document = json.loads(json.dumps(trace_document(trace)))
+
+    assert document["known_hazards"][0]["message"] == "known"
+    assert len(document["dispatches"]) == len(trace.dispatches)
