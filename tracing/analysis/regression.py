@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.histogram import Histogram
+from tracing.analysis.tree import self_times
 from tracing.spans.records import Outcome
 
 if TYPE_CHECKING:
@@ -104,14 +105,16 @@ class Regression:
 def samples(traces: Iterable[Trace]) -> dict[str, Sample]:
     """Return the calls of each receiver in *traces*, by its name. Skipped calls are no calls.
 
-    The time of a call is its own: without what the receivers of nested dispatches took.
+    The time of a call is its own: without what the receivers of nested dispatches took. In the sum, async
+    receivers that waited at the same time share that time.
     """
     found: dict[str, Sample] = {}
     times: dict[str, list[int]] = {}
     for trace in traces:
+        own = self_times(trace)
         for dispatch in trace.dispatches:
             for call in dispatch.receiver_calls:
-                if call.outcome is Outcome.SKIPPED:
+                if not call.was_called:
                     continue
                 label = call.receiver
                 sample = found.get(label.name)
@@ -120,9 +123,10 @@ def samples(traces: Iterable[Trace]) -> dict[str, Sample]:
                     times[label.name] = []
                 sample.count += 1
                 sample.error_count += call.outcome is Outcome.RAISED
-                sample.total_ns += call.self_ns
+                sample.total_ns += own[call.number]
                 sample.queries[call.query_count] += 1
-                times[label.name].append(call.self_ns)
+                if call.is_timed:
+                    times[label.name].append(call.self_ns)
     for name, sample in found.items():
         sample.durations.add(times[name])
     return found

@@ -442,6 +442,11 @@ def failed(span: Span) -> bool:
     return span.outcome in _FAILURES
 
 
+def was_made(span: Span) -> bool:
+    """Return whether *span* is something that was done, and no call that was skipped."""
+    return isinstance(span, Dispatch) or span.was_called
+
+
 _FAILURES: Final = frozenset({Outcome.RAISED, Outcome.CANCELLED, Outcome.SKIPPED})
 
 
@@ -462,12 +467,14 @@ class Node:
     total_ns: int = 0
     """Each moment once, though several of them ran at the same time."""
     mean_ns: float = 0
+    """Of those that ran."""
     max_ns: int = 0
     self_ns: int = 0
     query_count: int = 0
     query_ns: int = 0
     error_count: int = 0
     numbers: list[int] = field(default_factory=list, repr=False)
+    spans: Sequence[Span] = field(default=(), repr=False)
     instances: set[str] = field(default_factory=set, repr=False)
     children: list[Node] = field(default_factory=list, repr=False)
 
@@ -488,7 +495,7 @@ def fold(trace: Trace, shown: Shown = None) -> list[Node]:
     """Return the tree of *trace* with repetitions under one parent folded into one node each.
 
     A node stands where its first span stood. Failed calls are folded apart from the others, since
-    they are what one looks for.
+    they are what one looks for, and those that were skipped apart from both.
     """
     return fold_spans(roots(trace), shown=shown)
 
@@ -524,9 +531,11 @@ def fold_spans(
 
 def groups(spans: Iterable[Span], *, split_failed: bool = True) -> list[list[Span]]:
     """Return *spans*, which stand side by side, as groups of those that are folded into one node."""
-    members: dict[tuple[tuple[str, ...], bool], list[Span]] = {}
+    members: dict[tuple[tuple[str, ...], str], list[Span]] = {}
     for span in spans:
-        apart = split_failed and failed(span)
+        apart = ""
+        if split_failed and failed(span):
+            apart = "failed" if was_made(span) else "skipped"
         members.setdefault((node_key(span), apart), []).append(span)
     return list(members.values())
 
@@ -543,12 +552,13 @@ def node_of(alike: Sequence[Span], depth: int = 0) -> Node:
 
 def _node(key: tuple[str, ...], alike: Sequence[Span], depth: int) -> Node:
     longest = max(alike, key=lambda span: span.duration_ns)
-    node = Node(key=key, span=longest, depth=depth, label=label(longest), count=len(alike))
+    node = Node(key, longest, depth, label(longest), count=len(alike), spans=alike)
     node.max_ns = node.total_ns = longest.duration_ns
     node.mean_ns = node.max_ns
     if len(alike) > 1:
         node.total_ns = time_once(alike)
-        node.mean_ns = sum([span.duration_ns for span in alike]) / len(alike)
+        made = [span.duration_ns for span in alike if was_made(span)]
+        node.mean_ns = sum(made) / len(made) if made else 0
     for span in alike:
         node.self_ns += self_ns(span)
         node.query_count += span.query_count
@@ -562,6 +572,11 @@ def _node(key: tuple[str, ...], alike: Sequence[Span], depth: int) -> Node:
             node.error_count += span.outcome is Outcome.RAISED
     node.self_ns = min(node.self_ns, node.total_ns)
     return node
+
+
+def time_of(nodes: Iterable[Node]) -> int:
+    """Return the time in which any span of *nodes* ran, in nanoseconds."""
+    return time_once(span for node in nodes for span in node.spans)
 
 
 def flatten(nodes: Sequence[Node]) -> Iterator[Node]:

@@ -40,7 +40,7 @@ from tracing.store.retention import (
     prune_in_turn,
     take_turn,
 )
-from tracing.store.summing import Batch, Sum, Summing, Wire, subtract_repeats
+from tracing.store.summing import Batch, Sum, Summing, Wire, Wires, subtract_repeats
 from tracing.store.unused_labels import begin_epoch, epoch, sweep
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ _SEVERITY = {word: number for number, word in enumerate(models.SEVERITY_CODES)}
 
 _RAISED = records.Outcome.RAISED
 _RETURNED = models.OUTCOME_CODES[0]
+_SKIPPED = records.Outcome.SKIPPED
 _NAME_LIMIT = 255
 _LARGEST_CACHE = 50_000
 _KEYS_AT_ONCE = 500
@@ -1071,7 +1072,7 @@ class _Build:
             "",
         )
 
-    def _dispatch_rows(self, trace_row: int, trace: records.Trace) -> None:  # noqa: C901, PLR0915
+    def _dispatch_rows(self, trace_row: int, trace: records.Trace) -> None:  # noqa: C901, PLR0912, PLR0915
         # The one hot loop of the exporter: everything is local, and nothing is called that is not
         # needed. It runs once for every dispatch and receiver call of the application.
         labels = self.labels
@@ -1081,7 +1082,7 @@ class _Build:
         first_hour = trace.started_ns // HOUR_NS
         spans_hours = (trace.started_ns + trace.duration_ns) // HOUR_NS != first_hour
         wires = self.sums.setdefault(first_hour, {})
-        reached, overlaps = 0, bool(trace.carried.unfinished)
+        reached, overlaps = 0, bool(trace.carried.unfinished or trace.carried.counted)
         for dispatch in trace.dispatches:
             start, calls = dispatch.start_ns, dispatch.receiver_calls
             if spans_hours:
@@ -1144,9 +1145,14 @@ class _Build:
                     or call.exception_message
                     else None,
                 ))  # fmt: skip
+                if outcome is _SKIPPED:
+                    continue
                 found = sums.get(receiver)
                 total = found if found is not None else sums.setdefault(receiver, Sum())
-                total.durations.append(duration)
+                if duration or call.is_timed:
+                    total.durations.append(duration)
+                else:
+                    total.untimed += 1
                 if query_count:
                     total.queries += query_count
                     total.query_ns += query_ns
@@ -1161,18 +1167,17 @@ class _Build:
         self._subtract_repeats(trace, None if spans_hours else wires, overlaps=overlaps)
 
     def _subtract_repeats(
-        self, trace: records.Trace, wires: dict[tuple[str, str], Wire] | None, *, overlaps: bool
+        self, trace: records.Trace, wires: Wires | None, *, overlaps: bool
     ) -> None:
         """Have the sums of *trace* count each moment once; *wires* are its own if it has one hour."""
         if not overlaps:
             return
 
-        def wire_of(dispatch: records.Dispatch) -> Wire:
+        def wires_at(dispatch: records.Dispatch) -> Wires:
             hour = (trace.started_ns + dispatch.start_ns) // HOUR_NS
-            found = wires if wires is not None else self.sums[hour]
-            return found[dispatch.signal, dispatch.sender]
+            return wires if wires is not None else self.sums[hour]
 
-        subtract_repeats(trace, wire_of, self.labels.known_receiver)
+        subtract_repeats(trace, wires_at, self.labels.known_receiver)
 
     def _other_rows(self, row: int, trace: records.Trace) -> None:
         labels = self.labels

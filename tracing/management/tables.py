@@ -221,7 +221,7 @@ def housekeeping(nodes: Sequence[Node]) -> Text | None:
     spans = [node.span for node in nodes]
     signals = " and ".join(short_signal(s.signal) for s in spans if isinstance(s, Dispatch))
     calls = sum(child.count for node in nodes for child in node.children)
-    spent = format_ns(sum(node.total_ns for node in nodes))
+    spent = format_ns(tree.time_of(nodes))
     return text(f"{signals}: {plural(calls, 'receiver')} of Django in {spent} (--all)", "dim")
 
 
@@ -541,7 +541,7 @@ def _regression_cells(regression: Regression) -> list[str]:
     return [
         ", ".join(regression.verdicts) or "the same",
         _pair(old, new, lambda sample: format_count(sample.count)),
-        *(format_ns(each.median_ns) if each else "-" for each in (old, new)),
+        *(format_spent(each.total_ns, each.median_ns) if each else "-" for each in (old, new)),
         format_difference(new.median_ns - old.median_ns) if old and new else "",
         _pair(old, new, lambda sample: f"{sample.queries_per_call:.1f}"),
         _pair(old, new, lambda sample: format_percent(sample.error_share)),

@@ -178,7 +178,7 @@ class _Rows:
                     "parent": parent,
                     "depth": missing[0].depth,
                     "count": spans,
-                    "total_ns": sum(node.total_ns for node in missing),
+                    "total_ns": tree.time_of(missing),
                 }
             )
         return entries

@@ -58,6 +58,10 @@ class Outcome(StrEnum):
     """Its end was not observed: the dispatch was cut short or Django's release is not verified."""
 
 
+_TIMED: Final = frozenset({Outcome.RETURNED, Outcome.RAISED, Outcome.CANCELLED})
+"""Of a call that has no end, or that was never made, no time is known."""
+
+
 class Method(StrEnum):
     """Which of the four ways of sending was used."""
 
@@ -141,6 +145,16 @@ class ReceiverCall:
     """(normalised SQL, count, ns); exported only when CAPTURE_STATEMENTS is on."""
     dispatches: list[Dispatch] = field(default_factory=list, repr=False)
     """What was sent from inside it, in order of start."""
+
+    @property
+    def was_called(self) -> bool:
+        """Return whether the receiver was called: it was not skipped."""
+        return self.outcome is not Outcome.SKIPPED
+
+    @property
+    def is_timed(self) -> bool:
+        """Return whether its duration is a measured one."""
+        return self.duration_ns > 0 or self.outcome in _TIMED
 
 
 @dataclass(slots=True)
@@ -365,6 +379,8 @@ class Carried:
 
     unfinished: list[Dispatch] = field(default_factory=list)
     """What is running above its dispatches; comes finished in a later segment."""
+    counted: dict[Any, list[tuple[int, int]]] = field(default_factory=dict)
+    """Moments that sums of earlier segments have and later spans may share, by the key of the sum."""
     unsettled: list[SideEffect] = field(default_factory=list)
     """Side effects whose transaction has not ended; they come in a later segment."""
     receiver_queries: int = 0

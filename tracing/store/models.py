@@ -477,6 +477,10 @@ class Rollup(models.Model):
     The worker of each process owns its rows, so that no two writers ever wait for one another;
     readers add the parts together. ``receiver`` is 0 for the dispatch itself. ``histogram`` is
     explained in ``tracing.analysis.histogram``.
+
+    Dispatches nest: the rows of a signal's senders share moments and queries. How much is too often in
+    the sum over them stands in a row of that signal whose ``sender`` is 0, of that sender whose ``signal``
+    is 0 and, for the sum over everything, in one where both are: to be subtracted.
     """
 
     id = models.BigAutoField(primary_key=True)

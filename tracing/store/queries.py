@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.apps import apps
 from django.db import DatabaseError, connections, models
-from django.db.models import F, Max, Min, Q, Sum
+from django.db.models import ExpressionWrapper, F, Max, Min, Q, Sum
+from django.db.models.functions import Coalesce
 
 from tracing.analysis.histogram import HOUR_NS, RELATIVE_ERROR, Histogram
 from tracing.instrumentation.attributes.redaction import known_as
@@ -490,7 +491,8 @@ class RollupQuerySet(models.QuerySet[Rollup]):
     def count_of(self, subject: str) -> int:
         """Return how many rows statistics by *subject* have without a limit."""
         keys = _SUBJECTS[subject]
-        chosen = self.filter(receiver__gt=0) if "receiver" in keys else self.filter(receiver=0)
+        each = {"receiver__gt": 0} if "receiver" in keys else {"receiver": 0}
+        chosen = self.filter(**each, **{f"{key}__gte": 1 for key in keys})
         rows: int = chosen.order_by().values(*keys).distinct().count()
         return rows
 
@@ -501,7 +503,8 @@ class RollupQuerySet(models.QuerySet[Rollup]):
             order_by: A field of ``Statistics`` that is a column, with ``-`` for descending.
             limit: At most so many; percentiles are read for these alone.
         """
-        return _statistics(self.filter(receiver=0), ("signal", "sender"), order_by, limit)
+        pairs = self.filter(receiver=0, signal__gte=1, sender__gte=1)
+        return _statistics(pairs, ("signal", "sender"), order_by, limit)
 
     def by_receiver(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
         """Return the statistics of each receiver over all signals and senders; see above."""
@@ -521,25 +524,41 @@ class RollupQuerySet(models.QuerySet[Rollup]):
 
     def by_signal(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
         """Return the statistics of the dispatches of each signal; see above."""
-        return _statistics(self.filter(receiver=0), ("signal",), order_by, limit)
+        each = self.filter(receiver=0, signal__gte=1)
+        return _statistics(each, ("signal",), order_by, limit, repeats="sender")
 
     def by_sender(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
         """Return the statistics of the dispatches from each sender; see above."""
-        return _statistics(self.filter(receiver=0), ("sender",), order_by, limit)
+        each = self.filter(receiver=0, sender__gte=1)
+        return _statistics(each, ("sender",), order_by, limit, repeats="signal")
+
+    def of_all(self) -> Statistics:
+        """Return the sum over all dispatches: each moment and each query once. Without percentiles."""
+        pairs = Q(signal__gte=1, sender__gte=1)
+        sums = (
+            self.filter(pairs | Q(signal__lt=1, sender__lt=1), receiver=0)
+            .order_by()
+            .aggregate(**{f"{name}__sum": _sum_once(name, "sender") for name in _SUMS})
+        )
+        found = Statistics("", "", "", 0, 0, 0, 0, 0)
+        for name in _SUMS:
+            setattr(found, name, sums[f"{name}__sum"] or 0)
+        return found
 
     def by_hour(self) -> list[tuple[int, Statistics]]:
-        """Return (hour since the epoch, sum over all that is selected), oldest first."""
+        """Return (hour since the epoch, sum over all dispatches in it), oldest first."""
         hours: dict[int, Statistics] = {}
         histograms: dict[int, list[str]] = {}
-        for hour, *sums, histogram in self.order_by("hour").values_list(
-            "hour", "count", "error_count", "total_ns", "query_count", "query_ns", "histogram"
+        pairs = Q(signal__gte=1, sender__gte=1)
+        for hour, sender, *sums, histogram in (
+            self.filter(pairs | Q(signal__lt=1, sender__lt=1), receiver=0)
+            .order_by("hour")
+            .values_list("hour", "sender", *_SUMS, "histogram")
         ):
             total = hours.setdefault(hour, Statistics("", "", "", 0, 0, 0, 0, 0))
-            total.count += sums[0]
-            total.error_count += sums[1]
-            total.total_ns += sums[2]
-            total.query_count += sums[3]
-            total.query_ns += sums[4]
+            sign = 1 if sender else -1
+            for name, value in zip(_SUMS, sums, strict=True):
+                setattr(total, name, getattr(total, name) + sign * value)
             histograms.setdefault(hour, []).append(histogram)
         for hour, total in hours.items():
             total.histogram = Histogram.decode(*histograms[hour])
@@ -555,6 +574,17 @@ _SUBJECTS: Final[dict[str, tuple[str, ...]]] = {
 }
 """What statistics are grouped by."""
 
+_SUMS = ("count", "error_count", "total_ns", "query_count", "query_ns")
+
+
+def _sum_once(column: str, repeats: str) -> ExpressionWrapper[Any]:
+    """Return the sum of *column* without what rows repeat, which a row with *repeats* 0 has."""
+    # A key of 0 is asked for as "less than 1": MariaDB's backend refuses it. Two sums: an unsigned
+    # column has no negative.
+    all_of_them = Sum(column, filter=Q(**{f"{repeats}__gte": 1}))
+    too_often = Coalesce(Sum(column, filter=Q(**{f"{repeats}__lt": 1})), 0)
+    return ExpressionWrapper(all_of_them - too_often, output_field=models.BigIntegerField())
+
 
 def _statistics(
     rollups: RollupQuerySet,
@@ -563,20 +593,23 @@ def _statistics(
     limit: int,
     *,
     percentiles: bool = True,
+    repeats: str = "",
 ) -> list[Statistics]:
+    """Return the sums of *rollups* by *keys*; rows whose *repeats* is 0 are taken from them."""
     direction, column = order_by[:1] == "-", order_by.lstrip("-")
     ordering = F(f"{column}__sum")
-    columns = ("count", "error_count", "total_ns", "query_count", "query_ns")
     groups = (
         rollups.order_by()
         .values(*keys)
-        .annotate(**{f"{name}__sum": Sum(name) for name in columns})
+        .annotate(
+            **{f"{name}__sum": _sum_once(name, repeats) if repeats else Sum(name) for name in _SUMS}
+        )
         .order_by(ordering.desc() if direction else ordering.asc(), *keys)[:limit]
     )
     found: dict[tuple[int, ...], Statistics] = {}
     for group in groups:
         key = tuple(group[name] for name in keys)
-        found[key] = Statistics("", "", "", *(group[f"{name}__sum"] for name in columns))
+        found[key] = Statistics("", "", "", *(group[f"{name}__sum"] for name in _SUMS))
     if not found:
         return []
     if percentiles:

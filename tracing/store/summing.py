@@ -8,12 +8,12 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from tracing.analysis.histogram import HOUR_NS, Histogram
-from tracing.spans.records import Outcome
+from tracing.spans.intervals import covered, intervals_by_sum, merged, without
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Iterator
 
-    from tracing.spans.records import Dispatch, ReceiverLabel, Trace
+    from tracing.spans.records import Dispatch, ReceiverCall, ReceiverLabel, Trace
 
 _HOURS_KEPT = 2
 _WRITE_SECONDS = 2.0
@@ -36,6 +36,7 @@ class Sum:
         "query_ns",
         "repeated_ns",
         "total_ns",
+        "untimed",
     )
 
     def __init__(self) -> None:
@@ -43,12 +44,15 @@ class Sum:
         """Not counted in the rest yet."""
         self.repeated_ns = 0
         """What of the durations is in others of them already: the total counts each moment once."""
+        self.untimed = 0
+        """Calls of which no duration is known."""
         self.count = self.errors = self.total_ns = self.queries = self.query_ns = 0
         self.histogram = Histogram()
 
     def add(self, other: Sum) -> None:
         """Add what a batch brought."""
         self.durations += other.durations
+        self.untimed += other.untimed
         self.repeated_ns += other.repeated_ns
         self.errors += other.errors
         self.queries += other.queries
@@ -58,7 +62,7 @@ class Sum:
         """Return the sum of *before*, as it was written, and this one."""
         durations = self.durations
         total = Sum()
-        total.count = len(durations)
+        total.count = len(durations) + self.untimed
         total.total_ns = sum(durations) - self.repeated_ns
         total.errors, total.queries, total.query_ns = self.errors, self.queries, self.query_ns
         if before is not None:
@@ -95,74 +99,157 @@ class Wire:
         self.calls: dict[int, Sum] = {}
 
 
-Batch = dict[int, dict[tuple[str, str], Wire]]
-"""By hour since the epoch, then by the names of signal and sender."""
+Pair = tuple[str | None, str | None]
+"""Names of signal and sender. None for all of them: what the sums over all of them repeat."""
+
+Wires = dict[Pair, Wire]
+
+Batch = dict[int, Wires]
+"""By hour since the epoch."""
 
 
 def subtract_repeats(
     trace: Trace,
-    wire_of: Callable[[Dispatch], Wire],
+    wires_at: Callable[[Dispatch], Wires],
     receiver_id: Callable[[ReceiverLabel], int],
 ) -> None:
-    """Take out of the sums of *trace* what its dispatches and calls have in common.
+    """Have the sums of *trace* count each moment and each query once.
 
-    A receiver that runs inside itself, or several times at once, has taken the time once; and what a
-    dispatch asked of the database, one of its like around it has counted already.
+    A receiver that runs inside itself, or several times at once, has taken the time once, and so have
+    the dispatches of a signal and sender; what a dispatch asked of the database, one of its like around
+    it has counted already. What a signal's dispatches of several senders have in common is kept apart,
+    in a wire without a sender, to be taken from the sum over them; likewise for senders and for all.
+
+    Args:
+        trace: A trace, or a segment of one.
+        wires_at: Returns the sums of the hour in which a dispatch began.
+        receiver_id: Returns what the sums of a receiver are found by.
     """
-    dispatches: defaultdict[tuple[str, str], list[_Interval]] = defaultdict(list)
-    calls: defaultdict[int, list[_Interval]] = defaultdict(list)
-    owners: dict[int, Dispatch] = {}
-    unfinished = {dispatch.number for dispatch in trace.carried.unfinished}
-    for dispatch in (*trace.carried.unfinished, *trace.dispatches):
-        # What is still running comes later, with all that is inside it.
-        running = dispatch.number in unfinished
-        wire = None if running else wire_of(dispatch)
-        end = _ENDLESS if running else dispatch.start_ns + dispatch.duration_ns
-        key = (dispatch.signal, dispatch.sender)
-        dispatches[key].append((dispatch.start_ns, end, wire.own if wire else None))
-        for call in dispatch.receiver_calls:
-            owners[call.number] = dispatch
-            receiver = receiver_id(call.receiver)
-            end = call.start_ns + call.duration_ns
-            if running and call.outcome is Outcome.RUNNING:
-                end = _ENDLESS
-            total = wire.calls[receiver] if wire else None
-            calls[receiver].append((call.start_ns, end, total))
-    for intervals in (*dispatches.values(), *calls.values()):
-        _subtract_overlaps(intervals)
+    spans = _Spans(trace, receiver_id)
+    in_pairs: dict[int, int] = {}
+    for signal, sender in spans.pairs:
+        for dispatch, repeated in spans.repeats((signal, sender)):
+            wires_at(dispatch)[signal, sender].own.repeated_ns += repeated
+            in_pairs[dispatch.number] = repeated
+    for key in spans.wider:
+        for dispatch, repeated in spans.repeats(key):
+            if more := repeated - in_pairs.get(dispatch.number, 0):
+                _sum_over(wires_at(dispatch), key, dispatch).repeated_ns -= more
+    for receiver in spans.receivers:
+        for dispatch, repeated in spans.repeats(receiver):
+            total = wires_at(dispatch)[dispatch.signal, dispatch.sender].calls[receiver]
+            total.repeated_ns += repeated
     for dispatch in trace.dispatches:
-        if dispatch.query_count and _is_inside_its_like(dispatch, owners):
-            own = wire_of(dispatch).own
-            own.queries -= dispatch.query_count
-            own.query_ns -= dispatch.query_ns
+        if dispatch.query_count:
+            _subtract_queries(dispatch, spans, wires_at(dispatch))
 
 
-_Interval = tuple[int, int, Sum | None]
-"""(start, end, the sum that its duration is in); None for what will be counted later."""
+class _Spans:
+    """The spans of a trace by the sums that they are part of."""
 
-_ENDLESS = 1 << 62
+    def __init__(self, trace: Trace, receiver_id: Callable[[ReceiverLabel], int]) -> None:
+        unfinished = trace.carried.unfinished
+        self._of: defaultdict[Hashable, list[tuple[int, int, Dispatch]]] = defaultdict(list)
+        self.owners: dict[int, Dispatch] = {}
+        """The dispatch of each receiver call, by the call's number."""
+        self.receivers: dict[int, None] = {}
+        self.pairs: dict[tuple[str, str], None] = {}
+
+        def id_of(call: ReceiverCall) -> int:
+            return receiver_id(call.receiver)
+
+        # What is still running comes later, with all that is inside it.
+        self._elsewhere = intervals_by_sum(unfinished, id_of, running=True)
+        for key, moments in trace.carried.counted.items():
+            known = key if type(key) is tuple else receiver_id(key)
+            self._elsewhere.setdefault(known, []).extend(moments)
+        for dispatch in trace.dispatches:
+            pair = dispatch.signal, dispatch.sender
+            self.pairs[pair] = None
+            start = dispatch.start_ns
+            self._of[pair].append((start, start + dispatch.duration_ns, dispatch))
+            for call in dispatch.receiver_calls:
+                self.owners[call.number] = dispatch
+                if call.was_called:
+                    receiver = receiver_id(call.receiver)
+                    self.receivers[receiver] = None
+                    start = call.start_ns
+                    self._of[receiver].append((start, start + call.duration_ns, dispatch))
+        for dispatch in unfinished:
+            self.owners.update((call.number, dispatch) for call in dispatch.receiver_calls)
+        self.wider = self._wider()
+
+    def _wider(self) -> list[Pair]:
+        """Return the sums over several pairs of signal and sender."""
+        senders: defaultdict[Pair, set[Pair]] = defaultdict(set)
+        everywhere = [*self.pairs, *(key for key in self._elsewhere if type(key) is tuple)]
+        for signal, sender in everywhere:
+            if signal is not None and sender is not None:
+                for wider in ((signal, None), (None, sender), (None, None)):
+                    senders[wider].add((signal, sender))
+        found = [key for key, pairs in senders.items() if len(pairs) > 1]
+        for key in found:
+            self._of[key] = [span for pair in senders[key] for span in self._of.get(pair, ())]
+        return found
+
+    def repeats(self, key: Hashable) -> Iterator[tuple[Dispatch, int]]:
+        """Yield whose spans of a sum took how much time that others have already, in nanoseconds."""
+        elsewhere = merged(self._elsewhere.get(key, ()))
+        reached = place = 0
+        for start, end, dispatch in sorted(self._of[key], key=_outer_first):
+            begin = max(start, reached)
+            own = end - begin
+            if own > 0 and elsewhere:
+                while place < len(elsewhere) and elsewhere[place][1] <= begin:
+                    place += 1
+                if place < len(elsewhere) and elsewhere[place][0] < end:
+                    own = covered(without([(begin, end)], elsewhere[place:]))
+            repeated = end - start - max(own, 0)
+            if repeated:
+                yield dispatch, repeated
+            reached = max(reached, end)
 
 
-def _subtract_overlaps(intervals: list[_Interval]) -> None:
-    intervals.sort(key=lambda interval: (interval[0], -interval[1]))
-    reached = 0
-    for start, end, total in intervals:
-        if total is not None and start < reached:
-            total.repeated_ns += min(end, reached) - start
-        reached = max(reached, end)
+def _outer_first(span: tuple[int, int, Dispatch]) -> tuple[int, int]:
+    return span[0], -span[1]
 
 
-def _is_inside_its_like(dispatch: Dispatch, owners: Mapping[int, Dispatch]) -> bool:
-    """Return whether a dispatch of its signal and sender is above it, whose queries are its own too."""
+def _sum_over(wires: Wires, key: Pair, dispatch: Dispatch) -> Sum:
+    """Return what the sum of *key* has too often."""
+    wire = wires.get(key)
+    if wire is None:
+        of_pair = wires[dispatch.signal, dispatch.sender]
+        wire = wires[key] = Wire(
+            0 if key[0] is None else of_pair.signal, 0 if key[1] is None else of_pair.sender
+        )
+    return wire.own
+
+
+def _subtract_queries(dispatch: Dispatch, spans: _Spans, wires: Wires) -> None:
+    """Take the queries of *dispatch* out of the sums that one above it has brought them into."""
+    signal, sender = dispatch.signal, dispatch.sender
+    count, took = dispatch.query_count, dispatch.query_ns
+    found: set[Pair] = set()
     above: Dispatch | None = dispatch
     while above is not None and above.parent_number is not None and not above.parent_is_link:
-        above = owners.get(above.parent_number)
-        if above is not None and (above.signal, above.sender) == (
-            dispatch.signal,
-            dispatch.sender,
-        ):
-            return True
-    return False
+        above = spans.owners.get(above.parent_number)
+        if above is None:
+            break
+        if (above.signal, above.sender) == (signal, sender):
+            own = wires[signal, sender].own
+            own.queries -= count
+            own.query_ns -= took
+            # All that is wider has lost them with that.
+            return
+        found.add((None, None))
+        if above.signal == signal:
+            found.add((signal, None))
+        elif above.sender == sender:
+            found.add((None, sender))
+    for key in found:
+        total = _sum_over(wires, key, dispatch)
+        total.queries += count
+        total.query_ns += took
 
 
 Due = list[tuple[int, str, dict[Key, Sum]]]

@@ -14,7 +14,7 @@ from tracing.analysis.regression import (
     mann_whitney,
     samples,
 )
-from tracing.spans.records import Outcome
+from tracing.spans.records import Method, Outcome
 
 
 def period(times, *, name="core.orders.total", queries=lambda number: 1, failed=0):
@@ -55,6 +55,32 @@ def test_comparison_finds_what_became_slower_and_says_how_sure_it_is():
     assert found.p_time < 0.001
     assert found.before.median_ns == pytest.approx(5 * MS, rel=0.1)
     assert found.after.median_ns == pytest.approx(8 * MS, rel=0.1)
+
+
+def test_samples_leave_out_what_was_skipped_and_times_that_are_not_known():
+    build = TraceBuilder()
+    for outcome in (Outcome.RETURNED, Outcome.SKIPPED, Outcome.UNKNOWN):
+        own_ns = 4 * MS if outcome is Outcome.RETURNED else 0
+        build.call(build.dispatch(), "shop.total", own_ns=own_ns, outcome=outcome)
+
+    found = samples([build.build()])["shop.total"]
+
+    assert (found.count, found.total_ns) == (2, 4 * MS)
+    assert found.median_ns == pytest.approx(4 * MS, rel=0.02)
+
+
+def test_samples_share_a_moment_among_receivers_that_waited_in_it():
+    build = TraceBuilder()
+    sent = build.dispatch("order_placed", method=Method.ASEND)
+    for name in ("shop.fetch", "shop.send"):
+        build.call(sent, name, own_ns=6 * MS)
+    trace = build.build()
+    for call in sent.receiver_calls:
+        call.start_ns = 0
+
+    found = samples([trace])
+
+    assert [sample.total_ns for sample in found.values()] == [3 * MS, 3 * MS]
 
 
 def test_comparison_finds_what_became_faster():

@@ -181,6 +181,38 @@ def test_fold_keeps_failed_calls_apart():
     assert [(child.count, child.error_count) for child in node.children] == [(4, 0), (1, 1)]
 
 
+def test_fold_keeps_skipped_calls_apart_and_out_of_every_mean():
+    build = TraceBuilder()
+    for outcome in (Outcome.RAISED, Outcome.SKIPPED, Outcome.SKIPPED):
+        own_ns = 0 if outcome is Outcome.SKIPPED else 6 * MS
+        build.call(build.dispatch(), "shop.check", outcome=outcome, own_ns=own_ns)
+    dispatches = build.build().dispatches
+
+    apart = tree.fold_spans(dispatches)[0].children
+    (together,) = tree.fold_spans(dispatches, split_failed=False)[0].children
+
+    assert [(node.count, node.mean_ns, node.span.outcome) for node in apart] == [
+        (1, 6 * MS, Outcome.RAISED),
+        (2, 0, Outcome.SKIPPED),
+    ]
+    assert (together.count, together.mean_ns) == (3, 6 * MS)
+
+
+def test_nodes_that_ran_together_took_their_time_once():
+    build = TraceBuilder()
+    for name in ("shop.fetch", "shop.send"):
+        sent = build.dispatch("order_placed", name, method=Method.ASEND)
+        build.call(sent, name, own_ns=6 * MS)
+    trace = build.build()
+    for dispatch in trace.dispatches:
+        dispatch.start_ns = 0
+
+    nodes = tree.fold(trace)
+
+    assert len(nodes) == 2
+    assert tree.time_of(nodes) == trace.dispatches[0].duration_ns
+
+
 def test_totals_add_up_per_receiver(order):
     totals = {total.name: total for total in tree.totals(order)}
 

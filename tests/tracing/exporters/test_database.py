@@ -504,7 +504,7 @@ def test_rollups_add_up_to_the_traces(exporter):
         exporter.export(traces[start : start + 20])
     exporter.force_flush()
     dispatches = [dispatch for trace in traces for dispatch in trace.dispatches]
-    calls = [call for dispatch in dispatches for call in dispatch.receiver_calls]
+    calls = [c for dispatch in dispatches for c in dispatch.receiver_calls if c.was_called]
 
     by_dispatch = Rollup.objects.all().by_dispatch(limit=1_000)
     by_receiver = Rollup.objects.all().by_receiver(order_by="-count", limit=1_000)
@@ -529,8 +529,13 @@ def test_rollups_add_up_to_the_traces(exporter):
         )
         exact = durations[int(0.95 * (len(durations) - 1))]
         assert abs(statistics.p95_ns - exact) <= RELATIVE_ERROR * exact + 1
-    hours = Rollup.objects.filter(receiver=0).by_hour()
-    assert sum(total.count for _, total in hours) == len(dispatches)
+    hours = Rollup.objects.all().by_hour()
+    of_all = Rollup.objects.all().of_all()
+    assert sum(total.count for _, total in hours) == of_all.count == len(dispatches)
+    spent = sum(time_once(trace.dispatches) for trace in traces)
+    assert sum(total.total_ns for _, total in hours) == of_all.total_ns == spent
+    queries = sum(root.query_count for trace in traces for root in trace.roots)
+    assert sum(total.query_count for _, total in hours) == of_all.query_count == queries
 
 
 @stored
@@ -619,6 +624,101 @@ def test_statistics_count_a_receiver_inside_itself_once_over_segments(exporter):
     (by_dispatch,) = Rollup.objects.all().by_dispatch()
     assert (by_receiver.count, by_receiver.total_ns) == (2, call.duration_ns)
     assert (by_dispatch.count, by_dispatch.total_ns) == (2, outer.duration_ns)
+
+
+@stored
+def test_statistics_of_a_signal_or_a_sender_count_each_moment_and_query_once(exporter):
+    build = TraceBuilder()
+    under = None
+    for signal, sender in (
+        ("post_save", "shop.Order"),
+        ("post_save", "shop.Car"),
+        ("pre_save", "shop.Car"),
+        ("post_save", "shop.Order"),
+    ):
+        sent = build.dispatch(signal, sender, under)
+        under = build.call(sent, "shop.receivers.touch", own_ns=3 * MS, query_count=1)
+    trace = build.build()
+    order, car, pre_car, _ = trace.dispatches
+
+    exporter.export([trace])
+    exporter.force_flush()
+
+    def told(statistics):
+        return statistics.count, statistics.total_ns, statistics.query_count
+
+    rollups = Rollup.objects.all()
+    post_save, pre_save = rollups.by_signal()
+    of_order, of_car = rollups.by_sender()
+    assert told(post_save) == (3, order.duration_ns, 4)
+    assert told(pre_save) == (1, pre_car.duration_ns, 2)
+    assert told(of_order) == (2, order.duration_ns, 4)
+    assert told(of_car) == (2, car.duration_ns, 3)
+    assert told(rollups.of_all()) == (4, order.duration_ns, 4)
+    assert [rollups.count_of(subject) for subject in ("signal", "sender", "dispatch")] == [2, 2, 3]
+    assert [told(total) for _, total in rollups.by_hour()] == [(4, order.duration_ns, 4)]
+    assert [told(each) for each in rollups.by_signal(order_by="query_count")] == [
+        told(pre_save),
+        told(post_save),
+    ]
+
+
+@stored
+def test_sums_over_senders_survive_an_hour_that_is_added_up(exporter):
+    for number in range(2):
+        build = TraceBuilder()
+        build.trace.root_span_id = f"{number + 1:016x}"
+        outer = build.call(build.dispatch("post_save", "shop.Order"), "shop.receivers.touch")
+        build.call(build.dispatch("post_save", "shop.Car", outer), "shop.receivers.touch")
+        exporter.export([build.build()])
+        exporter.force_flush()
+    before = [Rollup.objects.all().by_signal()[0].total_ns, Rollup.objects.all().of_all().total_ns]
+
+    retention.compact_rollups(now_ns=build.trace.started_ns + 200 * HOUR_NS)
+
+    assert [
+        Rollup.objects.all().by_signal()[0].total_ns,
+        Rollup.objects.all().of_all().total_ns,
+    ] == before
+
+
+@stored
+def test_skipped_calls_are_no_calls_of_the_statistics(exporter):
+    build = TraceBuilder()
+    for error in (None, "ValueError"):
+        sent = build.dispatch("post_save", "shop.Order")
+        raised = {"outcome": Outcome.RAISED, "exception_type": error} if error else {}
+        build.call(sent, "shop.receivers.check", own_ns=2 * MS, **raised)
+        outcome = Outcome.SKIPPED if error else Outcome.RETURNED
+        build.call(sent, "shop.receivers.charge", own_ns=0 if error else 5 * MS, outcome=outcome)
+        if error:
+            build.call(sent, "shop.receivers.never", own_ns=0, outcome=outcome)
+
+    exporter.export([build.build()])
+    exporter.force_flush()
+
+    charge, check = Rollup.objects.all().by_receiver()
+    assert [charge.receiver, check.receiver] == ["shop.receivers.charge", "shop.receivers.check"]
+    assert (charge.count, check.count, check.error_count) == (1, 2, 1)
+    assert charge.mean_ns == charge.total_ns
+    assert abs(charge.p50_ns - charge.total_ns) <= RELATIVE_ERROR * charge.total_ns + 1
+
+
+@stored
+def test_calls_without_a_time_are_counted_and_pull_no_percentile_down(exporter):
+    build = TraceBuilder()
+    for own_ns in (0, 4 * MS):
+        sent = build.dispatch("post_save", "shop.Order")
+        outcome = Outcome.RETURNED if own_ns else Outcome.UNKNOWN
+        build.call(sent, "shop.receivers.charge", own_ns=own_ns, outcome=outcome)
+
+    exporter.export([build.build()])
+    exporter.force_flush()
+
+    (charge,) = Rollup.objects.all().by_receiver()
+    assert charge.count == 2
+    for told in (charge.mean_ns, charge.p50_ns, charge.p95_ns):
+        assert abs(told - charge.total_ns) <= RELATIVE_ERROR * charge.total_ns + 1
 
 
 @stored

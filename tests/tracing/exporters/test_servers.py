@@ -14,6 +14,7 @@ from django.test import override_settings
 
 from benchmarks.synthetic import Filler
 from tests.services import require_service
+from tests.tracing.analysis.building import TraceBuilder
 from tests.tracing.samples import full_trace, plain_trace
 from tracing.exporters.database import DatabaseExporter
 from tracing.models import Dispatch, ReceiverLabel, Rollup, Sequence, Trace
@@ -126,6 +127,27 @@ def test_statistics_that_are_written_again_replace_the_earlier_ones(exporter):
         exporter.force_flush()
 
     assert list(Rollup.objects.filter(receiver=0).values_list("count", flat=True)) == [3]
+
+
+def test_sums_over_signals_and_senders_are_asked_of_every_server(exporter):
+    build = TraceBuilder()
+    outer = build.call(build.dispatch("post_save", "shop.Order"), query_count=1)
+    build.call(build.dispatch("post_save", "shop.Car", outer), query_count=1)
+    build.call(build.dispatch("pre_save", "shop.Car", outer), query_count=1)
+    trace = build.build()
+
+    exporter.export([trace])
+    exporter.force_flush()
+
+    rollups = Rollup.objects.all()
+    whole = (trace.dispatches[0].duration_ns, 3)
+    (post_save, pre_save), (of_order, of_car) = rollups.by_signal(), rollups.by_sender()
+    assert (post_save.total_ns, post_save.query_count) == (whole[0], 3)
+    assert (pre_save.count, of_car.count, pre_save.query_count) == (1, 2, 1)
+    assert (of_order.total_ns, of_order.query_count) == whole
+    assert (rollups.of_all().total_ns, rollups.of_all().query_count) == whole
+    assert len(rollups.by_dispatch()) == 3
+    assert [total.total_ns for _, total in rollups.by_hour()] == [whole[0]]
 
 
 def test_segments_become_one_trace(exporter):

@@ -21,15 +21,18 @@ from tests.tracing.analysis.building import TraceBuilder, label
 from tests.tracing.viewer.traces import COUNT_CARS, MAKE_SALE, command, identify, order, store
 from tracing.analysis.wiring import read_wiring
 from tracing.models import Hazard, RecorderState, SavedSearch, Trace
+from tracing.spans.intervals import time_once
 from tracing.spans.records import (
     Callsite,
     ConnectionChange,
     Kind,
     LostReceiver,
     MissedReceiver,
+    Outcome,
     ReceiverLabel,
     WaitingCallback,
 )
+from tracing.units import format_ns
 
 pytestmark = pytest.mark.django_db(databases=["default", "tracing"])
 
@@ -845,6 +848,16 @@ def test_statistics(developer, by, first):
     assert "<polyline" in page
 
 
+@pytest.mark.parametrize("by", ["receiver", "signal", "sender", "dispatch"])
+def test_statistics_take_the_time_of_all_once(developer, by):
+    trace = order(1, slow=50)
+    store(trace)
+
+    page = text(developer.get(f"/tracing/statistics/?by={by}"))
+
+    assert f"<dt>Time</dt><dd>{format_ns(time_once(trace.dispatches))}</dd>" in page
+
+
 @pytest.mark.parametrize("order_by", ["count", "-error_count", "query_count", "nonsense"])
 def test_statistics_sorted(developer, order_by):
     store(order(1), order(2, fails=True), command(3, cars=3))
@@ -1252,6 +1265,33 @@ def test_trace_tree_shows_lines_with_links_times_and_errors(db):
         f'href="{address(1, f"/{trace.root_span_id}/")}"',
     ):
         assert fact in page
+
+
+def test_no_page_says_of_a_skipped_call_how_long_it_took(developer):
+    build = TraceBuilder()
+    for _ in range(2):
+        sent = build.dispatch()
+        build.call(sent, "shop.check", outcome=Outcome.RAISED, exception_type="ValueError")
+        build.call(sent, "shop.charge", own_ns=0, outcome=Outcome.SKIPPED)
+    trace, other = identify(build.build(), 1), order(2)
+    store(trace, other)
+    inside = address(1, f"/{trace.root_span_id}")
+
+    skipped = [c.number for d in trace.dispatches for c in d.receiver_calls if not c.was_called]
+    pages = [
+        tree(trace),
+        text(developer.get(f"{inside}/spans/{skipped[0]}/")),
+        text(developer.get(f"{inside}/lines/{skipped[0]}/")),
+        text(developer.get(f"/tracing/compare/?a={other.address}&b={trace.address}")),
+        text(developer.get("/tracing/recorder/")),
+        text(developer.get("/tracing/statistics/")),
+    ]
+
+    for page in pages:
+        # The beginning of an axis is no time of a call.
+        told = page.replace("<span data-tick>0 ns</span>", "")
+        assert not re.findall(r".{0,80}(?<!±)\b0 ns", told)
+    assert "shop.charge" not in pages[-1]
 
 
 def test_trace_tree_folds_repetitions_and_says_what_it_leaves_out(db):

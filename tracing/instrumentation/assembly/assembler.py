@@ -68,7 +68,7 @@ from tracing.instrumentation.context import (
 from tracing.instrumentation.database.raw_sql import writes_past_receivers
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.process import identity, process_lock
-from tracing.spans.intervals import covered, covered_within
+from tracing.spans.intervals import CountedTime, TimeSoFar, covered_within
 from tracing.spans.records import (
     Bypass,
     CallbackQueries,
@@ -217,8 +217,14 @@ class Assembly:
         self._unheard_before: dict[tuple[str, str], int] = {}
         """What was counted in the streams that have been let go."""
         self._done: list[Dispatch] = []
-        self._roots: list[tuple[int, int]] = []
-        """(start, end) of roots that have ended and that others may overlap; see ``_time_of_roots``."""
+        self._complete_until = 0
+        """Since the start: what had begun before has been read."""
+        self._is_cut = False
+        """Streams are left to be read: those of async receivers whose dispatch has ended, maybe."""
+        self._roots = TimeSoFar()
+        self._inside: dict[int, TimeSoFar] = {}
+        """Time of the dispatches that async calls waited for, by the call's number, as exported."""
+        self._counted = CountedTime()
         self._bypasses: list[Bypass] = []
         self._effects: list[SideEffect] = []
         self._lost: list[LostReceiver] = []
@@ -249,6 +255,7 @@ class Assembly:
         Returns:
             Whether all was read.
         """
+        moment = self._since(clock())
         streams = list(self.live.streams)
         # Before the reading: of one that is over now, all has been written.
         over = {stream.number for stream in streams if stream.is_over}
@@ -269,9 +276,12 @@ class Assembly:
                     del events[: reader.place - before]
                     stream.taken = reader.place
             if is_cut:
+                self._is_cut = True
                 return False
             if consume and stream.late:
                 self._read_late(stream)
+        self._is_cut = False
+        self._complete_until = moment
         if consume:
             self._forget_done(streams, over)
         return True
@@ -654,7 +664,9 @@ class Assembly:
         self._closing.append((dispatch, _name(escaped)))
 
     def _settle_async(self) -> None:
-        """Close the async dispatches that have ended, now that their receivers' streams are read."""
+        """Close the async dispatches that have ended, once their receivers' streams are read."""
+        if self._is_cut:
+            return
         # Inner ones were opened later: they go first, so that their queries reach the outer ones.
         for dispatch, escaped in sorted(self._closing, key=_by_opening, reverse=True):
             dispatch.exception_type = escaped
@@ -689,7 +701,11 @@ class Assembly:
         if call is None:
             return
         self._end_call(call, end, outcome, 0)
-        if call.dispatches:
+        exported = self._inside.pop(call.number, None) if self._inside else None
+        if exported is not None:
+            inside = [_interval(inner) for inner in _waited_for(call)]
+            call.self_ns = max(call.self_ns - exported.with_those(inside), 0)
+        elif call.dispatches:
             # It may have sent several at the same time.
             call.self_ns -= covered_within(call, _waited_for(call))
         if outcome is Outcome.RETURNED:
@@ -913,7 +929,7 @@ class Assembly:
     @property
     def pending(self) -> int:
         """Return how many finished dispatches wait to be exported."""
-        return len(self._done) + len(self._closing)
+        return len(self._done) + (0 if self._is_cut else len(self._closing))
 
     def _settle_blocks(self, *, final: bool) -> None:
         waiting = []
@@ -982,6 +998,7 @@ class Assembly:
             side_effects=effects,
             carried=Carried(
                 unfinished=[] if final else self._unfinished(),
+                counted=self._counted.known,
                 unsettled=unsettled,
                 asked_later=list(self._asked_later.values()),
             ),
@@ -993,6 +1010,7 @@ class Assembly:
         )
         self._segment += 1
         if not final:
+            self._counted.count(dispatches, result.carried.unfinished, self._complete_until)
             self._let_go()
         self._done, self._bypasses, self._effects, self._lost = [], [], unsettled, []
         self._changes = []
@@ -1029,19 +1047,43 @@ class Assembly:
 
     def _unfinished(self) -> list[Dispatch]:
         """Return what is open, as it is now: with what was sent inside it since the last segment."""
+        begun = self._begun_calls()
         return [
             replace(
                 dispatch,
                 receiver_calls=[
-                    replace(call, dispatches=call.dispatches[:]) for call in dispatch.receiver_calls
+                    replace(
+                        call,
+                        dispatches=call.dispatches[:],
+                        outcome=Outcome.UNKNOWN
+                        if call.outcome is Outcome.RUNNING and call.number not in begun
+                        else call.outcome,
+                    )
+                    for call in dispatch.receiver_calls
                 ],
             )
             for dispatch in self._open_dispatches()
         ]
 
+    def _begun_calls(self) -> set[int]:
+        """Return the numbers of the calls that are running; those of an ``asend`` begin one by one."""
+        found: set[int] = set()
+        for reader in self._readers.values():
+            found.update(opened.call.number for opened in reader.stack if opened.call is not None)
+            if reader.outer is not None and not reader.done:
+                found.add(reader.outer.number)
+        return found
+
     def _open_dispatches(self) -> list[Dispatch]:
+        """Return the dispatches that have begun and not ended, each once."""
         opened = [each.dispatch for reader in self._readers.values() for each in reader.stack]
-        return [dispatch for dispatch in opened if dispatch is not None]
+        found = {dispatch.number: dispatch for dispatch in opened if dispatch is not None}
+        if self._by_key:
+            ended = {dispatch.number for dispatch in self._done}
+            for dispatch, _label in self._by_key.values():
+                if dispatch.number not in ended:
+                    found[dispatch.number] = dispatch
+        return list(found.values())
 
     def _sum_up(self, dispatches: list[Dispatch]) -> None:
         """Add to each of *dispatches*, ordered by number, the queries of all that is below it.
@@ -1087,24 +1129,12 @@ class Assembly:
 
     def _time_of_roots(self, dispatches: list[Dispatch], *, final: bool) -> int:
         """Return the time in which any root dispatch ran, *dispatches* being those of this segment."""
-        roots = [
-            (dispatch.start_ns, dispatch.start_ns + dispatch.duration_ns)
-            for dispatch in dispatches
-            if dispatch.parent_number is None
-        ]
-        self._roots += roots
-        time = self.trace.signal_ns + covered(self._roots)
-        if not final:
-            # Only with what is still open can those overlap that come later.
-            running = [*self._open_dispatches(), *(known[0] for known in self._by_key.values())]
-            since = min(
-                (each.start_ns for each in running if each.parent_number is None),
-                default=self._since(clock()),
-            )
-            past = [(start, min(end, since)) for start, end in self._roots if start < since]
-            self.trace.signal_ns += covered(past)
-            self._roots = [(max(start, since), end) for start, end in self._roots if end > since]
-        return time
+        roots = [_interval(each) for each in dispatches if each.parent_number is None]
+        if final:
+            return self._roots.with_those(roots)
+        running = [each.start_ns for each in self._open_dispatches() if each.parent_number is None]
+        self._roots.add(roots, running, self._complete_until)
+        return self._roots.with_those(())
 
     def _path(self) -> str:
         """Return the path of the request without what may be a token."""
@@ -1126,21 +1156,28 @@ class Assembly:
         Else a command that is one long dispatch would hold all that was sent inside it.
         """
         exported = {dispatch.number for dispatch in self._done}
-        for reader in self._readers.values():
-            for opened in reader.stack:
-                dispatch = opened.dispatch
-                if dispatch is None:
-                    continue
-                for call in dispatch.receiver_calls:
-                    kept = []
-                    for inner in call.dispatches:
-                        if inner.number not in exported:
-                            kept.append(inner)
-                        elif not inner.parent_is_link:
-                            dispatch.query_count += inner.query_count
-                            dispatch.query_ns += inner.query_ns
-                    call.dispatches = kept
+        in_streams = {known[0].number for known in self._by_key.values()}
+        for dispatch in self._open_dispatches():
+            for call in dispatch.receiver_calls:
+                kept, gone = [], []
+                for inner in call.dispatches:
+                    if inner.number not in exported:
+                        kept.append(inner)
+                    elif not inner.parent_is_link:
+                        gone.append(inner)
+                for inner in gone:
+                    dispatch.query_count += inner.query_count
+                    dispatch.query_ns += inner.query_ns
+                if gone and dispatch.number in in_streams:
+                    self._note_inside(call, gone, kept)
+                call.dispatches = kept
         self._forget(exported)
+
+    def _note_inside(self, call: ReceiverCall, gone: list[Dispatch], kept: list[Dispatch]) -> None:
+        """Note how long an async call waited for what is *gone* and has run for what is *kept*."""
+        inside = self._inside.setdefault(call.number, TimeSoFar())
+        running = [inner.start_ns for inner in kept if not inner.parent_is_link]
+        inside.add([_interval(inner) for inner in gone], running, self._complete_until)
 
     def _forget(self, exported: set[int]) -> None:
         """Keep of the calls that have been exported only what something may still hang under."""
@@ -1166,6 +1203,7 @@ class Assembly:
         needed.update(call.number for call, _block in self._callbacks.values() if call is not None)
         self._depths = {n: depth for n, depth in self._depths.items() if n in needed}
         self._awaited &= needed
+        self._inside = {n: inside for n, inside in self._inside.items() if n in needed}
 
     def _close_open(self) -> None:
         """Give an end to what never came to one: the trace is over."""
@@ -1252,6 +1290,10 @@ def _by_number(dispatch: Dispatch) -> int:
 
 def _by_start(dispatch: Dispatch) -> int:
     return dispatch.start_ns
+
+
+def _interval(dispatch: Dispatch) -> tuple[int, int]:
+    return dispatch.start_ns, dispatch.start_ns + dispatch.duration_ns
 
 
 def _waited_for(call: ReceiverCall) -> list[Dispatch]:

@@ -151,8 +151,8 @@ def _sample_record(sample: Sample | None) -> dict[str, Any] | None:
         "errors": sample.error_count,
         "queries": sample.query_count,
         "total_ns": sample.total_ns,
-        "median_ns": sample.median_ns,
-        "p95_ns": sample.p95_ns,
+        "median_ns": sample.median_ns if sample.total_ns else None,
+        "p95_ns": sample.p95_ns if sample.total_ns else None,
     }
 
 

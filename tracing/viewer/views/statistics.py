@@ -118,12 +118,16 @@ class StatisticsPage(Page):
 
     @staticmethod
     def _totals(rollups: RollupQuerySet, subject: str) -> dict[str, int]:
-        chosen = (
-            rollups.filter(receiver__gt=0) if subject == "receiver" else rollups.filter(receiver=0)
-        )
-        names = ("count", "error_count", "total_ns", "query_count")
-        sums = chosen.order_by().aggregate(**{f"{name}_sum": Sum(name) for name in names})
-        return {name: sums[f"{name}_sum"] or 0 for name in names}
+        """Return the sums over all; the time is that of the dispatches, in which all receivers ran."""
+        dispatches = rollups.of_all()
+        names = ("count", "error_count", "query_count")
+        if subject == "receiver":
+            found = rollups.filter(receiver__gt=0).order_by()
+            sums = found.aggregate(**{f"{name}_sum": Sum(name) for name in names})
+            totals = {name: sums[f"{name}_sum"] or 0 for name in names}
+        else:
+            totals = {name: getattr(dispatches, name) for name in names}
+        return totals | {"total_ns": dispatches.total_ns}
 
     @staticmethod
     def _trends(
