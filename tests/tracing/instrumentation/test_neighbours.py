@@ -11,12 +11,14 @@ from unittest import mock
 
 import pytest
 from django.core.checks import run_checks
+from django.db.models.signals import ModelSignal
 from django.dispatch import Signal, dispatcher
 
 from tests.tracing.instrumentation.conftest import recording
 from tracing.analysis.wiring import read_wiring
 from tracing.instrumentation import context
 from tracing.instrumentation.attributes.names import receiver_label
+from tracing.instrumentation.connections import neighbours
 from tracing.instrumentation.connections.neighbours import STOCK_LIVE_RECEIVERS, STOCK_SENDS, stock
 from tracing.instrumentation.patching import instrument, sends_are_verified, uninstrument
 from tracing.spans.records import Method, Outcome
@@ -354,6 +356,13 @@ def test_signal_whose_class_has_a_loop_of_its_own_is_named(patch):
         f"Dispatches of {__name__}.looping are not recorded: {own} calls receivers in its own send()."
     ]
     assert routes == {f"{__name__}.looping": own, f"{__name__}.calling": ""}
+
+
+def test_modules_are_not_walked_through_unless_a_class_of_signals_has_a_loop_of_its_own(patch):
+    patch.setattr(neighbours, "_kinds_of", lambda _signal: [Signal, ModelSignal])
+    patch.delattr(neighbours, "living_signals")
+
+    assert neighbours.signals_with_own_send() == []
 
 
 @pytest.mark.parametrize("use_caching", [True, False])

@@ -264,9 +264,20 @@ def _reaches_django(cls: type, method: Method) -> bool:
 
 def signals_with_own_send() -> list[tuple[str, str, list[str]]]:
     """Return (signal, its class, methods) where a dispatch never reaches the methods of ``Signal``."""
-    found = []
-    for signal in living_signals():
-        methods = own_sends(type(signal)) if signal.receivers else []
-        if methods:
-            found.append((signal_name(signal), dotted(type(signal)), methods))
-    return sorted(found)
+    # The classes first: there are few, and only where one has a method of its own is it worth
+    # walking through all that the loaded modules hold.
+    methods_of = {cls: methods for cls in _kinds_of(Signal) if (methods := own_sends(cls))}
+    if not methods_of:
+        return []
+    return sorted(
+        (signal_name(signal), dotted(type(signal)), methods_of[type(signal)])
+        for signal in living_signals()
+        if signal.receivers and type(signal) in methods_of
+    )
+
+
+def _kinds_of(cls: type) -> Iterator[type]:
+    """Yield *cls* and all classes made from it, some perhaps twice."""
+    yield cls
+    for derived in type.__subclasses__(cls):
+        yield from _kinds_of(derived)
