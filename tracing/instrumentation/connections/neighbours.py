@@ -279,5 +279,6 @@ def signals_with_own_send() -> list[tuple[str, str, list[str]]]:
 def _kinds_of(cls: type) -> Iterator[type]:
     """Yield *cls* and all classes made from it, some perhaps twice."""
     yield cls
-    for derived in type.__subclasses__(cls):
+    made: list[type] = type.__subclasses__(cls)
+    for derived in made:
         yield from _kinds_of(derived)
