@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
@@ -20,6 +20,22 @@ from tracing.spans.escapes import in_any_charset
 if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.utils.safestring import SafeString
+
+
+SHOW: Final = "show"
+"""The parameter of a page's address that says whether it shows *mine* or *everything*."""
+SHOW_COOKIE: Final = "tracing_show"
+"""The cookie that says it where the address does not."""
+EVERYTHING: Final = "everything"
+CHOICES: Final = ("mine", EVERYTHING)
+
+
+def shows_everything(request: HttpRequest) -> bool:
+    """Return whether *everything* was chosen, in the address or else by the cookie; *mine* if neither."""
+    for given in (request.GET.get(SHOW), request.COOKIES.get(SHOW_COOKIE)):
+        if given in CHOICES:
+            return given == EVERYTHING
+    return False
 
 
 @cache

@@ -141,6 +141,10 @@ class Found:
     newer: str = ""
     complete: bool = True
     """False if the time was up first: ``older`` goes on from there."""
+    hidden: int | None = None
+    """Traces beside it that fit and are not mine; None if they were not counted."""
+    hidden_more: bool = False
+    """There are more than ``hidden``."""
     left_out: list[Trace] = field(default_factory=list)
     """Traces that are so large that looking into them took all the time."""
 
@@ -153,6 +157,7 @@ def find(
     size: int = PAGE_SIZE,
     seconds: float | None = None,
     among: TraceQuerySet | None = None,
+    mine: bool = False,
 ) -> Found:
     """Return a page of the traces that fit *query*, newest recorded first.
 
@@ -163,9 +168,12 @@ def find(
         size: Traces on a page; a search through spans may give some more.
         seconds: How long to search; None for the usual time.
         among: Traces to look among; None for all, each loaded with its name.
+        mine: Only those that are mine.
     """
     with deadlines.share(SEARCH_SHARE):
         answer = plan(query)
+        if mine:
+            answer = replace(answer, search=replace(answer.search, mine=True))
         traces = all_traces() if among is None else among
         if answer.is_exact:
             page = traces.search(
@@ -175,7 +183,14 @@ def find(
                 size=size,
                 seconds=seconds or PAGE_SECONDS,
             )
-            return Found(page.traces, page.older, page.newer, page.complete)
+            return Found(
+                page.traces,
+                page.older,
+                page.newer,
+                page.complete,
+                hidden=page.hidden,
+                hidden_more=page.hidden_more,
+            )
         search = _SpanSearch(query, answer, traces, before=before, after=after)
         return search.page(size, time.monotonic() + (seconds or SPANS_SECONDS))
 
@@ -259,13 +274,19 @@ def _readable(rows: Sequence[Trace]) -> int:
     return len(rows)
 
 
-def fitting_newer(query: Query, row_id: int, size: int = 100) -> tuple[list[Trace], int]:
-    """Return the traces recorded after the row *row_id* that fit, newest first, and the last id."""
+def fitting_newer(
+    query: Query, row_id: int, size: int = 100, *, mine: bool = False
+) -> tuple[list[Trace], int]:
+    """Return the traces recorded after the row *row_id* that fit, newest first, and the last id.
+
+    Only those that are *mine*, if that is wanted.
+    """
     rows = all_traces().newer_than(row_id, size)
     if not is_of_trace(query):
         # What is not read now is read when the page asks again.
         rows = rows[: _readable(rows)]
     last = rows[-1].pk if rows else row_id
+    rows = [row for row in rows if row.mine or not mine]
     with deadlines.share(SEARCH_SHARE):
         try:
             return Matcher(query).fitting(rows)[::-1], last

@@ -161,6 +161,10 @@ class TraceQuerySet(models.QuerySet[Trace]):
         """Return those that ended with an error or in which a receiver raised."""
         return self.filter(_is("failed", True))
 
+    def of_mine(self) -> TraceQuerySet:
+        """Return those in which a receiver that is mine was."""
+        return self.filter(_is("mine", True))
+
     def pinned(self) -> TraceQuerySet:
         """Return those that pruning keeps."""
         return self.filter(pinned=True)

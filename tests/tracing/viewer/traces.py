@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from tests.tracing.analysis.building import MS, TraceBuilder
+from tests.tracing.analysis.building import MS, TraceBuilder, label
 from tracing.analysis.hazards import diagnose
 from tracing.exporters.database import DatabaseExporter
 from tracing.spans.records import (
@@ -19,12 +19,15 @@ from tracing.spans.records import (
 )
 from tracing.store import cache
 
+SITE = "/srv/.venv/lib/python3.12/site-packages"
 SECOND = 1_000_000_000
 RECEIVERS = Path(__file__).parents[3] / "core" / "sales" / "receivers.py"
 MAKE_SALE = ReceiverLabel(
-    "core.sales.receivers.make_sale", str(RECEIVERS), 19, "sales.make_sale", app="sales"
+    "core.sales.receivers.make_sale", str(RECEIVERS), 19, "sales.make_sale", app="sales", mine=True
 )
-COUNT_CARS = ReceiverLabel("core.orders.receivers.count_cars", "/app/orders.py", 9, app="orders")
+COUNT_CARS = ReceiverLabel(
+    "core.orders.receivers.count_cars", "/app/orders.py", 9, app="orders", mine=True
+)
 
 
 def identify(trace, number, *, ago=60):
@@ -66,10 +69,10 @@ def order(number=1, *, ago=60, fails=False, slow=1, user="3", release="", name="
         named=("sale",),
         method=Method.SEND_ROBUST,
     )
-    build.call(made, "core.sales.receivers.print_receipt")
+    build.call(made, label("core.sales.receivers.print_receipt", mine=True))
     build.call(
         made,
-        "core.sales.receivers.fail_to_print",
+        label("core.sales.receivers.fail_to_print", mine=True),
         outcome=Outcome.RAISED if fails else Outcome.RETURNED,
         exception_type="PrinterError" if fails else "",
         exception_message="out of paper" if fails else "",
@@ -88,8 +91,33 @@ def command(number=2, *, cars=214, ago=120, name="load_cars"):
     for car in range(cars):
         saved = build.dispatch("post_save", "cars.Car", instance=f"cars.Car:{car}", created=True)
         build.call(
-            saved, ReceiverLabel("core.cars.receivers.give_code", "/app/cars.py", 4, app="cars")
+            saved,
+            ReceiverLabel(
+                "core.cars.receivers.give_code", "/app/cars.py", 4, app="cars", mine=True
+            ),
         )
+    return identify(build.build(), number, ago=ago)
+
+
+def visit(number=1, *, ago=60, name="cars:list"):
+    """Return a page of which only Django heard: nothing in it is mine."""
+    build = TraceBuilder(name=name, http_method="GET", http_path="/cars/", http_status=200)
+    build.call(
+        build.dispatch("django.core.signals.request_started", "None"),
+        ReceiverLabel("django.db.close_old_connections", app=""),
+    )
+    return identify(build.build(), number, ago=ago)
+
+
+def mixed(number=1, *, ago=60):
+    """Return an order of which a package heard, too, and sent a signal of its own."""
+    build = TraceBuilder(name="orders:check_out")
+    saved = build.dispatch("post_save", "orders.Order")
+    build.call(saved, MAKE_SALE)
+    package = build.call(saved, label("reversion.receivers.save", file=f"{SITE}/reversion.py"))
+    sent = build.dispatch("reversion.signals.saved", "None", package)
+    failing = label("reversion.receivers.log", file=f"{SITE}/reversion.py")
+    build.call(sent, failing, outcome=Outcome.RAISED, exception_type="OSError")
     return identify(build.build(), number, ago=ago)
 
 

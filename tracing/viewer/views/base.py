@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
@@ -25,7 +26,15 @@ from django.views import View
 from django.views.decorators.csrf import csrf_protect
 
 from tracing.conf import get_settings, store_alias
-from tracing.presentation.templating import ENGINE_HINT, missing_engine, respond
+from tracing.presentation.templating import (
+    CHOICES,
+    ENGINE_HINT,
+    SHOW,
+    SHOW_COOKIE,
+    missing_engine,
+    respond,
+    shows_everything,
+)
 from tracing.routers import misplaced
 from tracing.spans.escapes import escape_json
 from tracing.store import deadlines
@@ -91,6 +100,20 @@ def login_url() -> str:
     return url
 
 
+_YEAR_SECONDS: Final = 31_536_000
+_NOT_KEPT: Final = frozenset({SHOW, "before", "after", "start", "last"})
+"""Parameters that mean another place in what the switch changes."""
+
+
+@dataclass(slots=True, frozen=True)
+class Switch:
+    """The switch between *mine* and *everything*."""
+
+    everything: bool
+    kept: list[tuple[str, str]]
+    """The other parameters of the page's address."""
+
+
 # Django's own rule for pages that decide themselves who may see them; and the token of a form is
 # asked for where the project has no middleware that does.
 @method_decorator([login_not_required, csrf_protect], name="dispatch")
@@ -106,6 +129,8 @@ class Page(View):
     """How long an answer may take; None for what the settings say."""
     section: ClassVar[str] = ""
     """Which entry of the navigation it belongs to."""
+    has_switch: ClassVar[bool] = False
+    """It shows what is mine or everything, as was chosen."""
 
     @classonlymethod
     def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponseBase]:  # noqa: N805 - as Django's own.
@@ -121,6 +146,7 @@ class Page(View):
             response = self.guarded(request, *args, **kwargs)
         else:
             response = self.refused(request)
+        self.remember_choice(response)
         patch_cache_control(response, private=True, no_store=True)
         patch_vary_headers(response, ["Accept", "Cookie", "HX-Request"])
         return response
@@ -249,6 +275,31 @@ class Page(View):
         headers = self.request.headers
         return "HX-Request" in headers and "HX-History-Restore-Request" not in headers
 
+    @property
+    def everything(self) -> bool:
+        """Return whether everything is shown: JSON always holds it."""
+        return self.wants_json or shows_everything(self.request)
+
+    def switch(self) -> Switch | None:
+        """Return the state of the switch; None for a page that has none."""
+        if not self.has_switch:
+            return None
+        kept = [
+            (name, value)
+            for name, values in self.request.GET.lists()
+            if name not in _NOT_KEPT
+            for value in values
+        ]
+        return Switch(shows_everything(self.request), kept)
+
+    def remember_choice(self, response: HttpResponseBase) -> None:
+        """Have the next page show what was chosen on this one."""
+        chosen = self.request.GET.get(SHOW)
+        if self.has_switch and chosen in CHOICES and not (self.wants_part or self.wants_json):
+            response.set_cookie(
+                SHOW_COOKIE, chosen, max_age=_YEAR_SECONDS, path=get_script_prefix(), samesite="Lax"
+            )
+
     def may(self, permission: Permission) -> bool:
         """Return whether the sender of this request has *permission*."""
         return is_allowed(self.request, permission)
@@ -258,6 +309,7 @@ class Page(View):
         return {
             "section": self.section,
             "is_part": self.wants_part,
+            "switch": self.switch(),
             "time_zone": timezone.get_current_timezone_name(),
             "may_annotate": self.may(Permission.ANNOTATE),
             "may_pause": self.may(Permission.PAUSE),

@@ -58,6 +58,9 @@ class Charts(Page):
         """Return both charts."""
         # The few names are read once and shared: joined, each of the rows would get one of its own.
         traces = all_traces().select_related(None).prefetch_related("label")
+        everything = self.everything
+        if not everything:
+            traces = traces.of_mine()
         found = find(search.query, size=SAMPLE, seconds=SECONDS, among=traces)
         rows = found.traces[:SAMPLE]
         moments = [row.started_ns for row in rows]
@@ -70,7 +73,7 @@ class Charts(Page):
                 "caption": "",
                 "complete": found.complete,
             }
-        if _only_time(search) and not is_whole:
+        if _only_time(search) and not is_whole and everything:
             columns, caption = self._counted(search)
         else:
             marks = charts.edges(min(moments), max(moments))

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
+from tracing.analysis.mine import NONE_OF_MINE, hidden_text
 from tracing.search.language import (
     EVERYTHING,
     Problem,
@@ -113,6 +114,7 @@ class TraceList(Page):
 
     template_name = "tracing/traces.html"
     section = "traces"
+    has_switch = True
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Return the page, its results alone, or the same as JSON."""
@@ -133,17 +135,26 @@ class TraceList(Page):
             response["HX-Reswap"] = "outerHTML"
             response["HX-Replace-Url"] = "false"
             return response
-        found = find(
-            search.query,
-            before=request.GET.get("before", ""),
-            after=request.GET.get("after", ""),
-            size=size,
-        )
+        found, heading = self.found(search, size)
         if self.wants_json:
             return self.json(self.document(found))
-        context = self.data(search, found)
+        context = {
+            **self.data(search, found),
+            "heading": heading,
+            "shown": "everything" if heading or self.everything else "mine",
+        }
         template = "tracing/includes/results.html" if self.wants_part else ""
         return self.page(context, template)
+
+    def found(self, search: Search, size: int) -> tuple[Found, str]:
+        """Return the page of traces, and a heading where nothing in it is mine but all was shown."""
+        before, after = self.request.GET.get("before", ""), self.request.GET.get("after", "")
+        mine = not self.everything
+        found = find(search.query, before=before, after=after, size=size, mine=mine)
+        if not mine or found.traces or not found.complete or before or after:
+            return found, ""
+        found = find(search.query, size=size)
+        return found, NONE_OF_MINE if found.traces else ""
 
     def document(self, found: Found) -> dict[str, Any]:
         """Return the page of traces as JSON."""
@@ -158,6 +169,12 @@ class TraceList(Page):
     def data(self, search: Search, found: Found) -> dict[str, Any]:
         """Return what the page shows."""
         is_first = not (self.request.GET.get("before") or self.request.GET.get("after"))
+        hidden = ""
+        if found.hidden is None:
+            # Whether they fit would have to be looked for in the spans of each.
+            hidden = "" if self.everything else "Traces that are not yours were not looked into"
+        elif found.hidden or found.hidden_more:
+            hidden = hidden_text(found.hidden, "trace", more=found.hidden_more)
         hints = [
             {
                 "what": f"No {term.key.name} called “{term.value}” was recorded.",
@@ -177,6 +194,7 @@ class TraceList(Page):
             "found": found,
             "lines": list_lines(found.traces),
             "hints": hints,
+            "hidden": hidden,
             "is_first": is_first,
             "last_row": all_traces().last_row_id() if is_first else 0,
             "is_empty_store": not found.traces
@@ -218,7 +236,8 @@ class Live(Page):
     def get(self, request: HttpRequest) -> HttpResponse:
         """Return the lines of the new traces, newest first, and where to go on."""
         search = read_search(request.GET)
-        rows, last = fitting_newer(search.query, _whole(request.GET.get("row"), 0))
+        row = _whole(request.GET.get("row"), 0)
+        rows, last = fitting_newer(search.query, row, mine=not self.everything)
         if self.wants_json:
             return self.json({"traces": [row_document(row) for row in rows], "row": last})
         return self.page({"search": search, "lines": list_lines(rows), "last_row": last})
