@@ -29,10 +29,10 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         request = playwright.request.new_context()
-        found = request.get(f"{viewer}traces.json?q=dispatches>8+kind:request&size=2").json()
+        found = request.get(f"{viewer}traces.json?q=receiver:make_sale+kind:request&size=2").json()
         if len(found["traces"]) < 2:  # noqa: PLR2004 - two are compared.
             raise SystemExit(
-                "There are too few traces with more than 8 dispatches: simulate sales first."
+                "There are too few requests that made a sale: simulate sales first."
             )
         after, before = (trace["trace_id"] for trace in found["traces"])
         trace = request.get(f"{viewer}traces/{after}.json").json()
