@@ -97,6 +97,8 @@ class Interruption:
 
         before = sys.gettrace()
         handled = signal.signal(signal.SIGUSR1, handler)
+        # Python 3.12 tells of instructions only if some frame asked for them before settrace().
+        sys._getframe().f_trace_opcodes = True
         try:
             sys.settrace(self._trace)
             program()
