@@ -31,9 +31,7 @@ def main() -> None:
         request = playwright.request.new_context()
         found = request.get(f"{viewer}traces.json?q=receiver:make_sale+kind:request&size=2").json()
         if len(found["traces"]) < 2:  # noqa: PLR2004 - two are compared.
-            raise SystemExit(
-                "There are too few requests that made a sale: simulate sales first."
-            )
+            raise SystemExit("There are too few requests that made a sale: simulate sales first.")
         after, before = (trace["trace_id"] for trace in found["traces"])
         trace = request.get(f"{viewer}traces/{after}.json").json()
         deepest = max(trace["dispatches"], key=lambda dispatch: dispatch["depth"])
