@@ -6,6 +6,7 @@ one even, of a pool that is used up, and a limit set on it would be the applicat
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -24,7 +25,7 @@ _STEPS: Final = 1_000
 """Instructions of SQLite's machine between two looks at the clock: some 50 µs."""
 _ROWS_AT_ONCE: Final = 1_000
 _LOOSE: Final = 1.25
-"""How far the limit that a server knows may be from the time that is left, as a factor."""
+"""How far above the time that is left the limit that a server knows may be, as a factor."""
 
 
 class TimeUpError(OperationalError):
@@ -222,10 +223,12 @@ class _ServerLimit(_Limit):
     """Seconds that the server allows a statement; 0 for its own limit."""
 
     def set(self, left: float) -> None:
-        # A statement that a server stops breaks the transaction around it, which is not ours.
-        if self.is_own and not left / _LOOSE <= self.known <= left * _LOOSE:
-            self.tell(self.limited(max(left, 0.001)))
-            self.known = left
+        # A statement that a server stops breaks the transaction around it, which is not ours. It stops
+        # none before the deadline: what fails before is an error, not a lack of time.
+        if self.is_own and not left <= self.known <= left * _LOOSE:
+            milliseconds = math.ceil(left * 1_000) + 1
+            self.tell(self.limited(milliseconds))
+            self.known = milliseconds / 1_000
 
     def lift(self) -> None:
         # Behind a proxy that shares connections, the next one to use this one is somebody else.
@@ -238,8 +241,8 @@ class _ServerLimit(_Limit):
         with connection.wrap_database_errors, connection.connection.cursor() as cursor:
             cursor.execute(statement)
 
-    def limited(self, seconds: float) -> str:
-        return f"SET statement_timeout = {max(1, int(seconds * 1_000))}"
+    def limited(self, milliseconds: int) -> str:
+        return f"SET statement_timeout = {milliseconds}"
 
     def unlimited(self) -> str:
         return "RESET statement_timeout"
@@ -251,10 +254,10 @@ class _MySQLLimit(_ServerLimit):
         # Django's own answer is a query, which would be limited first.
         return "MariaDB" in str(self.connection.connection.get_server_info())
 
-    def limited(self, seconds: float) -> str:
+    def limited(self, milliseconds: int) -> str:
         if self.is_mariadb:
-            return f"SET SESSION max_statement_time = {seconds:.3f}"
-        return f"SET SESSION max_execution_time = {max(1, int(seconds * 1_000))}"
+            return f"SET SESSION max_statement_time = {milliseconds / 1_000:.3f}"
+        return f"SET SESSION max_execution_time = {milliseconds}"
 
     def unlimited(self) -> str:
         name = "max_statement_time" if self.is_mariadb else "max_execution_time"

@@ -369,6 +369,23 @@ def test_server_stops_what_is_read_beyond_its_time_and_keeps_its_own_limit(store
     assert (after, ask(LIMIT[store.name])) == (before, before)
 
 
+def test_server_stops_no_statement_before_its_time(store):
+    for tenths_of_ms in range(600, 620):
+        with deadlines.reading(ALIAS, tenths_of_ms / 10_000) as deadline:
+            with pytest.raises(DatabaseError), connections[ALIAS].cursor() as cursor:
+                cursor.execute(SLEEPING[store.name])
+            assert deadline.is_over()
+
+
+def test_limit_that_was_set_for_a_share_does_not_stop_the_whole(store):
+    with deadlines.reading(ALIAS, 1.2) as deadline, connections[ALIAS].cursor() as cursor:
+        with deadlines.share(0.9):
+            cursor.execute("SELECT 1")
+        with pytest.raises(DatabaseError):
+            cursor.execute(SLEEPING[store.name])
+        assert deadline.is_over()
+
+
 def test_server_that_only_reads_is_read(store):
     read_only = {
         "postgresql": {"options": "-c default_transaction_read_only=on"},
