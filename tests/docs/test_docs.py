@@ -25,6 +25,15 @@ CODE = re.compile(
 MAKE = re.compile(r"(?:^|[\s;&|$])make((?:[ ]+(?:[A-Z]+=(?:\"[^\"]*\"|'[^']*'|\S*)|[a-z][\w-]*))+)")
 PIN = re.compile(r"^([\w-]+)(?:\[\w+\])?==[\w.]+(?:; python_version .*)?$", re.MULTILINE)
 MANAGE = re.compile(r"manage\.py\s+([a-z]\w*)")
+ROOMS = ("benchmarks", "carsales", "core", "docs", "scripts", "tests", "tracing")
+PLACE = re.compile(rf"(?<![\w./-])(?:{'|'.join(ROOMS)})/[\w./-]*\w/?")
+NAMED_FILE = re.compile(r"`([\w./-]+\.(?:cfg|css|html|ini|js|md|py|sh|toml|txt))`")
+FROM = ("", "tracing", "tracing/instrumentation")
+"""Where a path in a document may begin, besides beside the document."""
+MADE = (".cache/", "tests/artifacts/")
+"""What programs make, and a checkout lacks."""
+OF_A_READER = {"shop/receivers.py", "tests/test_sign_up.py"}
+"""What a reader's project is made up to have."""
 
 each_document = pytest.mark.parametrize(
     "document", DOCUMENTS, ids=[str(path.relative_to(REPOSITORY)) for path in DOCUMENTS]
@@ -74,6 +83,31 @@ def test_links_of_a_document(document):
             broken.append(target)
 
     assert broken == []
+
+
+def files_in(text):
+    """Return the files and folders that a document names."""
+    return {*PLACE.findall(text), *NAMED_FILE.findall(text)}
+
+
+@each_document
+def test_files_named_in_a_document(document):
+    folders = [document.parent, *(REPOSITORY / folder for folder in FROM)]
+    missing = [
+        name
+        for name in files_in(document.read_text(encoding="utf-8")) - OF_A_READER
+        if not name.startswith(MADE) and not any((folder / name).exists() for folder in folders)
+    ]
+
+    assert missing == []
+
+
+def test_files_in_a_sentence_and_a_block():
+    text = (
+        "See `search/language.py` and core/cars.\n```\nmake_sale core/sales/receivers.py:19\n```\n"
+    )
+
+    assert files_in(text) == {"search/language.py", "core/cars", "core/sales/receivers.py"}
 
 
 @each_document
