@@ -12,7 +12,7 @@ import pytest
 from tests.tracing.analysis.building import TraceBuilder
 from tracing.analysis.regression import Sample
 from tracing.management.commands.tracing import Command
-from tracing.management.verbs import VERBS, compare, traces
+from tracing.management.verbs import VERBS, compare, statistics
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = [DOCS / "commands.md", DOCS / "wiring.md", DOCS / "hazards" / "index.md"]
@@ -61,7 +61,7 @@ def test_every_option_is_named_on_the_pages_or_explained_by_help():
 def test_json_fields_are_those_of_the_pages():
     text = PAGES[0].read_text()
     fields = [
-        *traces.statistics_record(_Statistics()),
+        *statistics.statistics_record(_Statistics()),
         *compare.regression_record(_Regression()),
         *(compare._sample_record(Sample("a")) or {}),
         *(compare._node_record(_node()) or {}),

@@ -10,12 +10,17 @@ from datetime import UTC, datetime
 import pytest
 from django.core.management import CommandError, call_command
 
-from tests.tracing.analysis.building import MS, TraceBuilder
+from tests.tracing.analysis.building import MS, TraceBuilder, label
 from tracing.exporters.database import DatabaseExporter
 from tracing.spans.records import Kind, Outcome, derived_root_span_id
 
 NOON_NS = int(datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()) * 1_000_000_000
 ANSI = re.compile(r"\x1b\[")
+
+
+def own(name):
+    """Return the label of a receiver that is mine."""
+    return label(name, mine=True)
 
 
 def checkout(number=1, *, release="", own_ms=5, queries=1):
@@ -26,12 +31,14 @@ def checkout(number=1, *, release="", own_ms=5, queries=1):
     placed = build.dispatch(
         instance=f"orders.Order:{number}", created=True, at="core.orders.models.place:88"
     )
-    make = build.call(placed, "core.orders.receivers.make_sale", own_ns=own_ms * MS, query_count=2)
-    build.call(placed, "core.search.Indexer.on_save", query_count=queries)
+    make = build.call(
+        placed, own("core.orders.receivers.make_sale"), own_ns=own_ms * MS, query_count=2
+    )
+    build.call(placed, own("core.search.Indexer.on_save"), query_count=queries)
     sold = build.dispatch("order_placed", "None", make, method="send_robust")
     build.call(
         sold,
-        "core.mail.thank",
+        own("core.mail.thank"),
         outcome=Outcome.RAISED,
         exception_type="OSError",
         exception_message="no \x1b[31mroute",
@@ -46,7 +53,7 @@ def checkout(number=1, *, release="", own_ms=5, queries=1):
 
 def command(number, name, **options):
     build = TraceBuilder(Kind.COMMAND, name, **options)
-    build.call(build.dispatch(sender="cars.Car"), "core.cars.receivers.give_code")
+    build.call(build.dispatch(sender="cars.Car"), own("core.cars.receivers.give_code"))
     trace = build.build()
     trace.trace_id = f"{number:08x}" + "cd" * 12
     trace.started_ns = NOON_NS + number * 60 * 1_000_000_000

@@ -8,7 +8,7 @@ a trace that ended in a ``RecursionError`` is a thousand receivers deep.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from tracing.analysis.names import (
     callsite_text,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Sequence
 
 Span: TypeAlias = Dispatch | ReceiverCall
+_S = TypeVar("_S", bound=Span)
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 """Between a count and what it counts."""
@@ -71,7 +72,7 @@ Shown: TypeAlias = "Container[int] | None"
 """Numbers of the spans that are shown, and everything above each; None for all."""
 
 
-def only(spans: Sequence[Span], shown: Shown) -> Sequence[Span]:
+def only(spans: Sequence[_S], shown: Shown) -> Sequence[_S]:
     """Return those of *spans* that are *shown*."""
     return spans if shown is None else [span for span in spans if span.number in shown]
 
@@ -425,9 +426,8 @@ def title(span: Span) -> str:
             parts.append(f"{span.exception_type}: {shorten_middle(span.exception_message, 120)}")
     else:
         parts = [span.signal, span.instance or span.sender]
-        if sender := other_sender(span):
-            parts.append(f"from {sender}")
-        parts.append(format_ns(span.duration_ns))
+        sender = other_sender(span)
+        parts += [f"from {sender}" if sender else "", format_ns(span.duration_ns)]
         if span.callsite is not None:
             parts.append(f"sent by {callsite_text(span.callsite)}")
     if span.query_count:
@@ -615,8 +615,8 @@ class ReceiverTotal:
     """Span number of its longest call."""
 
 
-def totals(trace: Trace) -> list[ReceiverTotal]:
-    """Return the totals of each receiver of *trace*, the most own time first.
+def totals(trace: Trace, shown: Shown = None) -> list[ReceiverTotal]:
+    """Return the totals of each receiver of *trace* by its calls that are *shown*, most own time first.
 
     Each moment counts once: a call inside another one of its receiver adds nothing to the total.
     """
@@ -624,7 +624,7 @@ def totals(trace: Trace) -> list[ReceiverTotal]:
     calls: dict[tuple[str, str, int], list[ReceiverCall]] = {}
     own = self_times(trace)
     for dispatch in trace.dispatches:
-        for call in dispatch.receiver_calls:
+        for call in only(dispatch.receiver_calls, shown):
             receiver = call.receiver
             key = (receiver.name, receiver.file, receiver.line)
             total = found.get(key)

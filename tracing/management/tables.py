@@ -210,43 +210,6 @@ def legend(nodes: Sequence[Node], critical: set[int]) -> Text | None:
     )
 
 
-def housekeeping(nodes: Sequence[Node]) -> Text | None:
-    """Return one line for what is in every request: Django's own receivers of its two signals.
-
-    Args:
-        nodes: Those that ``is_housekeeping`` claims.
-    """
-    if not nodes:
-        return None
-    spans = [node.span for node in nodes]
-    signals = " and ".join(short_signal(s.signal) for s in spans if isinstance(s, Dispatch))
-    calls = sum(child.count for node in nodes for child in node.children)
-    spent = format_ns(tree.time_of(nodes))
-    return text(f"{signals}: {plural(calls, 'receiver')} of Django in {spent} (--all)", "dim")
-
-
-def is_housekeeping(node: Node) -> bool:
-    """Return whether *node* begins or ends a request, and nothing but Django's receivers ran."""
-    span = node.span
-    return (
-        isinstance(span, Dispatch)
-        and span.signal in _REQUEST_SIGNALS
-        and all(
-            isinstance(child.span, ReceiverCall)
-            and child.span.receiver.name.startswith("django.")
-            and child.span.outcome is Outcome.RETURNED
-            and not child.children
-            and not child.query_count
-            for child in node.children
-        )
-    )
-
-
-_REQUEST_SIGNALS: Final = frozenset(
-    {"django.core.signals.request_started", "django.core.signals.request_finished"}
-)
-
-
 def _with_guides(nodes: Sequence[Node]) -> Iterator[tuple[Node, str, str]]:
     """Yield each node with what leads to it and what leads on below it."""
     stack = [(node, "", "") for node in reversed(nodes)]

@@ -21,6 +21,7 @@ from tests.tracing.command_line import (
     code_of,
     command,
     error_of,
+    own,
     run,
     run_json,
     store,
@@ -113,6 +114,64 @@ def test_list_takes_conditions(traces, options, numbers):
     found = run_json("list", *options)
 
     assert [int(trace["trace_id"][:8], 16) for trace in found] == numbers
+
+
+@pytest.fixture
+def others():
+    """Store three traces of which only Django heard."""
+    return store(*[foreign(number) for number in (4, 5, 6)])
+
+
+def foreign(number):
+    trace = command(number, "clearsessions")
+    for dispatch in trace.dispatches:
+        for call in dispatch.receiver_calls:
+            call.receiver = label("django.contrib.auth.update")
+    return trace
+
+
+def ids(shown):
+    """Return which traces a list has."""
+    return [
+        int(number, 16) for number in re.findall(r"^([0-9a-f]{8})[0-9a-f]{4} ", shown, re.MULTILINE)
+    ]
+
+
+def test_list_hides_what_is_not_mine_and_counts_it(traces, others):
+    mine, everything = run("list"), run("list", "--everything")
+
+    assert ids(mine) == [3, 2, 1]
+    assert mine.endswith("\n3 traces that are not yours are hidden (--everything)\n")
+    assert ids(everything) == [6, 5, 4, 3, 2, 1]
+    assert "hidden" not in everything
+
+
+def test_list_counts_what_is_hidden_among_what_fits(traces, others):
+    assert "hidden" not in run("list", "--name", "load_cars")
+    assert "hidden" not in run("list", "--until", "2026-11-22T12:03:30+00:00")
+    assert "1 trace that is not yours is hidden" in run(
+        "list", "--until", "2026-11-22T12:04:30+00:00"
+    )
+
+
+def test_list_in_which_nothing_is_mine_is_shown_under_a_heading(traces, others):
+    shown = run("list", "--name", "clearsessions")
+
+    assert shown.startswith("No receiver of yours ran\n")
+    assert ids(shown) == [6, 5, 4]
+    assert "hidden" not in shown
+
+
+def test_list_of_more_than_a_page_counts_what_is_hidden_on_each(traces, others, monkeypatch):
+    monkeypatch.setattr("tracing.management.verbs.traces._AT_ONCE", 1)
+    store(checkout(7))
+
+    assert "3 traces that are not yours are hidden" in run("list")
+
+
+def test_json_and_exports_hold_everything(traces, others):
+    assert [trace["mine"] for trace in run_json("list")] == [False] * 3 + [True] * 3
+    assert run("export").count('"event":"trace_finished"') == 6
 
 
 def test_list_of_nothing_says_so(traces):
@@ -221,42 +280,81 @@ def test_show_marks_the_critical_path_where_it_is_news():
     assert "* what the time went into, step by step (critical path)" in shown
 
 
-def test_show_puts_what_django_does_in_every_request_onto_one_line():
+@pytest.fixture
+def mixed():
+    """Store an order of which a package heard, too, between what Django does in every request."""
     build = TraceBuilder(http_method="GET", http_path="/cars/7/")
     build.trace.name = "GET /cars/<int:pk>/"
     begun = build.dispatch("django.core.signals.request_started", "WSGIHandler")
     build.call(begun, "django.db.reset_queries")
-    build.call(begun, "django.db.close_old_connections")
-    build.call(build.dispatch(), "core.orders.receivers.make_sale")
-    ended = build.dispatch("django.core.signals.request_finished", "WSGIHandler")
-    build.call(ended, "django.core.cache.close_caches")
+    saved = build.dispatch()
+    build.call(saved, own("core.orders.receivers.make_sale"))
+    failing = {"outcome": Outcome.RAISED, "exception_type": "OSError"}
+    build.call(saved, "reversion.receivers.save", **failing)
     store(build.build())
-    folded, whole = run("show", "last"), run("show", "last", "--all")
-
-    assert folded.startswith("GET /cars/7/  /cars/<int:pk>/  ")
-    assert "request_started and request_finished: 3 receivers of Django in " in folded
-    assert "close_caches" not in folded
-    assert "make_sale" in folded
-    assert "3 receivers of Django" not in whole
-    assert "close_caches" in whole
 
 
-@pytest.mark.parametrize(
-    ("receiver", "options"),
-    [
-        ("core.cars.receivers.watch", {}),
-        ("django.db.close_old_connections", {"outcome": Outcome.RAISED, "exception_type": "E"}),
-        ("django.db.close_old_connections", {"query_count": 1}),
-    ],
-)
-def test_show_hides_no_other_receiver_of_a_request(receiver, options):
-    build = TraceBuilder()
-    build.call(build.dispatch("django.core.signals.request_started", "X"), receiver, **options)
-    store(build.build())
+def test_show_hides_what_is_not_mine_and_counts_it(mixed):
     shown = run("show", "last")
 
-    assert receiver.rpartition(".")[2] in shown
-    assert "of Django" not in shown
+    assert shown.startswith("GET /cars/7/  /cars/<int:pk>/  ")
+    assert "make_sale #4" in shown
+    assert "reset_queries" not in shown
+    assert "└─ make_sale" in shown
+    assert "3 spans that are not yours are hidden, 1 failure among them (--everything)\n" in shown
+    # What failed is told below the tree all the same.
+    assert "raised: save #5: OSError" in shown
+
+
+@pytest.mark.parametrize("options", [["--everything"], ["--everything", "--all"]])
+def test_show_has_everything_if_asked(mixed, options):
+    shown = run("show", "last", *options)
+
+    assert all(f"{name} #" in shown for name in ("reset_queries", "make_sale", "save"))
+    assert "hidden" not in shown
+
+
+def test_show_of_repetitions_hides_what_is_not_mine_too(mixed):
+    shown = run("show", "last", "--all")
+
+    assert "make_sale #4" in shown
+    assert "reset_queries" not in shown
+    assert "3 spans that are not yours are hidden" in shown
+
+
+def test_totals_are_of_what_is_shown(mixed):
+    mine, everything = (
+        run("show", "last", "--totals"),
+        run("show", "last", "--totals", "--everything"),
+    )
+
+    assert "reset_queries" not in mine
+    assert re.search(r"100 % .* make_sale", mine)
+    assert re.search(r" 33 % .* make_sale", everything)
+
+
+def test_show_of_a_trace_in_which_nothing_is_mine_is_whole():
+    build = TraceBuilder()
+    build.call(build.dispatch("django.core.signals.request_started", "X"), "django.db.reset")
+    store(build.build())
+    mine, everything = run("show", "last"), run("show", "last", "--everything")
+
+    assert "No receiver of yours ran\n" in mine
+    assert mine.replace("No receiver of yours ran\n", "") == everything
+    assert "reset #2" in everything
+
+
+def test_trace_without_dispatches_has_no_heading():
+    store(TraceBuilder().build())
+
+    assert "of yours" not in run("show", "last")
+
+
+def test_json_of_a_trace_holds_everything(mixed):
+    found = run_json("show", "last")
+
+    assert [dispatch["number"] for dispatch in found["dispatches"]] == [1, 3]
+    assert len(found["dispatches"][1]["receivers"]) == 2
 
 
 def test_show_names_a_route_once_that_is_its_own_path():
@@ -279,7 +377,8 @@ def test_show_puts_places_on_their_own_line_in_a_narrow_terminal(traces, monkeyp
 def test_show_folds_repetitions_unless_asked_for_all():
     build = TraceBuilder(Kind.COMMAND, "load_cars")
     for number in range(214):
-        build.call(build.dispatch(sender="cars.Car", instance=f"cars.Car:{number}"), "core.index")
+        saved = build.dispatch(sender="cars.Car", instance=f"cars.Car:{number}")
+        build.call(saved, own("core.index"))
     store(build.build())
 
     assert f"index {TIMES} 214" in run("show", "last")
@@ -309,7 +408,7 @@ def test_show_of_an_unknown_span_names_the_way(traces):
     code, message = error_of("show", "last", "--why", "99")
 
     assert code == 3
-    assert f"show {traces[2].address} --all" in message
+    assert f"show {traces[2].address} --all --everything" in message
 
 
 def test_show_as_json_is_the_schema_of_the_log_with_hazards(traces):
@@ -468,6 +567,41 @@ def test_stats_are_per_dispatch_and_call_too(traces):
         3,
         "There are no statistics for that time yet.",
     )
+
+
+def test_stats_hide_what_is_not_mine_and_count_it(traces, others):
+    mine, everything = run("stats"), run("stats", "--everything")
+
+    assert "django.contrib.auth.update" not in mine
+    assert mine.endswith("\n1 receiver that is not yours is hidden (--everything)\n")
+    assert "django.contrib.auth.update" in everything
+    assert "hidden" not in everything
+
+
+@pytest.mark.parametrize("by", ["dispatch", "call"])
+def test_stats_of_dispatches_and_calls_hide_what_is_not_mine(traces, others, by):
+    others[0].dispatches[0].sender = "sessions.Session"
+    other = foreign(9)
+    other.dispatches[0].sender = "sessions.Session"
+    store(other)
+    mine = run("stats", "--by", by)
+
+    assert "sessions.Session" not in mine
+    assert " that " in mine
+    assert "hidden (--everything)\n" in mine
+    assert "sessions.Session" in run("stats", "--by", by, "--everything")
+
+
+def test_stats_without_anything_mine_have_a_heading(others):
+    shown = run("stats")
+
+    assert shown.startswith("No receiver of yours ran\n")
+    assert "django.contrib.auth.update" in shown
+    assert "hidden" not in shown
+
+
+def test_json_of_stats_holds_everything(traces, others):
+    assert "django.contrib.auth.update" in {each["receiver"] for each in run_json("stats")}
 
 
 # --- hazards -------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from tracing import models
 from tracing.conf import store_alias
-from tracing.management.terminal import Terminal, plain
+from tracing.management.terminal import Terminal, plain, text
 from tracing.routers import misplaced
 from tracing.store.backends import open_database
 from tracing.store.embedded import makes_tables
@@ -25,6 +25,7 @@ from tracing.units import format_ns, parse_age, parse_duration, parse_moment, pa
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.text import Text
 
 FOUND: Final = 1
 WRONG: Final = 2
@@ -45,6 +46,11 @@ class Run:
     def as_json(self) -> bool:
         """Return whether a machine reads the output."""
         return bool(self.options.get("format") == "json")
+
+    @property
+    def shows_everything(self) -> bool:
+        """Return whether also what is not mine is shown; JSON always holds it."""
+        return self.as_json or bool(self.options["everything"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,20 @@ def add_format(parser: argparse.ArgumentParser, *others: str) -> None:
         default="text",
         help="text for people (default), json for machines",
     )
+
+
+def add_everything(parser: argparse.ArgumentParser) -> None:
+    """Add ``--everything``: what is mine unless asked otherwise."""
+    parser.add_argument(
+        "--everything",
+        action="store_true",
+        help="also what only Django and installed packages did (JSON always has it)",
+    )
+
+
+def hidden_line(note: str) -> Text:
+    """Return *note*, which says how many are hidden, with the way to them."""
+    return text(f"{note} (--everything)", "dim")
 
 
 def add_period(parser: argparse.ArgumentParser) -> None:

@@ -180,7 +180,7 @@ def _export(run: Run) -> int:
     else:
         require_traces()
         # Oldest first, as a log has them.
-        rows = chosen(options, options["limit"])[::-1]
+        rows = chosen(options, options["limit"]).traces[::-1]
     if not rows:
         raise fail("No trace has what you asked for.", NOT_FOUND)
     path: Path | None = options["output"]

@@ -1,4 +1,4 @@
-"""The verbs that read: ``list``, ``show``, ``tail`` and ``stats``."""
+"""The verbs that read traces: ``list``, ``show`` and ``tail``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracing import models
 from tracing.analysis import tree
 from tracing.analysis.hazards import as_dict, find_again
-from tracing.analysis.names import short_receiver, signal_of
+from tracing.analysis.mine import NONE_OF_MINE, hidden_text, view_of
 from tracing.analysis.why import why
 from tracing.exporters import log_file
 from tracing.exporters.lines import LineError, Reader, dispatch_record, trace_record
@@ -21,11 +20,13 @@ from tracing.management.verbs.base import (
     NOT_FOUND,
     Run,
     Verb,
+    add_everything,
     add_format,
     add_period,
     duration,
     fail,
     find_trace,
+    hidden_line,
     positive,
     require_store,
     require_traces,
@@ -34,14 +35,15 @@ from tracing.management.verbs.base import (
 )
 from tracing.setup import log_path
 from tracing.spans.records import Status
-from tracing.store.queries import RollupQuerySet, Statistics, TraceSearch, follow
-from tracing.units import SECOND_NS, format_count, format_ns, format_spent
+from tracing.store.queries import TracePage, TraceSearch, follow
+from tracing.units import SECOND_NS, format_count, format_ns
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Callable, Iterator
 
-    from tracing.analysis.tree import Node
+    from tracing import models
+    from tracing.analysis.mine import MineView
     from tracing.spans.records import Trace
 
 SHORT_ID = 12
@@ -53,6 +55,7 @@ SHORT_ID = 12
 def _list_arguments(parser: ArgumentParser) -> None:
     add_filters(parser)
     parser.add_argument("--limit", type=positive, default=20, help="traces (default 20)")
+    add_everything(parser)
     add_format(parser)
 
 
@@ -76,8 +79,15 @@ def add_filters(parser: ArgumentParser) -> None:
     add_period(parser)
 
 
-def chosen(options: dict[str, Any], limit: int) -> list[models.Trace]:
-    """Return the newest traces that fit the options of ``add_filters``, newest first."""
+_AT_ONCE = 200
+"""Traces that are asked for in one go."""
+
+
+def chosen(options: dict[str, Any], limit: int, *, mine: bool = False) -> TracePage:
+    """Return the newest traces that fit the options of ``add_filters``, newest first.
+
+    Only those that are *mine*, if that is wanted.
+    """
     wanted = TraceSearch(
         kind=options["kind"],
         failed=True if options["failed"] else None,
@@ -92,14 +102,17 @@ def chosen(options: dict[str, Any], limit: int) -> list[models.Trace]:
         receiver=options["receiver"],
         outcome=options["outcome"],
         instance=options["instance"],
+        mine=mine,
     )
-    found: list[models.Trace] = []
-    cursor = ""
-    while len(found) < limit:
-        page = traces().search(wanted, before=cursor, size=min(limit - len(found), 200))
-        found += page.traces
-        cursor = page.older
-        if not cursor:
+    found = TracePage([])
+    while len(found.traces) < limit:
+        room = min(limit - len(found.traces), _AT_ONCE)
+        page = traces().search(wanted, before=found.older, size=room)
+        found.traces += page.traces
+        found.hidden += page.hidden
+        found.hidden_more |= page.hidden_more
+        found.older = page.older
+        if not page.older:
             break
     return found
 
@@ -131,6 +144,7 @@ def row_record(row: models.Trace) -> dict[str, Any]:
         "error_count",
         "hazard_count",
         "dropped_count",
+        "mine",
         "pinned",
     )
     record = {name: getattr(row, name) for name in names}
@@ -140,7 +154,12 @@ def row_record(row: models.Trace) -> dict[str, Any]:
 
 def _list(run: Run) -> int:
     require_traces()
-    rows = chosen(run.options, run.options["limit"])
+    options, limit = run.options, run.options["limit"]
+    found = chosen(options, limit, mine=not run.shows_everything)
+    heading = ""
+    if not (found.traces or run.shows_everything):
+        found, heading = chosen(options, limit), NONE_OF_MINE
+    rows = found.traces
     if run.as_json:
         run.terminal.json([row_record(row) for row in rows])
         return 0
@@ -162,7 +181,11 @@ def _list(run: Run) -> int:
         if not narrow:
             cells.append(text(row.kind))
         shown.add_row(*cells, text(row.name, "bold"))
+    if heading:
+        run.terminal.print(text(heading, "bold"))
     run.terminal.print(shown)
+    if found.hidden or found.hidden_more:
+        run.terminal.print(hidden_line(hidden_text(found.hidden, "trace", more=found.hidden_more)))
     return 0
 
 
@@ -177,6 +200,7 @@ def _show_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--why", type=positive, metavar="SPAN", help="say why the span of this number ran"
     )
+    add_everything(parser)
     add_format(parser)
 
 
@@ -200,12 +224,13 @@ def _show(run: Run) -> int:
     write(tables.heading(trace))
     write(tables.summary(trace))
     write()
-    _write_tree(run, trace, everything=run.options["all"], sql=run.options["sql"])
+    view = view_of(trace, everything=run.shows_everything)
+    _write_tree(run, trace, view, unfold=run.options["all"], sql=run.options["sql"])
     for extra in tables.extras(trace, everything=run.options["all"]):
         write(extra)
     if run.options["totals"]:
         write()
-        write(tables.totals(tree.totals(trace), run.terminal.width))
+        write(tables.totals(tree.totals(trace, view.shown), run.terminal.width))
     hazards = [hazard for hazard in find_again(trace) if not hazard.known]
     if hazards:
         write()
@@ -213,25 +238,28 @@ def _show(run: Run) -> int:
     return 0
 
 
-def _write_tree(run: Run, trace: Trace, *, everything: bool = False, sql: bool = False) -> None:
-    """Write the tree of *trace*, and what its marks mean."""
-    nodes: list[Node] = tree.unfolded(trace) if everything else tree.fold(trace)
-    usual = [] if everything else [node for node in nodes if tables.is_housekeeping(node)]
-    if usual:
-        nodes = [node for node in nodes if not tables.is_housekeeping(node)]
+def _write_tree(
+    run: Run, trace: Trace, view: MineView, *, unfold: bool = False, sql: bool = False
+) -> None:
+    """Write what *view* shows of the tree of *trace*, what its marks mean and what is hidden."""
+    nodes = (tree.unfolded if unfold else tree.fold)(trace, view.shown)
     critical = tree.critical_numbers(trace)
+    write = run.terminal.print
+    if view.heading:
+        write(text(view.heading, "bold"))
     if nodes:
-        run.terminal.print(tables.trace_tree(nodes, critical, run.terminal.width, sql=sql))
-    for line in (tables.legend(nodes, critical), tables.housekeeping(usual)):
-        if line is not None:
-            run.terminal.print(line)
+        write(tables.trace_tree(nodes, critical, run.terminal.width, sql=sql))
+    if (legend := tables.legend(nodes, critical)) is not None:
+        write(legend)
+    if view.note:
+        write(hidden_line(view.note))
 
 
 def _why(run: Run, trace: Trace, number: int) -> int:
     steps = why(trace, number)
     if not steps:
-        message = f"The trace has no span {number}; its numbers are in: show {trace.address} --all"
-        raise fail(message, NOT_FOUND)
+        way = f"show {trace.address} --all --everything"
+        raise fail(f"The trace has no span {number}; its numbers are in: {way}", NOT_FOUND)
     if run.as_json:
         run.terminal.json(
             [
@@ -269,6 +297,7 @@ def _tail_arguments(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="read the log file instead of the store: that of the settings unless one is named",
     )
+    add_everything(parser)
     add_format(parser)
 
 
@@ -280,6 +309,7 @@ class LoggedTrace:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self.failed = bool(trace.error_count) or trace.status is Status.ERROR
+        self.mine = trace.is_mine
         self.started_at = datetime.fromtimestamp(trace.started_ns // 1000 / 1_000_000, tz=UTC)
 
     def __getattr__(self, name: str) -> Any:
@@ -360,7 +390,8 @@ def _tail(run: Run) -> int:
             return
         run.terminal.print(tables.tail_line(row, when(row)))
         if run.options["tree"]:
-            _write_tree(run, row.load())
+            trace = row.load()
+            _write_tree(run, trace, view_of(trace, everything=run.shows_everything))
         run.terminal.flush()
 
     if run.options["log"] is not None:
@@ -372,85 +403,8 @@ def _tail(run: Run) -> int:
     return 0
 
 
-# --- stats ---------------------------------------------------------------------------------------
-
-_ORDERS = ("total_ns", "count", "error_count", "query_count", "query_ns")
-
-
-def _stats_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--by", choices=["receiver", "dispatch", "call"], default="receiver")
-    parser.add_argument("--order", choices=_ORDERS, default="total_ns")
-    parser.add_argument("--limit", type=positive, default=25, help="rows (default 25)")
-    add_period(parser)
-    add_format(parser)
-
-
-def statistics_record(found: Statistics) -> dict[str, Any]:
-    """Return statistics as a JSON object; what they are not about is null."""
-    return {
-        "signal": found.signal or None,
-        "sender": found.sender or None,
-        "receiver": found.receiver or None,
-        "count": found.count,
-        "error_count": found.error_count,
-        "total_ns": found.total_ns,
-        "mean_ns": found.mean_ns if found.total_ns else None,
-        "p50_ns": found.p50_ns if found.total_ns else None,
-        "p95_ns": found.p95_ns if found.total_ns else None,
-        "p99_ns": found.p99_ns if found.total_ns else None,
-        "query_count": found.query_count,
-        "query_ns": found.query_ns,
-    }
-
-
-def _stats(run: Run) -> int:
-    require_store()
-    options = run.options
-    statistics: RollupQuerySet = models.Rollup.objects.get_queryset()  # type: ignore[assignment]
-    rollups = statistics.between(options["since"], options["until"])
-    ask = getattr(rollups, f"by_{options['by']}")
-    found: list[Statistics] = ask(order_by=f"-{options['order']}", limit=options["limit"])
-    if run.as_json:
-        run.terminal.json([statistics_record(each) for each in found])
-        return 0
-    if not found:
-        raise fail("There are no statistics for that time yet.", NOT_FOUND)
-    narrow = run.terminal.width < tables.NARROW
-    spread = ("p50", "p95", "p99")
-    numbers = ("count", "errors", "total", "mean", *(() if narrow else spread), "SQL", "SQL time")
-    shown = table(*numbers, options["by"], right=numbers, flexible=options["by"])
-    for each in found:
-        name = short_receiver(each.receiver) if narrow else each.receiver
-        if each.signal:
-            what = signal_of(each.signal, each.sender)
-            name = f"{what}: {name}" if name else what
-        shown.add_row(
-            text(format_count(each.count)),
-            tables.count_of_errors(each.error_count),
-            text(format_spent(each.total_ns), "bold"),
-            text(format_spent(each.total_ns, each.mean_ns)),
-            *(
-                text(format_spent(each.total_ns, nanoseconds))
-                for nanoseconds in (each.p50_ns, each.p95_ns, each.p99_ns)
-                if not narrow
-            ),
-            text(format_count(each.query_count)),
-            text(format_ns(each.query_ns)),
-            text(name),
-        )
-    run.terminal.print(shown)
-    return 0
-
-
 VERBS = (
     Verb("list", "list traces, newest first", _list_arguments, _list),
     Verb("show", "show one trace as a tree", _show_arguments, _show),
     Verb("tail", "show the last traces, and those that come", _tail_arguments, _tail),
-    Verb(
-        "stats",
-        "what receivers and dispatches cost over time",
-        _stats_arguments,
-        _stats,
-        "Counts, percentiles (within 2 %) and SQL per receiver, by the hour: they outlive traces.",
-    ),
 )

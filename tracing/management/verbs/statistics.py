@@ -1,0 +1,124 @@
+"""The verb ``stats``: what receivers and dispatches cost over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tracing import models
+from tracing.analysis.mine import NONE_OF_MINE, hidden_text
+from tracing.analysis.names import short_receiver, signal_of
+from tracing.management import tables
+from tracing.management.terminal import table, text
+from tracing.management.verbs.base import (
+    NOT_FOUND,
+    Run,
+    Verb,
+    add_everything,
+    add_format,
+    add_period,
+    fail,
+    hidden_line,
+    positive,
+    require_store,
+)
+from tracing.units import format_count, format_ns, format_spent
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+    from tracing.store.queries import RollupQuerySet, Statistics
+
+_ORDERS = ("total_ns", "count", "error_count", "query_count", "query_ns")
+
+
+def _stats_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--by", choices=["receiver", "dispatch", "call"], default="receiver")
+    parser.add_argument("--order", choices=_ORDERS, default="total_ns")
+    parser.add_argument("--limit", type=positive, default=25, help="rows (default 25)")
+    add_period(parser)
+    add_everything(parser)
+    add_format(parser)
+
+
+def statistics_record(found: Statistics) -> dict[str, Any]:
+    """Return statistics as a JSON object; what they are not about is null."""
+    return {
+        "signal": found.signal or None,
+        "sender": found.sender or None,
+        "receiver": found.receiver or None,
+        "count": found.count,
+        "error_count": found.error_count,
+        "total_ns": found.total_ns,
+        "mean_ns": found.mean_ns if found.total_ns else None,
+        "p50_ns": found.p50_ns if found.total_ns else None,
+        "p95_ns": found.p95_ns if found.total_ns else None,
+        "p99_ns": found.p99_ns if found.total_ns else None,
+        "query_count": found.query_count,
+        "query_ns": found.query_ns,
+    }
+
+
+def _ask(options: dict[str, Any], rollups: RollupQuerySet) -> list[Statistics]:
+    ask = getattr(rollups, f"by_{options['by']}")
+    found: list[Statistics] = ask(order_by=f"-{options['order']}", limit=options["limit"])
+    return found
+
+
+def _stats(run: Run) -> int:
+    require_store()
+    options = run.options
+    statistics: RollupQuerySet = models.Rollup.objects.get_queryset()  # type: ignore[assignment]
+    rollups = statistics.between(options["since"], options["until"])
+    mine = rollups if run.shows_everything else rollups.of_mine(options["by"])
+    found = _ask(options, mine)
+    heading = ""
+    if not (found or run.shows_everything):
+        mine, found, heading = rollups, _ask(options, rollups), NONE_OF_MINE
+    if run.as_json:
+        run.terminal.json([statistics_record(each) for each in found])
+        return 0
+    if not found:
+        raise fail("There are no statistics for that time yet.", NOT_FOUND)
+    narrow = run.terminal.width < tables.NARROW
+    spread = ("p50", "p95", "p99")
+    numbers = ("count", "errors", "total", "mean", *(() if narrow else spread), "SQL", "SQL time")
+    shown = table(*numbers, options["by"], right=numbers, flexible=options["by"])
+    for each in found:
+        name = short_receiver(each.receiver) if narrow else each.receiver
+        if each.signal:
+            what = signal_of(each.signal, each.sender)
+            name = f"{what}: {name}" if name else what
+        shown.add_row(
+            text(format_count(each.count)),
+            tables.count_of_errors(each.error_count),
+            text(format_spent(each.total_ns), "bold"),
+            text(format_spent(each.total_ns, each.mean_ns)),
+            *(
+                text(format_spent(each.total_ns, nanoseconds))
+                for nanoseconds in (each.p50_ns, each.p95_ns, each.p99_ns)
+                if not narrow
+            ),
+            text(format_count(each.query_count)),
+            text(format_ns(each.query_ns)),
+            text(name),
+        )
+    if heading:
+        run.terminal.print(text(heading, "bold"))
+    run.terminal.print(shown)
+    if mine is not rollups and (
+        hidden := rollups.count_of(options["by"]) - mine.count_of(options["by"])
+    ):
+        what = "receiver" if options["by"] == "receiver" else "row"
+        run.terminal.print(hidden_line(hidden_text(hidden, what)))
+    return 0
+
+
+VERBS = (
+    Verb(
+        "stats",
+        "what receivers and dispatches cost over time",
+        _stats_arguments,
+        _stats,
+        "Counts, percentiles (within 2 %) and SQL per receiver, by the hour: they outlive traces.",
+    ),
+)
