@@ -9,12 +9,12 @@ from django.urls import reverse
 import tracing
 from carsales.demo import receivers
 from carsales.demo.incidents import PaymentRefusedError, sell_by_phone
+from carsales.demo.management.commands.simulate import client_in_process
 from carsales.demo.questions import QUESTIONS
+from carsales.demo.simulation import Simulation
 from core.cars.models import Car
 from core.orders.models import Order
 from core.orders.signals import order_placed
-from core.sales.management.commands.simulate import client_in_process
-from core.sales.simulation import Simulation
 from tests.tracing.command_line import run
 from tracing import setup
 from tracing.models import HazardSighting, Trace

@@ -15,15 +15,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from carsales.demo.simulation import USER_PREFIX, Simulation, SimulationError
 from core.sales.exceptions import SaleCancelledError
 from core.sales.models import Sale
-from core.sales.simulation import USER_PREFIX, Simulation, SimulationError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Callable
 
-    from core.sales.simulation import Tally
+    from carsales.demo.simulation import Tally
 
 # An address set aside for documentation. From an internal one the debug toolbar would be on.
 VISITORS_ADDRESS = "192.0.2.1"

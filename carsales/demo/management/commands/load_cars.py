@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import track
 
-from core.cars.inventory import BUNDLED, InventoryError, load_cars, read_file
+from carsales.demo.inventory import BUNDLED, InventoryError, load_cars, read_file
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser

@@ -29,7 +29,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from .models import Car
+from core.cars.models import Car
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

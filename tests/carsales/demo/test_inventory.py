@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from core.cars.inventory import InventoryError, Loaded, load_cars, read_cars
+from carsales.demo.inventory import InventoryError, Loaded, load_cars, read_cars
 from core.cars.models import Car
 
 HEADER = "make,model,year,price"

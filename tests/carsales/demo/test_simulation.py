@@ -12,17 +12,13 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db.models import Sum
 
-from core.buyers.models import Buyer
-from core.cars.models import Car
-from core.orders.models import Order
-from core.sales.management.commands.simulate import (
+from carsales.demo.management.commands.simulate import (
     cancel_earlier_sale,
     client_in_process,
     client_of_site,
     positive,
 )
-from core.sales.models import Sale, SaleItem
-from core.sales.simulation import (
+from carsales.demo.simulation import (
     USER_PREFIX,
     Form,
     Page,
@@ -31,6 +27,10 @@ from core.sales.simulation import (
     UnexpectedPageError,
     Visitor,
 )
+from core.buyers.models import Buyer
+from core.cars.models import Car
+from core.orders.models import Order
+from core.sales.models import Sale, SaleItem
 
 HTML = """
 <a href="/cars/">All</a> <a href="/cars/ford-gt/">GT</a> <a href="/cars/ford-gt/">GT</a>
@@ -165,7 +165,7 @@ class TestSimulation:
         assert_books_are_right()
 
     def test_contested_cars_are_counted_as_conflicts(self, stock, monkeypatch):
-        monkeypatch.setattr("core.sales.simulation.CONTESTED", 100)
+        monkeypatch.setattr("carsales.demo.simulation.CONTESTED", 100)
 
         counted = counts(run(sales=2, seed=1))
 
