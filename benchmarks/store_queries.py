@@ -48,7 +48,7 @@ def fill(alias: str, dispatches: int) -> None:
 def questions() -> dict[str, Callable[[], object]]:
     """Return what the viewer asks the store, by name."""
     from tracing.models import Rollup, Trace
-    from tracing.store.queries import TraceSearch
+    from tracing.store.pages import TraceSearch
 
     now = time.time_ns()
     traces = Trace.objects

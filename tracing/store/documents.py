@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tracing.store import models
-    from tracing.store.queries import Statistics
+    from tracing.store.statistics import Statistics
 
 _ROW_FIELDS: Final = (
     "trace_id", "root_span_id", "name", "kind", "status", "failed", "started_ns", "duration_ns",

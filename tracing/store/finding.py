@@ -23,7 +23,7 @@ from tracing.search.language import (
 from tracing.store import deadlines
 from tracing.store.matching import Matcher, is_of_trace, split, trace_condition
 from tracing.store.models import ReceiverLabel, SenderLabel, SignalLabel, Trace, TraceLabel
-from tracing.store.queries import PAGE_SECONDS, PAGE_SIZE, TracePage, TraceSearch
+from tracing.store.pages import PAGE_SECONDS, PAGE_SIZE, TracePage, TraceSearch
 from tracing.store.stored import all_traces
 from tracing.store.wildcards import FitsWildcard
 

@@ -11,8 +11,8 @@ from tracing.instrumentation.attributes.redaction import known_as
 from tracing.search.language import Both, Either, Match, Negation, Query, Term, Under, Words
 from tracing.spans.records import Outcome, Status
 from tracing.store import deadlines
+from tracing.store.conditions import begins_with_digits
 from tracing.store.models import HazardSighting, Trace
-from tracing.store.queries import begins_with_digits
 from tracing.store.stored import all_traces
 from tracing.store.wildcards import FitsWildcard, fits
 

@@ -16,13 +16,9 @@ from django.utils.translation import gettext_lazy as _
 
 from tracing.spans.records import Kind, Method, Outcome, Status, TransactionOutcome
 from tracing.store.fields import CodeField, NewestFirstIndex, RowIdField
-from tracing.store.queries import (
-    DispatchQuerySet,
-    ReceiverCallQuerySet,
-    RollupQuerySet,
-    TraceManager,
-    TraceQuerySet,
-)
+from tracing.store.load import DispatchQuerySet, ReceiverCallQuerySet
+from tracing.store.queries import TraceManager, TraceQuerySet
+from tracing.store.statistics import RollupQuerySet
 
 if TYPE_CHECKING:
     from tracing.spans import records

@@ -19,7 +19,7 @@ from tracing.conf import DEFAULT_PRUNE, store_alias
 from tracing.store import unused_labels
 from tracing.store.backends import beside_the_application, delete_rows
 from tracing.store.compaction import DAY_HOURS, PAUSE_SECONDS, ROWS_AT_ONCE, compact
-from tracing.store.queries import chunks, merge_ranges
+from tracing.store.ranges import chunks, merge_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from tracing.store.models import Rollup, Trace
 
 if TYPE_CHECKING:
-    from tracing.store.queries import RollupQuerySet, TraceQuerySet
+    from tracing.store.queries import TraceQuerySet
+    from tracing.store.statistics import RollupQuerySet
 
 
 def all_traces() -> TraceQuerySet:

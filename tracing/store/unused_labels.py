@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.store.backends import delete_rows
-from tracing.store.queries import chunks
+from tracing.store.ranges import chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

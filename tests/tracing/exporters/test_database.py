@@ -35,7 +35,7 @@ from tracing.models import ReceiverLabel, RecorderControl, RecorderState, Rollup
 from tracing.pipeline import Options, Pipeline, Statistics, TemporaryError
 from tracing.spans.intervals import time_once
 from tracing.spans.records import Carried, Outcome
-from tracing.store import queries, retention
+from tracing.store import retention
 from tracing.store.backends import MissingTablesError, open_database
 from tracing.store.retention import Retention
 
@@ -543,7 +543,7 @@ def test_rollups_add_up_to_the_traces(exporter):
 def test_statistics_of_what_is_mine_are_of_its_receivers_and_what_they_heard(
     exporter, monkeypatch, most_senders
 ):
-    monkeypatch.setattr(queries, "_KEYS_AT_ONCE", most_senders)
+    monkeypatch.setattr("tracing.store.statistics.KEYS_AT_ONCE", most_senders)
     own, other = label("shop.count", mine=True), label("reversion.save")
     build = TraceBuilder()
     for signal, sender, receivers in (

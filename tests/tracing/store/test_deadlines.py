@@ -12,7 +12,8 @@ from tracing.models import SavedSearch, Trace
 from tracing.search.language import parse
 from tracing.store import deadlines, finding
 from tracing.store.finding import find
-from tracing.store.queries import TraceSearch, _Walk
+from tracing.store.index_scan import Walk
+from tracing.store.pages import TraceSearch
 from tracing.viewer.views import charts
 
 ALIAS = "tracing"
@@ -192,13 +193,13 @@ def test_page_that_takes_too_long_says_so(developer, settings, address):
 @in_a_test_case
 def test_search_that_is_stopped_gives_what_it_has(monkeypatch):
     store(*(order(number) for number in range(1, 41)))
-    batches = _Walk._by_trace
+    batches = Walk._by_trace
 
     def stopped(walk, size):
         yield next(batches(walk, 2))
         raise OperationalError("interrupted")
 
-    monkeypatch.setattr(_Walk, "_by_trace", stopped)
+    monkeypatch.setattr(Walk, "_by_trace", stopped)
     with pytest.raises(OperationalError):
         Trace.objects.search(TraceSearch(kind="request"))
     monkeypatch.setattr(deadlines, "is_over", lambda: True)

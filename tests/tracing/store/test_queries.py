@@ -11,8 +11,9 @@ from tests.tracing.samples import plain_trace
 from tracing.exporters.database import DatabaseExporter
 from tracing.models import Dispatch, FailedCall, ReceiverCall, Trace, Unheard
 from tracing.spans.records import Outcome
-from tracing.store import queries
-from tracing.store.queries import TraceSearch, follow
+from tracing.store import index_scan
+from tracing.store.pages import TraceSearch
+from tracing.store.queries import follow
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -177,7 +178,7 @@ def test_pages_count_each_trace_that_is_not_mine_once(stored, wanted):
 
 
 def test_of_very_many_hidden_traces_is_said_that_there_are_more(stored, monkeypatch):
-    monkeypatch.setattr(queries, "HIDDEN_COUNTED", 3)
+    monkeypatch.setattr(index_scan, "HIDDEN_COUNTED", 3)
 
     page = Trace.objects.search(TraceSearch(mine=True), size=1_000, seconds=60)
 
@@ -185,8 +186,8 @@ def test_of_very_many_hidden_traces_is_said_that_there_are_more(stored, monkeypa
 
 
 def test_search_that_has_no_time_says_that_more_may_be_hidden(stored, monkeypatch):
-    monkeypatch.setattr(queries, "_HIDDEN_SECONDS", -1)
-    monkeypatch.setattr(queries, "_HIDDEN_STEP", 5)
+    monkeypatch.setattr(index_scan, "_HIDDEN_SECONDS", -1)
+    monkeypatch.setattr(index_scan, "_HIDDEN_STEP", 5)
 
     page = Trace.objects.search(TraceSearch(mine=True), size=1_000, seconds=60)
 

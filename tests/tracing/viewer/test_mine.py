@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.tracing.viewer.traces import command, order, store, visit
-from tracing.store.queries import HIDDEN_COUNTED
+from tracing.store.index_scan import HIDDEN_COUNTED
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -117,7 +117,7 @@ def test_list_says_how_many_traces_it_hides(developer):
 
 
 def test_list_does_not_count_without_end(developer, monkeypatch):
-    monkeypatch.setattr("tracing.store.queries.HIDDEN_COUNTED", 2)
+    monkeypatch.setattr("tracing.store.index_scan.HIDDEN_COUNTED", 2)
     store(order(1), *[visit(number) for number in range(2, 6)])
 
     page = text(developer.get("/tracing/"))

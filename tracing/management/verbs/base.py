@@ -19,13 +19,15 @@ from tracing.management.terminal import Terminal, plain, text
 from tracing.routers import misplaced
 from tracing.store.backends import open_database
 from tracing.store.embedded import makes_tables
-from tracing.store.queries import TraceQuerySet, TraceSearch
+from tracing.store.pages import TraceSearch
 from tracing.units import format_ns, parse_age, parse_duration, parse_moment, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.text import Text
+
+    from tracing.store.queries import TraceQuerySet
 
 FOUND: Final = 1
 WRONG: Final = 2

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from tracing.analysis.wiring import Route
     from tracing.spans.records import Hazard, Trace
-    from tracing.store.queries import RollupQuerySet
+    from tracing.store.statistics import RollupQuerySet
 
 # --- hazards -------------------------------------------------------------------------------------
 

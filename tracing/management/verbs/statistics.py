@@ -26,7 +26,7 @@ from tracing.units import format_count, format_ns, format_spent
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-    from tracing.store.queries import RollupQuerySet, Statistics
+    from tracing.store.statistics import RollupQuerySet, Statistics
 
 _ORDERS = ("total_ns", "count", "error_count", "query_count", "query_ns")
 

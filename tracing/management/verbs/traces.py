@@ -35,7 +35,8 @@ from tracing.management.verbs.base import (
 )
 from tracing.setup import log_path
 from tracing.spans.records import Status
-from tracing.store.queries import TracePage, TraceSearch, follow
+from tracing.store.pages import TracePage, TraceSearch
+from tracing.store.queries import follow
 from tracing.units import SECOND_NS, format_count, format_ns
 
 if TYPE_CHECKING:

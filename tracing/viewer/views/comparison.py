@@ -10,7 +10,7 @@ from tracing.analysis.comparison import Change, compare
 from tracing.analysis.regression import Regression, compare_samples, samples
 from tracing.store.cache import load
 from tracing.store.documents import row_document
-from tracing.store.queries import TraceSearch
+from tracing.store.pages import TraceSearch
 from tracing.store.stored import all_traces
 from tracing.units import parse_moment
 from tracing.viewer.views.base import Page

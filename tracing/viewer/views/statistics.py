@@ -21,7 +21,7 @@ from tracing.viewer.views.traces import list_address
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
-    from tracing.store.queries import RollupQuerySet, Statistics
+    from tracing.store.statistics import RollupQuerySet, Statistics
 
 RANGES: Final = (
     ("1h", "last hour"),

@@ -22,7 +22,7 @@ from tracing.search.language import (
 )
 from tracing.store.documents import row_document
 from tracing.store.finding import Found, and_also, complete, find, fitting_newer, unknown_names
-from tracing.store.queries import PAGE_SIZE
+from tracing.store.pages import PAGE_SIZE
 from tracing.store.stored import all_traces
 from tracing.viewer.forms import FilterForm
 from tracing.viewer.views.base import Page

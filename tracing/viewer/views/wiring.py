@@ -30,7 +30,7 @@ from tracing.viewer.views.traces import list_address
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse, QueryDict
 
-    from tracing.store.queries import DispatchQuerySet, SentOn
+    from tracing.store.load import DispatchQuerySet, SentOn
 
 MOST_FLOWS: Final = 600
 """Flows of the busiest that are drawn or listed."""

@@ -1,0 +1,115 @@
+"""Conditions on the row of a trace."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from django.db import models
+from django.db.models import Max, Q
+
+from tracing.store.generics import Trace
+from tracing.store.ranges import keys_of
+
+_TRACE_DIGITS = 32
+ROOT_DIGITS = 16
+_LEAST_DIGITS = 6
+"""A shorter beginning is one of a trace id alone: every root span id would soon begin so."""
+
+
+def digits_conditions(first: str) -> tuple[Q, Q | None]:
+    """Return the conditions that the trace id, and that the root span id begins with *first*.
+
+    Ranges, and not LIKE, which only some collations answer from an index. An address,
+    ``<trace id>/<root span id>``, is one condition.
+    """
+    trace_id, slash, root = first.lower().partition("/")
+    if slash:
+        return Q(trace_id=trace_id, root_span_id__gte=root, root_span_id__lt=f"{root}g"), None
+    digits = trace_id[:_TRACE_DIGITS]
+    by_trace_id = Q(trace_id__gte=digits, trace_id__lt=f"{digits}g")
+    if not _LEAST_DIGITS <= len(digits) <= ROOT_DIGITS:
+        return by_trace_id, None
+    return by_trace_id, Q(root_span_id__gte=digits, root_span_id__lt=f"{digits}g")
+
+
+def begins_with_digits(first: str) -> Q:
+    """Return the condition that the trace id or the root span id begins with *first*."""
+    by_trace_id, by_root = digits_conditions(first)
+    return by_trace_id if by_root is None else by_trace_id | by_root
+
+
+def flag_is(name: str, value: bool) -> Q:  # noqa: FBT001 - the value of a column.
+    """Return the condition that the flag *name* is *value*, so that SQLite asks the flag's index.
+
+    It does not for ``WHERE mine``, which is what Django makes of ``mine=True``.
+    """
+    return Q(**{f"{name}__in": [value]})
+
+
+class TraceRows(models.QuerySet[Trace]):
+    """Rows of traces, chosen by their columns."""
+
+    def of_kind(self, kind: str) -> Self:
+        """Return those of *kind*, a word of ``records.Kind``."""
+        return self.filter(kind=kind)
+
+    def failed(self) -> Self:
+        """Return those that ended with an error or in which a receiver raised."""
+        return self.filter(flag_is("failed", True))
+
+    def of_mine(self) -> Self:
+        """Return those in which a receiver that is mine was."""
+        return self.filter(flag_is("mine", True))
+
+    def pinned(self) -> Self:
+        """Return those that pruning keeps."""
+        return self.filter(pinned=True)
+
+    def slower_than(self, duration_ns: int) -> Self:
+        """Return those that took *duration_ns* or longer."""
+        return self.filter(duration_ns__gte=duration_ns)
+
+    def between(self, since_ns: int | None = None, until_ns: int | None = None) -> Self:
+        """Return those that started from *since_ns* on and before *until_ns* (wall clock, ns)."""
+        found = self
+        if since_ns is not None:
+            found = found.filter(started_ns__gte=since_ns)
+        if until_ns is not None:
+            found = found.filter(started_ns__lt=until_ns)
+        return found
+
+    def with_trace_id(self, trace_id: str) -> Self:
+        """Return the rows of one W3C trace id: several if the caller sent it along repeatedly."""
+        return self.filter(trace_id=trace_id)
+
+    def called(self, name: str) -> Self:
+        """Return the rows that *name* is for: a trace id, a root span id or an address."""
+        trace_id, slash, root = name.lower().partition("/")
+        if slash:
+            return self.filter(root_span_id=root, trace_id=trace_id)
+        if len(trace_id) == ROOT_DIGITS:
+            return self.filter(root_span_id=trace_id)
+        return self.with_trace_id(trace_id)
+
+    def with_digits(self, first: str) -> Self:
+        """Return those whose trace id or root span id begins with these digits."""
+        return self.filter(begins_with_digits(first))
+
+    def keys_with_digits(self, first: str, most: int) -> list[int]:
+        """Return the keys of those ``with_digits``, at most *most* of each id.
+
+        Each from its own index, in the order of that.
+        """
+        by_trace_id, by_root = digits_conditions(first)
+        keys = list(keys_of(self.filter(by_trace_id).order_by("trace_id")[:most]))
+        if by_root is not None:
+            keys += keys_of(self.filter(by_root).order_by("root_span_id")[:most])
+        return list(dict.fromkeys(keys))
+
+    def newer_than(self, row_id: int, size: int = 1_000) -> list[Trace]:
+        """Return up to *size* traces recorded after the row *row_id*, oldest first."""
+        return list(self.filter(pk__gt=row_id).order_by("pk")[:size])
+
+    def last_row_id(self) -> int:
+        """Return the id of the newest row; 0 for an empty store."""
+        return self.aggregate(last=Max("pk"))["last"] or 0

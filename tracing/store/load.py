@@ -1,0 +1,388 @@
+"""Rows become records again: traces whole, and what is asked of their dispatches."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from django.apps import apps
+from django.db import models
+from django.db.models import Q
+
+from tracing.instrumentation.attributes.redaction import known_as
+from tracing.spans import records
+from tracing.store import deadlines
+from tracing.store.columns import (
+    decode_details,
+    decode_facts,
+    decode_trace_details,
+    full_instance,
+    label_key,
+)
+from tracing.store.generics import Dispatch, ReceiverCall, Trace
+from tracing.store.ranges import chunks, conditions_on, merge_ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+
+class SentOn(NamedTuple):
+    """A receiver of a signal from a sender, and what it sent while it ran."""
+
+    signal: str
+    sender: str
+    receiver: str
+    sent_signal: str
+    sent_sender: str
+
+
+class DispatchQuerySet(models.QuerySet[Dispatch]):
+    """Questions about dispatches."""
+
+    def named(self) -> DispatchQuerySet:
+        """Return them with their labels, for showing."""
+        return self.select_related("signal", "sender", "callsite", "facts")
+
+    def about(self, instance: str) -> DispatchQuerySet:
+        """Return those whose instance is *instance*, as ``orders.Order:42``; no index serves it."""
+        condition = Q()
+        for form in known_as(instance):
+            label, colon, key = form.partition(":")
+            condition |= Q(instance=form) | Q(instance=colon + key, sender__key=label_key(label))
+        return self.filter(condition)
+
+    def sent_by_receivers(self, traces: Sequence[int]) -> dict[SentOn, int]:
+        """Return how often each receiver sent what, within *traces* (row ids).
+
+        Loading the traces whole would take twice as long.
+        """
+        rows = list(
+            self.filter(trace__in=traces)
+            .order_by("pk")
+            .values_list(
+                "pk", "trace_id", "parent_number", "signal_id", "sender_id", "receiver_call_count"
+            )
+        )
+        senders = {(trace, parent) for _, trace, parent, *_ in rows if parent is not None}
+        numbers = {number for _, number in senders}
+        above = {row[0]: row for row in rows}
+        ranges = merge_ranges([(row[0], row[5]) for row in rows])
+        calls: dict[tuple[int, int], tuple[int, int, int]] = {}
+        receiver_calls = apps.get_model("tracing", "ReceiverCall").objects.using(self.db)
+        for wanted in conditions_on(ranges):
+            for owner, number, receiver in (
+                receiver_calls.filter(wanted)
+                .order_by()
+                .values_list("dispatch_id", "number", "receiver_id")
+            ):
+                # Most numbers are some trace's sender: the first question spares most of the second.
+                if number not in numbers or (dispatch := above.get(owner)) is None:
+                    continue
+                if (dispatch[1], number) in senders:
+                    calls[dispatch[1], number] = (dispatch[3], dispatch[4], receiver)
+        counted: Counter[tuple[int, ...]] = Counter()
+        for _, trace, parent, signal, sender, _ in rows:
+            if parent is not None and (call := calls.get((trace, parent))) is not None:
+                counted[*call, signal, sender] += 1
+        return self._with_names(counted)
+
+    def _with_names(self, counted: dict[tuple[int, ...], int]) -> dict[SentOn, int]:
+        """Return *counted* by names instead of the ids of labels."""
+        names: dict[str, dict[int, str]] = {}
+        for model, places in (("Signal", (0, 3)), ("Sender", (1, 4)), ("Receiver", (2,))):
+            labels = apps.get_model("tracing", f"{model}Label").objects.using(self.db)
+            keys = {key[place] for key in counted for place in places}
+            names[model] = {key: name for key, (name,) in _labels(labels, keys, "name").items()}
+        found: dict[SentOn, int] = {}
+        for (signal, sender, receiver, sent, sent_from), count in counted.items():
+            sent_on = SentOn(
+                names["Signal"].get(signal, ""),
+                names["Sender"].get(sender, ""),
+                names["Receiver"].get(receiver, ""),
+                names["Signal"].get(sent, ""),
+                names["Sender"].get(sent_from, ""),
+            )
+            # Labels of one name may be several: a receiver with and without a dispatch_uid.
+            found[sent_on] = found.get(sent_on, 0) + count
+        return found
+
+
+class ReceiverCallQuerySet(models.QuerySet[ReceiverCall]):
+    """Questions about receiver calls."""
+
+    def named(self) -> ReceiverCallQuerySet:
+        """Return them with their receivers, for showing."""
+        return self.select_related("receiver")
+
+    def of_dispatch(self, dispatch: Dispatch) -> ReceiverCallQuerySet:
+        """Return the calls of *dispatch* in calling order: their ids follow its own."""
+        first = dispatch.pk + 1
+        return self.filter(pk__range=(first, dispatch.pk + dispatch.receiver_call_count))
+
+
+# -- Building spans --------------------------------------------------------------------------
+
+# Columns whose names are also those of the span.
+_TRACE_FIELDS = (
+    "trace_id",
+    "root_span_id",
+    "started_ns",
+    "duration_ns",
+    "parent_span_id",
+    "parent_trace_id",
+    "http_method",
+    "http_path",
+    "http_status",
+    "user_id",
+    "host",
+    "process",
+    "thread",
+    "release",
+    "error",
+    "dispatch_count",
+    "receiver_call_count",
+    "query_count",
+    "query_ns",
+    "signal_ns",
+    "error_count",
+    "hazard_count",
+    "dropped_count",
+    "unheard_count",
+    "overhead_ns",
+    "segment",
+    "final",
+)
+
+
+def load_traces(rows: Sequence[Trace], using: str) -> Iterator[records.Trace]:
+    """Yield the finished spans of each of *rows*, all read at once."""
+
+    def manager(model: str) -> Any:
+        return apps.get_model("tracing", model).objects.using(using)
+
+    traces: dict[int, records.Trace] = {}
+    for row in rows:
+        trace = records.Trace(
+            kind=records.Kind(row.kind),
+            name=row.name,
+            status=records.Status(row.status),
+            attributes=json.loads(row.attributes) if row.attributes else {},
+            **decode_trace_details(json.loads(row.details) if row.details else {}),
+            **{name: getattr(row, name) for name in _TRACE_FIELDS},
+        )
+        traces[row.pk] = trace
+    dispatches, ranges = _load_dispatches(traces, manager)
+    _load_calls(
+        {key: one for some in dispatches.values() for key, one in some.items()}, ranges, manager
+    )
+    for key, trace in traces.items():
+        trace.dispatches = sorted(dispatches[key].values(), key=attrgetter("number"))
+        senders = {dispatch.parent_number for dispatch in trace.dispatches}
+        calls = {
+            call.number: call
+            for dispatch in trace.dispatches
+            for call in dispatch.receiver_calls
+            if call.number in senders
+        }
+        for dispatch in trace.dispatches:
+            if (parent := calls.get(dispatch.parent_number or -1)) is not None:
+                parent.dispatches.append(dispatch)
+    for key, signal, sender, count in (
+        manager("Unheard")
+        .filter(trace__in=list(traces))
+        .order_by("pk")
+        .values_list("trace_id", "signal__name", "sender__name", "count")
+    ):
+        traces[key].unheard.append((signal, sender, count))
+    _load_bypasses(traces, manager)
+    for key, data in (
+        manager("HazardSighting")
+        .filter(trace__in=list(traces))
+        .order_by("pk")
+        .values_list("trace_id", "data")
+    ):
+        hazard = records.Hazard(**json.loads(data))
+        (traces[key].known_hazards if hazard.known else traces[key].hazards).append(hazard)
+    yield from traces.values()
+
+
+_METHODS: Final = {str(member): member for member in records.Method}
+_TRANSACTIONS: Final = {str(member): member for member in records.TransactionOutcome}
+_OUTCOMES: Final = {str(member): member for member in records.Outcome}
+
+
+def _load_dispatches(
+    traces: dict[int, records.Trace], manager: Any
+) -> tuple[dict[int, dict[int, records.Dispatch]], list[tuple[int, int]]]:
+    """Return the dispatches, by row id, of each trace row, and in which ids their calls are.
+
+    Labels are read once each instead of joined to each row: a trace of 20,000 dispatches has a few
+    dozen of them.
+    """
+    rows = list(
+        manager("Dispatch")
+        .filter(trace__in=list(traces))
+        .order_by("pk")
+        .values_list(
+            "id", "trace_id", "number", "parent_number", "depth", "signal_id", "sender_id",
+            "method", "transaction", "start_ns", "duration_ns", "instance", "query_count",
+            "query_ns", "details", "facts_id", "callsite_id", "receiver_call_count",
+        )
+    )  # fmt: skip
+    signals = _labels(manager("SignalLabel"), {row[5] for row in rows}, "name")
+    senders = _labels(manager("SenderLabel"), {row[6] for row in rows}, "name")
+    facts = {
+        key: decode_facts(text)
+        for key, (text,) in _labels(
+            manager("FactsLabel"), {row[15] for row in rows}, "facts"
+        ).items()
+    }
+    callsites = {
+        key: records.Callsite(*place)
+        for key, place in _labels(
+            manager("CallsiteLabel"), {row[16] for row in rows}, "file", "line", "name"
+        ).items()
+    }
+    loaded: dict[int, dict[int, records.Dispatch]] = {key: {} for key in traces}
+    ranges: list[tuple[int, int]] = []
+    for (
+        key, trace_key, number, parent, depth, signal, sender, method, transaction, start, duration,
+        instance, query_count, query_ns, details, facts_key, callsite, calls,
+    ) in deadlines.minded(rows):  # fmt: skip
+        try:
+            (signal_name,), (sender_name,) = signals[signal], senders[sender]
+            rare = {"thread": traces[trace_key].thread, **facts[facts_key]}
+        except KeyError:  # Pruned between the two queries.
+            continue
+        if details is not None:
+            rare |= decode_details(details)
+        loaded[trace_key][key] = records.Dispatch(
+            number=number,
+            parent_number=parent,
+            depth=depth,
+            signal=signal_name,
+            sender=sender_name,
+            method=_METHODS[method],
+            transaction=_TRANSACTIONS[transaction],
+            start_ns=start,
+            duration_ns=duration,
+            instance=full_instance(instance, sender_name),
+            query_count=query_count,
+            query_ns=query_ns,
+            callsite=callsites.get(callsite),
+            **rare,
+        )
+        # Dispatches of one trace mostly follow one another: there is mostly one range.
+        if calls and ranges and ranges[-1][1] + 1 >= key:
+            ranges[-1] = (ranges[-1][0], max(ranges[-1][1], key + calls))
+        elif calls:
+            ranges.append((key + 1, key + calls))
+    return loaded, ranges
+
+
+def _load_calls(
+    dispatches: dict[int, records.Dispatch], ranges: list[tuple[int, int]], manager: Any
+) -> None:
+    """Put the receiver calls, whose ids are in *ranges*, into their dispatches, given by row id."""
+    with_statements: list[records.ReceiverCall] = []
+    receivers: dict[int, records.ReceiverLabel] = {}
+    for wanted in conditions_on(ranges):
+        rows = list(
+            manager("ReceiverCall")
+            .filter(wanted)
+            .order_by("pk")
+            .values_list(
+                "dispatch_id", "number", "position", "outcome", "start_ns", "duration_ns",
+                "nested_ns", "query_count", "query_ns", "details", "receiver_id",
+            )
+        )  # fmt: skip
+        receivers |= {
+            key: records.ReceiverLabel(
+                name, file, line, uid, bool(weak), bool(is_async), app, bool(any_sender), bool(mine)
+            )
+            for key, (name, file, line, uid, weak, is_async, app, any_sender, mine) in _labels(
+                manager("ReceiverLabel"), {row[10] for row in rows} - receivers.keys(), "name",
+                "file", "line", "dispatch_uid", "weak", "is_async", "app", "any_sender", "mine",
+            ).items()
+        }  # fmt: skip
+        for (
+            owner, number, position, outcome, start, duration, nested, query_count, query_ns,
+            details, label,
+        ) in deadlines.minded(rows):  # fmt: skip
+            dispatch = dispatches.get(owner)
+            if dispatch is None or label not in receivers:
+                continue
+            rare = decode_details(details) if details is not None else {}
+            call = records.ReceiverCall(
+                number=number,
+                position=position,
+                receiver=receivers[label],
+                start_ns=dispatch.start_ns + start,
+                duration_ns=duration,
+                self_ns=duration - nested,
+                outcome=_OUTCOMES[outcome],
+                query_count=query_count,
+                query_ns=query_ns,
+                **rare,
+            )
+            dispatch.receiver_calls.append(call)
+            if call.statements:
+                with_statements.append(call)
+    _name_statements(with_statements, manager)
+
+
+def _labels(manager: Any, keys: Iterable[Any], *fields: str) -> dict[Any, tuple[Any, ...]]:
+    """Return the *fields* of the labels *keys*, by key; None is no key."""
+    found: dict[Any, tuple[Any, ...]] = {}
+    for chunk in chunks([key for key in keys if key is not None], 900):
+        rows = manager.filter(pk__in=chunk).values_list("pk", *fields)
+        found.update((row[0], row[1:]) for row in rows)
+    return found
+
+
+def _name_statements(calls: list[records.ReceiverCall], manager: Any) -> None:
+    """Put the texts of the statements of *calls* where their ids are."""
+    wanted = list({key for call in calls for key, _, _ in call.statements})
+    texts: dict[Any, str] = {}
+    for chunk in chunks(wanted, 500):
+        labels = manager("StatementLabel").filter(pk__in=chunk)
+        texts.update(labels.values_list("pk", "statement"))
+    for call in calls:
+        call.statements = [(texts.get(key, ""), count, ns) for key, count, ns in call.statements]
+
+
+def _load_bypasses(traces: dict[int, records.Trace], manager: Any) -> None:
+    labels: dict[int, records.ReceiverLabel] = {}
+    for row in (
+        manager("Bypass").filter(trace__in=list(traces)).select_related("callsite").order_by("pk")
+    ):
+        keys = json.loads(row.receivers)
+        for label in manager("ReceiverLabel").filter(pk__in=set(keys) - set(labels)):
+            labels[label.pk] = records.ReceiverLabel(
+                label.name,
+                label.file,
+                label.line,
+                label.dispatch_uid,
+                label.weak,
+                label.is_async,
+                label.app,
+                label.any_sender,
+                label.mine,
+            )
+        site = row.callsite
+        traces[row.trace_id].bypasses.append(
+            records.Bypass(
+                operation=row.operation,
+                model=row.model,
+                signals=tuple(json.loads(row.signals)),
+                receivers=tuple(labels[key] for key in keys),
+                rows=row.rows,
+                start_ns=row.start_ns,
+                callsite=None
+                if site is None
+                else records.Callsite(site.file, site.line, site.name),
+                parent_number=row.parent_number,
+            )
+        )
