@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
+from django.apps import apps
 from django.db import models
 from django.db.models import Max, Q
 
+from tracing.spans import records
 from tracing.store.generics import Trace
 from tracing.store.ranges import keys_of
+
+if TYPE_CHECKING:
+    from tracing.store.pages import TraceSearch
 
 _TRACE_DIGITS = 32
 ROOT_DIGITS = 16
@@ -44,6 +49,57 @@ def flag_is(name: str, value: bool) -> Q:  # noqa: FBT001 - the value of a colum
     It does not for ``WHERE mine``, which is what Django makes of ``mine=True``.
     """
     return Q(**{f"{name}__in": [value]})
+
+
+def row_conditions(wanted: TraceSearch, using: str) -> Q | None:
+    """Return the conditions on the trace row; None if nothing can have what is *wanted*."""
+    if wanted.kind and wanted.kind not in set(records.Kind):
+        return None
+    conditions = _flags(wanted) & _limits(wanted)
+    if wanted.kind:
+        conditions &= Q(kind=wanted.kind)
+    if wanted.user_id:
+        conditions &= Q(user_id=wanted.user_id)
+    if wanted.trace_id:
+        conditions &= begins_with_digits(wanted.trace_id)
+    if wanted.condition is not None:
+        conditions &= wanted.condition
+    names = apps.get_model("tracing", "TraceLabel").objects.using(using)
+    if wanted.name:
+        conditions &= Q(label__in=list(keys_of(names.filter(name=wanted.name))))
+    if wanted.text:
+        labels = list(keys_of(names.filter(name__icontains=wanted.text)))
+        conditions &= (
+            Q(label__in=labels)
+            | Q(http_path__icontains=wanted.text)
+            | Q(trace_id__startswith=wanted.text.lower())
+            | Q(root_span_id__startswith=wanted.text.lower())
+        )
+    return conditions
+
+
+def _flags(wanted: TraceSearch) -> Q:
+    conditions = Q()
+    if wanted.failed is not None:
+        conditions &= flag_is("failed", wanted.failed)
+    if wanted.mine and not wanted.asks_for_dispatches:
+        conditions &= flag_is("mine", True)
+    if wanted.hazardous:
+        conditions &= Q(hazard_count__gt=0)
+    if wanted.pinned:
+        conditions &= Q(pinned=True)
+    return conditions
+
+
+def _limits(wanted: TraceSearch) -> Q:
+    conditions = Q()
+    if wanted.slower_than_ns:
+        conditions &= Q(duration_ns__gte=min(wanted.slower_than_ns, 2**62))
+    if wanted.since_ns is not None:
+        conditions &= Q(started_ns__gte=wanted.since_ns)
+    if wanted.until_ns is not None:
+        conditions &= Q(started_ns__lt=wanted.until_ns)
+    return conditions
 
 
 class TraceRows(models.QuerySet[Trace]):

@@ -20,7 +20,7 @@ from tracing.instrumentation.attributes.redaction import known_as
 from tracing.spans import records
 from tracing.store import deadlines
 from tracing.store.columns import full_instance
-from tracing.store.conditions import TraceRows, begins_with_digits, flag_is
+from tracing.store.conditions import TraceRows, flag_is, row_conditions
 from tracing.store.pages import Cursor, TracePage, TraceSearch, read_cursor
 from tracing.store.ranges import keys_of
 from tracing.store.wildcards import FitsWildcard
@@ -106,7 +106,7 @@ class Walk:
     def _count_hidden(self, page: TracePage) -> None:
         """Say in *page* how many traces fit beside it that are not mine, counting for a moment."""
         page.hidden = self.hidden
-        conditions = self._conditions(replace(self.wanted, mine=False))
+        conditions = row_conditions(replace(self.wanted, mine=False), self.using)
         if self.wanted.asks_for_dispatches or conditions is None:
             return
         others = self.traces.select_related(None).filter(flag_is("mine", False), conditions)
@@ -181,46 +181,6 @@ class Walk:
 
     # -- By the traces themselves
 
-    def _conditions(self, wanted: TraceSearch) -> Q | None:  # noqa: C901, PLR0912 - one branch for each condition.
-        """Return the conditions on the trace row; None if nothing can have what is *wanted*."""
-        conditions = Q()
-        if wanted.kind:
-            if wanted.kind not in set(records.Kind):
-                return None
-            conditions &= Q(kind=wanted.kind)
-        if wanted.failed is not None:
-            conditions &= flag_is("failed", wanted.failed)
-        if wanted.mine and not wanted.asks_for_dispatches:
-            conditions &= flag_is("mine", True)
-        if wanted.hazardous:
-            conditions &= Q(hazard_count__gt=0)
-        if wanted.pinned:
-            conditions &= Q(pinned=True)
-        if wanted.user_id:
-            conditions &= Q(user_id=wanted.user_id)
-        if wanted.trace_id:
-            conditions &= begins_with_digits(wanted.trace_id)
-        if wanted.slower_than_ns:
-            conditions &= Q(duration_ns__gte=min(wanted.slower_than_ns, 2**62))
-        if wanted.since_ns is not None:
-            conditions &= Q(started_ns__gte=wanted.since_ns)
-        if wanted.until_ns is not None:
-            conditions &= Q(started_ns__lt=wanted.until_ns)
-        if wanted.condition is not None:
-            conditions &= wanted.condition
-        names = apps.get_model("tracing", "TraceLabel").objects.using(self.using)
-        if wanted.name:
-            conditions &= Q(label__in=list(keys_of(names.filter(name=wanted.name))))
-        if wanted.text:
-            labels = list(keys_of(names.filter(name__icontains=wanted.text)))
-            conditions &= (
-                Q(label__in=labels)
-                | Q(http_path__icontains=wanted.text)
-                | Q(trace_id__startswith=wanted.text.lower())
-                | Q(root_span_id__startswith=wanted.text.lower())
-            )
-        return conditions
-
     @property
     def _indexed(self) -> bool:
         """Return whether an index gives the wanted traces in the order of their ids."""
@@ -231,7 +191,7 @@ class Walk:
         return replace(wanted, kind="", failed=None, mine=False) == TraceSearch()
 
     def _by_trace(self, size: int) -> Iterator[list[tuple[int, Trace]]]:
-        conditions = self._conditions(self.wanted)
+        conditions = row_conditions(self.wanted, self.using)
         if conditions is None:
             return
         matching = self.traces.filter(conditions)
@@ -298,7 +258,7 @@ class Walk:
     # -- By dispatches
 
     def _by_dispatch(self) -> Iterator[list[tuple[int, Trace]]]:
-        conditions = self._conditions(self.wanted)
+        conditions = row_conditions(self.wanted, self.using)
         source = self._source()
         if conditions is None or source is None:
             return

@@ -233,18 +233,8 @@ def _load_dispatches(
     )  # fmt: skip
     signals = _labels(manager("SignalLabel"), {row[5] for row in rows}, "name")
     senders = _labels(manager("SenderLabel"), {row[6] for row in rows}, "name")
-    facts = {
-        key: decode_facts(text)
-        for key, (text,) in _labels(
-            manager("FactsLabel"), {row[15] for row in rows}, "facts"
-        ).items()
-    }
-    callsites = {
-        key: records.Callsite(*place)
-        for key, place in _labels(
-            manager("CallsiteLabel"), {row[16] for row in rows}, "file", "line", "name"
-        ).items()
-    }
+    facts = _facts({row[15] for row in rows}, manager)
+    callsites = _callsites({row[16] for row in rows}, manager)
     loaded: dict[int, dict[int, records.Dispatch]] = {key: {} for key in traces}
     ranges: list[tuple[int, int]] = []
     for (
@@ -280,6 +270,16 @@ def _load_dispatches(
         elif calls:
             ranges.append((key + 1, key + calls))
     return loaded, ranges
+
+
+def _facts(keys: set[int | None], manager: Any) -> dict[Any, dict[str, Any]]:
+    labels = _labels(manager("FactsLabel"), keys, "facts")
+    return {key: decode_facts(text) for key, (text,) in labels.items()}
+
+
+def _callsites(keys: set[int | None], manager: Any) -> dict[Any, records.Callsite]:
+    labels = _labels(manager("CallsiteLabel"), keys, "file", "line", "name")
+    return {key: records.Callsite(*place) for key, place in labels.items()}
 
 
 def _load_calls(
