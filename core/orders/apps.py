@@ -13,6 +13,4 @@ class OrdersConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the receivers of this app."""
-        from . import receivers  # noqa: PLC0415
-
-        receivers.connect()
+        from . import receivers  # noqa: F401, PLC0415

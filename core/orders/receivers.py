@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models.signals import m2m_changed, post_save, pre_delete
+from django.dispatch import receiver
 
 from core.cars.models import Car
 
@@ -12,6 +13,7 @@ from .models import Order
 from .signals import order_placed
 
 
+@receiver(m2m_changed, sender=Order.cars.through, dispatch_uid="orders.count_cars")
 def count_cars(
     sender: type[Any],
     instance: Order | Car,
@@ -32,6 +34,7 @@ def count_cars(
             order.count_cars(without=instance)
 
 
+@receiver(post_save, sender=Car, dispatch_uid="orders.follow_price")
 def follow_price(sender: type[Car], instance: Car, **named: Any) -> None:
     """Bring the baskets that hold a car in line with its price."""
     fields = named["update_fields"]
@@ -42,6 +45,7 @@ def follow_price(sender: type[Car], instance: Car, **named: Any) -> None:
             order.count_cars()
 
 
+@receiver(pre_delete, sender=Car, dispatch_uid="orders.count_without_car")
 def count_without_car(sender: type[Car], instance: Car, **named: Any) -> None:
     """Count the orders of a car that is about to be deleted as if it were gone."""
     # The rows that tie cars to orders are deleted along with the car, without m2m_changed.
@@ -49,12 +53,14 @@ def count_without_car(sender: type[Car], instance: Car, **named: Any) -> None:
         order.count_cars(without=instance)
 
 
+@receiver(order_placed, sender=Order, dispatch_uid="orders.thank_buyer")
 def thank_buyer(sender: type[Order], order: Order, **named: Any) -> None:
     """Tell the buyer that the order arrived."""
     cars = "one car" if order.car_count == 1 else f"{order.car_count} cars"
     order.buyer.notify(f"Thank you: {order} with {cars} has been placed.")
 
 
+@receiver(order_placed, sender=Order, dispatch_uid="orders.warn_rivals")
 def warn_rivals(sender: type[Order], order: Order, **named: Any) -> None:
     """Tell everybody who has a car of this order in a basket that it is gone."""
     cars = list(order.cars.all())
@@ -62,12 +68,3 @@ def warn_rivals(sender: type[Order], order: Order, **named: Any) -> None:
     for rival in rivals.select_related("buyer"):
         gone = ", ".join(str(car) for car in cars if car in rival.cars.all())
         rival.buyer.notify(f"Sold to somebody else, still in your basket: {gone}."[:300])
-
-
-def connect() -> None:
-    """Connect the receivers of orders."""
-    m2m_changed.connect(count_cars, sender=Order.cars.through, dispatch_uid="orders.count_cars")
-    post_save.connect(follow_price, sender=Car, dispatch_uid="orders.follow_price")
-    pre_delete.connect(count_without_car, sender=Car, dispatch_uid="orders.count_without_car")
-    order_placed.connect(thank_buyer, sender=Order, dispatch_uid="orders.thank_buyer")
-    order_placed.connect(warn_rivals, sender=Order, dispatch_uid="orders.warn_rivals")
