@@ -313,7 +313,7 @@ def test_worker_that_loses_the_race_for_a_new_file_tries_again(unmigrated):
 
 
 def test_connection_that_could_not_be_set_up_is_not_used(unmigrated, monkeypatch):
-    monkeypatch.setattr("tracing.store.backends.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("tracing.store.backends.sqlite.BUSY_SECONDS", 0.05)
     migrate()
 
     class Locked(sqlite3.Connection):
@@ -368,7 +368,7 @@ def test_damaged_file_is_a_temporary_error(unmigrated):
 
 
 def test_locked_file_is_a_temporary_error(unmigrated, monkeypatch):
-    monkeypatch.setattr("tracing.store.backends.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("tracing.store.backends.sqlite.BUSY_SECONDS", 0.05)
     migrate()
     exporter = DatabaseExporter("fresh")
     exporter.export([plain_trace(1)])

@@ -20,7 +20,7 @@ from tracing.exporters.database import DatabaseExporter
 from tracing.models import Dispatch, ReceiverLabel, Rollup, Sequence, Trace
 from tracing.pipeline import TemporaryError
 from tracing.routers import ROUTER
-from tracing.store import backends, deadlines
+from tracing.store import deadlines
 from tracing.store.backends import MissingTablesError, open_database
 from tracing.store.retention import Retention, file_size, prune, store_size, used_size
 
@@ -281,7 +281,7 @@ on_postgresql = pytest.mark.parametrize("service", ["postgresql"], indirect=True
 
 @on_postgresql
 def test_copy_as_text_stores_what_copy_as_binary_does(exporter, monkeypatch):
-    monkeypatch.setattr(backends, "_IN_C", False)
+    monkeypatch.setattr("tracing.store.backends.postgresql._IN_C", False)
     odd = plain_trace(2, error=ODD, http_status=None)
 
     exporter.export([full_trace(), odd])

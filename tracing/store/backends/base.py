@@ -1,0 +1,291 @@
+"""What a database is to the store: a connection below the ORM, on the raw driver.
+
+Django's own cursors are avoided on purpose: they would send ``connection_created``, show up in
+``connection.queries`` and in ``assertNumQueries()``, and cost more than the writing itself.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from tracing.instrumentation.in_tests import address
+from tracing.pipeline import TemporaryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+
+BUSY_SECONDS = 5
+"""How long a writer waits for another one's lock, and for a server to answer."""
+
+_KEYS_AT_ONCE = 500
+
+_leaked: list[Any] = []
+"""Connections inherited over fork(): they belong to the parent and are never closed here."""
+
+
+class MissingTablesError(TemporaryError):
+    """The database has no tables for traces, or older ones: it was not migrated."""
+
+    # The command that makes them is traced as well, before it has made them.
+    patience = 10.0
+
+    def __init__(self, alias: str, reason: object) -> None:
+        which = "" if alias == DEFAULT_DB_ALIAS else f" --database {alias}"
+        super().__init__(
+            f"the database {alias!r} lacks their tables: run "
+            f"python manage.py migrate{which} [{reason}]"
+        )
+
+
+class Database:
+    """A connection of its own to the database of an alias.
+
+    Args:
+        alias: Alias in DATABASES.
+        shared: Use Django's connection of the running thread instead, inside whatever transaction
+            it is in. For tests, whose data is seen and rolled back on that connection only.
+    """
+
+    vendor = ""
+    placeholder = "%s"
+    share_lock = ""
+    """At the end of a SELECT: others may read its rows, and not change them before the commit.
+
+    On SQLite nobody else writes during a transaction of ours.
+    """
+
+    def __init__(self, alias: str, *, shared: bool = False) -> None:
+        self.alias = alias
+        self.shared = shared
+        self.raw: Any = None
+        self._in_savepoint = False
+        self._wrapper: BaseDatabaseWrapper = connections.create_connection(alias)
+        self._address = address(self._wrapper.settings_dict)
+        options = self._wrapper.settings_dict.get("OPTIONS", {})
+        # The worker needs one connection for long, which is not what a pool is for.
+        self._wrapper.settings_dict = self._wrapper.settings_dict | {
+            "OPTIONS": {name: value for name, value in options.items() if name != "pool"}
+        }
+        self.errors: Any = self._wrapper.Database  # type: ignore[attr-defined]
+        self.errors_of_django = self._wrapper.wrap_database_errors
+        self.quote = self._wrapper.ops.quote_name
+
+    # -- Connecting
+
+    def connect(self) -> None:
+        """Open the connection if it is not open.
+
+        Raises:
+            TemporaryError: It cannot be opened now.
+        """
+        if self.shared:
+            wrapper = connections[self.alias]
+            wrapper.ensure_connection()
+            self.raw = wrapper.connection
+        elif self.raw is None or self.is_stale():
+            self.close()
+            parameters = self.parameters(dict(self._wrapper.get_connection_params()))
+            self.raw = self._wrapper.get_new_connection(parameters)
+            try:
+                self.prepare()
+            except BaseException:
+                # Half set up it would be taken for a good one the next time.
+                self.close()
+                raise
+
+    def is_elsewhere(self) -> bool:
+        """Return whether the alias leads to another database now: tests have been given theirs."""
+        return self._address != address(connections.settings[self.alias])
+
+    def parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return what to connect with, made of what Django would."""
+        return parameters
+
+    def prepare(self) -> None:
+        """Set up a new connection."""
+
+    def is_stale(self) -> bool:
+        """Return whether the connection leads nowhere any more."""
+        return False
+
+    def close(self) -> None:
+        """Close the connection; that never fails."""
+        raw, self.raw = self.raw, None
+        if raw is not None and not self.shared:
+            with suppress(Exception):
+                raw.close()
+
+    def forget(self) -> None:
+        """Let go of a connection that belongs to the parent process, without closing it."""
+        if self.raw is not None:
+            _leaked.append(self.raw)
+            self.raw = None
+
+    # -- Statements
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
+        """Run *statement* (with ``%s`` for parameters) and return the cursor."""
+        cursor = self.raw.cursor()
+        cursor.execute(self.dialect(statement), tuple(parameters))
+        return cursor
+
+    def dialect(self, statement: str) -> str:
+        """Return *statement* with the placeholders of the driver."""
+        return statement
+
+    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+        cursor = self.execute(statement, parameters)
+        try:
+            return list(cursor.fetchall())
+        finally:
+            cursor.close()
+
+    def begin(self) -> None:
+        """Begin a transaction; a savepoint inside that of a test."""
+        self._in_savepoint = self.shared and connections[self.alias].in_atomic_block
+        self.execute("SAVEPOINT tracing_export" if self._in_savepoint else self.begin_statement())
+
+    def begin_statement(self) -> str:
+        """Return the statement that begins a transaction."""
+        return "BEGIN"
+
+    def commit(self) -> None:
+        """Commit it."""
+        self.execute("RELEASE SAVEPOINT tracing_export" if self._in_savepoint else "COMMIT")
+
+    def rollback(self) -> None:
+        """Undo it; that never fails."""
+        with suppress(Exception):
+            if self._in_savepoint:
+                self.execute("ROLLBACK TO SAVEPOINT tracing_export")
+                self.execute("RELEASE SAVEPOINT tracing_export")
+            else:
+                self.execute("ROLLBACK")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run the block in a transaction, which is undone if it raises."""
+        self.begin()
+        try:
+            yield
+        except BaseException:
+            self.rollback()
+            raise
+        self.commit()
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert *rows* the fastest way there is."""
+        raise NotImplementedError
+
+    @property
+    def streams(self) -> bool:
+        """Return whether ``insert_stream`` works: the server stores while rows are being made."""
+        return False
+
+    def insert_stream(
+        self, table: str, columns: Sequence[str], chunks: Iterable[Sequence[tuple[Any, ...]]]
+    ) -> None:
+        """Insert all rows of *chunks*, sending each while the next is being made."""
+        raise NotImplementedError
+
+    def insert_new(
+        self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Insert those of *rows* that violate no unique constraint."""
+        raise NotImplementedError
+
+    def upsert(
+        self,
+        table: str,
+        keys: Sequence[str],
+        columns: Sequence[str],
+        rows: Iterable[tuple[Any, ...]],
+    ) -> None:
+        """Insert *rows* (keys, then columns) or give the columns of existing ones these values."""
+        cursor = self.raw.cursor()
+        try:
+            cursor.executemany(
+                self.dialect(self.upsert_statement(table, keys, columns)), list(rows)
+            )
+        finally:
+            cursor.close()
+
+    def upsert_statement(self, table: str, keys: Sequence[str], columns: Sequence[str]) -> str:
+        """Return the statement for ``upsert``."""
+        changes = ", ".join(f"{self.quote(name)} = excluded.{self.quote(name)}" for name in columns)
+        conflict = ", ".join(map(self.quote, keys))
+        insert = self.insert_statement(table, [*keys, *columns])
+        return f"{insert} ON CONFLICT ({conflict}) DO UPDATE SET {changes}"
+
+    def insert_statement(self, table: str, columns: Sequence[str], verb: str = "INSERT") -> str:
+        """Return an INSERT of one row."""
+        names = ", ".join(map(self.quote, columns))
+        values = ", ".join(["%s"] * len(columns))
+        return f"{verb} INTO {self.quote(table)} ({names}) VALUES ({values})"
+
+    def allocate(self, needed: Mapping[str, int]) -> dict[str, int]:
+        """Return the id before the first new one of each sequence in *needed*, by name.
+
+        It is a transaction of its own: other writers wait for these few rows only, and not while
+        the batch is written. Sequences that do not exist are left out.
+
+        Args:
+            needed: How many new ids, by name of the sequence.
+        """
+        change, parameters = self._raise_by(needed)
+        table = self.quote("tracing_sequence")
+        self.begin()
+        try:
+            self.execute(change, parameters)
+            names = ", ".join(["%s"] * len(needed))
+            found = self.rows(
+                f"SELECT name, value FROM {table} WHERE name IN ({names})", tuple(needed)
+            )
+        except BaseException:
+            self.rollback()
+            raise
+        self.commit()
+        return {name: value - needed[name] for name, value in found}
+
+    def _raise_by(self, needed: Mapping[str, int]) -> tuple[str, list[Any]]:
+        """Return the UPDATE for ``allocate`` and its parameters."""
+        cases = " ".join(["WHEN name = %s THEN %s"] * len(needed))
+        names = ", ".join(["%s"] * len(needed))
+        statement = (
+            f"UPDATE {self.quote('tracing_sequence')} "
+            f"SET value = value + CASE {cases} ELSE 0 END WHERE name IN ({names})"
+        )
+        return statement, [*(part for pair in needed.items() for part in pair), *needed]
+
+    # -- Errors
+
+    def translate(self, error: Exception) -> Exception:
+        """Return the error to raise for one of the driver's."""
+        if self.says_missing(error):
+            return MissingTablesError(self.alias, error)
+        errors = self.errors
+        passing = (errors.OperationalError, errors.InterfaceError, errors.InternalError)
+        # sqlite3 raises plain DatabaseError for a damaged file.
+        if isinstance(error, passing) or type(error) is errors.DatabaseError:
+            return TemporaryError(f"{type(error).__name__}: {error}".strip())
+        return error
+
+    def says_missing(self, error: Exception) -> bool:
+        """Return whether *error* means that a table or a column is not there."""
+        raise NotImplementedError
+
+
+def delete_rows(database: Database, table: str, keys: Sequence[int]) -> None:
+    """Delete the rows of *table* with the ids *keys*; in a transaction, if there are many."""
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        chunk = keys[start : start + _KEYS_AT_ONCE]
+        database.execute(
+            f"DELETE FROM {table} WHERE id IN ({', '.join(['%s'] * len(chunk))})", chunk
+        )

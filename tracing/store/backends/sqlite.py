@@ -1,0 +1,179 @@
+"""SQLite on the raw driver."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracing.conf import has_own_sqlite_file
+from tracing.pipeline import TemporaryError
+from tracing.store import embedded
+from tracing.store.backends.base import BUSY_SECONDS, Database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_SWITCH_SECONDS = 0.01
+"""Between two attempts to give a SQLite file its write-ahead log."""
+
+
+class SQLite(Database):
+    """SQLite: one writer at a time, which takes its lock at once and holds it briefly."""
+
+    vendor = "sqlite"
+    # SQLite allows 32,766 parameters in a statement since 3.32 and 999 before.
+    rows_at_once = 40
+
+    _statements: dict[tuple[str, int], str]
+    _waits_for_readers = False
+    _file: tuple[str, int] | None = None
+
+    def parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return what Django would use, with a patient timeout; a new file is for its owner alone."""
+        if self.is_dedicated() and not self._name.startswith((":", "file:")):
+            # SQLite gives its log and its index the mode of the file. What exists keeps its own.
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+            with suppress(OSError):
+                os.close(os.open(self._name, flags, 0o600))
+        return parameters | {"timeout": max(parameters.get("timeout", 0), BUSY_SECONDS)}
+
+    def prepare(self) -> None:
+        """Use a write-ahead log in a file that only holds traces, and sync at checkpoints alone."""
+        # Without it sqlite3 begins a transaction of its own before the first INSERT, and the next
+        # explicit BEGIN fails.
+        self.raw.isolation_level = None
+        execute = self.raw.execute
+        makes_tables = embedded.makes_tables(self.alias)
+        if makes_tables:
+            embedded.allow_shrinking(self.raw)
+        if self.is_dedicated():
+            self._write_ahead()
+        if makes_tables:
+            try:
+                embedded.bring_up_to_date(self.raw)
+            except embedded.NewerStoreError as error:
+                raise TemporaryError(f"the file {self._name} cannot be used: {error}") from None
+        # The mode is the file's, the rest is this connection's.
+        is_ahead = execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        if is_ahead:
+            execute("PRAGMA synchronous = NORMAL")
+        self._waits_for_readers = not is_ahead and not self.is_dedicated()
+        execute("PRAGMA foreign_keys = OFF")
+        with suppress(OSError):
+            self._file = (self._name, Path(self._name).stat().st_ino)
+
+    @property
+    def _name(self) -> str:
+        return str(self._wrapper.settings_dict["NAME"])
+
+    def translate(self, error: Exception) -> Exception:
+        """Return the error to raise; of a file that cannot be written it names the file."""
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+            return TemporaryError(f"the file {self._name} cannot be written: {error}")
+        return super().translate(error)
+
+    def _write_ahead(self) -> None:
+        """Give the file a write-ahead log if it has none.
+
+        Only one can do that, and SQLite does not wait for the others, however patient the timeout:
+        the workers of a server that has just started would fail at their first trace.
+        """
+        give_up_at = time.monotonic() + BUSY_SECONDS
+        while self.raw.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            try:
+                self.raw.execute("PRAGMA journal_mode = WAL").fetchone()
+            except sqlite3.OperationalError:
+                if time.monotonic() > give_up_at:
+                    raise
+                time.sleep(_SWITCH_SECONDS)
+            else:
+                # A database in memory has no such log.
+                break
+
+    def is_dedicated(self) -> bool:
+        """Return whether no other alias uses the same file."""
+        return has_own_sqlite_file(self.alias)
+
+    def is_stale(self) -> bool:
+        """Return whether the file was deleted or replaced: SQLite would write to the old one."""
+        if self._file is None:
+            return False
+        name, inode = self._file
+        try:
+            return Path(name).stat().st_ino != inode
+        except OSError:
+            return True
+
+    def begin(self) -> None:
+        """Begin a transaction, beside the application's in its own file only when it has none.
+
+        There, whoever has read and wants to write fails at once, however patient, when another
+        writer waits for the readers to go. So this one does not wait with its lock in hand: it
+        looks every few milliseconds whether nobody reads, and lets the application wait while it
+        writes. In a file with a write-ahead log it could not know.
+        """
+        if not self._waits_for_readers or self.shared:
+            super().begin()
+            return
+        self._in_savepoint = False
+        give_up_at = time.monotonic() + BUSY_SECONDS
+        patience = self.raw.execute("PRAGMA busy_timeout").fetchone()[0]
+        self.raw.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    self.raw.execute("BEGIN EXCLUSIVE")
+                except sqlite3.OperationalError:
+                    if time.monotonic() > give_up_at:
+                        raise
+                    time.sleep(random.uniform(0.001, 0.005))  # noqa: S311 - no secret.
+                else:
+                    return
+        finally:
+            self.raw.execute(f"PRAGMA busy_timeout = {patience}")
+
+    def begin_statement(self) -> str:
+        """Return the statement that takes the write lock at once instead of failing halfway."""
+        return "BEGIN IMMEDIATE"
+
+    def dialect(self, statement: str) -> str:
+        """Return *statement* with question marks."""
+        return statement.replace("%s", "?")
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
+        """Run *statement* and return the cursor, past Django's subclass of it."""
+        return sqlite3.Cursor(self.raw).execute(self.dialect(statement), tuple(parameters))
+
+    def _executemany(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        sqlite3.Cursor(self.raw).executemany(self.dialect(statement), rows)
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert *rows* with one prepared statement."""
+        self._executemany(self.insert_statement(table, columns), rows)
+
+    def insert_new(
+        self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Insert those of *rows* that violate no unique constraint."""
+        self._executemany(self.insert_statement(table, columns, "INSERT OR IGNORE"), rows)
+
+    def upsert(
+        self,
+        table: str,
+        keys: Sequence[str],
+        columns: Sequence[str],
+        rows: Iterable[tuple[Any, ...]],
+    ) -> None:
+        """Insert *rows* or change existing ones."""
+        self._executemany(self.upsert_statement(table, keys, columns), list(rows))
+
+    def says_missing(self, error: Exception) -> bool:
+        """Return whether SQLite knows no such table or column."""
+        text = str(error)
+        return "no such table" in text or "has no column" in text or "no such column" in text
