@@ -7,7 +7,7 @@ anything.
 from __future__ import annotations
 
 import sys
-from functools import wraps
+from functools import partial, wraps
 from importlib import import_module
 from importlib.util import find_spec
 from threading import get_ident
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracing import pipeline
 from tracing.instrumentation import patching
-from tracing.instrumentation.context import current
+from tracing.instrumentation.context import current, end
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.imports import when_imported
 from tracing.instrumentation.process import process_lock
@@ -23,7 +23,7 @@ from tracing.instrumentation.scopes.requests import parse_traceparent
 from tracing.instrumentation.scopes.tasks import Run, begin_run, describe, leave_ended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 HEADER: Final = "traceparent"
 """W3C Trace Context: ``00-<trace id>-<span id>-<flags>``."""
@@ -35,8 +35,8 @@ SECONDS_TO_FLUSH: Final = 5.0
 """How long a worker that ends waits at most for its traces to be written."""
 
 _lock = process_lock()
-_runs: dict[str, list[tuple[int, Run]]] = {}
-"""(thread, run) by the id of the task; an eager retry runs within the run that asked for it."""
+_runs: dict[str, dict[Run, int]] = {}
+"""The thread of each run by the id of the task; an eager retry runs within the run that asked for it."""
 _undo: Callable[[], None] | None = None
 
 
@@ -57,12 +57,15 @@ def connect() -> Callable[[], None]:
         signal = getattr(signals, name, None)
         if signal is not None:
             signal.connect(receiver, weak=False, dispatch_uid=f"tracing.{name}")
+            if hasattr(signal, "_live_receivers"):
+                signal._live_receivers = partial(_receivers_of, signal._live_receivers, receiver)  # noqa: SLF001
             made.append((signal, receiver, f"tracing.{name}"))
 
     def undo() -> None:
         global _undo  # noqa: PLW0603
         for signal, receiver, uid in made:
             signal.disconnect(receiver, dispatch_uid=uid)
+            vars(signal).pop("_live_receivers", None)
         _undo = None
 
     _undo = undo
@@ -78,6 +81,34 @@ def connect_when_imported() -> None:
     if not _waits:
         _waits = True
         when_imported("celery.signals", connect)
+
+
+class _Receivers(list[Any]):
+    """The receivers of one sending, of which *own* runs where Celery asks for the next one.
+
+    Celery logs and drops what a receiver raises. A soft time limit that comes while ours runs belongs to
+    the task: it must meet Celery where it would without us, beside the receivers and not in one of them.
+    """
+
+    def __init__(self, receivers: Iterable[Any], own: Callable[..., None]) -> None:
+        super().__init__(receivers)
+        self._own = own
+
+    def __iter__(self) -> Iterator[Any]:
+        for receiver in super().__iter__():
+            if receiver is not self._own:
+                yield receiver
+                continue
+            named: dict[str, Any] = {}
+            # In our place Celery calls what keeps the arguments, in which nothing of ours can be interrupted.
+            yield named.update
+            receiver(**named)
+
+
+def _receivers_of(
+    live: Callable[[Any], list[Any]], own: Callable[..., None], sender: Any
+) -> _Receivers:
+    return _Receivers(live(sender), own)
 
 
 def _guarded(place: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -157,72 +188,106 @@ def _starting(task_id: Any = None, task: Any = None, **_named: Any) -> None:
     }
     if eager:
         attributes["eager"] = "True"
-    run = begin_run(
-        str(task.name),
-        parent_trace_id=trace_id,
-        parent_span_id=parent_span_id,
-        parent_sampled=sampled,
-        attributes=attributes,
-    )
-    forgotten: list[tuple[int, Run]] = []
+    before = current()
+    try:
+        run = begin_run(
+            str(task.name),
+            parent_trace_id=trace_id,
+            parent_span_id=parent_span_id,
+            parent_sampled=sampled,
+            attributes=attributes,
+        )
+        _remember(str(task_id), run)
+    except BaseException:
+        # Interrupted, or broken: the end of a run that is not among ``_runs`` would tell us nothing.
+        if (stream := current()) is not None and stream is not before:
+            end(stream)
+        raise
+
+
+def _remember(task_id: str, run: Run) -> None:
+    """Add a run to the open ones, and give up the oldest where there are too many."""
+    forgotten: dict[Run, int] = {}
     with _lock:
-        _runs.setdefault(str(task_id), []).append((get_ident(), run))
+        _runs[task_id] = _runs.get(task_id, {}) | {run: get_ident()}
         if len(_runs) > OPEN_LIMIT:
             forgotten = _runs.pop(next(iter(_runs)))
-    for _ident, lost in forgotten:
+    for lost in forgotten:
         lost.give_up("It never said that it has finished.")
 
 
-def _take_run(task_id: object, ident: int | None) -> Run | None:
-    """Return the innermost open run of a task in the thread *ident*, in any for None; forget it."""
+def _find_run(task_id: object, ident: int | None) -> Run | None:
+    """Return the innermost open run of a task in the thread *ident*, in any for None."""
     with _lock:
-        runs = _runs.get(str(task_id), [])
-        for place in range(len(runs) - 1, -1, -1):
-            if ident is None or runs[place][0] == ident:
-                run = runs.pop(place)[1]
-                if not runs:
-                    del _runs[str(task_id)]
-                return run
+        runs = [*_runs.get(str(task_id), {}).items()]
+    # Not under the lock: where a loop is interrupted as it goes on, CPython 3.12 and 3.13 leave it held.
+    for run, thread in reversed(runs):
+        if ident is None or thread == ident:
+            return run
     return None
+
+
+def _forget(task_id: object, run: Run) -> None:
+    """Take a run that has ended from the open ones. Idempotent."""
+    with _lock:
+        runs = _runs.get(str(task_id), {})
+        runs.pop(run, None)
+        if not runs:
+            _runs.pop(str(task_id), None)
+
+
+def _end(task_id: object, run: Run, error: str) -> None:
+    """End a run and forget it, to the end also where somebody interrupts it."""
+    try:
+        run.end(error)
+        _forget(task_id, run)
+    except BaseException:
+        run.end(error)
+        _forget(task_id, run)
+        raise
 
 
 @_guarded("ending")
 def _ending(task_id: Any = None, retval: Any = None, state: Any = None, **_named: Any) -> None:
     """End the trace of a run, after the task has returned, raised or asked to be retried."""
-    run = _take_run(task_id, get_ident())
+    run = _find_run(task_id, get_ident())
     if run is None:
         leave_ended()
         return
     error = ""
-    if state is None:
-        # What is no Exception passes through Celery, which ends the run all the same.
-        passing = sys.exc_info()[1]
-        error = describe(passing) if passing is not None else ""
-    elif run.trace is not None:
-        run.trace.attributes["state"] = str(state)
-        if state == "RETRY" and isinstance(getattr(retval, "exc", None), BaseException):
-            run.trace.attributes["retry"] = describe(retval.exc)[:200]
-        elif state == "FAILURE" and isinstance(retval, BaseException):
-            error = describe(retval)
-    run.end(error)
+    try:
+        if state is None:
+            # What is no Exception passes through Celery, which ends the run all the same.
+            passing = sys.exc_info()[1]
+            error = describe(passing) if passing is not None else ""
+        elif run.trace is not None:
+            run.trace.attributes["state"] = str(state)
+            if state == "RETRY" and isinstance(getattr(retval, "exc", None), BaseException):
+                run.trace.attributes["retry"] = describe(retval.exc)[:200]
+            elif state == "FAILURE" and isinstance(retval, BaseException):
+                error = describe(retval)
+    finally:
+        _end(task_id, run, error)
 
 
 @_guarded("revoked")
 def _revoked(request: Any = None, terminated: Any = None, **_named: Any) -> None:
     """End the trace of a run that was stopped; its thread may have no word left to say."""
-    run = _take_run(getattr(request, "id", None), None) if terminated else None
+    task_id = getattr(request, "id", None)
+    run = _find_run(task_id, None) if terminated else None
     if run is not None:
         if run.trace is not None:
             run.trace.attributes["state"] = "REVOKED"
         run.give_up("Revoked while it was running.")
+        _forget(task_id, run)
 
 
 @_guarded("internal error")
 def _internal_error(task_id: Any = None, exception: Any = None, **_named: Any) -> None:
     """End the trace of a run that failed in Celery itself."""
-    run = _take_run(task_id, get_ident())
+    run = _find_run(task_id, get_ident())
     if run is not None:
-        run.end(describe(exception) if isinstance(exception, BaseException) else "")
+        _end(task_id, run, describe(exception) if isinstance(exception, BaseException) else "")
 
 
 @_guarded("shutdown")
