@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tracing.analysis.tree import Span, failed
+from tracing.analysis.tree import Index, Span, failed, roots, walk_from
 from tracing.units import plural
 
 if TYPE_CHECKING:
@@ -76,20 +76,28 @@ class MineView:
         return hidden_text(self.hidden, "span", failures=self.hidden_failures)
 
 
-def view_of(trace: Trace, *, everything: bool = False) -> MineView:
+def view_of(
+    trace: Trace, *, everything: bool = False, root: Span | None = None, opened: Span | None = None
+) -> MineView:
     """Return what is shown of *trace*: what is mine, or all of it if *everything* was asked for.
 
     Where nothing is mine all of it is shown, too.
+
+    Args:
+        trace: The trace.
+        everything: Show also what is not mine.
+        root: Only it and what is below it is in view; None for the whole trace.
+        opened: A span that is shown though it may not be mine, with what is above it.
     """
     if everything or not trace.dispatches:
         return MineView(None)
-    shown = spans_of_mine(trace)
-    if not shown:
+    mine = spans_of_mine(trace)
+    if not mine or (root is not None and root.number not in mine):
         return MineView(None, NONE_OF_MINE)
-    hidden: list[Span] = []
-    for dispatch in trace.dispatches:
-        if dispatch.number not in shown:
-            hidden.append(dispatch)
-        hidden += [call for call in dispatch.receiver_calls if call.number not in shown]
+    shown = set(mine)
+    if opened is not None and opened.number not in mine:
+        shown.update(span.number for span in (opened, *Index(trace).above(opened)))
+    in_view = walk_from(roots(trace) if root is None else [root])
+    hidden = [visit.span for visit in in_view if visit.span.number not in shown]
     failures = sum(map(failed, hidden))
     return MineView(shown if hidden else None, hidden=len(hidden), hidden_failures=failures)

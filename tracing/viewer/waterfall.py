@@ -20,7 +20,7 @@ from tracing.spans.records import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from tracing.analysis.tree import Node, Span
+    from tracing.analysis.tree import Node, Shown, Span
 
 MAX_LINES: Final = 250
 """Lines of a tree drawn at once; the next ones are fetched as one comes to them."""
@@ -182,28 +182,31 @@ class Waterfall:
 
     Args:
         trace: The trace to draw.
-        root: Number of a span: only it and what is below it is drawn.
+        root: Only it and what is below it is drawn; None for the whole trace.
         matches: Numbers of spans that a search found.
         start: How many lines to leave out at the top: those that are drawn already.
+        shown: Numbers of the spans to draw; None for all.
     """
 
     def __init__(
         self,
         trace: Trace,
         *,
-        root: int | None = None,
+        root: Span | None = None,
         matches: Collection[int] = (),
         start: int = 0,
         max_lines: int = MAX_LINES,
+        shown: Shown = None,
     ) -> None:
         self.trace = trace
+        self.shown = shown
         self.index = tree.Index(trace)
         self.whole_ns = tree.extent_ns(trace)
         self.matches = frozenset(matches)
         self.start = start
         self.max_lines = max_lines
-        self.root: Span | None = self.index.span(root)
-        self._roots: Sequence[Span] = [self.root] if self.root is not None else tree.roots(trace)
+        self.root = root
+        self._roots: Sequence[Span] = [root] if root is not None else tree.roots(trace)
         self.next_start: int | None = None
         """Where the lines go on that were not drawn; None if these were the last."""
         self.colours = apps_of(trace)
@@ -219,7 +222,7 @@ class Waterfall:
 
     def top(self) -> list[list[Span]]:
         """Return the groups of spans that are folded into one line each at the top."""
-        return tree.groups(self._roots)
+        return tree.groups(tree.only(self._roots, self.shown))
 
     def lines(self) -> list[Line]:
         """Return the lines from ``start`` on, parents before children, at most ``max_lines``."""
@@ -236,7 +239,7 @@ class Waterfall:
             if place_in >= self.start + self.max_lines:
                 self.next_start = place_in
                 break
-            below = tree.children_of(alike)
+            below = self._below(alike)
             is_deepest = len(parents) + 1 >= MAX_LEVEL
             if place_in >= self.start:
                 line = self.line(tree.node_of(alike), parents)
@@ -263,8 +266,11 @@ class Waterfall:
                 return None
             if step is span:
                 return tree.node_of(alike) if alike[0] is span else None
-            beside = tree.groups(tree.children_of(alike))
+            beside = tree.groups(self._below(alike))
         return None
+
+    def _below(self, spans: Iterable[Span]) -> Sequence[Span]:
+        return tree.only(tree.children_of(spans), self.shown)
 
     def line(self, node: Node, parents: list[int]) -> Line:
         """Return the line of *node*."""
@@ -304,7 +310,7 @@ class Waterfall:
                 for bar in line.bars[:_MAX_MINIMAP_BARS]
             ]
         found: list[MinimapBar] = []
-        spans: Sequence[Span] = self._roots
+        spans = tree.only(self._roots, self.shown)
         for level in range(_MINIMAP_LEVELS):
             stretches: dict[tuple[int, bool], list[tuple[int, int]]] = {}
             for span in spans:
@@ -317,7 +323,7 @@ class Waterfall:
                 for (colour, has_failed), ends in sorted(stretches.items())
                 for bar in self._bars(ends)
             ]
-            spans = tree.children_of(spans)
+            spans = self._below(spans)
         return found
 
     def _bars(self, stretches: Iterable[tuple[int, int]]) -> list[Bar]:

@@ -6,7 +6,16 @@ import re
 
 import pytest
 
-from tests.tracing.viewer.traces import command, order, store, visit
+from tests.tracing.analysis.building import TraceBuilder, label
+from tests.tracing.viewer.traces import (
+    MAKE_SALE,
+    command,
+    identify,
+    mixed,
+    order,
+    store,
+    visit,
+)
 from tracing.store.index_scan import HIDDEN_COUNTED
 
 pytestmark = pytest.mark.django_db(databases="__all__")
@@ -179,3 +188,157 @@ def test_json_of_traces_holds_everything_and_says_what_is_mine(developer, addres
     traces = developer.get(address).json()["traces"]
 
     assert [trace["mine"] for trace in traces] == [False, True]
+
+
+# -- One trace
+
+
+def number_of(trace, receiver):
+    """Return the number of the first call of *receiver*."""
+    return next(
+        call.number
+        for dispatch in trace.dispatches
+        for call in dispatch.receiver_calls
+        if call.receiver.name.endswith(receiver)
+    )
+
+
+def of_trace(rest=""):
+    return f"/tracing/traces/{1:032x}/{rest}"
+
+
+@pytest.mark.parametrize("tab", ["", "flame/", "table/", "receivers/", "sql/"])
+def test_tabs_show_what_is_mine_and_remember_everything(developer, tab):
+    store(mixed())
+    address = of_trace(tab)
+
+    mine = text(developer.get(address))
+    everything = text(developer.get(f"{address}?show=everything"))
+    later = text(developer.get(address))
+
+    assert pressed(mine) == ["mine"]
+    assert pressed(everything) == pressed(later) == ["everything"]
+    assert "make_sale" in mine
+    assert "reversion" not in mine
+    assert "reversion" in everything
+    assert "hidden." not in everything
+
+
+@pytest.mark.parametrize(
+    ("tab", "line"),
+    [
+        ("", "3 spans that are not yours are hidden, 1 failure among them."),
+        ("flame/", "3 spans that are not yours are hidden, 1 failure among them."),
+        ("table/?start=400", "3 spans that are not yours are hidden, 1 failure among them."),
+        ("receivers/", "2 receivers that are not yours are hidden."),
+        ("sql/", "1 receiver that is not yours is hidden."),
+    ],
+)
+def test_tabs_say_how_much_they_hide(developer, tab, line):
+    store(mixed())
+
+    page = text(developer.get(of_trace(tab)))
+
+    assert f'{line} <a href="?show=everything">Show everything</a>' in page
+
+
+@pytest.mark.parametrize("tab", ["hazards/", "log/", "json/"])
+def test_tabs_that_hold_everything_have_no_switch(developer, tab):
+    store(mixed())
+
+    page = developer.get(of_trace(f"{tab}?show=everything"))
+
+    assert 'id="mine"' not in text(page)
+    assert COOKIE not in page.cookies
+
+
+@pytest.mark.parametrize("tab", ["", "flame/", "table/", "receivers/", "sql/"])
+def test_trace_in_which_nothing_is_mine_is_shown_whole_under_a_heading(developer, tab):
+    store(visit())
+
+    page = text(developer.get(of_trace(tab)))
+
+    assert "No receiver of yours ran" in page
+    assert "close_old_connections" in page or tab == "sql/"
+    assert "hidden." not in page
+
+
+def test_tree_draws_the_same_lines_on_every_page_of_it(developer, monkeypatch):
+    monkeypatch.setattr("tracing.viewer.waterfall.MAX_LINES", 1)
+    store(mixed())
+    address = of_trace("?start=1")
+
+    part = text(developer.get(address, HTTP_HX_REQUEST="true"))
+
+    assert "make_sale" in part
+    assert "reversion" not in part
+
+
+def test_tree_below_a_span_that_is_not_mine_is_shown_whole(developer):
+    store(mixed())
+    package = number_of(mixed(), "reversion.receivers.save")
+
+    page = text(developer.get(of_trace(f"?root={package}")))
+
+    assert "No receiver of yours ran" in page
+    assert "reversion.receivers.log" in page
+
+
+def test_tree_below_a_span_counts_what_is_hidden_there(developer):
+    trace = store(mixed())[0]
+
+    page = text(developer.get(of_trace(f"?root={trace.dispatches[0].number}")))
+    below = text(developer.get(of_trace(f"?root={number_of(trace, 'make_sale')}")))
+
+    assert "3 spans that are not yours are hidden" in page
+    assert "hidden." not in below
+
+
+def test_span_that_is_opened_is_in_the_tree_though_it_is_not_mine(developer):
+    trace = store(mixed())[0]
+    sent = trace.dispatches[1].number
+
+    page = text(developer.get(of_trace(f"spans/{sent}/")))
+
+    assert f'data-number="{sent}"' in page
+    assert "1 span that is not yours is hidden, 1 failure among them" in page
+
+
+def test_find_says_how_many_matches_are_hidden(developer):
+    store(mixed())
+
+    page = text(developer.get(of_trace("?q=receiver:*")))
+    everything = text(developer.get(of_trace("?q=receiver:*&show=everything")))
+
+    assert '<span class="matches">3 matches, 2 hidden</span>' in page
+    assert '<span class="matches">3 matches</span>' in everything
+
+
+def test_repetitions_are_those_of_the_line_with_or_without_cookies(developer):
+    build = TraceBuilder()
+    for number in range(3):
+        saved = build.dispatch("post_save", "orders.Order", instance=f"orders.Order:{number}")
+        package = build.call(saved, label("reversion.receivers.save"))
+        if number:
+            build.call(build.dispatch("reversion.saved", "None", package), MAKE_SALE)
+    trace = store(identify(build.build(), 1))[0]
+    first, second = (dispatch.number for dispatch in trace.dispatches[:2])
+
+    page = text(developer.get(of_trace()))
+    mine = text(developer.get(of_trace(f"lines/{second}/")))
+    everything = text(developer.get(of_trace(f"lines/{first}/")))
+
+    assert f"/lines/{second}/" in page
+    assert mine.count("tree-row repetition") == 2
+    assert everything.count("tree-row repetition") == 3
+
+
+def test_json_of_a_trace_holds_everything(developer):
+    store(mixed())
+
+    whole = developer.get(f"/tracing/traces/{1:032x}.json").json()
+    flame = developer.get(of_trace("flame.json")).json()
+    table = developer.get(of_trace("table.json")).json()
+
+    assert len(whole["dispatches"]) == 2
+    assert len(flame["boxes"]) == table["total"] == 5

@@ -73,7 +73,7 @@ def test_repeated_knows_only_the_first_of_those_that_are_folded():
 def test_repeated_below_a_root_looks_only_there():
     trace = nested()
     call = trace.dispatches[0].receiver_calls[0]
-    waterfall = Waterfall(trace, root=call.number)
+    waterfall = Waterfall(trace, root=call)
 
     node = waterfall.repeated(call.dispatches[0].number)
 

@@ -113,8 +113,10 @@ def mixed(number=1, *, ago=60):
     """Return an order of which a package heard, too, and sent a signal of its own."""
     build = TraceBuilder(name="orders:check_out")
     saved = build.dispatch("post_save", "orders.Order")
-    build.call(saved, MAKE_SALE)
-    package = build.call(saved, label("reversion.receivers.save", file=f"{SITE}/reversion.py"))
+    build.call(saved, MAKE_SALE, query_count=2)
+    package = build.call(
+        saved, label("reversion.receivers.save", file=f"{SITE}/reversion.py"), query_count=1
+    )
     sent = build.dispatch("reversion.signals.saved", "None", package)
     failing = label("reversion.receivers.log", file=f"{SITE}/reversion.py")
     build.call(sent, failing, outcome=Outcome.RAISED, exception_type="OSError")

@@ -129,7 +129,7 @@ class Page(View):
     """How long an answer may take; None for what the settings say."""
     section: ClassVar[str] = ""
     """Which entry of the navigation it belongs to."""
-    has_switch: ClassVar[bool] = False
+    has_switch = False
     """It shows what is mine or everything, as was chosen."""
 
     @classonlymethod

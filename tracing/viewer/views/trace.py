@@ -11,6 +11,7 @@ from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from tracing.analysis import tree
+from tracing.analysis.mine import hidden_text, view_of
 from tracing.analysis.names import place
 from tracing.analysis.notes import notes
 from tracing.analysis.why import why
@@ -31,12 +32,13 @@ from tracing.store.stored import all_traces
 from tracing.viewer.access import Permission
 from tracing.viewer.forms import NoteForm
 from tracing.viewer.source import source_lines
+from tracing.viewer.tab_documents import tab_document
 from tracing.viewer.views.base import Page
 from tracing.viewer.views.traces import list_address, read_search
 from tracing.viewer.waterfall import COLOURS, MAX_LINES, Waterfall, app_of, apps_of, percent, ticks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
@@ -54,6 +56,8 @@ TABS: Final = {
     "log": "Log lines",
     "json": "JSON",
 }
+TABS_OF_EVERYTHING: Final = frozenset({"hazards", "log", "json"})
+"""Tabs in which nothing is hidden."""
 PAGE_LINES: Final = 200
 """Lines of a table or of unfolded repetitions on one page."""
 MAX_LOG_LINES: Final = 2_000
@@ -164,13 +168,14 @@ class TraceDetail(TracePage):
         """Return the tab *tab* of the trace."""
         if tab not in TABS:
             raise Http404(f"There is no tab {tab}.")
+        self.has_switch = tab not in TABS_OF_EVERYTHING
         row = self.row(address)
         trace = load(row)
         if self.wants_json and tab in {"tree", "json"}:
             return self.json(trace_document(trace))
         data = getattr(self, f"_{tab}")(trace)
         if self.wants_json:
-            return self.json(_document(tab, trace, data))
+            return self.json(tab_document(tab, trace, data))
         if tab == "tree" and self.wants_part:
             return self.page({"trace": trace, **data}, "tracing/includes/tree_rows.html")
         return self.page({**self.facts(row, trace, tab), **data})
@@ -178,11 +183,12 @@ class TraceDetail(TracePage):
     # -- Tabs
 
     def _tree(self, trace: records.Trace) -> dict[str, Any]:
-        return tree_data(self.request, trace)
+        return tree_data(self.request, trace, everything=self.everything)
 
     def _flame(self, trace: records.Trace) -> dict[str, Any]:
         merged = self.request.GET.get("order") != "time"
-        boxes = tree.flame(trace, merged=merged)
+        view = view_of(trace, everything=self.everything)
+        boxes = tree.flame(trace, merged=merged, shown=view.shown)
         left_out = max(0, len(boxes) - MAX_BOXES)
         if left_out:
             boxes = sorted(boxes, key=lambda box: (-box.width, box.depth))[:MAX_BOXES]
@@ -193,13 +199,16 @@ class TraceDetail(TracePage):
             "flame_height": height * FLAME_ROW,
             "merged": merged,
             "left_out": left_out,
+            "view": view,
+            "hidden": view.note,
         }
 
     def _table(self, trace: records.Trace) -> dict[str, Any]:
         order = self.request.GET.get("order", "-self")
         if order.lstrip("-") not in TABLE_ORDERS:
             order = "-self"
-        rows = [(visit.span, visit.depth) for visit in tree.walk(trace)]
+        view = view_of(trace, everything=self.everything)
+        rows = [(visit.span, visit.depth) for visit in tree.walk(trace, view.shown)]
         by = TABLE_ORDERS[order.lstrip("-")]
         rows.sort(key=lambda row: by(row[0]), reverse=order.startswith("-"))
         start = _offset(self.request)
@@ -215,6 +224,8 @@ class TraceDetail(TracePage):
                 }
                 for name, title in TABLE_COLUMNS
             ],
+            "view": view,
+            "hidden": view.note,
             "total": len(rows),
             "start": start,
             "first": start + 1,
@@ -224,7 +235,8 @@ class TraceDetail(TracePage):
         }
 
     def _receivers(self, trace: records.Trace) -> dict[str, Any]:
-        totals, colours = tree.totals(trace), apps_of(trace)
+        view, colours = view_of(trace, everything=self.everything), apps_of(trace)
+        totals = tree.totals(trace, view.shown)
         called = [total for total in totals if total.calls]
         skipped = [total for total in totals if total.skipped_count]
         bypassed: dict[str, dict[str, Any]] = {}
@@ -233,6 +245,8 @@ class TraceDetail(TracePage):
                 entry = bypassed.setdefault(receiver.name, {"receiver": receiver, "bypasses": []})
                 entry["bypasses"].append(bypass)
         return {
+            "view": view,
+            "hidden": _hidden_receivers(tree.totals(trace), totals),
             "called": [
                 {
                     "total": total,
@@ -252,8 +266,9 @@ class TraceDetail(TracePage):
 
     def _sql(self, trace: records.Trace) -> dict[str, Any]:
         statements: dict[tuple[str, str], Statement] = {}
+        view = view_of(trace, everything=self.everything)
         for dispatch in trace.dispatches:
-            for call in dispatch.receiver_calls:
+            for call in tree.only(dispatch.receiver_calls, view.shown):
                 for sql, count, duration_ns in call.statements:
                     key = (call.receiver.name, sql)
                     found = statements.get(key)
@@ -265,8 +280,11 @@ class TraceDetail(TracePage):
         inside = sum(
             call.query_count for dispatch in trace.dispatches for call in dispatch.receiver_calls
         )
-        by_receiver = [total for total in tree.totals(trace) if total.query_count]
+        everyone = [total for total in tree.totals(trace) if total.query_count]
+        by_receiver = [total for total in tree.totals(trace, view.shown) if total.query_count]
         return {
+            "view": view,
+            "hidden": _hidden_receivers(everyone, by_receiver),
             "by_receiver": sorted(by_receiver, key=lambda total: -total.query_ns),
             "statements": sorted(statements.values(), key=lambda found: -found.duration_ns)[:200],
             "inside": inside,
@@ -401,12 +419,31 @@ class Statement:
     calls: int = 0
 
 
-def tree_data(request: HttpRequest, trace: records.Trace) -> dict[str, Any]:
-    """Return the tree of *trace* as its tab shows it."""
-    root = _whole(request.GET.get("root"))
+def _hidden_receivers(everyone: Sequence[object], shown: Sequence[object]) -> str:
+    """Return how many receivers are hidden, in one line; empty if none is."""
+    count = len(everyone) - len(shown)
+    return hidden_text(count, "receiver") if count else ""
+
+
+def tree_data(
+    request: HttpRequest,
+    trace: records.Trace,
+    *,
+    everything: bool,
+    opened: tree.Span | None = None,
+) -> dict[str, Any]:
+    """Return the tree of *trace* as its tab shows it, or only what is mine and the span *opened*."""
+    root = tree.Index(trace).span(_whole(request.GET.get("root")))
+    view = view_of(trace, everything=everything, root=root, opened=opened)
     search = read_search(request.GET)
     matches = [] if search.is_everything else matching_calls(search.query, trace)
-    waterfall = Waterfall(trace, root=root, matches=matches, start=_offset(request))
+    waterfall = Waterfall(
+        trace,
+        root=root,
+        matches=matches,
+        start=_offset(request),
+        shown=view.shown,
+    )
     lines = waterfall.lines()
     left, width = _zoom(request.GET.get("zoom", ""))
     return {
@@ -417,6 +454,11 @@ def tree_data(request: HttpRequest, trace: records.Trace) -> dict[str, Any]:
         "last_line": waterfall.start + len(lines),
         "previous_start": max(waterfall.start - MAX_LINES, 0) if waterfall.start else None,
         "match_count": len(matches),
+        "hidden_matches": sum(
+            view.shown is not None and each not in view.shown for each in matches
+        ),
+        "view": view,
+        "hidden": view.note,
         "search": search,
         "view_box": f"{left:g} 0 {width:g} 10",
         "zoom": f"{left:g}-{left + width:g}" if width < WHOLE else "",
@@ -459,73 +501,11 @@ def _offset(request: HttpRequest) -> int:
     return _whole(request.GET.get("start")) or 0
 
 
-def _document(tab: str, trace: records.Trace, data: dict[str, Any]) -> dict[str, Any]:
-    """Return a tab other than the tree as JSON."""
-    if tab == "flame":
-        boxes = tree.flame(trace, merged=data["merged"])
-        return {
-            "boxes": [
-                {"number": box.number, "depth": box.depth, "label": box.label, "left": box.left,
-                 "width": box.width, "failed": box.failed, "count": box.count}
-                for box in boxes
-            ]
-        }  # fmt: skip
-    if tab == "table":
-        return {
-            "total": data["total"],
-            "start": data["start"],
-            "spans": [
-                {"number": row.span.number, "label": row.label, "start_ns": row.span.start_ns,
-                 "duration_ns": row.span.duration_ns, "self_ns": row.self_ns,
-                 "query_count": row.span.query_count, "outcome": row.outcome, "depth": row.depth}
-                for row in data["table"]
-            ],
-        }  # fmt: skip
-    if tab == "receivers":
-        return {
-            "called": [
-                {name: getattr(entry["total"], name) for name in _TOTAL_FIELDS}
-                for entry in data["called"]
-            ],
-            "skipped": [total.name for total in data["skipped"]],
-            "bypassed": [entry["receiver"].name for entry in data["bypassed"]],
-            "lost": [lost.receiver.name for lost, _ in data["lost"]],
-            "changes": [
-                {"change": change.change, "signal": change.signal, "sender": change.sender,
-                 "receiver": change.receiver.name, "start_ns": change.start_ns,
-                 "parent_number": change.parent_number}
-                for change in trace.connection_changes
-            ],
-            "unheard": [
-                {"signal": signal, "sender": sender, "count": count}
-                for signal, sender, count in data["unheard"]
-            ],
-        }  # fmt: skip
-    if tab == "sql":
-        return {
-            "inside": data["inside"],
-            "outside": data["outside"],
-            "statements": [
-                {"receiver": found.receiver.name, "sql": found.sql, "count": found.count,
-                 "duration_ns": found.duration_ns, "calls": found.calls}
-                for found in data["statements"]
-            ],
-        }  # fmt: skip
-    if tab == "hazards":
-        return {"hazards": trace_document(trace)["hazards"]}
-    return {"lines": data["log_records"]}
-
-
-_TOTAL_FIELDS: Final = (
-    "name", "file", "line", "app", "calls", "total_ns", "self_ns", "max_ns", "query_count",
-    "query_ns", "error_count", "skipped_count", "share", "signals", "senders", "slowest_number",
-)  # fmt: skip
-
-
 class SpanDetail(TracePage):
     """One dispatch or receiver call: a panel beside the tree, and a page of its own."""
 
     template_name = "tracing/trace.html"
+    has_switch = True
 
     def get(self, request: HttpRequest, address: str, number: int) -> HttpResponse:
         """Return everything known about the span *number*."""
@@ -547,7 +527,12 @@ class SpanDetail(TracePage):
         if self.wants_part:
             return self.page(panel, "tracing/includes/span.html")
         return self.page(
-            {**self.facts(row, trace, "tree"), **tree_data(request, trace), **panel, "open": True}
+            {
+                **self.facts(row, trace, "tree"),
+                **tree_data(request, trace, everything=self.everything, opened=span),
+                **panel,
+                "open": True,
+            }
         )
 
     def _panel(
@@ -627,8 +612,11 @@ class Repetitions(TracePage):
         """Return the spans that were folded into the line called *number*, a page of them."""
         row = self.row(address)
         trace = load(row)
-        waterfall = Waterfall(trace, root=_whole(request.GET.get("root")))
-        node = waterfall.repeated(number)
+        root = tree.Index(trace).span(_whole(request.GET.get("root")))
+        shown = view_of(trace, everything=self.everything, root=root).shown
+        waterfall = Waterfall(trace, root=root, shown=shown)
+        # Without cookies a page of everything asks here for what is mine.
+        node = waterfall.repeated(number) or Waterfall(trace, root=root).repeated(number)
         if node is None:
             raise Http404(f"The trace has no line {number}.")
         start = _offset(request)
