@@ -1,0 +1,111 @@
+"""What the pipeline is told and tells: exporters, processors, options, statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol
+
+from tracing.spans import records
+
+Processor = Callable[[records.Trace], records.Trace | None]
+"""Run in the worker between assembly and export; None drops the trace, on purpose."""
+
+Drain = Callable[[], Iterable[records.Trace]]
+"""Asked several times a second for segments of traces that are still running."""
+
+
+class TemporaryError(Exception):
+    """An exporter cannot work now and should be asked again: no connection, no space, no table."""
+
+    patience: ClassVar[float] = 0.0
+    """Seconds for which this may last before it is worth a line in the log."""
+
+
+class Exporter(Protocol):
+    """What a finished trace is handed to.
+
+    An exporter may also have ``tick(statistics)``, called every few seconds, and ``after_fork()``,
+    called in a child process: what it holds open belongs to the parent.
+    """
+
+    @property
+    def name(self) -> str:
+        """Return its name in statistics and messages."""
+        ...
+
+    def export(self, batch: Sequence[records.Trace]) -> None:
+        """Take all of *batch* or, if it raises, none of it.
+
+        Raises:
+            TemporaryError, OSError: Ask again later with the same batch. Any other exception is
+                blamed on a trace in the batch, which is found and dropped.
+        """
+
+    def force_flush(self) -> None:
+        """Write what it holds back."""
+
+    def shutdown(self) -> None:
+        """Write what it holds back and let go of files and connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the pipeline works; the defaults suit a web process."""
+
+    queue_limit: int = 100_000
+    """Recorded items (dispatches and receiver calls, roughly) that may wait for the worker."""
+    policy: Literal["drop", "block"] = "drop"
+    """With a full queue: drop the oldest trace, or let the traced thread wait."""
+    block_seconds: float = 0.5
+    """How long the traced thread waits at most; then the oldest trace is dropped all the same."""
+    batch_seconds: float = 0.2
+    """How long the first trace of a batch waits for others."""
+    batch_items: int = 8_000
+    """Recorded items that make a batch full before its time."""
+    retry_seconds: float = 60.0
+    """How long a failing exporter keeps a batch."""
+    retry_items: int = 100_000
+    """How many items a failing exporter keeps; the oldest go first."""
+    exit_seconds: float = 5.0
+    """How long the exit of the process may wait for the exporters."""
+    synchronous: bool = False
+    """Export on the traced thread, before it goes on. For tests and short commands."""
+
+
+@dataclass(slots=True)
+class ExporterStatistics:
+    """How one exporter is doing."""
+
+    exported: int = 0
+    """Traces (or segments) taken."""
+    dropped: int = 0
+    """Traces lost because it failed for too long or could not take them at all."""
+    failures: int = 0
+    """Attempts that failed, since the process began."""
+    waiting: int = 0
+    """Traces kept for the next attempt."""
+    error: str = ""
+    """What the last attempt failed with; empty after a success."""
+
+
+@dataclass(slots=True)
+class Statistics:
+    """How the pipeline is doing, since the process began."""
+
+    recorded: int = 0
+    """Traces (or segments) taken out of the queue."""
+    discarded: int = 0
+    """Traces that a processor dropped on purpose."""
+    dropped: int = 0
+    """Traces lost because the queue was full."""
+    failed: int = 0
+    """Traces lost because they could not be assembled."""
+    queued: int = 0
+    """Traces waiting in the queue."""
+    queued_items: int = 0
+    running: int = 0
+    """Traces that have begun and not ended."""
+    exporters: dict[str, ExporterStatistics] = field(default_factory=dict)
+    forgotten: dict[str, int] = field(default_factory=dict)
+    """What bounded memories had no room for, by what it was."""

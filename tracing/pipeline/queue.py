@@ -1,0 +1,232 @@
+"""The traced threads' side of a pipeline: the bounded queue, what flushes it and what ends it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from tracing.instrumentation import context, failures
+from tracing.instrumentation.in_tests import is_test_run
+from tracing.pipeline.delivery import Delivery, guard, weight_of
+from tracing.pipeline.worker import NEVER, Courtesy, Flush, WorkerSide, is_worker_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tracing.pipeline.exporter import Drain, Exporter, Options, Processor
+
+
+class Pipeline(WorkerSide):
+    """A queue, a worker and exporters. A process has one, ``tracing.pipeline.default``."""
+
+    # -- Setting up --------------------------------------------------------------------------
+
+    def configure(
+        self,
+        exporters: Iterable[Exporter],
+        *,
+        options: Options | None = None,
+        processors: Iterable[Processor] = (),
+    ) -> None:
+        """Use these exporters, options and processors from now on; the old exporters are shut."""
+        self.force_flush(self.options.exit_seconds)
+        old = list(self.exporters)
+        self.options = options or self.options
+        self.processors = list(processors)
+        self.exporters = []
+        self._deliveries = []
+        self._closed = False
+        for exporter in exporters:
+            self.add_exporter(exporter)
+        for exporter in old:
+            if exporter not in self.exporters:
+                guard(f"shutdown of exporter {exporter.name}", exporter.shutdown)
+
+    def add_exporter(self, exporter: Exporter) -> Callable[[], None]:
+        """Hand traces to *exporter* as well; return what takes it out again."""
+        delivery = Delivery(exporter)
+        self.exporters = [*self.exporters, exporter]
+        self._deliveries = [*self._deliveries, delivery]
+
+        def remove() -> None:
+            self.exporters = [other for other in self.exporters if other is not exporter]
+            self._deliveries = [other for other in self._deliveries if other is not delivery]
+
+        return remove
+
+    def add_processor(self, processor: Processor) -> Callable[[], None]:
+        """Run *processor* on each assembled trace; return what takes it out again."""
+        self.processors = [*self.processors, processor]
+
+        def remove() -> None:
+            self.processors = [other for other in self.processors if other is not processor]
+
+        return remove
+
+    def add_drain(self, drain: Drain) -> Callable[[], None]:
+        """Ask *drain* for segments of running traces; return what takes it out again."""
+        self.drains = [*self.drains, drain]
+
+        def remove() -> None:
+            self.drains = [other for other in self.drains if other is not drain]
+
+        return remove
+
+    # -- On the traced thread ----------------------------------------------------------------
+
+    def on_start(self, _trace: Any) -> None:
+        """Take note of a trace that has begun: nothing to do, the drains find it."""
+
+    def on_end(self, trace: Any) -> None:
+        """Take over a trace that has ended."""
+        self.submit(trace)
+
+    def submit(self, trace: Any) -> None:
+        """Take over a finished trace: a ``records.Trace``, or what ``assemble`` makes one of.
+
+        Never raises and, unless the policy is to block or the mode synchronous, never waits.
+        """
+        try:
+            live = trace if isinstance(trace, context.LiveTrace) else None
+            if live is not None and live.submitted:
+                return  # Whoever ended it was interrupted, and ends it once more.
+            if self._closed:
+                with self._lock:
+                    self._dropped += 1
+                return
+            if self.options.synchronous:
+                if live is not None:
+                    live.submitted = True
+                self._work_here([(trace, weight_of(trace))])
+                return
+            weight = weight_of(trace)
+            if self._added - self._taken + weight > self.options.queue_limit:
+                self._make_room(weight)
+            # Nothing is called between the two, so nobody can interrupt there.
+            if live is not None:
+                live.submitted = True
+            self._queue.append((trace, weight))
+            with self._lock:
+                self._added += weight
+            if self._worker is None:
+                self._start()
+            if self._added - self._taken >= self._wake_at:
+                self._wake_at = NEVER
+                self.wake()
+        except Exception as error:  # noqa: BLE001 - the traced program comes first.
+            failures.failed("pipeline", error)
+
+    def _make_room(self, weight: int) -> None:
+        limit = self.options.queue_limit
+        if self.options.policy == "block" and not is_worker_thread():
+            deadline = time.monotonic() + self.options.block_seconds
+            while self._added - self._taken + weight > limit and time.monotonic() < deadline:
+                self.wake()
+                time.sleep(0.005)
+        while self._queue and self._added - self._taken + weight > limit:
+            try:
+                _, lost = self._queue.popleft()
+            except IndexError as error:
+                if not failures.is_own(error):
+                    raise
+                return
+            with self._lock:
+                self._dropped += 1
+                self._added -= lost
+
+    # -- Flushing and ending -----------------------------------------------------------------
+
+    def force_flush(self, timeout: float = 5.0) -> bool:
+        """Have everything submitted so far exported; return whether that was done in time.
+
+        Args:
+            timeout: Seconds to wait at most. A failing exporter is asked once more and not awaited.
+        """
+        if is_worker_thread():
+            return False
+        worker = self._worker
+        if worker is None or not worker.is_alive():
+            if not self._queue and not any(delivery.waiting for delivery in self._deliveries):
+                # Nobody is at work, and there is nothing to do.
+                for exporter in self.exporters:
+                    guard(f"flush of exporter {exporter.name}", exporter.force_flush)
+                return True
+            return self._work_here([])
+        flush = Flush()
+        self._flushes.append(flush)
+        self.wake()
+        if not flush.done.acquire(timeout=max(timeout, 0)):
+            return False
+        return flush.succeeded
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Export what is left and let the exporters go; return whether nothing was lost.
+
+        Traces submitted afterwards are dropped, until ``configure`` begins anew.
+        """
+        flushed = self.force_flush(self.options.exit_seconds if timeout is None else timeout)
+        self._closed = True
+        worker = self._worker
+        self._stopping = True
+        self.wake()
+        if worker is not None and worker is not threading.current_thread():
+            worker.join(0.5 if flushed else 0.05)
+        if worker is None or not worker.is_alive():
+            # A worker that is stuck in an exporter still uses it.
+            for exporter in self.exporters:
+                guard(f"shutdown of exporter {exporter.name}", exporter.shutdown)
+            self._worker = None
+            self._stopping = False
+        return flushed
+
+    def is_its_worker(self) -> bool:
+        """Return whether the running thread is its worker, not one that works in its place."""
+        return self._worker is threading.current_thread()
+
+    # -- The worker --------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._worker is not None or self._closed:
+                return
+            worker = threading.Thread(target=self._run, name="tracing-worker", daemon=True)
+            self.flush_at_exit()
+            # A short run of tests may be over before the worker looks.
+            is_test_run()
+            self._worker = worker
+            try:
+                worker.start()
+            except BaseException as error:
+                # Should it run all the same, it sees that it is not the worker and ends.
+                self._worker = None
+                if type(error) is not RuntimeError or not failures.is_own(error):
+                    raise
+                # The interpreter is ending and starts no more threads.
+                self._work_here([])
+
+    def flush_at_exit(self) -> None:
+        """Flush when this process exits. Idempotent; the first trace sees to it at the latest."""
+        if self._exit_registered_in == os.getpid():
+            return
+        if not self._exit_registered_in:
+            atexit.register(self._at_exit)
+        self._exit_registered_in = os.getpid()
+        # A child that one of these started leaves by os._exit(), past atexit.
+        for name in ("multiprocessing.util", "billiard.util"):
+            module = sys.modules.get(name)
+            if module is not None:
+                module.Finalize(None, self._at_exit, exitpriority=10)
+
+    def _at_exit(self) -> None:
+        Courtesy.is_over = True
+        # The store is to hear that nothing waits any more, not what waited seconds ago.
+        self._tick_at = 0.0
+        guard("exit", self.force_flush, self.options.exit_seconds)
+        guard("exit", self.tell_what_is_lost)
+        for exporter in self.exporters:
+            # The worker may live on for a moment: only flush, the process ends anyway.
+            guard(f"flush of exporter {exporter.name}", exporter.force_flush)

@@ -1,0 +1,334 @@
+"""The worker's side of a pipeline: it gathers batches, has them assembled and delivers them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import Any
+from weakref import WeakSet
+
+from tracing.instrumentation import context, failures
+from tracing.instrumentation.assembly.assembler import assemble_ended
+from tracing.instrumentation.in_tests import is_test_run
+from tracing.instrumentation.recent import forgotten
+from tracing.pipeline.delivery import Delivery, guard, logger
+from tracing.pipeline.exporter import Drain, Exporter, Options, Processor, Statistics
+from tracing.spans import records
+
+NEVER = sys.maxsize
+LOG_SECONDS = 30.0
+"""Drops are logged at most this often."""
+
+worker_thread = threading.local()
+
+
+def is_worker_thread() -> bool:
+    """Return whether the running thread is exporting: what it does must not be recorded."""
+    return getattr(worker_thread, "exporting", False)
+
+
+class Courtesy:
+    """Lets other threads have the interpreter now and then during long work in pure Python.
+
+    A thread that waits for it asks for it back only after 5 ms, which a request would feel.
+    """
+
+    __slots__ = ("_since",)
+
+    _EVERY_NS = 1_000_000
+
+    is_over = False
+    """The process ends: its other threads, if any still run, have to make do with their share."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter_ns()
+
+    def give_way(self) -> None:
+        """Let others go first if this thread has worked for a millisecond."""
+        now = time.perf_counter_ns()
+        if now - self._since > self._EVERY_NS and not Courtesy.is_over:
+            time.sleep(0)
+            self._since = time.perf_counter_ns()
+
+
+class Flush:
+    """Somebody waiting for the queue to be empty."""
+
+    __slots__ = ("done", "succeeded")
+
+    def __init__(self) -> None:
+        self.done = threading.Lock()
+        self.done.acquire()
+        self.succeeded = False
+
+    def finish(self, *, succeeded: bool) -> None:
+        """Let them go on."""
+        self.succeeded = succeeded
+        with suppress(RuntimeError):
+            self.done.release()
+
+
+pipelines: WeakSet[WorkerSide] = WeakSet()
+"""All that there are, to begin anew after ``fork()``."""
+
+
+class WorkerSide:
+    """What a pipeline has, and what its worker, or who works in its place, does with that."""
+
+    assemble = staticmethod(assemble_ended)
+    """Makes the spans of a live trace, in the worker."""
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.options = options or Options()
+        self.exporters: list[Exporter] = []
+        self.processors: list[Processor] = []
+        self.drains: list[Drain] = []
+        self._deliveries: list[Delivery] = []
+        self._recorded = self._discarded = self._failed = 0
+        self._logged_at = -LOG_SECONDS
+        self._logged_drops = 0
+        self._exit_registered_in = 0
+        self._closed = False
+        self._reset()
+        pipelines.add(self)
+
+    def _reset(self) -> None:
+        """Begin with empty hands: in a new process, what is queued belongs to the parent."""
+        self._queue: deque[tuple[Any, int]] = deque()
+        # Counted separately by the two sides, so that neither waits for the other.
+        self._added = self._taken = 0
+        self._dropped = 0
+        # Reentrant: a receiver called by the garbage collector may submit in the middle of submit().
+        self._lock = threading.RLock()
+        # Only one thread may export at a time: the worker, or whoever works in its place.
+        self._exporting = threading.RLock()
+        # A bare lock is the one way to wake a thread that a signal handler may use as well.
+        self._wake_lock = threading.Lock()
+        self._wake_lock.acquire()
+        self._wake_at = 0
+        self._flushes: deque[Flush] = deque()
+        self._worker: threading.Thread | None = None
+        self._stopping = False
+        self._tick_at = 0.0
+        self._told: set[str] = set()
+
+    def statistics(self) -> Statistics:
+        """Return the counts so far."""
+        return Statistics(
+            recorded=self._recorded,
+            discarded=self._discarded,
+            dropped=self._dropped,
+            failed=self._failed,
+            queued=len(self._queue),
+            queued_items=max(self._added - self._taken, 0),
+            running=len(context.running),
+            exporters={
+                delivery.exporter.name: delivery.statistics() for delivery in self._deliveries
+            },
+            forgotten=dict(forgotten),
+        )
+
+    def wake(self) -> None:
+        """Have the worker look at the queue now."""
+        try:
+            self._wake_lock.release()
+        except RuntimeError as error:  # It is awake already.
+            if not failures.is_own(error):
+                raise
+
+    def tell_what_is_lost(self) -> None:
+        """Log what the process takes with it: nobody else can tell any more.
+
+        A process may have several ends (``atexit`` and the finalizers of multiprocessing and of
+        billiard); the same is told at the first of them only.
+        """
+        if self._closed:
+            return
+        queued = len(self._queue)
+        if queued:
+            self._tell(f"The process ends before {queued} traces could be written; they are lost.")
+        for delivery in self._deliveries:
+            waiting = delivery.statistics().waiting
+            if waiting:
+                fate = (
+                    "they are in the log alone, which manage.py tracing import reads"
+                    if self._is_in_log(delivery)
+                    else "they are lost"
+                )
+                self._tell(
+                    f"The process ends before the {delivery.exporter.name} exporter could write "
+                    f"{waiting} traces; {fate}."
+                )
+
+    def _tell(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            logger.warning("%s", message)
+
+    def _is_in_log(self, delivery: Delivery) -> bool:
+        """Return whether what the database has not got yet has been written by the log exporter."""
+        return delivery.exporter.name == "database" and any(
+            other.exporter.name == "log" and not other.waiting and not other.dropped
+            for other in self._deliveries
+        )
+
+    def _run(self) -> None:
+        worker_thread.exporting = True
+        failures.thread.is_traced = False
+        with self._lock:
+            if self._worker is not threading.current_thread():
+                return
+        while not self._stopping:
+            try:
+                self._round()
+            except Exception as error:  # noqa: BLE001 - the worker must go on.
+                failures.failed("the worker", error)
+                time.sleep(0.1)
+        for flush in self._flushes:
+            flush.finish(succeeded=False)
+
+    def _round(self) -> None:
+        """Wait for work, gather a batch, export it."""
+        options = self.options
+        if not self._queue and not self._flushes:
+            self._wake_at = 0
+            if not self._queue and not self._flushes:
+                self._wake_lock.acquire(timeout=self._patience())
+        # Now: what is handed over at the end of the tests must not look like the project's.
+        is_test_run()
+        if self._queue and not self._flushes and not self._stopping:
+            # Let a batch gather, unless there is enough of it already.
+            self._wake_at = options.batch_items
+            if self._added - self._taken < options.batch_items:
+                self._wake_lock.acquire(timeout=options.batch_seconds)
+        self._wake_at = NEVER
+        flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
+        with self._exporting:
+            succeeded = self._work(forced=bool(flushes))
+        for flush in flushes:
+            flush.finish(succeeded=succeeded)
+
+    def _patience(self) -> float:
+        """Return how long the worker may sleep with an empty queue, in seconds."""
+        if context.running or any(delivery.waiting for delivery in self._deliveries):
+            return 0.2
+        return 1.0
+
+    def _work_here(self, items: list[tuple[Any, int]]) -> bool:
+        """Do the worker's work on this thread, for *items* and all that is queued."""
+        before = is_worker_thread()
+        worker_thread.exporting = True
+        try:
+            with self._exporting:
+                if items:
+                    self._offer(self._assemble(items))
+                return self._work(forced=True)
+        finally:
+            worker_thread.exporting = before
+
+    def _work(self, *, forced: bool) -> bool:
+        """Empty the queue into the exporters; return whether none of them holds anything back."""
+        limit = self.options.batch_items
+        for drain in self.drains:
+            guard("drain", self._drain, drain)
+        remaining = len(self._queue)
+        while True:
+            items: list[tuple[Any, int]] = []
+            weight = 0
+            while remaining > 0 and weight < limit:
+                try:
+                    item = self._queue.popleft()
+                except IndexError:
+                    remaining = 0
+                    break
+                items.append(item)
+                weight += item[1]
+                remaining -= 1
+            if items:
+                self._offer(self._assemble(items))
+                # Only now: what was taken is still in memory and still counts as waiting.
+                self._taken += weight
+            self._deliver(forced=forced and not remaining)
+            if remaining <= 0:
+                break
+        self._tick()
+        if forced:
+            for exporter in self.exporters:
+                guard(f"flush of exporter {exporter.name}", exporter.force_flush)
+        return not any(delivery.waiting for delivery in self._deliveries)
+
+    def _drain(self, drain: Drain) -> None:
+        for segment in drain():
+            self._offer(self._process([segment]))
+            self._deliver(forced=False)
+
+    def _assemble(self, items: list[tuple[Any, int]]) -> list[records.Trace]:
+        traces: list[records.Trace] = []
+        courtesy = Courtesy()
+        for item, _ in items:
+            try:
+                traces.append(item if isinstance(item, records.Trace) else self.assemble(item))
+            except Exception as error:  # noqa: BLE001 - one bad trace must not stop the others.
+                self._failed += 1
+                failures.failed("assembly", error)
+            courtesy.give_way()
+        return self._process(traces)
+
+    def _process(self, traces: list[records.Trace]) -> list[records.Trace]:
+        processed: list[records.Trace] = []
+        for trace in traces:
+            self._recorded += 1
+            kept: records.Trace | None = trace
+            for processor in self.processors:
+                try:
+                    kept = processor(trace)
+                except Exception as error:  # noqa: BLE001 - the trace is worth more than a verdict.
+                    failures.failed("a processor", error)
+                if kept is None:
+                    self._discarded += 1
+                    break
+                trace = kept  # noqa: PLW2901 - each processor gets what the one before it made.
+            if kept is not None:
+                processed.append(kept)
+        return processed
+
+    def _offer(self, traces: list[records.Trace]) -> None:
+        if traces:
+            for delivery in self._deliveries:
+                delivery.offer(traces, self.options)
+
+    def _deliver(self, *, forced: bool) -> None:
+        for delivery in self._deliveries:
+            delivery.run(forced=forced)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self._dropped > self._logged_drops and now - self._logged_at >= LOG_SECONDS:
+            logger.warning(
+                "%d traces were dropped because more came than could be written "
+                "(%d since the process began).",
+                self._dropped - self._logged_drops,
+                self._dropped,
+            )
+            self._logged_drops, self._logged_at = self._dropped, now
+        if now >= self._tick_at:
+            self._tick_at = now + 5.0
+            statistics = self.statistics()
+            for exporter in self.exporters:
+                tick = getattr(exporter, "tick", None)
+                if tick is not None:
+                    guard(f"tick of exporter {exporter.name}", tick, statistics)
+
+    def after_fork(self) -> None:
+        """Begin anew in a child process."""
+        self._reset()
+        self._recorded = self._discarded = self._failed = 0
+        self._logged_drops = 0
+        self._deliveries = [Delivery(exporter) for exporter in self.exporters]
+        for exporter in self.exporters:
+            forked = getattr(exporter, "after_fork", None)
+            if forked is not None:
+                guard(f"fork with exporter {exporter.name}", forked)
