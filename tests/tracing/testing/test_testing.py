@@ -23,7 +23,6 @@ from tracing import testing
 from tracing.instrumentation import context, sampling
 from tracing.spans.records import Kind, Outcome
 from tracing.testing import (
-    ANY_SENDER,
     DispatchAssertions,
     assert_dispatch_budget,
     assert_dispatched,
@@ -34,6 +33,7 @@ from tracing.testing import (
     capture_dispatches,
     mute,
 )
+from tracing.testing.muting import ANY_SENDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

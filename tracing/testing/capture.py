@@ -1,0 +1,310 @@
+"""The dispatches of a block of a test: ``capture_dispatches()`` and what it yields."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from threading import RLock
+from typing import TYPE_CHECKING, Final
+
+from tracing.analysis import tree
+from tracing.instrumentation import context
+from tracing.instrumentation.assembly.assembler import snapshot
+from tracing.instrumentation.attributes import names
+from tracing.instrumentation.attributes.values import error_text
+from tracing.instrumentation.context import LiveTrace
+from tracing.instrumentation.sampling import Sampler, switch
+from tracing.presentation.text import dispatch_tree
+from tracing.spans.records import Dispatch, Kind, ReceiverCall
+from tracing.units import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from tracing.instrumentation.context import Processor
+    from tracing.spans.records import Bypass, ConnectionChange, Hazard, SideEffect, Trace
+
+
+class Captured:
+    """What was dispatched within a block. While the block runs: what was dispatched so far."""
+
+    def __init__(self, live: LiveTrace, *, is_alone: bool = False) -> None:
+        self.is_alone = is_alone
+        """Django is instrumented for this capture only: nothing is recorded for anybody else."""
+        self._live = live
+        self._running: list[LiveTrace] = []
+        self._ended: list[Trace] = []
+        self._starts: dict[str, int] = {}
+        self._trace: Trace | None = None
+
+    def __repr__(self) -> str:
+        trace = self.trace
+        return (
+            f"<Captured {trace.name!r}: {plural(trace.dispatch_count, 'dispatch', 'dispatches')}>"
+        )
+
+    @property
+    def trace(self) -> Trace:
+        """Return the trace of the block, requests and blocks inside it included."""
+        return self._trace if self._trace is not None else self._assemble()
+
+    @property
+    def dispatches(self) -> list[Dispatch]:
+        """Return every dispatch that had a receiver, parents before children."""
+        return self.trace.dispatches
+
+    @property
+    def receiver_calls(self) -> list[ReceiverCall]:
+        """Return every receiver call, skipped ones included, in order of their dispatches."""
+        return [call for dispatch in self.dispatches for call in dispatch.receiver_calls]
+
+    @property
+    def hazards(self) -> list[Hazard]:
+        """Return what the hazard rules find in it, known ones left out, the worst first."""
+        from tracing.analysis.hazards import diagnose  # noqa: PLC0415 - many rules, rarely asked.
+
+        return diagnose(self.trace)
+
+    def tree(self, *, limit: int = 60) -> str:
+        """Return it as text for a person, repetitions folded, at most *limit* lines."""
+        return dispatch_tree(self.trace, limit=limit)
+
+    def _follows(self, trace: LiveTrace) -> bool:
+        """Return whether *trace* was begun inside this block."""
+        outer = trace.root.outer
+        while outer is not None:
+            if outer.trace is self._live:
+                return True
+            outer = outer.trace.root.outer if outer.trace is not None else outer.outer
+        return False
+
+    def _begun(self, trace: LiveTrace) -> None:
+        if self._follows(trace):
+            trace.held = True
+            self._running.append(trace)
+
+    def _over(self, trace: LiveTrace) -> None:
+        if trace in self._running:
+            self._running.remove(trace)
+            # Now, not later: the pipeline is about to empty its streams.
+            ended = snapshot(trace)
+            self._starts[ended.root_span_id] = trace.start
+            self._ended.append(ended)
+
+    def _assemble(self) -> Trace:
+        trace = snapshot(self._live)
+        inner = [(self._starts[ended.root_span_id], ended) for ended in self._ended]
+        inner += [(running.start, snapshot(running)) for running in self._running]
+        for start, other in inner:
+            _merge(trace, other, start - self._live.start)
+        if inner:
+            _renumber(trace)
+        return trace
+
+    def _finish(self) -> None:
+        self._trace = self._assemble()
+        self._running.clear()
+        self._ended.clear()
+
+
+def _merge(trace: Trace, other: Trace, offset_ns: int) -> None:
+    """Add what *other* holds to *trace*; it began *offset_ns* later."""
+    # Numbers must not meet before everything is numbered anew.
+    above = 1 + max(
+        (span.number for dispatch in trace.dispatches for span in _spans(dispatch)), default=0
+    )
+    for dispatch in other.dispatches:
+        for span in _spans(dispatch):
+            span.number += above
+            span.start_ns += offset_ns
+        if dispatch.parent_number is not None:
+            dispatch.parent_number += above
+    for note in _notes(other):
+        note.start_ns += offset_ns
+        if note.parent_number is not None:
+            note.parent_number += above
+    trace.dispatches += other.dispatches
+    trace.bypasses += other.bypasses
+    trace.side_effects += other.side_effects
+    trace.lost_receivers += other.lost_receivers
+    trace.connection_changes += other.connection_changes
+    trace.unreadable += other.unreadable
+    trace.missed_receivers += other.missed_receivers
+    trace.waiting_callbacks += other.waiting_callbacks
+    counts: dict[tuple[str, str], int] = {}
+    for signal, sender, count in (*trace.unheard, *other.unheard):
+        counts[signal, sender] = counts.get((signal, sender), 0) + count
+    trace.unheard = [(signal, sender, count) for (signal, sender), count in counts.items()]
+    for name in _SUMS:
+        setattr(trace, name, getattr(trace, name) + getattr(other, name))
+
+
+_SUMS: Final = (
+    "dispatch_count",
+    "receiver_call_count",
+    "query_count",
+    "query_ns",
+    "signal_ns",
+    "error_count",
+    "dropped_count",
+    "unheard_count",
+    "overhead_ns",
+)
+
+
+def _notes(trace: Trace) -> list[Bypass | SideEffect | ConnectionChange]:
+    return [*trace.bypasses, *trace.side_effects, *trace.connection_changes]
+
+
+def _spans(dispatch: Dispatch) -> tuple[Dispatch | ReceiverCall, ...]:
+    return (dispatch, *dispatch.receiver_calls)
+
+
+def _renumber(trace: Trace) -> None:
+    """Number the spans of *trace* in the order of time, parents before children."""
+    numbers: dict[int, int] = {}
+    ordered: list[Dispatch] = []
+    roots = sorted(tree.roots(trace), key=lambda dispatch: dispatch.start_ns)
+    for visit in tree.walk_from(roots):
+        numbers[visit.span.number] = len(numbers) + 1
+        if isinstance(visit.span, Dispatch):
+            ordered.append(visit.span)
+    for dispatch in ordered:
+        dispatch.parent_number = numbers.get(dispatch.parent_number or 0)
+        for span in _spans(dispatch):
+            span.number = numbers[span.number]
+    for note in _notes(trace):
+        note.parent_number = numbers.get(note.parent_number or 0)
+    trace.dispatches = ordered
+
+
+class _RecordAll(Sampler):
+    """Lets every trace be recorded while something is captured: a request that is not sampled too.
+
+    What would not have been recorded otherwise is handed to nobody.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stood = switch.sampler
+        self._paused = switch.paused
+        self._refused = threading.local()
+        switch.sampler = self
+        switch.paused = False
+
+    def undo(self) -> None:
+        """Put back what stood there; a sampler or a pause that came later stays."""
+        if switch.sampler is self:
+            switch.sampler = self._stood
+        switch.paused = switch.paused or self._paused
+
+    def decide(
+        self,
+        kind: Kind,
+        name: str,
+        parent_sampled: bool | None = None,  # noqa: FBT001 - as in the class above.
+    ) -> bool:
+        """Return True, and remember what would have been decided."""
+        sampled = not self._paused and self._stood.decide(kind, name, parent_sampled)
+        self._refused.now = not sampled
+        return True
+
+    def was_refused(self) -> bool:
+        """Return whether the trace that begins now was not meant to be recorded; per thread."""
+        refused: bool = getattr(self._refused, "now", False)
+        self._refused.now = False
+        return refused
+
+
+class _Watch:
+    """Tells captures of the traces that begin and end inside them, and whoever was told before."""
+
+    def __init__(self) -> None:
+        self._captures: list[Captured] = []
+        self._before: Processor | None = None
+        self._sampling: _RecordAll | None = None
+        self._lock = RLock()
+
+    def add(self, captured: Captured) -> None:
+        with self._lock:
+            if not self._captures:
+                self._before = context.set_processor(self)
+                self._sampling = _RecordAll()
+            self._captures = [*self._captures, captured]
+
+    def remove(self, captured: Captured) -> None:
+        with self._lock:
+            self._captures = [other for other in self._captures if other is not captured]
+            if self._captures:
+                return
+            if context.processor is self:
+                context.set_processor(self._before)
+            self._before = None
+            if self._sampling is not None:
+                self._sampling.undo()
+                self._sampling = None
+
+    def ended(self, trace: LiveTrace) -> None:
+        for captured in self._captures:
+            captured._over(trace)  # noqa: SLF001 - the two belong together.
+
+    def on_start(self, trace: LiveTrace) -> None:
+        refused = self._sampling is not None and self._sampling.was_refused()
+        if refused or any(captured.is_alone for captured in self._captures):
+            trace.excluded = True
+        for captured in self._captures:
+            captured._begun(trace)  # noqa: SLF001 - the same.
+        if self._before is not None:
+            self._before.on_start(trace)
+
+    def on_end(self, trace: LiveTrace) -> None:
+        self.ended(trace)
+        if self._before is not None:
+            self._before.on_end(trace)
+
+
+_watch: Final = _Watch()
+
+
+@contextmanager
+def capture_dispatches(
+    name: str = "block", *, kind: Kind | str = Kind.BLOCK
+) -> Generator[Captured]:
+    """Record every dispatch of the block, whatever is sampled or paused, and hand it to nobody.
+
+    Instruments Django for as long as the block lasts, if it is not instrumented already. Requests
+    of the test client are traces of their own, and part of the block as well. So are threads that
+    asgiref starts for it; what other threads do on their own (a live server) is not.
+
+    Args:
+        name: The name of the trace.
+        kind: Its kind.
+
+    Yields:
+        What is captured, which may be asked during the block and after it.
+    """
+    import tracing  # noqa: PLC0415 - the package's own functions need all rooms below this one.
+
+    undo = None if tracing.is_instrumented() else tracing.instrument()
+    outer = context.current()
+    parent = context.trace_around(outer)
+    live = LiveTrace(
+        Kind(kind), name, parent_trace_id=parent.trace_id if parent else "", outer=outer
+    )
+    live.excluded = True
+    captured = Captured(live, is_alone=undo is not None)
+    try:
+        _watch.add(captured)
+        context.begin(live)
+        yield captured
+    except BaseException as error:
+        live.error = ": ".join(filter(None, error_text(error)))[: names.MAX_NAME]
+        raise
+    finally:
+        context.finish(live)
+        _watch.remove(captured)
+        captured._finish()  # noqa: SLF001 - the two belong together.
+        # An excluded trace is not announced: captures around this one hear of it here.
+        _watch.ended(live)
+        if undo is not None:
+            undo()
