@@ -89,7 +89,7 @@ class Structure(Tracing):
     name = "structure"
 
     def arguments(self) -> dict[str, Any]:
-        from tracing.instrumentation.dispatch.synchronous import Options
+        from tracing.instrumentation.dispatch.options import Options
 
         options = Options(callsite=False, details=False)
         return {"options": options, "sql": False, "side_effects": False}

@@ -18,7 +18,7 @@ from tracing.instrumentation.attributes import mine, names, redaction
 from tracing.instrumentation.attributes.values import Redaction
 from tracing.instrumentation.connections import registry
 from tracing.instrumentation.database import pending
-from tracing.instrumentation.dispatch.synchronous import Options
+from tracing.instrumentation.dispatch.options import Options
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.process import identity
 from tracing.instrumentation.scopes import handling, requests

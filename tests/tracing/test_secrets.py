@@ -35,7 +35,7 @@ from tracing.exporters.formats import chrome_trace, otlp_json, speedscope, write
 from tracing.exporters.log import LogExporter
 from tracing.instrumentation import context
 from tracing.instrumentation.attributes.values import Redaction
-from tracing.instrumentation.dispatch.synchronous import Options
+from tracing.instrumentation.dispatch.options import Options
 from tracing.instrumentation.patching import instrument
 from tracing.panels.stats import describe
 

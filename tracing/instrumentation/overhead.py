@@ -22,7 +22,7 @@ from tracing.instrumentation.assembly import assembler
 from tracing.instrumentation.connections.neighbours import PRISTINE_SENDS
 from tracing.instrumentation.context import LiveTrace
 from tracing.instrumentation.database import queries
-from tracing.instrumentation.dispatch.synchronous import is_overridden
+from tracing.instrumentation.dispatch.receivers import is_overridden
 from tracing.instrumentation.failures import failed
 from tracing.spans.records import Kind, Method
 

@@ -30,9 +30,11 @@ from tracing.instrumentation.connections.neighbours import (
     getframe_beyond,
 )
 from tracing.instrumentation.database import on_commit, queries, transactions
+from tracing.instrumentation.dispatch.asynchronous import async_sender
 from tracing.instrumentation.dispatch.fallback import whole_async_sender, whole_sender
+from tracing.instrumentation.dispatch.options import Options
 from tracing.instrumentation.dispatch.orphans import leave_caches
-from tracing.instrumentation.dispatch.synchronous import Options, async_sender, sync_sender
+from tracing.instrumentation.dispatch.synchronous import sync_sender
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.imports import when_imported
 from tracing.instrumentation.inlining import (

@@ -379,7 +379,12 @@ _STAND_INS = {
 """The recording's functions by the name of those of Django that they stand in for."""
 
 _ADDRESS = re.compile(r"0x[0-9a-f]+|Task-\d+|[\w/.-]+\.py:\d+")
-_DISPATCHERS = ("django/dispatch/dispatcher.py", "tracing/instrumentation/dispatch/synchronous.py")
+_DISPATCHERS = (
+    "django/dispatch/dispatcher.py",
+    "tracing/instrumentation/dispatch/synchronous.py",
+    "tracing/instrumentation/dispatch/asynchronous.py",
+    "tracing/instrumentation/dispatch/coroutines.py",
+)
 
 
 class World:

@@ -21,8 +21,8 @@ from tracing.instrumentation import context, sampling
 from tracing.instrumentation.assembly.assembler import assemble_ended
 from tracing.instrumentation.attributes.values import Redaction
 from tracing.instrumentation.context import UNRECORDED, LiveTrace
-from tracing.instrumentation.dispatch import synchronous
-from tracing.instrumentation.dispatch.synchronous import Options
+from tracing.instrumentation.dispatch import asynchronous, synchronous
+from tracing.instrumentation.dispatch.options import Options
 from tracing.instrumentation.patching import instrument, uninstrument
 from tracing.spans.records import Kind
 
@@ -80,6 +80,7 @@ def paused():
 def full():
     with pytest.MonkeyPatch.context() as patch, recorded():
         patch.setattr(synchronous, "STREAM_LIMIT", 20)
+        patch.setattr(asynchronous, "STREAM_LIMIT", 20)
         yield
 
 

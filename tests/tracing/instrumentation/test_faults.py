@@ -37,8 +37,9 @@ from tracing.instrumentation.attributes.values import Redaction
 from tracing.instrumentation.connections import changes as connections
 from tracing.instrumentation.connections import receivers, registry
 from tracing.instrumentation.database import queries
-from tracing.instrumentation.dispatch import orphans, synchronous
-from tracing.instrumentation.dispatch.synchronous import Options
+from tracing.instrumentation.dispatch import asynchronous, coroutines, orphans, synchronous
+from tracing.instrumentation.dispatch import receivers as resolved
+from tracing.instrumentation.dispatch.options import Options
 from tracing.instrumentation.patching import instrument
 from tracing.instrumentation.scopes import requests, standalone
 from tracing.spans.records import Kind, Outcome, TransactionOutcome
@@ -92,13 +93,16 @@ def broken(*args, **kwargs):
 # Not the clock and the name of a class: they are C functions that cannot fail.
 PLACES = [
     (synchronous, "application_frame"),
-    (synchronous, "cached_wiring"),
-    (synchronous, "plain_wiring"),
+    (asynchronous, "application_frame"),
+    (resolved, "cached_wiring"),
+    (resolved, "plain_wiring"),
     (synchronous, "resolve"),
-    (synchronous, "ResolvedWiring"),
-    (synchronous, "error_text"),
-    (synchronous, "opening_of"),
+    (asynchronous, "resolve"),
+    (resolved, "ResolvedWiring"),
+    (coroutines, "error_text"),
+    (asynchronous, "opening_of"),
     (synchronous, "drop"),
+    (asynchronous, "drop"),
     (standalone, "decide"),
     (context, "begin"),
     (context, "finish"),
@@ -324,7 +328,7 @@ def test_error_whose_text_cannot_be_had_leaves_the_later_receivers_where_they_be
     outer.connect(lambda **named: inner.send_robust("inner"), weak=False)
     outer.connect(nothing, weak=False)
     undo = instrument(sql=False, side_effects=False)
-    monkeypatch.setattr(synchronous, "error_text", broken)
+    monkeypatch.setattr(coroutines, "error_text", broken)
     with recording() as recorded:
         outer.send("outer")
     undo()
@@ -609,7 +613,7 @@ def in_a_thread(work):
 def narrow(limit):
     """Give the streams room for *limit* values only, as if nothing had drained them for long."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (context, synchronous, connections, queries):
+        for module in (context, synchronous, asynchronous, connections, queries):
             patch.setattr(module, "STREAM_LIMIT", limit)
         yield
 

@@ -24,7 +24,7 @@ from tracing.instrumentation.assembly import assembler
 from tracing.instrumentation.attributes import redaction
 from tracing.instrumentation.attributes.redaction import HIDDEN
 from tracing.instrumentation.attributes.values import Redaction, attribute_text
-from tracing.instrumentation.dispatch.synchronous import Options
+from tracing.instrumentation.dispatch.options import Options
 from tracing.instrumentation.patching import instrument
 from tracing.store.columns import dump
 

@@ -37,7 +37,7 @@ from tracing.instrumentation import context
 from tracing.instrumentation.assembly import assembler
 from tracing.instrumentation.attributes.values import Redaction
 from tracing.instrumentation.database import bypass
-from tracing.instrumentation.dispatch.synchronous import Options
+from tracing.instrumentation.dispatch.options import Options
 from tracing.instrumentation.patching import instrument, uninstrument
 from tracing.spans.records import Outcome, TransactionOutcome
 

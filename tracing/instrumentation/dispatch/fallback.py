@@ -19,8 +19,10 @@ from tracing.instrumentation.attributes.names import qualname_of
 from tracing.instrumentation.boundaries import begin as begin_boundary
 from tracing.instrumentation.boundaries import both, boundaries
 from tracing.instrumentation.context import ASYNC_CLOSE, STREAM_LIMIT, Stream, current
+from tracing.instrumentation.dispatch.asynchronous import opening_of
+from tracing.instrumentation.dispatch.coroutines import drop
 from tracing.instrumentation.dispatch.orphans import count_unheard
-from tracing.instrumentation.dispatch.synchronous import Options, drop, opening_of, resolve_live
+from tracing.instrumentation.dispatch.receivers import resolve_live
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.scopes import requests
 from tracing.instrumentation.scopes.standalone import begin_lone, finish_lone, record_elsewhere
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from django.dispatch import Signal
 
+    from tracing.instrumentation.dispatch.options import Options
     from tracing.spans.records import Method
 
 _keys = count(-1, -1)

@@ -1,0 +1,210 @@
+"""The timed ``Signal.asend`` and ``asend_robust``; see ``synchronous`` for what all four have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from sys import _getframe as getframe
+from threading import get_ident
+from time import perf_counter_ns as clock
+from types import FrameType, MethodType
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIHandler
+from django.core.signals import request_finished, request_started
+from django.dispatch import Signal, dispatcher
+
+from tracing.instrumentation.attributes.callsites import application_frame
+from tracing.instrumentation.attributes.names import qualname_of
+from tracing.instrumentation.boundaries import begin as begin_boundary
+from tracing.instrumentation.boundaries import both, boundaries
+from tracing.instrumentation.connections.neighbours import STOCK_LIVE_RECEIVERS
+from tracing.instrumentation.context import (
+    ASYNC_CLOSE,
+    ASYNC_OPEN,
+    NO_DETAILS,
+    STREAM_LIMIT,
+    VALUES,
+    Stream,
+    current,
+)
+from tracing.instrumentation.dispatch.coroutines import (
+    RUNS_PARALLEL,
+    awaitables,
+    call_batch,
+    dispatch_keys,
+    drop,
+    no_receivers,
+)
+from tracing.instrumentation.dispatch.orphans import count_unheard
+from tracing.instrumentation.dispatch.receivers import is_unheard, labelled, resolve
+from tracing.instrumentation.failures import failed, is_own
+from tracing.instrumentation.scopes import requests
+from tracing.instrumentation.scopes.standalone import begin_lone, finish_lone, record_elsewhere
+from tracing.spans.records import Method
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
+
+    from tracing.instrumentation.connections.receivers import PlainWiring, ResolvedWiring, Wiring
+    from tracing.instrumentation.dispatch.options import Options
+
+
+def opening_of(
+    method: Method,
+    key: int,
+    wiring: Wiring | PlainWiring | ResolvedWiring,
+    sender: Any,
+    named: dict[str, Any],
+    frame: FrameType | None,
+    options: Options,
+) -> tuple[Any, ...]:
+    """Return the item with which an async dispatch opens."""
+    code = None
+    instruction = 0
+    if options.callsite:
+        frame = application_frame(frame)
+        if frame is not None:
+            code, instruction = frame.f_code, frame.f_lasti
+    details: tuple[Any, ...] = NO_DETAILS
+    if options.details and wiring.details is not None:
+        details = wiring.details(sender, named)
+    return (ASYNC_OPEN, clock(), key, wiring.number, method.value, code, instruction, *details)
+
+
+def end_of_request(frame: FrameType | None) -> Callable[..., None]:
+    """Return what ends a request when *frame* has sent ``request_finished`` asynchronously."""
+    if frame is not None and frame.f_code is ASGIHandler.handle.__code__:
+        return requests.finished_without_response
+    return requests.finished
+
+
+def async_sender(
+    method: Method, original: Callable[..., Any], options: Options
+) -> Callable[..., Coroutine[Any, Any, list[tuple[Any, Any]]]]:
+    """Return the timed ``asend`` or ``asend_robust`` that stands in for *original*."""
+    robust = method is Method.ASEND_ROBUST
+
+    async def asend(self: Signal, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
+        after: Callable[[Stream | None], None] | None = None
+        if self is request_started:
+            requests.started(named)
+        elif id(self) in boundaries:
+            after = begin_boundary(self, named)
+        if not self.receivers or is_unheard(self.sender_receivers_cache.get(sender)):
+            if current() is not None:
+                count_unheard(self, sender)
+                if self is request_finished:
+                    end_of_request(getframe(1))()
+            if after is not None:
+                after(None)
+            return []
+        if "signal" in named:
+            return await original(self, sender, **named)  # type: ignore[no-any-return]
+        wiring: Any = None
+        live: list[Any] = []
+        live_async: list[Any] = []
+        # The type is asked, too: a proxy answers for what it wraps.
+        resolving = self._live_receivers
+        stock = type(resolving) is MethodType and resolving.__func__ is STOCK_LIVE_RECEIVERS
+        if not stock:
+            live, live_async = self._live_receivers(sender)
+            wiring = labelled(self, sender, live, live_async)
+        else:
+            resolved = True
+            try:
+                wiring, live, live_async = resolve(self, sender)
+            except Exception as error:
+                if type(error) is not RecursionError and not is_own(error):
+                    raise
+                resolved = False
+            if not resolved:
+                live, live_async = self._live_receivers(sender)
+        if not live and not live_async:
+            if current() is not None:
+                count_unheard(self, sender)
+            wiring = None
+
+        merged = {"signal": self, "sender": sender, **named}
+        stream: Stream | None = None
+        root: Stream | None = None
+        opened: list[Any] | None = None
+        key = 0
+        escaped = ""
+        try:
+            stream = current()
+            if self is request_finished:
+                after = end_of_request(getframe(1))
+            if (stream is None or stream.ended) and (live or live_async):
+                stream = None
+                after = finish_lone if after is None else both(finish_lone, after)
+                root = stream = begin_lone(self)
+            root = stream
+            try:
+                if stream is not None and stream.events is not None and stream.ident != get_ident():
+                    stream, ends = record_elsewhere(self, stream)
+                    if ends is not None:
+                        root, after = stream, ends
+                events = stream.events if stream is not None else None
+                if stream is None or events is None or wiring is None:
+                    stream = None
+                elif len(events) >= STREAM_LIMIT:
+                    drop(stream)
+                    stream = None
+                else:
+                    key = next(dispatch_keys)
+                    opening = opening_of(method, key, wiring, sender, named, getframe(1), options)
+                    opened = events
+                    events += opening
+                    if options.values is not None:
+                        events += (VALUES, key, options.values.named(named))
+            except Exception as error:
+                failed("async opening", error)
+                stream = None
+
+            sync_send: Callable[[], Awaitable[list[tuple[Any, Any]]]]
+            if live:
+                sync_send = sync_to_async(
+                    partial(call_batch, self, live, merged, robust, stream, key, clock())
+                )
+            else:
+                sync_send = no_receivers
+
+            waiting: Generator[Any, None, None]
+            if stream is None and not robust:
+                waiting = (receiver(**merged) for receiver in live_async)
+            else:
+                waiting = awaitables(self, merged, live_async, robust, stream, key, len(live))
+            if RUNS_PARALLEL:
+                # Django 6.1 finishes the sync receivers first.
+                responses = await sync_send()
+                async_responses = await dispatcher._run_parallel(*waiting)  # type: ignore[attr-defined]
+            else:
+                responses, async_responses = await asyncio.gather(
+                    sync_send(), asyncio.gather(*waiting)
+                )
+            responses.extend(zip(live_async, async_responses, strict=False))
+            return responses
+        except BaseException as err:
+            __tracebackhide__ = True
+            escaped = qualname_of(type(err))
+            raise
+        finally:
+            try:
+                if opened is not None:
+                    end = 0
+                    try:
+                        end = clock()
+                    finally:
+                        # Nothing is called between, so that nobody can interrupt again.
+                        opened += (ASYNC_CLOSE, end, key, escaped)
+            finally:
+                if after is not None:
+                    try:
+                        after(root)
+                    except BaseException:
+                        after(root)
+                        raise
+
+    return asend

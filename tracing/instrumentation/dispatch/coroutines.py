@@ -1,0 +1,408 @@
+"""What runs elsewhere: async receivers, step by step, and the sync ones of an async dispatch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from inspect import CO_ITERABLE_COROUTINE
+from itertools import count
+from time import perf_counter_ns as clock
+from types import CoroutineType
+from typing import Any, Final
+
+from django.dispatch import Signal, dispatcher
+
+from tracing.instrumentation import propagation
+from tracing.instrumentation.attributes.names import qualname_of
+from tracing.instrumentation.attributes.values import error_text
+from tracing.instrumentation.context import (
+    BATCH,
+    BATCH_END,
+    CALL_END,
+    RAISED,
+    RETURNED,
+    Stream,
+    current,
+    make_current,
+)
+from tracing.instrumentation.failures import failed, is_own
+from tracing.spans.records import Outcome
+
+RUNS_PARALLEL: Final = hasattr(dispatcher, "_run_parallel")
+"""Whether this release of Django has its own way to run async receivers together."""
+UNSEEN: Final = "<frozen tracing.instrumentation.dispatch.coroutines, for importlib._bootstrap>"
+"""A file name whose frames ``warnings`` and ``logging`` skip when they count levels of the stack."""
+# In a stream stand plain strings and numbers only, no members of an enum: a tuple of such things is
+# let go by the garbage collector, which would otherwise visit it in each collection until it is read.
+BY_RETURN: Final = Outcome.RETURNED.value
+BY_ERROR: Final = Outcome.RAISED.value
+BY_CANCELLATION: Final = Outcome.CANCELLED.value
+dispatch_keys = count(1)
+"""Numbers of dispatches whose receivers run elsewhere: in another thread or task."""
+
+
+def raised(error: BaseException, *, closes: bool) -> tuple[Any, ...]:
+    """Return the item of a stream for a receiver that raised."""
+    return (RAISED, clock(), *error_text(error), closes)
+
+
+def drop(stream: Stream) -> None:
+    """Count a dispatch that does not fit into its stream any more."""
+    if stream.trace is not None:
+        stream.trace.dropped += 1
+
+
+def response_name(response: object) -> str:
+    """Return the name of the type of what a receiver returned. Never raises."""
+    try:
+        return str(qualname_of(type(response)))
+    except Exception as error:
+        failed("response_name", error)
+        return ""
+
+
+def open_call(stream: Stream, place: tuple[str, int, int]) -> Stream | None:
+    """Return the stream of the async receiver call at *place*; None if it is not recorded. Never raises."""
+    try:
+        trace = stream.trace
+        if trace is not None:
+            own = trace.open_stream(place)
+            own.recorded.append(clock())  # type: ignore[union-attr]
+            return own
+    except Exception as error:
+        failed("step", error)
+    return None
+
+
+def settle(own: Stream | None, error: BaseException) -> None:
+    """Record that the async receiver call of *own* ended by *error*. Never raises."""
+    if own is None or own.recorded is None:
+        return
+    end = clock()
+    outcome = (
+        BY_CANCELLATION
+        if issubclass(type(error), (asyncio.CancelledError, GeneratorExit))
+        else BY_ERROR
+    )
+    try:
+        own.recorded.extend((CALL_END, end, outcome, *error_text(error)))
+    except Exception as failure:
+        failed("settle", failure)
+
+
+def watched(
+    coroutine: CoroutineType[Any, Any, Any], stream: Stream, key: int, position: int
+) -> Generator[Any, Any, Any]:
+    """Await a receiver's coroutine step by step, for a coroutine that awaits this.
+
+    Does what a ``Stepped`` does. A generator, since Python keeps the frame of who awaits one on the
+    stack when an exception is thrown into it, which it does not for other objects: a receiver may
+    warn with a stack level after what it awaited has failed.
+    """
+    before = current()
+    own: Stream | None = None
+    advance: Callable[..., Any] = coroutine.send
+    argument: Any = None
+    try:
+        own = open_call(stream, ("call", key, position))
+        inner = before if own is None else own
+        while True:
+            try:
+                make_current(inner)
+                value = advance(argument)
+            finally:
+                argument = None
+                try:
+                    inner = current()
+                finally:
+                    make_current(before)
+            is_closed = False
+            try:
+                argument = yield value
+            except GeneratorExit:
+                is_closed = True
+            except BaseException as error:
+                # Of this frame, in which it was raised to get here.
+                error.__traceback__ = error.__traceback__.tb_next  # type: ignore[union-attr]
+                advance, argument = coroutine.throw, error
+            else:
+                advance = coroutine.send
+            # Outside the except clauses: what is handled there would be the context of all errors.
+            value = None
+            if is_closed:
+                coroutine.close()
+                settle(own, GeneratorExit())
+                return None
+            before = current()
+    except StopIteration as stop:
+        if own is not None and own.recorded is not None:
+            if stop.value is None:
+                own.recorded.append(clock())
+            else:
+                own.recorded.extend((CALL_END, clock(), BY_RETURN, response_name(stop.value), ""))
+        return stop.value
+    except BaseException as error:
+        settle(own, error)
+        if error.__traceback__ is not None:
+            error.__traceback__ = error.__traceback__.tb_next
+        raise
+
+
+watched.__code__ = watched.__code__.replace(
+    co_filename=UNSEEN, co_flags=watched.__code__.co_flags | CO_ITERABLE_COROUTINE
+)
+
+
+def stepping(advance: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the method of a ``Stepped`` that takes the next step by *advance*.
+
+    All in one frame: each receiver passes through here at least once, and each exception has one
+    entry of its traceback to lose.
+    """
+
+    def step(self: Stepped, argument: Any = None, *more: Any) -> Any:
+        before = current()
+        inner = self.inner
+        try:
+            if inner is None:
+                own = self.own = open_call(self.stream, self.place)
+                inner = before if own is None else own
+            make_current(inner)
+            if more:
+                # The older form of throw(): type, value, traceback.
+                return advance(self.coroutine, argument, *more)
+            return advance(self.coroutine, argument)
+        except StopIteration as stop:
+            own = self.own
+            if own is not None and own.recorded is not None:
+                if stop.value is None:
+                    own.recorded.append(clock())
+                else:
+                    own.recorded.extend(
+                        (CALL_END, clock(), BY_RETURN, response_name(stop.value), "")
+                    )
+            raise
+        except BaseException as error:
+            settle(self.own, error)
+            if error.__traceback__ is not None:
+                # A bare raise adds no entry, so the error leaves as if this frame had not been there.
+                error.__traceback__ = error.__traceback__.tb_next
+            raise
+        finally:
+            try:
+                self.inner = current()
+            finally:
+                make_current(before)
+
+    # A receiver's warnings.warn(stacklevel=...) has to point where it points without this frame.
+    step.__code__ = step.__code__.replace(co_filename=UNSEEN)
+    return step
+
+
+class Stepped(Coroutine[Any, Any, Any]):
+    """A receiver's coroutine, watched step by step.
+
+    Whatever the coroutine sends while it runs belongs to this call, also where Django lets several
+    receivers share one context: the running stream is set before each step and put back after it,
+    so the context never holds it in between. Adds no frame to a traceback.
+    """
+
+    # No __getattr__: it would slow down every look at the fields, and those are many.
+    __slots__ = (
+        "__qualname__",
+        "__weakref__",
+        "coroutine",
+        "inner",
+        "own",
+        "place",
+        "stream",
+    )
+
+    inner: Stream | None
+    """What is the running stream inside. None before the first step."""
+
+    place: tuple[str, int, int]
+    """("call", key of the dispatch, position of the receiver)."""
+
+    def __init__(
+        self, coroutine: CoroutineType[Any, Any, Any], stream: Stream, key: int, position: int
+    ) -> None:
+        self.__qualname__ = coroutine.__qualname__
+        self.coroutine = coroutine
+        self.stream = stream
+        self.place = ("call", key, position)
+        self.inner = None
+        self.own: Stream | None = None
+
+    send = stepping(CoroutineType.send)
+    throw = stepping(CoroutineType.throw)
+    __next__ = send
+
+    def close(self) -> None:
+        """Close the coroutine."""
+        self.coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self
+
+    def __iter__(self) -> Stepped:
+        return self
+
+    # What asyncio and debuggers ask a coroutine.
+    __name__ = property(lambda self: self.coroutine.__name__)
+    cr_await = property(lambda self: self.coroutine.cr_await)
+    cr_code = property(lambda self: self.coroutine.cr_code)
+    cr_frame = property(lambda self: self.coroutine.cr_frame)
+    cr_origin = property(lambda self: self.coroutine.cr_origin)
+    cr_running = property(lambda self: self.coroutine.cr_running)
+    cr_suspended = property(lambda self: self.coroutine.cr_suspended)
+
+
+def stepped(awaitable: Any, stream: Stream | None, key: int, position: int) -> Any:
+    """Return *awaitable* watched, or as it is where that cannot be done."""
+    if stream is None or type(awaitable) is not CoroutineType:
+        return awaitable
+    return watched(awaitable, stream, key, position)
+
+
+WATCH: Final[Callable[..., Any]] = watched if RUNS_PARALLEL else Stepped
+"""Django 6.1 awaits the receivers in coroutines of its own; before, each is the coroutine of a task."""
+
+
+def in_parallel(*awaitables: Awaitable[Any]) -> Awaitable[list[Any]]:
+    """Return what runs *awaitables* together in the way of the installed Django."""
+    if RUNS_PARALLEL:
+        # Looked up each time, as Django itself does.
+        return dispatcher._run_parallel(*awaitables)  # type: ignore[attr-defined,no-any-return]
+    return asyncio.gather(*awaitables)
+
+
+async def call_robust(
+    signal: Signal,
+    receiver: Any,
+    merged: dict[str, Any],
+    stream: Stream | None,
+    key: int,
+    position: int,
+) -> Any:
+    """Return what the async *receiver* returns, or the exception that it raises."""
+    __tracebackhide__ = True
+    try:
+        response = await stepped(receiver(**merged), stream, key, position)
+    except Exception as err:
+        signal._log_robust_failure(receiver, err)  # type: ignore[attr-defined]
+        return err
+    return response
+
+
+def awaitables(
+    signal: Signal,
+    merged: dict[str, Any],
+    receivers: list[Any],
+    robust: bool,
+    stream: Stream | None,
+    key: int,
+    first: int,
+) -> Generator[Any, None, None]:
+    """Yield what to await for each async receiver.
+
+    *first* is the position of the first of them among all receivers of the dispatch.
+    """
+    position = first
+    for receiver in receivers:
+        if robust:
+            yield call_robust(signal, receiver, merged, stream, key, position)
+        else:
+            awaitable = receiver(**merged)
+            if stream is not None and type(awaitable) is CoroutineType:
+                awaitable = WATCH(awaitable, stream, key, position)
+            yield awaitable
+        position += 1
+
+
+async def async_phase(
+    signal: Signal,
+    merged: dict[str, Any],
+    receivers: list[Any],
+    robust: bool,
+    stream: Stream | None,
+    key: int,
+    first: int,
+) -> Any:
+    """Run async *receivers* together; return pairs of receiver and response."""
+    __tracebackhide__ = True
+    responses = await in_parallel(
+        *awaitables(signal, merged, receivers, robust, stream, key, first)
+    )
+    return zip(receivers, responses, strict=False)
+
+
+async def no_receivers() -> list[tuple[Any, Any]]:
+    """Stand where Django awaits the sync receivers of a dispatch that has none."""
+    return []
+
+
+def call_batch(
+    signal: Signal,
+    receivers: list[Any],
+    merged: dict[str, Any],
+    robust: bool,
+    stream: Stream | None,
+    key: int,
+    requested: int,
+) -> list[tuple[Any, Any]]:
+    """Call the sync *receivers* of an async dispatch, in the thread where they have to run.
+
+    *requested* is when the thread was asked for; what passes until it runs is the cost of the hop.
+    """
+    events = None
+    before = current()
+    responses = []
+    try:
+        try:
+            if stream is not None and stream.trace is not None:
+                own = stream.trace.open_stream(("batch", key, 0))
+                events = own.recorded
+                events += (BATCH, clock(), key, requested)  # type: ignore[operator]
+                make_current(own)
+        except Exception as error:
+            failed("batch", error)
+        for receiver in receivers:
+            try:
+                response = receiver(**merged)
+            except BaseException as err:
+                ordinary = issubclass(type(err), Exception)
+                if events is not None:
+                    try:
+                        end = raised(err, closes=not (robust and ordinary))
+                    except Exception as failure:
+                        if not is_own(failure):
+                            raise
+                        closes = not (robust and ordinary)
+                        end = (RAISED, clock(), qualname_of(type(err)), "", closes)
+                    events += end
+                if not (robust and ordinary):
+                    __tracebackhide__ = True
+                    raise
+                signal._log_robust_failure(receiver, err)  # type: ignore[attr-defined]
+                responses.append((receiver, err))
+            else:
+                responses.append((receiver, response))
+                if events is None:
+                    continue
+                if response is None:
+                    events.append(clock())
+                else:
+                    events += (RETURNED, clock(), qualname_of(type(response)))
+    finally:
+        if events is not None:
+            try:
+                events.append(BATCH_END)
+            finally:
+                make_current(before)
+    return responses
+
+
+propagation.own_types.add(Stepped)
+for _function in (call_robust, no_receivers):
+    propagation.own_code[id(_function.__code__)] = _function.__code__
