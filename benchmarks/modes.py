@@ -55,12 +55,12 @@ class Tracing(Mode):
         project.set_up(folder, tracing={"ENABLED": False}, instances=instances)
 
     def begin(self) -> None:
-        from tracing.instrumentation import context, patching
+        from tracing.instrumentation import buffer, context, patching
         from tracing.spans.records import Kind
 
         context.set_processor(None)
         patching.instrument(**self.arguments())
-        self.trace = context.LiveTrace(Kind.BLOCK, "benchmark")
+        self.trace = buffer.LiveTrace(Kind.BLOCK, "benchmark")
         context.begin(self.trace)
 
     def arguments(self) -> dict[str, Any]:
@@ -73,13 +73,13 @@ class Tracing(Mode):
         self.trace.root.events.clear()  # type: ignore[union-attr]
 
     async def rest_async(self) -> None:
-        from tracing.instrumentation import context
+        from tracing.instrumentation import buffer, context
         from tracing.spans.records import Kind
 
         context.finish(self.trace)
         # As the worker does when it has read it: nothing is left to the garbage collector.
         self.trace.let_go()
-        self.trace = context.LiveTrace(Kind.BLOCK, "benchmark")
+        self.trace = buffer.LiveTrace(Kind.BLOCK, "benchmark")
         context.begin(self.trace)
 
 
@@ -108,10 +108,10 @@ class Unsampled(Tracing):
 
     def begin(self) -> None:
         super().begin()
-        from tracing.instrumentation import context
+        from tracing.instrumentation import buffer, context
 
         context.finish(self.trace)
-        context.enter(context.UNRECORDED)
+        context.enter(buffer.UNRECORDED)
 
     def rest(self) -> None:
         pass
@@ -131,20 +131,20 @@ class Complete(Mode):
 
     def begin(self) -> None:
         import tracing
-        from tracing.instrumentation import context
+        from tracing.instrumentation import buffer, context
         from tracing.spans.records import Kind
 
         if not tracing.is_instrumented():
             raise RuntimeError("the tracer was not installed")
-        self.trace = context.LiveTrace(Kind.BLOCK, "benchmark")
+        self.trace = buffer.LiveTrace(Kind.BLOCK, "benchmark")
         context.begin(self.trace)
 
     def rest(self) -> None:
-        from tracing.instrumentation import context
+        from tracing.instrumentation import buffer, context
         from tracing.spans.records import Kind
 
         context.finish(self.trace)
-        self.trace = context.LiveTrace(Kind.BLOCK, "benchmark")
+        self.trace = buffer.LiveTrace(Kind.BLOCK, "benchmark")
         context.begin(self.trace)
 
     def flush(self) -> None:

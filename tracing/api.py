@@ -14,7 +14,7 @@ from weakref import ref
 from tracing import pipeline
 from tracing.instrumentation import context, sampling
 from tracing.instrumentation.attributes.values import attribute_text, error_text
-from tracing.instrumentation.context import LiveTrace, Stream
+from tracing.instrumentation.buffer import LiveTrace, Stream
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.patching import is_instrumented, uninstrument
 from tracing.setup import instrument

@@ -21,7 +21,8 @@ from tracing.instrumentation.failures import failed
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
 
-    from tracing.instrumentation.context import LiveTrace, Processor
+    from tracing.instrumentation.buffer import LiveTrace
+    from tracing.instrumentation.context import Processor
 
 MOST: Final = 30
 """Names that are kept."""

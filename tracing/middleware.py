@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
     from django.urls import ResolverMatch
 
-    from tracing.instrumentation.context import LiveTrace, Stream
+    from tracing.instrumentation.buffer import LiveTrace, Stream
 
 OWN_NAMESPACES = frozenset({"tracing", "djdt"})
 """URL namespaces whose requests are about traces, not in them."""

@@ -24,9 +24,10 @@ from django.core.mail.backends.base import BaseEmailBackend
 
 from tracing.instrumentation.attributes.callsites import own_frame
 from tracing.instrumentation.attributes.names import dotted
-from tracing.instrumentation.context import EFFECT, current
+from tracing.instrumentation.context import current
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.inlining import Calls, Inline, Later, innermost
+from tracing.instrumentation.words import EFFECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

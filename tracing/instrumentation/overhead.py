@@ -19,8 +19,8 @@ from django.dispatch import Signal
 
 from tracing.instrumentation import context, patching
 from tracing.instrumentation.assembly import assembler
+from tracing.instrumentation.buffer import LiveTrace
 from tracing.instrumentation.connections.neighbours import PRISTINE_SENDS
-from tracing.instrumentation.context import LiveTrace
 from tracing.instrumentation.database import queries
 from tracing.instrumentation.dispatch.receivers import is_overridden
 from tracing.instrumentation.failures import failed

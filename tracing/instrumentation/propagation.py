@@ -21,7 +21,8 @@ from typing import Any, Final
 from django.dispatch import dispatcher
 
 from tracing.instrumentation.attributes.names import IdentityMemory
-from tracing.instrumentation.context import Stream, current, make_current, running_in
+from tracing.instrumentation.buffer import Stream
+from tracing.instrumentation.context import current, make_current, running_in
 from tracing.instrumentation.failures import failed, is_own
 from tracing.instrumentation.inlining import Calls, Inline
 

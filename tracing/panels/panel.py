@@ -10,7 +10,7 @@ from tracing.analysis.hazards import diagnose
 from tracing.analysis.wiring import read_wiring
 from tracing.instrumentation import context
 from tracing.instrumentation.assembly.assembler import keep_numbers, snapshot
-from tracing.instrumentation.context import LiveTrace
+from tracing.instrumentation.buffer import LiveTrace
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.patching import is_instrumented
 from tracing.panels import page, stats

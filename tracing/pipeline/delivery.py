@@ -10,7 +10,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from tracing.instrumentation import context, failures
+from tracing.instrumentation import buffer, failures
 from tracing.instrumentation.assembly.repair import repaired
 from tracing.instrumentation.attributes.redaction import redact_error
 from tracing.pipeline.exporter import Exporter, ExporterStatistics, Options, TemporaryError
@@ -202,7 +202,7 @@ def weight_of(trace: Any) -> int:
     streams = getattr(trace, "streams", None)
     if streams is not None:
         values = sum(len(stream.recorded or ()) for stream in streams)
-        return 1 + values // context.VALUES_PER_DISPATCH
+        return 1 + values // buffer.VALUES_PER_DISPATCH
     dispatches = getattr(trace, "dispatches", None)
     if dispatches is None:
         return 1

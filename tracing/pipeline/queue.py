@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from tracing.instrumentation import context, failures
+from tracing.instrumentation import buffer, failures
 from tracing.instrumentation.in_tests import is_test_run
 from tracing.pipeline.delivery import Delivery, guard, weight_of
 from tracing.pipeline.worker import NEVER, Courtesy, Flush, WorkerSide, is_worker_thread
@@ -91,7 +91,7 @@ class Pipeline(WorkerSide):
         Never raises and, unless the policy is to block or the mode synchronous, never waits.
         """
         try:
-            live = trace if isinstance(trace, context.LiveTrace) else None
+            live = trace if isinstance(trace, buffer.LiveTrace) else None
             if live is not None and live.submitted:
                 return  # Whoever ended it was interrupted, and ends it once more.
             if self._closed:

@@ -12,7 +12,7 @@ from tracing.instrumentation import context
 from tracing.instrumentation.assembly.assembler import snapshot
 from tracing.instrumentation.attributes import names
 from tracing.instrumentation.attributes.values import error_text
-from tracing.instrumentation.context import LiveTrace
+from tracing.instrumentation.buffer import LiveTrace
 from tracing.instrumentation.sampling import Sampler, switch
 from tracing.presentation.text import dispatch_tree
 from tracing.spans.records import Dispatch, Kind, ReceiverCall

@@ -14,7 +14,7 @@ from tests.tracing.instrumentation.programs import heap
 from tracing.instrumentation import context, patching, sampling
 from tracing.instrumentation.assembly.assembler import assemble
 from tracing.instrumentation.boundaries import boundaries
-from tracing.instrumentation.context import LiveTrace
+from tracing.instrumentation.buffer import LiveTrace
 from tracing.instrumentation.failures import counts
 from tracing.instrumentation.sampling import Sampler
 from tracing.spans.records import Kind

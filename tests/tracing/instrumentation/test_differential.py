@@ -20,7 +20,7 @@ from tests.tracing.instrumentation.programs import (
 from tracing.instrumentation import context, sampling
 from tracing.instrumentation.assembly.assembler import assemble_ended
 from tracing.instrumentation.attributes.values import Redaction
-from tracing.instrumentation.context import UNRECORDED, LiveTrace
+from tracing.instrumentation.buffer import UNRECORDED, LiveTrace
 from tracing.instrumentation.dispatch import asynchronous, synchronous
 from tracing.instrumentation.dispatch.options import Options
 from tracing.instrumentation.patching import instrument, uninstrument

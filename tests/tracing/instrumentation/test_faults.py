@@ -30,7 +30,7 @@ from django.test.utils import isolate_apps
 
 from tests.tracing.instrumentation.conftest import recording
 from tests.tracing.instrumentation.programs import RUNS_TOGETHER, Program, ReceiverSpec, run
-from tracing.instrumentation import context, failures, sampling
+from tracing.instrumentation import buffer, context, failures, sampling
 from tracing.instrumentation.assembly import assembler
 from tracing.instrumentation.attributes import arguments, callsites, names, values
 from tracing.instrumentation.attributes.values import Redaction
@@ -106,9 +106,9 @@ PLACES = [
     (standalone, "decide"),
     (context, "begin"),
     (context, "finish"),
-    (context.LiveTrace, "open_stream"),
-    (context.LiveTrace, "branch"),
-    (context.Stream, "here"),
+    (buffer.LiveTrace, "open_stream"),
+    (buffer.LiveTrace, "branch"),
+    (buffer.Stream, "here"),
     (receivers, "details_reader"),
     (receivers, "sender_reference"),
     (registry, "twins_among"),
@@ -139,7 +139,7 @@ def expected():
 
 
 def run_broken(patch, owner, name, method, *, recorded):
-    live = context.LiveTrace(Kind.BLOCK, "faults") if recorded else None
+    live = buffer.LiveTrace(Kind.BLOCK, "faults") if recorded else None
     if live is not None:
         context.begin(live)
     try:
@@ -241,7 +241,7 @@ def test_recursion_limit_is_met_where_django_meets_it(monkeypatch, kind, conditi
     elif condition == "lone":
         actual = outcomes_near_the_limit(signal, method, levels)
     else:
-        before = context.enter(context.UNRECORDED)
+        before = context.enter(buffer.UNRECORDED)
         actual = outcomes_near_the_limit(signal, method, levels)
         context.leave(before)
     undo()
@@ -380,7 +380,7 @@ def test_receiver_that_does_not_return_is_seen_as_running_and_then_unknown():
 
     signal.connect(hanging, weak=False)
     undo = instrument(sql=False, side_effects=False)
-    live = context.LiveTrace(Kind.BLOCK, "hanging")
+    live = buffer.LiveTrace(Kind.BLOCK, "hanging")
 
     def work():
         context.begin(live)
@@ -552,7 +552,7 @@ def test_trace_that_nobody_drains_stays_within_its_bound_and_counts_the_loss():
     undo()
 
     trace = recorded.trace
-    assert len(events) <= context.STREAM_LIMIT + 10
+    assert len(events) <= buffer.STREAM_LIMIT + 10
     assert held / trace.dispatch_count < 300
     assert trace.dispatch_count + trace.dropped_count == 100_000
     assert trace.dropped_count > 0
@@ -613,7 +613,7 @@ def in_a_thread(work):
 def narrow(limit):
     """Give the streams room for *limit* values only, as if nothing had drained them for long."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (context, synchronous, asynchronous, connections, queries):
+        for module in (buffer, synchronous, asynchronous, connections, queries):
             patch.setattr(module, "STREAM_LIMIT", limit)
         yield
 
@@ -968,5 +968,5 @@ def test_trace_that_was_assembled_leaves_nothing_for_the_garbage_collector(keepe
 
 def count_recording():
     """Return how many objects of the recording itself are alive, by the name of their type."""
-    modules = {"tracing.instrumentation.context", "tracing.instrumentation.assembly.assembler"}
+    modules = {"tracing.instrumentation.buffer", "tracing.instrumentation.assembly.assembler"}
     return Counter(type(o).__name__ for o in gc.get_objects() if type(o).__module__ in modules)

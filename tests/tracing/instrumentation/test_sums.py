@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.tracing.instrumentation.conftest import recording
 from tracing.analysis import tree
-from tracing.instrumentation import context
+from tracing.instrumentation import context, words
 from tracing.instrumentation.assembly import assembler
 from tracing.instrumentation.patching import instrument
 from tracing.spans.intervals import sums_of, time_once
@@ -321,7 +321,7 @@ def test_asend_over_segments_keeps_its_queries_and_its_own_time():
     inner, outer = Signal(), Signal()
 
     def ask(**named):
-        context.current().offer((context.QUERY, 0, 5, "default", None))
+        context.current().offer((words.QUERY, 0, 5, "default", None))
 
     async def send_thrice(**named):
         for _ in range(3):

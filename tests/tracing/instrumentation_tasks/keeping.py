@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from tracing.instrumentation import context, patching, sampling
 from tracing.instrumentation.assembly.assembler import assemble_ended
+from tracing.instrumentation.buffer import LiveTrace
 from tracing.instrumentation.connections import changes
-from tracing.instrumentation.context import LiveTrace
 from tracing.instrumentation.failures import counts
 from tracing.instrumentation.sampling import Sampler
 from tracing.spans.records import Kind

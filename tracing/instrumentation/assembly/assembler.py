@@ -35,10 +35,14 @@ from tracing.instrumentation.attributes.redaction import (
     redact_path,
     redact_text,
 )
+from tracing.instrumentation.buffer import HOST, VALUES_PER_DISPATCH, LiveTrace, Stream
 from tracing.instrumentation.connections import missed
 from tracing.instrumentation.connections.changes import take_waiting
 from tracing.instrumentation.connections.receiver_sets import NOTHING, ReceiverSet, find
-from tracing.instrumentation.context import (
+from tracing.instrumentation.database.raw_sql import writes_past_receivers
+from tracing.instrumentation.failures import failed
+from tracing.instrumentation.process import identity, process_lock
+from tracing.instrumentation.words import (
     ASYNC_CLOSE,
     ASYNC_OPEN,
     ASYNC_PHASE,
@@ -51,7 +55,6 @@ from tracing.instrumentation.context import (
     CONNECTION,
     CUT,
     EFFECT,
-    HOST,
     LINK,
     LOST_RECEIVER,
     QUERY,
@@ -61,13 +64,7 @@ from tracing.instrumentation.context import (
     SQL_WRITE,
     TRANSACTION,
     VALUES,
-    VALUES_PER_DISPATCH,
-    LiveTrace,
-    Stream,
 )
-from tracing.instrumentation.database.raw_sql import writes_past_receivers
-from tracing.instrumentation.failures import failed
-from tracing.instrumentation.process import identity, process_lock
 from tracing.spans.intervals import CountedTime, TimeSoFar, covered_within
 from tracing.spans.records import (
     Bypass,
@@ -92,7 +89,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import CodeType
 
-    from tracing.instrumentation.context import UnheardCounts
+    from tracing.instrumentation.buffer import UnheardCounts
     from tracing.instrumentation.database.transactions import Block
     from tracing.spans.records import Callsite
 

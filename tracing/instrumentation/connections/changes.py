@@ -21,16 +21,18 @@ from django.dispatch import Signal
 
 from tracing.instrumentation.attributes import names
 from tracing.instrumentation.attributes.callsites import application_frame
+from tracing.instrumentation.buffer import STREAM_LIMIT
 from tracing.instrumentation.connections import missed, registry
 from tracing.instrumentation.connections.registry import SignalReference
-from tracing.instrumentation.context import CONNECTION, LOST_RECEIVER, STREAM_LIMIT, current
+from tracing.instrumentation.context import current
 from tracing.instrumentation.failures import failed, is_own
 from tracing.instrumentation.inlining import Calls, Inline
 from tracing.instrumentation.recent import forgotten
+from tracing.instrumentation.words import CONNECTION, LOST_RECEIVER
 from tracing.spans.records import LostReceiver
 
 if TYPE_CHECKING:
-    from tracing.instrumentation.context import Stream
+    from tracing.instrumentation.buffer import Stream
     from tracing.spans.records import ReceiverLabel
 
 CONNECTED: Final = "connected"

@@ -20,11 +20,13 @@ from django.db.models.sql.compiler import SQLInsertCompiler
 from tracing.instrumentation.attributes.callsites import application_frame
 from tracing.instrumentation.attributes.signal_names import signal_name
 from tracing.instrumentation.connections.receivers import entry_labels
-from tracing.instrumentation.context import BYPASS, SQL_WRITE, Stream
 from tracing.instrumentation.failures import is_own
+from tracing.instrumentation.words import BYPASS, SQL_WRITE
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
+
+    from tracing.instrumentation.buffer import Stream
 
 _NEAREST: Final = 3
 """How many frames above ``note_write`` the caller of the cursor is, at the least."""

@@ -13,20 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from tracing.instrumentation.context import (
-    CALLBACK,
-    CALLBACK_END,
-    REGISTERED,
-    Stream,
-    current,
-    make_current,
-)
+from tracing.instrumentation.context import current, make_current
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.inlining import Around, Calls, Inline
 from tracing.instrumentation.recent import Recent
+from tracing.instrumentation.words import CALLBACK, CALLBACK_END, REGISTERED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tracing.instrumentation.buffer import Stream
 
 _numbers = count(1)
 _registered: Recent[int, tuple[int, Stream]] = Recent(5_000, "on_commit callbacks")

@@ -15,7 +15,8 @@ from tracing.instrumentation.database.transactions import Block, open_blocks, ro
 from tracing.instrumentation.failures import failed, is_own
 
 if TYPE_CHECKING:
-    from tracing.instrumentation.context import LiveTrace, Processor
+    from tracing.instrumentation.buffer import LiveTrace
+    from tracing.instrumentation.context import Processor
 
 SECONDS: Final = 10.0
 LIMIT: Final = 1_000

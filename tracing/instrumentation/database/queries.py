@@ -13,10 +13,12 @@ from typing import Any, Final
 
 from django.db.backends.utils import CursorWrapper
 
-from tracing.instrumentation.context import QUERY, STREAM_LIMIT, current
+from tracing.instrumentation.buffer import STREAM_LIMIT
+from tracing.instrumentation.context import current
 from tracing.instrumentation.database import bypass, transactions
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.inlining import Calls, Inline
+from tracing.instrumentation.words import QUERY
 
 WRITES: Final = ("INSERT ", "UPDATE ", "DELETE ", "REPLACE ")
 WRITE_VERBS: Final = frozenset(statement[:6] for statement in WRITES)

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import connections
 from django.db.backends.utils import debug_transaction
 
-from tracing.instrumentation import context
+from tracing.instrumentation import buffer, context
 from tracing.instrumentation.failures import failed, is_own
 from tracing.instrumentation.inlining import Calls, Inline
 from tracing.spans.records import TransactionOutcome
@@ -132,7 +132,7 @@ def open_blocks() -> list[Block]:
     return blocks
 
 
-context.open_blocks = open_blocks
+buffer.open_blocks = open_blocks
 
 
 def current_block() -> Block | None:

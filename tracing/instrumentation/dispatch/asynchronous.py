@@ -19,16 +19,9 @@ from tracing.instrumentation.attributes.callsites import application_frame
 from tracing.instrumentation.attributes.names import qualname_of
 from tracing.instrumentation.boundaries import begin as begin_boundary
 from tracing.instrumentation.boundaries import both, boundaries
+from tracing.instrumentation.buffer import STREAM_LIMIT, Stream
 from tracing.instrumentation.connections.neighbours import STOCK_LIVE_RECEIVERS
-from tracing.instrumentation.context import (
-    ASYNC_CLOSE,
-    ASYNC_OPEN,
-    NO_DETAILS,
-    STREAM_LIMIT,
-    VALUES,
-    Stream,
-    current,
-)
+from tracing.instrumentation.context import current
 from tracing.instrumentation.dispatch.coroutines import (
     RUNS_PARALLEL,
     awaitables,
@@ -42,6 +35,7 @@ from tracing.instrumentation.dispatch.receivers import is_unheard, labelled, res
 from tracing.instrumentation.failures import failed, is_own
 from tracing.instrumentation.scopes import requests
 from tracing.instrumentation.scopes.standalone import begin_lone, finish_lone, record_elsewhere
+from tracing.instrumentation.words import ASYNC_CLOSE, ASYNC_OPEN, NO_DETAILS, VALUES
 from tracing.spans.records import Method
 
 if TYPE_CHECKING:

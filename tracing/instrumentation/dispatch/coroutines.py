@@ -8,25 +8,20 @@ from inspect import CO_ITERABLE_COROUTINE
 from itertools import count
 from time import perf_counter_ns as clock
 from types import CoroutineType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.dispatch import Signal, dispatcher
 
 from tracing.instrumentation import propagation
 from tracing.instrumentation.attributes.names import qualname_of
 from tracing.instrumentation.attributes.values import error_text
-from tracing.instrumentation.context import (
-    BATCH,
-    BATCH_END,
-    CALL_END,
-    RAISED,
-    RETURNED,
-    Stream,
-    current,
-    make_current,
-)
+from tracing.instrumentation.context import current, make_current
 from tracing.instrumentation.failures import failed, is_own
+from tracing.instrumentation.words import BATCH, BATCH_END, CALL_END, RAISED, RETURNED
 from tracing.spans.records import Outcome
+
+if TYPE_CHECKING:
+    from tracing.instrumentation.buffer import Stream
 
 RUNS_PARALLEL: Final = hasattr(dispatcher, "_run_parallel")
 """Whether this release of Django has its own way to run async receivers together."""

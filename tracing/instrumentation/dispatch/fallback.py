@@ -18,7 +18,8 @@ from django.db.models.signals import post_init, pre_init
 from tracing.instrumentation.attributes.names import qualname_of
 from tracing.instrumentation.boundaries import begin as begin_boundary
 from tracing.instrumentation.boundaries import both, boundaries
-from tracing.instrumentation.context import ASYNC_CLOSE, STREAM_LIMIT, Stream, current
+from tracing.instrumentation.buffer import STREAM_LIMIT, Stream
+from tracing.instrumentation.context import current
 from tracing.instrumentation.dispatch.asynchronous import opening_of
 from tracing.instrumentation.dispatch.coroutines import drop
 from tracing.instrumentation.dispatch.orphans import count_unheard
@@ -26,6 +27,7 @@ from tracing.instrumentation.dispatch.receivers import resolve_live
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.scopes import requests
 from tracing.instrumentation.scopes.standalone import begin_lone, finish_lone, record_elsewhere
+from tracing.instrumentation.words import ASYNC_CLOSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -30,7 +30,7 @@ from tracing.instrumentation.scopes import requests
 if TYPE_CHECKING:
     from django.dispatch import Signal
 
-    from tracing.instrumentation.context import UnheardCell, UnheardCounts
+    from tracing.instrumentation.buffer import UnheardCell, UnheardCounts
 
 
 MOST_COUNTED: Final = 2_000

@@ -29,26 +29,25 @@ from tracing.instrumentation.attributes.callsites import application_frame, is_l
 from tracing.instrumentation.attributes.names import qualname_of
 from tracing.instrumentation.boundaries import begin as begin_boundary
 from tracing.instrumentation.boundaries import both, boundaries
+from tracing.instrumentation.buffer import STREAM_LIMIT, Stream
 from tracing.instrumentation.connections.neighbours import STOCK_LIVE_RECEIVERS
 from tracing.instrumentation.connections.receivers import PlainWiring, Wiring
-from tracing.instrumentation.context import (
-    ASYNC_CLOSE,
-    ASYNC_PHASE,
-    CUT,
-    NO_DETAILS,
-    RAISED,
-    RETURNED,
-    STREAM_LIMIT,
-    VALUES,
-    Stream,
-    current,
-)
+from tracing.instrumentation.context import current
 from tracing.instrumentation.dispatch.coroutines import async_phase, dispatch_keys, drop, raised
 from tracing.instrumentation.dispatch.orphans import Unheard, count_unheard, known, pass_unheard
 from tracing.instrumentation.dispatch.receivers import NO_RECEIVERS, labelled, resolve
 from tracing.instrumentation.failures import failed, is_own
 from tracing.instrumentation.scopes import requests
 from tracing.instrumentation.scopes.standalone import begin_lone, finish_lone, record_elsewhere
+from tracing.instrumentation.words import (
+    ASYNC_CLOSE,
+    ASYNC_PHASE,
+    CUT,
+    NO_DETAILS,
+    RAISED,
+    RETURNED,
+    VALUES,
+)
 from tracing.spans.records import Method
 
 if TYPE_CHECKING:

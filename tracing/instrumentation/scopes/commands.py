@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand
 
 from tracing.instrumentation import context, in_tests
 from tracing.instrumentation.attributes.values import error_text
-from tracing.instrumentation.context import LiveTrace, Stream
+from tracing.instrumentation.buffer import LiveTrace, Stream
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.inlining import Calls, Inline
 from tracing.instrumentation.sampling import decide

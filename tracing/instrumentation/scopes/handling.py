@@ -21,14 +21,15 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.http import FileResponse, HttpResponse
 from django.http.response import HttpResponseBase
 
-from tracing.instrumentation import context
-from tracing.instrumentation.context import LEFT, OVER, Stream, enter
+from tracing.instrumentation import buffer, context
+from tracing.instrumentation.buffer import LEFT, OVER, Stream
+from tracing.instrumentation.context import enter
 from tracing.spans.records import UNFINISHED, Kind
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
-    from tracing.instrumentation.context import LiveTrace
+    from tracing.instrumentation.buffer import LiveTrace
 
 HANDLERS: Final[set[CodeType]] = {WSGIHandler.__call__.__code__, ASGIHandler.handle.__code__}
 """Code that is on the stack while a request is being handled, once for each."""
@@ -256,7 +257,7 @@ def ask_here(stream: Stream) -> Stream:
     return outer if outer.ident == get_ident() else outer.here()
 
 
-context.ask_here = ask_here
+buffer.ask_here = ask_here
 
 
 def around_unrecorded(stream: Stream) -> Stream | None:

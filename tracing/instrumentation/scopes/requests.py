@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracing.instrumentation import context
 from tracing.instrumentation.attributes.names import MAX_NAME
-from tracing.instrumentation.context import LiveTrace, Stream, current
+from tracing.instrumentation.buffer import LiveTrace, Stream
+from tracing.instrumentation.context import current
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.sampling import decide, switch
 from tracing.instrumentation.scopes.handling import Handling, end_untold, is_inside, was_cut

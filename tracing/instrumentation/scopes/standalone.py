@@ -9,16 +9,8 @@ from django.core.signals import request_finished
 from django.utils.autoreload import autoreload_started, file_changed
 
 from tracing.instrumentation import context
-from tracing.instrumentation.context import (
-    LEFT,
-    OVER,
-    LiveTrace,
-    Stream,
-    current,
-    make_current,
-    running,
-    unread,
-)
+from tracing.instrumentation.buffer import LEFT, OVER, LiveTrace, Stream, unread
+from tracing.instrumentation.context import current, make_current, running
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.sampling import decide, switch
 from tracing.instrumentation.scopes.handling import around_unrecorded

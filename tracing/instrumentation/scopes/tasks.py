@@ -19,7 +19,8 @@ from tracing.instrumentation.attributes.names import MAX_NAME, dotted
 from tracing.instrumentation.attributes.redaction import policy
 from tracing.instrumentation.attributes.values import error_text
 from tracing.instrumentation.boundaries import Boundary, boundaries
-from tracing.instrumentation.context import LiveTrace, Stream, current, make_current
+from tracing.instrumentation.buffer import LiveTrace, Stream
+from tracing.instrumentation.context import current, make_current
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.inlining import Calls, Inline, Later
 from tracing.instrumentation.process import process_lock

@@ -20,7 +20,7 @@ from tracing.analysis.hazards.segments import KEPT, KEPT_PER_SENDER, Ongoing, di
 from tracing.api import instrument
 from tracing.instrumentation import context
 from tracing.instrumentation.assembly.assembler import Assembly, assemble
-from tracing.instrumentation.context import LiveTrace
+from tracing.instrumentation.buffer import LiveTrace
 from tracing.spans.records import CallbackQueries, Carried, Kind, Method, Outcome
 
 SQL = "SELECT price FROM cars WHERE id = %s"
