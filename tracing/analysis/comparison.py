@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
+from tracing.analysis.index import roots
 from tracing.analysis.names import short_receiver, short_signal
-from tracing.analysis.tree import Node, fold_spans, roots
+from tracing.analysis.tree import Node, fold_spans
 from tracing.spans.records import ReceiverCall, Trace
 
 

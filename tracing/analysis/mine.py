@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tracing.analysis.tree import Index, Span, failed, roots, walk_from
+from tracing.analysis.index import Index, Span, failed, roots, walk_from
 from tracing.units import plural
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from tracing.analysis.critical_path import self_times
 from tracing.analysis.histogram import Histogram
-from tracing.analysis.tree import self_times
 from tracing.spans.records import Outcome
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tracing.analysis.index import Index
 from tracing.analysis.names import place, short_receiver, short_signal
-from tracing.analysis.tree import Index
 from tracing.spans.records import Dispatch, Kind, Outcome, ReceiverCall, Trace
 from tracing.units import format_ns, ordinal
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING, Final
 
-from tracing.analysis import tree
+from tracing.analysis import index
 from tracing.instrumentation import context
 from tracing.instrumentation.assembly.assembler import snapshot
 from tracing.instrumentation.attributes import names
@@ -164,8 +164,8 @@ def _renumber(trace: Trace) -> None:
     """Number the spans of *trace* in the order of time, parents before children."""
     numbers: dict[int, int] = {}
     ordered: list[Dispatch] = []
-    roots = sorted(tree.roots(trace), key=lambda dispatch: dispatch.start_ns)
-    for visit in tree.walk_from(roots):
+    roots = sorted(index.roots(trace), key=lambda dispatch: dispatch.start_ns)
+    for visit in index.walk_from(roots):
         numbers[visit.span.number] = len(numbers) + 1
         if isinstance(visit.span, Dispatch):
             ordered.append(visit.span)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tracing.analysis.tree import Index
+    from tracing.analysis.index import Index
     from tracing.spans.records import Dispatch, ReceiverCall
 
 Key: TypeAlias = "tuple[object, ...]"

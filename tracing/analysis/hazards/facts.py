@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from django.utils.functional import cached_property
 
 from tracing.analysis.hazards.cycles import Cycles, has_identity
-from tracing.analysis.tree import Index
+from tracing.analysis.index import Index
 from tracing.spans.records import Method, Outcome, ReceiverLabel
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracing.analysis.hazards.facts import ASYNC, INSTANCE_SIGNALS, Calls, Facts, is_control
 from tracing.analysis.hazards.rule import Options, finding, lines, names, rule, who
+from tracing.analysis.index import outermost
 from tracing.analysis.names import callsite_text, is_of_library, short_signal, signal_of
-from tracing.analysis.tree import outermost
 from tracing.spans.intervals import time_once
 from tracing.spans.records import Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel
 from tracing.units import format_count, format_ns, plural, query_text

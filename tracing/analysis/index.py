@@ -1,0 +1,184 @@
+"""The spans of a trace by number: walking them, what is above one, which of them are outermost.
+
+Nothing recurses: a trace that ended in a ``RecursionError`` is a thousand receivers deep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+from tracing.spans.records import Dispatch, LostReceiver, Outcome, ReceiverCall, Status, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator, Sequence
+
+
+Span: TypeAlias = Dispatch | ReceiverCall
+_S = TypeVar("_S", bound=Span)
+
+
+# --- walking -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Visit:
+    """One span of a trace, met on a walk."""
+
+    span: Span
+    depth: int
+    """Spans above it; dispatches and receiver calls both count."""
+    parent: Span | None
+
+
+def roots(trace: Trace) -> list[Dispatch]:
+    """Return the dispatches at the top: without a parent, or whose parent is in another segment.
+
+    In order of start, which is not that of their numbers: what was sent in another thread or task
+    (an async view that saves a model, say) has higher numbers than what its own thread sent later.
+    """
+    known = {call.number for dispatch in trace.dispatches for call in dispatch.receiver_calls}
+    top = [
+        dispatch
+        for dispatch in trace.dispatches
+        if dispatch.parent_number is None or dispatch.parent_number not in known
+    ]
+    top.sort(key=lambda dispatch: dispatch.start_ns)
+    return top
+
+
+Shown: TypeAlias = "Container[int] | None"
+"""Numbers of the spans that are shown, and everything above each; None for all."""
+
+
+def only(spans: Sequence[_S], shown: Shown) -> Sequence[_S]:
+    """Return those of *spans* that are *shown*."""
+    return spans if shown is None else [span for span in spans if span.number in shown]
+
+
+def walk(trace: Trace, shown: Shown = None) -> Iterator[Visit]:
+    """Yield every span of *trace* that is *shown*, parents before children, in order of start."""
+    return walk_from(roots(trace), shown)
+
+
+def walk_from(spans: Sequence[Span], shown: Shown = None) -> Iterator[Visit]:
+    """Yield *spans* and everything below them, parents before children."""
+    stack = [Visit(span, 0, None) for span in only(spans, shown)]
+    stack.reverse()
+    while stack:
+        visit = stack.pop()
+        yield visit
+        children = only(children_below(visit.span), shown)
+        depth = visit.depth + 1
+        stack.extend(Visit(child, depth, visit.span) for child in reversed(children))
+
+
+def children_below(span: Span) -> Sequence[Span]:
+    """Return the receiver calls of a dispatch, or what a receiver sent."""
+    return span.receiver_calls if isinstance(span, Dispatch) else span.dispatches
+
+
+class Index:
+    """The spans of a trace by number, and who is above whom."""
+
+    __slots__ = ("_calls", "_dispatches", "_parents", "trace")
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        dispatches = [*trace.carried.unfinished, *trace.dispatches]
+        self._calls: dict[int, ReceiverCall] = {
+            call.number: call for dispatch in dispatches for call in dispatch.receiver_calls
+        }
+        self._parents: dict[int, Dispatch] = {
+            call.number: dispatch for dispatch in dispatches for call in dispatch.receiver_calls
+        }
+        self._dispatches: dict[int, Dispatch] | None = None
+
+    def span(self, number: int | None) -> Span | None:
+        """Return the span of that number, None if this trace has none."""
+        if number is None:
+            return None
+        if self._dispatches is None:
+            # Most who ask for calls never ask for these.
+            dispatches = (*self.trace.carried.unfinished, *self.trace.dispatches)
+            self._dispatches = {dispatch.number: dispatch for dispatch in dispatches}
+        return self._calls.get(number) or self._dispatches.get(number)
+
+    def call(self, number: int | None) -> ReceiverCall | None:
+        """Return the receiver call of that number, None if it is something else."""
+        return self._calls.get(number) if number is not None else None
+
+    def dispatch_of(self, call: ReceiverCall) -> Dispatch:
+        """Return the dispatch whose receiver call this is."""
+        return self._parents[call.number]
+
+    def above(self, span: Span) -> Iterator[Span]:
+        """Yield what is above *span*, the nearest first."""
+        while True:
+            parent: Span | None
+            if isinstance(span, ReceiverCall):
+                parent = self._parents.get(span.number)
+            else:
+                parent = self.call(span.parent_number)
+            if parent is None:
+                return
+            yield parent
+            span = parent
+
+
+def end_of(span: Span) -> int:
+    """Return the moment at which *span* was over."""
+    return span.start_ns + span.duration_ns
+
+
+def outermost(index: Index, calls: Iterable[ReceiverCall]) -> list[ReceiverCall]:
+    """Return those of *calls* that are inside no other one of them, as time and queries go."""
+    calls = list(calls)
+    numbers = {call.number for call in calls}
+    inside = set()
+    for call in calls:
+        for above in index.above(call):
+            if above.number in numbers:
+                inside.add(call.number)
+            if above.number in numbers or (isinstance(above, Dispatch) and above.parent_is_link):
+                break
+    return [call for call in calls if call.number not in inside]
+
+
+def extent_ns(trace: Trace) -> int:
+    """Return the time from the start of *trace* to its last known end; at least 1.
+
+    A callback or task may end after the trace itself did.
+    """
+    return max(1, trace.duration_ns, *(end_of(dispatch) for dispatch in trace.dispatches))
+
+
+def failed(span: Span) -> bool:
+    """Return whether *span* raised, was cancelled or never ran."""
+    if isinstance(span, Dispatch):
+        return bool(span.exception_type)
+    return span.outcome in _FAILURES
+
+
+def was_made(span: Span) -> bool:
+    """Return whether *span* is something that was done, and no call that was skipped."""
+    return isinstance(span, Dispatch) or span.was_called
+
+
+_FAILURES: Final = frozenset({Outcome.RAISED, Outcome.CANCELLED, Outcome.SKIPPED})
+
+
+def status_word(trace: Trace) -> str:
+    """Return how *trace* ended, in one word for people: ok, error, running, 404."""
+    if trace.status is Status.OK and trace.http_status is not None:
+        return str(trace.http_status)
+    return str(trace.status)
+
+
+def lost_receivers(trace: Trace) -> list[tuple[LostReceiver, int]]:
+    """Return what a trace found dead, each with how often: methods of short-lived objects die in droves."""
+    found: dict[tuple[Any, ...], list[LostReceiver]] = {}
+    for lost in trace.lost_receivers:
+        key = (lost.signal, lost.sender, lost.receiver, lost.was_called)
+        found.setdefault(key, []).append(lost)
+    return [(same[0], len(same)) for same in found.values()]
