@@ -18,7 +18,8 @@ from tracing.exporters.build import build_log_exporter, build_retention
 from tracing.management.commands.tracing import EPILOG
 from tracing.management.verbs import base
 from tracing.presentation.templating import draw
-from tracing.search.language import QueryError, parse
+from tracing.search.parser import parse
+from tracing.search.query import QueryError
 from tracing.viewer.forms import DurationField
 
 NOW = 1_800_000_000_000_000_000

@@ -8,18 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db import DatabaseError
 
-from tracing.search.language import (
-    Both,
-    Completion,
-    Match,
-    Place,
-    Query,
-    Term,
-    complete_key,
-    nearest,
-    quoted,
-    terms,
-)
+from tracing.search.completion import Completion, Place, complete_key
+from tracing.search.parser import quoted
+from tracing.search.query import Both, Match, Query, Term, nearest, terms
 from tracing.store import deadlines
 from tracing.store.matching import Matcher, is_of_trace, split, trace_condition
 from tracing.store.models import ReceiverLabel, SenderLabel, SignalLabel, Trace, TraceLabel

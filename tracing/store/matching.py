@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from django.db.models import Exists, OuterRef, Q
 
 from tracing.instrumentation.attributes.redaction import known_as
-from tracing.search.language import Both, Either, Match, Negation, Query, Term, Under, Words
+from tracing.search.query import Both, Either, Match, Negation, Query, Term, Under, Words
 from tracing.spans.records import Outcome, Status
 from tracing.store import deadlines
 from tracing.store.conditions import begins_with_digits

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracing.search.language import (
+from tracing.search.completion import complete_key, place_at, problem_of
+from tracing.search.parser import parse, quoted
+from tracing.search.query import (
     EVERYTHING,
     KEYS,
     Both,
@@ -16,11 +18,6 @@ from tracing.search.language import (
     Term,
     Under,
     Words,
-    complete_key,
-    parse,
-    place_at,
-    problem_of,
-    quoted,
 )
 
 NOW = 1_800_000_000_000_000_000

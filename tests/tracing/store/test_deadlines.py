@@ -9,7 +9,7 @@ from django.test import AsyncClient
 
 from tests.tracing.viewer.traces import order, store
 from tracing.models import SavedSearch, Trace
-from tracing.search.language import parse
+from tracing.search.parser import parse
 from tracing.store import deadlines, finding
 from tracing.store.finding import find
 from tracing.store.index_scan import Walk

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tests.tracing.samples import full_trace
 from tracing.presentation.links import EDITORS
-from tracing.search.language import KEYS, parse
+from tracing.search.parser import parse
+from tracing.search.query import KEYS
 from tracing.spans.records import Hazard
 from tracing.store.documents import row_document, trace_document
 from tracing.viewer.access import Permission

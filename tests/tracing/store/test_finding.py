@@ -10,7 +10,9 @@ from tests.tracing.analysis.building import TraceBuilder
 from tests.tracing.viewer.traces import command, identify, order, store
 from tracing.instrumentation.attributes.redaction import digest, key_text
 from tracing.models import Dispatch, Trace
-from tracing.search.language import KEYS, QueryError, parse, place_at, quoted
+from tracing.search.completion import place_at
+from tracing.search.parser import parse, quoted
+from tracing.search.query import KEYS, QueryError
 from tracing.store.finding import complete, find, fitting_newer, plan, unknown_names
 from tracing.store.matching import matching_calls
 
