@@ -11,6 +11,7 @@ from django.db.models import ExpressionWrapper, F, Q, Sum
 from django.db.models.functions import Coalesce
 
 from tracing.analysis.histogram import HOUR_NS, RELATIVE_ERROR, Histogram
+from tracing.analysis.mine import NONE_OF_MINE, hidden_text
 from tracing.store.conditions import flag_is
 from tracing.store.generics import Rollup
 from tracing.store.ranges import KEYS_AT_ONCE
@@ -165,6 +166,33 @@ class RollupQuerySet(models.QuerySet[Rollup]):
         for hour, total in hours.items():
             total.histogram = Histogram.decode(*histograms[hour])
         return list(hours.items())
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRollups:
+    """What statistics are made of, and what is to be said of the rest."""
+
+    rollups: RollupQuerySet
+    heading: str = ""
+    """What to head them with: that nothing is mine, though only that was asked for."""
+    note: str = ""
+    """How many rows are hidden, in one line; empty if none is."""
+
+    @classmethod
+    def of(cls, rollups: RollupQuerySet, subject: str, *, everything: bool) -> ShownRollups:
+        """Return what is mine of *rollups* by *subject*, or all if *everything* was asked for.
+
+        Where nothing is mine all of it is shown, too.
+        """
+        if everything:
+            return cls(rollups)
+        mine = rollups.of_mine(subject)
+        count = mine.count_of(subject)
+        if not count:
+            return cls(rollups, NONE_OF_MINE)
+        hidden = rollups.count_of(subject) - count
+        one = subject if _SUBJECTS[subject] == (subject,) else "row"
+        return cls(mine, note=hidden_text(hidden, one) if hidden else "")
 
 
 _SUBJECTS: Final[dict[str, tuple[str, ...]]] = {

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.tracing.analysis.building import TraceBuilder, label
+from tests.tracing.command_line import run
 from tests.tracing.viewer.traces import (
     MAKE_SALE,
     command,
@@ -342,3 +343,118 @@ def test_json_of_a_trace_holds_everything(developer):
 
     assert len(whole["dispatches"]) == 2
     assert len(flame["boxes"]) == table["total"] == 5
+
+
+# -- Statistics
+
+
+def statistics(client, rest=""):
+    """Return the names in the statistics, and the page."""
+    page = text(client.get(f"/tracing/statistics/?{rest}"))
+    cells = re.findall(r'<td><a class="open" href="[^"]*">(.*?)</a></td>', page)
+    return {re.sub(r"<[^>]+>", "", cell) for cell in cells}, page
+
+
+@pytest.mark.parametrize(
+    ("by", "hidden", "line"),
+    [
+        ("receiver", "django.db.close_old_connections", "1 receiver that is not yours is hidden."),
+        ("signal", "django.core.signals.request_started", "1 signal that is not yours is hidden."),
+        ("dispatch", "django.core.signals.request_started None", "1 row that is not yours"),
+    ],
+)
+def test_statistics_show_what_is_mine_and_count_the_rest(developer, by, hidden, line):
+    store(order(1), visit(2))
+
+    mine, page = statistics(developer, f"by={by}")
+    everything, whole = statistics(developer, f"by={by}&show=everything")
+    later, _ = statistics(developer, f"by={by}")
+
+    assert everything == later == mine | {hidden}
+    assert hidden not in mine
+    assert f"{line}" in page
+    assert f'<a href="?by={by}&amp;show=everything">Show everything</a>' in page
+    assert "hidden." not in whole
+
+
+def test_statistics_of_senders_hide_those_that_nothing_of_mine_heard_of(developer):
+    store(order(1), mixed(2))
+    other = TraceBuilder()
+    other.call(other.dispatch("post_save", "sessions.Session"), label("reversion.receivers.save"))
+    store(identify(other.build(), 3))
+
+    mine, page = statistics(developer, "by=sender")
+
+    assert mine == {"orders.Order", "sales.Sale"}
+    assert "2 senders that are not yours are hidden" in page
+
+
+def test_statistics_without_anything_mine_are_shown_under_a_heading(developer):
+    store(visit(1))
+
+    names, page = statistics(developer)
+
+    assert names == {"django.db.close_old_connections"}
+    assert "No receiver of yours ran" in page
+    assert "hidden." not in page
+    assert "/tracing/statistics/heat/?show=everything" in page
+
+
+def test_figures_and_shares_of_statistics_are_of_everything(developer):
+    store(order(1), visit(2))
+
+    _, mine = statistics(developer)
+    _, everything = statistics(developer, "show=everything")
+    figures = re.compile(r'<dl class="figures">.*?</dl>', re.DOTALL)
+
+    assert figures.findall(mine) == figures.findall(everything)
+
+
+def test_statistics_page_and_command_agree(developer):
+    store(order(1), visit(2), mixed(3))
+
+    for show, option in (("mine", ()), ("everything", ("--everything",))):
+        names, page = statistics(developer, f"show={show}")
+        shown = run("stats", *option)
+        lines = shown.splitlines()[1:]
+        assert names == {line.split()[-1] for line in lines if "hidden" not in line}
+        assert ("3 receivers that are not yours are hidden" in page) is (show == "mine")
+        assert ("3 receivers that are not yours are hidden" in shown) is (show == "mine")
+
+
+def test_json_of_statistics_holds_everything(developer):
+    store(order(1), visit(2))
+
+    found = developer.get("/tracing/statistics.json").json()["statistics"]
+
+    assert "django.db.close_old_connections" in {row["receiver"] for row in found}
+
+
+def counts(page):
+    """Return how many calls the cells of a heat map have together."""
+    return sum(int(count) for count in re.findall(r"<title>[^<]+: (\d+) of ", page))
+
+
+@pytest.mark.parametrize(("by", "mine"), [("receiver", 4), ("signal", 2), ("dispatch", 2)])
+def test_heat_map_is_of_what_is_shown(developer, by, mine):
+    store(order(1), visit(2))
+
+    assert counts(text(developer.get(f"/tracing/statistics/heat/?by={by}"))) == mine
+    whole = text(developer.get(f"/tracing/statistics/heat/?by={by}&show=everything"))
+    assert counts(whole) == mine + 1
+
+
+def test_heat_map_of_one_name_is_of_that_whosever_it_is(developer):
+    store(order(1), visit(2))
+    address = "/tracing/statistics/heat/?name=django.db.close_old_connections"
+
+    assert counts(text(developer.get(address))) == 1
+
+
+def test_heat_map_without_anything_mine_is_of_everything(developer):
+    store(visit(1))
+
+    page = text(developer.get("/tracing/statistics/heat/"))
+
+    assert "No receiver of yours ran" in page
+    assert counts(page) == 1

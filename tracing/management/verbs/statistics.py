@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tracing import models
-from tracing.analysis.mine import NONE_OF_MINE, hidden_text
 from tracing.analysis.names import short_receiver, signal_of
 from tracing.management import tables
 from tracing.management.terminal import table, text
@@ -21,6 +20,7 @@ from tracing.management.verbs.base import (
     positive,
     require_store,
 )
+from tracing.store.statistics import ShownRollups
 from tracing.units import format_count, format_ns, format_spent
 
 if TYPE_CHECKING:
@@ -58,22 +58,14 @@ def statistics_record(found: Statistics) -> dict[str, Any]:
     }
 
 
-def _ask(options: dict[str, Any], rollups: RollupQuerySet) -> list[Statistics]:
-    ask = getattr(rollups, f"by_{options['by']}")
-    found: list[Statistics] = ask(order_by=f"-{options['order']}", limit=options["limit"])
-    return found
-
-
 def _stats(run: Run) -> int:
     require_store()
     options = run.options
     statistics: RollupQuerySet = models.Rollup.objects.get_queryset()  # type: ignore[assignment]
     rollups = statistics.between(options["since"], options["until"])
-    mine = rollups if run.shows_everything else rollups.of_mine(options["by"])
-    found = _ask(options, mine)
-    heading = ""
-    if not (found or run.shows_everything):
-        mine, found, heading = rollups, _ask(options, rollups), NONE_OF_MINE
+    chosen = ShownRollups.of(rollups, options["by"], everything=run.shows_everything)
+    ask = getattr(chosen.rollups, f"by_{options['by']}")
+    found: list[Statistics] = ask(order_by=f"-{options['order']}", limit=options["limit"])
     if run.as_json:
         run.terminal.json([statistics_record(each) for each in found])
         return 0
@@ -102,14 +94,11 @@ def _stats(run: Run) -> int:
             text(format_ns(each.query_ns)),
             text(name),
         )
-    if heading:
-        run.terminal.print(text(heading, "bold"))
+    if chosen.heading:
+        run.terminal.print(text(chosen.heading, "bold"))
     run.terminal.print(shown)
-    if mine is not rollups and (
-        hidden := rollups.count_of(options["by"]) - mine.count_of(options["by"])
-    ):
-        what = "receiver" if options["by"] == "receiver" else "row"
-        run.terminal.print(hidden_line(hidden_text(hidden, what)))
+    if chosen.note:
+        run.terminal.print(hidden_line(chosen.note))
     return 0
 
 

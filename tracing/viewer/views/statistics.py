@@ -10,10 +10,12 @@ from django.db.models import Max, Sum
 from django.utils import timezone
 
 from tracing.analysis.histogram import GAMMA, HOUR_NS, Histogram
+from tracing.analysis.mine import NONE_OF_MINE
 from tracing.presentation import charts
 from tracing.search.language import quoted
 from tracing.store.documents import statistics_document
 from tracing.store.models import ReceiverLabel, SenderLabel, SignalLabel
+from tracing.store.statistics import ShownRollups
 from tracing.store.stored import all_rollups
 from tracing.viewer.views.base import Page, read_since
 from tracing.viewer.views.traces import list_address
@@ -55,6 +57,7 @@ class StatisticsPage(Page):
 
     template_name = "tracing/statistics.html"
     section = "statistics"
+    has_switch = True
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Return the statistics by ``?by=`` over ``?since=``, sorted by ``?order=``."""
@@ -64,7 +67,9 @@ class StatisticsPage(Page):
         if order.lstrip("-") not in ORDERS:
             order = "-total_ns"
         since, rollups = self.rollups()
-        rows: list[Statistics] = getattr(rollups, f"by_{subject}")(order_by=order, limit=LIMIT)
+        shown = ShownRollups.of(rollups, subject, everything=self.everything)
+        ask = getattr(shown.rollups, f"by_{subject}")
+        rows: list[Statistics] = ask(order_by=order, limit=LIMIT)
         if self.wants_json:
             return self.json(
                 {"by": subject, "since": since, "statistics": statistics_document(rows)}
@@ -79,6 +84,9 @@ class StatisticsPage(Page):
                 "ranges": RANGES,
                 "since": since,
                 "order": order,
+                "view": shown,
+                "hidden": shown.note,
+                "shown": "everything" if self.everything or shown.heading else "mine",
                 "totals": totals,
                 "heat_hours": HEAT_HOURS,
                 "columns": [
@@ -188,15 +196,20 @@ class HeatMapPage(StatisticsPage):
         """Return the heat map: alone for htmx, as a page, or as JSON."""
         since, rollups = self.rollups()
         subject = request.GET.get("by", "receiver")
-        newest = (time.time_ns() // HOUR_NS) - HEAT_HOURS
-        chosen = rollups.filter(hour__gt=newest)
-        chosen = (
-            chosen.filter(receiver__gt=0) if subject == "receiver" else chosen.filter(receiver=0)
-        )
+        subject = subject if subject in SUBJECTS else "dispatch"
         name = request.GET.get("name", "").replace("\0", "")
+        newest = (time.time_ns() // HOUR_NS) - HEAT_HOURS
+        rollups = rollups.filter(hour__gt=newest)
+        chosen = (
+            rollups.filter(receiver__gt=0) if subject == "receiver" else rollups.filter(receiver=0)
+        )
+        heading = ""
         if name and subject in _LABELS:
             labels = _LABELS[subject].objects.filter(name=name).values_list("pk", flat=True)
             chosen = chosen.filter(**{f"{subject}__in": list(labels)})
+        elif not self.everything:
+            mine = rollups.of_mine(subject)
+            chosen, heading = (mine, "") if mine.exists() else (chosen, NONE_OF_MINE)
         texts: dict[int, list[str]] = {}
         for hour, text in chosen.order_by("hour").values_list("hour", "histogram"):
             texts.setdefault(hour, []).append(text)
@@ -222,6 +235,7 @@ class HeatMapPage(StatisticsPage):
             "since": since,
             "subject": subject,
             "name": name,
+            "heading": heading if hours else "",
             "heats": range(1, charts.HEATS + 1),
         }
         return self.page(context, "tracing/includes/heat.html" if self.wants_part else "")
