@@ -53,6 +53,8 @@ class Flow:
     total_ns: int = 0
     app: str = ""
     """Of the receiver."""
+    mine: bool = False
+    """The receiver is, or one of what it sends."""
     was_seen: bool = True
     """False for a receiver that is connected and was never called."""
     sends: dict[tuple[str, str], int] = field(default_factory=dict)

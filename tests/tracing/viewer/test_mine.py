@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.db import close_old_connections
+from django.dispatch import Signal
 
 from tests.tracing.analysis.building import TraceBuilder, label
 from tests.tracing.command_line import run
@@ -22,6 +24,7 @@ from tracing.store.index_scan import HIDDEN_COUNTED
 pytestmark = pytest.mark.django_db(databases="__all__")
 
 COOKIE = "tracing_show"
+connected = Signal()
 
 
 def text(response):
@@ -458,3 +461,105 @@ def test_heat_map_without_anything_mine_is_of_everything(developer):
 
     assert "No receiver of yours ran" in page
     assert counts(page) == 1
+
+
+# -- The map
+
+
+def receivers(client, rest="connected=no"):
+    """Return the receivers on the map, and the page."""
+    page = text(client.get(f"/tracing/map/?{rest}"))
+    keys = re.findall(r'data-node="r:([^"]*)"', page)
+    return set(keys), page
+
+
+def test_map_shows_what_is_mine_and_counts_the_rest(developer):
+    store(order(1), visit(2), visit(3))
+
+    mine, page = receivers(developer)
+    everything, whole = receivers(developer, "connected=no&show=everything")
+    later, _ = receivers(developer)
+
+    assert everything == later == mine | {"django.db.close_old_connections"}
+    assert "django.db.close_old_connections" not in mine
+    assert MAKE_SALE.name in mine
+    assert (
+        "1 connection that is not yours is hidden."
+        ' <a href="?connected=no&amp;show=everything">Show everything</a>' in page
+    )
+    assert "hidden." not in whole
+
+
+def test_map_keeps_what_sends_to_a_receiver_of_mine(developer):
+    build = TraceBuilder()
+    outer = build.call(build.dispatch("post_save"), label("reversion.receivers.save"))
+    sent = build.dispatch("reversion.saved", "None", outer)
+    inner = build.call(sent, label("auditlog.receivers.log"))
+    build.call(sent, label("auditlog.receivers.count"))
+    build.call(build.dispatch("auditlog.logged", "None", inner), MAKE_SALE)
+    store(identify(build.build(), 1))
+
+    mine, page = receivers(developer)
+
+    assert mine == {"reversion.receivers.save", "auditlog.receivers.log", MAKE_SALE.name}
+    assert "1 connection that is not yours is hidden" in page
+
+
+def test_map_on_which_nothing_of_mine_ran_is_shown_whole_under_a_heading(developer):
+    store(visit(1))
+
+    for rest in ("connected=no", "connected=yes"):
+        shown, page = receivers(developer, rest)
+        assert "django.db.close_old_connections" in shown
+        assert "No receiver of yours ran" in page
+        assert "hidden." not in page
+
+
+def test_map_around_what_is_not_mine_is_shown_whole(developer):
+    store(order(1), visit(2))
+
+    shown, page = receivers(developer, "connected=no&focus=r:django.db.close_old_connections")
+
+    assert shown == {"django.db.close_old_connections"}
+    assert "No receiver of yours ran" in page
+
+
+def hear(**kwargs):
+    raise AssertionError("nothing is sent here")
+
+
+def test_map_hides_connected_receivers_that_are_not_mine(developer):
+    store(order(1))
+    connected.connect(hear)
+    connected.connect(close_old_connections)
+    try:
+        mine, _ = receivers(developer, "")
+        everything, _ = receivers(developer, "show=everything")
+    finally:
+        connected.disconnect(hear)
+        connected.disconnect(close_old_connections)
+
+    name = f"{__name__}.hear"
+    assert [name in shown for shown in (mine, everything)] == [True, True]
+    closing = "django.db.close_old_connections"
+    assert [closing in shown for shown in (mine, everything)] == [False, True]
+
+
+def test_map_of_many_flows_has_those_that_are_mine(developer, monkeypatch):
+    monkeypatch.setattr("tracing.viewer.views.wiring.MOST_FLOWS", 1)
+    store(order(1), *[visit(number) for number in range(2, 9)])
+
+    mine, page = receivers(developer)
+    everything, _ = receivers(developer, "connected=no&show=everything")
+
+    assert len(mine) == 1
+    assert "more than 1 connection that are not yours are hidden" in page
+    assert "django.db.close_old_connections" in everything
+
+
+def test_json_of_the_map_holds_everything(developer):
+    store(order(1), visit(2))
+
+    flows = developer.get("/tracing/map.json?connected=no").json()["flows"]
+
+    assert "django.db.close_old_connections" in {flow["receiver"] for flow in flows}

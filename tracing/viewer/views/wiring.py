@@ -9,6 +9,7 @@ from urllib.parse import quote_plus, urlencode
 
 from django.db.models import Max
 
+from tracing.analysis.mine import NONE_OF_MINE, MineView, hidden_text
 from tracing.analysis.wiring import ANY, read_wiring
 from tracing.presentation.charts import HEATS
 from tracing.search.language import quoted
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse, QueryDict
 
     from tracing.store.load import DispatchQuerySet, SentOn
+    from tracing.store.statistics import RollupQuerySet, Statistics
 
 MOST_FLOWS: Final = 600
 """Flows of the busiest that are drawn or listed."""
@@ -50,16 +52,23 @@ class Map(Page):
 
     template_name = "tracing/map.html"
     section = "map"
+    has_switch = True
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Return the map, narrowed by ``?focus=``, ``?app=``, ``?q=`` and ``?since=``."""
         since, moment = read_since(request.GET.get("since", "7d"), "7d")
         with_connected = request.GET.get("connected", "yes") != "no"
-        flows = observed(moment)
+        flows, is_cut = observed(moment)
         if with_connected:
             flows += never_run(flows)
         apps = {flow.app for flow in flows} | {sender_app(flow.sender) for flow in flows}
-        shown = self._narrowed(flows)
+        in_view = self._narrowed(flows)
+        shown = in_view if self.everything else [flow for flow in in_view if flow.mine]
+        heading = hidden = ""
+        if not self.everything and not any(flow.was_seen for flow in shown):
+            shown, heading = in_view, NONE_OF_MINE if in_view else ""
+        elif len(shown) < len(in_view):
+            hidden = hidden_text(len(in_view) - len(shown), "connection", more=is_cut)
         if self.wants_json:
             return self.json({"flows": [_document(flow) for flow in shown]})
         drawn, left_out = _readable(shown)
@@ -88,6 +97,8 @@ class Map(Page):
                     for flow in shown
                 ],
                 "graph": graph,
+                "view": MineView(None, heading),
+                "hidden": hidden,
                 "left_out": left_out,
                 "apps": sorted(apps - {""}),
                 "app": app,
@@ -137,28 +148,55 @@ class _Addresses(dict[str, str]):
         return address
 
 
-def observed(since_ns: int | None) -> list[Flow]:
-    """Return the flows that were recorded since a moment, the busiest first."""
+def observed(since_ns: int | None) -> tuple[list[Flow], bool]:
+    """Return the flows that were recorded since a moment, the busiest first, and whether there are more.
+
+    Of what is mine as many are returned as of all.
+    """
     rollups = all_rollups().between(since_ns)
-    statistics = rollups.by_call(order_by="-count", limit=MOST_FLOWS, percentiles=False)
-    apps = dict(
-        ReceiverLabel.objects.filter(
-            pk__in={row.receiver_id for row in statistics if row.receiver_id}
-        ).values_list("pk", "app")
-    )
+
+    def busiest(rollups: RollupQuerySet) -> list[Statistics]:
+        return rollups.by_call(order_by="-count", limit=MOST_FLOWS, percentiles=False)
+
+    rows = busiest(rollups)
+    is_cut = len(rows) == MOST_FLOWS
+    if is_cut:
+        found = {(row.signal, row.sender, row.receiver_id) for row in rows}
+        rows += [
+            row
+            for row in busiest(rollups.of_mine("call"))
+            if (row.signal, row.sender, row.receiver_id) not in found
+        ]
+    labels = ReceiverLabel.objects.filter(pk__in={row.receiver_id for row in rows})
+    facts = {key: (app, mine) for key, app, mine in labels.values_list("pk", "app", "mine")}
     flows: dict[tuple[str, str, str], Flow] = {}
-    for row in statistics:
+    for row in rows:
         key = (row.signal, row.sender, row.receiver)
+        app, mine = facts.get(row.receiver_id or 0, ("", False))
         # Two labels may have one name: connected with and without a dispatch_uid.
-        flow = flows.setdefault(key, Flow(*key, app=apps.get(row.receiver_id or 0, "")))
+        flow = flows.setdefault(key, Flow(*key, app=app))
+        flow.mine |= mine
         flow.count += row.count
         flow.error_count += row.error_count
         flow.total_ns += row.total_ns
-    for found, count in sent_on().items():
-        if (sender := flows.get((found.signal, found.sender, found.receiver))) is not None:
-            sent = (found.sent_signal, found.sent_sender)
+    for nested, count in sent_on().items():
+        sender = flows.get((nested.signal, nested.sender, nested.receiver))
+        if sender is not None:
+            sent = (nested.sent_signal, nested.sent_sender)
             sender.sends[sent] = sender.sends.get(sent, 0) + count
-    return list(flows.values())
+    _spread(list(flows.values()))
+    return list(flows.values()), is_cut
+
+
+def _spread(flows: list[Flow]) -> None:
+    """Have those of *flows* be mine, too, that send what a receiver of mine hears, however far below."""
+    heard = {(flow.signal, flow.sender) for flow in flows if flow.mine}
+    others = [flow for flow in flows if not flow.mine and flow.sends]
+    while found := [flow for flow in others if not heard.isdisjoint(flow.sends)]:
+        for flow in found:
+            flow.mine = True
+            heard.add((flow.signal, flow.sender))
+        others = [flow for flow in others if not flow.mine]
 
 
 def sent_on() -> dict[SentOn, int]:
@@ -188,7 +226,7 @@ def never_run(flows: list[Flow]) -> list[Flow]:
                 continue
             sender = ANY if receiver.any_sender else route.sender
             key = (route.signal, sender, receiver.name)
-            found[key] = Flow(*key, app=receiver.app, was_seen=False)
+            found[key] = Flow(*key, app=receiver.app, mine=receiver.mine, was_seen=False)
     return sorted(found.values(), key=lambda flow: (flow.app, flow.signal, flow.receiver))
 
 
