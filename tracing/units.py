@@ -213,7 +213,7 @@ def format_ago(nanoseconds: float) -> str:
 
 def format_bytes(count: float) -> str:
     """Return a size in bytes, kB, MB or GB (powers of ten) with three significant digits."""
-    return _scaled(count, _BYTES) or f"{count:.0f} bytes"
+    return _scaled(count, _BYTES) or plural(round(count), "byte")
 
 
 def format_count(count: float) -> str:

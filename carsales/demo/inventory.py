@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.template.defaultfilters import pluralize
 from django.utils import timezone
 
 from core.cars.models import Car
@@ -181,7 +182,7 @@ def _read_row(
 ) -> None:
     """Add the car of a *row*, or what is wrong with it, to *reading*."""
     if len(row) != len(header):
-        reason = f"{len(row)} columns where the header has {len(header)}"
+        reason = f"{len(row)} column{pluralize(len(row))} where the header has {len(header)}"
         reading.problems.append(Problem(line, reason))
         return
     cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}

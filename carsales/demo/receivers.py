@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from django.core.mail import EmailMessage
+from django.template.defaultfilters import pluralize
 
 from core.cars.models import Car
 from core.orders.models import Order
@@ -22,7 +23,9 @@ def mail_contract(sender: type[Order], order: Order, **named: Any) -> None:
     Two mistakes: the signature keeps the buyer waiting, and the mail leaves while the transaction is
     open. An order that is rolled back after that has mailed a contract for nothing.
     """
-    text = f"{order}: {order.car_count} cars for {order.total} US dollars"
+    text = (
+        f"{order}: {order.car_count} car{pluralize(order.car_count)} for {order.total} US dollars"
+    )
     seal = hashlib.pbkdf2_hmac("sha256", text.encode(), b"carsales", ROUNDS).hex()
     address = order.buyer.user.email or f"{order.buyer.user.get_username()}@example.com"
     EmailMessage("Your contract", f"{text}\n{seal}", to=[address]).send()

@@ -277,7 +277,13 @@ def test_format_count_stays_readable(count, text):
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(12, "12 bytes"), (1234, "1.23 kB"), (12_345_678, "12.3 MB"), (3_000_000_000, "3.00 GB")],
+    [
+        (1, "1 byte"),
+        (12, "12 bytes"),
+        (1234, "1.23 kB"),
+        (12_345_678, "12.3 MB"),
+        (3_000_000_000, "3.00 GB"),
+    ],
 )
 def test_format_bytes_uses_powers_of_ten(count, text):
     assert units.format_bytes(count) == text

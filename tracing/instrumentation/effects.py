@@ -28,6 +28,7 @@ from tracing.instrumentation.context import current
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.inlining import Calls, Inline, Later, innermost
 from tracing.instrumentation.words import EFFECT
+from tracing.units import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -173,7 +174,7 @@ def _mail(message: Any, *_args: Any, **_kwargs: Any) -> tuple[str, str]:
     count = sum(len(facts.get(name) or ()) for name in ("to", "cc", "bcc"))
     connection = facts.get("connection", facts.get("_connection"))
     backend = dotted(type(connection)) if connection is not None else _setting("EMAIL_BACKEND")
-    return f"{count} recipient{'' if count == 1 else 's'}", backend
+    return plural(count, "recipient"), backend
 
 
 def _mails(backend: Any, messages: Any = (), *_args: Any, **_kwargs: Any) -> tuple[str, str] | None:
@@ -182,10 +183,10 @@ def _mails(backend: Any, messages: Any = (), *_args: Any, **_kwargs: Any) -> tup
         return "several mails", dotted(type(backend))
     if not messages:
         return None
-    several = f"{len(messages)} mails, " if len(messages) > 1 else ""
+    several = f"{plural(len(messages), 'mail')}, " if len(messages) > 1 else ""
     facts = [getattr(message, "__dict__", {}) for message in messages]
     count = sum(len(each.get(name) or ()) for each in facts for name in ("to", "cc", "bcc"))
-    recipients = f"{count} recipient{'' if count == 1 else 's'}"
+    recipients = plural(count, "recipient")
     return f"{several}{recipients}", dotted(type(backend))
 
 

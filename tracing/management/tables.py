@@ -460,9 +460,8 @@ def wiring(routes: Sequence[Route], seen: dict[str, int] | None) -> Text:
                 whole.append(f"  SAME AS {connection.same_as + 1}", style="bold red")
             if seen is not None and connection.alive:
                 calls = seen.get(label.name, 0)
-                whole.append_text(
-                    text("  never seen", "yellow") if not calls else text(f"  {calls:,} calls")
-                )
+                seen_text = f"  {plural(calls, 'call')}" if calls else "  never seen"
+                whole.append_text(text(seen_text, "" if calls else "yellow"))
             whole.append("\n")
     whole.right_crop(1)
     return whole

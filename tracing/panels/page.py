@@ -118,11 +118,11 @@ def context(stats: Json, wiring: Iterable[Route] = ()) -> dict[str, Any]:
         "own_url": links.own_page(stats.get("request_id", "")),
         "note": stats.get("note", ""),
         "summary": _summary(stats),
-        "dropped": stats["dropped_count"] and format_count(stats["dropped_count"]),
+        "dropped": stats["dropped_count"] and plural(stats["dropped_count"], "item"),
         "unreadable": stats.get("unreadable", ""),
         "ticks": _ticks(stats["extent_ns"]),
         "rows": _rows(stats, links),
-        "left_out": stats["rows_left_out"] and format_count(stats["rows_left_out"]),
+        "left_out": stats["rows_left_out"] and plural(stats["rows_left_out"], "span"),
         "receivers": receivers,
         "receivers_left_out": stats["receivers_left_out"],
         "idle": idle,
@@ -131,7 +131,8 @@ def context(stats: Json, wiring: Iterable[Route] = ()) -> dict[str, Any]:
             {**entry, "short": short_signal(entry["signal"]), "count": format_count(entry["count"])}
             for entry in stats["unheard"]
         ],
-        "unheard_left_out": stats["unheard_left_out"],
+        "unheard_left_out": stats["unheard_left_out"]
+        and plural(stats["unheard_left_out"], "more pair"),
         "unheard_count": format_count(stats["unheard_count"]),
         "slowest": _slowest(stats, links),
         "hazards": hazards,

@@ -14,6 +14,7 @@ from tracing.instrumentation import buffer, failures
 from tracing.instrumentation.assembly.repair import repaired
 from tracing.instrumentation.attributes.redaction import redact_error
 from tracing.pipeline.exporter import Exporter, ExporterStatistics, Options, TemporaryError
+from tracing.units import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,10 +143,10 @@ class Delivery:
     def _recovered(self) -> None:
         if self._announced:
             logger.warning(
-                "The %s exporter writes traces again after %d failed attempts; %d traces were lost.",
+                "The %s exporter writes traces again after %s; %s lost.",
                 self.exporter.name,
-                self.streak,
-                self.dropped,
+                plural(self.streak, "failed attempt"),
+                plural(self.dropped, "trace"),
             )
         self._announced = False
         self.streak = 0

@@ -17,10 +17,16 @@ from tracing.instrumentation.recent import forgotten
 from tracing.pipeline.delivery import Delivery, guard, logger
 from tracing.pipeline.exporter import Drain, Exporter, Options, Processor, Statistics
 from tracing.spans import records
+from tracing.units import plural
 
 NEVER = sys.maxsize
 LOG_SECONDS = 30.0
 """Drops are logged at most this often."""
+
+
+def _they(count: int) -> str:
+    return "it is" if count == 1 else "they are"
+
 
 worker_thread = threading.local()
 
@@ -149,18 +155,19 @@ class WorkerSide:
             return
         queued = len(self._queue)
         if queued:
-            self._tell(f"The process ends before {queued} traces could be written; they are lost.")
+            lost = plural(queued, "trace")
+            self._tell(f"The process ends before {lost} could be written; {_they(queued)} lost.")
         for delivery in self._deliveries:
             waiting = delivery.statistics().waiting
             if waiting:
                 fate = (
-                    "they are in the log alone, which manage.py tracing import reads"
+                    "in the log alone, which manage.py tracing import reads"
                     if self._is_in_log(delivery)
-                    else "they are lost"
+                    else "lost"
                 )
                 self._tell(
                     f"The process ends before the {delivery.exporter.name} exporter could write "
-                    f"{waiting} traces; {fate}."
+                    f"{plural(waiting, 'trace')}; {_they(waiting)} {fate}."
                 )
 
     def _tell(self, message: str) -> None:
@@ -308,9 +315,8 @@ class WorkerSide:
         now = time.monotonic()
         if self._dropped > self._logged_drops and now - self._logged_at >= LOG_SECONDS:
             logger.warning(
-                "%d traces were dropped because more came than could be written "
-                "(%d since the process began).",
-                self._dropped - self._logged_drops,
+                "%s dropped because more came than could be written (%d since the process began).",
+                plural(self._dropped - self._logged_drops, "trace"),
                 self._dropped,
             )
             self._logged_drops, self._logged_at = self._dropped, now

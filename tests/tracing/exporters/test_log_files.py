@@ -366,4 +366,4 @@ def test_nothing_is_lost_while_the_folder_cannot_be_used(path, caplog):
         "The log exporter cannot write",
         "The log exporter writes",
     ]
-    assert said[1].endswith("; 0 traces were lost.")
+    assert said[1].endswith("; 0 traces lost.")

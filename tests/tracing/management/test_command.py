@@ -712,7 +712,7 @@ def test_wiring_counts_calls_by_the_store(wired):
     trace.dispatches[0].receiver_calls[0].receiver = label(f"{__name__}.receive")
     store(trace)
 
-    assert "1 calls" in run("wiring", "--signal", "test_command.listened")
+    assert "  1 call\n" in run("wiring", "--signal", "test_command.listened")
     assert run("wiring", "--signal", "test_command.listened", "--unseen") == (
         "Every receiver that is connected has been called.\n"
     )
@@ -730,7 +730,7 @@ def test_wiring_written_and_checked_tells_what_changed(wired, tmp_path):
     options = ["--signal", "test_command.listened"]
 
     assert run("wiring", *options, "--write", path) == (
-        f"{path}: 1 connections. Check them with --check {path}\n"
+        f"{path}: 1 connection. Check them with --check {path}\n"
     )
     assert run("wiring", *options, "--check", path) == f"The wiring is that of {path}.\n"
     listened.connect(receive_too, dispatch_uid="two", weak=False)
@@ -963,7 +963,7 @@ def test_status_says_how_everything_is_doing(traces):
     assert "2 lost" in shown
     assert "log: OSError: disk full" in shown
     assert found["recorders"][0]["forgotten"] == {"receiver sets": 25_000}
-    assert "25,000 receiver sets forgotten" in shown
+    assert "receiver sets forgotten: 25,000" in shown
 
 
 def test_status_without_a_store_says_what_to_do(monkeypatch):

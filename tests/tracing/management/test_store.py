@@ -94,9 +94,7 @@ def test_export_writes_lines_that_import_reads_back(traces, tmp_path):
 
     assert (found["traces"], found["known"], found["bad_lines"]) == (3, 0, 0)
     assert models.Trace.objects.load(traces[0].trace_id).name == "orders:checkout"
-    assert (
-        run("import", path) == "0 traces imported, 3 were there already, 0 other lines skipped.\n"
-    )
+    assert run("import", path) == "0 traces imported, 3 there already, 0 other lines skipped.\n"
 
 
 @pytest.mark.parametrize("name", ["json", "speedscope", "chrome", "otlp"])
@@ -123,7 +121,7 @@ def test_import_names_bad_lines(traces, tmp_path):
     code, shown = code_of("import", path, stderr=stderr)
 
     assert code == 1
-    assert shown == "0 traces imported, 0 were there already, 1 other line skipped.\n"
+    assert shown == "0 traces imported, 0 there already, 1 other line skipped.\n"
     assert f"{path}:2: no JSON" in stderr.getvalue()
     assert error_of("import", tmp_path / "none") == (3, f"There is no file {tmp_path / 'none'}.")
 
@@ -269,7 +267,7 @@ def test_import_leaves_out_the_trace_that_the_database_cannot_take(traces, tmp_p
     code, shown = code_of("import", path, stderr=stderr)
 
     assert code == 1
-    assert shown.startswith("2 traces imported, 0 were there already")
+    assert shown.startswith("2 traces imported, 0 there already")
     assert f"trace {traces[1].trace_id}: OverflowError: too large" in stderr.getvalue()
 
 

@@ -1111,7 +1111,7 @@ def test_recorder_tells_processes_store_and_sampling(developer, settings):
 
     for fact in ("web9", "321", "alive", "disk full", "25 %", "7 days", "recording"):
         assert fact in page
-    assert "25,000 receiver sets forgotten" in page
+    assert "receiver sets forgotten: 25,000" in page
     assert "(forgotten)" not in page
     assert found["processes"][0]["forgotten"] == {"receiver sets": 25_000}
     assert found["processes"][0]["dropped"] == 2

@@ -38,6 +38,7 @@ from tracing.management.verbs.base import (
     traces,
 )
 from tracing.spans.escapes import json_text
+from tracing.units import plural
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -236,7 +237,9 @@ def _write(run: Run, path: Path, routes: Iterable[Route]) -> int:
         len(lines) for senders in document["signals"].values() for lines in senders.values()
     )
     if not run.as_json:
-        run.terminal.print(text(f"{path}: {count} connections. Check them with --check {path}"))
+        run.terminal.print(
+            text(f"{path}: {plural(count, 'connection')}. Check them with --check {path}")
+        )
     return 0
 
 

@@ -100,7 +100,7 @@ def _status(run: Run) -> int:
             )
         )
         for name, count in recorder["forgotten"].items():
-            write(joined(("           ", ""), (f"{format_count(count)} {name} forgotten", "dim")))
+            write(joined(("           ", ""), (f"{name} forgotten: {format_count(count)}", "dim")))
         for name, error in recorder["errors"].items():
             write(joined(("           ", ""), (f"{name}: {error}", "bold red")))
     return 0

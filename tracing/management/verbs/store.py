@@ -261,8 +261,8 @@ def _import(run: Run) -> int:
     else:
         run.terminal.print(
             text(
-                f"{plural(result.traces, 'trace')} imported, {format_count(result.known)} were "
-                f"there already, {plural(result.other_lines, 'other line')} skipped."
+                f"{plural(result.traces, 'trace')} imported, {format_count(result.known)} there "
+                f"already, {plural(result.other_lines, 'other line')} skipped."
             )
         )
         for error in result.errors:

@@ -291,7 +291,7 @@
     row.after(...added);
     if (row.dataset.of && !row.dataset.number) row.remove();
     applyZoom();
-    say(`${added.length} lines added`);
+    say(`${added.length} ${added.length === 1 ? "line" : "lines"} added`);
   }
 
   // -- The timeline: zoom and pan ---------------------------------------------------------------

@@ -24,6 +24,7 @@ from tracing.store.documents import row_document
 from tracing.store.finding import Found, and_also, complete, find, fitting_newer, unknown_names
 from tracing.store.pages import PAGE_SIZE
 from tracing.store.stored import all_traces
+from tracing.units import plural
 from tracing.viewer.forms import FilterForm
 from tracing.viewer.views.base import Page
 
@@ -186,7 +187,9 @@ class TraceList(Page):
             for term, near in unknown_names(search.query)
         ]
         hints += [
-            {"what": f"{row} has {row.dispatch_count:,} dispatches: it was not looked into."}
+            {
+                "what": f"Not looked into: {row}, of {plural(row.dispatch_count, 'dispatch', 'dispatches')}."
+            }
             for row in found.left_out
         ]
         return {

@@ -204,7 +204,7 @@ def unfiltered(calls: Calls, models: int) -> Iterator[Hazard]:
         shown = ", ".join(heard[:models]) + (" …" if len(heard) > models else "")
         hazard = finding(
             f"{who(calls.label)} is connected to {short_signal(signal)} without a sender "
-            f"and ran for {len(heard)} models: {shown}.",
+            f"and ran for {plural(len(heard), 'model')}: {shown}.",
             dispatch=next(iter(by_sender.values()))[1],
             receiver=calls.label,
             spans=[call for call, _ in by_sender.values()],

@@ -109,7 +109,7 @@ def _recursion_finding(
     about = _about(outer)
     cycle = _cycle_text(calls, dispatches)
     hazard = finding(
-        f"{signal_of(outer.signal, about)} nests in itself, {levels} levels deep: {cycle}.",
+        f"{signal_of(outer.signal, about)} nests in itself, {plural(levels, 'level')} deep: {cycle}.",
         dispatch=outer,
         receiver=calls[0].receiver,
         spans=[*dispatches, *calls],
@@ -145,8 +145,8 @@ def _nameless_recursion(facts: Facts, levels: int, *, overflowed: bool) -> Itera
     call, above = same[0]
     ending = ", until Python's recursion limit" if overflowed else ""
     yield finding(
-        f"{signal_of(deepest.signal, deepest.sender)} nests in itself, {len(same) + 1} "
-        f"levels deep{ending}: {_cycle_text([call], [above, deepest])}.",
+        f"{signal_of(deepest.signal, deepest.sender)} nests in itself, "
+        f"{plural(len(same) + 1, 'level')} deep{ending}: {_cycle_text([call], [above, deepest])}.",
         dispatch=deepest,
         receiver=call.receiver,
         spans=[deepest, call, above],

@@ -174,7 +174,7 @@ def _same_instance(facts: Facts, least: int) -> Iterator[Hazard]:
             others = f" and so for {plural(len(groups) - 1, 'other instance')}"
         places = _few(sites(dispatch for _, dispatch in group))
         yield finding(
-            f"{who(call.receiver)} runs {len(group)} times for {short_signal(first.signal)} of "
+            f"{who(call.receiver)} runs {plural(len(group), 'time')} for {short_signal(first.signal)} of "
             f"{first.instance}{others}, sent at {places}.",
             dispatch=first,
             receiver=call.receiver,
@@ -237,7 +237,7 @@ def _loop_finding(group: _Pairs) -> Hazard:
     call, first = group[0]
     total = time_once([each for each, _ in group])
     return finding(
-        f"{who(call.receiver)} runs {len(group)} times ({format_ns(total)}) for "
+        f"{who(call.receiver)} runs {plural(len(group), 'time')} ({format_ns(total)}) for "
         f"{signal_of(first.signal, first.sender)}, because {site(first)} sends it in a loop.",
         dispatch=first,
         receiver=call.receiver,
@@ -410,7 +410,7 @@ def _repeated_finding(
     sql = max(repeated, key=lambda text: (repeated[text][0], repeated[text][1]))
     count, nanoseconds = repeated[sql]
     return finding(
-        f"{who(label)} runs one query {count} times {where} ({format_ns(nanoseconds)}): "
+        f"{who(label)} runs one query {plural(count, 'time')} {where} ({format_ns(nanoseconds)}): "
         f"{shorten_middle(sql, 160)}",
         dispatch=dispatch,
         receiver=label,
@@ -418,7 +418,8 @@ def _repeated_finding(
         evidence=lines(
             sorted(repeated.items(), key=lambda item: -item[1][0]),
             lambda item: (
-                f"{item[1][0]} times, {format_ns(item[1][1])}: {shorten_middle(item[0], 300)}"
+                f"{plural(item[1][0], 'time')}, {format_ns(item[1][1])}: "
+                f"{shorten_middle(item[0], 300)}"
             ),
         ),
     )

@@ -139,7 +139,7 @@ class SignalTracePanel extends HTMLElement {
         // Hazards and writes have no time of their own.
         root.querySelector(".only-timed").hidden = name === "hazards" || name === "bypassed";
         root.querySelector(".found").textContent =
-            found === all.length ? "" : `${found} of ${all.length} rows`;
+            found === all.length ? "" : `${found} of ${all.length} ${all.length === 1 ? "row" : "rows"}`;
     }
 
     clicked(event) {
