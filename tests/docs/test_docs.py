@@ -17,7 +17,7 @@ DOCUMENTS = [
     *sorted((REPOSITORY / "docs").rglob("*.md")),
     REPOSITORY / "core" / "README.md",
 ]
-LINK = re.compile(r"(?<!`)!?\[[^\]\n]*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
+LINK = re.compile(r"(?<!`)!?\[(?:[^\]\n]|\n(?!\n))*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
 HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
 FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(
@@ -101,6 +101,12 @@ def test_files_named_in_a_document(document):
     ]
 
     assert missing == []
+
+
+def test_links_that_break_over_a_line_and_pictures():
+    text = "It is [sent\n  on](storage.md#keys) as ![a tree](tree.png), [not\n\nthis](gone.md)."
+
+    assert LINK.findall(text) == ["storage.md#keys", "tree.png"]
 
 
 def test_files_in_a_sentence_and_a_block():
