@@ -16,10 +16,10 @@ from difflib import SequenceMatcher
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
-from django.apps import apps
 from django.dispatch import Signal, dispatcher
 
 from tracing.analysis.names import place, short_path
+from tracing.analysis.senders import Senders
 from tracing.instrumentation.attributes import names
 from tracing.instrumentation.attributes.equality import same_function
 from tracing.instrumentation.attributes.signal_names import signal_name
@@ -28,7 +28,7 @@ from tracing.instrumentation.connections.registry import living_signals
 from tracing.spans.records import ReceiverLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
 FILE_VERSION: Final = 1
 """Version of the file that ``--write`` makes."""
@@ -36,7 +36,6 @@ FILE_VERSION: Final = 1
 ANY: Final = "None"
 """Sender of a receiver that hears every sender, as in the rest of the tracer."""
 DEAD: Final = "(dead)"
-UNKNOWN_SENDER: Final = "(unknown sender)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ def read_wiring(
         with_holders: Find out which receivers only DEBUG keeps alive. That asks the collector for
             the referrers of each local one, which looks through every object there is.
     """
-    senders = _Senders()
+    senders = Senders()
     routes = []
     for signal in signals if signals is not None else all_signals():
         entries = list(signal.receivers)
@@ -101,7 +100,7 @@ def read_wiring(
 
 
 def _routes_of(
-    signal: Signal, entries: list[Any], senders: _Senders, *, with_holders: bool
+    signal: Signal, entries: list[Any], senders: Senders, *, with_holders: bool
 ) -> list[Route]:
     keys = dict.fromkeys(entry[0][1] for entry in entries)
     name = signal_name(signal)
@@ -191,56 +190,6 @@ def _with_twins(heard: list[tuple[Any, Connection]]) -> list[Connection]:
             connection = replace(connection, same_as=twin)  # noqa: PLW2901 - as this route sees it.
         connections.append(connection)
     return connections
-
-
-class _Senders:
-    """Names of senders by what a lookup key holds of them: an id."""
-
-    def __init__(self) -> None:
-        models = apps.get_models(include_auto_created=True, include_swapped=True)
-        self._names: dict[int, str] = {id(model): names.sender_name(model) for model in models}
-        for config in apps.get_app_configs():
-            self._names[id(config)] = f"{names.sender_name(config)} ({config.label})"
-        self._searched = False
-
-    def name(self, key: Any, entries: Sequence[Any]) -> str:
-        """Return the name of the sender with this key in a lookup key."""
-        for entry in entries:
-            # From Django 6.0 on, the entry itself refers to the sender.
-            if entry[0][1] == key and len(entry) > 3 and entry[2] is not None:  # noqa: PLR2004
-                sender = entry[2]()
-                if sender is not None:
-                    return self._named(sender)
-        if not isinstance(key, int):
-            return UNKNOWN_SENDER
-        if key not in self._names and not self._searched:
-            self._search()
-        return self._names.get(key, UNKNOWN_SENDER)
-
-    def _named(self, sender: object) -> str:
-        return self._names.get(id(sender)) or names.sender_name(sender)
-
-    def _search(self) -> None:
-        """Add every class and module's function: what Django 5.2 kept of a sender is its id alone."""
-        self._searched = True
-        functions = [function for _path, function in names.held_by_modules(FunctionType)]
-        for thing in (*_all_classes(), *functions):
-            self._names.setdefault(id(thing), names.sender_name(thing))
-
-
-def _all_classes() -> Iterator[type]:
-    """Yield every class alive."""
-    waiting: list[type] = [object]
-    seen = {id(object)}
-    while waiting:
-        cls = waiting.pop()
-        yield cls
-        # Of ``type`` itself the method would ask for its argument.
-        found: list[type] = type.__subclasses__(cls)
-        for inner in found:
-            if id(inner) not in seen:
-                seen.add(id(inner))
-                waiting.append(inner)
 
 
 # --- as JSON -------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from tracing.store import unused_labels
 from tracing.store.backends import beside_the_application, delete_rows
 from tracing.store.compaction import DAY_HOURS, PAUSE_SECONDS, ROWS_AT_ONCE, compact
 from tracing.store.ranges import chunks, merge_ranges
+from tracing.store.size import Reader, size_of, used_size_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,13 +34,6 @@ _DISPATCHES_AT_ONCE = 2_000
 _PAGES_AT_ONCE = 1_000
 
 FIRST_PRUNED = "first_pruned"
-_TABLES = (
-    "tracing_trace", "tracing_dispatch", "tracing_receivercall", "tracing_failedcall",
-    "tracing_unheard", "tracing_bypass", "tracing_hazard", "tracing_hazardsighting",
-    "tracing_rollup", "tracing_recorderstate", "tracing_signallabel", "tracing_senderlabel",
-    "tracing_receiverlabel", "tracing_callsitelabel", "tracing_factslabel", "tracing_tracelabel",
-    "tracing_statementlabel",
-)  # fmt: skip
 
 Progress = Callable[[int, int], object]
 """Called with (dispatches pruned so far, dispatches to prune altogether)."""
@@ -142,7 +136,7 @@ class _Pruning:
 
     def run(self) -> Pruned:
         result, retention, database = self.result, self.retention, self.database
-        result.bytes_before = result.bytes_after = _size(database)
+        result.bytes_before = result.bytes_after = size_of(database)
         aged = self._aged()
         surplus = self._surplus()
         self.expected = max(self._count(aged), surplus)
@@ -169,7 +163,7 @@ class _Pruning:
             if self.labels:
                 self._prune_labels()
             self._shrink()
-            result.bytes_after = _size(database)
+            result.bytes_after = size_of(database)
         return result
 
     def _prune_labels(self) -> None:
@@ -186,7 +180,7 @@ class _Pruning:
         The first estimate took all traces for equally large, and labels and statistics stay.
         """
         result = self.result
-        while (size := _size(self.database)) > limit and not self._is_late():
+        while (size := size_of(self.database)) > limit and not self._is_late():
             freed = max(result.bytes_before - size, 1)
             per_dispatch = max(freed // max(result.dispatches, 1), 50)
             before = result.traces
@@ -228,7 +222,7 @@ class _Pruning:
     def _oversize(self, rows: int, limit: int) -> int:
         """Return how many of *rows* dispatches take the store beyond *limit* bytes."""
         if self._oversized is None or self._is_sqlite():
-            size = _used_size(self.database)
+            size = used_size_of(self.database)
             self._oversized = max(-(-rows * (size - limit) // size), 1) if size > limit else 0
             return self._oversized
         # A server tells its sizes with a delay: what is gone by now is subtracted.
@@ -385,94 +379,7 @@ def store_size(using: str | None = None) -> int:
 
     On SQLite that is the whole file with its write-ahead log, without free pages.
     """
-    return _size(_Reader(using or store_alias()))
-
-
-def _size(store: Database | _Reader) -> int:
-    if store.vendor == "sqlite":
-        return _sqlite_size(store)
-    if store.vendor == "postgresql":
-        (size,) = store.rows(
-            "SELECT COALESCE(SUM(pg_total_relation_size(c.oid)), 0) FROM pg_class c "
-            "WHERE c.relkind = 'r' AND c.relname = ANY(%s) AND pg_table_is_visible(c.oid)",
-            [list(_TABLES)],
-        )[0]
-    else:
-        (size,) = store.rows(
-            "SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.tables "
-            f"WHERE table_schema = DATABASE() AND table_name IN ({', '.join(['%s'] * len(_TABLES))})",
-            _TABLES,
-        )[0]
-    return int(size)
-
-
-class _Reader:
-    """Django's connection of the running thread, for faces."""
-
-    def __init__(self, alias: str) -> None:
-        self._connection: Any = connections[alias]
-        self.vendor: str = self._connection.vendor
-
-    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Return all rows of a query."""
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement, parameters or None)
-            return list(cursor.fetchall())
-
-
-def used_size(using: str | None = None) -> int:
-    """Return how many bytes the traces would take without what deleted ones left free.
-
-    The files of a server stay as large as they were. Pruning by that size would go on until nothing
-    is left. On PostgreSQL it is estimated, from what it knows of its rows, mostly within a tenth.
-    """
-    return _used_size(_Reader(using or store_alias()))
-
-
-def _used_size(store: Database | _Reader) -> int:
-    if store.vendor != "postgresql":
-        return _size(store)
-    return int(store.rows(_USED_SIZE, [list(_TABLES)])[0][0])
-
-
-_USED_SIZE = """
-    WITH widths AS (
-        SELECT schemaname, tablename, attname, avg_width * (1 - null_frac) AS width FROM pg_stats
-    ), tables AS (
-        SELECT
-            pg_total_relation_size(c.oid) AS total,
-            s.n_live_tup AS living,
-            s.n_live_tup + s.n_dead_tup AS present,
-            (
-                SELECT SUM(width) + 28 FROM widths w
-                WHERE w.schemaname = s.schemaname AND w.tablename = c.relname
-            ) AS of_row,
-            (
-                SELECT SUM(20 + (
-                    SELECT COALESCE(SUM(width), 0)
-                    FROM widths w JOIN pg_attribute a ON a.attname = w.attname
-                    WHERE a.attrelid = c.oid AND a.attnum = ANY(i.indkey::smallint[])
-                    AND w.schemaname = s.schemaname AND w.tablename = c.relname
-                )) FROM pg_index i WHERE i.indrelid = c.oid
-            ) AS of_indexes
-        FROM pg_class c JOIN pg_stat_user_tables s ON s.relid = c.oid
-        WHERE c.relkind = 'r' AND c.relname = ANY(%s) AND pg_table_is_visible(c.oid)
-    )
-    -- Nothing is known of rows in the first second; dead ones are there until a VACUUM, and after it
-    -- their room is.
-    SELECT COALESCE(SUM(CASE WHEN present = 0 THEN total ELSE LEAST(
-        total * living / present,
-        COALESCE(living * (of_row + of_indexes), total)
-    ) END), 0) FROM tables
-"""
-"""A row has a header of 24 bytes and a pointer of 4, an entry of an index 8, a pointer and padding."""
-
-
-def _sqlite_size(store: Database | _Reader) -> int:
-    pages, free, page_size = (
-        store.rows(f"PRAGMA {name}")[0][0] for name in ("page_count", "freelist_count", "page_size")
-    )
-    return int((pages - free) * page_size)
+    return size_of(Reader(using or store_alias()))
 
 
 def file_size(using: str | None = None) -> int | None:
@@ -502,7 +409,7 @@ def announce_first(database: Database, pruned: Pruned) -> None:
 
 def first_pruned_ns(using: str | None = None) -> int | None:
     """Return when the default retention first deleted traces, in ns since the epoch."""
-    found = _Reader(using or store_alias()).rows(
+    found = Reader(using or store_alias()).rows(
         "SELECT value FROM tracing_sequence WHERE name = %s", (FIRST_PRUNED,)
     )
     return int(found[0][0]) * 1_000_000_000 if found else None

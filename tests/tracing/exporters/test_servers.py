@@ -22,7 +22,8 @@ from tracing.pipeline import TemporaryError
 from tracing.routers import ROUTER
 from tracing.store import deadlines
 from tracing.store.backends import MissingTablesError, open_database
-from tracing.store.retention import Retention, file_size, prune, store_size, used_size
+from tracing.store.retention import Retention, file_size, prune, store_size
+from tracing.store.size import used_size
 
 pytestmark = pytest.mark.services
 

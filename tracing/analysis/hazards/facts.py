@@ -68,6 +68,23 @@ class Calls:
         self.query_count += call.query_count
 
 
+def _odd_calls(dispatches: list[Dispatch], slow_ns: int) -> list[tuple[ReceiverCall, Dispatch]]:
+    """Return the calls of which there is anything to say."""
+    returned = Outcome.RETURNED
+    return [
+        (call, dispatch)
+        for dispatch in dispatches
+        for call in dispatch.receiver_calls
+        if call.query_count
+        or call.outcome is not returned
+        or call.self_ns >= slow_ns
+        or call.hop_ns
+        or call.same_as is not None
+        or call.response_type == "coroutine"
+        or call.receiver.any_sender
+    ]
+
+
 class Facts:
     """What the rules look at. Every list is in order of span number.
 
@@ -123,19 +140,7 @@ class Facts:
         dispatches = trace.dispatches
         self.nested = [each for each in dispatches if each.parent_number is not None]
         """Dispatches sent from inside a receiver."""
-        returned = Outcome.RETURNED
-        odd_calls = [
-            (call, dispatch)
-            for dispatch in dispatches
-            for call in dispatch.receiver_calls
-            if call.query_count
-            or call.outcome is not returned
-            or call.self_ns >= slow_ns
-            or call.hop_ns
-            or call.same_as is not None
-            or call.response_type == "coroutine"
-            or call.receiver.any_sender
-        ]
+        odd_calls = _odd_calls(dispatches, slow_ns)
         if odd_calls:
             self._sort_calls(odd_calls, slow_ns)
         self.statements = bool(self.asking or trace.carried.asked_later)

@@ -17,7 +17,7 @@ from django.utils.module_loading import import_string
 
 from tracing.analysis.hazards.known import Mark, parse_all
 from tracing.analysis.hazards.rule import SEVERITIES, Options, Rule
-from tracing.analysis.hazards.rules import cost, effects, failure, recursion, repetition
+from tracing.analysis.hazards.rules import budget, cost, effects, failure, recursion, repetition
 from tracing.conf import get_settings
 from tracing.instrumentation.failures import failed
 
@@ -47,7 +47,7 @@ BUILT_IN: Final[tuple[Rule, ...]] = (
     cost.sync_send_in_loop,
     cost.async_hop,
     cost.never_awaited,
-    cost.budget_exceeded,
+    budget.budget_exceeded,
 )
 
 
@@ -101,9 +101,9 @@ def configure(tracing: Mapping[str, Any]) -> RuleSet:
         if override is False:
             continue
         active = _active(rule, override, result.problems)
-        if rule is cost.budget_exceeded:
+        if rule is budget.budget_exceeded:
             given = [*active.options["budgets"], *(tracing.get("BUDGETS") or ())]
-            budgets, wrong = cost.parse_budgets(given)
+            budgets, wrong = budget.parse_budgets(given)
             result.problems += wrong
             active = Active(rule, active.severity, {**active.options, "budgets": tuple(budgets)})
         result.rules.append(active)
