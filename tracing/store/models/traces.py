@@ -1,10 +1,4 @@
-"""The store: traces, dispatches and receiver calls, with names kept once as label rows.
-
-Rows are written by ``tracing.exporters.database`` through plain SQL and read through the querysets,
-by the viewer, the admin and the command. There is no logic here. A name that ends in ``_ns`` is a
-whole number of nanoseconds. Python sees the words of ``tracing.spans.records``, the database small
-numbers (``CodeField``). docs/storage.md explains the layout and what it costs.
-"""
+"""Traces, dispatches, receiver calls and what else a trace has."""
 
 from __future__ import annotations
 
@@ -17,8 +11,15 @@ from django.utils.translation import gettext_lazy as _
 from tracing.spans.records import Kind, Method, Outcome, Status, TransactionOutcome
 from tracing.store.fields import CodeField, NewestFirstIndex, RowIdField
 from tracing.store.load import DispatchQuerySet, ReceiverCallQuerySet
+from tracing.store.models.labels import (
+    CallsiteLabel,
+    FactsLabel,
+    ReceiverLabel,
+    SenderLabel,
+    SignalLabel,
+    TraceLabel,
+)
 from tracing.store.queries import TraceManager, TraceQuerySet
-from tracing.store.statistics import RollupQuerySet
 
 if TYPE_CHECKING:
     from tracing.spans import records
@@ -51,97 +52,6 @@ TRANSACTION_CODES = (
     TransactionOutcome.TEST,
     TransactionOutcome.UNKNOWN,
 )
-SEVERITY_CODES = ("warning", "error", "info")
-
-
-class Sequence(models.Model):
-    """The next free id of a table whose rows the writers number."""
-
-    name = models.CharField(max_length=30, primary_key=True)
-    value = models.BigIntegerField(default=0, help_text=_("Last id given away."))
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.value}"
-
-
-class Label(models.Model):
-    """A name kept once and referred to by a small id.
-
-    ``key`` makes it unique, not the name: the database's collation may take two names for the
-    same, and a name longer than its column is cut.
-    """
-
-    id = models.BigAutoField(primary_key=True)
-    key = models.CharField(
-        max_length=32, unique=True, editable=False, help_text=_("Hash of all the other fields.")
-    )
-    name = models.CharField(max_length=255, db_index=True)
-
-    class Meta:
-        abstract = True
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class SignalLabel(Label):
-    """The dotted path of a signal."""
-
-
-class SenderLabel(Label):
-    """The label of a sender: ``orders.Order``, a dotted path or ``None``."""
-
-
-class StatementLabel(models.Model):
-    """The text of an SQL statement, normalised; receiver calls refer to it in their details."""
-
-    id = models.BigAutoField(primary_key=True)
-    key = models.CharField(max_length=32, unique=True, help_text=_("Hash of the statement."))
-    statement = models.TextField()
-
-    def __str__(self) -> str:
-        return self.statement
-
-
-class TraceLabel(Label):
-    """The name of traces: a route, a command, a task, a test or a block."""
-
-
-class ReceiverLabel(Label):
-    """A receiver as it was connected."""
-
-    file = models.CharField(max_length=500, blank=True)
-    line = models.PositiveIntegerField(default=0)
-    dispatch_uid = models.CharField(max_length=255, blank=True)
-    weak = models.BooleanField(default=True)
-    is_async = models.BooleanField(default=False)
-    app = models.CharField(max_length=100, blank=True)
-    any_sender = models.BooleanField(default=False)
-    mine = models.BooleanField(
-        default=False,
-        help_text=_("The project's own, as was decided last; no part of the key."),
-    )
-
-
-class CallsiteLabel(Label):
-    """A place in the application's code that sends signals: ``name`` is the function's."""
-
-    file = models.CharField(max_length=500)
-    line = models.PositiveIntegerField()
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
-
-
-class FactsLabel(models.Model):
-    """Facts that many dispatches share: created, raw, using, update_fields, action, named ..."""
-
-    id = models.BigAutoField(primary_key=True)
-    key = models.CharField(max_length=32, unique=True, help_text=_("Hash of the facts."))
-    facts = models.TextField(help_text=_("JSON object without what has its default."))
-
-    def __str__(self) -> str:
-        return self.facts
 
 
 class Trace(models.Model):
@@ -407,186 +317,3 @@ class Unheard(models.Model):
 
     def __str__(self) -> str:
         return f"{self.count} x {self.signal} from {self.sender}"
-
-
-class Hazard(models.Model):
-    """A diagnosis: one row for the same thing, however often it was seen."""
-
-    id = models.BigAutoField(primary_key=True)
-    fingerprint = models.CharField(
-        max_length=32, unique=True, help_text=_("Hash of the rule and of what it is about.")
-    )
-    hazard = models.CharField(max_length=50, help_text=_("Id of the rule, as slow-receiver."))
-    severity = CodeField(codes=SEVERITY_CODES)
-    signal = models.CharField(max_length=255, blank=True)
-    sender = models.CharField(max_length=255, blank=True)
-    receiver = models.CharField(max_length=255, blank=True)
-    file = models.CharField(max_length=500, blank=True)
-    line = models.PositiveIntegerField(default=0)
-    message = models.TextField(help_text=_("As it was seen last."))
-    remedy = models.TextField(blank=True)
-    evidence = models.TextField(blank=True, help_text=_("JSON array of lines, as seen last."))
-    count = models.PositiveBigIntegerField(default=0)
-    first_seen_ns = models.BigIntegerField()
-    last_seen_ns = models.BigIntegerField(db_index=True)
-    trace = models.ForeignKey(
-        Trace,
-        models.DO_NOTHING,
-        related_name="+",
-        null=True,
-        db_constraint=False,
-        db_index=False,
-        help_text=_("The trace that showed it last; it may have been pruned."),
-    )
-    known = models.BooleanField(default=False, help_text=_("Accepted: shown apart from the rest."))
-    reason = models.CharField(max_length=500, blank=True, help_text=_("Why it was accepted."))
-
-    class Meta:
-        ordering = ["-last_seen_ns"]
-
-    def __str__(self) -> str:
-        return f"{self.hazard}: {self.message}"
-
-
-class HazardSighting(models.Model):
-    """A hazard as one trace showed it."""
-
-    id = RowIdField(primary_key=True)
-    hazard = models.ForeignKey(
-        Hazard, models.DO_NOTHING, related_name="sightings", db_constraint=False
-    )
-    trace = models.ForeignKey(
-        Trace, models.DO_NOTHING, related_name="sightings", db_constraint=False
-    )
-    data = models.TextField(help_text=_("JSON object: the finding."))
-
-    class Meta:
-        ordering = ["id"]
-
-    def __str__(self) -> str:
-        return f"hazard {self.hazard_id} in trace {self.trace_id}"
-
-
-class Rollup(models.Model):
-    """An hour of one signal from one sender, or of one receiver of it, as one process saw it.
-
-    The worker of each process owns its rows, so that no two writers ever wait for one another;
-    readers add the parts together. ``receiver`` is 0 for the dispatch itself. ``histogram`` is
-    explained in ``tracing.analysis.histogram``.
-
-    Dispatches nest: the rows of a signal's senders share moments and queries. How much is too often in
-    the sum over them stands in a row of that signal whose ``sender`` is 0, of that sender whose ``signal``
-    is 0 and, for the sum over everything, in one where both are: to be subtracted.
-    """
-
-    id = models.BigAutoField(primary_key=True)
-    hour = models.PositiveIntegerField(help_text=_("Hours since the epoch, UTC."))
-    part = models.CharField(max_length=16, help_text=_("Random id of the writing worker."))
-    signal = models.ForeignKey(
-        SignalLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
-    sender = models.ForeignKey(
-        SenderLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
-    # No foreign key: MariaDB's backend refuses a reference to 0.
-    receiver = models.PositiveBigIntegerField(
-        default=0,
-        db_column="receiver_id",
-        help_text=_("Id of the receiver's label; 0 for the dispatch as a whole."),
-    )
-    count = models.PositiveBigIntegerField(default=0)
-    error_count = models.PositiveBigIntegerField(default=0)
-    total_ns = models.BigIntegerField(default=0)
-    query_count = models.PositiveBigIntegerField(default=0)
-    query_ns = models.BigIntegerField(default=0)
-    histogram = models.TextField(blank=True)
-
-    objects = RollupQuerySet.as_manager()
-
-    class Meta:
-        ordering = ["-hour"]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["hour", "signal", "sender", "receiver", "part"],
-                name="tracing_rollup_once",
-            ),
-        ]
-        indexes = [
-            # All that is summed, so that no histogram is read for rows that are not shown.
-            models.Index(
-                fields=[
-                    "receiver",
-                    "hour",
-                    "signal",
-                    "sender",
-                    "count",
-                    "error_count",
-                    "total_ns",
-                    "query_count",
-                    "query_ns",
-                ],
-                name="tracing_rollup_sums",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"hour {self.hour}: {self.count} x {self.signal_id}/{self.sender_id}"
-
-
-class RecorderControl(models.Model):
-    """What every recording process obeys: one row, with id 1."""
-
-    id = models.BigAutoField(primary_key=True)
-    paused = models.BooleanField(default=False)
-    changed_ns = models.BigIntegerField(default=0)
-    changed_by = models.CharField(max_length=150, blank=True)
-
-    def __str__(self) -> str:
-        return "paused" if self.paused else "recording"
-
-
-class RecorderState(models.Model):
-    """How the recorder of one process is doing: written every few seconds by its worker."""
-
-    id = models.BigAutoField(primary_key=True)
-    host = models.CharField(max_length=100)
-    process = models.PositiveIntegerField()
-    started_ns = models.BigIntegerField(help_text=_("When its worker started."))
-    seen_ns = models.BigIntegerField(help_text=_("When it last wrote this row."), db_index=True)
-    recorded = models.PositiveBigIntegerField(default=0, help_text=_("Traces taken."))
-    dropped = models.PositiveBigIntegerField(default=0, help_text=_("Traces lost, all causes."))
-    queued = models.PositiveIntegerField(default=0, help_text=_("Traces waiting."))
-    exporters = models.TextField(
-        blank=True, help_text=_("JSON object: exported, dropped, failures, error by exporter.")
-    )
-    version = models.CharField(max_length=30, blank=True)
-
-    class Meta:
-        ordering = ["-seen_ns"]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["host", "process", "started_ns"], name="tracing_recorder_once"
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.process}"
-
-
-class SavedSearch(models.Model):
-    """A search of the viewer under a name, seen by everybody who may see traces."""
-
-    id = models.BigAutoField(primary_key=True)
-    name = models.CharField(max_length=100, unique=True)
-    query = models.CharField(
-        max_length=4_000, blank=True, help_text=_("Parameters of the list's address.")
-    )
-    created_ns = models.BigIntegerField(help_text=_("Wall clock, nanoseconds since the epoch."))
-    created_by = models.CharField(max_length=150, blank=True)
-
-    class Meta:
-        ordering = ["name"]
-        verbose_name_plural = "saved searches"
-
-    def __str__(self) -> str:
-        return self.name
