@@ -77,7 +77,10 @@ def end_of_request(frame: FrameType | None) -> Callable[..., None]:
 def async_sender(
     method: Method, original: Callable[..., Any], options: Options
 ) -> Callable[..., Coroutine[Any, Any, list[tuple[Any, Any]]]]:
-    """Return the timed ``asend`` or ``asend_robust`` that stands in for *original*."""
+    """Return the timed ``asend`` or ``asend_robust`` that stands in for *original*.
+
+    One function, as ``send`` is: what it awaits has to be awaited by the frame that Django has there.
+    """
     robust = method is Method.ASEND_ROBUST
 
     async def asend(self: Signal, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
