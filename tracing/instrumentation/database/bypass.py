@@ -107,11 +107,18 @@ def note_write(stream: Stream, cursor: Any, sql: str, start: int) -> None:
         return
     if operation == "collector":
         _note_cascade(stream, frame, sql, start)
-        return
+    else:
+        rows = inserted if operation == "bulk_create" else _rows_of(cursor)
+        _note_operation(stream, operation, rows, frame, start)
+
+
+def _note_operation(
+    stream: Stream, operation: str, rows: int | None, frame: FrameType, start: int
+) -> None:
+    """Record what *operation*, which *frame* runs, has written."""
     model = getattr(frame.f_locals.get("self"), "model", None)
-    if operation == "update":
-        outer = frame.f_back
-        asking = _OPERATIONS.get(outer.f_code) if outer is not None else None
+    if operation == "update" and (outer := frame.f_back) is not None:
+        asking = _OPERATIONS.get(outer.f_code)
         if asking == "bulk_update":
             operation, frame = "bulk_update", outer
         elif asking == "collector":
@@ -120,7 +127,6 @@ def note_write(stream: Stream, cursor: Any, sql: str, start: int) -> None:
     if model is None or model._meta.auto_created:
         return
     signals = _DELETES if operation == "delete" else _SAVES
-    rows = inserted if operation == "bulk_create" else _rows_of(cursor)
     _note(stream, operation, model, signals, rows, frame, start)
 
 
