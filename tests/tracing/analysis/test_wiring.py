@@ -13,6 +13,7 @@ from django.dispatch import Signal
 
 from tracing.analysis import wiring
 from tracing.analysis.hazards.connected import diagnose_wiring
+from tracing.analysis.senders import UNKNOWN_SENDER
 from tracing.instrumentation.attributes.signal_names import signal_name
 
 HERE = __name__
@@ -136,7 +137,7 @@ def test_wiring_does_not_guess_a_sender_that_is_gone():
     del sender
     gc.collect()
 
-    assert [route.sender for route in read()] == [wiring.UNKNOWN_SENDER]
+    assert [route.sender for route in read()] == [UNKNOWN_SENDER]
 
 
 def test_wiring_shows_a_dead_receiver(settings):

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.tracing.instrumentation.conftest import recording
-from tracing.analysis import tree
+from tracing.analysis import critical_path, tree
 from tracing.instrumentation import context, words
 from tracing.instrumentation.assembly import assembler
 from tracing.instrumentation.patching import instrument
@@ -240,7 +240,7 @@ def test_no_sum_of_times_is_more_than_the_trace_took(plan):
 
     most = tree.extent_ns(trace)
     by_thread = defaultdict(int)
-    own = tree.self_times(trace)
+    own = critical_path.self_times(trace)
     for dispatch in trace.dispatches:
         for call in dispatch.receiver_calls:
             assert 0 <= call.self_ns <= call.duration_ns
