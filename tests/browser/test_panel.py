@@ -571,7 +571,7 @@ def test_the_filter_leaves_what_matches_and_what_is_above_it(parcel_panel, parce
         "parcel_weighed 'broken scales'",
         "note",
     ]
-    expect(parcel_panel.locator(".found")).to_have_text("2 of 8 rows")
+    expect(parcel_panel.locator(".found")).to_have_text("2 of 5 rows")
     parcels_page.keyboard.press("Escape")
     assert len(tree_of(parcel_panel)) > 4
     # The panel itself is still open: Escape was for the filter.
@@ -625,6 +625,7 @@ def test_receivers_are_called_not_called_or_orphaned(parcels_page):
     parcels_page.goto("/parcel/ada/")
     panel = open_panel(parcels_page)
     panel.get_by_role("tab", name="Receivers").click()
+    panel.get_by_role("group", name="Receivers shown").get_by_text("everything").click()
     view = panel.locator("#view-receivers")
     called, idle = view.locator("table").nth(0), view.locator("table").nth(1)
 
@@ -637,6 +638,51 @@ def test_receivers_are_called_not_called_or_orphaned(parcels_page):
     assert called.locator("th", has_text="Calls").get_attribute("aria-sort") == "descending"
     called.get_by_role("button", name="notify in the tree").click()
     assert focused(panel) == "notify"
+
+
+def switch(panel: Locator) -> str:
+    """Return which side of the switch is pressed."""
+    return panel.locator(".switch [aria-pressed=true]").inner_text()
+
+
+def test_mine_is_shown_until_everything_is_chosen_here_or_in_the_viewer(parcels_page):
+    parcels_page.goto("/parcel/ada/")
+    panel = open_panel(parcels_page)
+    started = panel.get_by_role("row", name="request_started").first
+    line = panel.locator("#view-tree .others")
+
+    assert switch(panel) == "mine"
+    expect(started).to_be_hidden()
+    expect(row(panel, "notify")).to_be_visible()
+    expect(line).to_contain_text("that are not yours are hidden")
+    line.get_by_role("button", name="Show everything").click()
+    expect(started).to_be_visible()
+    expect(line).to_be_hidden()
+    assert switch(panel) == "everything"
+    # The other side of the switch has what is focused: the button is gone.
+    assert focused(panel) == "everything"
+
+    parcels_page.goto("/tracing/")
+    pressed = parcels_page.locator("#mine [aria-pressed=true]")
+    expect(pressed).to_have_text("everything")
+    parcels_page.get_by_role("button", name="mine", exact=True).click()
+    parcels_page.goto("/parcel/ada/")
+    panel = open_panel(parcels_page)
+    assert switch(panel) == "mine"
+    expect(panel.get_by_role("row", name="request_started").first).to_be_hidden()
+
+
+def test_counts_and_the_filter_go_with_what_is_shown(parcels_page):
+    parcels_page.goto("/parcel/ada/")
+    panel = open_panel(parcels_page)
+    count = panel.get_by_role("tab", name="Receivers").locator(".count")
+    mine = int(count.inner_text())
+    panel.get_by_label("Filter").fill("close_old_connections")
+
+    expect(panel.locator(".found")).to_contain_text("0 of ")
+    panel.locator(".switch").get_by_text("everything").click()
+    expect(panel.get_by_role("row", name="close_old_connections").first).to_be_visible()
+    assert int(count.inner_text()) > mine
 
 
 def test_the_hazard_tab_says_what_to_do_and_leads_to_the_row(parcel_panel, parcels_page):

@@ -25,8 +25,9 @@ from tracing.analysis.hazards import diagnose
 from tracing.analysis.wiring import Connection, Route
 from tracing.instrumentation import context, sampling
 from tracing.instrumentation.assembly.assembler import assemble_ended
-from tracing.panels import SignalTracePanel, checks, page, panel, stats
+from tracing.panels import SignalTracePanel, checks, facts, page, panel, stats
 from tracing.panels.stats import describe
+from tracing.presentation.templating import draw
 from tracing.spans.records import Hazard, Kind, Outcome, TransactionOutcome, WaitingCallback
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def test_repetitions_are_folded_with_their_count_and_slowest():
     row = kept["rows"][0]
     assert row["instance"] == "30 instances"
     assert len(row["bars"]) == 30
-    assert len(row["occurrences"]) == stats.MAX_OCCURRENCES
+    assert len(row["occurrences"]) == facts.MAX_OCCURRENCES
     assert row["occurrences"][0]["text"] == "orders.Order:29"
 
 
@@ -231,10 +232,10 @@ def Trace_without_recursion(builder: TraceBuilder) -> Trace:  # noqa: N802 - rea
     "text", ["a\x00b", "a\u202eb", "a\u200bb", "a\nb", "<b>", "x" * 10_000, "\U0001f697" * 500]
 )
 def test_texts_are_short_and_hide_nothing(text):
-    clipped = stats.clip(text)
+    clipped = facts.clip(text)
 
     assert clipped.isprintable()
-    assert len(clipped) <= stats.MAX_TEXT
+    assert len(clipped) <= facts.MAX_TEXT
 
 
 @pytest.mark.parametrize(
@@ -257,7 +258,7 @@ def test_texts_are_short_and_hide_nothing(text):
     ],
 )
 def test_the_transaction_of_a_dispatch_is_said_in_words(options, text):
-    assert stats.transaction_text(TraceBuilder().dispatch(**options)) == text
+    assert facts.transaction_text(TraceBuilder().dispatch(**options)) == text
 
 
 def test_everything_known_of_a_span_is_among_its_facts():
@@ -308,7 +309,127 @@ def test_everything_known_of_a_span_is_among_its_facts():
     assert ("Arguments", "order, buyer") in plain
 
 
+def mixed_trace() -> Trace:
+    """Build a request of which one receiver of the project's own heard, slower ones of packages, too."""
+    builder = TraceBuilder()
+    begun = builder.dispatch("request_started", "None")
+    builder.call(begun, "django.db.close_old_connections", own_ns=9 * MS)
+    saved = builder.dispatch("post_save", "orders.Order")
+    builder.call(saved, label("core.orders.receivers.make_sale", mine=True), own_ns=2 * MS)
+    for _ in range(2):
+        builder.call(
+            saved, "reversion.save", own_ns=5 * MS, outcome=Outcome.RAISED, exception_type="E"
+        )
+    return builder.build()
+
+
+def foreign_trace() -> Trace:
+    builder = TraceBuilder()
+    builder.call(builder.dispatch("request_started", "None"), "django.db.close_old_connections")
+    return builder.build()
+
+
+def test_what_is_mine_is_kept_as_such_and_the_rest_is_counted():
+    kept = described(mixed_trace())
+
+    assert [(row["label"], row["mine"]) for row in kept["rows"]] == [
+        ("request_started", False),
+        ("close_old_connections", False),
+        ("post_save orders.Order", True),
+        ("make_sale", True),
+        ("save", False),
+    ]
+    assert (kept["hidden"], kept["hidden_failures"]) == (4, 2)
+    assert {total["name"] for total in kept["receivers"] if total["mine"]} == {
+        "core.orders.receivers.make_sale"
+    }
+
+
+def test_rows_that_are_left_out_are_mine_if_any_of_them_is():
+    builder = TraceBuilder()
+    for number in range(8):
+        saved = builder.dispatch("post_save", f"orders.Order{number}")
+        builder.call(saved, label("core.a", mine=number == 5), own_ns=(10 - number) * MS)
+    trace = builder.build()
+
+    few, fewer = (described(trace, max_bytes=size) for size in (7_000, 6_000))
+
+    for kept in (few, fewer):
+        (rest,) = [row for row in kept["rows"] if row["is"] == "rest"]
+        shown = [row for row in kept["rows"] if row["is"] != "rest" and not row["mine"]]
+        assert rest["mine"]
+        assert kept["hidden"] == len(shown)
+
+
+def test_the_slowest_calls_are_kept_of_all_and_of_mine(monkeypatch):
+    monkeypatch.setattr(stats, "SLOWEST", 1)
+
+    kept = described(mixed_trace())
+
+    assert [(call["label"], call["mine"]) for call in kept["slowest"]] == [
+        ("close_old_connections", False),
+        ("make_sale", True),
+    ]
+    # The side bar has no switch.
+    assert kept["worst"]["label"] == "make_sale"
+    assert described(foreign_trace())["worst"]["label"] == "close_old_connections"
+
+
 # -- What is shown -----------------------------------------------------------------------------
+
+
+def others(content: str) -> list[str]:
+    """Return what the rows say that are shown with everything alone."""
+    rows = re.findall(r"<tr[^>]* data-other[^>]*>.*?</tr>", content, re.DOTALL)
+    return [
+        re.sub(r"\s+", " ", re.sub(r"<template>.*?</template>|<[^>]+>", " ", row, flags=re.DOTALL))
+        for row in rows
+    ]
+
+
+def test_rows_that_are_not_mine_are_marked_and_counted():
+    wiring = [
+        Route("x.sent", "None", [Connection(label("django.x.idle"))]),
+        Route("x.sent", "None", [Connection(label("core.x.idle", mine=True))]),
+    ]
+    found = page.context(described(mixed_trace()), wiring)
+    content = draw("tracing/panel.html", found)
+
+    assert found["hidden"] == {
+        "rows": "4 spans that are not yours are hidden, 2 failures among them",
+        "receivers": "2 receivers that are not yours are hidden",
+        "idle": "1 receiver that is not yours is hidden",
+        "slowest": "3 calls that are not yours are hidden",
+    }
+    assert (found["called_of_mine"], found["called_count"], found["idle_of_mine"]) == (1, 3, 1)
+    assert all(line in content for line in found["hidden"].values())
+    marked = others(content)
+    assert len(marked) == 3 + 2 + 1 + 3
+    assert not any("make_sale" in row or "core" in row for row in marked)
+    assert 'data-cookie="tracing_show" data-cookie-path="/"' in content
+
+
+def test_a_panel_in_which_nothing_is_mine_is_shown_whole_under_a_heading():
+    wiring = [Route("x.sent", "None", [Connection(label("django.x.idle"))])]
+    content = draw("tracing/panel.html", page.context(described(foreign_trace()), wiring))
+
+    assert content.count("No receiver of yours ran") == 3
+    # What is connected and did not run was not looked for: it stays folded away.
+    (marked,) = others(content)
+    assert "idle" in marked
+
+
+def test_a_panel_of_an_earlier_release_shows_all_it_has():
+    kept = described(mixed_trace())
+    del kept["hidden"], kept["hidden_failures"]
+    for entry in (*kept["rows"], *kept["receivers"], *kept["slowest"]):
+        del entry["mine"]
+
+    content = draw("tracing/panel.html", page.context(kept))
+
+    assert others(content) == []
+    assert "hidden." not in content
+    assert "No receiver of yours ran" not in content
 
 
 def test_the_side_bar_says_how_much_and_what_is_worst():
@@ -668,6 +789,20 @@ def test_a_stored_panel_is_found_by_either_id(client, stored, key):
     assert b"<signal-trace-panel>" in response.content
     assert data["trace_id"] == stored["trace_id"]
     assert "no-store" in response["Cache-Control"]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown", "kept"),
+    [("everything", "everything", "everything"), ("mine", "mine", "mine"), ("x", "", None)],
+)
+def test_the_address_of_a_panel_says_what_is_shown_and_that_is_remembered(
+    client, stored, given, shown, kept
+):
+    response = client.get(f"/__debug__/signal-trace/{stored['request_id']}/?show={given}")
+
+    assert f'data-show="{shown}"' in response.text
+    assert (response.cookies["tracing_show"].value if kept else None) == kept
+    assert bool(response.cookies) is bool(kept)
 
 
 def test_programs_get_json_by_their_accept_header(client, stored):

@@ -5,20 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, get_script_prefix, reverse
 
+from tracing.analysis.mine import NONE_OF_MINE, hidden_text
 from tracing.analysis.names import short_receiver, short_signal, shorten_middle
 from tracing.analysis.tree import TIMES
 from tracing.analysis.wiring import ANY
-from tracing.panels.stats import place_of
+from tracing.panels.facts import place_of
 from tracing.presentation.links import editor_link
+from tracing.presentation.templating import SHOW_COOKIE
 from tracing.units import format_count, format_ns, format_percent, format_spent, plural, query_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tracing.analysis.wiring import Connection, Route
-    from tracing.panels.stats import Json
+    from tracing.panels.facts import Json
 
 MAX_GUIDES: Final = 24
 """Levels that are indented; deeper ones stand as far in and say how deep they are."""
@@ -98,12 +100,13 @@ def subtitle(stats: Json) -> str:
     return " · ".join(parts)
 
 
-def context(stats: Json, wiring: Iterable[Route] = ()) -> dict[str, Any]:
+def context(stats: Json, wiring: Iterable[Route] = (), show: str = "") -> dict[str, Any]:
     """Return the template's context for what was stored as *stats*.
 
     Args:
         stats: What ``tracing.panels.stats.describe`` returned, perhaps a while ago.
         wiring: What is connected now.
+        show: Whether the address asks for *mine* or *everything*; empty for what the cookie says.
     """
     # A panel that was stored by an earlier release has one id.
     address = "/".join(filter(None, (stats["trace_id"], stats.get("root_span_id"))))
@@ -111,7 +114,21 @@ def context(stats: Json, wiring: Iterable[Route] = ()) -> dict[str, Any]:
     receivers = _receivers(stats, links)
     idle = _not_called(stats, wiring)
     hazards = [_hazard(hazard, links) for hazard in stats["hazards"]]
+    is_mine = any(row.get("mine", True) for row in stats["rows"])
     return {
+        "show": show,
+        "show_cookie": SHOW_COOKIE,
+        "cookie_path": get_script_prefix(),
+        "is_mine": is_mine,
+        "none_of_mine": NONE_OF_MINE if stats["rows"] and not is_mine else "",
+        "hidden": {
+            "rows": _hidden(stats.get("hidden", 0), "span", stats.get("hidden_failures", 0)),
+            "receivers": _hidden(_others(receivers), "receiver"),
+            "idle": _hidden(_others(idle), "receiver"),
+            "slowest": _hidden(_others(stats["slowest"]), "call"),
+        },
+        "called_of_mine": len(receivers) - _others(receivers) if is_mine else "",
+        "idle_of_mine": len(idle) - _others(idle),
         "trace_id": stats["trace_id"],
         "trace_url": links.trace(),
         "request_id": stats.get("request_id", ""),
@@ -143,6 +160,15 @@ def context(stats: Json, wiring: Iterable[Route] = ()) -> dict[str, Any]:
         "bypasses_left_out": stats["bypass_count"] - len(stats["bypasses"]),
         "called_count": stats["receivers_left_out"] + len(receivers),
     }
+
+
+def _others(entries: Iterable[Json]) -> int:
+    """Return how many of *entries* are not mine; what an earlier release stored is."""
+    return sum(not entry.get("mine", True) for entry in entries)
+
+
+def _hidden(count: int, one: str, failures: int = 0) -> str:
+    return hidden_text(count, one, failures=failures) if count else ""
 
 
 def _summary(stats: Json) -> list[dict[str, str]]:
@@ -200,6 +226,7 @@ def _rest(position: int, row: Json) -> dict[str, Any]:
     return {
         "id": position,
         "is_rest": True,
+        "mine": row.get("mine", True),
         "text": f"{spans} not shown, {format_ns(row['total_ns'])} in all",
         **_indent(row),
     }
@@ -221,6 +248,7 @@ def _row(position: int, row: Json, links: Links, stats: Json) -> dict[str, Any]:
     return {
         "id": position,
         "is_rest": False,
+        "mine": row.get("mine", True),
         "is_dispatch": row["is"] == "dispatch",
         "label": row["label"],
         "instance": _beside(row["label"], row.get("instance", "")),
@@ -287,6 +315,7 @@ def _with_editor(fact: Json) -> dict[str, Any]:
 def _receivers(stats: Json, links: Links) -> list[dict[str, Any]]:
     return [
         {
+            "mine": True,
             **receiver,
             "short": short_receiver(receiver["name"]),
             "total": format_spent(receiver["total_ns"]),
@@ -321,6 +350,7 @@ def _not_called(stats: Json, wiring: Iterable[Route]) -> list[dict[str, Any]]:
             found.append(
                 {
                     "name": label.name,
+                    "mine": label.mine,
                     "short": short_receiver(label.name),
                     "signal": route.signal,
                     "short_signal": short_signal(route.signal),
@@ -347,6 +377,7 @@ def _slowest(stats: Json, links: Links) -> list[dict[str, Any]]:
         outcome, word = OUTCOMES.get(entry["outcome"], ("open", entry["outcome"]))
         found.append(
             {
+                "mine": True,
                 **entry,
                 "self": format_spent(entry["total_ns"], entry["self_ns"]),
                 "total": format_spent(entry["total_ns"]),

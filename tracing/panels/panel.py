@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
 
+    from tracing.panels.facts import Json
     from tracing.spans.records import Trace
 
 REQUEST_ID = "djdt_request_id"
@@ -104,7 +105,7 @@ class SignalTracePanel(Panel):
         """Store what the panel will show. No query is made here: there may be an event loop."""
         self.record_stats(self._stats())  # type: ignore[no-untyped-call]  # the toolbar's.
 
-    def _stats(self) -> stats.Json:
+    def _stats(self) -> Json:
         trace = self._trace
         if trace is None:
             return {"note": LEFT_OUT if is_instrumented() else NOT_INSTRUMENTED}
@@ -132,8 +133,8 @@ class SignalTracePanel(Panel):
         milliseconds = round(found["signal_ns"] / 1e6, 3)
         self.record_server_timing("signals", text, milliseconds)  # type: ignore[no-untyped-call]
 
-    def _stored(self) -> stats.Json:
-        found: stats.Json = self.get_stats()  # type: ignore[no-untyped-call]  # the toolbar's.
+    def _stored(self) -> Json:
+        found: Json = self.get_stats()  # type: ignore[no-untyped-call]  # the toolbar's.
         return found
 
     # -- Showing -----------------------------------------------------------------------------
@@ -171,14 +172,17 @@ class SignalTracePanel(Panel):
         return run_checks(cls)
 
 
-def render(stored: stats.Json) -> str:
-    """Return the HTML of a panel whose stats are *stored*."""
+def render(stored: Json, show: str = "") -> str:
+    """Return the HTML of a panel whose stats are *stored*.
+
+    With *show* it shows ``mine`` or ``everything``, else what the browser's cookie says.
+    """
     if stored.get("version") != stats.VERSION:
         return draw("tracing/panel_empty.html", {"note": stored.get("note", "")})
-    return draw("tracing/panel.html", page.context(stored, read_wiring()))
+    return draw("tracing/panel.html", page.context(stored, read_wiring(), show))
 
 
-def summary(stored: stats.Json) -> str:
+def summary(stored: Json) -> str:
     """Return one line about a stored panel."""
     if stored.get("version") != stats.VERSION:
         return str(stored.get("note", ""))

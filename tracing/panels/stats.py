@@ -9,21 +9,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from tracing.analysis import tree
-from tracing.analysis.names import ELLIPSIS, callsite_text, place, shorten_middle, unreadable_text
+from tracing.analysis.mine import spans_of_mine
+from tracing.analysis.names import callsite_text, unreadable_text
 from tracing.analysis.notes import notes
-from tracing.spans.records import Dispatch, Outcome, ReceiverCall, TransactionOutcome
-from tracing.units import format_ns, plural
+from tracing.panels.facts import (
+    MAX_OCCURRENCES,
+    Json,
+    call_facts,
+    clip,
+    dispatch_facts,
+    place_of,
+    site_of,
+)
+from tracing.spans.records import Dispatch, Outcome, ReceiverCall
+from tracing.units import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Sequence
 
     from tracing.analysis.tree import Node, Span
-    from tracing.spans.records import Bypass, Callsite, Hazard, ReceiverLabel, Trace
-
-Json: TypeAlias = dict[str, Any]
+    from tracing.spans.records import Bypass, Hazard, Trace
 
 VERSION: Final = 1
 """Of the layout below; what another version stored is not shown."""
@@ -32,12 +40,8 @@ MAX_ROWS: Final = 600
 """Rows of the tree that are kept."""
 MAX_BYTES: Final = 800_000
 """Size of the whole as JSON."""
-MAX_TEXT: Final = 400
-"""Characters of one text."""
 MAX_BARS: Final = 60
 """Bars drawn in one row."""
-MAX_OCCURRENCES: Final = 12
-"""Spans of a folded row that are named one by one."""
 MAX_LISTED: Final = 200
 """Receivers, unheard signals, bypasses and hazards."""
 SLOWEST: Final = 25
@@ -63,10 +67,20 @@ def describe(trace: Trace, hazards: Sequence[Hazard], *, max_bytes: int = MAX_BY
 
 
 def _describe(trace: Trace, hazards: Sequence[Hazard], *, rows: int, listed: int) -> Json:
-    totals = tree.totals(trace)
-    shown = _Rows(trace, rows)
+    totals, mine = tree.totals(trace), spans_of_mine(trace)
+    shown = _Rows(trace, rows, mine)
     row_of = shown.position_of
-    slowest = _slowest(trace, min(SLOWEST, listed), row_of)
+    slowest = _slowest(trace, min(SLOWEST, listed), row_of, mine)
+    called = {
+        (call.receiver.name, call.receiver.file, call.receiver.line)
+        for dispatch in trace.dispatches
+        for call in dispatch.receiver_calls
+        if call.number in mine
+    }
+    receivers = [
+        {**_receiver(total, row_of), "mine": (total.name, total.file, total.line) in called}
+        for total in totals
+    ]
     return {
         "version": VERSION,
         "trace_id": trace.trace_id,
@@ -88,9 +102,11 @@ def _describe(trace: Trace, hazards: Sequence[Hazard], *, rows: int, listed: int
         "signals": _signals(trace),
         "rows": shown.rows,
         "rows_left_out": shown.left_out,
-        "worst": slowest[0] if slowest else None,
+        "hidden": shown.hidden,
+        "hidden_failures": shown.hidden_failures,
+        "worst": next((call for call in slowest if call["mine"]), slowest[0] if slowest else None),
         "slowest": slowest,
-        "receivers": [_receiver(total, row_of) for total in totals[:listed]],
+        "receivers": receivers[:listed],
         "receivers_left_out": max(len(totals) - listed, 0),
         "notes": [
             {"kind": note.kind, "text": clip(note.text), "count": note.count}
@@ -111,20 +127,6 @@ def _signals(trace: Trace) -> list[str]:
     return sorted(sent)
 
 
-def clip(text: str, width: int = MAX_TEXT) -> str:
-    """Return *text* at most *width* long, without characters that would turn or hide the others."""
-    return shorten_middle("".join(c if c.isprintable() else ELLIPSIS for c in text), width)
-
-
-def place_of(file: str, line: int) -> Json | None:
-    """Return a place in a source file, for reading and for opening; None without a file."""
-    return {"file": clip(file), "line": line, "text": clip(place(file, line))} if file else None
-
-
-def _site(callsite: Callsite | None) -> Json | None:
-    return place_of(callsite.file, callsite.line) if callsite is not None else None
-
-
 # --- the tree ------------------------------------------------------------------------------------
 
 
@@ -140,11 +142,15 @@ class _Entry:
 class _Rows:
     """The rows of the tree: the folded nodes, parents before children, at most so many."""
 
-    def __init__(self, trace: Trace, limit: int) -> None:
+    def __init__(self, trace: Trace, limit: int, mine: Container[int]) -> None:
         self.rows: list[Json] = []
         self.position_of: dict[int, int] = {}
         """Which row shows the span of that number."""
         self.left_out = 0
+        self.hidden = 0
+        """Spans of the rows that are not mine."""
+        self.hidden_failures = 0
+        self._mine = mine
         self._index = tree.Index(trace)
         self._extent = tree.extent_ns(trace)
         self._critical = tree.critical_numbers(trace)
@@ -170,7 +176,8 @@ class _Rows:
         entries: list[_Entry | Json] = [_Entry(node, parent) for node in kept]
         if len(kept) < len(nodes):
             missing = [node for node in nodes if id(node) not in self._chosen]
-            spans = sum(below.count for below in tree.flatten(missing))
+            below = list(tree.flatten(missing))
+            spans = sum(node.count for node in below)
             self.left_out += spans
             entries.append(
                 {
@@ -179,9 +186,19 @@ class _Rows:
                     "depth": missing[0].depth,
                     "count": spans,
                     "total_ns": tree.time_of(missing),
+                    "mine": self._is_mine(below),
                 }
             )
         return entries
+
+    def _is_mine(self, nodes: Sequence[Node]) -> bool:
+        """Return whether any of *nodes* is mine; count their spans as hidden if none is."""
+        if any(number in self._mine for node in nodes for number in node.numbers):
+            return True
+        spans = [span for node in nodes for span in node.spans]
+        self.hidden += len(spans)
+        self.hidden_failures += sum(map(tree.failed, spans))
+        return False
 
     def _row(self, node: Node, parent: int | None) -> Json:
         span = node.span
@@ -190,6 +207,7 @@ class _Rows:
             "is": "dispatch" if is_dispatch else "call",
             "parent": parent,
             "depth": node.depth,
+            "mine": self._is_mine([node]),
             "number": span.number,
             "label": clip(node.label, 160),
             "count": node.count,
@@ -204,14 +222,14 @@ class _Rows:
             "critical": any(number in self._critical for number in node.numbers),
             "bars": self._bars(node),
             "facts": list(
-                _dispatch_facts(span, node) if isinstance(span, Dispatch) else _call_facts(span)
+                dispatch_facts(span, node) if isinstance(span, Dispatch) else call_facts(span)
             ),
             "occurrences": self._occurrences(node),
         }
         if isinstance(span, Dispatch):
             row["instance"] = _instances(node)
             row["method"] = str(span.method)
-            row["place"] = _site(span.callsite)
+            row["place"] = site_of(span.callsite)
             row["later"] = span.parent_is_link
         else:
             row["place"] = place_of(span.receiver.file, span.receiver.line)
@@ -297,115 +315,11 @@ def _outcome(span: Span) -> str:
     return "raised" if span.exception_type else "returned"
 
 
-# --- what is known of one span -------------------------------------------------------------------
-
-
-def _fact(name: str, text: str, where: Json | None = None) -> Json:
-    return {"name": name, "text": clip(text), "place": where}
-
-
-def _dispatch_facts(span: Dispatch, node: Node) -> Iterable[Json]:
-    yield _fact("Signal", span.signal)
-    yield _fact("Sender", span.sender)
-    if node.instances:
-        named = sorted(node.instances)[:MAX_OCCURRENCES]
-        more = len(node.instances) - len(named)
-        yield _fact("Instance", ", ".join(named) + (f" and {more} more" if more else ""))
-    yield _fact("Sent with", f"{span.method}()")
-    if span.callsite is not None:
-        yield _fact("Sent by", callsite_text(span.callsite), _site(span.callsite))
-    details = ", ".join(_details(span))
-    if details:
-        yield _fact("Details", details)
-    yield from _arguments(span)
-    yield _fact("Transaction", transaction_text(span))
-    if span.exception_type:
-        yield _fact("Left by", span.exception_type)
-    if span.parent_is_link:
-        yield _fact("Note", "ran later, in work that its parent had left behind")
-
-
-def _details(span: Dispatch) -> Iterable[str]:
-    """Yield what the model signals say about themselves."""
-    if span.action:
-        yield span.action
-    if span.created is not None:
-        yield "created" if span.created else "updated"
-    if span.raw:
-        yield "raw (a fixture)"
-    if span.reverse:
-        yield "from the other side of the relation"
-    if span.pk_count is not None:
-        yield plural(span.pk_count, "primary key")
-
-
-def _arguments(span: Dispatch) -> Iterable[Json]:
-    if span.update_fields is not None:
-        yield _fact("update_fields", ", ".join(span.update_fields) or "(none)")
-    if span.values:
-        for name, value in span.values.items():
-            yield _fact(f"{name} =", value)
-    elif span.named:
-        yield _fact("Arguments", ", ".join(span.named))
-
-
-_TRANSACTIONS: Final = {
-    TransactionOutcome.COMMITTED: "committed",
-    TransactionOutcome.ROLLED_BACK: "rolled back",
-    TransactionOutcome.SAVEPOINT_ROLLED_BACK: "its savepoint was rolled back",
-    TransactionOutcome.TEST: "of a test, which rolls it back",
-    TransactionOutcome.UNKNOWN: "had not ended yet",
-}
-
-
-def transaction_text(span: Dispatch) -> str:
-    """Return in what transaction *span* was sent and what became of that."""
-    using = f" on {span.using}" if span.using else ""
-    if span.transaction is TransactionOutcome.NONE:
-        return f"none: autocommit{using}"
-    depth = f", block {span.transaction_depth}" if span.transaction_depth > 1 else ""
-    return f"atomic{using}{depth}: {_TRANSACTIONS[span.transaction]}"
-
-
-def _call_facts(span: ReceiverCall) -> Iterable[Json]:
-    label = span.receiver
-    yield _fact("Receiver", label.name)
-    if label.file:
-        yield _fact("Defined at", place(label.file, label.line), place_of(label.file, label.line))
-    yield _fact("Connected", _connection(label))
-    if label.app:
-        yield _fact("App", label.app)
-    if span.response_type:
-        yield _fact("Returned", f"{span.response_type} object")
-    if span.exception_type:
-        message = f": {span.exception_message}" if span.exception_message else ""
-        yield _fact("Raised", f"{span.exception_type}{message}")
-    if span.outcome is Outcome.SKIPPED:
-        yield _fact("Note", "never called: an earlier receiver raised")
-    if span.hop_ns:
-        yield _fact("Thread hop", f"{format_ns(span.hop_ns)} to another thread and back")
-    if span.same_as is not None:
-        yield _fact("Note", f"the same function as the receiver in place {span.same_as + 1}")
-    statements = sorted(span.statements, key=lambda statement: -statement[2])
-    for sql, count, total_ns in statements[:5]:
-        yield {**_fact(f"SQL {tree.TIMES}{count}, {format_ns(total_ns)}", sql), "wide": True}
-
-
-def _connection(label: ReceiverLabel) -> str:
-    parts = ["weakly" if label.weak else "strongly"]
-    if label.any_sender:
-        parts.append("for any sender")
-    if label.dispatch_uid:
-        parts.append(f"dispatch_uid {label.dispatch_uid}")
-    parts.append("async" if label.is_async else "sync")
-    return ", ".join(parts)
-
-
 # --- the other tabs ------------------------------------------------------------------------------
 
 
-def _slowest(trace: Trace, limit: int, row_of: dict[int, int]) -> list[Json]:
-    """Return the receiver calls with the most time of their own, the slowest first."""
+def _slowest(trace: Trace, limit: int, row_of: dict[int, int], mine: Container[int]) -> list[Json]:
+    """Return the calls with the most time of their own, and as many of *mine*, the slowest first."""
     calls = [
         (call, dispatch)
         for dispatch in trace.dispatches
@@ -413,9 +327,12 @@ def _slowest(trace: Trace, limit: int, row_of: dict[int, int]) -> list[Json]:
         if call.outcome is not Outcome.SKIPPED
     ]
     calls.sort(key=lambda pair: -pair[0].self_ns)
+    chosen = {call.number for call, _ in calls[:limit]}
+    chosen.update([call.number for call, _ in calls if call.number in mine][:limit])
     return [
         {
             "number": call.number,
+            "mine": call.number in mine,
             "row": row_of.get(call.number),
             "label": clip(tree.label(call), 160),
             "of": clip(tree.label(dispatch), 160),
@@ -428,7 +345,8 @@ def _slowest(trace: Trace, limit: int, row_of: dict[int, int]) -> list[Json]:
             "query_ns": call.query_ns,
             "outcome": str(call.outcome),
         }
-        for call, dispatch in calls[:limit]
+        for call, dispatch in calls
+        if call.number in chosen
     ]
 
 
@@ -485,7 +403,7 @@ def _bypass(bypass: Bypass, row_of: dict[int, int]) -> Json:
             for label in bypass.receivers[:20]
         ],
         "receiver_count": len(bypass.receivers),
-        "place": _site(bypass.callsite),
+        "place": site_of(bypass.callsite),
         "by": clip(callsite_text(bypass.callsite)),
         "number": bypass.parent_number,
         "row": row_of.get(bypass.parent_number or 0),

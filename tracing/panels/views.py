@@ -16,12 +16,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from tracing.panels import panel
-from tracing.presentation.templating import respond
+from tracing.presentation.templating import CHOICES, SHOW, remember_choice, respond
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
-    from tracing.panels.stats import Json
+    from tracing.panels.facts import Json
 
 PANEL_ID = "SignalTracePanel"
 
@@ -60,8 +60,10 @@ def one(request: HttpRequest, key: str) -> HttpResponse:
         raise Http404("The toolbar does not remember this request.")
     if _wants_json(request):
         return JsonResponse(stored)
-    context = {"content": panel.render(stored), "text": panel.summary(stored)}
-    return respond(request, "tracing/panel_page.html", context)
+    show = request.GET.get(SHOW, "")
+    content = panel.render(stored, show if show in CHOICES else "")
+    context = {"content": content, "text": panel.summary(stored)}
+    return remember_choice(request, respond(request, "tracing/panel_page.html", context))
 
 
 def _stored(request_id: str) -> Json:

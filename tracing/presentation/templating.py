@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
 from django.template import Context, Engine, RequestContext, TemplateDoesNotExist
 from django.template.loader import get_template
+from django.urls import get_script_prefix
 
 from tracing.spans.escapes import in_any_charset
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
     from django.utils.safestring import SafeString
 
+_Response = TypeVar("_Response", bound="HttpResponseBase")
 
 SHOW: Final = "show"
 """The parameter of a page's address that says whether it shows *mine* or *everything*."""
@@ -36,6 +39,19 @@ def shows_everything(request: HttpRequest) -> bool:
         if given in CHOICES:
             return given == EVERYTHING
     return False
+
+
+_YEAR_SECONDS: Final = 31_536_000
+
+
+def remember_choice(request: HttpRequest, response: _Response) -> _Response:
+    """Have the next page show what the address of this one chose; return *response*."""
+    chosen = request.GET.get(SHOW)
+    if chosen in CHOICES:
+        response.set_cookie(
+            SHOW_COOKIE, chosen, max_age=_YEAR_SECONDS, path=get_script_prefix(), samesite="Lax"
+        )
+    return response
 
 
 @cache

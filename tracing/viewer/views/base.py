@@ -27,11 +27,10 @@ from django.views.decorators.csrf import csrf_protect
 
 from tracing.conf import get_settings, store_alias
 from tracing.presentation.templating import (
-    CHOICES,
     ENGINE_HINT,
     SHOW,
-    SHOW_COOKIE,
     missing_engine,
+    remember_choice,
     respond,
     shows_everything,
 )
@@ -100,7 +99,6 @@ def login_url() -> str:
     return url
 
 
-_YEAR_SECONDS: Final = 31_536_000
 _NOT_KEPT: Final = frozenset({SHOW, "before", "after", "start", "last"})
 """Parameters that mean another place in what the switch changes."""
 
@@ -146,7 +144,8 @@ class Page(View):
             response = self.guarded(request, *args, **kwargs)
         else:
             response = self.refused(request)
-        self.remember_choice(response)
+        if self.has_switch and not (self.wants_part or self.wants_json):
+            remember_choice(request, response)
         patch_cache_control(response, private=True, no_store=True)
         patch_vary_headers(response, ["Accept", "Cookie", "HX-Request"])
         return response
@@ -291,14 +290,6 @@ class Page(View):
             for value in values
         ]
         return Switch(shows_everything(self.request), kept)
-
-    def remember_choice(self, response: HttpResponseBase) -> None:
-        """Have the next page show what was chosen on this one."""
-        chosen = self.request.GET.get(SHOW)
-        if self.has_switch and chosen in CHOICES and not (self.wants_part or self.wants_json):
-            response.set_cookie(
-                SHOW_COOKIE, chosen, max_age=_YEAR_SECONDS, path=get_script_prefix(), samesite="Lax"
-            )
 
     def may(self, permission: Permission) -> bool:
         """Return whether the sender of this request has *permission*."""

@@ -26,6 +26,16 @@ const memory = {
     },
 };
 
+/** Return the value of a cookie; empty without one, or where cookies are forbidden. */
+function cookie(name) {
+    try {
+        const found = document.cookie.split("; ").find((part) => part.startsWith(`${name}=`));
+        return found ? found.slice(name.length + 1) : "";
+    } catch {
+        return "";
+    }
+}
+
 class SignalTracePanel extends HTMLElement {
     connectedCallback() {
         if (document.readyState === "loading") {
@@ -69,6 +79,9 @@ class SignalTracePanel extends HTMLElement {
             threshold: root.querySelector("[name=threshold]"),
             order: root.querySelector("[name=order]"),
         };
+        // As the viewer's pages: the address first, else what was chosen last, there or here.
+        const { show: asked, cookie: name } = this.body.dataset;
+        this.everything = (asked || cookie(name)) === "everything";
         this.restore(memory.read());
         for (const [name, control] of Object.entries(this.controls)) {
             control.addEventListener("input", () => this.changed({ [name]: control.value }));
@@ -119,21 +132,56 @@ class SignalTracePanel extends HTMLElement {
         this.apply();
     }
 
+    /** Show what is mine or everything, here and on the pages of the viewer. */
+    choose(choice) {
+        this.everything = choice === "everything";
+        const { cookie: name, cookiePath } = this.body.dataset;
+        try {
+            document.cookie = `${name}=${choice}; path=${cookiePath}; max-age=31536000; samesite=lax`;
+        } catch {
+            // Cookies are forbidden: the choice lasts as long as the panel.
+        }
+        this.apply();
+    }
+
+    /** Show on which side the switch is, with the lines and the numbers that go with it. */
+    applySwitch() {
+        const root = this.shadowRoot;
+        for (const button of root.querySelectorAll(".switch button")) {
+            const isChosen = button.dataset.show === (this.everything ? "everything" : "mine");
+            button.setAttribute("aria-pressed", String(isChosen));
+        }
+        for (const line of root.querySelectorAll(".others, .none-of-mine")) {
+            line.hidden = this.everything;
+        }
+        for (const count of root.querySelectorAll("[data-everything]")) {
+            const { mine, everything } = count.dataset;
+            count.textContent = this.everything || mine === "" ? everything : mine;
+        }
+    }
+
     apply() {
+        this.applySwitch();
         const words = this.controls.filter.value.toLowerCase().split(/\s+/).filter(Boolean);
         const threshold = Number(this.controls.threshold.value);
+        const isInView = (element) => this.everything || !("other" in element.dataset);
         const fits = (element) =>
+            isInView(element) &&
             words.every((word) => element.dataset.search.includes(word)) &&
             (!threshold || !("total" in element.dataset) || Number(element.dataset.total) >= threshold);
         this.tree.order(this.controls.order.value);
+        this.tree.isInView = isInView;
         this.tree.filter(fits, words.length > 0 || threshold > 0);
         const root = this.shadowRoot;
         for (const element of root.querySelectorAll("[data-list] [data-search], article[data-search]")) {
             element.hidden = !fits(element);
         }
+        for (const table of root.querySelectorAll("[data-list]")) {
+            table.hidden = ![...table.tBodies[0].rows].some(isInView);
+        }
         const name = this.tabs.current;
         const view = root.querySelector(`#view-${name}`);
-        const all = [...view.querySelectorAll("[data-search]")];
+        const all = [...view.querySelectorAll("[data-search]")].filter(isInView);
         const found = all.filter(fits).length;
         root.querySelector(".only-tree").hidden = name !== "tree";
         // Hazards and writes have no time of their own.
@@ -143,6 +191,14 @@ class SignalTracePanel extends HTMLElement {
     }
 
     clicked(event) {
+        const choice = event.target.closest("button[data-show]");
+        if (choice) {
+            this.choose(choice.dataset.show);
+            if (!choice.closest(".switch")) {
+                // The line with the button is gone: the switch says the same.
+                this.shadowRoot.querySelector(".switch [aria-pressed=true]").focus();
+            }
+        }
         const jump = event.target.closest(".jump");
         if (jump) {
             this.tabs.select("tree");
@@ -338,6 +394,8 @@ class Tree {
         for (const node of this.nodes) {
             const { row, parent } = node;
             let isShown = !parent || (parent.isShown && this.isOpen(parent));
+            // A row that something leads to is there, whosever it is.
+            isShown = isShown && (node.isRevealed || this.isInView(row));
             if (this.matches) {
                 isShown = isShown && (this.matches.has(node) || this.around.has(node));
             }
@@ -405,8 +463,9 @@ class Tree {
         if (this.matches && !this.matches.has(node)) {
             clearFilter();
         }
+        node.isRevealed = true;
         for (let above = node.parent; above; above = above.parent) {
-            above.isOpen = true;
+            above.isOpen = above.isRevealed = true;
         }
         this.show();
         node.row.focus();
