@@ -48,7 +48,7 @@ from tracing.instrumentation.inlining import (
     transplanted,
 )
 from tracing.instrumentation.process import free_after_fork
-from tracing.instrumentation.scopes import commands, tasks
+from tracing.instrumentation.scopes import commands, requests, tasks
 from tracing.spans.records import Method
 
 if TYPE_CHECKING:
@@ -220,6 +220,7 @@ def instrument(
                 for inline in module.inlines():
                     patches.inline(*inline)
             patches.inline_later(tasks.later())
+            patches.inline_later(requests.later())
         except BaseException:
             patches.undo()
             raise

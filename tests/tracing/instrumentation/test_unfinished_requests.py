@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 
-import django
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.handlers.asgi import ASGIHandler
@@ -434,8 +433,8 @@ def test_receivers_of_the_end_are_part_of_the_request(keeper):  # noqa: F811
 # -- Cancelled ------------------------------------------------------------------------------------
 
 
-async def call_asgi(url, *, leaves=None):
-    """Make a request as an ASGI server; the client goes as soon as *leaves* is set."""
+async def call_asgi(url, *, leaves=None, after_all=False):
+    """Make a request as an ASGI server; the client goes as soon as *leaves* is set: while it is sent to."""
     messages = [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive():
@@ -445,7 +444,8 @@ async def call_asgi(url, *, leaves=None):
         return {"type": "http.disconnect"}
 
     async def send(message):
-        if leaves is not None and message["type"] == "http.response.body":
+        is_body = message["type"] == "http.response.body"
+        if leaves is not None and is_body and not (after_all and message.get("more_body")):
             leaves.set()
 
     await ASGIHandler()(scope_of(url), receive, send)
@@ -478,8 +478,6 @@ def test_request_whose_client_has_gone_is_cancelled(keeper, settings, with_middl
     ]
 
 
-# Django 6.1 sends in the task that handles, and leaves nothing there that tells of the end.
-@pytest.mark.skipif(django.VERSION >= (6, 1), reason="Django 6.1 does not tell.")
 def test_request_whose_client_goes_while_it_is_sent_to_is_cancelled(keeper):  # noqa: F811
     async def main():
         await call_asgi("/endless/", leaves=asyncio.Event())
@@ -488,6 +486,18 @@ def test_request_whose_client_goes_while_it_is_sent_to_is_cancelled(keeper):  # 
 
     [trace] = kept(keeper)
     assert (trace.status, trace.http_status, senders(trace)) == ("cancelled", 200, ["part"])
+
+
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
+@pytest.mark.parametrize("url", ["/plain/", "/streaming/", "/async-streaming/"])
+def test_request_whose_client_stays_until_all_is_sent_is_not_cancelled(keeper, url):  # noqa: F811
+    async def main():
+        await call_asgi(url, leaves=asyncio.Event(), after_all=True)
+
+    asyncio.run(main())
+
+    [trace] = kept(keeper)
+    assert (trace.status, trace.http_status) == ("ok", 200)
 
 
 def test_request_that_the_server_cancels_is_cancelled(keeper):  # noqa: F811

@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 import sys
 from fnmatch import translate
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+
+import django
+from django.core.exceptions import RequestAborted
 
 from tracing.instrumentation import context
 from tracing.instrumentation.attributes.names import MAX_NAME
 from tracing.instrumentation.buffer import LiveTrace, Stream
 from tracing.instrumentation.context import current
 from tracing.instrumentation.failures import failed
+from tracing.instrumentation.inlining import Calls, Inline, Later
 from tracing.instrumentation.sampling import decide, switch
 from tracing.instrumentation.scopes.handling import Handling, end_untold, is_inside, was_cut
 from tracing.instrumentation.scopes.trust import Trust
@@ -191,3 +196,37 @@ def finished_without_response(_stream: Stream | None = None) -> None:
     if trace is not None and trace.kind is Kind.REQUEST:
         trace.cancelled = True
     finished()
+
+
+class _Hook:
+    """What Django's ASGI handler calls where it has stopped to listen for the client's going."""
+
+    __slots__ = ()
+
+    def stopped(self, error: BaseException) -> None:
+        """Note that the running request is cancelled, if the client has gone. Never raises."""
+        try:
+            stream = current()
+            if (
+                isinstance(error, RequestAborted)
+                and stream is not None
+                and stream.trace is not None
+            ):
+                stream.trace.cancelled = stream.trace.kind is Kind.REQUEST
+        except Exception as failure:
+            failed("request_finished", failure)
+
+
+def _has_handler(module: str) -> list[Inline]:
+    listen = vars(sys.modules[module].ASGIHandler).get("listen_for_disconnect")
+    return [Inline(listen, _Hook(), Calls(raised="hook.stopped(_error)"))] if listen else []
+
+
+def later() -> list[Later]:
+    """Return (module, what gives hooks for it): a handler that does not tell otherwise who has gone.
+
+    Until Django 6.0 the task that sends is another one, and cancelled. From 6.1 on it is the one that
+    goes on to ``request_finished``.
+    """
+    module = "django.core.handlers.asgi"
+    return [(module, partial(_has_handler, module))] if django.VERSION >= (6, 1) else []
