@@ -16,11 +16,12 @@ import os
 import random
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.apps import apps
 from django.db import connections
+from msgspec.structs import replace
 
 from tracing.analysis.histogram import HOUR_NS
 from tracing.spans.records import (
@@ -155,7 +156,6 @@ class Filler:
         """
         roll = self.random
         pace, shift = roll.lognormvariate(0, 0.35), roll.randrange(_KEYS)
-        calls: dict[int, ReceiverCall] = {}
         dispatches = []
         for old in model.dispatches:
             start_ns = int(old.start_ns * pace)
@@ -174,19 +174,15 @@ class Filler:
             )
             add = dispatch.receiver_calls.append
             for call in old.receiver_calls:
-                new = replace(
-                    call,
-                    start_ns=int(call.start_ns * pace),
-                    duration_ns=int(call.duration_ns * pace),
-                    self_ns=int(call.self_ns * pace),
-                    query_ns=int(call.query_ns * pace),
-                    dispatches=[],
+                add(
+                    replace(
+                        call,
+                        start_ns=int(call.start_ns * pace),
+                        duration_ns=int(call.duration_ns * pace),
+                        self_ns=int(call.self_ns * pace),
+                        query_ns=int(call.query_ns * pace),
+                    )
                 )
-                add(new)
-                if call.dispatches:
-                    calls[new.number] = new
-            if dispatch.parent_number is not None:
-                calls[dispatch.parent_number].dispatches.append(dispatch)
             dispatches.append(dispatch)
         path = model.http_path.rstrip("/").rpartition("/")[0]
         return replace(
@@ -287,8 +283,6 @@ class Filler:
         )
         number += 1
         trace.dispatches.append(dispatch)
-        if parent is not None:
-            parent.dispatches.append(dispatch)
         clock += roll.randrange(800, 4_000)
         failed = False
         for position, receiver in enumerate(wiring.receivers):

@@ -158,7 +158,7 @@ def _without_statements(trace: Any) -> Any:
     for dispatch in trace.dispatches:
         for call in dispatch.receiver_calls:
             if call.statements:
-                call.statements = []
+                call.statements = ()
     trace.carried.asked_later = []
     return trace
 

@@ -112,7 +112,7 @@ def full_trace() -> Trace:
                 response_type="int",
                 hop_ns=90,
                 same_as=0,
-                statements=[("SELECT 1", 2, 300)],
+                statements=(("SELECT 1", 2, 300),),
             )
         ],
     )
@@ -145,7 +145,6 @@ def full_trace() -> Trace:
                 self_ns=4_000,
                 query_count=3,
                 query_ns=700,
-                dispatches=[nested],
             ),
             ReceiverCall(
                 3,

@@ -3,10 +3,10 @@ from __future__ import annotations
 import io
 import json
 import logging
-from dataclasses import replace
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from benchmarks.synthetic import Filler
 from tests.tracing.samples import decided, full_trace, plain_trace

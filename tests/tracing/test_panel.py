@@ -212,17 +212,12 @@ def test_a_chain_deeper_than_the_limit_keeps_its_upper_part():
 def Trace_without_recursion(builder: TraceBuilder) -> Trace:  # noqa: N802 - reads as the class.
     """Lay out a chain as ``TraceBuilder.build`` does, which recurses."""
     trace = builder.trace
-    dispatch = builder.roots[0]
-    depth = 0
-    while True:
+    sent = [below for (below,) in builder.sent.values()]
+    for depth, dispatch in enumerate([builder.roots[0], *sent]):
         trace.dispatches.append(dispatch)
         dispatch.depth, dispatch.start_ns, dispatch.duration_ns = depth, depth, 10_000 - depth
         call = dispatch.receiver_calls[0]
         call.start_ns, call.duration_ns = depth, 10_000 - depth
-        if not call.dispatches:
-            break
-        dispatch = call.dispatches[0]
-        depth += 1
     trace.duration_ns = 10_000
     trace.dispatch_count = len(trace.dispatches)
     return trace

@@ -116,7 +116,7 @@ def test_statements_are_compared_in_any_case_and_kept_only_where_that_is_asked_f
         start_ns=0,
         duration_ns=9,
         query_count=7,
-        statements=[("SELECT ?", 7, 5)],
+        statements=(("SELECT ?", 7, 5),),
     )
     dispatch = Dispatch(
         number=1, signal="shop.sold", sender="None", method=Method.SEND, start_ns=0, duration_ns=9
@@ -130,7 +130,7 @@ def test_statements_are_compared_in_any_case_and_kept_only_where_that_is_asked_f
 
     assert [hazard.hazard for hazard in exported.hazards] == ["n-plus-one"]
     assert exported.dispatches[0].receiver_calls[0].statements == (
-        [("SELECT ?", 7, 5)] if kept else []
+        (("SELECT ?", 7, 5),) if kept else ()
     )
 
 

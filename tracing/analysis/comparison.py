@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from tracing.analysis.index import roots
 from tracing.analysis.names import short_receiver, short_signal
-from tracing.analysis.tree import Node, fold_spans
+from tracing.analysis.tree import Node, fold
 from tracing.spans.records import ReceiverCall, Trace
 
 
@@ -74,8 +73,8 @@ def compare(
     whether a receiver became slower over many.
     """
     changes: list[Change] = []
-    older = fold_spans(roots(before), split_failed=False)
-    newer = fold_spans(roots(after), split_failed=False)
+    older = fold(before, split_failed=False)
+    newer = fold(after, split_failed=False)
     stack: list[tuple[Node | None, Node | None, tuple[tuple[str, ...], ...]]] = []
     _push(stack, older, newer, ())
     while stack:

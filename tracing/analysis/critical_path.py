@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tracing.analysis.index import Index, Span, children_below, end_of, roots
+from tracing.analysis.index import Below, Index, Span, end_of, roots
 from tracing.spans.intervals import covered_within
 from tracing.spans.records import Dispatch, Method, ReceiverCall, Trace
 
@@ -37,8 +37,11 @@ def self_times(trace: Trace) -> dict[int, int]:
     for dispatch in trace.dispatches:
         threads.setdefault(dispatch.thread, []).extend(dispatch.receiver_calls)
     concurrent = {each.thread for each in trace.dispatches if each.method in _ASYNC}
+    if not concurrent:
+        return times
+    below = Below(trace)
     for thread in concurrent:
-        for number, part in _parts(threads[thread]).items():
+        for number, part in _parts(threads[thread], below).items():
             times[number] = min(times[number], part)
     return times
 
@@ -46,11 +49,11 @@ def self_times(trace: Trace) -> dict[int, int]:
 _ASYNC: Final = (Method.ASEND, Method.ASEND_ROBUST)
 
 
-def _parts(calls: list[ReceiverCall]) -> dict[int, int]:
+def _parts(calls: list[ReceiverCall], below: Below) -> dict[int, int]:
     """Return the time that each of *calls* alone accounts for, divided by how many do at a moment."""
     moments: list[tuple[int, int, int]] = []
     for call in calls:
-        for start, end in _stretches(call.dispatches, call.start_ns, end_of(call))[0]:
+        for start, end in _stretches(below.sent(call), call.start_ns, end_of(call))[0]:
             moments += [(start, 1, call.number), (end, 0, call.number)]
     moments.sort()
     parts = dict.fromkeys([call.number for call in calls], 0.0)
@@ -85,6 +88,7 @@ def critical_path(trace: Trace) -> list[PathPiece]:
     finished last before that one began, and so on; what is between them is the span's own.
     """
     pieces: list[PathPiece] = []
+    below_of = Below(trace)
     # (number, children, from, until): a span and the stretch of it that is on the path.
     stack: list[tuple[int | None, Sequence[Span], int, int]] = [
         (None, _waited_for(trace), 0, trace.duration_ns)
@@ -93,7 +97,7 @@ def critical_path(trace: Trace) -> list[PathPiece]:
         number, children, begin, until = stack.pop()
         own, below = _stretches(children, begin, until)
         pieces += [PathPiece(number, start, end - start) for start, end in own]
-        stack += [(child.number, children_below(child), start, end) for child, start, end in below]
+        stack += [(child.number, below_of(child), start, end) for child, start, end in below]
     pieces.sort(key=lambda piece: piece.start_ns)
     return pieces
 
@@ -124,7 +128,7 @@ class CriticalPath:
 
     def _descend(self, span: Span) -> list[tuple[int, int]]:
         within = self._within.get(span.number)
-        own, below = _stretches(children_below(span), *within) if within else ([], [])
+        own, below = _stretches(self._index.below(span), *within) if within else ([], [])
         self._own[span.number] = own
         for child, start, end in below:
             self._within[child.number] = (start, end)

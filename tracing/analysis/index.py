@@ -56,36 +56,56 @@ def only(spans: Sequence[_S], shown: Shown) -> Sequence[_S]:
     return spans if shown is None else [span for span in spans if span.number in shown]
 
 
-def walk(trace: Trace, shown: Shown = None) -> Iterator[Visit]:
-    """Yield every span of *trace* that is *shown*, parents before children, in order of start."""
-    return walk_from(roots(trace), shown)
+def walk(trace: Trace, shown: Shown = None, *, root: Span | None = None) -> Iterator[Visit]:
+    """Yield every span of *trace* that is *shown*, parents before children, in order of start.
 
-
-def walk_from(spans: Sequence[Span], shown: Shown = None) -> Iterator[Visit]:
-    """Yield *spans* and everything below them, parents before children."""
-    stack = [Visit(span, 0, None) for span in only(spans, shown)]
+    Args:
+        trace: The trace.
+        shown: What to yield; None for all.
+        root: Begin with it and yield what is below it alone; None for the whole trace.
+    """
+    below = Below(trace)
+    beside: Sequence[Span] = roots(trace) if root is None else [root]
+    stack = [Visit(span, 0, None) for span in only(beside, shown)]
     stack.reverse()
     while stack:
         visit = stack.pop()
         yield visit
-        children = only(children_below(visit.span), shown)
+        children = only(below(visit.span), shown)
         depth = visit.depth + 1
         stack.extend(Visit(child, depth, visit.span) for child in reversed(children))
 
 
-def children_below(span: Span) -> Sequence[Span]:
-    """Return the receiver calls of a dispatch, or what a receiver sent."""
-    return span.receiver_calls if isinstance(span, Dispatch) else span.dispatches
+class Below:
+    """What is directly below each span of a trace."""
+
+    __slots__ = ("_sent",)
+
+    def __init__(self, trace: Trace) -> None:
+        self._sent = trace.sent_by()
+
+    def __call__(self, span: Span) -> Sequence[Span]:
+        """Return the receiver calls of a dispatch, or what was sent from inside a receiver call."""
+        return span.receiver_calls if isinstance(span, Dispatch) else self.sent(span)
+
+    def sent(self, call: ReceiverCall) -> Sequence[Dispatch]:
+        """Return what was sent from inside *call*, in order of start."""
+        return self._sent.get(call.number, ())
+
+    def of(self, spans: Iterable[Span]) -> list[Span]:
+        """Return what is directly below any of *spans*."""
+        return [child for span in spans for child in self(span)]
 
 
 class Index:
-    """The spans of a trace by number, and who is above whom."""
+    """The spans of a trace by number, what is above each and what is below."""
 
-    __slots__ = ("_calls", "_dispatches", "_parents", "trace")
+    __slots__ = ("_below", "_calls", "_dispatches", "_parents", "trace")
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        dispatches = [*trace.carried.unfinished, *trace.dispatches]
+        self._below: Below | None = None
+        dispatches = [*trace.unfinished, *trace.dispatches]
         self._calls: dict[int, ReceiverCall] = {
             call.number: call for dispatch in dispatches for call in dispatch.receiver_calls
         }
@@ -100,7 +120,7 @@ class Index:
             return None
         if self._dispatches is None:
             # Most who ask for calls never ask for these.
-            dispatches = (*self.trace.carried.unfinished, *self.trace.dispatches)
+            dispatches = (*self.trace.unfinished, *self.trace.dispatches)
             self._dispatches = {dispatch.number: dispatch for dispatch in dispatches}
         return self._calls.get(number) or self._dispatches.get(number)
 
@@ -111,6 +131,13 @@ class Index:
     def dispatch_of(self, call: ReceiverCall) -> Dispatch:
         """Return the dispatch whose receiver call this is."""
         return self._parents[call.number]
+
+    @property
+    def below(self) -> Below:
+        """Return what is directly below each span."""
+        if self._below is None:
+            self._below = Below(self.trace)
+        return self._below
 
     def above(self, span: Span) -> Iterator[Span]:
         """Yield what is above *span*, the nearest first."""

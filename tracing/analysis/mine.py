@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tracing.analysis.index import Index, Span, failed, roots, walk_from
+from tracing.analysis.index import Index, Span, failed, walk
 from tracing.units import plural
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def view_of(
     shown = set(mine)
     if opened is not None and opened.number not in mine:
         shown.update(span.number for span in (opened, *Index(trace).above(opened)))
-    in_view = walk_from(roots(trace) if root is None else [root])
+    in_view = walk(trace, root=root)
     hidden = [visit.span for visit in in_view if visit.span.number not in shown]
     failures = sum(map(failed, hidden))
     return MineView(shown if hidden else None, hidden=len(hidden), hidden_failures=failures)

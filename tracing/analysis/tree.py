@@ -1,4 +1,4 @@
-"""The tree of a trace as it is shown: waterfall rows, folding, flame graph.
+"""The tree of a trace as it is shown: folding, flame graph.
 
 Everything here takes finished spans and returns values ready to be shown: percentages, depths and
 sentences are worked out here, so that templates and terminals need no arithmetic. Nothing recurses:
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.critical_path import CriticalPath, critical_numbers, critical_path, self_ns
 from tracing.analysis.index import (
+    Below,
     Index,
     Shown,
     Span,
-    children_below,
     extent_ns,
     failed,
     lost_receivers,
@@ -23,7 +23,6 @@ from tracing.analysis.index import (
     roots,
     status_word,
     walk,
-    walk_from,
     was_made,
 )
 from tracing.analysis.names import (
@@ -50,10 +49,8 @@ __all__ = [
     "Index",
     "Node",
     "ReceiverTotal",
-    "Row",
     "Shown",
     "Span",
-    "children_of",
     "critical_numbers",
     "critical_path",
     "extent_ns",
@@ -61,7 +58,6 @@ __all__ = [
     "flame",
     "flatten",
     "fold",
-    "fold_spans",
     "groups",
     "label",
     "lost_receivers",
@@ -70,7 +66,6 @@ __all__ = [
     "only",
     "other_sender",
     "roots",
-    "rows",
     "self_ns",
     "status_word",
     "time_of",
@@ -78,42 +73,11 @@ __all__ = [
     "totals",
     "unfolded",
     "walk",
-    "walk_from",
     "was_made",
 ]
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 """Between a count and what it counts."""
-
-
-# --- rows of a waterfall -------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Row:
-    """One line of a waterfall, ready to be drawn."""
-
-    span: Span
-    number: int
-    parent_number: int | None
-    depth: int
-    is_dispatch: bool
-    label: str
-    """Short: ``post_save orders.Order`` or the receiver without its modules."""
-    left: float
-    """Offset from the left edge, percent of the trace's duration."""
-    width: float
-    """Percent; never under ``MIN_WIDTH``, so that it can be seen and clicked."""
-    self_ns: int
-    is_critical: bool
-    has_children: bool
-    failed: bool
-    """It raised, was cancelled or was skipped."""
-
-    @property
-    def title(self) -> str:
-        """Return it in full: dotted path, place and what happened."""
-        return title(self.span)
 
 
 MIN_WIDTH: Final = 0.15
@@ -124,34 +88,6 @@ def _geometry(start_ns: int, duration_ns: int, whole_ns: int) -> tuple[float, fl
     left = min(max(start_ns / whole_ns * 100, 0.0), 100.0 - MIN_WIDTH)
     width = min(max(duration_ns / whole_ns * 100, MIN_WIDTH), 100.0 - left)
     return round(left, 4), round(width, 4)
-
-
-def rows(trace: Trace) -> list[Row]:
-    """Return every span of *trace* as a row of its waterfall, in the order of the tree."""
-    whole = extent_ns(trace)
-    critical = critical_numbers(trace)
-    found = []
-    for visit in walk(trace):
-        span = visit.span
-        left, width = _geometry(span.start_ns, span.duration_ns, whole)
-        is_dispatch = isinstance(span, Dispatch)
-        found.append(
-            Row(
-                span=span,
-                number=span.number,
-                parent_number=visit.parent.number if visit.parent is not None else None,
-                depth=visit.depth,
-                is_dispatch=is_dispatch,
-                label=label(span),
-                left=left,
-                width=width,
-                self_ns=self_ns(span),
-                is_critical=span.number in critical,
-                has_children=bool(children_below(span)),
-                failed=failed(span),
-            )
-        )
-    return found
 
 
 def other_sender(dispatch: Dispatch) -> str:
@@ -228,13 +164,25 @@ def node_key(span: Span) -> tuple[str, ...]:
     return ("receiver", span.receiver.name, span.receiver.dispatch_uid)
 
 
-def fold(trace: Trace, shown: Shown = None) -> list[Node]:
+def fold(trace: Trace, shown: Shown = None, *, split_failed: bool = True) -> list[Node]:
     """Return the tree of *trace* with repetitions under one parent folded into one node each.
 
     A node stands where its first span stood. Failed calls are folded apart from the others, since
-    they are what one looks for, and those that were skipped apart from both.
+    they are what one looks for, and those that were skipped apart from both, unless *split_failed*
+    is false.
     """
-    return fold_spans(roots(trace), shown=shown)
+    below = Below(trace)
+    top: list[Node] = []
+    # Each task: the spans that stand side by side, and where their nodes go.
+    tasks: list[tuple[Sequence[Span], list[Node], int]] = [(only(roots(trace), shown), top, 0)]
+    while tasks:
+        beside, target, depth = tasks.pop()
+        for alike in groups(beside, split_failed=split_failed):
+            node = node_of(alike, depth)
+            target.append(node)
+            if children := only(below.of(alike), shown):
+                tasks.append((children, node.children, depth + 1))
+    return top
 
 
 def unfolded(trace: Trace, shown: Shown = None) -> list[Node]:
@@ -249,23 +197,6 @@ def unfolded(trace: Trace, shown: Shown = None) -> list[Node]:
     return top
 
 
-def fold_spans(
-    spans: Sequence[Span], *, split_failed: bool = True, shown: Shown = None
-) -> list[Node]:
-    """Return *spans* and all below them, folded."""
-    top: list[Node] = []
-    # Each task: the spans that stand side by side, and where their nodes go.
-    tasks: list[tuple[Sequence[Span], list[Node], int]] = [(only(spans, shown), top, 0)]
-    while tasks:
-        beside, target, depth = tasks.pop()
-        for alike in groups(beside, split_failed=split_failed):
-            node = node_of(alike, depth)
-            target.append(node)
-            if below := only(children_of(alike), shown):
-                tasks.append((below, node.children, depth + 1))
-    return top
-
-
 def groups(spans: Iterable[Span], *, split_failed: bool = True) -> list[list[Span]]:
     """Return *spans*, which stand side by side, as groups of those that are folded into one node."""
     members: dict[tuple[tuple[str, ...], str], list[Span]] = {}
@@ -275,11 +206,6 @@ def groups(spans: Iterable[Span], *, split_failed: bool = True) -> list[list[Spa
             apart = "failed" if was_made(span) else "skipped"
         members.setdefault((node_key(span), apart), []).append(span)
     return list(members.values())
-
-
-def children_of(spans: Iterable[Span]) -> list[Span]:
-    """Return what is directly below any of *spans*."""
-    return [child for span in spans for child in children_below(span)]
 
 
 def node_of(alike: Sequence[Span], depth: int = 0) -> Node:

@@ -17,6 +17,7 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from django.dispatch import Signal, dispatcher
+from msgspec import structs
 
 from tracing.analysis.names import place, short_path
 from tracing.analysis.senders import Senders
@@ -134,7 +135,7 @@ def _connection(entry: Any, *, with_holders: bool) -> Connection:
         uid = None
     label = names.receiver_label(receiver, dispatch_uid=uid, **options)
     return Connection(
-        replace(label, any_sender=True) if any_sender else label,
+        structs.replace(label, any_sender=True) if any_sender else label,
         kept_by_debug=with_holders and weak and _kept_by_debug(receiver, label),
         unawaited=not entry[-1] and _returns_coroutine(receiver),
     )

@@ -13,6 +13,7 @@ from os import getpid
 from typing import TYPE_CHECKING, Any, Literal
 
 from django.db import connections
+from msgspec import structs
 
 from tracing import __version__, models
 from tracing.analysis.histogram import HOUR_NS
@@ -921,7 +922,9 @@ def _statement_columns(statement: str) -> dict[str, Any]:
 
 def _receiver_columns(label: records.ReceiverLabel) -> dict[str, Any]:
     return {
-        "key": label_key(*(value for name, value in asdict(label).items() if name != "mine")),
+        "key": label_key(
+            *(value for name, value in structs.asdict(label).items() if name != "mine")
+        ),
         "name": label.name[:_NAME_LIMIT],
         "file": label.file[:500],
         "line": label.line,

@@ -20,7 +20,7 @@ from tracing.spans.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 class TextOut(Protocol):
@@ -57,7 +57,7 @@ class Bar:
     bars: list[Bar] = field(default_factory=list)
 
 
-def _bars(dispatches: Iterable[Dispatch]) -> list[Bar]:
+def _bars(dispatches: Iterable[Dispatch], sent: Mapping[int, list[Dispatch]]) -> list[Bar]:
     made = []
     for dispatch in dispatches:
         site = dispatch.callsite
@@ -81,7 +81,7 @@ def _bars(dispatches: Iterable[Dispatch]) -> list[Bar]:
                 label.file,
                 label.line,
             )
-            inner.bars = _bars(call.dispatches)
+            inner.bars = _bars(sent.get(call.number, ()), sent)
             bar.bars.append(inner)
         made.append(bar)
     return made
@@ -120,7 +120,7 @@ def lanes(trace: Trace) -> list[list[Bar]]:
         ends[lane] = bar.end_ns
         settle(bar)
 
-    for root in sorted(_bars(trace.roots), key=lambda bar: bar.start_ns):
+    for root in sorted(_bars(trace.roots, trace.sent_by()), key=lambda bar: bar.start_ns):
         place(root, first=0)
     for lane in laid:
         lane.sort(key=lambda bar: bar.start_ns)

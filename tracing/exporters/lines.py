@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import MISSING, asdict, fields, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any
+
+from msgspec import NODEFAULT, Struct, to_builtins
+from msgspec.structs import fields
 
 from tracing.spans.records import (
     Bypass,
@@ -55,11 +57,11 @@ def _defaults(span: type, *without: str) -> dict[str, Any]:
     return {
         item.name: item.default
         for item in fields(span)
-        if item.default is not MISSING and item.name not in without
+        if item.default is not NODEFAULT and item.name not in without
     }
 
 
-_CALL_DEFAULTS = _defaults(ReceiverCall)
+_CALL_DEFAULTS = _defaults(ReceiverCall, "statements")
 _TRACE_DEFAULTS = _defaults(Trace, "status")
 _LABEL_DEFAULTS = _defaults(ReceiverLabel)
 
@@ -262,7 +264,7 @@ def trace_record(trace: Trace) -> Record:
     if trace.unheard:
         record["unheard"] = trace.unheard
     if trace.bypasses:
-        record["bypasses"] = [asdict(bypass) for bypass in trace.bypasses]
+        record["bypasses"] = [to_builtins(bypass) for bypass in trace.bypasses]
     record.update(trace_details(trace))
     return record
 
@@ -386,7 +388,7 @@ def _verified(span: Any) -> Any:
         elif isinstance(value, (list, tuple)):
             for item in value:
                 _verified(item)
-        elif is_dataclass(value):
+        elif isinstance(value, Struct):
             _verified(value)
     return span
 
@@ -555,7 +557,7 @@ class _Parts:
             receiver=receiver,
             start_ns=record["start_ns"],
             duration_ns=record["duration_ns"],
-            statements=[(sql, count, ns) for sql, count, ns in record.get("statements", ())],
+            statements=tuple((sql, count, ns) for sql, count, ns in record.get("statements", ())),
             **values,
         )
 
@@ -564,20 +566,13 @@ class _Parts:
         if trace is None:
             raise LineError("a trace without a line of its own")
         trace.dispatches = [self.dispatches[number] for number in sorted(self.dispatches)]
-        calls = {
-            call.number: call for dispatch in trace.dispatches for call in dispatch.receiver_calls
-        }
-        if len(calls.keys() | self.dispatches.keys()) < len(trace.dispatches) + sum(
-            len(dispatch.receiver_calls) for dispatch in trace.dispatches
-        ):
+        calls = [call.number for each in trace.dispatches for call in each.receiver_calls]
+        if len({*calls, *self.dispatches}) < len(calls) + len(self.dispatches):
             raise LineError(f"two spans of trace {trace.trace_id} have one number")
         for dispatch in trace.dispatches:
             if (dispatch.parent_number or 0) > dispatch.number:
                 # Nothing is inside of what began later, nor inside itself.
                 raise LineError(f"span {dispatch.number} is inside of {dispatch.parent_number}")
-            parent = calls.get(dispatch.parent_number or -1)
-            if parent is not None:
-                parent.dispatches.append(dispatch)
         trace.hazards = self.hazards
         return trace
 

@@ -68,8 +68,8 @@ class Lists:
 
     def __call__(self, trace: Trace) -> Trace | None:
         """Return *trace* without what is left out."""
-        by_number = {
-            call.number: (call, dispatch)
+        owners = {
+            call.number: dispatch
             for dispatch in trace.dispatches
             for call in dispatch.receiver_calls
         }
@@ -87,25 +87,22 @@ class Lists:
                     gone[call.number] = parent
                     trace.receiver_call_count -= 1
                 trace.dispatch_count -= 1
-                above = by_number.get(parent) if parent is not None else None
-                if above is not None and dispatch in above[0].dispatches:
-                    above[0].dispatches.remove(dispatch)
                 continue
-            above = by_number.get(parent) if parent is not None else None
-            dispatch.depth = above[1].depth + 1 if above is not None else dispatch.depth
+            above = owners.get(parent) if parent is not None else None
+            dispatch.depth = above.depth + 1 if above is not None else dispatch.depth
             if moved and parent is None:
                 dispatch.depth = 0
-            if moved and above is not None:
-                above[0].dispatches.append(dispatch)
-            if self._receivers:
+            kept.append(dispatch)
+        if self._receivers:
+            sending = {dispatch.parent_number for dispatch in kept}
+            for dispatch in kept:
                 before = len(dispatch.receiver_calls)
                 dispatch.receiver_calls = [
                     call
                     for call in dispatch.receiver_calls
-                    if call.dispatches or self._receivers.keeps(call.receiver.name)
+                    if call.number in sending or self._receivers.keeps(call.receiver.name)
                 ]
                 trace.receiver_call_count -= before - len(dispatch.receiver_calls)
-            kept.append(dispatch)
         trace.dispatches = kept
         trace.unheard = [
             entry

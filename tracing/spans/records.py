@@ -1,10 +1,10 @@
 """Finished spans: what a trace is made of once it has been assembled.
 
-These are values: slotted, of strings, numbers and lists of one another. They hold no receiver,
-sender, instance or exception of the traced application. Every later room (exporters, analysis,
-faces) speaks in them; the log schema and the models have the same fields. What is nested is left
-out of a ``repr``: a debug toolbar or an error page that writes down what it meets would copy the
-whole trace for each span.
+These are values: strings, numbers and lists of one another. They hold no receiver, sender, instance
+or exception of the traced application, and nothing that holds them in turn, so that the garbage
+collector need not visit them. Every later room (exporters, analysis, faces) speaks in them; the log
+schema and the models have the same fields. What is nested is left out of a ``repr``: a debug toolbar
+or an error page that writes down what it meets would copy the whole trace for each span.
 
 Units: a name that ends in ``_ns`` is a whole number of nanoseconds. ``start_ns`` of a dispatch or
 a receiver call counts from the start of its trace, on the monotonic clock.
@@ -13,10 +13,26 @@ a receiver call counts from the start of its trace, on the monotonic clock.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from msgspec import Struct, field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class _Record(Struct, gc=False):
+    """A part of a trace that names what its ``repr`` leaves out."""
+
+    unshown: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are left out of its ``repr``."""
+
+    def __repr__(self) -> str:
+        shown = (name for name in self.__struct_fields__ if name not in self.unshown)
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
+        return f"{type(self).__name__}({fields})"
 
 
 class Kind(StrEnum):
@@ -85,8 +101,7 @@ class TransactionOutcome(StrEnum):
     """It had not ended when the trace was exported."""
 
 
-@dataclass(slots=True, frozen=True)
-class ReceiverLabel:
+class ReceiverLabel(Struct, gc=False, frozen=True, eq=False):
     """A receiver as it is connected: one function may have several labels (uids, strength)."""
 
     name: str
@@ -102,12 +117,31 @@ class ReceiverLabel:
     """Label of the application that defines it; empty if it belongs to none."""
     any_sender: bool = False
     """Connected without a sender: it hears every sender of its signal."""
-    mine: bool = field(default=False, compare=False)
+    mine: bool = False
     """The project's own, as the recording process decided. No part of which receiver it is."""
 
+    def _identity(self) -> tuple[object, ...]:
+        return (
+            self.name,
+            self.file,
+            self.line,
+            self.dispatch_uid,
+            self.weak,
+            self.is_async,
+            self.app,
+            self.any_sender,
+        )
 
-@dataclass(slots=True, frozen=True)
-class Callsite:
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ReceiverLabel):
+            return NotImplemented
+        return self is other or self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+
+class Callsite(Struct, gc=False, frozen=True):
     """The frame of the application that sent a signal."""
 
     file: str
@@ -116,8 +150,7 @@ class Callsite:
     """Qualified name within its module."""
 
 
-@dataclass(slots=True)
-class ReceiverCall:
+class ReceiverCall(_Record):
     """One call of one receiver for one dispatch."""
 
     number: int
@@ -141,10 +174,8 @@ class ReceiverCall:
     """What the thread hop of a sync receiver under ``asend`` cost; on the first of its batch."""
     same_as: int | None = None
     """Position of an earlier receiver of the dispatch that is the same function, if there is one."""
-    statements: list[tuple[str, int, int]] = field(default_factory=list)
+    statements: tuple[tuple[str, int, int], ...] = ()
     """(normalised SQL, count, ns); exported only when CAPTURE_STATEMENTS is on."""
-    dispatches: list[Dispatch] = field(default_factory=list, repr=False)
-    """What was sent from inside it, in order of start."""
 
     @property
     def was_called(self) -> bool:
@@ -157,9 +188,10 @@ class ReceiverCall:
         return self.duration_ns > 0 or self.outcome in _TIMED
 
 
-@dataclass(slots=True)
-class Dispatch:
+class Dispatch(_Record):
     """One sending of a signal that had at least one receiver."""
+
+    unshown: ClassVar[frozenset[str]] = frozenset({"receiver_calls"})
 
     number: int
     """Its span number, unique in the trace."""
@@ -192,7 +224,7 @@ class Dispatch:
     """m2m_changed: how many primary keys were given; None for clear."""
     named: tuple[str, ...] = ()
     """Names of the other named arguments."""
-    values: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str] = {}
     """Named arguments as redacted text; only when CAPTURE_VALUES is on."""
     callsite: Callsite | None = None
     transaction: TransactionOutcome = TransactionOutcome.NONE
@@ -206,11 +238,10 @@ class Dispatch:
     query_count: int = 0
     """Queries of the dispatch and of everything below it."""
     query_ns: int = 0
-    receiver_calls: list[ReceiverCall] = field(default_factory=list, repr=False)
+    receiver_calls: list[ReceiverCall] = []
 
 
-@dataclass(slots=True)
-class Bypass:
+class Bypass(_Record):
     """A write that sent no signals although receivers were connected for them."""
 
     operation: str
@@ -227,8 +258,7 @@ class Bypass:
     """Span number of the receiver call that wrote; None outside any."""
 
 
-@dataclass(slots=True)
-class SideEffect:
+class SideEffect(_Record):
     """Something done to the world outside the database: it cannot be rolled back."""
 
     kind: str
@@ -254,8 +284,7 @@ class SideEffect:
     of that alias was open."""
 
 
-@dataclass(slots=True)
-class LostReceiver:
+class LostReceiver(_Record):
     """A weakly connected receiver that was found dead: it does not run any more."""
 
     signal: str
@@ -266,8 +295,7 @@ class LostReceiver:
     """It ran at least once before it died."""
 
 
-@dataclass(slots=True)
-class ConnectionChange:
+class ConnectionChange(_Record):
     """A receiver that was connected or disconnected while the trace was running."""
 
     change: str
@@ -282,8 +310,7 @@ class ConnectionChange:
     callsite: Callsite | None = None
 
 
-@dataclass(slots=True)
-class MissedReceiver:
+class MissedReceiver(_Record):
     """A receiver of a signal that was sent, which did not run because it waits for another sender.
 
     Or because it was disconnected, by an earlier unit of work, and not connected again.
@@ -301,8 +328,7 @@ class MissedReceiver:
     """Where it was disconnected."""
 
 
-@dataclass(slots=True)
-class WaitingCallback:
+class WaitingCallback(_Record):
     """on_commit callbacks that wait for a commit which the transaction of a TestCase never makes."""
 
     using: str
@@ -314,8 +340,7 @@ class WaitingCallback:
 _NUMBERS: Final = re.compile(r"[\d.,]+")
 
 
-@dataclass(slots=True)
-class Hazard:
+class Hazard(_Record):
     """A diagnosis: a named bug, found in the spans of one trace or across traces."""
 
     hazard: str
@@ -331,9 +356,9 @@ class Hazard:
     receiver: str = ""
     file: str = ""
     line: int = 0
-    numbers: list[int] = field(default_factory=list)
+    numbers: list[int] = []
     """Span numbers of the evidence."""
-    evidence: list[str] = field(default_factory=list)
+    evidence: list[str] = []
     """The same for a reader: one line per fact."""
     remedy: str = ""
     known: str = ""
@@ -342,8 +367,8 @@ class Hazard:
     """Of the trace: it tells it from others that share the id."""
 
     def values(self) -> dict[str, Any]:
-        """Return its fields by name; ``dataclasses.asdict`` would copy each value deeply."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        """Return its fields by name."""
+        return {name: getattr(self, name) for name in self.__struct_fields__}
 
     @property
     def subject(self) -> tuple[str, ...]:
@@ -362,36 +387,50 @@ class Hazard:
         return blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
 
 
-@dataclass(slots=True)
-class CallbackQueries:
+class CallbackQueries(_Record):
     """What the on_commit callbacks of one receiver call asked of the database after the call."""
 
     parent_number: int
     """Span number of the receiver call that registered them."""
     receiver: ReceiverLabel
-    statements: list[tuple[str, int, int]] = field(default_factory=list)
+    statements: tuple[tuple[str, int, int], ...] = ()
     """(normalised SQL, count, ns), as in a receiver call."""
 
 
-@dataclass(slots=True)
-class Carried:
+class Carried(_Record):
     """What the diagnosis of a trace, or of a segment of it, needs besides its spans."""
 
-    unfinished: list[Dispatch] = field(default_factory=list)
+    unfinished: list[Dispatch] = []
     """What is running above its dispatches; comes finished in a later segment."""
-    counted: dict[Any, list[tuple[int, int]]] = field(default_factory=dict)
+    counted: dict[Any, list[tuple[int, int]]] = {}
     """Moments that sums of earlier segments have and later spans may share, by the key of the sum."""
-    unsettled: list[SideEffect] = field(default_factory=list)
+    unsettled: list[SideEffect] = []
     """Side effects whose transaction has not ended; they come in a later segment."""
     receiver_queries: int = 0
     """Queries in receivers that are not among those of its dispatches."""
-    asked_later: list[CallbackQueries] = field(default_factory=list)
+    asked_later: list[CallbackQueries] = []
     """Queries of on_commit callbacks, which no receiver call ran; in order of the first one."""
 
 
-@dataclass(slots=True)
-class Trace:
+class Trace(_Record, eq=False):
     """One unit of work and the dispatches under it; or one segment of a long one."""
+
+    unshown: ClassVar[frozenset[str]] = frozenset(
+        {
+            "dispatches",
+            "bypasses",
+            "unheard",
+            "side_effects",
+            "lost_receivers",
+            "connection_changes",
+            "unreadable",
+            "missed_receivers",
+            "waiting_callbacks",
+            "hazards",
+            "known_hazards",
+            "carried",
+        }
+    )
 
     trace_id: str
     """W3C trace id, 32 lower-case hex digits: what other services know it by, too."""
@@ -420,7 +459,7 @@ class Trace:
     release: str = ""
     error: str = ""
     """Type and message of the exception that ended it."""
-    attributes: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, str] = {}
     """Context of the application: request_id and the like."""
     dispatch_count: int = 0
     receiver_call_count: int = 0
@@ -443,34 +482,42 @@ class Trace:
     """0 for the first or only export of a trace, then 1, 2 ...; counts are totals so far."""
     final: bool = True
     """False while the trace is still running and more segments follow."""
-    dispatches: list[Dispatch] = field(default_factory=list, repr=False)
+    dispatches: list[Dispatch] = []
     """Every dispatch of this segment, parents before children, in order of span number."""
-    bypasses: list[Bypass] = field(default_factory=list, repr=False)
-    unheard: list[tuple[str, str, int]] = field(default_factory=list, repr=False)
+    bypasses: list[Bypass] = []
+    unheard: list[tuple[str, str, int]] = []
     """(signal, sender, count) of dispatches without receivers."""
-    side_effects: list[SideEffect] = field(default_factory=list, repr=False)
+    side_effects: list[SideEffect] = []
     """Mails, tasks and sockets of this segment, in order of time."""
-    lost_receivers: list[LostReceiver] = field(default_factory=list, repr=False)
+    lost_receivers: list[LostReceiver] = []
     """Receivers first seen dead during this segment, or before it outside any trace."""
-    connection_changes: list[ConnectionChange] = field(default_factory=list, repr=False)
+    connection_changes: list[ConnectionChange] = []
     """Receivers connected and disconnected during this segment, in order of time per thread."""
-    unreadable: list[tuple[str, str, int]] = field(default_factory=list, repr=False)
+    unreadable: list[tuple[str, str, int]] = []
     """(what, type of exception, count) of what could not be read or written in this segment."""
-    missed_receivers: list[MissedReceiver] = field(default_factory=list, repr=False)
+    missed_receivers: list[MissedReceiver] = []
     """Receivers that wait for a sender related to one that sent, or were left disconnected."""
-    waiting_callbacks: list[WaitingCallback] = field(default_factory=list, repr=False)
+    waiting_callbacks: list[WaitingCallback] = []
     """Callbacks that a test's own transaction keeps from running."""
-    hazards: list[Hazard] = field(default_factory=list, repr=False)
+    hazards: list[Hazard] = []
     """What the rules of ``tracing.analysis.hazards`` found when the trace was finished."""
-    known_hazards: list[Hazard] = field(default_factory=list, repr=False)
+    known_hazards: list[Hazard] = []
     """The same of what the project accepts; the store alone keeps it, and no count has it."""
 
-    carried: Carried = field(default_factory=Carried, compare=False, repr=False)
+    carried: Carried = field(default_factory=Carried)
     """What is needed to understand it and is none of its spans. Exported by nobody."""
 
     def __post_init__(self) -> None:
         if not self.root_span_id:
             self.root_span_id = derived_root_span_id(self.trace_id, self.started_ns)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Trace):
+            return NotImplemented
+        names = (name for name in self.__struct_fields__ if name != "carried")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def address(self) -> str:
@@ -484,10 +531,35 @@ class Trace:
             call.receiver.mine for dispatch in self.dispatches for call in dispatch.receiver_calls
         )
 
+    def sent_by(self) -> dict[int, list[Dispatch]]:
+        """Return what was sent from inside each receiver call, by the call's number, in order of start."""
+        sent: dict[int, list[Dispatch]] = {}
+        several = False
+        every: Iterable[Dispatch] = self.dispatches
+        if unfinished := self.carried.unfinished:
+            every = {dispatch.number: dispatch for dispatch in (*unfinished, *every)}.values()
+        for dispatch in every:
+            if (parent := dispatch.parent_number) is not None:
+                beside = sent.get(parent)
+                if beside is None:
+                    sent[parent] = [dispatch]
+                else:
+                    several = several or dispatch.start_ns < beside[-1].start_ns
+                    beside.append(dispatch)
+        if several:
+            # What was sent in another thread or task stands in a stream that was read later.
+            for beside in sent.values():
+                beside.sort(key=_by_start)
+        return sent
+
     @property
     def roots(self) -> list[Dispatch]:
         """Return the dispatches of this segment that no receiver sent."""
         return [dispatch for dispatch in self.dispatches if dispatch.parent_number is None]
+
+
+def _by_start(dispatch: Dispatch) -> int:
+    return dispatch.start_ns
 
 
 def _digest(text: str) -> str:

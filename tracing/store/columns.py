@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
+
+from msgspec import to_builtins
 
 from tracing.spans.records import (
     Callsite,
@@ -148,17 +149,17 @@ def trace_details(trace: Trace) -> dict[str, Any]:
     """Return side effects, changes of receivers and what was left out as JSON values; empty without."""
     details: dict[str, Any] = {}
     if trace.side_effects:
-        details["side_effects"] = [asdict(effect) for effect in trace.side_effects]
+        details["side_effects"] = [to_builtins(effect) for effect in trace.side_effects]
     if trace.lost_receivers:
-        details["lost_receivers"] = [asdict(lost) for lost in trace.lost_receivers]
+        details["lost_receivers"] = [to_builtins(lost) for lost in trace.lost_receivers]
     if trace.connection_changes:
-        details["connection_changes"] = [asdict(change) for change in trace.connection_changes]
+        details["connection_changes"] = [to_builtins(change) for change in trace.connection_changes]
     if trace.unreadable:
         details["unreadable"] = [list(entry) for entry in trace.unreadable]
     if trace.missed_receivers:
-        details["missed_receivers"] = [asdict(missed) for missed in trace.missed_receivers]
+        details["missed_receivers"] = [to_builtins(missed) for missed in trace.missed_receivers]
     if trace.waiting_callbacks:
-        details["waiting_callbacks"] = [asdict(waiting) for waiting in trace.waiting_callbacks]
+        details["waiting_callbacks"] = [to_builtins(waiting) for waiting in trace.waiting_callbacks]
     return details
 
 

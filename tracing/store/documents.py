@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct, to_builtins
+from msgspec.structs import asdict, fields
 
 from tracing.spans.records import Dispatch, ReceiverCall, Trace, span_id
 
@@ -53,7 +55,7 @@ def trace_document(trace: Trace, most: int | None = None) -> dict[str, Any]:
 def _flat(value: Any) -> Any:
     """Return *value* with the records in it as dictionaries."""
     if isinstance(value, list):
-        return [asdict(each) if is_dataclass(each) else each for each in value]  # type: ignore[arg-type]
+        return [to_builtins(each) if isinstance(each, Struct) else each for each in value]
     return value
 
 

@@ -179,16 +179,6 @@ def load_traces(rows: Sequence[Trace], using: str) -> Iterator[records.Trace]:
     )
     for key, trace in traces.items():
         trace.dispatches = sorted(dispatches[key].values(), key=attrgetter("number"))
-        senders = {dispatch.parent_number for dispatch in trace.dispatches}
-        calls = {
-            call.number: call
-            for dispatch in trace.dispatches
-            for call in dispatch.receiver_calls
-            if call.number in senders
-        }
-        for dispatch in trace.dispatches:
-            if (parent := calls.get(dispatch.parent_number or -1)) is not None:
-                parent.dispatches.append(dispatch)
     for key, signal, sender, count in (
         manager("Unheard")
         .filter(trace__in=list(traces))
@@ -350,7 +340,9 @@ def _name_statements(calls: list[records.ReceiverCall], manager: Any) -> None:
         labels = manager("StatementLabel").filter(pk__in=chunk)
         texts.update(labels.values_list("pk", "statement"))
     for call in calls:
-        call.statements = [(texts.get(key, ""), count, ns) for key, count, ns in call.statements]
+        call.statements = tuple(
+            (texts.get(key, ""), count, ns) for key, count, ns in call.statements
+        )
 
 
 def _load_bypasses(traces: dict[int, records.Trace], manager: Any) -> None:

@@ -262,6 +262,7 @@ def split(query: Both) -> tuple[list[Query], list[Query]]:
 def ran_under(query: Under, trace: records.Trace) -> bool:
     """Return whether calls that fit the chain of *query* ran each under the one before."""
     # (dispatch, how much of the chain the calls above it fit): the earliest fit is as good as any.
+    sent = trace.sent_by()
     stack = [(root, 0) for root in trace.dispatches if root.parent_number is None]
     while stack:
         dispatch, reached = stack.pop()
@@ -271,7 +272,7 @@ def ran_under(query: Under, trace: records.Trace) -> bool:
                 here += 1
                 if here == len(query.chain):
                     return True
-            stack.extend((child, here) for child in call.dispatches)
+            stack.extend((child, here) for child in sent.get(call.number, ()))
     return False
 
 

@@ -164,8 +164,7 @@ def _renumber(trace: Trace) -> None:
     """Number the spans of *trace* in the order of time, parents before children."""
     numbers: dict[int, int] = {}
     ordered: list[Dispatch] = []
-    roots = sorted(index.roots(trace), key=lambda dispatch: dispatch.start_ns)
-    for visit in index.walk_from(roots):
+    for visit in index.walk(trace):
         numbers[visit.span.number] = len(numbers) + 1
         if isinstance(visit.span, Dispatch):
             ordered.append(visit.span)

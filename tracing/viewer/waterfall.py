@@ -270,7 +270,7 @@ class Waterfall:
         return None
 
     def _below(self, spans: Iterable[Span]) -> Sequence[Span]:
-        return tree.only(tree.children_of(spans), self.shown)
+        return tree.only(self.index.below.of(spans), self.shown)
 
     def line(self, node: Node, parents: list[int]) -> Line:
         """Return the line of *node*."""

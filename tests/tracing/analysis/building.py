@@ -58,6 +58,8 @@ class TraceBuilder:
     def __init__(self, kind: Kind = Kind.REQUEST, name: str = "orders:checkout", **options: Any):
         self.trace = Trace(TRACE_ID, kind, name, 1_700_000_000_000_000_000, 0, **options)
         self.roots: list[Dispatch] = []
+        self.sent: dict[int, list[Dispatch]] = {}
+        """What each receiver call sent, by its number."""
         self._numbers: Iterator[int] = count(1)
         self.gap_ns = 1 * US
 
@@ -85,7 +87,7 @@ class TraceBuilder:
             parent_number=under.number if under is not None else None,
             **options,
         )
-        (under.dispatches if under is not None else self.roots).append(dispatch)
+        (self.roots if under is None else self.sent.setdefault(under.number, [])).append(dispatch)
         return dispatch
 
     def call(
@@ -164,12 +166,11 @@ class TraceBuilder:
         clock = start + self.gap_ns
         for call in dispatch.receiver_calls:
             call.start_ns = clock
-            for child in call.dispatches:
+            sent = self.sent.get(call.number, ())
+            for child in sent:
                 clock = self._place(child, clock, depth + 1)
             clock += call.self_ns
             call.duration_ns = clock - call.start_ns
-            dispatch.query_count += call.query_count + sum(
-                child.query_count for child in call.dispatches
-            )
+            dispatch.query_count += call.query_count + sum(child.query_count for child in sent)
         dispatch.duration_ns = clock - start
         return clock

@@ -58,17 +58,13 @@ def test_roots_are_in_order_of_start_whatever_thread_sent_them():
 
 def test_walk_survives_a_thousand_levels():
     build = TraceBuilder()
-    call = None
+    call, trace = None, TraceBuilder().trace
     for _ in range(1200):
-        call = build.call(build.dispatch(under=call))
-    trace = TraceBuilder().trace
-    trace.dispatches = [build.roots[0]]
-    while trace.dispatches[-1].receiver_calls[0].dispatches:
-        trace.dispatches.append(trace.dispatches[-1].receiver_calls[0].dispatches[0])
+        trace.dispatches.append(build.dispatch(under=call))
+        call = build.call(trace.dispatches[-1])
     trace.duration_ns = 10
 
     assert sum(1 for _ in tree.walk(trace)) == 2400
-    assert len(tree.rows(trace)) == 2400
     assert len(list(tree.flatten(tree.fold(trace)))) == 2400
     assert len(tree.flame(trace, merged=True)) == 2400
 
@@ -127,17 +123,16 @@ def test_critical_path_goes_through_the_last_to_finish():
     assert tree.critical_numbers(trace) == {dispatch.number, slow.number}
 
 
-def test_rows_place_bars_inside_the_whole(order):
-    rows = tree.rows(order)
+def test_flame_places_boxes_inside_the_whole(order):
+    boxes = tree.flame(order)
 
-    assert [row.depth for row in rows] == [0, 1, 2, 3, 1]
-    assert [row.parent_number for row in rows] == [None, 1, 2, 4, 1]
-    assert all(row.left >= 0 and row.left + row.width <= 100.0001 for row in rows)
-    assert all(row.width >= tree.MIN_WIDTH for row in rows)
-    assert rows[0].title.startswith("django.db.models.signals.post_save · orders.Order:1 · ")
+    assert [box.depth for box in boxes] == [0, 1, 2, 3, 1]
+    assert all(box.left >= 0 and box.left + box.width <= 100.0001 for box in boxes)
+    assert all(box.width >= tree.MIN_WIDTH for box in boxes)
+    assert boxes[0].title.startswith("django.db.models.signals.post_save · orders.Order:1 · ")
 
 
-def test_rows_leave_room_for_work_that_ended_after_the_trace():
+def test_flame_leaves_room_for_work_that_ended_after_the_trace():
     build = TraceBuilder()
     call = build.call(build.dispatch(), own_ns=MS)
     later = build.dispatch("order_placed", under=call, parent_is_link=True)
@@ -145,11 +140,11 @@ def test_rows_leave_room_for_work_that_ended_after_the_trace():
     later.start_ns, later.duration_ns = 20 * MS, 10 * MS
 
     assert tree.extent_ns(trace) == 30 * MS
-    assert max(row.left + row.width for row in tree.rows(trace)) == pytest.approx(100)
+    assert max(box.left + box.width for box in tree.flame(trace)) == pytest.approx(100)
 
 
-def test_rows_of_an_empty_trace_are_empty():
-    assert tree.rows(TraceBuilder().build()) == []
+def test_flame_of_an_empty_trace_is_empty():
+    assert tree.flame(TraceBuilder().build()) == []
     assert tree.critical_path(TraceBuilder().build())[0].number is None
 
 
@@ -186,10 +181,10 @@ def test_fold_keeps_skipped_calls_apart_and_out_of_every_mean():
     for outcome in (Outcome.RAISED, Outcome.SKIPPED, Outcome.SKIPPED):
         own_ns = 0 if outcome is Outcome.SKIPPED else 6 * MS
         build.call(build.dispatch(), "shop.check", outcome=outcome, own_ns=own_ns)
-    dispatches = build.build().dispatches
+    trace = build.build()
 
-    apart = tree.fold_spans(dispatches)[0].children
-    (together,) = tree.fold_spans(dispatches, split_failed=False)[0].children
+    apart = tree.fold(trace)[0].children
+    (together,) = tree.fold(trace, split_failed=False)[0].children
 
     assert [(node.count, node.mean_ns, node.span.outcome) for node in apart] == [
         (1, 6 * MS, Outcome.RAISED),
@@ -295,7 +290,9 @@ def test_flame_boxes_stay_inside_their_parents(order):
 
 
 def test_flame_in_time_order_has_one_box_per_span(order):
-    assert [box.label for box in tree.flame(order)] == [row.label for row in tree.rows(order)]
+    assert [box.label for box in tree.flame(order)] == [
+        tree.label(visit.span) for visit in tree.walk(order)
+    ]
 
 
 def test_index_names_what_is_above(order):
@@ -347,7 +344,7 @@ def test_twenty_thousand_dispatches_are_walked_without_recursion():
     trace = build.build()
 
     assert len(trace.dispatches) == 20_000
-    assert sum(isinstance(row.span, Dispatch) for row in tree.rows(trace)) == 20_000
+    assert sum(isinstance(visit.span, Dispatch) for visit in tree.walk(trace)) == 20_000
     assert tree.fold(trace)[0].count == 5_000
 
 

@@ -8,13 +8,13 @@ import stat
 import threading
 import warnings
 from collections import defaultdict
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from django.conf import settings as django_settings
 from django.core.management import call_command
 from django.db import connections, transaction
+from msgspec.structs import replace
 
 from benchmarks.synthetic import Filler
 from tests.tracing.analysis.building import MS, TraceBuilder, label

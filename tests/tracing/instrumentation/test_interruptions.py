@@ -85,8 +85,11 @@ class Sender:
     pass
 
 
-def tree(dispatch):
-    return [[tree(inner) for inner in call.dispatches] for call in dispatch.receiver_calls]
+def tree(dispatch, sent):
+    return [
+        [tree(inner, sent) for inner in sent.get(call.number, ())]
+        for call in dispatch.receiver_calls
+    ]
 
 
 def check_what_comes_after(once, ping):
@@ -99,7 +102,8 @@ def check_what_comes_after(once, ping):
     with tracing.trace("after"):
         ping.send(sender=Sender)
     [trace] = once.traces()
-    assert (trace.name, [tree(root) for root in trace.roots]) == ("after", [[[[[]]]]])
+    trees = [tree(root, trace.sent_by()) for root in trace.roots]
+    assert (trace.name, trees) == ("after", [[[[[]]]]])
 
 
 def interrupt_everywhere(program, once, ping, kind, way, *, every=EVERY):

@@ -149,7 +149,8 @@ def test_what_was_forgotten_before_it_was_read_keeps_its_shape(small):
         (receiver_sets.FORGOTTEN, False),
         (receiver_sets.FORGOTTEN, True),
     ]
-    assert [inside.depth for inside in outer.receiver_calls[0].dispatches] == [1]
+    inside = recorded.trace.sent_by()[outer.receiver_calls[0].number]
+    assert [each.depth for each in inside] == [1]
     roots = [dispatch for dispatch in recorded.trace.dispatches if dispatch.parent_number is None]
     assert len(roots) == 101
     assert forgotten["dispatches without names"] >= 2

@@ -62,31 +62,6 @@ def test_each_odd_value_is_made_one_that_can_be_written():
     assert json.dumps(otlp_json([made]), allow_nan=False)
 
 
-def test_spans_that_stand_in_several_lists_stay_one():
-    trace = full_trace()
-
-    made = repaired(trace)
-
-    by_number = {dispatch.number: dispatch for dispatch in made.dispatches}
-    inner = [
-        inner
-        for each in made.dispatches
-        for call in each.receiver_calls
-        for inner in call.dispatches
-    ]
-    assert inner
-    assert all(by_number[dispatch.number] is dispatch for dispatch in inner)
-
-
-def test_dispatches_nested_a_thousand_deep_are_repaired():
-    trace = plain_trace(dispatches=1_000)
-    for outer, inner in zip(trace.dispatches, trace.dispatches[1:], strict=False):
-        outer.receiver_calls[0].dispatches.append(inner)
-    trace.dispatches[-1].sender = "\x00"
-
-    assert repaired(trace).dispatches[-1].sender == "\ufffd"
-
-
 def test_a_list_that_holds_itself_ends():
     trace = plain_trace()
     trace.attributes["a"] = itself = []

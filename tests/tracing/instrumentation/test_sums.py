@@ -344,6 +344,6 @@ def test_asend_over_segments_keeps_its_queries_and_its_own_time():
     assert [[each.number for each in part.carried.unfinished] for part in program.segments] == [
         [sent.number]
     ] * 3
-    assert call.dispatches == []
+    assert recorded.trace.sent_by() == {}
     assert (sent.query_count, sent.query_ns) == (3, 15)
     assert call.self_ns == call.duration_ns - time_once(inside)

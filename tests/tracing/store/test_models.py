@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -8,6 +7,7 @@ import pytest
 from django.apps import apps
 from django.core.management import call_command
 from django.db import connections
+from msgspec.structs import fields, replace
 
 from tests.tracing.samples import decided, full_trace, plain_trace
 from tracing import models

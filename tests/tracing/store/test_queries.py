@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
+from msgspec import structs
 
 from benchmarks.synthetic import Filler
 from tests.tracing.samples import plain_trace
@@ -28,7 +29,7 @@ def stored():
     for trace in traces[::2]:
         for dispatch in trace.dispatches:
             for call in dispatch.receiver_calls:
-                call.receiver = replace(call.receiver, mine=False)
+                call.receiver = structs.replace(call.receiver, mine=False)
     exporter = DatabaseExporter()
     for start in range(0, len(traces), 100):
         exporter.export(traces[start : start + 100])

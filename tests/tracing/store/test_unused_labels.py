@@ -99,7 +99,7 @@ def test_names_of_what_is_left_stay_and_all_others_go(transactional_db):
     )  # fmt: skip
     assert dispatch.callsite is not None
     assert call.receiver.name == "shop.receivers.on_kept"
-    assert call.statements == [("SELECT kept", 1, 1_000)]
+    assert call.statements == (("SELECT kept", 1, 1_000),)
     assert [sender for _, sender, _ in trace.unheard] == ["shop.Orphankept"]
     [bypass] = trace.bypasses
     assert bypass.callsite == Callsite("/app/shop/views.py", 2, "skip")

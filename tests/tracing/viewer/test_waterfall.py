@@ -75,9 +75,11 @@ def test_repeated_below_a_root_looks_only_there():
     call = trace.dispatches[0].receiver_calls[0]
     waterfall = Waterfall(trace, root=call)
 
-    node = waterfall.repeated(call.dispatches[0].number)
+    sent = trace.sent_by()[call.number]
 
-    assert node.numbers == [dispatch.number for dispatch in call.dispatches]
+    node = waterfall.repeated(sent[0].number)
+
+    assert node.numbers == [dispatch.number for dispatch in sent]
 
 
 def test_minimap_of_a_tree_that_is_not_drawn_whole_still_reaches_its_end():

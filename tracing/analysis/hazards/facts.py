@@ -8,7 +8,6 @@ only some rules ask for is worked out when the first one asks.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -322,7 +321,7 @@ class Facts:
         }
 
 
-_values: Final = attrgetter(*(field.name for field in fields(ReceiverLabel)))
+_values: Final = attrgetter(*ReceiverLabel.__struct_fields__)
 """Returns what makes two labels equal."""
 
 

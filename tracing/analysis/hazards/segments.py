@@ -9,8 +9,9 @@ looks at the whole trace.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from tracing.analysis.hazards import diagnose, find
 from tracing.spans.records import CallbackQueries, Carried, Dispatch
@@ -84,7 +85,7 @@ class Ongoing:
         for dispatch in (*segment.carried.unfinished, *segment.dispatches) if waiting else ():
             for call in dispatch.receiver_calls:
                 if call.number in waiting:
-                    kept[call.number] = _alone(dispatch)
+                    kept[call.number] = dispatch
         self._pinned = kept
 
     def _keep(self, segment: Trace) -> None:
@@ -98,17 +99,11 @@ class Ongoing:
             kept = self._earlier.setdefault(key, deque(maxlen=KEPT_PER_SENDER))
             self._earlier.move_to_end(key)
             self._kept -= len(kept)
-            kept.extend(_alone(dispatch) for dispatch in reversed(last[key]))
+            kept.extend(reversed(last[key]))
             self._kept += len(kept)
         while self._kept > KEPT:
             _key, dropped = self._earlier.popitem(last=False)
             self._kept -= len(dropped)
-
-
-def _alone(dispatch: Dispatch) -> Dispatch:
-    """Return *dispatch* without what was sent inside it, which would be kept with it."""
-    calls = [replace(call, dispatches=[]) for call in dispatch.receiver_calls]
-    return replace(dispatch, receiver_calls=calls)
 
 
 def _receiver_queries(dispatch: Dispatch) -> int:

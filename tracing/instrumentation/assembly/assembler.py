@@ -8,9 +8,10 @@ later, which is how a long trace is exported in segments while it runs.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
 
 from tracing.instrumentation import context
 from tracing.instrumentation.assembly.statements import normalised, quotes_text
@@ -203,6 +204,8 @@ class Assembly:
         """(dispatch, exception type) of async dispatches that have ended."""
         self._links: dict[int, list[tuple[int, ReceiverCall | None]]] = {}
         """(item, call): what handed work over to the stream of that number, from which item on."""
+        self._sent: dict[int, list[Dispatch]] = {}
+        """What was sent from inside each receiver call that is not exported, by its number."""
         self._awaited: set[int] = set()
         """Calls that handed work over and may have waited for it."""
         self._depths: dict[int, int] = {}
@@ -450,7 +453,11 @@ class Assembly:
                 self._note_unreadable("the details of a dispatch", error)
         self._note_block(reader, dispatch)
         if call is not None:
-            call.dispatches.append(dispatch)
+            beside = self._sent.get(call.number)
+            if beside is None:
+                self._sent[call.number] = [dispatch]
+            else:
+                beside.append(dispatch)
         elif self._first_root is None:
             self._first_root = dispatch
         self.trace.dispatch_count += 1
@@ -700,11 +707,11 @@ class Assembly:
         self._end_call(call, end, outcome, 0)
         exported = self._inside.pop(call.number, None) if self._inside else None
         if exported is not None:
-            inside = [_interval(inner) for inner in _waited_for(call)]
+            inside = [_interval(inner) for inner in self._waited_for(call)]
             call.self_ns = max(call.self_ns - exported.with_those(inside), 0)
-        elif call.dispatches:
+        elif call.number in self._sent:
             # It may have sent several at the same time.
-            call.self_ns -= covered_within(call, _waited_for(call))
+            call.self_ns -= covered_within(call, self._waited_for(call))
         if outcome is Outcome.RETURNED:
             call.response_type = _name(name)
         else:
@@ -947,7 +954,7 @@ class Assembly:
         self._settle_blocks(final=final)
         self._count_unheard()
         for asking, counts in self._statements.values():
-            asking.statements = [(sql, count, ns) for sql, (count, ns) in counts.items()]
+            asking.statements = tuple((sql, count, ns) for sql, (count, ns) in counts.items())
         dispatches = sorted(self._done, key=_by_number)
         self._sum_up(dispatches)
         effects, unsettled = self._told_effects(final=final)
@@ -1051,7 +1058,6 @@ class Assembly:
                 receiver_calls=[
                     replace(
                         call,
-                        dispatches=call.dispatches[:],
                         outcome=Outcome.UNKNOWN
                         if call.outcome is Outcome.RUNNING and call.number not in begun
                         else call.outcome,
@@ -1090,15 +1096,12 @@ class Assembly:
         """
         if self._awaited:
             self._settle_links(dispatches)
-        several = len(self.live.streams) > 1 or bool(self._links)
+        sent = self._sent
         for dispatch in reversed(dispatches):
             for call in dispatch.receiver_calls:
-                if several:
-                    # What was sent in another thread or task stands in a stream that is read later.
-                    call.dispatches.sort(key=_by_start)
                 dispatch.query_count += call.query_count
                 dispatch.query_ns += call.query_ns
-                for inner in call.dispatches:
+                for inner in sent.get(call.number, ()):
                     if not inner.parent_is_link:
                         dispatch.query_count += inner.query_count
                         dispatch.query_ns += inner.query_ns
@@ -1119,10 +1122,15 @@ class Assembly:
                 if number not in waited:
                     waited[number] = call
                     # What it sent itself has been taken out of its own time already.
-                    call.self_ns += covered_within(call, _waited_for(call))
+                    call.self_ns += covered_within(call, self._waited_for(call))
                 dispatch.parent_is_link = False
         for call in waited.values():
-            call.self_ns = max(call.self_ns - covered_within(call, _waited_for(call)), 0)
+            call.self_ns = max(call.self_ns - covered_within(call, self._waited_for(call)), 0)
+
+    def _waited_for(self, call: ReceiverCall) -> list[Dispatch]:
+        """Return what *call* sent itself, or handed over and waited for."""
+        sent = self._sent.get(call.number, ())
+        return [dispatch for dispatch in sent if not dispatch.parent_is_link]
 
     def _time_of_roots(self, dispatches: list[Dispatch], *, final: bool) -> int:
         """Return the time in which any root dispatch ran, *dispatches* being those of this segment."""
@@ -1154,10 +1162,11 @@ class Assembly:
         """
         exported = {dispatch.number for dispatch in self._done}
         in_streams = {known[0].number for known in self._by_key.values()}
+        sent: dict[int, list[Dispatch]] = {}
         for dispatch in self._open_dispatches():
             for call in dispatch.receiver_calls:
                 kept, gone = [], []
-                for inner in call.dispatches:
+                for inner in self._sent.get(call.number, ()):
                     if inner.number not in exported:
                         kept.append(inner)
                     elif not inner.parent_is_link:
@@ -1167,7 +1176,9 @@ class Assembly:
                     dispatch.query_ns += inner.query_ns
                 if gone and dispatch.number in in_streams:
                     self._note_inside(call, gone, kept)
-                call.dispatches = kept
+                if kept:
+                    sent[call.number] = kept
+        self._sent = sent
         self._forget(exported)
 
     def _note_inside(self, call: ReceiverCall, gone: list[Dispatch], kept: list[Dispatch]) -> None:
@@ -1285,16 +1296,8 @@ def _by_number(dispatch: Dispatch) -> int:
     return dispatch.number
 
 
-def _by_start(dispatch: Dispatch) -> int:
-    return dispatch.start_ns
-
-
 def _interval(dispatch: Dispatch) -> tuple[int, int]:
     return dispatch.start_ns, dispatch.start_ns + dispatch.duration_ns
-
-
-def _waited_for(call: ReceiverCall) -> list[Dispatch]:
-    return [dispatch for dispatch in call.dispatches if not dispatch.parent_is_link]
 
 
 def _by_opening(closing: tuple[Dispatch, str]) -> int:

@@ -5,10 +5,11 @@ Used where an exporter has refused a trace, so that one odd value costs itself a
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
 from enum import Enum
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from tracing.instrumentation.attributes.names import exact, qualname_of
 
@@ -56,7 +57,7 @@ class _Repair:
                 str(self.value(key, depth + 1)): self.value(item, depth + 1)
                 for key, item in value.items()
             }
-        if is_dataclass(value):
+        if isinstance(value, Struct):
             return self._span(value)
         return self._noted(value, f"<{exact(qualname_of(kind))}>")
 
@@ -81,7 +82,7 @@ class _Repair:
         made = self._made.get(id(span))
         if made is None:
             made = self._made[id(span)] = type(span)(
-                **{item.name: self.value(getattr(span, item.name)) for item in fields(span)}
+                **{name: self.value(getattr(span, name)) for name in span.__struct_fields__}
             )
         return made
 

@@ -568,11 +568,9 @@ class SpanDetail(TracePage):
             ],
             "children": [
                 {"span": child, "label": tree.label(child), "failed": tree.failed(child)}
-                for child in (
-                    span.dispatches if isinstance(span, ReceiverCall) else span.receiver_calls
-                )[:50]
+                for child in index.below(span)[:50]
             ],
-            "nests": call is not None and bool(call.dispatches),
+            "nests": call is not None and bool(index.below(call)),
             "siblings": _siblings(dispatch, span),
             "same_receiver": list_address(f"receiver={quoted(call.receiver.name)}") if call else "",
             "same_dispatch": list_address(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.tracing.analysis.building import MS, TraceBuilder, label
 from tracing.analysis.hazards import configure, diagnose, diagnose_across, find, find_again

@@ -355,7 +355,7 @@ def test_cycle_a_thousand_dispatches_wide_is_found():
         sent = stack.pop()
         trace.dispatches.append(sent)
         sent.depth = (sent.number - 1) // 2
-        stack += [inner for each in sent.receiver_calls for inner in each.dispatches]
+        stack += [each for call in sent.receiver_calls for each in build.sent.get(call.number, ())]
     found = find(trace)
 
     assert "recursion" in {hazard.hazard for hazard in found}

@@ -26,7 +26,7 @@ MEASURES: Final[Mapping[str, tuple[str, Callable[[Trace], float]]]] = {
     "receiver_queries": (
         "queries in receivers",
         lambda trace: (
-            trace.carried.receiver_queries
+            (trace.carried.receiver_queries if trace.carried is not None else 0)
             + sum(
                 call.query_count
                 for dispatch in trace.dispatches

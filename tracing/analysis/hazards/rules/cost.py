@@ -17,6 +17,7 @@ from tracing.units import format_ns, plural, query_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tracing.analysis.index import Below
     from tracing.spans.records import Hazard
 
 
@@ -66,16 +67,14 @@ def slow_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
         yield hazard
 
 
-def _all_queries(call: ReceiverCall) -> int:
+def _all_queries(call: ReceiverCall, below: Below) -> int:
     """Return the queries of *call* and of what it sent, without what it left for later."""
-    if not call.dispatches:
-        return call.query_count
     return call.query_count + sum(
-        dispatch.query_count for dispatch in call.dispatches if not dispatch.parent_is_link
+        dispatch.query_count for dispatch in below.sent(call) if not dispatch.parent_is_link
     )
 
 
-def _questions(call: ReceiverCall) -> int:
+def _questions(call: ReceiverCall, below: Below) -> int:
     """Return the same without savepoints: a receiver may return early from inside an atomic block."""
     questions = 0
     todo = [call]
@@ -83,7 +82,7 @@ def _questions(call: ReceiverCall) -> int:
         each = todo.pop()
         questions += each.query_count
         questions -= sum([count for sql, count, _ in each.statements if is_control(sql)])
-        for dispatch in each.dispatches:
+        for dispatch in below.sent(each):
             if dispatch.query_count and not dispatch.parent_is_link:
                 todo += dispatch.receiver_calls
     return questions
@@ -103,16 +102,17 @@ def _questions(call: ReceiverCall) -> int:
 def raw_query(facts: Facts, _options: Options) -> Iterator[Hazard]:
     """Yield receivers that queried under raw=True, once per receiver and sender."""
     found: dict[tuple[int, str], list[tuple[ReceiverCall, Dispatch]]] = {}
-    labels = facts.labels
+    labels, below = facts.labels, facts.index.below
     for dispatch in facts.raw:
         for call in dispatch.receiver_calls:
-            if _questions(call):
+            if _questions(call, below):
                 key = (labels[id(call.receiver)], dispatch.sender)
                 found.setdefault(key, []).append((call, dispatch))
     for (_label, sender), calls in found.items():
         call, dispatch = calls[0]
         label = call.receiver
-        queries = sum(map(_questions, outermost(facts.index, [call for call, _ in calls])))
+        outer = outermost(facts.index, [call for call, _ in calls])
+        queries = sum(_questions(each, below) for each in outer)
         yield finding(
             f"{who(label)} ran {query_text(queries)} while {sender} was saved raw, as from a "
             f"fixture: it does not return early for raw=True.",
@@ -122,7 +122,7 @@ def raw_query(facts: Facts, _options: Options) -> Iterator[Hazard]:
             evidence=lines(
                 calls,
                 lambda pair: (
-                    f"{pair[1].instance or pair[1].sender}: {query_text(_questions(pair[0]))}"
+                    f"{pair[1].instance or pair[1].sender}: {query_text(_questions(pair[0], below))}"
                 ),
             ),
         )
@@ -149,7 +149,8 @@ def init_receiver_cost(facts: Facts, options: Options) -> Iterator[Hazard]:
             found[labels[id(call.receiver)]].append((call, dispatch))
     for calls in found.values():
         # One that makes instances itself runs inside itself.
-        queries = sum(map(_all_queries, outermost(facts.index, [call for call, _ in calls])))
+        outer = outermost(facts.index, [call for call, _ in calls])
+        queries = sum(_all_queries(each, facts.index.below) for each in outer)
         total = time_once([call for call, _ in calls])
         if not queries and total <= options["total_ms"] * _MS:
             continue

@@ -20,8 +20,9 @@ from tracing.analysis.names import short_signal, signal_of
 from tracing.units import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from tracing.analysis.tree import Below
     from tracing.spans.records import Dispatch, Hazard, ReceiverCall
 
 
@@ -182,19 +183,20 @@ def repeated_save(facts: Facts, _options: Options) -> Iterator[Hazard]:
     if not inside:
         return
     found: dict[tuple[int, str], _SavedAgain] = {}
+    below = facts.index.below
     around = [each for each in facts.every if each.instance in inside and each.signal in SAVES]
     for outer in around:
         if outer.raw:
             continue
         for call in outer.receiver_calls:
-            if call.dispatches and (saves := _saves_below(call, outer)):
+            if (sent := below.sent(call)) and (saves := _saves_among(sent, outer)):
                 key = (facts.labels[id(call.receiver)], outer.sender)
                 again = found.get(key)
                 if again is None:
                     again = found[key] = _SavedAgain(outer)
                 again.calls.append(call)
                 again.saves += saves
-                again.unguarded = again.unguarded or _is_unguarded(call, outer, saves)
+                again.unguarded = again.unguarded or _is_unguarded(call, outer, saves, below)
     for again in found.values():
         if again.unguarded:
             yield _repeated_save_finding(again)
@@ -241,14 +243,14 @@ def _repeated_save_finding(again: _SavedAgain) -> Hazard:
     return hazard
 
 
-def _saves_below(call: ReceiverCall, outer: Dispatch) -> list[Dispatch]:
-    """Return the saves of the instance that *call* itself made, each by one of its signals."""
+def _saves_among(sent: Sequence[Dispatch], outer: Dispatch) -> list[Dispatch]:
+    """Return the saves of the instance of *outer* among what a call *sent*, each by one of its signals."""
     instance, sender, using = instance_identity(outer), outer.sender, outer.using
     if instance is None:
         return []
     saves = [
         each
-        for each in call.dispatches
+        for each in sent
         if each.signal in SAVES
         and (each.instance == instance or instance_identity(each) == instance)
         and each.sender == sender
@@ -261,23 +263,21 @@ def _saves_below(call: ReceiverCall, outer: Dispatch) -> list[Dispatch]:
     return after or saves
 
 
-def _is_unguarded(call: ReceiverCall, outer: Dispatch, saves: list[Dispatch]) -> bool:
+def _is_unguarded(call: ReceiverCall, outer: Dispatch, saves: list[Dispatch], below: Below) -> bool:
     """Return whether these second saves are more than one that a guard lets through once."""
     whole = [save for save in saves if save.update_fields is None]
     if len(whole) > 1 or (whole and outer.created is not True):
         return True
-    if any(_saves_again(save) for save in saves):
+    if any(
+        _saves_among(below.sent(inner), save) for save in saves for inner in save.receiver_calls
+    ):
         return True
     # Two receivers that each save a new instance again: guarded both, and still three saves.
     siblings = [
         other
         for other in outer.receiver_calls
         if other is not call
-        for save in _saves_below(other, outer)
+        for save in _saves_among(below.sent(other), outer)
         if save.update_fields is None
     ]
     return bool(whole and siblings)
-
-
-def _saves_again(save: Dispatch) -> bool:
-    return any(_saves_below(call, save) for call in save.receiver_calls)

@@ -21,7 +21,7 @@ from tracing.spans.records import Dispatch, Kind, Outcome, ReceiverCall, Receive
 from tracing.units import format_ns, ordinal, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Hashable, Iterator, Sequence
 
     from tracing.spans.records import CallbackQueries, Hazard
 
@@ -375,7 +375,11 @@ def _asked_later(facts: Facts, least: int) -> list[tuple[ReceiverLabel, list[Cal
     ]
 
 
-def _repeated(asked: list[list[tuple[str, int, int]]], least: int) -> dict[str, list[int]]:
+_Statements: TypeAlias = tuple[tuple[str, int, int], ...]
+"""As a receiver call has them."""
+
+
+def _repeated(asked: Sequence[_Statements], least: int) -> dict[str, list[int]]:
     """Return [count, ns] of each statement that ran *least* times or more."""
     totals: dict[str, list[int]] = {}
     for statements in asked:
@@ -388,7 +392,7 @@ def _repeated(asked: list[list[tuple[str, int, int]]], least: int) -> dict[str, 
     }
 
 
-def _ran(statements: list[tuple[str, int, int]], repeated: dict[str, list[int]]) -> bool:
+def _ran(statements: _Statements, repeated: dict[str, list[int]]) -> bool:
     """Return whether one of *repeated* is among *statements*."""
     for text, _, _ in statements:  # noqa: SIM110 - for one statement, as mostly, at half the cost.
         if text in repeated:
