@@ -25,7 +25,7 @@ CACHE = ROOT / ".cache" / "benchmarks"
 PAIRS = {"3.11": "5.2", "3.12": "6.0", "3.13": "6.1", "3.14": "6.1"}
 """Django release by Python version."""
 
-NEEDED = ("orjson", "structlog")
+NEEDED = ("msgspec", "structlog")
 """What the tracer and its exporters use, pinned in requirements.txt."""
 
 _DESCRIBE = """

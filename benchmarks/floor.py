@@ -3,7 +3,7 @@
     python benchmarks/floor.py
 
 The request of the other benchmarks runs with the tracer complete. Then its rows are inserted again with
-``executemany`` and its lines written again by structlog and orjson, both made beforehand. No tracer with
+``executemany`` and its lines written again by structlog and msgspec, both made beforehand. No tracer with
 this store and this log can cost less than the two together: what is above it is ours.
 """
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import orjson
+import msgspec
 
 from benchmarks.environments import describe
 from benchmarks.measuring import Worker
@@ -74,7 +74,7 @@ def line_writer(lines: Sequence[bytes], folder: Path) -> Callable[[], None]:
     records = [
         {
             key: value
-            for key, value in orjson.loads(line).items()
+            for key, value in msgspec.json.decode(line).items()
             if key not in {"timestamp", "level"}
         }
         for line in lines

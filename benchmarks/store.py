@@ -356,7 +356,7 @@ def size_of(alias: str) -> None:
 
 def bare_logger(file: Any) -> Any:
     """Return the fastest logger that structlog's own manual knows, writing to *file*."""
-    import orjson
+    import msgspec
     import structlog
 
     return structlog.wrap_logger(
@@ -365,7 +365,9 @@ def bare_logger(file: Any) -> Any:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(serializer=orjson.dumps),
+            structlog.processors.JSONRenderer(
+                serializer=lambda event, **_: msgspec.json.encode(event)
+            ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(20),
         cache_logger_on_first_use=True,
@@ -374,18 +376,23 @@ def bare_logger(file: Any) -> Any:
 
 def compare_log(scratch: Path) -> None:
     """Print the lines per second of the exporter and of structlog as its documentation tunes it."""
+    import msgspec
     import structlog
 
-    from tracing.exporters.lines import lines
     from tracing.exporters.log import LogExporter
+    from tracing.spans.codec import lines
 
     ours, bare = [], []
     exporter = LogExporter(scratch / "ours.jsonl", max_bytes=0)
     traces = flat_traces(DISPATCHES)
     records = [
-        {name: value for name, value in record.items() if name not in {"timestamp", "level"}}
+        {
+            name: value
+            for name, value in msgspec.json.decode(line).items()
+            if name not in {"timestamp", "level"}
+        }
         for trace in traces
-        for _, record in lines(trace)
+        for _level, _event, line in lines(trace)
     ]
     with (scratch / "bare.jsonl").open("wb") as file:
         log = bare_logger(file)

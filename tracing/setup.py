@@ -159,7 +159,8 @@ def _without_statements(trace: Any) -> Any:
         for call in dispatch.receiver_calls:
             if call.statements:
                 call.statements = ()
-    trace.carried.asked_later = []
+    if trace.carried is not None:
+        trace.carried.asked_later = []
     return trace
 
 

@@ -53,10 +53,10 @@ def rows_of_viewer(address: str, trace_id: str) -> list[Row]:
 def rows_of_log(path: Path, trace_id: str) -> list[Row]:
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return sorted(
-        (f"{last(line['signal'])} {line['sender']}", last(call["receiver"]))
+        (f"{last(line['signal'])} {line['sender']}", last(call["receiver"]["name"]))
         for line in lines
         if line["event"] == "dispatch_finished" and line["trace_id"] == trace_id
-        for call in line["receivers"]
+        for call in line["receiver_calls"]
     )
 
 
@@ -72,9 +72,9 @@ def rows_of_terminal(directory: Path, trace_id: str) -> list[Row]:
     )
     document: dict[str, Any] = json.loads(shown.stdout)
     return sorted(
-        (f"{last(dispatch['signal'])} {dispatch['sender']}", last(call["receiver"]))
+        (f"{last(dispatch['signal'])} {dispatch['sender']}", last(call["receiver"]["name"]))
         for dispatch in document["dispatches"]
-        for call in dispatch["receivers"]
+        for call in dispatch["receiver_calls"]
     )
 
 

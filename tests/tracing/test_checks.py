@@ -142,7 +142,6 @@ def test_known_hazard_of_no_rule_is_reported(settings):
         ({"KEEP": {"else": 10}}, "['KEEP'] has else = 10, no number from 0 to 1."),
         ({"LOG": {"paht": "x"}}, "['LOG'] has an unknown key 'paht' (did you mean 'path'?)."),
         ({"LOG": {"level": "loud"}}, "['LOG'] is wrong: LogExporter has no level 'loud': debug, "),
-        ({"LOG": {"RENDER": "xml"}}, "['LOG'] is wrong: LogExporter has no render 'xml': json, "),
         ({"LOG": {"every": "fortnight"}}, "['LOG'] is wrong: 'fortnight' is no duration: write "),
         ({"LOG": {"max_size": "much"}}, "['LOG'] is wrong: 'much' is no size: write "),
         ({"LOG": {"keep": "all"}}, "['LOG'] is wrong: keep is 'all', no number from 0 up."),

@@ -260,12 +260,11 @@ def from_store():
 
 
 def from_log(traces, folder):
-    for number, options in enumerate(({}, {"per": "trace"}, {"render": "console"})):
-        file = folder / f"{number}.jsonl"
-        exporter = LogExporter(file, **options)
-        exporter.export(traces)
-        exporter.shutdown()
-        yield file.read_text()
+    file = folder / "tracing.jsonl"
+    exporter = LogExporter(file)
+    exporter.export(traces)
+    exporter.shutdown()
+    yield file.read_text()
 
 
 def from_exports(traces):

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 LOG_KEYS: Final = frozenset(
     {
-        "path", "logger", "per", "level", "render", "max_size", "max_bytes", "every",
-        "every_seconds", "keep", "compress", "colors",
+        "path", "logger", "level", "max_size", "max_bytes", "every", "every_seconds", "keep", "compress",
     }
 )  # fmt: skip
 """What ``TRACING["LOG"]`` may have, in lower case."""
@@ -147,9 +146,8 @@ def build_log_exporter(given: Mapping[str, Any]) -> LogExporter:
         values["max_bytes"] = values.pop("max_size")
     if isinstance(values.get("max_bytes"), str):
         values["max_bytes"] = parse_size(values["max_bytes"])
-    for name in ("per", "level", "render"):
-        if isinstance(values.get(name), str):
-            values[name] = values[name].lower()
+    if isinstance(values.get("level"), str):
+        values["level"] = values["level"].lower()
     if "every" in values:
         every = values.pop("every")
         values["every_seconds"] = (

@@ -29,10 +29,10 @@ from tracing.store.columns import (
     dispatch_details,
     dump,
     encode_facts,
+    encode_trace_details,
     facts_of,
     hazard_fingerprint,
     label_key,
-    trace_details,
 )
 from tracing.store.retention import (
     Retention,
@@ -1085,7 +1085,9 @@ class _Build:
         first_hour = trace.started_ns // HOUR_NS
         spans_hours = (trace.started_ns + trace.duration_ns) // HOUR_NS != first_hour
         wires = self.sums.setdefault(first_hour, {})
-        reached, overlaps = 0, bool(trace.carried.unfinished or trace.carried.counted)
+        carried = trace.carried
+        reached = 0
+        overlaps = carried is not None and bool(carried.unfinished or carried.counted)
         for dispatch in trace.dispatches:
             start, calls = dispatch.start_ns, dispatch.receiver_calls
             if spans_hours:
@@ -1205,11 +1207,13 @@ class _Build:
 
 def _more_details(trace: records.Trace, before: str) -> str:
     """Return the details of *trace* after those of its earlier segments, as a JSON object."""
-    details = trace_details(trace)
-    if before:
+    details = encode_trace_details(trace)
+    if before and details:
+        details = json.loads(details)
         for name, values in json.loads(before).items():
             details[name] = values + details.get(name, [])
-    return dump(details) if details else ""
+        return dump(details)
+    return details or before
 
 
 def _clean(value: Any) -> Any:

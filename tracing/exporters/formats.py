@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tracing.exporters.lines import Clock, lines
-from tracing.spans.escapes import escape_cell, escape_json
+from tracing.spans.codec import Clock, lines
+from tracing.spans.escapes import escape_cell
 from tracing.spans.records import (
     Dispatch,
     Kind,
@@ -37,8 +36,8 @@ def write_jsonl(traces: Iterable[Trace], file: TextOut) -> None:
     """Write *traces* as the lines of the log, which ``tracing import`` reads back."""
     clock = Clock()
     for trace in traces:
-        for _, record in lines(trace, clock=clock):
-            file.write(escape_json(json.dumps(record, separators=(",", ":"))) + "\n")
+        for _level, _event, line in lines(trace, clock):
+            file.write(line.decode() + "\n")
 
 
 # -- Bars that do not overlap ----------------------------------------------------------------

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from tracing.exporters.database import DatabaseExporter
-from tracing.exporters.lines import SCHEMA, TRACE_FINISHED, LineError, Reader
 from tracing.exporters.log_file import open_log
 from tracing.pipeline import TemporaryError
+from tracing.spans.codec import SCHEMA, TRACE_FINISHED, LineError, Reader
 
 if TYPE_CHECKING:
     import os

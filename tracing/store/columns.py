@@ -6,18 +6,16 @@ import json
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from msgspec import to_builtins
+from msgspec import Struct, convert, to_builtins
+from msgspec.structs import asdict
 
 from tracing.spans.records import (
-    Callsite,
     ConnectionChange,
     Hazard,
     LostReceiver,
     MissedReceiver,
-    ReceiverLabel,
     SideEffect,
     Trace,
-    TransactionOutcome,
     WaitingCallback,
 )
 
@@ -145,63 +143,26 @@ def decode_details(text: str | None) -> dict[str, Any]:
     return details
 
 
-def trace_details(trace: Trace) -> dict[str, Any]:
-    """Return side effects, changes of receivers and what was left out as JSON values; empty without."""
-    details: dict[str, Any] = {}
-    if trace.side_effects:
-        details["side_effects"] = [to_builtins(effect) for effect in trace.side_effects]
-    if trace.lost_receivers:
-        details["lost_receivers"] = [to_builtins(lost) for lost in trace.lost_receivers]
-    if trace.connection_changes:
-        details["connection_changes"] = [to_builtins(change) for change in trace.connection_changes]
-    if trace.unreadable:
-        details["unreadable"] = [list(entry) for entry in trace.unreadable]
-    if trace.missed_receivers:
-        details["missed_receivers"] = [to_builtins(missed) for missed in trace.missed_receivers]
-    if trace.waiting_callbacks:
-        details["waiting_callbacks"] = [to_builtins(waiting) for waiting in trace.waiting_callbacks]
-    return details
+class TraceDetails(Struct, omit_defaults=True):
+    """What the column ``details`` of a trace holds: what few traces have."""
+
+    side_effects: list[SideEffect] = []
+    lost_receivers: list[LostReceiver] = []
+    connection_changes: list[ConnectionChange] = []
+    unreadable: list[tuple[str, str, int]] = []
+    missed_receivers: list[MissedReceiver] = []
+    waiting_callbacks: list[WaitingCallback] = []
 
 
-def decode_trace_details(details: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``trace_details`` returned as arguments of ``records.Trace``."""
-    return {
-        "side_effects": [_side_effect(effect) for effect in details.get("side_effects", ())],
-        "lost_receivers": [
-            LostReceiver(**lost | {"receiver": ReceiverLabel(**lost["receiver"])})
-            for lost in details.get("lost_receivers", ())
-        ],
-        "connection_changes": [
-            ConnectionChange(**_with_labels(change))
-            for change in details.get("connection_changes", ())
-        ],
-        "missed_receivers": [
-            MissedReceiver(**_with_labels(missed)) for missed in details.get("missed_receivers", ())
-        ],
-        "waiting_callbacks": [
-            WaitingCallback(**waiting) for waiting in details.get("waiting_callbacks", ())
-        ],
-        "unreadable": [(what, why, count) for what, why, count in details.get("unreadable", ())],
-    }
+def encode_trace_details(trace: Trace) -> str:
+    """Return side effects, changes of receivers and what was left out as JSON; empty without."""
+    found = TraceDetails(**{name: getattr(trace, name) for name in TraceDetails.__struct_fields__})
+    return dump(details) if (details := to_builtins(found)) else ""
 
 
-def _with_labels(values: dict[str, Any]) -> dict[str, Any]:
-    site = values.get("callsite")
-    return values | {
-        "callsite": None if site is None else Callsite(**site),
-        "receiver": ReceiverLabel(**values["receiver"]),
-    }
-
-
-def _side_effect(values: dict[str, Any]) -> SideEffect:
-    site = values.get("callsite")
-    return SideEffect(
-        **values
-        | {
-            "callsite": None if site is None else Callsite(**site),
-            "transaction": TransactionOutcome(values.get("transaction", "none")),
-        }
-    )
+def decode_trace_details(text: str | None) -> dict[str, Any]:
+    """Return what ``encode_trace_details`` returned as arguments of ``records.Trace``."""
+    return asdict(convert(json.loads(text), TraceDetails)) if text else {}
 
 
 def hazard_fingerprint(hazard: Hazard) -> str:

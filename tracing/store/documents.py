@@ -1,13 +1,8 @@
-"""What the pages say as JSON: plain dictionaries with the names of ``tracing.spans.records``."""
+"""Rows of the store as JSON: plain dictionaries with the names of ``tracing.spans.records``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-
-from msgspec import Struct, to_builtins
-from msgspec.structs import asdict, fields
-
-from tracing.spans.records import Dispatch, ReceiverCall, Trace, span_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,64 +17,11 @@ _ROW_FIELDS: Final = (
     "hazard_count", "dropped_count", "unheard_count", "overhead_ns", "final", "mine", "pinned",
     "note",
 )  # fmt: skip
-_NESTED: Final = frozenset({"dispatches", "receiver_calls", "receiver", "callsite"})
 
 
 def row_document(row: models.Trace) -> dict[str, Any]:
     """Return a trace as it stands in a list: its own facts, not its dispatches."""
     return {name: getattr(row, name) for name in _ROW_FIELDS}
-
-
-def trace_document(trace: Trace, most: int | None = None) -> dict[str, Any]:
-    """Return a whole trace; its dispatches lie flat, ``parent_number`` says where they belong.
-
-    Args:
-        trace: The trace.
-        most: At most so many dispatches; None for all.
-    """
-    document = {
-        item.name: _flat(getattr(trace, item.name))
-        for item in fields(Trace)
-        if item.name not in {"dispatches", "unheard", "carried"}
-    }
-    document["unheard"] = [
-        {"signal": signal, "sender": sender, "count": count}
-        for signal, sender, count in trace.unheard
-    ]
-    document["dispatches"] = [
-        dispatch_document(trace, dispatch) for dispatch in trace.dispatches[:most]
-    ]
-    return document
-
-
-def _flat(value: Any) -> Any:
-    """Return *value* with the records in it as dictionaries."""
-    if isinstance(value, list):
-        return [to_builtins(each) if isinstance(each, Struct) else each for each in value]
-    return value
-
-
-def dispatch_document(trace: Trace, dispatch: Dispatch) -> dict[str, Any]:
-    """Return one dispatch with its receiver calls, without what was sent below them."""
-    document = _own_fields(dispatch)
-    document["span_id"] = span_id(trace.root_span_id, dispatch.number)
-    document["callsite"] = asdict(dispatch.callsite) if dispatch.callsite else None
-    document["receiver_calls"] = [call_document(trace, call) for call in dispatch.receiver_calls]
-    return document
-
-
-def call_document(trace: Trace, call: ReceiverCall) -> dict[str, Any]:
-    """Return one receiver call, without what was sent from inside it."""
-    document = _own_fields(call)
-    document["span_id"] = span_id(trace.root_span_id, call.number)
-    document["receiver"] = asdict(call.receiver)
-    return document
-
-
-def _own_fields(span: Dispatch | ReceiverCall) -> dict[str, Any]:
-    return {
-        item.name: getattr(span, item.name) for item in fields(span) if item.name not in _NESTED
-    }
 
 
 def statistics_document(rows: Iterable[Statistics]) -> list[dict[str, Any]]:

@@ -169,7 +169,7 @@ def load_traces(rows: Sequence[Trace], using: str) -> Iterator[records.Trace]:
             name=row.name,
             status=records.Status(row.status),
             attributes=json.loads(row.attributes) if row.attributes else {},
-            **decode_trace_details(json.loads(row.details) if row.details else {}),
+            **decode_trace_details(row.details),
             **{name: getattr(row, name) for name in _TRACE_FIELDS},
         )
         traces[row.pk] = trace

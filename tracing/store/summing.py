@@ -148,7 +148,7 @@ class _Spans:
     """The spans of a trace by the sums that they are part of."""
 
     def __init__(self, trace: Trace, receiver_id: Callable[[ReceiverLabel], int]) -> None:
-        unfinished = trace.carried.unfinished
+        unfinished = trace.unfinished
         self._of: defaultdict[Hashable, list[tuple[int, int, Dispatch]]] = defaultdict(list)
         self.owners: dict[int, Dispatch] = {}
         """The dispatch of each receiver call, by the call's number."""
@@ -160,7 +160,7 @@ class _Spans:
 
         # What is still running comes later, with all that is inside it.
         self._elsewhere = intervals_by_sum(unfinished, id_of, running=True)
-        for key, moments in trace.carried.counted.items():
+        for key, moments in trace.carried.counted.items() if trace.carried is not None else ():
             known = key if type(key) is tuple else receiver_id(key)
             self._elsewhere.setdefault(known, []).extend(moments)
         for dispatch in trace.dispatches:

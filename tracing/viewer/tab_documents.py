@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.analysis import tree
-from tracing.store.documents import trace_document
+from tracing.spans.codec import document
 
 if TYPE_CHECKING:
     from tracing.spans import records
@@ -64,8 +65,8 @@ def tab_document(tab: str, trace: records.Trace, data: dict[str, Any]) -> dict[s
             ],
         }  # fmt: skip
     if tab == "hazards":
-        return {"hazards": trace_document(trace)["hazards"]}
-    return {"lines": data["log_records"]}
+        return {"hazards": document(trace)["hazards"]}
+    return {"lines": [json.loads(line) for line in data["log_lines"]]}
 
 
 _TOTAL_FIELDS: Final = (

@@ -17,7 +17,7 @@ from tracing.exporters.formats import (
     write_csv,
     write_jsonl,
 )
-from tracing.exporters.lines import Reader
+from tracing.spans.codec import Reader
 from tracing.spans.records import Method, ReceiverCall, ReceiverLabel
 
 NEWEST_NS = 1_800_000_000_000_000_000

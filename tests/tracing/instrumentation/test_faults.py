@@ -819,7 +819,8 @@ def test_tasks_are_created_as_without_tracing_and_go_on_with_the_work(
     [above] = recorded.trace.dispatches[0].receiver_calls
     assert found == expected
     assert expected[0] == [(False, "own"), (True, "own"), (True, "given")]
-    assert [child.sender for child in above.dispatches] == ["'below'"] * 3
+    below = recorded.trace.sent_by()[above.number]
+    assert [child.sender for child in below] == ["'below'"] * 3
 
 
 @pytest.mark.parametrize("method", ["send", "asend"])

@@ -19,13 +19,14 @@ from django.utils.functional import SimpleLazyObject, lazy
 
 from tests.tracing.instrumentation.conftest import recording
 from tracing.exporters.formats import otlp_json
-from tracing.exporters.lines import lines
 from tracing.instrumentation.assembly import assembler
+from tracing.instrumentation.assembly.repair import repaired
 from tracing.instrumentation.attributes import redaction
 from tracing.instrumentation.attributes.redaction import HIDDEN
 from tracing.instrumentation.attributes.values import Redaction, attribute_text
 from tracing.instrumentation.dispatch.options import Options
 from tracing.instrumentation.patching import instrument
+from tracing.spans.codec import lines
 from tracing.store.columns import dump
 
 pytestmark = pytest.mark.usefixtures("stock", "keeper", "no_failures")
@@ -170,7 +171,7 @@ def test_every_dispatch_is_recorded_whatever_its_values(seed, monkeypatch):
             each.disconnect(receiver)
 
     trace = recorded.trace
-    written = dump([record for _, record in lines(trace)])
+    written = b"".join(line for _level, _event, line in lines(repaired(trace))).decode()
     assert trace.dispatch_count == len(trace.dispatches) == 100
     assert trace.unreadable == []
     assert len(written) < 1_000_000

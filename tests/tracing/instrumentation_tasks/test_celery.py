@@ -19,9 +19,9 @@ import tracing.celery
 from tests.services import require_service
 from tests.tracing.instrumentation_tasks import worker_project
 from tests.tracing.instrumentation_tasks.keeping import Keeper, keeping
-from tracing.exporters.lines import Reader
 from tracing.instrumentation import context, patching, sampling
 from tracing.instrumentation.sampling import Sampler
+from tracing.spans.codec import Reader
 from tracing.spans.records import Kind, Status
 
 if TYPE_CHECKING:

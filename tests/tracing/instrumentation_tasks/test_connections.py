@@ -19,7 +19,7 @@ from tracing.instrumentation import patching
 from tracing.instrumentation.connections import changes as connections
 from tracing.instrumentation.connections import registry
 from tracing.spans.records import ConnectionChange, LostReceiver, ReceiverLabel
-from tracing.store.columns import decode_trace_details, trace_details
+from tracing.store.columns import decode_trace_details, encode_trace_details
 
 here = Signal()
 elsewhere = Signal()
@@ -457,7 +457,7 @@ def test_changes_survive_the_store(keeper):
         here.connect(greet)
     [trace] = keeper.traces()
 
-    decoded = decode_trace_details(trace_details(trace))
+    decoded = decode_trace_details(encode_trace_details(trace))
     assert decoded["connection_changes"] == trace.connection_changes
     assert decoded["lost_receivers"] == trace.lost_receivers
     assert [type(change) for change in decoded["connection_changes"]] == [ConnectionChange] * 2

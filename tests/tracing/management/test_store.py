@@ -116,7 +116,7 @@ def test_export_of_nothing_and_to_nowhere_are_errors(traces, tmp_path):
 
 def test_import_names_bad_lines(traces, tmp_path):
     path = tmp_path / "bad.jsonl"
-    path.write_text('{"event": "mine"}\nnonsense\n{"schema": 1, "event": "to come"}\n')
+    path.write_text('{"event": "mine"}\nnonsense\n{"schema": 2, "event": "to come"}\n')
     stderr = io.StringIO()
     code, shown = code_of("import", path, stderr=stderr)
 
@@ -137,7 +137,7 @@ def test_import_says_that_a_file_is_none_of_ours(traces, tmp_path, content):
     assert code == 1
     assert stderr.getvalue() == (
         f"{path}: no log of the tracer: each of its lines is a JSON object that has "
-        '"schema": 1 and an "event" such as trace_finished\n'
+        '"schema": 2 and an "event" such as trace_finished\n'
     )
 
 
@@ -180,7 +180,7 @@ def test_import_reads_no_line_that_is_too_long(traces, tmp_path, monkeypatch):
         ("dispatch_finished", "duration_ns", -(2**70)),
         ("dispatch_finished", "depth", 40_000),
         ("dispatch_finished", "parent_number", 2**31),
-        ("dispatch_finished", "receivers", [{"receiver": "a"}]),
+        ("dispatch_finished", "receiver_calls", [{"receiver": {"name": "a"}}]),
     ],
 )
 def test_import_takes_no_number_that_no_span_has(traces, tmp_path, event, field, value):
@@ -207,11 +207,11 @@ def test_import_takes_no_span_that_is_inside_itself(traces, tmp_path, parent):
     records = [json.loads(line) for line in path.read_text().splitlines()]
     first, second = [r for r in records if r["event"] == "dispatch_finished"][:2]
     if parent == "another's number":
-        second["number"] = first["receivers"][0]["number"]
+        second["number"] = first["receiver_calls"][0]["number"]
     else:
-        first["parent_number"] = (first if parent == "its own call" else second)["receivers"][0][
-            "number"
-        ]
+        first["parent_number"] = (first if parent == "its own call" else second)["receiver_calls"][
+            0
+        ]["number"]
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     stderr = io.StringIO()
 

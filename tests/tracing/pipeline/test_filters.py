@@ -32,7 +32,6 @@ def nested():
         )
         if above is not None:
             dispatch.parent_number = above.number
-            above.dispatches.append(dispatch)
         above = dispatch.receiver_calls[0]
         trace.dispatches.append(dispatch)
     last = Dispatch(7, "shop.d", "shop.D", Method.SEND, 50, 10)

@@ -10,8 +10,9 @@ from tests.tracing.samples import full_trace
 from tracing.presentation.links import EDITORS
 from tracing.search.parser import parse
 from tracing.search.query import KEYS
+from tracing.spans.codec import document as document_of
 from tracing.spans.records import Hazard
-from tracing.store.documents import row_document, trace_document
+from tracing.store.documents import row_document
 from tracing.viewer.access import Permission
 from tracing.viewer.urls import urlpatterns
 
@@ -78,7 +79,7 @@ def test_document_of_a_trace_is_json_whatever_the_trace_holds():
     known = Hazard(hazard="n-plus-one", severity="warning", message="known")
     trace.known_hazards = [known]
 
-    document = json.loads(json.dumps(trace_document(trace)))
+    document = json.loads(json.dumps(document_of(trace)))
 
     assert document["known_hazards"][0]["message"] == "known"
     assert len(document["dispatches"]) == len(trace.dispatches)

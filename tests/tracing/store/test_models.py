@@ -105,7 +105,7 @@ def test_sample_trace_leaves_no_field_at_its_default():
     assert merged["Dispatch"] == {item.name for item in fields(records.Dispatch)}
     assert merged["ReceiverCall"] == {item.name for item in fields(records.ReceiverCall)}
     left = {item.name for item in fields(trace) if getattr(trace, item.name) == item.default}
-    assert left == {"final"}
+    assert left == {"final", "carried"}
 
 
 def test_unknown_trace_does_not_exist():

@@ -15,7 +15,7 @@ from django.utils.functional import cached_property
 
 from tracing.analysis.hazards.cycles import Cycles, has_identity
 from tracing.analysis.index import Index
-from tracing.spans.records import Method, Outcome, ReceiverLabel
+from tracing.spans.records import Carried, Method, Outcome, ReceiverLabel
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -108,6 +108,8 @@ class Facts:
         models: int = 5,
     ) -> None:
         self.trace = trace
+        self.carried = trace.carried or Carried()
+        """What is known of a segment besides its spans."""
         self._least_repeated, self._least_queries, self._least_models = repeated, queries, models
         self.raised: list[tuple[ReceiverCall, Dispatch]] = []
         """Receiver calls that raised."""
@@ -142,7 +144,7 @@ class Facts:
         odd_calls = _odd_calls(dispatches, slow_ns)
         if odd_calls:
             self._sort_calls(odd_calls, slow_ns)
-        self.statements = bool(self.asking or trace.carried.asked_later)
+        self.statements = bool(self.asking or self.carried.asked_later)
         """Whether receivers or their callbacks queried the database."""
         self.repeats = len(dispatches) >= repeated
         """Whether there are dispatches enough for a receiver to be called in vain."""
@@ -185,7 +187,7 @@ class Facts:
     @cached_property
     def every(self) -> list[Dispatch]:
         """Return the dispatches with those that are still running above them, each once."""
-        unfinished = self.trace.carried.unfinished
+        unfinished = self.trace.unfinished
         if not unfinished:
             return self.trace.dispatches
         every = (*unfinished, *self.trace.dispatches)

@@ -56,13 +56,14 @@ class Ongoing:
     def diagnose(self, segment: Trace) -> None:
         """Put into *segment* what it shows, by itself or with those before it, that is new."""
         earlier = [dispatch for kept in self._earlier.values() for dispatch in kept]
-        self._asked_later += segment.carried.asked_later
+        carried = segment.carried or Carried()
+        self._asked_later += carried.asked_later
         together = sorted([*earlier, *segment.dispatches], key=lambda dispatch: dispatch.number)
         whole = replace(
             segment,
             dispatches=together,
             carried=Carried(
-                unfinished=[*self._pinned.values(), *segment.carried.unfinished],
+                unfinished=[*self._pinned.values(), *segment.unfinished],
                 receiver_queries=self._receiver_queries - sum(map(_receiver_queries, earlier)),
                 asked_later=list(self._asked_later),
             ),
@@ -80,9 +81,10 @@ class Ongoing:
 
     def _pin(self, segment: Trace) -> None:
         """Keep the receiver calls whose side effects will be told later."""
-        waiting = {effect.parent_number for effect in segment.carried.unsettled}
+        carried = segment.carried or Carried()
+        waiting = {effect.parent_number for effect in carried.unsettled}
         kept = {number: self._pinned[number] for number in self._pinned if number in waiting}
-        for dispatch in (*segment.carried.unfinished, *segment.dispatches) if waiting else ():
+        for dispatch in (*segment.unfinished, *segment.dispatches) if waiting else ():
             for call in dispatch.receiver_calls:
                 if call.number in waiting:
                     kept[call.number] = dispatch

@@ -1014,7 +1014,7 @@ class Assembly:
         )
         self._segment += 1
         if not final:
-            self._counted.count(dispatches, result.carried.unfinished, self._complete_until)
+            self._counted.count(dispatches, result.unfinished, self._complete_until)
             self._let_go()
         self._done, self._bypasses, self._effects, self._lost = [], [], unsettled, []
         self._changes = []

@@ -13,7 +13,6 @@ from tracing.analysis.hazards import as_dict, find_again
 from tracing.analysis.mine import NONE_OF_MINE, hidden_text, view_of
 from tracing.analysis.why import why
 from tracing.exporters import log_file
-from tracing.exporters.lines import LineError, Reader, dispatch_record, trace_record
 from tracing.management import tables
 from tracing.management.terminal import joined, table, text
 from tracing.management.verbs.base import (
@@ -34,6 +33,7 @@ from tracing.management.verbs.base import (
     when,
 )
 from tracing.setup import log_path
+from tracing.spans.codec import LineError, Reader, document
 from tracing.spans.records import Status
 from tracing.store.pages import TracePage, TraceSearch
 from tracing.store.queries import follow
@@ -206,11 +206,8 @@ def _show_arguments(parser: ArgumentParser) -> None:
 
 
 def trace_document(trace: Trace) -> dict[str, Any]:
-    """Return a trace with its dispatches and hazards as one JSON object."""
-    record = trace_record(trace)
-    record["dispatches"] = [dispatch_record(trace, dispatch) for dispatch in trace.dispatches]
-    record["hazards"] = [as_dict(hazard) for hazard in find_again(trace)]
-    return record
+    """Return a trace with its dispatches and hazards, found anew, as one JSON object."""
+    return document(trace) | {"hazards": [as_dict(hazard) for hazard in find_again(trace)]}
 
 
 def _show(run: Run) -> int:

@@ -15,18 +15,13 @@ from tracing.analysis.mine import hidden_text, view_of
 from tracing.analysis.names import place
 from tracing.analysis.notes import notes
 from tracing.analysis.why import why
-from tracing.exporters.lines import lines
 from tracing.presentation.links import editor_link
 from tracing.search.language import quoted
+from tracing.spans.codec import call_document, dispatch_document, document, lines
 from tracing.spans.escapes import json_text
 from tracing.spans.records import Dispatch, Outcome, ReceiverCall, span_id
 from tracing.store.cache import load
-from tracing.store.documents import (
-    call_document,
-    dispatch_document,
-    row_document,
-    trace_document,
-)
+from tracing.store.documents import row_document
 from tracing.store.matching import matching_calls
 from tracing.store.stored import all_traces
 from tracing.viewer.access import Permission
@@ -172,7 +167,7 @@ class TraceDetail(TracePage):
         row = self.row(address)
         trace = load(row)
         if self.wants_json and tab in {"tree", "json"}:
-            return self.json(trace_document(trace))
+            return self.json(document(trace))
         data = getattr(self, f"_{tab}")(trace)
         if self.wants_json:
             return self.json(tab_document(tab, trace, data))
@@ -300,14 +295,11 @@ class TraceDetail(TracePage):
         return {"hazards": found[0], "known_hazards": found[1]}
 
     def _log(self, trace: records.Trace) -> dict[str, Any]:
-        found = [record for _, record in islice(lines(trace), MAX_LOG_LINES)]
-        return {
-            "log_records": found,
-            "log_lines": [json_text(record) for record in found],
-        }
+        found = islice(lines(trace), MAX_LOG_LINES)
+        return {"log_lines": [line.decode() for _level, _event, line in found]}
 
     def _json(self, trace: records.Trace) -> dict[str, Any]:
-        text = json_text(trace_document(trace, MAX_JSON), indent=2)
+        text = json_text(document(trace, MAX_JSON), indent=2)
         return {
             "json_text": text[:MAX_JSON_TEXT],
             "json_cut": len(trace.dispatches) > MAX_JSON or len(text) > MAX_JSON_TEXT,

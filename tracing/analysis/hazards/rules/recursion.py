@@ -22,7 +22,7 @@ from tracing.units import plural
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tracing.analysis.tree import Below
+    from tracing.analysis.index import Below
     from tracing.spans.records import Dispatch, Hazard, ReceiverCall
 
 

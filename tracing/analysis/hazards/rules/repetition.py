@@ -366,7 +366,7 @@ OF_CALLBACKS: Final = "in on_commit callbacks that it registered"
 def _asked_later(facts: Facts, least: int) -> list[tuple[ReceiverLabel, list[CallbackQueries]]]:
     """Return what callbacks asked, by the function that registered them, where it may be enough."""
     by_receiver: defaultdict[Hashable, list[CallbackQueries]] = defaultdict(list)
-    for asked in facts.trace.carried.asked_later:
+    for asked in facts.carried.asked_later:
         by_receiver[by_function(asked.receiver)].append(asked)
     return [
         (several[0].receiver, several)

@@ -1,0 +1,72 @@
+"""The words of a trace: what caused it, and what became of it and of its parts."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class Kind(StrEnum):
+    """What caused the dispatches of a trace."""
+
+    REQUEST = "request"
+    COMMAND = "command"
+    TASK = "task"
+    TEST = "test"
+    BLOCK = "block"
+    DISPATCH = "dispatch"
+    """A lone dispatch: sent outside any other unit of work."""
+
+
+class Status(StrEnum):
+    """How a trace ended."""
+
+    RUNNING = "running"
+    OK = "ok"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+    """Given up from outside before it was done, as an ASGI server does when the client has gone."""
+
+
+UNFINISHED: Final = "unfinished"
+"""The attribute of a trace that says why nobody told of its end."""
+
+
+class Outcome(StrEnum):
+    """How a receiver call ended."""
+
+    RUNNING = "running"
+    RETURNED = "returned"
+    RAISED = "raised"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    """Never called, because an earlier receiver of the same dispatch raised."""
+    UNKNOWN = "unknown"
+    """Its end was not observed: the dispatch was cut short or Django's release is not verified."""
+
+
+TIMED: Final = frozenset({Outcome.RETURNED, Outcome.RAISED, Outcome.CANCELLED})
+"""Of a call that has no end, or that was never made, no time is known."""
+
+
+class Method(StrEnum):
+    """Which of the four ways of sending was used."""
+
+    SEND = "send"
+    SEND_ROBUST = "send_robust"
+    ASEND = "asend"
+    ASEND_ROBUST = "asend_robust"
+
+
+class TransactionOutcome(StrEnum):
+    """What became of the transaction in which a dispatch was sent."""
+
+    NONE = "none"
+    """No transaction: autocommit."""
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled_back"
+    SAVEPOINT_ROLLED_BACK = "savepoint_rolled_back"
+    TEST = "test"
+    """The surrounding transaction belongs to a TestCase and is always rolled back by it."""
+    UNKNOWN = "unknown"
+    """It had not ended when the trace was exported."""
