@@ -12,8 +12,6 @@ from tracing.spans.records import Dispatch, Method, ReceiverCall, Trace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# --- time ----------------------------------------------------------------------------------------
-
 
 def self_ns(span: Span) -> int:
     """Return the time of *span* in which nothing below it ran, in nanoseconds.

@@ -18,9 +18,6 @@ Span: TypeAlias = Dispatch | ReceiverCall
 _S = TypeVar("_S", bound=Span)
 
 
-# --- walking -------------------------------------------------------------------------------------
-
-
 @dataclass(slots=True)
 class Visit:
     """One span of a trace, met on a walk."""

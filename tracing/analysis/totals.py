@@ -9,8 +9,6 @@ from tracing.analysis.index import Shown, only
 from tracing.spans.intervals import time_once
 from tracing.spans.records import Outcome, ReceiverCall, Trace
 
-# --- totals --------------------------------------------------------------------------------------
-
 
 @dataclass(slots=True)
 class ReceiverTotal:

@@ -41,8 +41,6 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-# --- now ---------------------------------------------------------------------------------------
-
 _current: contextvars.ContextVar[Stream | None] = contextvars.ContextVar(
     "tracing.stream", default=None
 )

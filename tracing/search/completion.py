@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 from tracing.search.query import KEYS, Key, Match, QueryError
 
-# --- completion ----------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True, slots=True)
 class Place:

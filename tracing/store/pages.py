@@ -77,9 +77,6 @@ class TracePage:
     """There are more than ``hidden``."""
 
 
-# -- Walking an index ------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """Where a walk stands: the row it examined last, and the trace it gave last."""
