@@ -42,12 +42,13 @@ def per_request(function: Callable[[], object]) -> float:
 
 def row_writer(traces: Sequence[Trace]) -> Callable[[], None]:
     """Return what inserts the rows of *traces* under new ids, in one transaction."""
-    from tracing.exporters.database import _Build, _Labels
     from tracing.store.backends import open_database
+    from tracing.store.labels import Labels
+    from tracing.store.trace_rows import TraceRows
 
     raw = open_database("tracing")
     raw.connect()
-    labels = _Labels()
+    labels = Labels()
     labels.resolve(raw, traces)
     rounds = []
     for number in range(ROUNDS + 1):
@@ -55,7 +56,7 @@ def row_writer(traces: Sequence[Trace]) -> Callable[[], None]:
         for place, trace in enumerate(traces):
             # The first four digits tell them from those that are stored.
             trace.trace_id = f"{number + 1:04x}{place:04x}{trace.trace_id[8:]}"
-        build = _Build(labels, {}, {"trace": beyond, "dispatch": beyond, "other": beyond})
+        build = TraceRows(labels, {}, {"trace": beyond, "dispatch": beyond, "other": beyond})
         rounds.append(list(build.rows(traces).tables()))
     waiting = iter(rounds)
 

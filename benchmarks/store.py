@@ -252,12 +252,10 @@ def compare_database(alias: str) -> None:
     """Print throughput of the exporter and of the bare driver on the same rows."""
     from django.db import connections
 
-    from tracing.exporters.database import (
-        DatabaseExporter,
-        _Build,
-        _Labels,
-    )
+    from tracing.exporters.database import DatabaseExporter
     from tracing.store.backends import open_database
+    from tracing.store.labels import Labels
+    from tracing.store.trace_rows import TraceRows
 
     exporter = DatabaseExporter(alias)
     raw = open_database(alias)
@@ -275,13 +273,13 @@ def compare_database(alias: str) -> None:
                 exporter.export(batch)
 
         # The same rows again, made beforehand, under ids beyond all others.
-        labels = _Labels()
+        labels = Labels()
         labels.resolve(raw, traces)
         base = 10**9 + number * 10**7
         prepared = []
         for place, batch in enumerate(batches(flat_traces(DISPATCHES, first + 10**7))):
             beyond = base + place * 10**5
-            rows = _Build(labels, {}, {"trace": beyond, "dispatch": beyond, "other": beyond})
+            rows = TraceRows(labels, {}, {"trace": beyond, "dispatch": beyond, "other": beyond})
             prepared.append(list(rows.rows(batch).tables()))
 
         def insert(prepared: list[Any] = prepared) -> None:

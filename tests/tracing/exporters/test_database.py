@@ -848,7 +848,7 @@ def test_what_the_recorder_forgot_is_told_with_its_state(exporter):
 
 @stored
 def test_names_of_very_many_senders_are_forgotten_and_found_again(exporter, monkeypatch):
-    monkeypatch.setattr("tracing.exporters.database._LARGEST_CACHE", 50)
+    monkeypatch.setattr("tracing.store.labels._LARGEST_CACHE", 50)
     for number in range(10):
         trace = plain_trace(number)
         [dispatch] = trace.dispatches
@@ -857,7 +857,9 @@ def test_names_of_very_many_senders_are_forgotten_and_found_again(exporter, monk
             for place in range(1, 21)
         ]
         exporter.export([trace])
-        held = max(len(ids) for ids in vars(exporter._labels).values() if isinstance(ids, dict))
+        held = max(
+            len(ids) for ids in vars(exporter._writer.labels).values() if isinstance(ids, dict)
+        )
         assert held < 50 + 25
 
     assert models.SenderLabel.objects.filter(name__startswith="job-").count() == 200

@@ -1,6 +1,6 @@
 """The store: traces, dispatches and receiver calls, with names kept once as label rows.
 
-Rows are written by ``tracing.exporters.database`` through plain SQL and read through the querysets,
+Rows are written by ``tracing.store.writer`` in plain SQL and read through the querysets,
 by the viewer, the admin and the command. There is no logic here. A name that ends in ``_ns`` is a
 whole number of nanoseconds. Python sees the words of ``tracing.spans.records``, the database small
 numbers (``CodeField``). docs/storage.md explains the layout and what it costs.
