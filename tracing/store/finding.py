@@ -136,6 +136,8 @@ class Found:
     """Traces beside it that fit and are not mine; None if they were not counted."""
     hidden_more: bool = False
     """There are more than ``hidden``."""
+    is_sortable: bool = True
+    """False if spans must be looked into: what fits is found in the order of time."""
     left_out: list[Trace] = field(default_factory=list)
     """Traces that are so large that looking into them took all the time."""
 
@@ -149,6 +151,7 @@ def find(
     seconds: float | None = None,
     among: TraceQuerySet | None = None,
     mine: bool = False,
+    order: str = "",
 ) -> Found:
     """Return a page of the traces that fit *query*, newest recorded first.
 
@@ -160,30 +163,38 @@ def find(
         seconds: How long to search; None for the usual time.
         among: Traces to look among; None for all, each loaded with its name.
         mine: Only those that are mine.
+        order: ``time`` for the oldest first, or a key of ``ranking.ORDERS``, with ``-`` for the
+            largest first; those only count if no span must be looked into.
     """
+    if order == "time":
+        # The walk up is the one that comes back from a page further down.
+        is_first = not (before or after)
+        found = find(
+            query, before=after, after=before or ("0" if is_first else ""), size=size,
+            seconds=seconds, among=among, mine=mine,
+        )  # fmt: skip
+        found.traces.reverse()
+        found.older, found.newer = found.newer, "" if is_first else found.older
+        return found
     with deadlines.share(SEARCH_SHARE):
         answer = plan(query)
         if mine:
             answer = replace(answer, search=replace(answer.search, mine=True))
         traces = all_traces() if among is None else among
+        is_sortable = answer.is_exact and not answer.search.asks_for_dispatches
         if answer.is_exact:
             page = traces.search(
-                answer.search,
-                before=before,
-                after=after,
-                size=size,
-                seconds=seconds or PAGE_SECONDS,
-            )
+                answer.search, before=before, after=after, size=size,
+                seconds=seconds or PAGE_SECONDS, order=order if is_sortable else "",
+            )  # fmt: skip
             return Found(
-                page.traces,
-                page.older,
-                page.newer,
-                page.complete,
-                hidden=page.hidden,
-                hidden_more=page.hidden_more,
-            )
+                page.traces, page.older, page.newer, page.complete, hidden=page.hidden,
+                hidden_more=page.hidden_more, is_sortable=is_sortable,
+            )  # fmt: skip
         search = _SpanSearch(query, answer, traces, before=before, after=after)
-        return search.page(size, time.monotonic() + (seconds or SPANS_SECONDS))
+        found = search.page(size, time.monotonic() + (seconds or SPANS_SECONDS))
+        found.is_sortable = False
+        return found
 
 
 class _SpanSearch:

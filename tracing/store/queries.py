@@ -15,6 +15,7 @@ from tracing.store.index_scan import Walk
 from tracing.store.load import load_traces
 from tracing.store.pages import PAGE_SECONDS, PAGE_SIZE, TracePage, TraceSearch, read_cursor
 from tracing.store.ranges import keys_of
+from tracing.store.ranking import Ranking, read_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -75,6 +76,7 @@ class TraceQuerySet(TraceRows):
         after: str = "",
         size: int = PAGE_SIZE,
         seconds: float = PAGE_SECONDS,
+        order: str = "",
     ) -> TracePage:
         """Return a page of the traces that have what is *wanted*, newest recorded first.
 
@@ -84,7 +86,13 @@ class TraceQuerySet(TraceRows):
             after: ``newer`` of a page, to get the one before it.
             size: Traces on a page.
             seconds: How long to search before giving what was found.
+            order: A key of ``ranking.ORDERS``, with ``-`` for the largest first, in place of the
+                newest; nothing may be *wanted* of dispatches then.
         """
+        if order:
+            place = read_place(after or before)
+            ranking = Ranking(self, wanted, order, place, backwards=bool(after))
+            return ranking.page(size, time.monotonic() + seconds)
         walk = Walk(self, wanted, read_cursor(after or before), backwards=bool(after))
         return walk.page(size, time.monotonic() + seconds)
 

@@ -77,7 +77,7 @@
         if (box.checked) hidden.delete(name); else hidden.add(name);
         preferences.set({ hide: [...hidden] });
       });
-      label.append(box, ` ${head.textContent.trim()}`);
+      label.append(box, ` ${head.textContent.replace(/[↓↑]/, "").trim()}`);
       menu.append(label);
     }
   }

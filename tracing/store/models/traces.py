@@ -127,6 +127,10 @@ class Trace(models.Model):
             NewestFirstIndex(fields=["mine", "id"], name="tracing_trace_mine"),
             NewestFirstIndex(fields=["started_ns", "id"], name="tracing_trace_started"),
             NewestFirstIndex(fields=["duration_ns", "id"], name="tracing_trace_duration"),
+            NewestFirstIndex(fields=["dispatch_count", "id"], name="tracing_trace_dispatches"),
+            NewestFirstIndex(fields=["query_count", "id"], name="tracing_trace_queries"),
+            NewestFirstIndex(fields=["error_count", "id"], name="tracing_trace_errors"),
+            NewestFirstIndex(fields=["hazard_count", "id"], name="tracing_trace_hazards"),
         ]
 
     def __str__(self) -> str:

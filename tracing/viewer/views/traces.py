@@ -35,7 +35,20 @@ if TYPE_CHECKING:
 
     from tracing.store.models import Trace
 
-_STATE = ("q", *FilterForm.base_fields)
+_STATE = ("q", *FilterForm.base_fields, "order")
+COLUMNS: Final = {
+    "time": "Time",
+    "dispatches": "Dispatches",
+    "queries": "Queries",
+    "errors": "Errors",
+    "hazards": "Hazards",
+    "duration": "Duration",
+}
+"""What the list may be sorted by."""
+NEWEST_FIRST: Final = "-time"
+IN_TIME: Final = (
+    "A search that looks into spans finds traces in the order of time: they are not sorted by"
+)
 
 
 @dataclass(slots=True)
@@ -50,6 +63,8 @@ class Search:
     problem: Problem | None
     state: dict[str, str]
     """The parameters that say the same again."""
+    order: str = NEWEST_FIRST
+    """A key of ``COLUMNS``, with ``-`` for the largest or newest first."""
 
     @property
     def address(self) -> str:
@@ -78,7 +93,12 @@ def read_search(given: QueryDict) -> Search:
             query = EVERYTHING
     conditions = form.conditions()
     state = {name: given.get(name, "") for name in _STATE if given.get(name, "")}
-    return Search(text, and_also(query, *conditions) if conditions else query, form, problem, state)
+    order = given.get("order", "")
+    if order.removeprefix("-") not in COLUMNS or order == NEWEST_FIRST:
+        order = NEWEST_FIRST
+        state.pop("order", None)
+    whole = and_also(query, *conditions) if conditions else query
+    return Search(text, whole, form, problem, state, order)
 
 
 @dataclass(slots=True, frozen=True)
@@ -151,10 +171,11 @@ class TraceList(Page):
         """Return the page of traces, and a heading where nothing in it is mine but all was shown."""
         before, after = self.request.GET.get("before", ""), self.request.GET.get("after", "")
         mine = not self.everything
-        found = find(search.query, before=before, after=after, size=size, mine=mine)
+        order = "" if search.order == NEWEST_FIRST else search.order
+        found = find(search.query, before=before, after=after, size=size, mine=mine, order=order)
         if not mine or found.traces or not found.complete or before or after:
             return found, ""
-        found = find(search.query, size=size)
+        found = find(search.query, size=size, order=order)
         return found, NONE_OF_MINE if found.traces else ""
 
     def document(self, found: Found) -> dict[str, Any]:
@@ -192,9 +213,15 @@ class TraceList(Page):
             }
             for row in found.left_out
         ]
+        name = search.order.lstrip("-")
+        is_by_time = name == "time" or not found.is_sortable
+        if is_by_time and name != "time":
+            hints.append({"what": f"{IN_TIME} {COLUMNS[name].lower()}."})
         return {
             "search": search,
             "found": found,
+            "columns": _columns(search.order if found.is_sortable or name == "time" else "-time"),
+            "is_newest_first": is_by_time and search.order != "time",
             "lines": list_lines(found.traces),
             "hints": hints,
             "hidden": hidden,
@@ -205,6 +232,18 @@ class TraceList(Page):
             and not all_traces().exists(),
             "examples": EXAMPLES,
         }
+
+
+def _columns(order: str) -> dict[str, dict[str, str]]:
+    """Return for each column by which the list may be sorted what its heading says and leads to."""
+    return {
+        name: {
+            "title": title,
+            "next": name if order == f"-{name}" else f"-{name}",
+            "sorted": {f"-{name}": "descending", name: "ascending"}.get(order, "none"),
+        }
+        for name, title in COLUMNS.items()
+    }
 
 
 LONGEST_ID: Final = 18
