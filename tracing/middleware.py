@@ -17,7 +17,7 @@ from django.utils.functional import LazyObject, empty
 
 from tracing.conf import get_settings
 from tracing.instrumentation import context
-from tracing.instrumentation.assembly.assembler import SERVER_ERROR
+from tracing.instrumentation.assembly.segments import SERVER_ERROR
 from tracing.instrumentation.attributes.arguments import instance_key, plain
 from tracing.instrumentation.attributes.redaction import key_text, redact_path
 from tracing.instrumentation.attributes.values import error_text

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.dispatch import Signal
 
 from tracing.instrumentation import context, patching
-from tracing.instrumentation.assembly import assembler
+from tracing.instrumentation.assembly import state
 from tracing.instrumentation.buffer import LiveTrace
 from tracing.instrumentation.connections.neighbours import PRISTINE_SENDS
 from tracing.instrumentation.database import queries
@@ -117,14 +117,14 @@ def _measure() -> tuple[int, int, int]:
 def calibrate() -> None:
     """Measure once, where Django is instrumented and nobody else has a hand in its signals. Never raises."""
     try:
-        if assembler.costs.measured or not patching.is_instrumented():
+        if state.costs.measured or not patching.is_instrumented():
             return
-        assembler.costs.measured = True
+        state.costs.measured = True
         if is_overridden(Signal()):
             return
         dispatch, call, query = Context().run(_measure)
-        assembler.costs.dispatch_ns = dispatch
-        assembler.costs.call_ns = call
-        assembler.costs.query_ns = query
+        state.costs.dispatch_ns = dispatch
+        state.costs.call_ns = call
+        state.costs.query_ns = query
     except Exception as error:
         failed("calibration", error)

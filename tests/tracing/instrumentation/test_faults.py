@@ -969,5 +969,9 @@ def test_trace_that_was_assembled_leaves_nothing_for_the_garbage_collector(keepe
 
 def count_recording():
     """Return how many objects of the recording itself are alive, by the name of their type."""
-    modules = {"tracing.instrumentation.buffer", "tracing.instrumentation.assembly.assembler"}
+    modules = {
+        "tracing.instrumentation.buffer",
+        "tracing.instrumentation.assembly.state",
+        "tracing.instrumentation.assembly.assembler",
+    }
     return Counter(type(o).__name__ for o in gc.get_objects() if type(o).__module__ in modules)

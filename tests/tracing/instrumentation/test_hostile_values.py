@@ -19,7 +19,7 @@ from django.utils.functional import SimpleLazyObject, lazy
 
 from tests.tracing.instrumentation.conftest import recording
 from tracing.exporters.formats import otlp_json
-from tracing.instrumentation.assembly import assembler
+from tracing.instrumentation.assembly import dispatches, state
 from tracing.instrumentation.assembly.repair import repaired
 from tracing.instrumentation.attributes import redaction
 from tracing.instrumentation.attributes.redaction import HIDDEN
@@ -199,22 +199,22 @@ def receive(**_named):
 
 
 @pytest.mark.parametrize(
-    ("broken", "what"),
+    ("module", "broken", "what"),
     [
-        ("_put_details", "the details of a dispatch"),
-        ("callsite", "a callsite"),
-        ("_outcome_of", "an event"),
+        (dispatches, "put_details", "the details of a dispatch"),
+        (state, "callsite", "a callsite"),
+        (dispatches, "_outcome_of", "an event"),
     ],
 )
-def test_what_cannot_be_read_is_told_and_the_rest_is_kept(monkeypatch, broken, what):
+def test_what_cannot_be_read_is_told_and_the_rest_is_kept(monkeypatch, module, broken, what):
     signal = Signal()
     signal.connect(receive)
     failing = Signal()
     failing.connect(explode)
     undo = instrument(sql=False, side_effects=False)
     with monkeypatch.context() as patch:
-        patch.setattr(assembler, broken, explode)
-        patch.setattr(assembler, "failed", lambda place, error: None)
+        patch.setattr(module, broken, explode)
+        patch.setattr(state, "failed", lambda place, error: None)
         with recording("") as recorded:
             signal.send(None, a=1)
             failing.send_robust(None)
@@ -229,7 +229,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_kept(monkeypatch, broken, w
 def test_a_text_whose_secrets_cannot_be_told_is_hidden(monkeypatch):
     with recording("work") as recorded:
         recorded.live.attributes["about"] = "password=x"
-        monkeypatch.setattr(assembler, "failed", lambda place, error: None)
+        monkeypatch.setattr(state, "failed", lambda place, error: None)
         monkeypatch.setattr(redaction, "_SUSPECT", None)
 
     assert recorded.trace.name == HIDDEN

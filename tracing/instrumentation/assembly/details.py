@@ -1,0 +1,71 @@
+"""The details of dispatches, from what ``attributes.arguments`` has kept to their fields."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from tracing.instrumentation.attributes.arguments import (
+    CREATED,
+    HAS_CREATED,
+    HAS_RAW,
+    HAS_REVERSE,
+    M2M,
+    RAW,
+    REVERSE,
+    SAVE,
+)
+from tracing.instrumentation.attributes.names import MAX_NAME, exact
+from tracing.instrumentation.attributes.redaction import key_text
+
+if TYPE_CHECKING:
+    from tracing.spans.records import Dispatch
+
+
+MOST_NAMES: Final = 200
+"""Names that are kept of fields and arguments."""
+
+
+def plain_name(text: str) -> str:
+    """Return *text* as a plain string of bearable length."""
+    return exact(text)[:MAX_NAME]
+
+
+def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return *texts* as they are; the first of them and cut if somebody sends very many or long ones."""
+    if len(texts) > MOST_NAMES or sum(map(len, texts)) > MOST_NAMES * MAX_NAME:
+        return tuple([text[:MAX_NAME] for text in texts[:MOST_NAMES]])
+    return texts
+
+
+def put_details(dispatch: Dispatch, details: list[Any]) -> None:
+    """Put what ``tracing.instrumentation.attributes.arguments`` has kept into the fields of *dispatch*."""
+    shape, label, pk = details[:3]
+    if label:
+        if type(pk) is int:
+            # Most are small, and this runs for each dispatch.
+            key = str(pk) if -MAX_PLAIN_KEY < pk < MAX_PLAIN_KEY else key_text(label, pk)
+        elif type(pk) is tuple and len(pk) == 1:
+            # No key: none yet, or none that could be read.
+            key = "None" if pk[0] > 0 else ""
+        else:
+            key = key_text(label, pk)
+        dispatch.instance = (f"{label}:{key}" if key else label)[:MAX_NAME]
+    if shape == SAVE:
+        flags, using, update_fields = details[3:]
+        dispatch.using = using[:MAX_NAME]
+        if flags & HAS_CREATED:
+            dispatch.created = bool(flags & CREATED)
+        if flags & HAS_RAW:
+            dispatch.raw = bool(flags & RAW)
+        dispatch.update_fields = None if update_fields is None else _names(update_fields)
+    elif shape == M2M:
+        action, flags, dispatch.pk_count, using = details[3:]
+        dispatch.action, dispatch.using = action[:MAX_NAME], using[:MAX_NAME]
+        if flags & HAS_REVERSE:
+            dispatch.reverse = bool(flags & REVERSE)
+    else:
+        names = details[3]
+        dispatch.named = _names(tuple([name for name in names if name != "instance"]))
+
+
+MAX_PLAIN_KEY: Final = 2**63

@@ -1,0 +1,352 @@
+"""Reading: dispatches and their receivers."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from tracing.instrumentation.assembly.details import plain_name, put_details
+from tracing.instrumentation.assembly.state import Open, Reader, State
+from tracing.instrumentation.connections.receiver_sets import ReceiverSet, find
+from tracing.spans.intervals import covered_within
+from tracing.spans.records import Dispatch, Method, Outcome, ReceiverCall, TransactionOutcome
+
+
+class Dispatches(State):
+    """How dispatches and their receivers are read, sync and async ones."""
+
+    def _new_dispatch(
+        self,
+        reader: Reader,
+        start: int,
+        number: int,
+        method: Method,
+        code: Any,
+        instruction: int,
+        details: list[Any],
+    ) -> tuple[Dispatch, ReceiverSet]:
+        label = find(number)
+        call = self._running_call(reader)
+        parent_is_link = reader.stack[-1].is_link if reader.stack else reader.outer_is_link
+        dispatch = Dispatch(
+            number=self._number(),
+            signal=self._signal(label),
+            sender=label.sender,
+            method=method,
+            start_ns=self._since(start),
+            duration_ns=0,
+            depth=self._depth_below(call),
+            parent_number=call.number if call is not None else None,
+            parent_is_link=call is not None and parent_is_link,
+            callsite=self._site(code, instruction),
+            thread=reader.stream.thread,
+        )
+        if details[0] is not None:
+            try:
+                put_details(dispatch, details)
+            except Exception as error:
+                self._note_unreadable("the details of a dispatch", error)
+        self._note_block(reader, dispatch)
+        if call is not None:
+            beside = self._sent.get(call.number)
+            if beside is None:
+                self._sent[call.number] = [dispatch]
+            else:
+                beside.append(dispatch)
+        elif self._first_root is None:
+            self._first_root = dispatch
+        self.trace.dispatch_count += 1
+        return dispatch, label
+
+    def _depth_below(self, call: ReceiverCall | None) -> int:
+        return self._depths.get(call.number, 0) + 1 if call is not None else 0
+
+    def _note_block(self, reader: Reader, dispatch: Dispatch) -> None:
+        block = reader.blocks.get(dispatch.using) if dispatch.using else None
+        if block is None and not dispatch.using and reader.blocks:
+            block = next(reversed(reader.blocks.values()))
+        if block is not None:
+            self._blocks.append((dispatch, (block,)))
+            dispatch.transaction = TransactionOutcome.UNKNOWN
+            dispatch.transaction_depth = block.depth
+
+    def _call(
+        self, dispatch: Dispatch, label: ReceiverSet, position: int, start: int
+    ) -> ReceiverCall:
+        call = ReceiverCall(
+            number=self._number(),
+            position=position,
+            receiver=label.receivers[position],
+            start_ns=self._since(start),
+            duration_ns=0,
+            outcome=Outcome.RUNNING,
+            same_as=label.same_as[position] if position < len(label.same_as) else None,
+        )
+        self._depths[call.number] = dispatch.depth
+        dispatch.receiver_calls.append(call)
+        self.trace.receiver_call_count += 1
+        return call
+
+    def _open(self, reader: Reader, fields: list[Any], method: Method) -> None:
+        start, number, code, instruction, *details = fields
+        dispatch, label = self._new_dispatch(
+            reader, start, number, method, code, instruction, details
+        )
+        first = self._call(dispatch, label, 0, start) if label.sync_count else None
+        opened = Open(dispatch, label, first)
+        if details[0] is not None and type(details[2]) is tuple and len(details[2]) == 1:
+            opened.unsaved = (details[1], details[2][0])
+            dispatch.same_instance_as = next(
+                (
+                    above.dispatch.number
+                    for above in reader.stack
+                    if above.unsaved == opened.unsaved and above.dispatch is not None
+                ),
+                None,
+            )
+        reader.stack.append(opened)
+
+    def _read_send(self, reader: Reader, fields: list[Any]) -> None:
+        self._open(reader, fields, Method.SEND)
+
+    def _read_send_robust(self, reader: Reader, fields: list[Any]) -> None:
+        self._open(reader, fields, Method.SEND_ROBUST)
+
+    def _returned(self, reader: Reader, end: int, response_type: str) -> None:
+        opened = reader.stack[-1] if reader.stack else None
+        if opened is None:
+            self._stepped(reader, end)
+            return
+        if opened.call is None:
+            return
+        opened.call.response_type = response_type
+        self._end_call(opened.call, end, Outcome.RETURNED, opened.nested_ns)
+        self._advance(reader, opened, end)
+
+    def _end_call(self, call: ReceiverCall, end: int, outcome: Outcome, nested_ns: int) -> None:
+        duration = end - self._began - call.start_ns
+        call.duration_ns = duration = 0 if duration < 0 else duration  # noqa: FURB136
+        call.self_ns = duration - nested_ns if duration > nested_ns else 0
+        call.outcome = outcome
+
+    def _advance(self, reader: Reader, opened: Open, end: int) -> None:
+        """Go on with the next sync receiver, or close the dispatch after the last one."""
+        dispatch, label = opened.dispatch, opened.label
+        opened.position += 1
+        opened.nested_ns = 0
+        opened.call = None
+        if dispatch is None:
+            return
+        if opened.position < label.sync_count:
+            if opened.is_batch:
+                opened.call = dispatch.receiver_calls[opened.position]
+                opened.call.start_ns = self._since(end)
+            else:
+                opened.call = self._call(dispatch, label, opened.position, end)
+        elif not opened.is_batch and label.sync_count == len(label.receivers):
+            self._close(reader, end)
+
+        # Otherwise ASYNC_CLOSE or BATCH_END will say that it is over.
+
+    def _read_returned(self, reader: Reader, fields: list[Any]) -> None:
+        end, name = fields
+        self._returned(reader, end, plain_name(name))
+
+    def _read_raised(self, reader: Reader, fields: list[Any]) -> None:
+        end, name, message, closes = fields
+        opened = reader.stack[-1] if reader.stack else None
+        if opened is None or opened.call is None or opened.dispatch is None:
+            return
+        call = opened.call
+        name = plain_name(name)
+        self._end_call(call, end, _outcome_of(name), opened.nested_ns)
+        call.exception_type, call.exception_message = name, self._redacted(message)
+        self.trace.error_count += 1
+        if not closes:
+            self._advance(reader, opened, end)
+        elif opened.is_batch:
+            opened.call = None
+        else:
+            opened.dispatch.exception_type = name
+            self._close(reader, end)
+
+    def _read_cut(self, reader: Reader, fields: list[Any]) -> None:
+        """Close the dispatch that began at that time, and what is open inside it, if it still is."""
+        end, name, start = fields
+        since = self._since(start)
+        if not any(opened.began_at(since) for opened in reader.stack):
+            return
+        opened = reader.stack[-1]
+        while not opened.began_at(since):
+            self._cut(reader, opened, end, name)
+            opened = reader.stack[-1]
+        self._cut(reader, opened, end, name)
+
+    def _cut(self, reader: Reader, opened: Open, end: int, name: str) -> None:
+        """Close what is open without the end of its running receiver being known."""
+        dispatch, call = opened.dispatch, opened.call
+        if dispatch is None or opened.is_batch:
+            reader.stack.pop()
+            return
+        end = end or self._last_moment(dispatch)
+        if call is not None and call.outcome is Outcome.RUNNING:
+            if (
+                call.position
+                and dispatch.receiver_calls[call.position - 1].outcome is Outcome.RAISED
+            ):
+                # The receiver after the failed one: Django's report of the failure failed.
+                call.outcome = Outcome.SKIPPED
+            else:
+                self._end_call(call, end, Outcome.UNKNOWN, opened.nested_ns)
+        dispatch.exception_type = plain_name(name)
+        self._close(reader, end)
+
+    def _last_moment(self, dispatch: Dispatch) -> int:
+        starts = [dispatch.start_ns, *(call.start_ns for call in dispatch.receiver_calls)]
+        return self.live.start + max(starts)
+
+    def _close(self, reader: Reader, end: int) -> None:
+        opened = reader.stack.pop()
+        dispatch = opened.dispatch
+        if dispatch is None:
+            return
+        duration = end - self._began - dispatch.start_ns
+        dispatch.duration_ns = 0 if duration < 0 else duration  # noqa: FURB136
+        if len(dispatch.receiver_calls) < len(opened.label.receivers):
+            self._skip_rest(dispatch, opened.label, end)
+        if reader.stack:
+            reader.stack[-1].nested_ns += dispatch.duration_ns
+        self._finished(dispatch)
+
+    def _skip_rest(self, dispatch: Dispatch, label: ReceiverSet, end: int) -> None:
+        """Record the receivers that were not called because an earlier one raised."""
+        for position in range(len(dispatch.receiver_calls), len(label.receivers)):
+            call = self._call(dispatch, label, position, end)
+            call.outcome = Outcome.SKIPPED
+            self.trace.receiver_call_count -= 1
+
+    def _finished(self, dispatch: Dispatch) -> None:
+        """Add a closed dispatch to what is done."""
+        self._done.append(dispatch)
+
+    def _read_async_open(self, reader: Reader, fields: list[Any]) -> None:
+        start, key, number, method, code, instruction, *details = fields
+        dispatch, label = self._new_dispatch(
+            reader, start, number, _METHODS[method], code, instruction, details
+        )
+        for position in range(len(label.receivers)):
+            self._call(dispatch, label, position, start)
+        self._by_key[key] = (dispatch, label)
+
+    def _read_async_phase(self, reader: Reader, fields: list[Any]) -> None:
+        start, key, in_event_loop = fields
+        opened = reader.stack[-1] if reader.stack else None
+        if opened is None or opened.dispatch is None:
+            return
+        opened.dispatch.in_event_loop = in_event_loop
+        for position in range(opened.label.sync_count, len(opened.label.receivers)):
+            self._call(opened.dispatch, opened.label, position, start)
+        self._by_key[key] = (opened.dispatch, opened.label)
+
+    def _read_async_close(self, reader: Reader, fields: list[Any]) -> None:
+        end, key, escaped = fields
+        dispatch = self._by_key.get(key, (None,))[0]
+        if dispatch is None:
+            return
+        if reader.stack and reader.stack[-1].dispatch is dispatch:
+            reader.stack.pop()
+        if reader.stack:
+            reader.stack[-1].nested_ns += max(self._since(end) - dispatch.start_ns, 0)
+        # Now: the receiver that awaited it may end before all of it has been read.
+        dispatch.duration_ns = max(self._since(end) - dispatch.start_ns, 0)
+        self._closing.append((dispatch, plain_name(escaped)))
+
+    def _settle_async(self) -> None:
+        """Close the async dispatches that have ended, once their receivers' streams are read."""
+        if self._is_cut:
+            return
+        # Inner ones were opened later: they go first, so that their queries reach the outer ones.
+        for dispatch, escaped in sorted(self._closing, key=_by_opening, reverse=True):
+            dispatch.exception_type = escaped
+            for call in dispatch.receiver_calls:
+                if call.outcome is Outcome.RUNNING:
+                    # It never took a step, or its end is not known.
+                    call.outcome = Outcome.SKIPPED if escaped else Outcome.UNKNOWN
+            self._finished(dispatch)
+        self._closing.clear()
+
+    def _stepped(self, reader: Reader, moment: int) -> None:
+        """Begin or end the async receiver call whose stream this is."""
+        if reader.call is None:
+            if reader.outer is not None and reader.stream.origin[0] == "call":  # type: ignore[index]
+                self._end_async_call(reader, moment, Outcome.RETURNED, "", "")
+            return
+        (key, position), reader.call = reader.call, None
+        dispatch = self._by_key.get(key, (None,))[0]
+        if dispatch is not None and position < len(dispatch.receiver_calls):
+            reader.outer = dispatch.receiver_calls[position]
+            reader.outer.start_ns = self._since(moment)
+
+    def _read_call_end(self, reader: Reader, fields: list[Any]) -> None:
+        end, word, name, message = fields
+        self._end_async_call(reader, end, _OUTCOMES[word], name, message)
+
+    def _end_async_call(
+        self, reader: Reader, end: int, outcome: Outcome, name: str, message: str
+    ) -> None:
+        call = reader.outer
+        reader.done = True
+        if call is None:
+            return
+        self._end_call(call, end, outcome, 0)
+        exported = self._inside.pop(call.number, None) if self._inside else None
+        if exported is not None:
+            inside = [interval(inner) for inner in self._waited_for(call)]
+            call.self_ns = max(call.self_ns - exported.with_those(inside), 0)
+        elif call.number in self._sent:
+            # It may have sent several at the same time.
+            call.self_ns -= covered_within(call, self._waited_for(call))
+        if outcome is Outcome.RETURNED:
+            call.response_type = plain_name(name)
+        else:
+            call.exception_type, call.exception_message = plain_name(name), self._redacted(message)
+            self.trace.error_count += outcome is Outcome.RAISED
+
+    def _read_batch(self, reader: Reader, fields: list[Any]) -> None:
+        start, key, requested = fields
+        dispatch, label = self._by_key.get(key, (None, None))
+        if dispatch is None or label is None or not dispatch.receiver_calls:
+            return
+        first = dispatch.receiver_calls[0]
+        first.start_ns = self._since(start)
+        first.hop_ns = max(start - requested, 0)
+        reader.stack.append(Open(dispatch, label, first, is_batch=True))
+
+    def _read_batch_end(self, reader: Reader, _fields: list[Any]) -> None:
+        reader.done = True
+        if reader.stack and reader.stack[-1].is_batch:
+            reader.stack.pop()
+
+    def _waited_for(self, call: ReceiverCall) -> list[Dispatch]:
+        """Return what *call* sent itself, or handed over and waited for."""
+        sent = self._sent.get(call.number, ())
+        return [dispatch for dispatch in sent if not dispatch.parent_is_link]
+
+
+def interval(dispatch: Dispatch) -> tuple[int, int]:
+    """Return when it began and ended, since the start of the trace."""
+    return dispatch.start_ns, dispatch.start_ns + dispatch.duration_ns
+
+
+def _by_opening(closing: tuple[Dispatch, str]) -> int:
+    return closing[0].number
+
+
+_METHODS: Final = {method.value: method for method in Method}
+_OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
+
+
+def _outcome_of(exception_type: str) -> Outcome:
+    """Return cancelled for the exceptions that mean so, else raised."""
+    if exception_type in {"asyncio.exceptions.CancelledError", "GeneratorExit"}:
+        return Outcome.CANCELLED
+    return Outcome.RAISED
