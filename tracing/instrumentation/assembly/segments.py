@@ -66,8 +66,7 @@ class Segments(Events):
             self._close_open()
         self._settle_blocks(final=final)
         self._count_unheard()
-        for asking, counts in self._statements.values():
-            asking.statements = tuple((sql, count, ns) for sql, (count, ns) in counts.items())
+        self._tell_statements()
         dispatches = sorted(self._done, key=_by_number)
         self._sum_up(dispatches)
         effects, unsettled = self._told_effects(final=final)
@@ -90,12 +89,7 @@ class Segments(Events):
             thread=self._redacted(plain_name(live.thread)),
             release=plain_name(identity.release),
             error=self._redacted(exact(live.error), redact_error),
-            attributes={
-                exact(name)[:MAX_NAME]: HIDDEN
-                if policy.is_sensitive(exact(name))
-                else self._redacted(exact(text))
-                for name, text in live.attributes.items()
-            },
+            attributes=self._attributes(),
             dispatch_count=trace.dispatch_count,
             receiver_call_count=trace.receiver_call_count,
             query_count=trace.query_count,
@@ -104,21 +98,14 @@ class Segments(Events):
             error_count=trace.error_count,
             dropped_count=live.dropped,
             unheard_count=sum(self._unheard.values()),
-            overhead_ns=trace.dispatch_count * state.costs.dispatch_ns
-            + trace.receiver_call_count * state.costs.call_ns
-            + trace.query_count * state.costs.query_ns,
+            overhead_ns=self._overhead_ns(),
             segment=self._segment,
             final=final,
             dispatches=dispatches,
             bypasses=self._bypasses,
             unheard=[(signal, sender, count) for (signal, sender), count in self._unheard.items()],
             side_effects=effects,
-            carried=Carried(
-                unfinished=[] if final else self._unfinished(),
-                counted=self._counted.known,
-                unsettled=unsettled,
-                asked_later=list(self._asked_later.values()),
-            ),
+            carried=self._carried(unsettled, final=final),
             lost_receivers=self._lost,
             connection_changes=self._changes,
             unreadable=[(what, why, count) for (what, why), count in self._unreadable.items()],
@@ -129,12 +116,48 @@ class Segments(Events):
         if not final:
             self._counted.count(dispatches, result.unfinished, self._complete_until)
             self._let_go()
+        self._begin_anew(unsettled)
+        return result
+
+    def _tell_statements(self) -> None:
+        """Put what was asked into the spans that asked it."""
+        for asking, counts in self._statements.values():
+            asking.statements = tuple((sql, count, ns) for sql, (count, ns) in counts.items())
+
+    def _carried(self, unsettled: list[SideEffect], *, final: bool) -> Carried:
+        """Return what a later segment has to know of this one."""
+        return Carried(
+            unfinished=[] if final else self._unfinished(),
+            counted=self._counted.known,
+            unsettled=unsettled,
+            asked_later=list(self._asked_later.values()),
+        )
+
+    def _begin_anew(self, unsettled: list[SideEffect]) -> None:
+        """Keep of what has been read only what the next segment tells."""
         self._done, self._bypasses, self._effects, self._lost = [], [], unsettled, []
         self._changes = []
         self._unreadable = {}
         self._statements.clear()
         self._asked_later.clear()
-        return result
+
+    def _attributes(self) -> dict[str, str]:
+        """Return the attributes of the trace without their secrets."""
+        return {
+            exact(name)[:MAX_NAME]: HIDDEN
+            if policy.is_sensitive(exact(name))
+            else self._redacted(exact(text))
+            for name, text in self.live.attributes.items()
+        }
+
+    def _overhead_ns(self) -> int:
+        """Return about how long the recording has kept the traced threads."""
+        trace, costs = self.trace, state.costs
+        return (
+            trace.dispatch_count * costs.dispatch_ns
+            + trace.receiver_call_count * costs.call_ns
+            + trace.query_count * costs.query_ns
+        )
 
     def _told_effects(self, *, final: bool) -> tuple[list[SideEffect], list[SideEffect]]:
         """Return (side effects to be told now, those that wait for the end of their transaction)."""
