@@ -201,6 +201,8 @@ def test_header_of_the_application_stays(connected, published):
 
 
 def test_connecting_twice_is_connecting_once(keeper):
+    # In this process it may be done already, since Celery was imported.
+    tracing.celery.connect()()
     before = len(signals.task_prerun.receivers)
     undo = tracing.celery.connect()
     assert tracing.celery.connect() is undo
