@@ -50,7 +50,7 @@ def _full_disk(folder: Path) -> bool:
     call_command("migrate", "tracing", database="tracing", verbosity=0)
     ballast = folder / "ballast"
     ballast.write_bytes(b"x" * 5_000_000)
-    pipeline = Pipeline(Options(retry_items=10**7, retry_seconds=600))
+    pipeline = Pipeline(Options(queue_limit=10**7, retry_seconds=600))
     pipeline.add_exporter(LogExporter(folder / "t.jsonl", max_bytes=0))
     pipeline.add_exporter(DatabaseExporter("tracing"))
     slowest, number = 0.0, 0

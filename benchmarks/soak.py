@@ -78,7 +78,7 @@ def write(folder: Path, alias: str, number: int, seconds: float, port: str) -> N
     from tracing.exporters.log import LogExporter
     from tracing.pipeline import Options, Pipeline, flush_on_sigterm
 
-    pipeline = Pipeline(Options(retry_items=10**7, retry_seconds=600, exit_seconds=60))
+    pipeline = Pipeline(Options(queue_limit=10**7, retry_seconds=600, exit_seconds=60))
     pipeline.add_exporter(LogExporter(folder / "t.jsonl", max_bytes=2_000_000, keep=10**6))
     pipeline.add_exporter(DatabaseExporter("tracing"))
     flush_on_sigterm(pipeline)

@@ -78,13 +78,12 @@ class Settings:
     """Commands that are no trace of their own; what they send is traced as requests or lone dispatches."""
     exclude_paths: list[str] = field(default_factory=_list("/static/*", "/media/*", "/favicon.ico"))
     """Patterns of request paths that are not recorded."""
-    signals_allow: list[str] = field(default_factory=list)
-    """Patterns of signals to keep; empty for all."""
-    signals_deny: list[str] = field(default_factory=list)
-    senders_allow: list[str] = field(default_factory=list)
-    senders_deny: list[str] = field(default_factory=list)
-    receivers_allow: list[str] = field(default_factory=list)
-    receivers_deny: list[str] = field(default_factory=list)
+    exclude_signals: list[str] = field(default_factory=list)
+    """Patterns of signals whose dispatches are left out, with all that they sent."""
+    exclude_senders: list[str] = field(default_factory=list)
+    """The same for senders, as ``orders.Order``."""
+    exclude_receivers: list[str] = field(default_factory=list)
+    """Patterns of receivers whose calls are left out, with all that they sent."""
 
     # -- where traces go
     exporters: list[str] = field(default_factory=_list("database", "log"))
@@ -123,6 +122,12 @@ class Settings:
     """Send ``Tracing-Trace-Id`` to those who may open the viewer."""
 
 
+RENAMED = {
+    f"{kind}_{verdict}": f"EXCLUDE_{kind}"
+    for kind in ("SIGNALS", "SENDERS", "RECEIVERS")
+    for verdict in ("ALLOW", "DENY")
+}
+"""Keys of ``TRACING`` that there were, and what stands in their place."""
 FIELDS = {item.name.upper(): item for item in fields(Settings)}
 DEFAULTS: dict[str, Any] = {name: getattr(Settings(), item.name) for name, item in FIELDS.items()}
 """Every key of ``TRACING`` with its default."""
@@ -170,9 +175,12 @@ def read(given: object) -> tuple[Settings, list[Problem]]:
         item = FIELDS.get(key) if isinstance(key, str) else None
         if item is None:
             near = get_close_matches(str(key).upper(), FIELDS, n=1)
-            hint = (
-                f"Did you mean {near[0]!r}?" if near else "The keys are listed in docs/settings.md."
-            )
+            if key in RENAMED:
+                hint = f"It is {RENAMED[key]!r} now: see docs/settings.md."
+            elif near:
+                hint = f"Did you mean {near[0]!r}?"
+            else:
+                hint = "The keys are listed in docs/settings.md."
             problems.append(("tracing.W001", f"TRACING has an unknown key {key!r}.", hint))
         elif not _fits(key, DEFAULTS[key], value):
             expected = "a list of patterns" if key == "MINE" else _EXPECTED[type(DEFAULTS[key])]

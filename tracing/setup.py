@@ -23,7 +23,7 @@ from tracing.instrumentation.failures import failed
 from tracing.instrumentation.process import identity
 from tracing.instrumentation.scopes import handling, requests
 from tracing.instrumentation.scopes.trust import Trust, trust_networks
-from tracing.pipeline.filters import Lists, Tail
+from tracing.pipeline.filters import Exclusions, Tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,9 +80,9 @@ def configure() -> None:
         if exporter is not None:
             exporters.append(exporter)
     processors: list[pipeline.Processor] = []
-    lists = Lists(chosen)
-    if lists:
-        processors.append(lists)
+    exclusions = Exclusions(chosen)
+    if exclusions:
+        processors.append(exclusions)
     processors.append(_diagnose)
     tail = _part("KEEP", Tail, chosen.keep) if chosen.keep else None
     if tail is not None:

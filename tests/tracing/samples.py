@@ -201,6 +201,7 @@ def full_trace() -> Trace:
         signal_ns=9_010,
         error_count=1,
         hazard_count=1,
+        excluded_count=4,
         dropped_count=2,
         unheard_count=9,
         overhead_ns=1_234,

@@ -102,3 +102,11 @@ def test_store_is_tracing_where_there_is_such_an_alias_and_else_default(settings
         without = store_alias()
 
     assert (with_alias, without) == ("tracing", "default")
+
+
+def test_key_that_was_renamed_names_the_new_one():
+    _, problems = read({"SENDERS_DENY": ["shop.*"]})
+
+    assert [(found[0], found[2]) for found in problems] == [
+        ("tracing.W001", "It is 'EXCLUDE_SENDERS' now: see docs/settings.md.")
+    ]

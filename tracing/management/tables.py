@@ -120,6 +120,8 @@ def summary(trace: Trace) -> Text:
     if trace.unheard_count:
         unheard = plural(trace.unheard_count, "dispatch", "dispatches")
         parts.append(f"{unheard} nobody received")
+    if trace.excluded_count:
+        parts.append(f"{plural(trace.excluded_count, 'receiver call')} left out (EXCLUDE_…)")
     if trace.dropped_count:
         parts.append(f"{plural(trace.dropped_count, 'item')} not recorded (limit reached)")
     if trace.unreadable:

@@ -52,7 +52,8 @@ class _Parcel:
         """
         if self._traces is None:
             return
-        # Dispatches nested hundreds deep are more than pickle can follow: those stay as they are.
+        # What somebody put into a trace may be more than pickle can follow: that stays as it is. Not as
+        # msgpack: the labels that calls share would come back as one for each call.
         with suppress(RecursionError, pickle.PicklingError, AttributeError, TypeError):
             self._packed = pickle.dumps(self._traces, pickle.HIGHEST_PROTOCOL)
             self._traces = None
@@ -79,7 +80,7 @@ class Delivery:
         self.items += parcel.weight
         if self.streak:
             parcel.pack()
-            while self.items > options.retry_items and len(self.waiting) > 1:
+            while self.items > options.queue_limit and len(self.waiting) > 1:
                 self._drop()
 
     def run(self, *, forced: bool) -> None:

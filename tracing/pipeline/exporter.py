@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Protocol
 
 from tracing.spans import records
 
@@ -54,19 +54,12 @@ class Options:
     """How the pipeline works; the defaults suit a web process."""
 
     queue_limit: int = 100_000
-    """Recorded items (dispatches and receiver calls, roughly) that may wait for the worker."""
-    policy: Literal["drop", "block"] = "drop"
-    """With a full queue: drop the oldest trace, or let the traced thread wait."""
-    block_seconds: float = 0.5
-    """How long the traced thread waits at most; then the oldest trace is dropped all the same."""
+    """Recorded items (dispatches and receiver calls, roughly) that may wait for the worker, and that a
+    failing exporter keeps; beyond it the oldest go."""
     batch_seconds: float = 0.2
     """How long the first trace of a batch waits for others."""
-    batch_items: int = 8_000
-    """Recorded items that make a batch full before its time."""
     retry_seconds: float = 60.0
     """How long a failing exporter keeps a batch."""
-    retry_items: int = 100_000
-    """How many items a failing exporter keeps; the oldest go first."""
     exit_seconds: float = 5.0
     """How long the exit of the process may wait for the exporters."""
     synchronous: bool = False

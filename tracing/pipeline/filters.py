@@ -1,115 +1,146 @@
-"""Selection: what of the finished traces is kept, decided in the worker.
+"""What of the finished traces is kept, decided in the worker.
 
-The head sampler decides when a trace begins. Here the patterns of signals, senders and receivers are
-applied, and the tail rules, which know how a trace ended.
+The head sampler decides when a trace begins. Here the patterns of what is to be left out are applied,
+and the tail rules, which know how a trace ended.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from fnmatch import fnmatchcase
+from itertools import chain
+from operator import attrgetter
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.instrumentation.recent import Recent
+from tracing.spans.records import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tracing.conf import Settings
-    from tracing.spans.records import Dispatch, Trace
+    from tracing.spans.records import Dispatch, ReceiverCall, Trace
 
 _random = Random()
 
 
 MAX_KNOWN: Final = 10_000
 """Names whose verdict is remembered."""
+MAX_RUNNING: Final = 256
+"""Running traces of which it is remembered what was left out."""
 
 
 class Patterns:
-    """Allow and deny lists with wildcards: denied loses, and a list of allowed ones is exhaustive."""
+    """Patterns with wildcards, of which a name fits any."""
 
-    __slots__ = ("_allow", "_deny", "_known")
+    __slots__ = ("_known", "_patterns")
 
-    def __init__(self, allow: list[str], deny: list[str]) -> None:
-        self._allow = allow
-        self._deny = deny
+    def __init__(self, patterns: list[str]) -> None:
+        self._patterns = patterns
         self._known: Recent[str, bool] = Recent(MAX_KNOWN)
 
     def __bool__(self) -> bool:
-        return bool(self._allow or self._deny)
+        return bool(self._patterns)
 
-    def keeps(self, name: str) -> bool:
-        """Return whether *name* is kept."""
+    def fit(self, name: str) -> bool:
+        """Return whether *name* fits one of them."""
         known = self._known.get(name)
         if known is None:
-            known = not any(fnmatchcase(name, pattern) for pattern in self._deny) and (
-                not self._allow or any(fnmatchcase(name, pattern) for pattern in self._allow)
-            )
+            known = any(fnmatchcase(name, pattern) for pattern in self._patterns)
             self._known.put(name, known)
         return known
 
 
-class Lists:
-    """A processor of the pipeline: leave out what the allow and deny lists leave out.
+class _LeftOut:
+    """What was left out of one trace so far."""
 
-    A dispatch that is left out hands what was sent from inside it to the call above it. A receiver
-    that is left out is only left out of dispatches where nothing was sent from inside it.
+    __slots__ = ("calls", "dispatch_count", "error_count", "numbers")
+
+    def __init__(self) -> None:
+        self.numbers: set[int] = set()
+        """Of receiver calls; what they sent may come in a later segment."""
+        self.dispatch_count = self.calls = self.error_count = 0
+
+
+class Exclusions:
+    """A processor of the pipeline: leave out what ``EXCLUDE_SIGNALS`` and the others name.
+
+    A dispatch or a receiver call that is left out goes with all that it sent, and a dispatch without
+    any receiver left goes, too. Mail and writes that sent no signals stay: they were done.
     """
 
-    __slots__ = ("_receivers", "_senders", "_signals")
+    __slots__ = ("_receivers", "_running", "_senders", "_signals")
 
     def __init__(self, settings: Settings) -> None:
-        self._signals = Patterns(settings.signals_allow, settings.signals_deny)
-        self._senders = Patterns(settings.senders_allow, settings.senders_deny)
-        self._receivers = Patterns(settings.receivers_allow, settings.receivers_deny)
+        self._signals = Patterns(settings.exclude_signals)
+        self._senders = Patterns(settings.exclude_senders)
+        self._receivers = Patterns(settings.exclude_receivers)
+        self._running: OrderedDict[str, _LeftOut] = OrderedDict()
 
     def __bool__(self) -> bool:
         return bool(self._signals or self._senders or self._receivers)
 
     def __call__(self, trace: Trace) -> Trace | None:
         """Return *trace* without what is left out."""
-        owners = {
-            call.number: dispatch
-            for dispatch in trace.dispatches
-            for call in dispatch.receiver_calls
-        }
-        kept: list[Dispatch] = []
-        gone: dict[int, int | None] = {}
-        """Parent to use instead, for each call of a dispatch that is left out."""
-        for dispatch in trace.dispatches:
-            parent = dispatch.parent_number
-            while parent is not None and parent in gone:
-                parent = gone[parent]
-            moved = parent != dispatch.parent_number
-            dispatch.parent_number = parent
-            if not (self._signals.keeps(dispatch.signal) and self._senders.keeps(dispatch.sender)):
-                for call in dispatch.receiver_calls:
-                    gone[call.number] = parent
-                    trace.receiver_call_count -= 1
-                trace.dispatch_count -= 1
-                continue
-            above = owners.get(parent) if parent is not None else None
-            dispatch.depth = above.depth + 1 if above is not None else dispatch.depth
-            if moved and parent is None:
-                dispatch.depth = 0
-            kept.append(dispatch)
-        if self._receivers:
-            sending = {dispatch.parent_number for dispatch in kept}
-            for dispatch in kept:
-                before = len(dispatch.receiver_calls)
-                dispatch.receiver_calls = [
-                    call
-                    for call in dispatch.receiver_calls
-                    if call.number in sending or self._receivers.keeps(call.receiver.name)
-                ]
-                trace.receiver_call_count -= before - len(dispatch.receiver_calls)
-        trace.dispatches = kept
+        left_out = self._running.pop(trace.root_span_id, None) or _LeftOut()
+        if trace.carried is not None:
+            # They are above what has ended, and come again when they have.
+            unfinished = sorted(trace.carried.unfinished, key=attrgetter("number"))
+            trace.carried.unfinished = self._kept(unfinished, left_out, counts=False)
+        trace.dispatches = self._kept(trace.dispatches, left_out, counts=True)
+        trace.dispatch_count -= left_out.dispatch_count
+        trace.receiver_call_count -= left_out.calls
+        trace.error_count -= left_out.error_count
+        trace.excluded_count = left_out.calls
         trace.unheard = [
             entry
             for entry in trace.unheard
-            if self._signals.keeps(entry[0]) and self._senders.keeps(entry[1])
+            if not (self._signals.fit(entry[0]) or self._senders.fit(entry[1]))
         ]
+        trace.unheard_count = sum(count for _, _, count in trace.unheard)
+        notes: tuple[list[Any], ...] = (
+            trace.bypasses,
+            trace.side_effects,
+            trace.connection_changes,
+            trace.waiting_callbacks,
+        )
+        for note in chain(*notes):
+            if note.parent_number in left_out.numbers:
+                note.parent_number = None
+        if not trace.final:
+            self._running[trace.root_span_id] = left_out
+            while len(self._running) > MAX_RUNNING:
+                self._running.popitem(last=False)
         return trace
+
+    def _kept(
+        self, dispatches: Sequence[Dispatch], left_out: _LeftOut, *, counts: bool
+    ) -> list[Dispatch]:
+        """Return what stays of *dispatches*, parents before children."""
+        kept = []
+        for dispatch in dispatches:
+            calls: list[ReceiverCall] = []
+            if not (
+                dispatch.parent_number in left_out.numbers
+                or self._signals.fit(dispatch.signal)
+                or self._senders.fit(dispatch.sender)
+            ):
+                calls = [
+                    call
+                    for call in dispatch.receiver_calls
+                    if not self._receivers.fit(call.receiver.name)
+                ]
+            gone = [call for call in dispatch.receiver_calls if call not in calls]
+            left_out.numbers.update(call.number for call in gone)
+            if counts:
+                left_out.calls += len(gone)
+                left_out.error_count += sum(call.outcome is Outcome.RAISED for call in gone)
+                left_out.dispatch_count += not calls
+            if calls:
+                dispatch.receiver_calls = calls
+                kept.append(dispatch)
+        return kept
 
 
 TAIL_KEYS: Final = frozenset({"errors", "hazards", "slow_ms", "else"})

@@ -6,7 +6,6 @@ import atexit
 import os
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 from tracing.instrumentation import buffer, failures
@@ -88,7 +87,7 @@ class Pipeline(WorkerSide):
     def submit(self, trace: Any) -> None:
         """Take over a finished trace: a ``records.Trace``, or what ``assemble`` makes one of.
 
-        Never raises and, unless the policy is to block or the mode synchronous, never waits.
+        Never raises and, unless it is synchronous, never waits.
         """
         try:
             live = trace if isinstance(trace, buffer.LiveTrace) else None
@@ -122,11 +121,6 @@ class Pipeline(WorkerSide):
 
     def _make_room(self, weight: int) -> None:
         limit = self.options.queue_limit
-        if self.options.policy == "block" and not is_worker_thread():
-            deadline = time.monotonic() + self.options.block_seconds
-            while self._added - self._taken + weight > limit and time.monotonic() < deadline:
-                self.wake()
-                time.sleep(0.005)
         while self._queue and self._added - self._taken + weight > limit:
             try:
                 _, lost = self._queue.popleft()

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 from weakref import WeakSet
 
 from tracing.instrumentation import context, failures
@@ -34,6 +34,10 @@ worker_thread = threading.local()
 def is_worker_thread() -> bool:
     """Return whether the running thread is exporting: what it does must not be recorded."""
     return getattr(worker_thread, "exporting", False)
+
+
+BATCH_ITEMS: Final = 8_000
+"""Recorded items that make a batch full before its time."""
 
 
 class Courtesy:
@@ -208,8 +212,8 @@ class WorkerSide:
         is_test_run()
         if self._queue and not self._flushes and not self._stopping:
             # Let a batch gather, unless there is enough of it already.
-            self._wake_at = options.batch_items
-            if self._added - self._taken < options.batch_items:
+            self._wake_at = BATCH_ITEMS
+            if self._added - self._taken < BATCH_ITEMS:
                 self._wake_lock.acquire(timeout=options.batch_seconds)
         self._wake_at = NEVER
         flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
@@ -238,14 +242,13 @@ class WorkerSide:
 
     def _work(self, *, forced: bool) -> bool:
         """Empty the queue into the exporters; return whether none of them holds anything back."""
-        limit = self.options.batch_items
         for drain in self.drains:
             guard("drain", self._drain, drain)
         remaining = len(self._queue)
         while True:
             items: list[tuple[Any, int]] = []
             weight = 0
-            while remaining > 0 and weight < limit:
+            while remaining > 0 and weight < BATCH_ITEMS:
                 try:
                     item = self._queue.popleft()
                 except IndexError:

@@ -253,6 +253,8 @@ class Trace(Record, eq=False):
     hazard_count: Count = 0
     dropped_count: Count = 0
     """Dispatches, queries and other items that were not recorded because a limit was reached."""
+    excluded_count: Count = 0
+    """Receiver calls that ``EXCLUDE_SIGNALS`` and the others left out; no other count has them."""
     unheard_count: Count = 0
     """Dispatches without any receiver."""
     overhead_ns: Nanoseconds = 0

@@ -152,6 +152,7 @@ class TraceDetails(Struct, omit_defaults=True):
     unreadable: list[tuple[str, str, int]] = []
     missed_receivers: list[MissedReceiver] = []
     waiting_callbacks: list[WaitingCallback] = []
+    excluded_count: int = 0
 
 
 def encode_trace_details(trace: Trace) -> str:

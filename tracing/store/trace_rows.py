@@ -358,6 +358,7 @@ def _more_details(trace: records.Trace, before: str) -> str:
     if before and details:
         details = json.loads(details)
         for name, values in json.loads(before).items():
-            details[name] = values + details.get(name, [])
+            if isinstance(values, list):
+                details[name] = values + details.get(name, [])
         return dump(details)
     return details or before

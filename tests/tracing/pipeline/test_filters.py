@@ -1,12 +1,22 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from tests.tracing.samples import plain_trace
 from tracing.conf import Settings
 from tracing.pipeline import filters
-from tracing.pipeline.filters import Lists, Patterns, Tail
-from tracing.spans.records import Dispatch, Method, ReceiverCall, ReceiverLabel, Status
+from tracing.pipeline.filters import Exclusions, Patterns, Tail
+from tracing.spans.records import (
+    Carried,
+    Dispatch,
+    Method,
+    Outcome,
+    ReceiverCall,
+    ReceiverLabel,
+    SideEffect,
+    Status,
+)
 
 
 def label(name):
@@ -47,60 +57,81 @@ def shape(trace):
 
 
 @pytest.mark.parametrize(
-    ("allow", "deny", "name", "kept"),
+    ("patterns", "name", "fits"),
     [
-        ([], [], "a.b", True),
-        (["a.*"], [], "a.b", True),
-        (["a.*"], [], "b.a", False),
-        ([], ["a.*"], "a.b", False),
-        (["a.*"], ["*.b"], "a.b", False),
+        ([], "a.b", False),
+        (["a.*"], "a.b", True),
+        (["a.*"], "b.a", False),
+        (["x", "*.b"], "a.b", True),
     ],
 )
-def test_name_is_kept_if_it_is_allowed_and_not_denied(allow, deny, name, kept):
-    patterns = Patterns(allow, deny)
+def test_name_fits_any_of_the_patterns(patterns, name, fits):
+    found = Patterns(patterns)
 
-    assert [patterns.keeps(name), patterns.keeps(name)] == [kept, kept]
-    assert bool(patterns) is bool(allow or deny)
+    assert [found.fit(name), found.fit(name)] == [fits, fits]
+    assert bool(found) is bool(patterns)
 
 
 def test_no_lists_are_no_processor():
-    assert not Lists(Settings())
-    assert Lists(Settings(receivers_deny=["x"]))
+    assert not Exclusions(Settings())
+    assert Exclusions(Settings(exclude_receivers=["x"]))
 
 
-def test_dispatch_left_out_hands_what_is_below_it_to_what_is_above():
-    trace = Lists(Settings(signals_deny=["shop.b"]))(nested())
-
-    assert shape(trace) == [("shop.a", None, 0), ("shop.c", 2, 1), ("shop.d", None, 0)]
-    (a,) = trace.dispatches[0].receiver_calls
-    assert [d.signal for d in trace.sent_by()[a.number]] == ["shop.c"]
-    assert (trace.dispatch_count, trace.receiver_call_count) == (3, 3)
-
-
-def test_root_left_out_makes_roots_of_what_is_below_it():
-    trace = Lists(Settings(signals_deny=["shop.a", "shop.b"]))(nested())
-
-    assert shape(trace) == [("shop.c", None, 0), ("shop.d", None, 0)]
-    assert trace.unheard == [("shop.e", "shop.X", 1)]
-
-
-def test_senders_that_are_not_allowed_are_left_out():
-    trace = Lists(Settings(senders_allow=["shop.A", "shop.D"]))(nested())
+def test_dispatch_is_left_out_with_all_that_it_sent():
+    trace = Exclusions(Settings(exclude_signals=["shop.b"]))(nested())
 
     assert shape(trace) == [("shop.a", None, 0), ("shop.d", None, 0)]
-    assert trace.sent_by() == {}
+    assert (trace.dispatch_count, trace.receiver_call_count, trace.excluded_count) == (2, 2, 2)
 
 
-def test_receiver_is_left_out_only_where_nothing_was_sent_from_inside_it():
-    trace = Lists(Settings(receivers_deny=["shop.on_a", "shop.on_d"]))(nested())
+def test_sender_is_left_out_and_so_is_what_nobody_received_of_it():
+    trace = Exclusions(Settings(exclude_senders=["shop.A", "shop.X"]))(nested())
 
-    assert [[c.receiver.name for c in d.receiver_calls] for d in trace.dispatches] == [
-        ["shop.on_a"],
-        ["shop.on_b"],
-        ["shop.on_c"],
-        [],
-    ]
-    assert trace.receiver_call_count == 3
+    assert shape(trace) == [("shop.d", None, 0)]
+    assert (trace.unheard, trace.unheard_count) == ([], 0)
+
+
+def test_receiver_is_left_out_with_what_it_sent_and_takes_an_empty_dispatch_along():
+    trace = nested()
+    trace.dispatches[0].receiver_calls.append(ReceiverCall(9, 1, label("shop.other"), 3, 5))
+    trace.receiver_call_count += 1
+    trace.dispatches[1].receiver_calls[0].outcome = Outcome.RAISED
+    trace.error_count = 1
+
+    found = Exclusions(Settings(exclude_receivers=["shop.on_a", "shop.on_d"]))(trace)
+
+    assert shape(found) == [("shop.a", None, 0)]
+    assert [call.receiver.name for call in found.dispatches[0].receiver_calls] == ["shop.other"]
+    assert (found.dispatch_count, found.receiver_call_count, found.excluded_count) == (1, 1, 4)
+    assert found.error_count == 0
+
+
+def test_what_was_left_out_is_left_out_of_later_segments_and_of_their_counts():
+    whole = nested()
+    exclusions = Exclusions(Settings(exclude_signals=["shop.a"]))
+    first = replace(
+        whole,
+        dispatches=whole.dispatches[1:2],
+        dispatch_count=2,
+        receiver_call_count=2,
+        final=False,
+        carried=Carried(unfinished=whole.dispatches[:1]),
+    )
+    last = replace(whole, dispatches=[whole.dispatches[0], *whole.dispatches[2:]], segment=1)
+
+    assert exclusions(first).dispatches == first.carried.unfinished == []
+    assert (first.dispatch_count, first.excluded_count) == (1, 1)
+    assert shape(exclusions(last)) == [("shop.d", None, 0)]
+    assert (last.dispatch_count, last.receiver_call_count, last.excluded_count) == (1, 1, 3)
+
+
+def test_mail_of_a_receiver_that_is_left_out_stays():
+    trace = nested()
+    trace.side_effects.append(SideEffect("mail", "1 recipient", 1, parent_number=2))
+
+    found = Exclusions(Settings(exclude_receivers=["shop.on_a"]))(trace)
+
+    assert [effect.parent_number for effect in found.side_effects] == [None]
 
 
 # -- Tail --------------------------------------------------------------------------------------

@@ -199,32 +199,6 @@ def test_full_queue_drops_the_oldest_and_counts(make):
     assert gate.traces[1:] == traces[-statistics.queued :]
 
 
-def test_blocking_queue_waits_until_there_is_room(make):
-    memory = MemoryExporter()
-    pipeline = make(memory, queue_limit=6, policy="block", block_seconds=10)
-    traces = [plain_trace(number) for number in range(40)]
-
-    for trace in traces:
-        pipeline.submit(trace)
-    pipeline.force_flush()
-
-    assert list(memory.traces) == traces
-    assert pipeline.statistics().dropped == 0
-
-
-def test_blocking_queue_drops_when_waiting_does_not_help(make):
-    gate = Gate()
-    pipeline = make(gate, queue_limit=6, policy="block", block_seconds=0.02)
-    pipeline.submit(plain_trace(0))
-    assert gate.reached.wait(60)
-
-    for number in range(1, 6):
-        pipeline.submit(plain_trace(number))
-
-    assert pipeline.statistics().dropped > 0
-    gate.opened.set()
-
-
 def test_trace_that_cannot_be_assembled_is_lost_alone(make, caplog):
     memory = MemoryExporter()
     pipeline = make(memory)
@@ -356,7 +330,7 @@ def test_failing_exporter_recovers_without_a_flush(make):
 
 def test_failing_exporter_keeps_a_bounded_number_and_counts_the_rest(make):
     failing = Failing(error=TemporaryError("gone"))
-    pipeline = make(failing, retry_items=9)
+    pipeline = make(failing, queue_limit=9)
 
     for number in range(10):
         pipeline.submit(plain_trace(number))
