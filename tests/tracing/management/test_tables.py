@@ -13,7 +13,7 @@ from tests.tracing.analysis.building import MS, TraceBuilder, label
 from tests.tracing.command_line import ANSI, checkout, error_of, run, store
 from tracing.analysis import tree
 from tracing.analysis.wiring import Connection, Route
-from tracing.management import tables
+from tracing.management import report_tables, tables
 from tracing.management.terminal import Terminal, plain, table, text
 from tracing.spans.records import (
     ConnectionChange,
@@ -191,7 +191,7 @@ def test_wiring_says_what_is_wrong_in_words():
             Connection(label("shop.b", app="shop"), same_as=1),
         ],
     )
-    lines = shown(tables.wiring([route], {"shop.b": 1200})).splitlines()
+    lines = shown(report_tables.wiring([route], {"shop.b": 1200})).splitlines()
 
     assert lines[0] == "shop.signals.placed from shop.Order"
     assert lines[1].startswith("   1. (dead)  weak, sync, any sender")

@@ -10,7 +10,7 @@ from django.db.models import Min
 
 from tracing.analysis import comparison
 from tracing.analysis.regression import ALPHA, RATIO, Sample, compare_samples, samples
-from tracing.management import tables
+from tracing.management import report_tables, tables
 from tracing.management.terminal import joined, plain, text
 from tracing.management.verbs.base import (
     FOUND,
@@ -185,7 +185,7 @@ def _compare(run: Run) -> int:
         shown = [regression for regression in found if regression.verdicts or options["all"]]
         run.terminal.print(joined((compared[0][1], "bold"), " and ", (compared[1][1], "bold")))
         if shown:
-            run.terminal.print(tables.regressions(shown, run.terminal.width))
+            run.terminal.print(report_tables.regressions(shown, run.terminal.width))
         same = len(found) - len(shown)
         if same:
             run.terminal.print(text(f"{plural(same, 'receiver')} without a difference.", "dim"))
@@ -248,7 +248,7 @@ def _diff(run: Run) -> int:
         run.terminal.print(tables.heading(trace))
     run.terminal.print()
     if found.changed or everything:
-        run.terminal.print(tables.comparison(found, everything=everything))
+        run.terminal.print(report_tables.comparison(found, everything=everything))
     else:
         run.terminal.print(text("The same receivers ran, about as long and with as much SQL."))
     return 0

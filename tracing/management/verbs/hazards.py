@@ -21,7 +21,7 @@ from tracing.analysis.hazards import (
     find_again,
 )
 from tracing.analysis.hazards.connected import diagnose_wiring
-from tracing.management import tables
+from tracing.management import report_tables
 from tracing.management.terminal import joined, plain, text
 from tracing.management.verbs.base import (
     FOUND,
@@ -94,7 +94,7 @@ def _hazards(run: Run) -> int:
         seen = Counter(hazard.fingerprint for hazard in found)
         each = {hazard.fingerprint: hazard for hazard in reversed(found)}
         order = sorted(each.values(), key=lambda hazard: SEVERITIES.index(hazard.severity))
-        run.terminal.print(tables.hazards(order, seen))
+        run.terminal.print(report_tables.hazards(order, seen))
     else:
         run.terminal.print(text("No hazards found."))
     for problem in current().problems:
@@ -147,7 +147,7 @@ def _rules(run: Run) -> int:
         )
         return 0
     for each in active:
-        style = tables.STYLES[each.severity]
+        style = report_tables.STYLES[each.severity]
         set_to = ", ".join(f"{name}={value}" for name, value in each.options.items())
         run.terminal.print(
             joined(
@@ -198,7 +198,7 @@ def _wiring(run: Run) -> int:
     if run.as_json:
         run.terminal.json(wiring.as_dicts(routes, seen))
     elif routes:
-        run.terminal.print(tables.wiring(routes, seen))
+        run.terminal.print(report_tables.wiring(routes, seen))
     elif options["unseen"]:
         run.terminal.print(text("Every receiver that is connected has been called."))
     else:

@@ -13,7 +13,7 @@ from tracing.analysis.hazards import as_dict, find_again
 from tracing.analysis.mine import NONE_OF_MINE, hidden_text, view_of
 from tracing.analysis.why import why
 from tracing.exporters import log_file
-from tracing.management import tables
+from tracing.management import report_tables, tables
 from tracing.management.terminal import joined, table, text
 from tracing.management.verbs.base import (
     NOT_FOUND,
@@ -232,7 +232,7 @@ def _show(run: Run) -> int:
     hazards = [hazard for hazard in find_again(trace) if not hazard.known]
     if hazards:
         write()
-        write(tables.hazards(hazards))
+        write(report_tables.hazards(hazards))
     return 0
 
 

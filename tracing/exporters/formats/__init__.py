@@ -1,0 +1,21 @@
+"""Traces in the formats of other tools: Speedscope, Chrome and Perfetto, OTLP JSON, CSV, JSONL."""
+
+from __future__ import annotations
+
+from tracing.exporters.formats.otlp import OtlpSpan, otlp_json, otlp_spans
+from tracing.exporters.formats.profiles import chrome_trace, lanes, speedscope
+from tracing.exporters.formats.spreadsheet import CSV_COLUMNS, write_csv
+from tracing.exporters.formats.text import TextOut, write_jsonl
+
+__all__ = [
+    "CSV_COLUMNS",
+    "OtlpSpan",
+    "TextOut",
+    "chrome_trace",
+    "lanes",
+    "otlp_json",
+    "otlp_spans",
+    "speedscope",
+    "write_csv",
+    "write_jsonl",
+]

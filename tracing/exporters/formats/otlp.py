@@ -1,0 +1,159 @@
+"""A trace as spans of OpenTelemetry, and as OTLP in JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tracing.exporters.formats.attributes import (
+    call_attributes,
+    dispatch_attributes,
+    trace_attributes,
+)
+from tracing.spans.records import Kind, Outcome, Status, Trace, span_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+@dataclass(slots=True)
+class OtlpSpan:
+    """A span as OpenTelemetry has it."""
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    """Empty at the root."""
+    name: str
+    server: bool
+    """SERVER rather than INTERNAL."""
+    start_ns: int
+    """Wall clock."""
+    end_ns: int
+    attributes: dict[str, Any]
+    error: str | None = None
+    """The status message of a failed span; None for an unset status."""
+    exception: tuple[str, str] | None = None
+    """(type, message) of the event ``exception``."""
+    link_span_id: str = ""
+    """The span that caused it without waiting for it."""
+
+
+def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
+    """Yield the spans of *trace*, its own first unless it is still running."""
+    trace_id, started, root = trace.trace_id, trace.started_ns, trace.root_span_id
+    if trace.final:
+        yield OtlpSpan(
+            trace_id,
+            root,
+            trace.parent_span_id,
+            f"{trace.http_method} {trace.name}".strip(),
+            trace.kind is Kind.REQUEST,
+            started,
+            started + trace.duration_ns,
+            trace_attributes(trace),
+            trace.error if trace.status is Status.ERROR else None,
+        )
+    for dispatch in trace.dispatches:
+        parent = span_id(root, dispatch.parent_number or 0)
+        own = span_id(root, dispatch.number)
+        begin = started + dispatch.start_ns
+        yield OtlpSpan(
+            trace_id,
+            own,
+            parent,
+            f"{dispatch.signal.rpartition('.')[2]} {dispatch.sender}",
+            server=False,
+            start_ns=begin,
+            end_ns=begin + dispatch.duration_ns,
+            attributes=dispatch_attributes(dispatch),
+            error=dispatch.exception_type or None,
+            link_span_id=parent if dispatch.parent_is_link else "",
+        )
+        for call in dispatch.receiver_calls:
+            if call.outcome is Outcome.SKIPPED:
+                continue
+            begin = started + call.start_ns
+            raised = call.outcome is Outcome.RAISED
+            yield OtlpSpan(
+                trace_id,
+                span_id(root, call.number),
+                own,
+                call.receiver.name,
+                server=False,
+                start_ns=begin,
+                end_ns=begin + call.duration_ns,
+                attributes=call_attributes(call),
+                error=f"{call.exception_type}: {call.exception_message}" if raised else None,
+                exception=(call.exception_type, call.exception_message) if raised else None,
+            )
+
+
+def otlp_json(traces: Iterable[Trace], service: str = "django") -> dict[str, Any]:
+    """Return *traces* in OTLP's JSON encoding, as collectors take it from files and /v1/traces.
+
+    Args:
+        traces: The traces.
+        service: Value of the resource attribute ``service.name``.
+    """
+    by_host: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for trace in traces:
+        spans = by_host.setdefault((trace.host, trace.process), [])
+        spans += [_otlp_json_span(span) for span in otlp_spans(trace)]
+    return {
+        "resourceSpans": [
+            {
+                "resource": {
+                    "attributes": _key_values(
+                        {"service.name": service, "host.name": host, "process.pid": process}
+                    )
+                },
+                "scopeSpans": [{"scope": {"name": "tracing"}, "spans": spans}],
+            }
+            for (host, process), spans in by_host.items()
+        ]
+    }
+
+
+def _otlp_json_span(span: OtlpSpan) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "traceId": span.trace_id,
+        "spanId": span.span_id,
+        "name": span.name,
+        # SPAN_KIND_SERVER and SPAN_KIND_INTERNAL.
+        "kind": 2 if span.server else 1,
+        "startTimeUnixNano": str(span.start_ns),
+        "endTimeUnixNano": str(span.end_ns),
+        "attributes": _key_values(span.attributes),
+    }
+    if span.parent_span_id:
+        made["parentSpanId"] = span.parent_span_id
+    if span.error is not None:
+        # STATUS_CODE_ERROR.
+        made["status"] = {"code": 2, "message": span.error}
+    if span.exception is not None:
+        made["events"] = [
+            {
+                "name": "exception",
+                "timeUnixNano": str(span.end_ns),
+                "attributes": _key_values(
+                    {"exception.type": span.exception[0], "exception.message": span.exception[1]}
+                ),
+            }
+        ]
+    if span.link_span_id:
+        made["links"] = [{"traceId": span.trace_id, "spanId": span.link_span_id}]
+    return made
+
+
+def _key_values(attributes: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"key": name, "value": _any_value(value)} for name, value in attributes.items()]
+
+
+def _any_value(value: Any) -> dict[str, Any]:
+    if isinstance(value, bool):
+        return {"boolValue": value}
+    if isinstance(value, int):
+        # 64-bit numbers are text in protobuf's JSON.
+        return {"intValue": str(value)}
+    return {"stringValue": str(value)}

@@ -1,0 +1,30 @@
+"""What text is written to, and the lines of the log, which `tracing import` reads back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tracing.spans.codec import Clock, lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tracing.spans.records import Trace
+
+
+class TextOut(Protocol):
+    """What text is written to: an open file, or the stdout of a command."""
+
+    def write(self, content: str, /) -> Any:
+        """Take *content* as it is."""
+
+
+# -- JSON lines ------------------------------------------------------------------------------
+
+
+def write_jsonl(traces: Iterable[Trace], file: TextOut) -> None:
+    """Write *traces* as the lines of the log, which ``tracing import`` reads back."""
+    clock = Clock()
+    for trace in traces:
+        for _level, _event, line in lines(trace, clock):
+            file.write(line.decode() + "\n")

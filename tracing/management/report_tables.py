@@ -1,0 +1,178 @@
+"""What is said of many traces as text for a terminal: hazards, wiring, comparisons."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from tracing.analysis.names import place, short_receiver
+from tracing.management.tables import NARROW
+from tracing.management.terminal import joined, plain, table, text
+from tracing.units import (
+    format_count,
+    format_difference,
+    format_percent,
+    format_spent,
+    plural,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from rich.text import Text
+
+    from tracing.analysis.comparison import Comparison
+    from tracing.analysis.regression import Regression, Sample
+    from tracing.analysis.wiring import Route
+    from tracing.spans.records import Hazard
+
+STYLES: Final = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+
+
+def hazards(found: Iterable[Hazard], seen: dict[str, int] | None = None) -> Text:
+    """Return hazards for reading: severity and id, the finding, the evidence, the remedy.
+
+    Args:
+        found: One hazard for each fingerprint.
+        seen: In how many traces each fingerprint was found.
+    """
+    whole = joined()
+    for hazard in found:
+        times = (seen or {}).get(hazard.fingerprint, 1)
+        where = f"  in {plural(times, 'trace')}" if times > 1 else ""
+        if whole:
+            whole.append("\n")
+        whole.append_text(
+            joined(
+                (f"{hazard.severity.upper():<7} ", STYLES.get(hazard.severity, "")),
+                (hazard.hazard, "bold"),
+                (where, "dim"),
+                (f"  known: {hazard.known}" if hazard.known else "", "dim"),
+            )
+        )
+        whole.append(f"\n  {plain(hazard.message)}\n")
+        whole.append_text(joined(("  remedy: ", "dim"), (plain(hazard.remedy), "dim")))
+        if hazard.trace_id:
+            whole.append("\n")
+            whole.append_text(joined((f"  trace {hazard.trace_id}/{hazard.root_span_id}", "dim")))
+            if hazard.numbers:
+                spans = ", ".join(f"#{number}" for number in hazard.numbers[:8])
+                whole.append_text(joined((f", spans {spans}", "dim")))
+        whole.append("\n")
+    whole.right_crop(1)
+    return whole
+
+
+def wiring(routes: Sequence[Route], seen: dict[str, int] | None) -> Text:
+    """Return the wiring: a heading per signal and sender, the receivers in calling order."""
+    whole = joined()
+    for route in routes:
+        of = "any sender" if route.sender == "None" else route.sender
+        whole.append_text(joined((route.signal, "cyan"), " from ", (of, "bold"), "\n"))
+        note = f"  NOT RECORDED: {route.own_send} calls its receivers itself\n"
+        whole.append_text(text(note if route.own_send else "", "bold red"))
+        for position, connection in enumerate(route.connections, 1):
+            label = connection.receiver
+            words = ["weak" if label.weak else "strong", "async" if label.is_async else "sync"]
+            if label.dispatch_uid:
+                words.append(f"uid {label.dispatch_uid}")
+            if label.any_sender and route.sender != "None":
+                words.append("any sender")
+            whole.append_text(
+                joined(
+                    f"  {position:>2}. ",
+                    (label.name, "bold" if connection.alive else "bold red"),
+                    (f"  {', '.join(words)}", ""),
+                    (f"  {place(label.file, label.line)}", "dim"),
+                    (f"  [{label.app}]" if label.app else "", "dim"),
+                )
+            )
+            if not connection.alive:
+                whole.append("  DEAD", style="bold red")
+            elif connection.kept_by_debug:
+                whole.append("  KEPT ALIVE BY DEBUG ONLY", style="bold red")
+            if connection.unawaited:
+                whole.append("  NEVER AWAITED", style="bold red")
+            if connection.same_as is not None:
+                whole.append(f"  SAME AS {connection.same_as + 1}", style="bold red")
+            if seen is not None and connection.alive:
+                calls = seen.get(label.name, 0)
+                seen_text = f"  {plural(calls, 'call')}" if calls else "  never seen"
+                whole.append_text(text(seen_text, "" if calls else "yellow"))
+            whole.append("\n")
+    whole.right_crop(1)
+    return whole
+
+
+def regressions(found: Sequence[Regression], width: int) -> Any:
+    """Return two periods compared, a receiver per row.
+
+    Columns in which there is nothing to see are left out.
+    """
+    rows = [_regression_cells(regression) for regression in found]
+    headings = ["verdict", "calls", "before", "after", "change"]
+    for heading_, empty in (("SQL", "0.0"), ("errors", format_percent(0)), ("p", "-")):
+        position = len(headings)
+        if all(set(cells[position].split(f" {ARROW} ")) <= {empty, "-"} for cells in rows):
+            for cells in rows:
+                del cells[position]
+        else:
+            headings.append(heading_)
+    shown = table(*headings, "receiver", right=tuple(headings[1:]), flexible="receiver")
+    for regression, cells in zip(found, rows, strict=True):
+        name = regression.receiver
+        shown.add_row(
+            text(cells[0], "bold red" if regression.is_worse else ""),
+            *map(text, cells[1:]),
+            text(short_receiver(name) if width < NARROW else name),
+        )
+    return shown
+
+
+def _regression_cells(regression: Regression) -> list[str]:
+    """Return all that is said of a receiver but its name."""
+    old, new = regression.before, regression.after
+    tested = (regression.p_time, regression.p_queries, regression.p_errors)
+    p_values = [p for p in tested if p is not None]
+    return [
+        ", ".join(regression.verdicts) or "the same",
+        _pair(old, new, lambda sample: format_count(sample.count)),
+        *(format_spent(each.total_ns, each.median_ns) if each else "-" for each in (old, new)),
+        format_difference(new.median_ns - old.median_ns) if old and new else "",
+        _pair(old, new, lambda sample: f"{sample.queries_per_call:.1f}"),
+        _pair(old, new, lambda sample: format_percent(sample.error_share)),
+        _p_text(min(p_values)) if p_values else "-",
+    ]
+
+
+def _p_text(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"  # noqa: PLR2004 - less is not worth digits.
+
+
+def _pair(before: Sample | None, after: Sample | None, show: Callable[[Sample], str]) -> str:
+    return f" {ARROW} ".join(show(sample) if sample else "-" for sample in (before, after))
+
+
+ARROW: Final = "\N{RIGHTWARDS ARROW}"
+
+_SIGNS: Final = {"appeared": "+", "vanished": "-", "moved": "~"}
+
+
+def comparison(found: Comparison, *, everything: bool = False) -> Any:
+    """Return two traces compared: the places of either tree where something changed."""
+    numbers = ("time", "SQL")
+    shown = table("", "change", *numbers, "what", right=numbers)
+    for change in found.changes if everything else found.changed:
+        sign = next((_SIGNS[word] for word in change.verdicts if word in _SIGNS), " ")
+        words = ", ".join(change.verdicts)
+        if change.moved_from:
+            words += f" from {change.moved_from}"
+        worse = {"slower", "more SQL", "more errors"} & set(change.verdicts)
+        queries = change.difference_queries
+        shown.add_row(
+            text(sign),
+            text(words, "bold red" if worse else "bold" if words else "dim"),
+            text(format_difference(change.difference_ns)),
+            text(f"{queries:+d}" if queries else ""),
+            text(f"{'   ' * change.depth}{change.label}"),
+        )
+    return shown
