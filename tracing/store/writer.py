@@ -107,7 +107,12 @@ class Writer:
             if database.streams:
                 database.rollback()
             self.labels.resolve(database, batch, decides=not check)
-            rows = self._build(database, batch, known, first)
+            try:
+                rows = self._build(database, batch, known, first)
+            except KeyError:
+                # Deleted between being written and being looked up.
+                database.rollback()
+                raise LabelsPrunedError from None
         for table, (columns, values) in rows.tables():
             if values:
                 database.insert(table, columns, values)

@@ -18,7 +18,7 @@ from tracing.exporters import database as database_module
 from tracing.exporters.database import DatabaseExporter
 from tracing.pipeline import Statistics, TemporaryError
 from tracing.spans.records import Callsite, Kind, derived_root_span_id
-from tracing.store import unused_labels
+from tracing.store import labels, unused_labels
 from tracing.store.backends import beside_the_application
 from tracing.store.retention import Retention, prune
 from tracing.store.unused_labels import LABELS, sweep
@@ -230,6 +230,30 @@ def test_writers_and_sweepers_at_work_leave_no_row_without_its_name(transactiona
         writer.join()
 
     assert failures == []
+    assert dangling() == {}
+
+
+def test_name_that_is_deleted_before_it_is_looked_up_is_written_again(
+    transactional_db, monkeypatch
+):
+    find, deleted = labels._find_labels, []
+
+    def find_after_a_sweep(database, table, keyed, keys, ids):
+        if (
+            table == "tracing_callsitelabel"
+            and models.CallsiteLabel.objects.exists()
+            and not deleted
+        ):
+            deleted.append(models.CallsiteLabel.objects.all()._raw_delete(store_alias()))
+        find(database, table, keyed, keys, ids)
+
+    monkeypatch.setattr(labels, "_find_labels", find_after_a_sweep)
+    exporter = DatabaseExporter()
+    exporter.export([trace_of(1)])
+    exporter.shutdown()
+
+    assert len(deleted) == 1
+    assert models.Trace.objects.get().load().dispatches[0].callsite is not None
     assert dangling() == {}
 
 
