@@ -252,7 +252,7 @@ def test_name_that_is_deleted_before_it_is_looked_up_is_written_again(
     exporter.export([trace_of(1)])
     exporter.shutdown()
 
-    assert len(deleted) == 1
+    assert len(deleted) == 3
     assert models.Trace.objects.get().load().dispatches[0].callsite is not None
     assert dangling() == {}
 
