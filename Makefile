@@ -23,7 +23,7 @@ export PYTHON PORT STARTED
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test coverage lint format house types contracts conformance foreign matrix bench clean env env-dev
+.PHONY: help demo test test-fast test-all coverage lint format house types contracts conformance foreign matrix bench clean env env-dev
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,13 @@ help: ## List the commands
 demo: env ## Run CarSales: install, migrate, load the cars, simulate sales, serve on PORT
 	@$(RUN) scripts/demo.py
 
-test: env-dev ## Run all tests
+test: env-dev ## Run the tests, the slow ones left out
+	@PYTHONDEVMODE=1 $(RUN) -m $(PYTEST) -m "not slow" $(ARGS)
+
+test-fast: env-dev ## Run the tests that need no other process, browser or server
+	@$(RUN) -m $(PYTEST) -m "not (slow or process or browser or services)" $(ARGS)
+
+test-all: env-dev ## Run all tests
 	@PYTHONDEVMODE=1 $(RUN) -m $(PYTEST) $(ARGS)
 
 coverage: env-dev ## Run the tests that need no browser and say which lines they do not run

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import importlib
 import inspect
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +21,9 @@ from django.db import router
 from django.db.utils import ConnectionRouter
 from django.dispatch import Signal
 from django.urls import clear_url_caches
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
 from tests.services import Service, require_program, require_service
 
@@ -176,6 +183,57 @@ def clean_process() -> Iterator[None]:
         pytest.fail("The test did not clean up: " + "; ".join(left), pytrace=False)
 
 
+# -- Runs: make test-fast, make test, make test-all ------------------------------------------------
+
+all_tests = pytest.StashKey[list[tuple[str, frozenset[str]]]]()
+"""Each test that was collected and its markers, those that the run leaves out as well."""
+started: list[str] = []
+"""Processes that the running test, or what it asks for, has started."""
+
+
+def note_processes() -> None:
+    """Have each start of a process noted in ``started``."""
+    start = subprocess.Popen.__init__
+
+    @functools.wraps(start)
+    def noting(process: Any, arguments: Any, *others: Any, **named: Any) -> None:
+        # The machine's name is what the standard library asks for, once.
+        if arguments != ["uname", "-p"]:
+            started.append(str(arguments))
+        start(process, arguments, *others, **named)
+
+    subprocess.Popen.__init__ = noting
+    os.register_at_fork(before=lambda: started.append("a fork"))
+
+
+note_processes()
+
+
+@pytest.fixture(autouse=True)
+def known_processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that starts a process and does not say so: ``make test-fast`` must leave it out."""
+    yield
+    seen, started[:] = list(started), []
+    if seen and not any(map(request.node.get_closest_marker, ("process", "browser", "services"))):
+        pytest.fail(f"It needs the marker `process`: it started {seen[0]}", pytrace=False)
+
+
+# -- Collections of garbage ----------------------------------------------------------------------
+
+
+@given(st.none())
+@settings_of_hypothesis(max_examples=1, database=None)
+def first_example(_: None) -> None:
+    """Have Hypothesis look who refers to its random numbers, which a frozen heap would hide."""
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is there now out of collections, which then only look at what tests have made."""
+    first_example()
+    gc.collect()
+    gc.freeze()
+
+
 # -- Coverage ----------------------------------------------------------------------------------
 
 
@@ -325,13 +383,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what drives a browser or talks to a service, so that ``-m`` can choose."""
+    """Mark what drives a browser or talks to a service, so that ``-m`` can choose; note them all."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & NEEDS_BROWSER:
             item.add_marker(pytest.mark.browser)
         if fixtures & NEEDS_SERVICES:
             item.add_marker(pytest.mark.services)
+    if items:
+        items[0].config.stash[all_tests] = [
+            (item.nodeid, frozenset(mark.name for mark in item.iter_markers())) for item in items
+        ]
 
 
 @pytest.fixture(scope="module")

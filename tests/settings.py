@@ -16,6 +16,23 @@ from pathlib import Path
 if "coverage" in sys.modules and sys.modules["coverage"].Coverage.current():
     sys.modules.setdefault("greenlet", None)  # type: ignore[arg-type]
 
+RAM_DISK = "/dev/shm"
+GIGABYTE = 1024**3
+
+
+def has_ram_disk(path: str = RAM_DISK) -> bool:
+    """Return whether files of tests can lie in memory: there is room, and what lies there may be run."""
+    if not os.access(path, os.W_OK):
+        return False
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize >= 2 * GIGABYTE and not disk.f_flag & os.ST_NOEXEC
+
+
+# Nothing here need survive a loss of power, and a commit to a disk takes longer than most tests.
+if "TMPDIR" not in os.environ and has_ram_disk():
+    os.environ["TMPDIR"] = RAM_DISK
+    tempfile.tempdir = None
+
 # A folder of this process, not a fixed one: Django removes a stale test database but not its
 # write-ahead log, and SQLite would replay that log into the next database of the same name.
 _scratch = Path(tempfile.mkdtemp(prefix="carsales-tests-"))
@@ -31,6 +48,9 @@ from carsales.settings import DATABASES, STATIC_ROOT, TRACING  # noqa: E402
 
 # WhiteNoise warns when it is not there; the files themselves come from the apps.
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+
+# Static files are looked for when they are asked for, not by each new client of a test.
+WHITENOISE_AUTOREFRESH = True
 
 # Hashing is not what is tested, and it is most of the cost of a sign-up.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -13,7 +13,7 @@ import tests.conftest
 pytest_plugins = ["pytester"]
 
 CONFTEST = """
-from tests.conftest import clean_process
+from tests.conftest import clean_process, known_processes
 """
 
 
@@ -86,3 +86,28 @@ def test_clean_process_with_receivers_disconnected_or_dead(inner):
     gc.collect()
 
     result.assert_outcomes(passed=2)
+
+
+@pytest.mark.process
+def test_known_processes_with_one_that_the_test_does_not_announce(inner, pytester):
+    pytester.makeini("[pytest]\nmarkers = process")
+
+    result = inner(
+        """
+        import subprocess, sys
+        import pytest
+
+        def test_silent():
+            subprocess.run([sys.executable, "-c", ""])
+
+        @pytest.mark.process
+        def test_announced():
+            subprocess.run([sys.executable, "-c", ""])
+
+        def test_alone():
+            pass
+        """
+    )
+
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*It needs the marker `process`: it started *"])

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.process
 def test_contracts_are_kept():
     command = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     done = subprocess.run(

@@ -84,6 +84,7 @@ def outcomes(folder, runner, text):
     return {name.replace("::", ".").rpartition(".")[2]: o for name, o in report["outcomes"].items()}
 
 
+@pytest.mark.process
 def test_report_of_djangos_runner(tmp_path):
     assert outcomes(tmp_path, "django", DJANGO_TESTS) == {
         "test_good": "passed",
@@ -92,6 +93,7 @@ def test_report_of_djangos_runner(tmp_path):
     }
 
 
+@pytest.mark.process
 def test_report_of_pytest(tmp_path):
     assert outcomes(tmp_path, "pytest", PYTEST_TESTS) == {
         "test_good": "passed",
@@ -185,6 +187,7 @@ def test_what_lists_the_tracer_is_no_fault_but_has_to_find_it(compare_listing):
     assert list(differs.different) == ["test_one"]
 
 
+@pytest.mark.process
 def test_without_an_index_nothing_is_run_and_it_says_why(foreign, monkeypatch, capsys):
     monkeypatch.undo()
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
@@ -211,6 +214,7 @@ def test_all_that_is_fetched_has_a_fixed_release(foreign):
     assert all(suite.version for suite in foreign.SUITES.values())
 
 
+@pytest.mark.process
 def test_a_table_takes_the_place_of_the_last_one_of_its_kind(tmp_path):
     name = "foreign, Python {}.{}, Django 5.2".format(*sys.version_info)
     page = tmp_path / "page.md"

@@ -37,6 +37,7 @@ def run(*command):
 
 
 @pytest.mark.slow
+@pytest.mark.process
 def test_test_that_hangs_fails_with_all_stacks_and_the_others_go_on(tmp_path):
     tests = tmp_path / "test_hanging.py"
     tests.write_text(HANGING)
@@ -54,6 +55,7 @@ def test_test_that_hangs_fails_with_all_stacks_and_the_others_go_on(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.process
 def test_coverage_in_a_process_with_greenlet_is_refused(tmp_path):
     browser = "tests/browser"
 

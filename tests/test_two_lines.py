@@ -128,7 +128,7 @@ def wait_for(answer, project):
     pytest.fail(f"It did not come. {(project.folder / 'server.log').read_text()}")
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("toolbar", [False, True], ids=["alone", "with the toolbar"])
 def test_two_lines_and_runserver_show_the_first_trace(project, serve, toolbar):
     if toolbar:
@@ -155,6 +155,7 @@ def viewer(address):
 
 
 @pytest.mark.slow
+@pytest.mark.process
 def test_two_lines_leave_migrations_and_checks_as_they_are(project):
     before = {
         "check": project.manage("check", "--fail-level", "INFO"),
@@ -175,7 +176,7 @@ def test_two_lines_leave_migrations_and_checks_as_they_are(project):
     assert "MIGRATION_MODULES: tracing" in project.manage("tracing", "status")
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_viewer_behind_a_proxy_is_closed(project, serve):
     project.append("settings.py", SETTINGS)
     project.append("urls.py", URLS)

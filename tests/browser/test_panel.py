@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +28,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.process
 AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
-STORES = ["MemoryStore", "CacheStore", "DatabaseStore"]
-
-pytestmark = pytest.mark.slow
+STORES = [
+    "MemoryStore",
+    pytest.param("CacheStore", marks=pytest.mark.slow),
+    pytest.param("DatabaseStore", marks=pytest.mark.slow),
+]
 
 
 # -- Servers -----------------------------------------------------------------------------------
@@ -106,14 +113,38 @@ def environment_of(settings: str, directory: Path, **panel: Any) -> dict[str, st
     }
 
 
-@contextmanager
-def carsales(directory: Path, **panel: Any) -> Iterator[str]:
-    environment = environment_of("tests.asgi_project.settings_of_carsales", directory, **panel)
+CARSALES = "tests.asgi_project.settings_of_carsales"
+PARCELS = "tests.asgi_project.settings"
+
+
+@cache
+def databases_of(settings: str, *, stores_in_one: bool) -> Path:
+    """Return a folder with the databases of a project, made once and copied for its servers.
+
+    The toolbar makes a table of its own only where its store is in one.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="panel-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    store = "DatabaseStore" if stores_in_one else "MemoryStore"
+    environment = environment_of(settings, folder, store=store)
     for database in ("default", "tracing"):
         django(environment, "migrate", "--verbosity=0", f"--database={database}")
-    cars = directory / "cars.csv"
-    cars.write_text("make,model,year,price\nFord,GT,2017,447000\nBMW,i8,2016,140700\n")
-    django(environment, "load_cars", str(cars), "--verbosity=0")
+    if settings == CARSALES:
+        cars = folder / "cars.csv"
+        cars.write_text("make,model,year,price\nFord,GT,2017,447000\nBMW,i8,2016,140700\n")
+        django(environment, "load_cars", str(cars), "--verbosity=0")
+    return folder
+
+
+def copy_databases(settings: str, directory: Path, *, store: str = "", **_panel: Any) -> None:
+    source = databases_of(settings, stores_in_one=store == "DatabaseStore")
+    shutil.copytree(source, directory, dirs_exist_ok=True)
+
+
+@contextmanager
+def carsales(directory: Path, **panel: Any) -> Iterator[str]:
+    copy_databases(CARSALES, directory, **panel)
+    environment = environment_of(CARSALES, directory, **panel)
     command = ["-m", "django", "runserver", "127.0.0.1:{port}", "--noreload"]
     with server(environment, command, directory) as address:
         yield address
@@ -121,9 +152,8 @@ def carsales(directory: Path, **panel: Any) -> Iterator[str]:
 
 @contextmanager
 def parcels(directory: Path, **panel: Any) -> Iterator[str]:
-    environment = environment_of("tests.asgi_project.settings", directory, **panel)
-    for database in ("default", "tracing"):
-        django(environment, "migrate", "--verbosity=0", f"--database={database}")
+    copy_databases(PARCELS, directory, **panel)
+    environment = environment_of(PARCELS, directory, **panel)
     command = ["-m", "uvicorn", "tests.asgi_project.asgi:application", "--port", "{port}"]
     with server(environment, command, directory) as address:
         yield address
@@ -303,10 +333,10 @@ def parcel_rows(panel: Locator) -> list[tuple[int, str, str]]:
     ("store", "renders", "shadow"),
     [
         ("MemoryStore", False, True),
-        ("MemoryStore", True, True),
-        ("MemoryStore", True, False),
-        ("CacheStore", False, True),
-        ("CacheStore", True, True),
+        pytest.param("MemoryStore", True, True, marks=pytest.mark.slow),
+        pytest.param("MemoryStore", True, False, marks=pytest.mark.slow),
+        pytest.param("CacheStore", False, True, marks=pytest.mark.slow),
+        pytest.param("CacheStore", True, True, marks=pytest.mark.slow),
     ],
 )
 def test_an_async_request_is_shown_under_asgi(open_page, tmp_path, store, renders, shadow):
@@ -322,6 +352,7 @@ def test_an_async_request_is_shown_under_asgi(open_page, tmp_path, store, render
         expect(panel.locator(".inspector")).to_contain_text("1 query")
 
 
+@pytest.mark.slow
 def test_the_toolbars_database_store_fails_under_asgi_with_and_without_this_panel(tmp_path):
     """A limit of the toolbar, which the check tracing.W016 names; when this fails, remove both."""
     with parcels(tmp_path, store="DatabaseStore") as address:

@@ -21,7 +21,7 @@ from tracing.models import Hazard, RecorderControl, Trace
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
 FIRST = f"/tracing/traces/{1:032x}"

@@ -43,6 +43,7 @@ def tables(path):
 
 
 @pytest.mark.slow
+@pytest.mark.process
 def test_migrate_without_a_database_migrates_each_and_stores_its_own_trace(manage, tmp_path):
     done = manage("migrate")
 
@@ -58,6 +59,7 @@ def test_migrate_without_a_database_migrates_each_and_stores_its_own_trace(manag
 
 
 @pytest.mark.slow
+@pytest.mark.process
 def test_migrate_with_a_database_migrates_that_alone_and_says_what_is_missing(manage, tmp_path):
     done = manage("migrate", "--database", "default", "--verbosity", "0")
 

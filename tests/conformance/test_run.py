@@ -82,6 +82,7 @@ def compare(tmp_path, monkeypatch):
     return compare
 
 
+@pytest.mark.process
 def test_compare_with_a_tracer_that_changes_nothing(compare):
     row = compare(FAITHFUL)
 
@@ -90,6 +91,7 @@ def test_compare_with_a_tracer_that_changes_nothing(compare):
     assert (row.dispatches, row.receiver_calls) == (3, 2)
 
 
+@pytest.mark.process
 def test_compare_with_a_tracer_that_changes_responses(compare):
     row = compare(CARELESS)
 
@@ -98,6 +100,7 @@ def test_compare_with_a_tracer_that_changes_responses(compare):
     assert failure.startswith("passed stock, failed traced\nFAIL: test_responses")
 
 
+@pytest.mark.process
 def test_compare_with_a_tracer_that_fails_inside(compare):
     row = compare(FAILING)
 
@@ -109,6 +112,7 @@ def test_compare_with_a_tracer_that_fails_inside(compare):
     ]
 
 
+@pytest.mark.process
 def test_compare_with_a_tracer_that_crashes(compare):
     row = compare(CRASHING)
 

@@ -24,6 +24,7 @@ def signal_map():
     return module
 
 
+@pytest.mark.process
 def test_the_map_is_that_of_the_code():
     done = subprocess.run(
         [sys.executable, SCRIPT, "--check"], capture_output=True, text=True, check=False

@@ -146,6 +146,7 @@ def test_makes_in_a_command_with_variables():
     assert makes_in(text) == {"test", "demo"}
 
 
+@pytest.mark.process
 def test_every_make_target_is_listed_by_help():
     listed = subprocess.run(
         ["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True

@@ -23,7 +23,7 @@ def test_an_example_that_is_a_block_runs(example):
     exec(compile(example, "docs/testing.md", "exec"), {})
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_the_examples_that_are_tests_pass(tmp_path):
     tests = [code for code in EXAMPLES if "\nwith " not in code]
     for number, code in enumerate(tests):

@@ -57,6 +57,7 @@ def test_settings_that_are_deleted_for_a_while_are_overridden(settings):
     assert not is_overridden("DATABASES", "TEMPLATES")
 
 
+@pytest.mark.process
 def test_settings_without_a_module_are_the_projects_own():
     program = """
         from django.conf import settings
@@ -371,6 +372,7 @@ def test_embedded_store_without_a_folder_is_told(embedded_file):
     assert f"The folder {embedded_file.parent} is not there" in found.msg
 
 
+@pytest.mark.process
 def test_files_that_git_would_take_in_are_told(embedded_file, settings):
     settings.DEBUG = True
     settings.TRACING = {"LOG": {"path": embedded_file.parent / "logs" / "tracing.jsonl"}}

@@ -242,6 +242,7 @@ def test_what_was_replaced_after_install_is_told(installation, settings, monkeyp
     assert [name for name, _ in project.replaced()] == ["MIDDLEWARE", "DATABASES"]
 
 
+@pytest.mark.process
 def test_application_that_was_lost_is_told_all_the_same():
     code = """
         import django

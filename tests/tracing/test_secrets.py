@@ -299,7 +299,6 @@ def from_panel(traces):
         yield json.dumps(describe(trace, trace.hazards), default=str)
 
 
-@pytest.mark.slow
 @pytest.mark.django_db(databases=["default", "tracing"])
 def test_no_secret_comes_out(recorded, settings, client, tmp_path):
     store(*recorded)

@@ -118,6 +118,7 @@ def run(database, settings, log):
     return json.loads(ended.stdout.splitlines()[-1]), ended.stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "server", ["memory", pytest.param("postgresql", marks=pytest.mark.services)]
 )
@@ -200,6 +201,7 @@ print(json.dumps({"before": before > 0, "grown": Trace.objects.count() - before,
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("store_in_tests", [False, True])
 def test_store_of_the_project_gets_nothing_of_tests(store_in_tests, tmp_path):
     ended = subprocess.run(
@@ -235,6 +237,7 @@ def test_it():
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("plugin", [True, False])
 def test_store_gets_nothing_where_pytest_knows_nothing_of_django(plugin, tmp_path):
     (tmp_path / "own_settings.py").write_text(SETTINGS)

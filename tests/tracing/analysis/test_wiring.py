@@ -169,6 +169,15 @@ def test_wiring_leaves_the_method_of_an_object_that_ended_alone(settings):
     assert diagnose_wiring([route]) == []
 
 
+@pytest.fixture
+def thawed_heap():
+    """Let the garbage collector see what is there from the beginning: who refers to what is asked."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
+
+
+@pytest.mark.usefixtures("thawed_heap")
 @pytest.mark.parametrize("make_receiver", [make, lambda: functools.partial(first, None)])
 def test_wiring_sees_that_only_debug_keeps_a_receiver(settings, make_receiver):
     settings.DEBUG = True

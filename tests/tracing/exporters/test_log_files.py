@@ -169,6 +169,7 @@ def test_deleted_file_is_made_again(path):
     assert path.read_bytes() == b"second\n"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("compress", ["plain", "gzip"])
 def test_processes_share_a_file_and_a_kill_tears_no_line(path, compress):
     writers = {

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.tracing.instrumentation.programs import heap
 from tracing.instrumentation import context, patching, sampling
@@ -93,22 +91,14 @@ def unfinished() -> Iterator[None]:
         del context.running[number]
 
 
-@given(st.none())
-@settings(max_examples=1, database=None)
-def first_example(_: None) -> None:
-    """Have Hypothesis look who refers to its random numbers, which a frozen heap would hide."""
-
-
 @pytest.fixture
 def frozen_heap() -> Iterator[None]:
     """Make collections quick: what exists now is left out of them."""
-    first_example()
     gc.collect()
     gc.freeze()
     heap.is_frozen = True
     yield
     heap.is_frozen = False
-    gc.unfreeze()
 
 
 class Recording:

@@ -404,6 +404,7 @@ def test_receiver_that_does_not_return_is_seen_as_running_and_then_unknown():
     assert [d.receiver_calls[0].outcome for d in ended.dispatches] == [Outcome.UNKNOWN]
 
 
+@pytest.mark.process
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_process_forked_while_recording_goes_on_and_ends_well():
     signal = Signal()
@@ -478,6 +479,7 @@ print("code", code)
 """
 
 
+@pytest.mark.process
 def test_process_forked_while_another_thread_assembles_records_its_own(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", FORKED_WHILE_ASSEMBLING],
@@ -517,6 +519,7 @@ print("over", flush=True)
 """
 
 
+@pytest.mark.process
 def test_interpreter_that_ends_while_threads_dispatch_ends_well():
     root = Path(__file__).parents[3]
     done = subprocess.run(

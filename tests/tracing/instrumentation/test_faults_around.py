@@ -26,7 +26,7 @@ from tracing.instrumentation.patching import instrument
 from tracing.instrumentation.scopes import commands, requests
 
 pytestmark = [
-    pytest.mark.usefixtures("stock", "keeper"),
+    pytest.mark.usefixtures("stock", "keeper", "frozen_heap"),
     pytest.mark.django_db(transaction=True),
     # From Django 6.1 on, mail without MAILERS warns; what is tested is that it is sent.
     pytest.mark.filterwarnings("ignore:.*MAILERS"),

@@ -256,6 +256,7 @@ print("fine")
 """
 
 
+@pytest.mark.process
 def test_tracing_without_celery():
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", WITHOUT_CELERY],
@@ -401,6 +402,7 @@ def clean_up(app: Celery, prefix: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.services
 class TestWorker:
     """A worker in another process."""

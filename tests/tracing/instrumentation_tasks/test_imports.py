@@ -67,6 +67,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.process
 def test_celery_imported_late_is_watched_and_the_project_s_line_named(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(LATE_CELERY)

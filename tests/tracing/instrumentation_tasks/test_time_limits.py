@@ -148,6 +148,7 @@ def test_receivers_of_others_run_in_their_order_around_ours(connected):
 
 
 def test_undoing_leaves_the_signals_as_they_were(keeper):
+    tracing.celery.connect()()
     before = dict(vars(signals.task_prerun))
     undo = tracing.celery.connect()
     assert signals.task_prerun.has_listeners()

@@ -15,6 +15,8 @@ import pytest
 from tracing import pipeline as pipeline_module
 from tracing.pipeline import Pipeline, flush_on_sigterm
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 180
 """Seconds to wait for the end of a process: only a failure waits so long."""

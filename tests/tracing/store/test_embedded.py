@@ -38,6 +38,7 @@ def shape(execute):
     return found
 
 
+@pytest.mark.process
 def test_statements_are_those_of_the_migrations():
     done = subprocess.run(
         [sys.executable, "scripts/schema.py", "--check"],

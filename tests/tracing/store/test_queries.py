@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import fields, replace
 
 import pytest
@@ -22,19 +24,40 @@ NEWEST_NS = 1_800_000_000_000_000_000
 HOUR_NS = 3_600_000_000_000
 
 
-@pytest.fixture
-def stored():
-    """Store some hundred traces; return them, newest first."""
+@pytest.fixture(scope="module")
+def made():
+    """Return some hundred traces, oldest first."""
     traces = list(Filler(7, newest_ns=NEWEST_NS, apps=3).traces(4_000))
     for trace in traces[::2]:
         for dispatch in trace.dispatches:
             for call in dispatch.receiver_calls:
                 call.receiver = structs.replace(call.receiver, mine=False)
+    return traces
+
+
+@pytest.fixture(scope="module")
+def filled():
+    """Return a database in memory for what SQLite holds once they are stored: copied, not stored again."""
+    with closing(sqlite3.connect(":memory:")) as memory:
+        yield memory
+
+
+@pytest.fixture
+def stored(made, filled):
+    """Store them; return them, newest first."""
+    database = connections["tracing"]
+    database.ensure_connection()
+    is_sqlite = database.vendor == "sqlite"
+    if is_sqlite and filled.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        filled.backup(database.connection)
+        return made[::-1]
     exporter = DatabaseExporter()
-    for start in range(0, len(traces), 100):
-        exporter.export(traces[start : start + 100])
+    for start in range(0, len(made), 100):
+        exporter.export(made[start : start + 100])
     exporter.shutdown()
-    return traces[::-1]
+    if is_sqlite:
+        database.connection.backup(filled)
+    return made[::-1]
 
 
 def dispatches_like(trace, wanted):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,6 +40,8 @@ def project(pytester, monkeypatch):
     """Return a function that runs a project's tests and returns the result."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+    # Whatever else is installed for pytest is no matter here, and takes a second to start.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
     def run(tests: str, *arguments: str, ini: str = "", django: bool = True) -> pytest.RunResult:
         options = "DJANGO_SETTINGS_MODULE = shop\n" if django else ""
@@ -46,9 +50,8 @@ def project(pytester, monkeypatch):
             pytester.makepyfile(shop=SETTINGS)
             pytester.makepyfile(**{"parcels/__init__": "", "parcels/signals": SIGNALS})
         pytester.makepyfile(test_it=tests)
-        # The plugin may be installed besides: it must not be registered twice.
-        plugin = ("-p", "no:tracing", "-p", "tracing.pytest_plugin", "-p", "no:randomly")
-        return pytester.runpytest_subprocess(*plugin, "--strict-markers", *arguments)
+        plugins = ("-p", "pytest_django.plugin", "-p", "tracing.pytest_plugin")
+        return pytester.runpytest_subprocess(*plugins, "--strict-markers", *arguments)
 
     return run
 
