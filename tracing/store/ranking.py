@@ -33,7 +33,7 @@ ORDERS: Final = {
 }
 """What traces may be sorted by, and the column, which has an index."""
 _FIRST_STEP = 200
-_LARGEST_STEP = 4_000
+_LARGEST_STEP = 1_800
 _SORTED_AT_ONCE = 20_000
 """Rows of a time that are sorted rather than looked for in the index."""
 
