@@ -142,6 +142,7 @@ class TestSimulation:
         assert sold[0] == sold[1]
         assert sold[0]
 
+    @pytest.mark.slow
     def test_with_another_seed_sells_other_cars(self, stock):
         sold = []
         for seed in (1, 2):
@@ -152,6 +153,7 @@ class TestSimulation:
 
         assert sold[0] != sold[1]
 
+    @pytest.mark.slow
     def test_with_several_buyers_at_once_and_few_cars_cancels_to_go_on(self, make_car):
         for _ in range(3):
             make_car()

@@ -826,6 +826,7 @@ def test_tasks_are_created_as_without_tracing_and_go_on_with_the_work(
     assert [child.sender for child in below] == ["'below'"] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["send", "asend"])
 def test_long_trace_that_is_drained_holds_no_more_than_a_short_one(frozen_heap, method):
     signal = Signal()
