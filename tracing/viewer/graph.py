@@ -256,74 +256,78 @@ def focused(flows: Iterable[Flow], focus: str) -> list[Flow]:
     return [flow for flow in every if id(flow) in chosen]
 
 
-def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:  # noqa: C901 - one branch for each kind.
-    """Return *flows* as nodes in columns, grouped by application, with few crossings."""
-    nodes: dict[tuple[str, str], Node] = {}
-    edges: dict[tuple[str, str, str], Edge] = {}
+class _Drawing:
+    """The nodes and edges of a map, each once.
 
-    def node(column: str, key: str, app: str, text: str, title: str) -> Node:
-        found = nodes.get((column, key))
+    Args:
+        focus: Key of the node in the middle of attention; empty for none.
+    """
+
+    def __init__(self, focus: str) -> None:
+        self.focus = focus
+        self.nodes: dict[tuple[str, str], Node] = {}
+        self.edges: dict[tuple[str, str, str], Edge] = {}
+
+    def node(self, column: str, key: str, app: str, text: str, title: str) -> Node:
+        """Return the node *key* of *column*, made if it is not there."""
+        found = self.nodes.get((column, key))
         if found is None:
-            found = nodes[column, key] = Node(
+            found = self.nodes[column, key] = Node(
                 key, column, app, shorten_middle(text, _LETTERS[column]), title,
-                is_focus=key == focus, was_seen=False,
+                is_focus=key == self.focus, was_seen=False,
             )  # fmt: skip
         return found
 
     def edge(
-        source: Node, target: Node, flow: Flow, count: int, errors: int, *, crosses: bool
+        self, source: Node, target: Node, flow: Flow, count: int, errors: int, *, crosses: bool
     ) -> None:
+        """Add *count* dispatches or calls of *flow* to the edge between two nodes."""
         key = (source.column, source.key, target.key)
-        found = edges.get(key)
+        found = self.edges.get(key)
         if found is None:
-            found = edges[key] = Edge(source, target, 0, 0, crosses, False, "")
+            found = self.edges[key] = Edge(source, target, 0, 0, crosses, False, "")
         found.count += count
         found.error_count += errors
         found.was_seen = found.was_seen or flow.was_seen
         found.title = f"{source.title} → {target.title}: {format_count(found.count)}"
 
-    for flow in flows:
-        app = sender_app(flow.sender)
-        text = sender_text(flow)
-        sender = node("senders", sender_key(flow.sender), app, text, text)
-        dispatch = node(
-            "signals",
-            signal_key(flow.signal, flow.sender),
-            app,
-            short_signal(flow.signal),
-            f"{flow.signal} from {text}",
-        )
-        receiver = node(
-            "receivers",
-            receiver_key(flow.receiver),
-            flow.app,
-            short_receiver(flow.receiver),
-            flow.receiver,
-        )
+    def add(self, flow: Flow) -> None:
+        """Add a sender, its dispatch, the receiver and what that sent."""
+        app, text, signal = sender_app(flow.sender), sender_text(flow), short_signal(flow.signal)
+        sender = self.node("senders", sender_key(flow.sender), app, text, text)
+        key = signal_key(flow.signal, flow.sender)
+        dispatch = self.node("signals", key, app, signal, f"{flow.signal} from {text}")
+        key, short = receiver_key(flow.receiver), short_receiver(flow.receiver)
+        receiver = self.node("receivers", key, flow.app, short, flow.receiver)
         for one in (sender, dispatch, receiver):
             one.was_seen = one.was_seen or flow.was_seen
         receiver.count += flow.count
         receiver.error_count += flow.error_count
         dispatch.count = max(dispatch.count, flow.count)
         dispatch.error_count += flow.error_count
-        edge(sender, dispatch, flow, flow.count, 0, crosses=False)
-        edge(dispatch, receiver, flow, flow.count, flow.error_count, crosses=flow.crosses)
+        self.edge(sender, dispatch, flow, flow.count, 0, crosses=False)
+        self.edge(dispatch, receiver, flow, flow.count, flow.error_count, crosses=flow.crosses)
+        self._add_sends(flow, receiver)
+        if flow.total_ns and "in all" not in receiver.title:
+            receiver.title = f"{flow.receiver}, {format_ns(flow.total_ns)} in all for {signal}"
+
+    def _add_sends(self, flow: Flow, receiver: Node) -> None:
         for (signal, sent_by), count in flow.sends.items():
-            sent_app = sender_app(sent_by)
-            target = node(
-                "sends",
-                signal_key(signal, sent_by),
-                sent_app,
-                f"{short_signal(signal)} {sent_by}",
-                f"{signal} from {sent_by}",
-            )
+            app, key = sender_app(sent_by), signal_key(signal, sent_by)
+            text = f"{short_signal(signal)} {sent_by}"
+            target = self.node("sends", key, app, text, f"{signal} from {sent_by}")
             target.was_seen = True
             target.count += count
-            crosses = bool(sent_app and flow.app and sent_app != flow.app)
-            edge(receiver, target, flow, count, 0, crosses=crosses)
-        if flow.total_ns and "in all" not in receiver.title:
-            spent = format_ns(flow.total_ns)
-            receiver.title = f"{flow.receiver}, {spent} in all for {short_signal(flow.signal)}"
+            crosses = bool(app and flow.app and app != flow.app)
+            self.edge(receiver, target, flow, count, 0, crosses=crosses)
+
+
+def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:
+    """Return *flows* as nodes in columns, grouped by application, with few crossings."""
+    drawing = _Drawing(focus)
+    for flow in flows:
+        drawing.add(flow)
+    nodes, edges = drawing.nodes, drawing.edges
     colours = colours_of(one.app for one in nodes.values())
     for one in nodes.values():
         one.colour = colours[one.app]

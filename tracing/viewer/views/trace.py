@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -12,28 +11,32 @@ from django.urls import reverse
 
 from tracing.analysis import tree
 from tracing.analysis.mine import hidden_text, view_of
-from tracing.analysis.names import place
 from tracing.analysis.notes import notes
-from tracing.analysis.why import why
-from tracing.presentation.links import editor_link
 from tracing.search.language import quoted
-from tracing.spans.codec import call_document, dispatch_document, document, lines
+from tracing.spans.codec import document, lines
 from tracing.spans.escapes import json_text
-from tracing.spans.records import Dispatch, Outcome, ReceiverCall, span_id
 from tracing.store.cache import load
 from tracing.store.documents import row_document
 from tracing.store.matching import matching_calls
 from tracing.store.stored import all_traces
 from tracing.viewer.access import Permission
 from tracing.viewer.forms import NoteForm
-from tracing.viewer.source import source_lines
 from tracing.viewer.tab_documents import tab_document
+from tracing.viewer.tab_rows import (
+    FLAME_ROW,
+    TABLE_COLUMNS,
+    TABLE_ORDERS,
+    WHOLE,
+    FlameBox,
+    Statement,
+    TableRow,
+)
 from tracing.viewer.views.base import Page
 from tracing.viewer.views.traces import list_address, read_search
-from tracing.viewer.waterfall import COLOURS, MAX_LINES, Waterfall, app_of, apps_of, percent, ticks
+from tracing.viewer.waterfall import COLOURS, MAX_LINES, Waterfall, apps_of, ticks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
@@ -206,7 +209,7 @@ class TraceDetail(TracePage):
         rows = [(visit.span, visit.depth) for visit in tree.walk(trace, view.shown)]
         by = TABLE_ORDERS[order.lstrip("-")]
         rows.sort(key=lambda row: by(row[0]), reverse=order.startswith("-"))
-        start = _offset(self.request)
+        start = offset_of(self.request)
         return {
             "table": [TableRow.of(*row) for row in rows[start : start + PAGE_LINES]],
             "order": order,
@@ -306,111 +309,6 @@ class TraceDetail(TracePage):
         }
 
 
-WHOLE: Final = 100
-"""Percent."""
-NARROWEST_LABEL: Final = 3
-"""Percent of the width that take a few letters."""
-FLAME_ROW: Final = 24
-"""Height of a row of the flame graph, in the units of its drawing."""
-
-TABLE_COLUMNS: Final = (
-    ("name", "Span"),
-    ("start", "Start"),
-    ("duration", "Time"),
-    ("self", "Self"),
-    ("queries", "Queries"),
-    ("outcome", "Outcome"),
-)
-TABLE_ORDERS: Final[dict[str, Callable[[tree.Span], tuple[Any, ...]]]] = {
-    "name": lambda span: (tree.label(span).lower(), span.number),
-    "start": lambda span: (span.start_ns, span.number),
-    "duration": lambda span: (span.duration_ns, -span.number),
-    "self": lambda span: (tree.self_ns(span), -span.number),
-    "queries": lambda span: (span.query_count, -span.number),
-    "outcome": lambda span: (tree.failed(span), _outcome_of(span), -span.number),
-}
-
-
-def _outcome_of(span: tree.Span) -> str:
-    return span.exception_type if isinstance(span, Dispatch) else str(span.outcome)
-
-
-@dataclass(slots=True)
-class TableRow:
-    """One span as a row of the sortable table."""
-
-    span: tree.Span
-    label: str
-    title: str
-    is_dispatch: bool
-    self_ns: int
-    outcome: str
-    failed: bool
-    depth: int
-
-    @classmethod
-    def of(cls, span: tree.Span, depth: int) -> TableRow:
-        """Return the row of *span*."""
-        is_dispatch = isinstance(span, Dispatch)
-        return cls(
-            span,
-            tree.label(span),
-            tree.title(span),
-            is_dispatch,
-            tree.self_ns(span),
-            _outcome_of(span),
-            tree.failed(span),
-            depth,
-        )
-
-
-@dataclass(slots=True)
-class FlameBox:
-    """One box of the flame graph as a drawn rectangle."""
-
-    number: int
-    x: str
-    width: str
-    y: int
-    label: str
-    title: str
-    is_wide: bool
-    """There is room for a label."""
-    is_dispatch: bool
-    failed: bool
-    colour: int
-
-    @classmethod
-    def of(cls, box: tree.FlameBox, index: tree.Index, colours: dict[str, int]) -> FlameBox:
-        """Return *box* with its place and colour."""
-        span = index.span(box.number)
-        x, width = percent(box.left, box.width)
-        return cls(
-            box.number,
-            x,
-            width,
-            box.depth * FLAME_ROW,
-            box.label,
-            box.title,
-            box.width >= NARROWEST_LABEL,
-            box.is_dispatch,
-            box.failed,
-            colours.get(app_of(span), 0) if span is not None else 0,
-        )
-
-
-@dataclass(slots=True)
-class Statement:
-    """One statement of one receiver, all its runs together."""
-
-    receiver: records.ReceiverLabel
-    sql: str
-    number: int
-    count: int = 0
-    duration_ns: int = 0
-    calls: int = 0
-
-
 def _hidden_receivers(everyone: Sequence[object], shown: Sequence[object]) -> str:
     """Return how many receivers are hidden, in one line; empty if none is."""
     count = len(everyone) - len(shown)
@@ -425,7 +323,7 @@ def tree_data(
     opened: tree.Span | None = None,
 ) -> dict[str, Any]:
     """Return the tree of *trace* as its tab shows it, or only what is mine and the span *opened*."""
-    root = tree.Index(trace).span(_whole(request.GET.get("root")))
+    root = tree.Index(trace).span(whole_number(request.GET.get("root")))
     view = view_of(trace, everything=everything, root=root, opened=opened)
     search = read_search(request.GET)
     matches = [] if search.is_everything else matching_calls(search.query, trace)
@@ -433,7 +331,7 @@ def tree_data(
         trace,
         root=root,
         matches=matches,
-        start=_offset(request),
+        start=offset_of(request),
         shown=view.shown,
     )
     lines = waterfall.lines()
@@ -485,161 +383,14 @@ def _zoom(text: str) -> tuple[float, float]:
     return (left, right - left) if 0 <= left < right <= WHOLE else (0, WHOLE)
 
 
-def _whole(text: str | None) -> int | None:
+def whole_number(text: str | None) -> int | None:
+    """Return the number that *text* of an address is; None if it is none."""
     return int(text) if text and re.fullmatch(r"[0-9]{1,12}", text) else None
 
 
-def _offset(request: HttpRequest) -> int:
-    return _whole(request.GET.get("start")) or 0
-
-
-class SpanDetail(TracePage):
-    """One dispatch or receiver call: a panel beside the tree, and a page of its own."""
-
-    template_name = "tracing/trace.html"
-    has_switch = True
-
-    def get(self, request: HttpRequest, address: str, number: int) -> HttpResponse:
-        """Return everything known about the span *number*."""
-        row = self.row(address)
-        trace = load(row)
-        index = tree.Index(trace)
-        span = index.span(number)
-        if span is None:
-            raise Http404(f"The trace has no span {number}.")
-        if self.wants_json:
-            document = (
-                dispatch_document(trace, span)
-                if isinstance(span, Dispatch)
-                else call_document(trace, span)
-            )
-            document["why"] = [step.sentence for step in why(trace, number)]
-            return self.json(document)
-        panel = self._panel(row, trace, index, span)
-        if self.wants_part:
-            return self.page(panel, "tracing/includes/span.html")
-        return self.page(
-            {
-                **self.facts(row, trace, "tree"),
-                **tree_data(request, trace, everything=self.everything, opened=span),
-                **panel,
-                "open": True,
-            }
-        )
-
-    def _panel(
-        self, row: Trace, trace: records.Trace, index: tree.Index, span: tree.Span
-    ) -> dict[str, Any]:
-        call = span if isinstance(span, ReceiverCall) else None
-        dispatch = index.dispatch_of(span) if isinstance(span, ReceiverCall) else span
-        file, line = _place_of(span)
-        site = dispatch.callsite
-        shows_source = self.may(Permission.SOURCE)
-        return {
-            "row": row,
-            "trace": trace,
-            "span": span,
-            "call": call,
-            "dispatch": dispatch,
-            "span_label": tree.label(span),
-            "span_id": span_id(trace.root_span_id, span.number),
-            "self_ns": tree.self_ns(span),
-            "place": place(file, line),
-            "editor": editor_link(file, line, of="viewer"),
-            "site_place": place(site.file, site.line) if site else "",
-            "site_editor": editor_link(site.file, site.line, of="viewer") if site else "",
-            "source": source_lines(file, line) if shows_source else [],
-            "shows_source": shows_source,
-            "steps": why(trace, span.number),
-            "span_hazards": [found for found in trace.hazards if span.number in found.numbers],
-            "changes": [
-                change for change in trace.connection_changes if change.parent_number == span.number
-            ][:50],
-            "effects": [
-                effect for effect in trace.side_effects if effect.parent_number == span.number
-            ],
-            "children": [
-                {"span": child, "label": tree.label(child), "failed": tree.failed(child)}
-                for child in index.below(span)[:50]
-            ],
-            "nests": call is not None and bool(index.below(call)),
-            "siblings": _siblings(dispatch, span),
-            "same_receiver": list_address(f"receiver={quoted(call.receiver.name)}") if call else "",
-            "same_dispatch": list_address(
-                f"signal={quoted(dispatch.signal)} sender={quoted(dispatch.sender)}"
-            ),
-            "same_instance": list_address(f"instance:{quoted(dispatch.instance)}")
-            if dispatch.instance
-            else "",
-            "was_called": call is not None and call.outcome is not Outcome.SKIPPED,
-        }
-
-
-def _place_of(span: tree.Span) -> tuple[str, int]:
-    if isinstance(span, ReceiverCall):
-        return span.receiver.file, span.receiver.line
-    return (span.callsite.file, span.callsite.line) if span.callsite else ("", 0)
-
-
-def _siblings(dispatch: Dispatch, span: tree.Span) -> dict[str, int | None]:
-    """Return the numbers of the receiver calls before and after *span* in its dispatch."""
-    if isinstance(span, Dispatch):
-        return {"before": None, "after": None}
-    numbers = [call.number for call in dispatch.receiver_calls]
-    at = numbers.index(span.number)
-    return {
-        "before": numbers[at - 1] if at else None,
-        "after": numbers[at + 1] if at + 1 < len(numbers) else None,
-    }
-
-
-class Repetitions(TracePage):
-    """The single spans of a folded line."""
-
-    template_name = "tracing/repetitions.html"
-
-    def get(self, request: HttpRequest, address: str, number: int) -> HttpResponse:
-        """Return the spans that were folded into the line called *number*, a page of them."""
-        row = self.row(address)
-        trace = load(row)
-        root = tree.Index(trace).span(_whole(request.GET.get("root")))
-        shown = view_of(trace, everything=self.everything, root=root).shown
-        waterfall = Waterfall(trace, root=root, shown=shown)
-        # Without cookies a page of everything asks here for what is mine.
-        node = waterfall.repeated(number) or Waterfall(trace, root=root).repeated(number)
-        if node is None:
-            raise Http404(f"The trace has no line {number}.")
-        start = _offset(request)
-        numbers = node.numbers[start : start + PAGE_LINES]
-        spans_here = [span for one in numbers if (span := waterfall.index.span(one)) is not None]
-        if self.wants_json:
-            return self.json(
-                {
-                    "label": node.label,
-                    "count": node.count,
-                    "start": start,
-                    "spans": [
-                        {"number": span.number, "start_ns": span.start_ns,
-                         "duration_ns": span.duration_ns, "query_count": span.query_count}
-                        for span in spans_here
-                    ],
-                }
-            )  # fmt: skip
-        context = {
-            "node": node,
-            "number": number,
-            "level": _whole(request.GET.get("level")) or 1,
-            "start": start,
-            "last": min(start + PAGE_LINES, node.count),
-            "next_start": start + PAGE_LINES if start + PAGE_LINES < node.count else None,
-            "lines": [waterfall.single(span) for span in spans_here],
-            "row": row,
-            "trace": trace,
-            "view_box": "0 0 100 10",
-        }
-        if self.wants_part:
-            return self.page(context, "tracing/includes/repetitions.html")
-        return self.page({**self.facts(row, trace, "tree"), **context})
+def offset_of(request: HttpRequest) -> int:
+    """Return from which line on the page is asked for."""
+    return whole_number(request.GET.get("start")) or 0
 
 
 class Annotate(TracePage):

@@ -1,0 +1,177 @@
+"""One span of a trace: what is known of it, and the repetitions that were folded into it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.http import Http404, HttpResponse
+
+from tracing.analysis import tree
+from tracing.analysis.mine import view_of
+from tracing.analysis.names import place
+from tracing.analysis.why import why
+from tracing.presentation.links import editor_link
+from tracing.search.language import quoted
+from tracing.spans.codec import call_document, dispatch_document
+from tracing.spans.records import Dispatch, Outcome, ReceiverCall, span_id
+from tracing.store.cache import load
+from tracing.viewer.access import Permission
+from tracing.viewer.source import source_lines
+from tracing.viewer.views.trace import PAGE_LINES, TracePage, offset_of, tree_data, whole_number
+from tracing.viewer.views.traces import list_address
+from tracing.viewer.waterfall import Waterfall
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+    from tracing.spans import records
+    from tracing.store.models import Trace
+
+
+class SpanDetail(TracePage):
+    """One dispatch or receiver call: a panel beside the tree, and a page of its own."""
+
+    template_name = "tracing/trace.html"
+    has_switch = True
+
+    def get(self, request: HttpRequest, address: str, number: int) -> HttpResponse:
+        """Return everything known about the span *number*."""
+        row = self.row(address)
+        trace = load(row)
+        index = tree.Index(trace)
+        span = index.span(number)
+        if span is None:
+            raise Http404(f"The trace has no span {number}.")
+        if self.wants_json:
+            document = (
+                dispatch_document(trace, span)
+                if isinstance(span, Dispatch)
+                else call_document(trace, span)
+            )
+            document["why"] = [step.sentence for step in why(trace, number)]
+            return self.json(document)
+        panel = self._panel(row, trace, index, span)
+        if self.wants_part:
+            return self.page(panel, "tracing/includes/span.html")
+        return self.page(
+            {
+                **self.facts(row, trace, "tree"),
+                **tree_data(request, trace, everything=self.everything, opened=span),
+                **panel,
+                "open": True,
+            }
+        )
+
+    def _panel(
+        self, row: Trace, trace: records.Trace, index: tree.Index, span: tree.Span
+    ) -> dict[str, Any]:
+        call = span if isinstance(span, ReceiverCall) else None
+        dispatch = index.dispatch_of(span) if isinstance(span, ReceiverCall) else span
+        file, line = _place_of(span)
+        site = dispatch.callsite
+        shows_source = self.may(Permission.SOURCE)
+        return {
+            "row": row,
+            "trace": trace,
+            "span": span,
+            "call": call,
+            "dispatch": dispatch,
+            "span_label": tree.label(span),
+            "span_id": span_id(trace.root_span_id, span.number),
+            "self_ns": tree.self_ns(span),
+            "place": place(file, line),
+            "editor": editor_link(file, line, of="viewer"),
+            "site_place": place(site.file, site.line) if site else "",
+            "site_editor": editor_link(site.file, site.line, of="viewer") if site else "",
+            "source": source_lines(file, line) if shows_source else [],
+            "shows_source": shows_source,
+            "steps": why(trace, span.number),
+            "span_hazards": [found for found in trace.hazards if span.number in found.numbers],
+            "changes": [
+                change for change in trace.connection_changes if change.parent_number == span.number
+            ][:50],
+            "effects": [
+                effect for effect in trace.side_effects if effect.parent_number == span.number
+            ],
+            "children": [
+                {"span": child, "label": tree.label(child), "failed": tree.failed(child)}
+                for child in index.below(span)[:50]
+            ],
+            "nests": call is not None and bool(index.below(call)),
+            "siblings": _siblings(dispatch, span),
+            "same_receiver": list_address(f"receiver={quoted(call.receiver.name)}") if call else "",
+            "same_dispatch": list_address(
+                f"signal={quoted(dispatch.signal)} sender={quoted(dispatch.sender)}"
+            ),
+            "same_instance": list_address(f"instance:{quoted(dispatch.instance)}")
+            if dispatch.instance
+            else "",
+            "was_called": call is not None and call.outcome is not Outcome.SKIPPED,
+        }
+
+
+def _place_of(span: tree.Span) -> tuple[str, int]:
+    if isinstance(span, ReceiverCall):
+        return span.receiver.file, span.receiver.line
+    return (span.callsite.file, span.callsite.line) if span.callsite else ("", 0)
+
+
+def _siblings(dispatch: Dispatch, span: tree.Span) -> dict[str, int | None]:
+    """Return the numbers of the receiver calls before and after *span* in its dispatch."""
+    if isinstance(span, Dispatch):
+        return {"before": None, "after": None}
+    numbers = [call.number for call in dispatch.receiver_calls]
+    at = numbers.index(span.number)
+    return {
+        "before": numbers[at - 1] if at else None,
+        "after": numbers[at + 1] if at + 1 < len(numbers) else None,
+    }
+
+
+class Repetitions(TracePage):
+    """The single spans of a folded line."""
+
+    template_name = "tracing/repetitions.html"
+
+    def get(self, request: HttpRequest, address: str, number: int) -> HttpResponse:
+        """Return the spans that were folded into the line called *number*, a page of them."""
+        row = self.row(address)
+        trace = load(row)
+        root = tree.Index(trace).span(whole_number(request.GET.get("root")))
+        shown = view_of(trace, everything=self.everything, root=root).shown
+        waterfall = Waterfall(trace, root=root, shown=shown)
+        # Without cookies a page of everything asks here for what is mine.
+        node = waterfall.repeated(number) or Waterfall(trace, root=root).repeated(number)
+        if node is None:
+            raise Http404(f"The trace has no line {number}.")
+        start = offset_of(request)
+        numbers = node.numbers[start : start + PAGE_LINES]
+        spans_here = [span for one in numbers if (span := waterfall.index.span(one)) is not None]
+        if self.wants_json:
+            return self.json(
+                {
+                    "label": node.label,
+                    "count": node.count,
+                    "start": start,
+                    "spans": [
+                        {"number": span.number, "start_ns": span.start_ns,
+                         "duration_ns": span.duration_ns, "query_count": span.query_count}
+                        for span in spans_here
+                    ],
+                }
+            )  # fmt: skip
+        context = {
+            "node": node,
+            "number": number,
+            "level": whole_number(request.GET.get("level")) or 1,
+            "start": start,
+            "last": min(start + PAGE_LINES, node.count),
+            "next_start": start + PAGE_LINES if start + PAGE_LINES < node.count else None,
+            "lines": [waterfall.single(span) for span in spans_here],
+            "row": row,
+            "trace": trace,
+            "view_box": "0 0 100 10",
+        }
+        if self.wants_part:
+            return self.page(context, "tracing/includes/repetitions.html")
+        return self.page({**self.facts(row, trace, "tree"), **context})
