@@ -8,7 +8,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.renderers import DjangoTemplates
 
-from tracing.search.language import KEYS, Query, Term, Words
+from tracing.search.query import KEYS, Query, Term, Words
 from tracing.spans.records import Kind, Outcome
 from tracing.units import parse_duration
 

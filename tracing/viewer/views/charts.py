@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.urls import reverse
 
 from tracing.presentation import charts
-from tracing.search.language import EVERYTHING, Both, Term, terms
+from tracing.search.query import EVERYTHING, Both, Term, terms
 from tracing.store.documents import row_document
 from tracing.store.finding import find
 from tracing.store.models import Trace

@@ -11,7 +11,7 @@ from tracing.analysis.mine import view_of
 from tracing.analysis.names import place
 from tracing.analysis.why import why
 from tracing.presentation.links import editor_link
-from tracing.search.language import quoted
+from tracing.search.parser import quoted
 from tracing.spans.codec import call_document, dispatch_document
 from tracing.spans.records import Dispatch, Outcome, ReceiverCall, span_id
 from tracing.store.cache import load

@@ -12,7 +12,7 @@ from django.utils import timezone
 from tracing.analysis.histogram import GAMMA, HOUR_NS, Histogram
 from tracing.analysis.mine import NONE_OF_MINE
 from tracing.presentation import charts
-from tracing.search.language import quoted
+from tracing.search.parser import quoted
 from tracing.store.documents import statistics_document
 from tracing.store.models import ReceiverLabel, SenderLabel, SignalLabel
 from tracing.store.statistics import ShownRollups

@@ -12,7 +12,7 @@ from django.urls import reverse
 from tracing.analysis import tree
 from tracing.analysis.mine import hidden_text, view_of
 from tracing.analysis.notes import notes
-from tracing.search.language import quoted
+from tracing.search.parser import quoted
 from tracing.spans.codec import document, lines
 from tracing.spans.escapes import json_text
 from tracing.store.cache import load

@@ -10,16 +10,9 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from tracing.analysis.mine import NONE_OF_MINE, hidden_text
-from tracing.search.language import (
-    EVERYTHING,
-    Problem,
-    Query,
-    QueryError,
-    parse,
-    place_at,
-    problem_of,
-    quoted,
-)
+from tracing.search.completion import Problem, place_at, problem_of
+from tracing.search.parser import parse, quoted
+from tracing.search.query import EVERYTHING, Query, QueryError
 from tracing.store.documents import row_document
 from tracing.store.finding import Found, and_also, complete, find, fitting_newer, unknown_names
 from tracing.store.pages import PAGE_SIZE

@@ -12,7 +12,7 @@ from django.db.models import Max
 from tracing.analysis.mine import NONE_OF_MINE, MineView, hidden_text
 from tracing.analysis.wiring import ANY, read_wiring
 from tracing.presentation.charts import HEATS
-from tracing.search.language import quoted
+from tracing.search.parser import quoted
 from tracing.store.models import Dispatch, ReceiverLabel, Trace
 from tracing.store.stored import all_rollups
 from tracing.viewer.graph import (
