@@ -72,9 +72,9 @@ def rows_of_terminal(directory: Path, trace_id: str) -> list[Row]:
     )
     document: dict[str, Any] = json.loads(shown.stdout)
     return sorted(
-        (f"{last(dispatch['signal'])} {dispatch['sender']}", last(call["receiver"]["name"]))
+        (f"{last(dispatch['signal'])} {dispatch['sender']}", last(call["receiver"]))
         for dispatch in document["dispatches"]
-        for call in dispatch["receiver_calls"]
+        for call in dispatch["receivers"]
     )
 
 

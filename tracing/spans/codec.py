@@ -194,6 +194,50 @@ def call_document(trace: Trace, call: ReceiverCall) -> dict[str, Any]:
     return found
 
 
+def flat_document(trace: Trace) -> dict[str, Any]:
+    """Return a whole trace as the command has it: labels lie in their calls, defaults are left out."""
+    alone = replace(trace, dispatches=[], hazards=[], known_hazards=[], carried=None)
+    found: dict[str, Any] = msgspec.to_builtins(alone)
+    found |= {"span_id": trace.root_span_id, "status": trace.status.value}
+    for name in _NOTES & found.keys():
+        found[name] = _whole(getattr(trace, name))
+    found["dispatches"] = [_flat_dispatch(trace, dispatch) for dispatch in trace.dispatches]
+    return found
+
+
+_NOTES: Final = frozenset(
+    {
+        "bypasses",
+        "side_effects",
+        "lost_receivers",
+        "connection_changes",
+        "missed_receivers",
+        "waiting_callbacks",
+    }
+)
+
+
+def _flat_dispatch(trace: Trace, dispatch: Dispatch) -> dict[str, Any]:
+    root, parent = trace.root_span_id, dispatch.parent_number
+    found: dict[str, Any] = {
+        "trace_id": trace.trace_id,
+        "root_span_id": root,
+        "trace_started_ns": trace.started_ns,
+        "span_id": span_id(root, dispatch.number),
+        "parent_span_id": root if parent is None else span_id(root, parent),
+        "transaction": dispatch.transaction.value,
+    }
+    found |= msgspec.to_builtins(dispatch)
+    found |= found.pop("callsite", {})
+    calls = found.pop("receiver_calls", ())
+    found["receivers"] = [
+        {"receiver": call["receiver"].pop("name"), **call.pop("receiver"), "self_ns": 0}
+        | {"outcome": Outcome.RETURNED.value, **call}
+        for call in calls
+    ]
+    return found
+
+
 def _whole(value: Any) -> Any:
     """Return *value* with the records in it as dictionaries of all their fields."""
     if isinstance(value, msgspec.Struct):

@@ -354,7 +354,7 @@ def test_json_of_a_trace_holds_everything(mixed):
     found = run_json("show", "last")
 
     assert [dispatch["number"] for dispatch in found["dispatches"]] == [1, 3]
-    assert len(found["dispatches"][1]["receiver_calls"]) == 2
+    assert len(found["dispatches"][1]["receivers"]) == 2
 
 
 def test_show_names_a_route_once_that_is_its_own_path():
@@ -411,13 +411,14 @@ def test_show_of_an_unknown_span_names_the_way(traces):
     assert f"show {traces[2].address} --all --everything" in message
 
 
-def test_show_as_json_is_the_document_of_the_pages_with_hazards(traces):
+def test_show_as_json_names_receivers_within_their_calls(traces):
     found = run_json("show", traces[0].trace_id[:8])
 
     assert found["trace_id"] == traces[0].trace_id
     assert [dispatch["number"] for dispatch in found["dispatches"]] == [1, 4]
-    call = found["dispatches"][0]["receiver_calls"][0]
-    assert call["receiver"]["name"] == "core.orders.receivers.make_sale"
+    call = found["dispatches"][0]["receivers"][0]
+    assert call["receiver"] == "core.orders.receivers.make_sale"
+    assert (call["line"] > 0, call["outcome"], "name" in call) == (True, "returned", False)
     assert [hazard["hazard"] for hazard in found["hazards"]] == ["swallowed-error"]
 
 

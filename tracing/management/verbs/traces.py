@@ -33,7 +33,7 @@ from tracing.management.verbs.base import (
     when,
 )
 from tracing.setup import log_path
-from tracing.spans.codec import LineError, Reader, document
+from tracing.spans.codec import LineError, Reader, flat_document
 from tracing.spans.records import Status
 from tracing.store.pages import TracePage, TraceSearch
 from tracing.store.queries import follow
@@ -207,7 +207,7 @@ def _show_arguments(parser: ArgumentParser) -> None:
 
 def trace_document(trace: Trace) -> dict[str, Any]:
     """Return a trace with its dispatches and hazards, found anew, as one JSON object."""
-    return document(trace) | {"hazards": [as_dict(hazard) for hazard in find_again(trace)]}
+    return flat_document(trace) | {"hazards": [as_dict(hazard) for hazard in find_again(trace)]}
 
 
 def _show(run: Run) -> int:
