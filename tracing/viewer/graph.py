@@ -17,7 +17,7 @@ from tracing.viewer.waterfall import colours_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-WIDTH: Final = 1_200
+WIDTH: Final = 1_160
 """Units of width of the drawing."""
 ROW: Final = 24
 """Height of a node with the gap below it."""
@@ -29,7 +29,7 @@ GAP: Final = 12
 TOP: Final = 24
 """Room for the titles of the columns."""
 COLUMNS: Final = ("senders", "signals", "receivers", "sends")
-_LEFT: Final = {"senders": 0, "signals": 285, "receivers": 570, "sends": 925}
+_LEFT: Final = {"senders": 0, "signals": 272, "receivers": 544, "sends": 886}
 _NODE_WIDTH: Final = {"senders": 215, "signals": 215, "receivers": 285, "sends": 255}
 _LETTERS: Final = {"senders": 28, "signals": 28, "receivers": 38, "sends": 34}
 _TITLES: Final = {

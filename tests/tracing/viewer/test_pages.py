@@ -803,7 +803,7 @@ def test_map_is_drawn_where_thousands_are_told_apart(developer, settings):
     page = text(developer.get("/tracing/map/"))
 
     drawing = page[page.index('<svg class="map"') : page.index("</svg>", page.index('class="map"'))]
-    assert 'width="1200"' in drawing
+    assert 'width="1160"' in drawing
     assert not re.search(r' (x|y|width|height|viewBox)="[^"]*,', drawing)
 
 
