@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from tests import services
 from tests.services import Service, require_program, require_service
 
 
@@ -41,7 +42,8 @@ def test_require_program_that_is_not_installed(monkeypatch):
         require_program("no-such-program", "nor-this")
 
 
-def test_require_service_with_another_server_on_the_port():
+def test_require_service_with_another_server_on_the_port(monkeypatch):
+    monkeypatch.setattr(services, "PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 
