@@ -30,6 +30,7 @@ import runpy
 import subprocess
 import sys
 import tarfile
+import tomllib
 from dataclasses import dataclass, field
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -151,9 +152,15 @@ def sdist(suite: Suite, home: Path) -> Path:
     return unpacked
 
 
+def own_needs() -> list[str]:
+    """Return what the tracer itself needs besides Django."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [need for need in project["dependencies"] if not need.startswith("Django")]
+
+
 def environment(suite: Suite, home: Path, source: Path, django: str, wheel: Path) -> Path:
     """Return the interpreter of an environment with all that the suite needs."""
-    wanted = [f"Django=={django}", f"{source}{suite.extras}", *suite.needs, "structlog"]
+    wanted = [f"Django=={django}", f"{source}{suite.extras}", *suite.needs, *own_needs()]
     asked = [wanted, CONSTRAINTS.read_text()]
     folder = home / f"env-{platform.python_version()}-django-{django}"
     python, stamp = folder / "bin" / "python", folder / "installed.json"

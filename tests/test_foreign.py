@@ -228,3 +228,11 @@ def test_a_table_takes_the_place_of_the_last_one_of_its_kind(tmp_path):
     assert told[2:] == ["", "| new |", ""]
     with pytest.raises(ValueError, match="has no lines"):
         publish("foreign", "1.0", "", page)
+
+
+def test_environment_has_what_the_tracer_needs(foreign):
+    names = [re.split(r"[<>=]", need)[0] for need in foreign.own_needs()]
+
+    assert names == ["msgspec", "structlog"]
+    pinned = foreign.CONSTRAINTS.read_text(encoding="utf-8")
+    assert all(f"\n{name}==" in pinned for name in names)
