@@ -120,24 +120,23 @@ class Exclusions:
         """Return what stays of *dispatches*, parents before children."""
         kept = []
         for dispatch in dispatches:
-            calls: list[ReceiverCall] = []
-            if not (
+            is_gone = (
                 dispatch.parent_number in left_out.numbers
                 or self._signals.fit(dispatch.signal)
                 or self._senders.fit(dispatch.sender)
-            ):
-                calls = [
-                    call
-                    for call in dispatch.receiver_calls
-                    if not self._receivers.fit(call.receiver.name)
-                ]
-            gone = [call for call in dispatch.receiver_calls if call not in calls]
+            )
+            calls: list[ReceiverCall] = []
+            gone: list[ReceiverCall] = []
+            for call in dispatch.receiver_calls:
+                (gone if is_gone or self._receivers.fit(call.receiver.name) else calls).append(call)
+            # One that was cut short before its first receiver has none, and stays.
+            is_gone = is_gone or bool(gone and not calls)
             left_out.numbers.update(call.number for call in gone)
             if counts:
                 left_out.calls += len(gone)
                 left_out.error_count += sum(call.outcome is Outcome.RAISED for call in gone)
-                left_out.dispatch_count += not calls
-            if calls:
+                left_out.dispatch_count += is_gone
+            if not is_gone:
                 dispatch.receiver_calls = calls
                 kept.append(dispatch)
         return kept

@@ -125,6 +125,15 @@ def test_what_was_left_out_is_left_out_of_later_segments_and_of_their_counts():
     assert (last.dispatch_count, last.receiver_call_count, last.excluded_count) == (1, 1, 3)
 
 
+def test_dispatch_that_was_cut_short_before_its_first_receiver_stays():
+    trace = nested()
+    trace.dispatches[3].receiver_calls.clear()
+
+    found = Exclusions(Settings(exclude_receivers=["shop.none"]))(trace)
+
+    assert (len(found.dispatches), found.dispatch_count, found.excluded_count) == (4, 4, 0)
+
+
 def test_mail_of_a_receiver_that_is_left_out_stays():
     trace = nested()
     trace.side_effects.append(SideEffect("mail", "1 recipient", 1, parent_number=2))

@@ -35,7 +35,7 @@ class _Repair:
     def __init__(self) -> None:
         self.changed = 0
         self._made: dict[int, Any] = {}
-        """Spans by the identity of what they were made of; a dispatch stands in several lists."""
+        """Records by the identity of what they were made of; many calls share one label."""
 
     def value(self, value: Any, depth: int = 0) -> Any:
         """Return *value* as it can be written."""
@@ -95,9 +95,6 @@ def repaired(trace: Trace, why: str = "") -> Trace:
         why: The exception that an exporter raised over it, to be told of if something was changed.
     """
     repair = _Repair()
-    # The inner ones first: whoever nests deeply finds them made.
-    for dispatch in reversed(trace.dispatches):
-        repair.value(dispatch)
     made: Trace = repair.value(trace)
     if why and repair.changed:
         made.unreadable.append(("a value", why, repair.changed))
