@@ -6,6 +6,7 @@
     nox -s coverage                     the tests without a browser, and what they cover
     nox -s conformance                  Django's own tests with tracing on, all modules
     nox -s lint types contracts         the checks
+    nox -s docs                         the site of the documents, strictly
     nox -s benchmarks                   what tracing costs
     nox -s tests -- -m "not browser"    what follows -- goes to pytest
 
@@ -82,6 +83,9 @@ def offer_interpreters() -> list[str]:
     os.environ["PATH"] = f"{offered}{os.pathsep}{os.environ['PATH']}"
     return [version for version, interpreter in found.items() if interpreter]
 
+
+# Compiled once, even where a container says never: the tests start hundreds of processes.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 FOUND = offer_interpreters()
 if absent := [version for version in PYTHONS if version not in FOUND]:
@@ -166,7 +170,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types."""
     install(session)
-    session.run("python", "-m", "mypy")
+    session.run("make", "types", f"VENV={session.virtualenv.location}", external=True)
 
 
 @nox.session(python=FOUND[:1])
@@ -174,3 +178,9 @@ def contracts(session: nox.Session) -> None:
     """Check which package may import which."""
     install(session)
     session.run("lint-imports")
+
+
+@nox.session(python=False)
+def docs(session: nox.Session) -> None:
+    """Build the site of the documents and check its links."""
+    session.run("make", "docs", external=True)

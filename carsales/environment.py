@@ -1,4 +1,4 @@
-"""What a deployment of CarSales may set in its environment, and what follows from it.
+"""The environment of a deployment of CarSales, and what follows.
 
 - `CARSALES_SECRET_KEY`: the secret key. Without it one is made on first use and kept in `var/`.
 - `CARSALES_DEBUG`: `0` or `1`. On by default: this is a demo on the loopback address.

@@ -78,8 +78,7 @@ TIME_ZONE = "UTC"
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "staticfiles"
 STATIC_ROOT.mkdir(exist_ok=True)  # WhiteNoise warns when it is not there.
-# The demo serves its files from where they are; nobody has to run collectstatic first.
-WHITENOISE_USE_FINDERS = True
+WHITENOISE_USE_FINDERS = True  # From where they are: nobody has to run collectstatic first.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [csp.constants.SELF],
@@ -108,6 +107,7 @@ tracing.install(
     globals(),
     RELEASE=environment.RELEASE,
     CAPTURE_STATEMENTS=True,  # Without parameters, which are never kept.
+    EXCLUDE_COMMANDS=["runserver", "shell", "dbshell", "test", "tracing", "incidents"],
     LOG={"path": environment.LOG_DIR / "tracing.jsonl"},
     PRUNE={"max_size": "2GB"},  # By size alone: made-up traces of weeks ago are to be looked at.
     BUDGETS=[{"name": "lab: budget-exceeded", "dispatches": 2}],  # Exceeded there alone.

@@ -25,6 +25,7 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
+from tests.databases import Copies
 from tests.services import Service, require_program, require_service
 
 if TYPE_CHECKING:
@@ -127,11 +128,17 @@ def running() -> dict[int, Any]:
 
 
 @pytest.fixture(autouse=True)
-def clean_process() -> Iterator[None]:
+def clean_process(request: pytest.FixtureRequest) -> Iterator[None]:
     """Prove that the test leaves signals, receivers and the tracer as it found them.
 
-    What it did leave is taken back, so that one careless test fails alone.
+    What it did leave is taken back, so that one careless test fails alone. With ``--tracing-record`` and
+    ``--tracing-coverage`` the process is instrumented around each test but for its teardown: nothing can be
+    proved then.
     """
+    plugins = request.config.pluginmanager
+    if plugins.has_plugin("tracing-recording") or plugins.has_plugin("tracing-coverage"):
+        yield
+        return
     methods = {name: Signal.__dict__[name] for name in SENDS}
     modules_before = set(sys.modules)
     before = {signal: live_receivers(signal) for signal in known_signals.refresh()}
@@ -256,6 +263,37 @@ def kept_trace_function() -> Iterator[None]:
     yield
     if trace is not None and sys.gettrace() is None:
         sys.settrace(trace)
+
+
+# -- Databases ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def copies() -> Iterator[Copies]:
+    """Return the copies of this process's databases."""
+    copies = Copies()
+    yield copies
+    copies.close()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_db_setup: None, django_db_blocker: Any, copies: Copies
+) -> Iterator[None]:
+    """Make the databases, and have them put back after each test that commits."""
+    with pytest.MonkeyPatch.context() as patch:
+        with django_db_blocker.unblock():
+            copies.put_back_after_tests(patch.setattr)
+        yield
+
+
+@pytest.fixture
+def fill(transactional_db: None, copies: Copies) -> Callable[..., Any]:
+    """Return ``fill(make)``: store what *make* stores, which runs once in a process; return what it returned.
+
+    That is the same object for all tests, which do not change it. They are marked ``transaction=True``.
+    """
+    return copies.fill
 
 
 # -- The whole line ----------------------------------------------------------------------------

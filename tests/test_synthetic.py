@@ -9,8 +9,8 @@ import pytest
 from benchmarks import synthetic
 from tests.tracing.command_line import checkout, store
 from tracing import models
-from tracing.analysis import tree
 from tracing.analysis.histogram import HOUR_NS
+from tracing.analysis.index import Index
 from tracing.conf import store_alias
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -30,6 +30,15 @@ def test_fill_makes_up_the_same_traces_for_the_same_seed():
     assert reported[-1] == (300, 300)
     assert fill(300, applications=3, seed=5) == made
     assert [trace.name for trace in models.Trace.objects.order_by("pk")] == names
+
+
+def test_fill_keeps_each_variation_of_a_trace(monkeypatch):
+    monkeypatch.setattr(synthetic, "_WHOLE", 3)
+    monkeypatch.setattr(synthetic, "_IN_A_BATCH", 50)
+
+    fill(400, applications=2)
+
+    assert sum(models.Trace.objects.values_list("dispatch_count", flat=True)) == 400
 
 
 def test_fill_copies_what_it_made_up_when_much_is_wanted(monkeypatch):
@@ -80,6 +89,6 @@ def test_fill_varies_what_it_uses_again(monkeypatch):
     assert len(made) > 5
     assert len({trace.duration_ns for trace in made}) == len(made)
     for trace in made:
-        index = tree.Index(trace)
+        index = Index(trace)
         for dispatch in trace.dispatches:
             assert (index.call(dispatch.parent_number) is None) is (dispatch.parent_number is None)

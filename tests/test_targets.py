@@ -49,12 +49,15 @@ def test_what_a_run_leaves_out_has_the_marker_that_says_why(runs, request):
         runs["test-all"] - runs["test"]
     )
     assert {
-        name for name in runs["test"] if markers[name] & {"process", "browser", "services"}
+        name
+        for name in runs["test"]
+        if markers[name] & {"thorough", "process", "browser", "services"}
     } == (runs["test"] - runs["test-fast"])
 
 
 def test_markers_are_told_apart():
     assert [chosen(target, {"slow"}) for target in TARGETS] == [False, False, True]
+    assert [chosen(target, {"thorough"}) for target in TARGETS] == [False, True, True]
     assert [chosen(target, {"process"}) for target in TARGETS] == [False, True, True]
     assert [chosen(target, {"browser"}) for target in TARGETS] == [False, True, True]
     assert [chosen(target, {"services"}) for target in TARGETS] == [False, True, True]
@@ -74,7 +77,7 @@ def test_ci_runs_every_test_once_on_the_first_interpreter():
     [
         ("README.md", {"test"}),
         ("CONTRIBUTING.md", set(TARGETS)),
-        ("docs/development.md", set(TARGETS)),
+        ("docs/project/development.md", set(TARGETS)),
     ],
 )
 def test_pages_name_the_runs(page, named):

@@ -149,6 +149,45 @@ def test_two_lines_and_runserver_show_the_first_trace(project, serve, toolbar):
     ]
 
 
+WITHOUT_EXTRAS = """
+import sys
+
+for name in ("debug_toolbar", "opentelemetry", "psycopg", "rich"):
+    sys.modules[name] = None
+"""
+VERBS = (
+    ["list", "--everything"],
+    ["show", "last", "--everything", "--totals"],
+    ["tail", "--tree"],
+    ["stats", "--everything"],
+    ["hazards"],
+    ["wiring"],
+    ["diff", "last", "last"],
+    ["prune", "--max-rows", "9", "--dry-run"],
+    ["export", "last", "--format", "csv"],
+    ["status"],
+)
+
+
+@pytest.mark.process
+def test_package_alone_has_pages_a_log_and_a_readable_terminal(project, serve):
+    (project.folder / "sitecustomize.py").write_text(WITHOUT_EXTRAS)
+    project.environment["PYTHONPATH"] += f"{os.pathsep}{project.folder}"
+    project.append("settings.py", SETTINGS)
+    project.append("urls.py", URLS)
+
+    address = serve()
+    httpx.get(f"{address}/admin/login/")
+    wait_for(lambda: "GET /admin/login/" in viewer(address), project)
+    said = {verb[0]: project.manage("tracing", *verb) for verb in VERBS}
+
+    assert "GET /admin/login/" in (project.folder / "logs" / "tracing.jsonl").read_text()
+    assert all(text.strip() and "\x1b" not in text for text in said.values())
+    heading, *lines = said["list"].splitlines()
+    assert heading.split()[:3] == ["trace", "started", "time"]
+    assert all(line.index("request") == heading.index("kind") for line in lines)
+
+
 def viewer(address):
     """Return the list of traces, which is open on the machine itself."""
     return httpx.get(f"{address}/tracing/").text

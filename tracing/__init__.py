@@ -1,4 +1,4 @@
-"""Trace Django signals: which receivers ran, who sent them, what they cost, what became of it."""
+"""Tracing of Django signals: receivers, senders, costs, outcomes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ __all__ = [
     "instrument",
     "is_instrumented",
     "pause",
+    "profile",
     "resume",
     "suppress",
     "trace",
     "tracing_urls",
     "uninstrument",
+    "why_not",
 ]
 
 if TYPE_CHECKING:
@@ -29,10 +31,12 @@ if TYPE_CHECKING:
         instrument,
         is_instrumented,
         pause,
+        profile,
         resume,
         suppress,
         trace,
         uninstrument,
+        why_not,
     )
     from tracing.project import install, tracing_urls
 

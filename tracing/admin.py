@@ -1,4 +1,4 @@
-"""The admin of the store: read only. Traces are recorded, not edited; the viewer is where they are read."""
+"""The admin of the store, read only: the viewer is for reading traces."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class TraceAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("viewer"))
     def viewer(self, trace: Trace) -> str:
-        """Return the link to the trace's page; empty where the viewer is not in the URLs."""
+        """Return the link to the trace's page; empty without the viewer."""
         try:
             address = reverse("tracing:trace", args=[trace.address])
         except NoReverseMatch:
@@ -96,11 +96,12 @@ class RecorderStateAdmin(ReadOnlyAdmin):
     """The processes that record."""
 
     list_display = ["host", "process", "recorded", "dropped", "queued", "version"]
+    exclude = ["wiring"]
 
 
 @admin.register(RecorderControl)
 class RecorderControlAdmin(ReadOnlyAdmin):
-    """Whether recording is paused."""
+    """The switch that pauses recording."""
 
     list_display = ["__str__", "changed_by"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from asyncio import CancelledError
 from collections.abc import Callable, Iterator
-from contextlib import ContextDecorator, contextmanager
+from contextlib import AbstractContextManager, ContextDecorator, contextmanager
 from functools import wraps
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -14,7 +14,7 @@ from weakref import ref
 from tracing import pipeline
 from tracing.instrumentation import context, sampling
 from tracing.instrumentation.attributes.values import attribute_text, error_text
-from tracing.instrumentation.buffer import LiveTrace, Stream
+from tracing.instrumentation.buffer import ActiveTrace, Buffer
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.patching import is_instrumented, uninstrument
 from tracing.setup import instrument
@@ -23,6 +23,8 @@ from tracing.spans.records import Kind
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from tracing.analysis.line_profile import ReceiverProfile
+
 __all__ = [
     "current_span_id",
     "current_trace_id",
@@ -30,17 +32,19 @@ __all__ = [
     "instrument",
     "is_instrumented",
     "pause",
+    "profile",
     "resume",
     "suppress",
     "trace",
     "uninstrument",
+    "why_not",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Exit:
-    """The ``__exit__`` of a block, made anew for each ``with`` statement, which alone holds it.
+    """The ``__exit__`` of a block, made anew for each ``with`` statement.
 
     Where that is gone the block has been left, also if somebody interrupted before a word of ours ran.
     """
@@ -78,48 +82,48 @@ class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
         self.name = name
         self.kind = Kind(kind)
         self.attributes = {key: attribute_text(key, value) for key, value in attributes.items()}
-        self.live: LiveTrace | None = None
-        self._entered: list[Stream | None] = []
-        """What was made the running stream for each block that is open."""
+        self.active: ActiveTrace | None = None
+        self._entered: list[Buffer | None] = []
+        """What was made the running buffer for each block that is open."""
         self.leaving: ref[Any] | None = None
         """What the ``with`` statement holds that is about to begin."""
 
     @property
     def trace_id(self) -> str:
         """Return the id of the trace, empty while or where nothing is recorded."""
-        return self.live.trace_id if self.live is not None else ""
+        return self.active.trace_id if self.active is not None else ""
 
     def __enter__(self) -> Self:
-        stream: Stream | None = None
+        buffer: Buffer | None = None
         try:
-            self.live = None
-            outer = context.running_stream()
+            self.active = None
+            outer = context.running_buffer()
             if is_instrumented() and not (outer is not None and outer.suppresses):
-                stream = self._begin(outer)
-            self._entered.append(stream)
+                buffer = self._begin(outer)
+            self._entered.append(buffer)
         except BaseException as error:
-            if stream is not None:
-                _leave(stream, None)
+            if buffer is not None:
+                _leave(buffer, None)
             failed("trace", error)
             self._entered.append(None)
         return self
 
-    def _begin(self, outer: Stream | None) -> Stream:
-        """Begin the trace of a block within *outer*, or leave out what it sends; return its stream."""
+    def _begin(self, outer: Buffer | None) -> Buffer:
+        """Begin the trace of a block within *outer*; return its buffer."""
         if not sampling.decide(self.kind, self.name):
             return context.leave_out("block", outer)
         parent = context.trace_around(outer)
-        live = LiveTrace(
+        active = ActiveTrace(
             self.kind,
             self.name,
             parent_trace_id=parent.trace_id if parent is not None else "",
             outer=outer,
         )
-        live.attributes.update(self.attributes)
-        live.holder, self.leaving = self.leaving, None
-        context.begin(live)
-        self.live = live
-        return live.root
+        active.attributes.update(self.attributes)
+        active.holder, self.leaving = self.leaving, None
+        context.begin(active)
+        self.active = active
+        return active.root
 
     def _exit(
         self,
@@ -128,14 +132,14 @@ class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
         _traceback: TracebackType | None,
     ) -> None:
         """End the block; what interrupts that does not keep it from ending."""
-        stream = self._entered[-1] if self._entered else None
+        buffer = self._entered[-1] if self._entered else None
         try:
             self._entered.pop()
-            if stream is not None:
-                _leave(stream, exc_value)
+            if buffer is not None:
+                _leave(buffer, exc_value)
         except BaseException as error:
-            if stream is not None:
-                _leave(stream, None)
+            if buffer is not None:
+                _leave(buffer, None)
             failed("trace", error)
 
     __exit__ = _Exit(_exit)
@@ -167,46 +171,52 @@ class trace(ContextDecorator):  # noqa: N801 - a verb where it is used.
         return traced  # type: ignore[return-value]
 
 
-def _leave(stream: Stream, raised: BaseException | None) -> None:
-    """End the block of *stream*. Idempotent."""
-    live = stream.trace
+def _leave(buffer: Buffer, raised: BaseException | None) -> None:
+    """End the block of *buffer*. Idempotent."""
+    active = buffer.trace
     try:
-        if live is not None and isinstance(raised, CancelledError):
-            live.cancelled = True
-        elif live is not None and raised is not None:
-            live.error = describe_error(raised)
+        if active is not None and isinstance(raised, CancelledError):
+            active.cancelled = True
+        elif active is not None and raised is not None:
+            active.error = describe_error(raised)
     finally:
-        context.end(stream)
+        context.end(buffer)
 
 
 def describe_error(error: BaseException) -> str:
-    """Return type and message of an exception as one line of at most 500 characters."""
+    """Return type and message of *error* in a line of up to 500 characters."""
     name, message = error_text(error)
     return f"{name}: {message}"[:500] if message else name[:500]
 
 
-@contextmanager
-def suppress() -> Iterator[None]:
+def suppress() -> AbstractContextManager[None]:
     """Record nothing of what happens in the block."""
-    stream: Stream | None = None
+    return leave_out("suppressed")
+
+
+@contextmanager
+def leave_out(reason: str) -> Iterator[None]:
+    """Record nothing of what happens in the block, counted as *reason*."""
+    buffer: Buffer | None = None
     try:
-        stream = context.leave_out("suppressed", context.running_stream(), suppresses=True)
+        outer = context.running_buffer()
+        buffer = context.leave_out("suppressed", outer, suppresses=True, reason=reason)
         yield
     finally:
-        if stream is not None:
-            context.close(stream)
+        if buffer is not None:
+            context.close(buffer)
 
 
 def current_trace_id() -> str:
     """Return the id of the running trace, 32 hex digits; empty outside any."""
-    live = context.current_trace()
-    return live.trace_id if live is not None else ""
+    active = context.current_trace()
+    return active.trace_id if active is not None else ""
 
 
 def current_span_id() -> str:
-    """Return the id of the span that encloses the running trace's dispatches; empty outside any trace."""
-    live = context.current_trace()
-    return live.root_span_id if live is not None else ""
+    """Return the id of the running trace's root span; empty without one."""
+    active = context.current_trace()
+    return active.root_span_id if active is not None else ""
 
 
 def flush(timeout: float = 5.0) -> bool:
@@ -222,10 +232,55 @@ def flush(timeout: float = 5.0) -> bool:
 
 
 def pause() -> None:
-    """Begin no new traces in this process, until ``resume()``. See ``manage.py tracing pause`` for all."""
+    """Begin no new traces in this process, until ``resume()``.
+
+    ``manage.py tracing pause`` does so for all.
+    """
     sampling.switch.paused = True
 
 
 def resume() -> None:
     """Begin traces again."""
     sampling.switch.paused = False
+
+
+def why_not(
+    receiver: str, *, signal: str = "", sender: str = "", trace: str = ""
+) -> dict[str, Any]:
+    """Return why *receiver* was not called, or that it was.
+
+    Args:
+        receiver: Its dotted path, or the end of it.
+        signal: Dotted path of a signal or its end; empty for any.
+        sender: As ``orders.Order``; empty for any.
+        trace: Id of a trace, which is looked at with what is inside it; empty for the newest.
+
+    Raises:
+        LookupError: There is no such receiver or trace, or several receivers are called so.
+    """
+    from tracing.analysis.why_not.words import as_dict
+    from tracing.store.answers import Wanted, why_not_called
+    from tracing.store.traces import called
+
+    flush()
+    found = called(trace, 1) if trace else [None]
+    if not found:
+        raise LookupError(f"There is no trace {trace}.")
+    return as_dict(why_not_called(Wanted(receiver, signal, sender, found[0])))
+
+
+def profile(receiver: str) -> ReceiverProfile:
+    """Return a context manager that times the lines of *receiver*.
+
+    ``with tracing.profile("make_sale") as profile: …``, then ``print(profile)``. For development.
+
+    Args:
+        receiver: The dotted path of a connected receiver, or the end of it.
+
+    Raises:
+        LookupError: No connected receiver is called so, or several are.
+        RuntimeError: Python is older than 3.12, which has ``sys.monitoring``.
+    """
+    from tracing.analysis.line_profile import ReceiverProfile
+
+    return ReceiverProfile(receiver)

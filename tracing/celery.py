@@ -1,4 +1,4 @@
-"""Celery: each run of a task is a trace, and the trace of whoever sent it travels with the message.
+"""Celery: each run of a task is a trace; messages carry their sender's.
 
 A process is connected by itself as soon as it has imported Celery. Without Celery nothing here does
 anything.
@@ -41,7 +41,7 @@ _undo: Callable[[], None] | None = None
 
 
 def connect() -> Callable[[], None]:
-    """Trace Celery's tasks in this process, senders and workers alike; return what undoes it.
+    """Trace Celery's tasks in this process; return what undoes it.
 
     Idempotent. Done without being asked for as soon as Celery is imported; does nothing where it is not
     installed.
@@ -84,7 +84,7 @@ def connect_when_imported() -> None:
 
 
 class _Receivers(list[Any]):
-    """The receivers of one sending, of which *own* runs where Celery asks for the next one.
+    """The receivers of one sending, whose *own* runs as the next is asked for.
 
     Celery logs and drops what a receiver raises. A soft time limit that comes while ours runs belongs to
     the task: it must meet Celery where it would without us, beside the receivers and not in one of them.
@@ -112,7 +112,7 @@ def _receivers_of(
 
 
 def _guarded(place: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator for what Celery calls: our own failure is counted at *place*, no more."""
+    """Return a decorator that counts failures at *place* and goes on."""
 
     def guard(receiver: Callable[..., None]) -> Callable[..., None]:
         @wraps(receiver)
@@ -132,14 +132,14 @@ def _guarded(place: str) -> Callable[[Callable[..., None]], Callable[..., None]]
 
 @_guarded("publishing")
 def _publishing(headers: Any = None, **_named: Any) -> None:
-    """Put the running trace into the headers of a message, unless somebody has put one there."""
+    """Put the running trace into a message's headers, if none is there."""
     if type(headers) is not dict or HEADER in headers or not patching.is_instrumented():
         return
-    stream = current()
-    if stream is None or stream.trace is None or stream.ended:
+    buffer = current()
+    if buffer is None or buffer.trace is None or buffer.ended:
         return
-    span_id = stream.trace.root_span_id
-    headers[HEADER] = f"00-{stream.trace.trace_id}-{span_id}-01"
+    span_id = buffer.trace.root_span_id
+    headers[HEADER] = f"00-{buffer.trace.trace_id}-{span_id}-01"
     headers.setdefault(MARK, f"tracing={span_id}")
 
 
@@ -147,7 +147,7 @@ def _publishing(headers: Any = None, **_named: Any) -> None:
 
 
 def _parent_of(request: Any) -> tuple[str, str, bool | None]:
-    """Return (trace id, span id, sampled) that came with a message; empty if none did.
+    """Return (trace id, span id, sampled) of a message; empty for none.
 
     The header is taken out again if it is ours: the task sees the headers that were given, and a
     retry or a chain sends its own.
@@ -200,13 +200,13 @@ def _starting(task_id: Any = None, task: Any = None, **_named: Any) -> None:
         _remember(str(task_id), run)
     except BaseException:
         # Interrupted, or broken: the end of a run that is not among ``_runs`` would tell us nothing.
-        if (stream := current()) is not None and stream is not before:
-            end(stream)
+        if (buffer := current()) is not None and buffer is not before:
+            end(buffer)
         raise
 
 
 def _remember(task_id: str, run: Run) -> None:
-    """Add a run to the open ones, and give up the oldest where there are too many."""
+    """Add a run to the open ones; give up the oldest of too many."""
     forgotten: dict[Run, int] = {}
     with _lock:
         _runs[task_id] = _runs.get(task_id, {}) | {run: get_ident()}
@@ -217,7 +217,7 @@ def _remember(task_id: str, run: Run) -> None:
 
 
 def _find_run(task_id: object, ident: int | None) -> Run | None:
-    """Return the innermost open run of a task in the thread *ident*, in any for None."""
+    """Return the innermost open run of a task in a thread, or in any."""
     with _lock:
         runs = [*_runs.get(str(task_id), {}).items()]
     # Not under the lock: where a loop is interrupted as it goes on, CPython 3.12 and 3.13 leave it held.
@@ -249,7 +249,7 @@ def _end(task_id: object, run: Run, error: str) -> None:
 
 @_guarded("ending")
 def _ending(task_id: Any = None, retval: Any = None, state: Any = None, **_named: Any) -> None:
-    """End the trace of a run, after the task has returned, raised or asked to be retried."""
+    """End the trace of a run that returned, raised or is to be retried."""
     run = _find_run(task_id, get_ident())
     if run is None:
         leave_ended()
@@ -272,7 +272,7 @@ def _ending(task_id: Any = None, retval: Any = None, state: Any = None, **_named
 
 @_guarded("revoked")
 def _revoked(request: Any = None, terminated: Any = None, **_named: Any) -> None:
-    """End the trace of a run that was stopped; its thread may have no word left to say."""
+    """End the trace of a run that was stopped from outside."""
     task_id = getattr(request, "id", None)
     run = _find_run(task_id, None) if terminated else None
     if run is not None:
@@ -292,7 +292,7 @@ def _internal_error(task_id: Any = None, exception: Any = None, **_named: Any) -
 
 @_guarded("shutdown")
 def _worker_ends(**_named: Any) -> None:
-    """Write what has been recorded: a process of the pool leaves without Python's own farewell."""
+    """Write what has been recorded, as the pool's process skips atexit."""
     pipeline.default.force_flush(SECONDS_TO_FLUSH)
 
 

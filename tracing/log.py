@@ -1,4 +1,4 @@
-"""What the tracer and the application's own structlog know of one another.
+"""The tie between the tracer and the application's structlog.
 
 ``add_trace_ids`` puts the ids of the running trace on every line. What the application bound to its
 lines becomes attributes of its traces: ``structlog.contextvars`` is where a middleware puts a request id,
@@ -9,8 +9,9 @@ after the view began.
 
 from __future__ import annotations
 
+import logging
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tracing.instrumentation import context
 from tracing.instrumentation.attributes.names import exact
@@ -21,7 +22,7 @@ from tracing.instrumentation.failures import failed
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
 
-    from tracing.instrumentation.buffer import LiveTrace
+    from tracing.instrumentation.buffer import ActiveTrace
     from tracing.instrumentation.context import Processor
 
 MOST: Final = 30
@@ -29,7 +30,7 @@ MOST: Final = 30
 
 
 def add_trace_ids(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-    """Add ``trace_id`` and ``span_id`` to *line* if a trace is being recorded; a structlog processor.
+    """Add ``trace_id`` and ``span_id`` to a line, as a structlog processor.
 
     The span is that of the trace itself: what is inside it is numbered later, in the worker. Ids
     that are there already stay: another tracer's, or those bound by the application.
@@ -41,8 +42,28 @@ def add_trace_ids(_logger: WrappedLogger, _method: str, line: EventDict) -> Even
     return line
 
 
+class TraceIds(logging.Filter):
+    """A filter of the standard library that adds the same to records.
+
+    Both are empty outside any trace, so that a format may name them.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add ``trace_id`` and ``span_id`` to *record*, which passes."""
+        line: dict[str, Any] = {
+            name: value for name in _IDS if (value := getattr(record, name, "")) != ""
+        }
+        add_trace_ids(None, "", line)
+        for name in _IDS:
+            setattr(record, name, line.get(name, ""))
+        return True
+
+
+_IDS: Final = ("trace_id", "span_id")
+
+
 class BoundContext:
-    """Stand in front of a processor and put into each trace what is bound when it ends."""
+    """A processor's stand-in that puts what is bound into each trace."""
 
     __slots__ = ("_processor", "on_start")
 
@@ -50,24 +71,26 @@ class BoundContext:
         self._processor = processor
         self.on_start = processor.on_start
 
-    def on_end(self, trace: LiveTrace) -> None:
+    def on_end(self, trace: ActiveTrace) -> None:
         """Put what is bound into *trace* and pass it on."""
         keep_bound(trace)
         self._processor.on_end(trace)
 
 
-def keep_bound(trace: LiveTrace) -> None:
-    """Put what is bound now into the attributes of *trace*; what it has already stays."""
+def keep_bound(trace: ActiveTrace) -> None:
+    """Put what is bound into the attributes of *trace*, if not there."""
     # Where nobody imported it, nobody has bound anything.
     contextvars = sys.modules.get("structlog.contextvars")
-    if contextvars is None or policy.sensitive is None:
+    # Nor while another thread is about to import it: the worker does, for the log file.
+    bound = getattr(contextvars, "get_contextvars", None)
+    if bound is None or policy.sensitive is None:
         return
     # Nor where its list of the names that were ever bound is empty; it is not part of its API.
     if not getattr(contextvars, "_CONTEXT_VARS", True):
         return
     try:
         attributes = trace.attributes
-        for name, value in contextvars.get_contextvars().items():
+        for name, value in bound().items():
             if name not in attributes and len(attributes) < MOST:
                 attributes[exact(name)] = attribute_text(name, value)
     except Exception as error:  # noqa: BLE001 - the traced program comes first.

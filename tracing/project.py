@@ -1,8 +1,7 @@
-"""Two lines for a project: ``install(globals())`` in its settings, ``tracing_urls()`` in its URLs."""
+"""Two lines for a project: ``install(globals())``, ``tracing_urls()``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,9 +22,8 @@ MAKES_TABLES: Final = "TRACING_MAKES_TABLES"
 """Key of an entry of DATABASES whose tables the tracer makes itself."""
 
 
-@dataclass(slots=True)
 class Installation:
-    """What ``install()`` did to the settings of this process.
+    """The changes of ``install()`` to the settings of this process.
 
     Attributes:
         added: (name of a setting, what was added to it), in order; empty where ``install()`` was not
@@ -33,15 +31,18 @@ class Installation:
         is_done: Whether ``install()`` was called.
     """
 
-    added: list[tuple[str, str]] = field(default_factory=list)
-    is_done: bool = False
+    __slots__ = ("added", "is_done")
+
+    def __init__(self) -> None:
+        self.added: list[tuple[str, str]] = []
+        self.is_done = False
 
 
 installation: Final = Installation()
 
 
 class OwnRouters(list[str]):
-    """Routers of a project that has none but the tracer's: empty to who asks whether it has any.
+    """Routers of a project with none but the tracer's: empty to who asks.
 
     Django asks ``if settings.DATABASE_ROUTERS``. Where there are some, ``makemigrations`` opens every
     database, and two models that share a table are worth a warning instead of an error.
@@ -93,7 +94,7 @@ class _Settings:
     def add(
         self, name: str, value: str, *, unless: Iterable[str] = (), first: bool = False
     ) -> None:
-        """Add *value* to a copy of the list *name*, unless it or one of *unless* is there."""
+        """Add *value* to a copy of a list, unless it or a like one is there."""
         present = self.namespace.get(name)
         if present is None:
             present = []
@@ -135,7 +136,7 @@ def _install_store(settings: _Settings) -> None:
 
 
 def _project_folder(namespace: dict[str, Any]) -> Path:
-    """Return BASE_DIR; without it the folder above the package of the settings, or the current one."""
+    """Return BASE_DIR, the folder above the settings, or the current one."""
     if namespace.get("BASE_DIR"):
         return Path(namespace["BASE_DIR"])
     if not namespace.get("__file__"):
@@ -160,7 +161,7 @@ def _install_panel(settings: _Settings) -> None:
 
 
 def replaced() -> list[tuple[str, str]]:
-    """Return what ``install()`` added and the settings in force lack: (setting, what)."""
+    """Return what of ``install()`` the settings lack: (setting, what)."""
     from django.conf import settings  # noqa: PLC0415 - not while the settings are being read.
 
     lost = []
@@ -175,7 +176,7 @@ def replaced() -> list[tuple[str, str]]:
 
 
 def is_overridden(*names: str) -> bool:
-    """Return whether one of these settings is, for a while, what a test has put there.
+    """Return whether a test overrides one of these settings.
 
     What ``override_settings()`` lays over the project's settings says nothing about the project.
     """
@@ -193,11 +194,11 @@ def is_overridden(*names: str) -> bool:
 
 
 def _register_check() -> None:
-    """Register the check that must run also where the application itself was lost."""
+    """Register the check that must run without the application, too."""
     from django.core.checks import CheckMessage, Tags, Warning, register  # noqa: A004, PLC0415
 
     def check_installation(**_kwargs: Any) -> list[CheckMessage]:
-        """Check that nothing ``install()`` added was replaced afterwards (tracing.W030)."""
+        """Check that nothing ``install()`` added was replaced (tracing.W030)."""
         return [
             Warning(
                 f"tracing.install() added {what!r} to {name}, and {name} was replaced afterwards.",
@@ -212,7 +213,7 @@ def _register_check() -> None:
 
 
 def tracing_urls(prefix: str = "tracing/") -> list[URLPattern | URLResolver]:
-    """Return the routes of the viewer, to stand first: ``urlpatterns = [*tracing_urls(), ...]``.
+    """Return the routes of the viewer, to stand first in ``urlpatterns``.
 
     They are there with and without DEBUG; the viewer decides by itself who may see traces.
 

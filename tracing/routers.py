@@ -1,4 +1,4 @@
-"""The router that keeps traces in their own database, and everything else out of it."""
+"""The router that keeps traces in a database of their own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def has_own_database() -> bool:
 
 
 def misplaced() -> str:
-    """Return why traces cannot be where the settings put them, and what to do; empty if they can."""
+    """Return why traces cannot be stored, and what to do; empty if they can."""
     alias = store_alias()
     if alias not in connections:
         return f"The traces are to be in a database {alias!r}, which is not in DATABASES."
@@ -35,7 +35,7 @@ def misplaced() -> str:
 
 
 def astray() -> tuple[str, ...]:
-    """Return why the routers do not lead to the traces, and what to do; empty if they do."""
+    """Return why the routers do not lead to the traces; empty if they do."""
     alias = store_alias()
     found = router.db_for_read(apps.get_model("tracing", "Trace"))
     if found == alias:
@@ -50,7 +50,7 @@ def astray() -> tuple[str, ...]:
 
 
 class TracingRouter:
-    """Send the models of ``tracing`` to their alias and keep the tables of others out of it."""
+    """Send the models of ``tracing`` to their alias, and no others."""
 
     app_label = "tracing"
 
@@ -70,7 +70,7 @@ class TracingRouter:
         return True if labels == {self.app_label} else None
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
-        """Allow the tracer's tables in its own database alone, and no others there."""
+        """Allow the tracer's tables in its database, and no others there."""
         if app_label == self.app_label:
             if _is_asked_for_history(hints):
                 return False
@@ -79,7 +79,7 @@ class TracingRouter:
 
 
 def _is_asked_for_history(hints: dict[str, Any]) -> bool:
-    """Return whether ``makemigrations`` asks which databases to compare its migrations with.
+    """Return whether ``makemigrations`` asks which databases to compare.
 
     It needs none for the tracer's, and tests that call it with ``--check`` may not open ours. It
     alone gives the name of a model as the class has it, and no model; whoever migrates gives the

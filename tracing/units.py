@@ -1,4 +1,4 @@
-"""Durations, moments, sizes and counts: read as people write them, written as people read them."""
+"""Durations, times, sizes and counts, read and written for people."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from django.utils import timezone
+
+from tracing.patterns import pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +54,7 @@ DURATION_UNITS: Final = "ns, us, ms, s, m or min, h, d, w"
 """What messages and help say of the table of durations."""
 SIZE_UNITS: Final = "B, kB, MB, GB, TB, KiB, MiB, GiB, TiB"
 """The same of the table of sizes."""
-_AMOUNT: Final = re.compile(
+_AMOUNT: Final = pattern(
     r"\s*((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|)\s*([a-zµμ]*)\s*",
     re.IGNORECASE,
 )
@@ -66,7 +68,7 @@ _DIGITS_OF_MS: Final = 13
 
 
 def parse_duration(text: str) -> int:
-    """Return the nanoseconds that *text* means, such as ``250ms``, ``1.5s``, ``2h`` or ``day``.
+    """Return the nanoseconds of *text*, as ``1.5s``, ``2h`` or ``day``.
 
     Raises:
         ValueError: It is no duration, or one of more than 292 years.
@@ -92,7 +94,7 @@ def parse_age(text: str) -> timedelta:
     return timedelta(microseconds=parse_duration(text) // 1_000)
 
 
-def parse_moment(text: str, now_ns: int) -> int:
+def parse_timestamp(text: str, now_ns: int) -> int:
     """Return the moment (ns since the epoch) that *text* means.
 
     It is said as a time ago (``2h``), a time of today (``10:30``), in ISO form (``2026-11-22T14:30``),
@@ -131,7 +133,7 @@ def parse_moment(text: str, now_ns: int) -> int:
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes that *text* means: ``500``, ``500M``, ``2TB`` (powers of 1000), ``1GiB`` (1024).
+    """Return the bytes of *text*, as ``500M`` (1000) or ``1GiB`` (1024).
 
     Raises:
         ValueError: It is no size, or one of more than 8 EiB.
@@ -161,7 +163,7 @@ def _product(text: str, number: str, size: int) -> int:
 
 
 def _named(text: str) -> str:
-    """Return *text* in quotes and bounded, its control characters escaped: terminals show it."""
+    """Return *text* quoted, bounded and escaped for terminals."""
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
@@ -176,7 +178,7 @@ UNTIMED: Final = "-"
 
 
 def format_ns(nanoseconds: float) -> str:
-    """Return a duration as ns, µs, ms or s with three significant digits, as ``1.23 ms``.
+    """Return a duration with three significant digits, as ``1.23 ms``.
 
     Whole nanoseconds are never given decimals; from 1,000 s on, all digits are kept.
     """
@@ -186,7 +188,7 @@ def format_ns(nanoseconds: float) -> str:
 
 
 def format_spent(total_ns: float, nanoseconds: float | None = None) -> str:
-    """Return a time of something that took *total_ns* in all; a dash for what was never timed.
+    """Return a time of what took *total_ns*; a dash if that is unknown.
 
     Nothing that ran took 0 ns: its end was not seen, or it was skipped. Of what took some time another
     time, as its own, may well be 0.
@@ -197,27 +199,33 @@ def format_spent(total_ns: float, nanoseconds: float | None = None) -> str:
 
 
 def format_difference(nanoseconds: float) -> str:
-    """Return a difference of durations with its sign, as ``+1.23 ms``; ``±0 ns`` for none."""
+    """Return a signed difference of durations, as ``+1.23 ms``."""
     if nanoseconds == 0:
         return "±0 ns"
     return f"+{format_ns(nanoseconds)}" if nanoseconds > 0 else format_ns(nanoseconds)
 
 
 def format_ago(nanoseconds: float) -> str:
-    """Return how long ago something was, in the largest whole unit, as ``3 h ago``; else ``now``."""
+    """Return how long ago something was, as ``3 h ago``; else ``now``."""
     for unit, size in _AGES.items():
         if nanoseconds >= size:
             return f"{int(nanoseconds // size)} {unit} ago"
     return "now"
 
 
+def format_moment(nanoseconds: int) -> str:
+    """Return a moment in Django's time zone, as ``2026-11-22 14:30``."""
+    moment = datetime.fromtimestamp(nanoseconds // SECOND_NS, tz=timezone.get_current_timezone())
+    return f"{moment:%Y-%m-%d %H:%M}"
+
+
 def format_bytes(count: float) -> str:
-    """Return a size in bytes, kB, MB or GB (powers of ten) with three significant digits."""
+    """Return a size with three significant digits, as ``1.23 MB``."""
     return _scaled(count, _BYTES) or plural(round(count), "byte")
 
 
 def format_count(count: float) -> str:
-    """Return a count with thousands separated, and from 100,000 on in k, M or G."""
+    """Return a count with separators, and from 100,000 on as ``100 k``."""
     if abs(count) < 100_000:  # noqa: PLR2004 - six digits are where reading becomes counting.
         return f"{count:,.0f}"
     return _scaled(count, _COUNTS)
@@ -231,7 +239,7 @@ def format_percent(share: float) -> str:
 
 
 def plural(count: int, one: str, many: str = "") -> str:
-    """Return *count* with the noun in its form, as ``1 query`` or ``3 queries``."""
+    """Return *count* with its noun, as ``1 query`` or ``3 queries``."""
     return f"{format_count(count)} {one if count == 1 else many or one + 's'}"
 
 
@@ -241,7 +249,7 @@ def query_text(count: int) -> str:
 
 
 def ordinal(position: int) -> str:
-    """Return the place of *position*, counted from 0, as ``1st``, ``2nd``, ``11th``."""
+    """Return *position*, from 0, as ``1st``, ``2nd``, ``11th``."""
     number = position + 1
     teens = 10 <= number % 100 <= 20  # noqa: PLR2004 - eleventh to thirteenth are irregular.
     ending = "th" if teens else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
@@ -249,7 +257,7 @@ def ordinal(position: int) -> str:
 
 
 def _scaled(value: float, units: Mapping[str, int]) -> str:
-    """Return *value* with three digits in the first of *units* that it fills; empty for none.
+    """Return *value* in the first of *units* that it fills; else empty.
 
     A value that would round up to 1,000 of a smaller unit is written in the larger one.
     """

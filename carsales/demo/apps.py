@@ -7,7 +7,7 @@ from django.conf import settings
 
 
 class DemoConfig(AppConfig):
-    """What `make demo` shows: a release with mistakes in it, and seven questions about them."""
+    """The show of `make demo`: a release with mistakes, and questions."""
 
     name = "carsales.demo"
     label = "demo"

@@ -1,4 +1,4 @@
-"""What went wrong on the day of release 1.1, done again so that it is on record."""
+"""The incidents of release 1.1, done again to be on record."""
 
 from __future__ import annotations
 

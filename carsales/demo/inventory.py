@@ -44,7 +44,7 @@ YEAR_OF_CARS93 = 1993
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a line of a file."""
+    """A problem with a line of a file."""
 
     line: int
     reason: str
@@ -80,7 +80,7 @@ class Shape:
 
 @dataclass(slots=True)
 class Loaded:
-    """What came of loading: how many cars are new, and how many were there already."""
+    """The result of loading: counts of new and of known cars."""
 
     created: int = 0
     present: int = 0
@@ -88,7 +88,7 @@ class Loaded:
 
 @dataclass(slots=True)
 class _Reading:
-    """What has been read of a file so far."""
+    """The part of a file that has been read."""
 
     cars: list[Car] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)

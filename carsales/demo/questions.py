@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from django.db.utils import Error
 from django.urls import reverse
 
-from tracing.models import HazardSighting, Trace
+from tracing.models import HazardOccurrence, Trace
 
 from .incidents import PHONE_SALE, PRICE_LIST
 
@@ -24,7 +24,7 @@ CHECK_OUT = "POST /orders/<int:pk>/check-out/"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Where an answer stands.
+    """The place of an answer.
 
     Attributes:
         page: The path of the viewer's page.
@@ -118,11 +118,13 @@ def what_it_cost() -> Answer | None:
 
 def _hazard(rule: str, name: str) -> Answer | None:
     """Return the newest trace of that name in which a rule found something."""
-    found = HazardSighting.objects.filter(hazard__hazard=rule, trace__label__name=name)
-    sighting = found.select_related("trace").last()
-    if sighting is None:
+    found = HazardOccurrence.objects.filter(hazard__hazard=rule, trace__label__name=name)
+    occurrence = found.select_related("trace").last()
+    if occurrence is None:
         return None
-    return Answer(_page(sighting.trace, "hazards"), f"tracing show {sighting.trace.root_span_id}")
+    return Answer(
+        _page(occurrence.trace, "hazards"), f"tracing show {occurrence.trace.root_span_id}"
+    )
 
 
 def what_was_undone() -> Answer | None:

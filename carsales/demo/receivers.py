@@ -1,4 +1,4 @@
-"""What release 1.1 of CarSales brought: two receivers, each with a mistake for the tracer to find."""
+"""The two receivers of release 1.1, each with a mistake to find."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Form:
 
 
 class Page(HTMLParser):
-    """What a visitor sees of a page: its links and its forms that POST."""
+    """A page to a visitor: its links and its forms that POST."""
 
     def __init__(self, path: str, html: str) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class Page(HTMLParser):
 
 @dataclass(slots=True)
 class Tally:
-    """What has happened so far; safe to count in from several threads."""
+    """A tally that several threads may count in."""
 
     signups: int = 0
     sales: int = 0

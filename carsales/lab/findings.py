@@ -1,4 +1,4 @@
-"""What an experiment found: a small table of texts."""
+"""The findings of an experiment: a small table of texts."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an experiment.
+    """The outcome of an experiment.
 
     Attributes:
         findings: What it noted.
@@ -42,7 +42,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What came of provoking a hazard.
+    """The diagnosis of a provoked hazard.
 
     Attributes:
         hazards: What the rules found, the worst first.

@@ -18,7 +18,7 @@ else:
 
 @admin.register(Buyer)
 class BuyerAdmin(BuyerModelAdmin):
-    """Who buys, and what the signals have counted."""
+    """Buyers, and the counts that signals keep of them."""
 
     list_display = ("name", "user", "city", "cars_bought", "spent", "created_by_signal")
     list_filter = ("created_by_signal", "city")
@@ -30,7 +30,7 @@ class BuyerAdmin(BuyerModelAdmin):
 
 @admin.register(Notice)
 class NoticeAdmin(NoticeModelAdmin):
-    """What buyers were told."""
+    """The notices that buyers got."""
 
     list_display = ("text", "buyer", "created_at")
     list_select_related = ("buyer__user",)

@@ -1,4 +1,4 @@
-"""What buyers do when a user is saved."""
+"""Reactions of buyers to a saved user."""
 
 from __future__ import annotations
 

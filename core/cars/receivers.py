@@ -1,4 +1,4 @@
-"""What cars do when one of them is saved."""
+"""Reactions of cars to the saving of one."""
 
 from __future__ import annotations
 

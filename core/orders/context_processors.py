@@ -1,4 +1,4 @@
-"""What every page knows about the visitor's basket."""
+"""The visitor's basket, for every page."""
 
 from __future__ import annotations
 

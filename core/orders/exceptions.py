@@ -1,4 +1,4 @@
-"""Why an order cannot be changed or placed."""
+"""The reasons for which an order cannot be changed or placed."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Order(models.Model):
     """Cars that a buyer wants; `car_count` and `total` follow the cars by signal."""
 
     class Status(models.TextChoices):
-        """Where an order stands."""
+        """The states of an order."""
 
         OPEN = "open", "Open"
         ACTIVE = "active", "Placed"

@@ -1,4 +1,4 @@
-"""What orders do when their cars change, and when one of them is placed."""
+"""Reactions of orders to changed cars and to a placed order."""
 
 from __future__ import annotations
 

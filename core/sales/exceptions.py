@@ -1,4 +1,4 @@
-"""What can go wrong around a sale."""
+"""The failures around a sale."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class SaleQuerySet(models.QuerySet["Sale"]):
 
 
 class Sale(models.Model):
-    """What came of a placed order. Cancelling it deletes it and reopens the order."""
+    """The sale of a placed order; to cancel it deletes it."""
 
     order = models.OneToOneField(Order, on_delete=models.PROTECT, related_name="sale")
     buyer = models.ForeignKey(Buyer, on_delete=models.PROTECT, related_name="sales")

@@ -1,4 +1,4 @@
-"""What sales do when orders are placed, when a sale is deleted and when one is complete."""
+"""Reactions of sales to placed orders, to deleted and complete sales."""
 
 from __future__ import annotations
 

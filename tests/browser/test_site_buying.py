@@ -9,6 +9,7 @@ import pytest
 
 from core.cars.models import Car
 from core.sales.models import Sale
+from tests.browser.accessibility import axe_finds_in_each_look
 from tests.conftest import DESKTOP, PHONE
 
 if TYPE_CHECKING:
@@ -70,6 +71,38 @@ def test_a_car_is_found_bought_and_given_back(open_page, live_server, cars, view
     assert not Car.objects.exclude(buyer=None).exists()
 
 
+def test_a_found_car_stays_under_the_pointer_while_it_is_pressed(open_page, live_server, cars):
+    page = open_page(live_server.url)
+    page.goto("/cars/")
+    page.get_by_label("Search", exact=True).fill("gt")
+    page.get_by_text("1 car", exact=True).wait_for()
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    # The browser asks for its icon whenever it likes.
+    ours = f"{live_server.url}/cars/"
+
+    page.get_by_role("link", name="Ford GT").hover()
+    page.mouse.down()
+    # As long as a slow press, and longer than the search waits for the next letter.
+    page.wait_for_timeout(500)
+    searched = [url for url in requests if url.startswith(ours)]
+    page.mouse.up()
+    page.get_by_role("heading", name="Ford GT").wait_for()
+
+    assert searched == []
+
+
+@pytest.mark.parametrize(
+    ("label", "value"), [("Price from", "100000"), ("Price to", "8000")], ids=["from", "to"]
+)
+def test_a_price_searches_while_it_is_typed(open_page, live_server, cars, label, value):
+    page = open_page(live_server.url)
+    page.goto("/cars/")
+
+    page.get_by_label(label).fill(value)
+    page.get_by_text("2 cars" if label == "Price from" else "1 car", exact=True).wait_for()
+
+
 def test_of_two_browsers_the_slower_one_is_told(open_page, live_server, cars):
     pages = {name: open_page(live_server.url) for name in ("ada", "grace")}
     for name, page in pages.items():
@@ -97,6 +130,24 @@ def test_an_experiment_of_the_lab_runs_in_place(page, theme):
 
     assert page.get_by_role("rowheader", name="A.orders.clear()").is_visible()
     assert not Car.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/cars/", "/cars/GT", "/accounts/sign-up/", "/accounts/log-in/", "/lab/"),
+        *("/lab/m2m-changed/", "/lab/hazards/", "/lab/hazards/n-plus-one/", "/lab/user-and-buyer/"),
+    ],
+)
+def test_axe_finds_nothing_in_both_themes_at_a_desk_and_on_a_phone(
+    open_page, live_server, cars, path
+):
+    # axe-core is injected, which the policy of the page forbids.
+    page = open_page(live_server.url, bypass_csp=True)
+    page.goto(cars[0].get_absolute_url() if path == "/cars/GT" else path)
+    page.wait_for_load_state("networkidle")
+
+    assert axe_finds_in_each_look(page) == {}
 
 
 @pytest.mark.parametrize(

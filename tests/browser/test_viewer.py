@@ -6,24 +6,33 @@ that leaves the host.
 
 from __future__ import annotations
 
+import json
 import re
-from pathlib import Path
+import time
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
+from django.contrib.auth.models import Permission
+from django.core.management import call_command
 from playwright.sync_api import expect
 
+from tests.browser.accessibility import axe_finds, axe_finds_in_each_look
 from tests.tracing.analysis.building import TraceBuilder
 from tests.tracing.viewer.hostile import MARK, hostile
 from tests.tracing.viewer.traces import command, identify, order, store
+from tests.tracing.wirings import keep, version
 from tracing.models import Hazard, RecorderControl, Trace
+from tracing.panels.panel import render
+from tracing.panels.stored import describe
+from tracing.store import finding
+from tracing.templatetags.tracing_tags import asset
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
-AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
 FIRST = f"/tracing/traces/{1:032x}"
 PAGES = {
     "traces": "/tracing/",
@@ -42,6 +51,9 @@ PAGES = {
     "json": f"{FIRST}/json/",
     "repetitions": f"/tracing/traces/{2:032x}/lines/1/",
     "map": "/tracing/map/",
+    "explain": "/tracing/explain/?what=orders.Order",
+    "ask": "/tracing/explain/",
+    "story": "/tracing/story/?object=orders.Order:1",
     "statistics": "/tracing/statistics/",
     "heat": "/tracing/statistics/heat/",
     "compare": f"/tracing/compare/?a={3:032x}&b={1:032x}",
@@ -49,6 +61,7 @@ PAGES = {
     "periods": "/tracing/compare/periods/?before_since=1d&after_since=1h",
     "hazards": "/tracing/hazards/",
     "recorder": "/tracing/recorder/",
+    "processes": "/tracing/wiring/processes/",
     "prune": "/tracing/recorder/prune/",
     "searches": "/tracing/searches/",
 }
@@ -63,6 +76,7 @@ def stored(db):
         order(1, fails=True, slow=40),
         shared=False,
     )
+    keep(version("web", "count", "index"), version("worker celery", "count"), version("tests"))
 
 
 @pytest.fixture
@@ -76,9 +90,30 @@ def viewer(open_page, live_server, stored, admin_client):
             [{"name": "sessionid", "value": session, "url": live_server.url, "httpOnly": True}]
         )
         page.goto(path)
+        if options.get("java_script_enabled", True):
+            listens(page)
         return page
 
     return viewer
+
+
+def listens(page: Page) -> None:
+    """Wait until the modules of the page are at work: they come after it has loaded."""
+    page.locator("html[data-ready]").wait_for(state="attached")
+
+
+@pytest.fixture
+def hashed_names(settings, tmp_path):
+    """Serve what a host has that keeps static files under their hashed names alone."""
+    settings.STATIC_ROOT = tmp_path
+    storage = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": {"BACKEND": storage}}
+    call_command("collectstatic", interactive=False, verbosity=0)
+    manifest = json.loads((tmp_path / "staticfiles.json").read_text(encoding="utf-8"))
+    for name in set(manifest["paths"]) - set(manifest["paths"].values()):
+        (tmp_path / name).unlink()
+    settings.STATICFILES_FINDERS = ["django.contrib.staticfiles.finders.FileSystemFinder"]
+    settings.STATICFILES_DIRS = [tmp_path]
 
 
 def names(page: Page) -> list[str]:
@@ -96,23 +131,45 @@ def current(page: Page) -> str:
 # -- Every page --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing_in_both_themes(viewer, name):
-    for theme in ("light", "dark"):
-        # axe-core is injected, which the policy of the page forbids.
-        page = viewer(PAGES[name], theme=theme, bypass_csp=True)
-        page.wait_for_load_state("networkidle")
-        page.evaluate(AXE.read_text(encoding="utf-8"))
-        found = page.evaluate(
-            """async () => {
-                const result = await axe.run(
-                    {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']});
-                return result.violations.map(one =>
-                    `${one.impact}: ${one.id}: ${one.nodes.slice(0, 3).map(n => n.html).join(' | ')}`);
-            }"""
+@pytest.mark.parametrize("name", [*PAGES, "hazard", "redirected"])
+def test_axe_finds_nothing_in_both_themes_at_a_desk_and_on_a_phone(viewer, name):
+    pages = {
+        **PAGES,
+        "hazard": f"/tracing/hazards/{Hazard.objects.first().fingerprint}/",
+        "redirected": PAGES["tree"],
+    }
+    if name == "redirected":
+        Trace.objects.filter(trace_id=f"{1:032x}").update(extra='{"redirect_key":"ab"}')
+        Trace.objects.filter(trace_id=f"{2:032x}").update(
+            extra='{"arrival_key":"ab"}', http_path="/orders/1/", started_ns=time.time_ns()
         )
+    # axe-core is injected, which the policy of the page forbids.
+    page = viewer(pages[name], bypass_csp=True)
+    page.wait_for_load_state("networkidle")
 
-        assert (theme, found) == (theme, [])
+    assert axe_finds_in_each_look(page) == {}
+
+
+@pytest.fixture
+def nadia(client, django_user_model):
+    """Return the cookie of the session of one who may see traces and nothing else."""
+    somebody = django_user_model.objects.create_user("nadia", is_staff=True)
+    somebody.user_permissions.add(Permission.objects.get(codename="view_trace"))
+    client.force_login(somebody)
+    return {"name": "sessionid", "value": client.cookies["sessionid"].value, "httpOnly": True}
+
+
+@pytest.mark.parametrize("address", [f"/tracing/traces/{9:032x}/", "/tracing/recorder/prune/"])
+def test_axe_finds_nothing_on_a_page_that_refuses(
+    open_page, live_server, nadia, page_problems, address
+):
+    page = open_page(live_server.url, bypass_csp=True)
+    page.context.add_cookies([{**nadia, "url": live_server.url}])
+    page.goto(address)
+
+    assert axe_finds(page) == []
+    # The browser takes a page with the status 403 or 404 for an error.
+    page_problems[:] = [each for each in page_problems if "Failed to load resource" not in each]
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -124,7 +181,9 @@ def test_pages_work_under_the_policy_and_fit_a_phone(viewer, name):
     expect(page.locator("main")).to_be_visible()
 
 
-@pytest.mark.parametrize("name", ["traces", "tree", "map", "statistics", "compare", "hazards"])
+@pytest.mark.parametrize(
+    "name", ["traces", "tree", "map", "explain", "story", "statistics", "compare", "hazards"]
+)
 def test_pages_can_be_read_without_scripts(viewer, name):
     page = viewer(PAGES[name], java_script_enabled=False)
 
@@ -152,6 +211,46 @@ def test_handle_of_the_toolbar_lies_over_nothing(viewer, debug, name, width):
     assert covered == []
 
 
+def test_open_toolbar_lies_over_nothing_at_a_desk(viewer, debug):
+    page = viewer(PAGES["traces"], viewport={"width": 1280, "height": 700})
+    page.locator("#djShowToolBarButton").click()
+    toolbar = page.locator("#djDebugToolbar")
+    expect(toolbar).to_be_visible()
+    left = toolbar.bounding_box()["x"]
+
+    ends = "[...document.querySelectorAll('main > *')].map(e => e.getBoundingClientRect().right)"
+    page.wait_for_function(f"left => Math.max(...{ends}) <= left", arg=left)
+    toolbar.locator("#djHideToolBarButton").click()
+    page.wait_for_function(f"left => Math.max(...{ends}) > left", arg=left)
+
+
+def test_ends_of_long_routes_are_in_sight(viewer):
+    name = "POST /cars/<int:car_id>/repairs/cancel/"
+    trace = order(4, ago=1)
+    trace.name = trace.http_path = name
+    store(trace, shared=False)
+    page = viewer(viewport={"width": 1280, "height": 700})
+    shown = page.locator("#rows .two-lines", has_text="/repairs/").first
+
+    box = shown.locator("a.open").evaluate(
+        "link => [...link.getClientRects()].map(rect => rect.bottom).pop()"
+    )
+    frame = shown.bounding_box()
+    assert box <= frame["y"] + frame["height"] + 1
+
+
+def test_explanation_is_one_step_from_map_statistics_and_span_by_keyboard(viewer):
+    for name in ("map", "statistics", "span"):
+        page = viewer(PAGES[name])
+        page.locator("a.explain", has_text="Explain").first.focus()
+        page.keyboard.press("Enter")
+
+        expect(page.locator("h1")).to_contain_text("What follows")
+        expect(page.get_by_role("rowheader").first).to_be_visible()
+    page.locator(".explained").focus()
+    expect(page.locator(".explained")).to_be_focused()
+
+
 def test_policy_is_in_force(viewer):
     page = viewer()
 
@@ -159,6 +258,45 @@ def test_policy_is_in_force(viewer):
 
     assert "default-src 'self'" in policy
     assert "unsafe" not in policy
+
+
+def test_modules_are_found_where_static_files_have_hashed_names_alone(hashed_names, viewer):
+    page = viewer()
+    assert page.request.get("/static/tracing/js/viewer.js").status == 404
+    page.locator(".plot .u-over").first.wait_for()
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(f"{1:032x}/[0-9a-f]{{16}}/$"))
+    listens(page)
+    page.keyboard.press("w")
+    assert page.locator("svg.bars").first.get_attribute("viewBox") == "15 0 70 10"
+
+    scripts = page.evaluate(
+        "performance.getEntriesByType('resource').map(it => it.name).filter(it => /js$/.test(it))"
+    )
+    assert len(scripts) > 12
+    assert [name for name in scripts if not re.search(r"\.[0-9a-f]{12}\.js$", name)] == []
+
+
+def test_modules_of_the_panel_are_found_there_too(hashed_names, open_page, live_server):
+    html = (
+        f'<!DOCTYPE html><html lang="en"><title>Panel</title><link rel="icon" href="data:,">'
+        f'<script type="module" src="{asset("tracing/panel/panel.js")}"></script>'
+        f"{render(describe(order(1, fails=True)))}"
+    )
+    policy = {"Content-Security-Policy": "default-src 'self'; img-src data:"}
+    page = open_page(live_server.url)
+    page.route("**/panel/", lambda route: route.fulfill(body=html, headers=policy))
+    page.goto("/panel/")
+    panel = page.locator("signal-trace-panel[data-ready]")
+    panel.wait_for()
+
+    rows = panel.locator("[role=treegrid] [data-number]:visible")
+    expect(rows).to_have_count(6)
+    panel.get_by_label("Filter").fill("fail_to_print")
+    expect(rows).to_have_count(4)
+    panel.get_by_role("tab", name="Hazards").click()
+    expect(panel.locator("#view-hazards")).to_be_visible()
 
 
 def test_every_page_weighs_less_than_300_kilobytes(viewer):
@@ -450,6 +588,7 @@ def test_timeline_zooms_and_moves_with_keys_and_the_address_keeps_it(viewer):
     assert view() == [15, 70]
     expect(page).to_have_url(re.compile("zoom=15.000-85.000"))
     page.reload()
+    listens(page)
     assert view() == [15, 70]
     page.keyboard.press("s")
     assert view() == [0, 100]
@@ -542,8 +681,8 @@ def test_flame_graph_box_opens_its_span(viewer):
 
 def test_table_is_sorted_by_its_headings(viewer):
     page = viewer(f"{FIRST}/table/")
-    page.get_by_role("link", name="Span", exact=True).click()
-    page.get_by_role("link", name="Span ↓").click()
+    page.get_by_role("link", name="Dispatch or receiver", exact=True).click()
+    page.get_by_role("link", name="Dispatch or receiver ↓").click()
 
     labels = page.locator(".spans-table tbody a.open").all_inner_texts()
     assert labels == sorted(labels, key=str.lower)
@@ -741,6 +880,24 @@ def test_search_ends_where_the_list_ends(viewer):
     ]
 
     assert abs(ends[0] - ends[1]) < 1
+
+
+@pytest.mark.parametrize(
+    ("query", "found"), [("took>0ns", 3), ("created:no", 2)], ids=["all", "not the newest"]
+)
+def test_search_through_spans_goes_on_by_itself(viewer, monkeypatch, query, found):
+    monkeypatch.setattr(finding, "SPANS_SECONDS", 0.0)
+    monkeypatch.setattr(finding, "_FIRST_BATCH", 1)
+    store(command(9, ago=1, cars=2), shared=False)
+
+    page = viewer(f"/tracing/?q={quote(query)}")
+
+    expect(page.locator("#rows tr")).to_have_count(found + (query == "took>0ns"))
+    expect(page.get_by_text("Looking further")).to_have_count(0)
+    expect(page.get_by_text("Go on searching")).to_have_count(0)
+    assert (
+        len(page.locator("#rows [type=checkbox]:visible").all()) == page.locator("#rows tr").count()
+    )
 
 
 def test_list_without_scripts_leaves_no_room_for_charts(viewer):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.contrib.auth.models import Permission
 from django.template.loader import render_to_string
 from django.test import AsyncClient, Client
 from django.urls import path, reverse
@@ -93,3 +94,21 @@ def test_both_entries_serve_the_site():
 
 def test_the_icon_that_browsers_ask_for_is_there(client):
     assert client.get("/favicon.ico").url == "/static/carsales/icon.svg"
+
+
+@pytest.mark.django_db
+def test_change_pages_of_the_admin_lead_to_the_story_of_their_object(client, django_user_model):
+    superuser = django_user_model.objects.create_superuser("root")
+    clerk = django_user_model.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.add(Permission.objects.get(codename="change_user"))
+    address = reverse("admin:auth_user_change", args=[clerk.pk])
+    link = f'<a class="story" href="/tracing/story/?object=auth.User%3A{clerk.pk}">Story</a>'
+
+    client.force_login(superuser)
+    seen = client.get(address).content.decode()
+    client.force_login(clerk)
+    unseen = client.get(address).content.decode()
+
+    assert link in seen
+    assert "historylink" in seen
+    assert (link in unseen, "historylink" in unseen) == (False, True)

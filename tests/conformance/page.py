@@ -1,4 +1,4 @@
-"""The page docs/conformance.md: a run puts its table between the marks of its Python and Django."""
+"""The page of the conformance runs: each puts its table between the marks of its Python and Django."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGE = REPOSITORY / "docs" / "conformance.md"
+PAGE = REPOSITORY / "docs" / "performance" / "conformance.md"
 
 
 def publish(kind: str, django: str, text: str, page: Path = PAGE) -> None:

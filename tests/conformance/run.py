@@ -127,7 +127,7 @@ class Comparison:
 
 
 class ConformanceError(Exception):
-    """The run could not be carried out; the message says why."""
+    """The run could not be diagnosis_context out; the message says why."""
 
 
 def fetch_tests(version: str) -> Path:

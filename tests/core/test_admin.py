@@ -40,6 +40,7 @@ def test_every_model_is_in_the_admin_by_itself_or_within_its_parent():
     assert names == {"Buyer", "Notice", "Car", "Order", "Sale"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_list_search_and_form_are_shown(staff, sale, model):
     instance = model.objects.first()
@@ -52,6 +53,7 @@ def test_list_search_and_form_are_shown(staff, sale, model):
     assert [staff.get(each).status_code for each in paths] == [200, 200, 200]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_a_list_needs_no_more_queries_for_more_rows(staff, sale, make_car, make_buyer, model):
     def queries():

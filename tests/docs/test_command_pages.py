@@ -15,7 +15,11 @@ from tracing.management.commands.tracing import Command
 from tracing.management.verbs import VERBS, compare, statistics
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = [DOCS / "commands.md", DOCS / "wiring.md", DOCS / "hazards" / "index.md"]
+PAGES = [
+    DOCS / "reference" / "commands.md",
+    DOCS / "guides" / "wiring.md",
+    DOCS / "hazards" / "index.md",
+]
 SHOWN = re.compile(r"^manage\.py (tracing [^\n#]*)", re.MULTILINE)
 
 
@@ -41,7 +45,7 @@ def test_command_shown_is_understood(line):
 
 def test_every_verb_has_its_section_and_its_line_in_the_table():
     text = PAGES[0].read_text()
-    table = re.findall(r"^\| \[`([a-z]+)`\]\(#[a-z-]+\) \|", text, re.MULTILINE)
+    table = re.findall(r"^\| \[`([a-z-]+)`\]\(#[a-z-]+\) \|", text, re.MULTILINE)
     sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
 
     assert table == [verb.name for verb in VERBS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -33,7 +34,16 @@ FROM = ("", "tracing", "tracing/instrumentation")
 """Where a path in a document may begin, besides beside the document."""
 MADE = (".cache/", "tests/artifacts/")
 """What programs make, and a checkout lacks."""
-OF_A_READER = {"shop/receivers.py", "tests/test_sign_up.py"}
+OF_A_READER = {
+    "core/cars/prices.py",
+    "shop/receivers.py",
+    "tests/test_sign_up.py",
+    "test_checkout.py",
+    "test_place.py",
+    "__dispatch_trees__/TESTFILE/NAME.txt",
+    "__dispatch_trees__/test_place/placed.txt",
+    "tests/__dispatch_trees__/test_place/placed.txt",
+}
 """What a reader's project is made up to have."""
 
 each_document = pytest.mark.parametrize(
@@ -117,6 +127,18 @@ def test_files_in_a_sentence_and_a_block():
     assert files_in(text) == {"search/language.py", "core/cars", "core/sales/receivers.py"}
 
 
+def test_pages_named_in_code():
+    code = [
+        path.read_text(encoding="utf-8")
+        for room in set(ROOMS) - {"docs"}
+        for path in (REPOSITORY / room).rglob("*.py")
+    ]
+    named = {page for text in code for page in re.findall(r"\bdocs/[\w/-]+\.md", text)}
+
+    assert [page for page in named if not (REPOSITORY / page).exists()] == []
+    assert "docs/reference/settings.md" in named
+
+
 @each_document
 def test_make_targets_named_in_a_document(document):
     assert makes_in(document.read_text(encoding="utf-8")) - make_targets() == set()
@@ -159,16 +181,33 @@ def test_every_make_target_is_listed_by_help():
 def test_dependencies_are_all_explained():
     pinned = {
         package
-        for name in ("requirements.txt", "requirements-dev.txt")
+        for name in ("requirements.txt", "requirements-dev.txt", "requirements-docs.txt")
         for package in PIN.findall((REPOSITORY / name).read_text(encoding="utf-8"))
     }
-    page = (REPOSITORY / "docs" / "dependencies.md").read_text(encoding="utf-8")
-    explained = set(re.findall(r"^\| ([\w-]+) \|", page, re.MULTILINE)) - {"package"}
+    page = (REPOSITORY / "docs" / "project" / "dependencies.md").read_text(encoding="utf-8")
+    scripts = json.loads((REPOSITORY / "package.json").read_text(encoding="utf-8"))
+    explained = set(re.findall(r"^\| ([\w@/-]+) \|", page, re.MULTILINE)) - {"package"}
 
-    assert explained == pinned
+    assert explained == pinned | set(scripts["devDependencies"])
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_packages_for_scripts_are_pinned_exactly_and_for_development_alone():
+    package = json.loads((REPOSITORY / "package.json").read_text(encoding="utf-8"))
+    lock = json.loads((REPOSITORY / "package-lock.json").read_text(encoding="utf-8"))
+    versions = package["devDependencies"]
+    vendored = {path.name for path in (REPOSITORY / "tracing/static/tracing/vendor").iterdir()}
+
+    assert "dependencies" not in package
+    assert [version for version in versions.values() if not re.fullmatch(r"[\d.]+", version)] == []
+    assert lock["packages"][""]["devDependencies"] == versions
+    # Where a package lies is the installing machine's business.
+    assert [name for name, entry in lock["packages"].items() if "resolved" in entry] == []
+    assert f"uPlot-{versions['uplot']}" in vendored
+
+
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-dev.txt", "requirements-docs.txt"]
+)
 def test_requirements_are_pinned_exactly(name):
     lines = (REPOSITORY / name).read_text(encoding="utf-8").splitlines()
     loose = [line for line in lines if line and not line.startswith("#") and not PIN.match(line)]

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from carsales.demo.questions import QUESTIONS
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCS = REPOSITORY / "docs"
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 STEPS = (
     "python3 -m venv",
     "pip install -r requirements.txt",
@@ -37,7 +39,22 @@ def test_the_classic_steps_are_there_in_their_order():
     assert places == sorted(places)
 
 
-def test_each_page_of_the_docs_is_linked():
-    pages = {path.name for path in (Path(__file__).resolve().parents[2] / "docs").glob("*.md")}
+def test_each_page_of_the_docs_is_linked_by_their_index_and_in_the_side_bar():
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    pages = {str(path.relative_to(DOCS).with_suffix("")) for path in DOCS.rglob("*.md")}
+    listed = {
+        page for block in re.findall(r"\n\n([\w/\n-]+)\n```", index) for page in block.split()
+    }
+    below = {page for page in pages - listed if f"{page.partition('/')[0]}/index" in listed}
 
-    assert pages - set(re.findall(r"\(docs/([\w-]+\.md)", README)) == set()
+    assert pages - below - {"index"} == listed
+    assert listed <= set(re.findall(r"\(([\w/-]+)\.md\)", index))
+    assert "(docs/index.md)" in README
+
+
+def test_the_tutorial_asks_the_same_questions():
+    tutorial = (DOCS / "tutorial.md").read_text(encoding="utf-8")
+
+    assert re.findall(r"^## (.+\?)$", tutorial, re.MULTILINE) == [
+        question.text for question in QUESTIONS
+    ]

@@ -1,7 +1,8 @@
-"""The examples of docs/testing.md, run as they stand."""
+"""The examples of docs/guides/testing.md, run as they stand."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,17 +11,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = re.findall(
-    r"^```python\n(.*?)^```",
-    (ROOT / "docs" / "testing.md").read_text("utf-8"),
-    re.MULTILINE | re.DOTALL,
-)
+DOCUMENT = (ROOT / "docs" / "guides" / "testing.md").read_text("utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("example", [code for code in EXAMPLES if "\nwith " in code])
 def test_an_example_that_is_a_block_runs(example):
-    exec(compile(example, "docs/testing.md", "exec"), {})
+    exec(compile(example, "docs/guides/testing.md", "exec"), {})
 
 
 @pytest.mark.process
@@ -42,9 +40,12 @@ def test_the_examples_that_are_tests_pass(tmp_path):
     result = subprocess.run(
         [*command, "-c", ROOT / "pyproject.toml", f"--rootdir={tmp_path}", str(tmp_path)],
         cwd=ROOT,
+        env={**os.environ, "TRACING_UPDATE": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
 
-    assert "3 passed" in result.stdout, result.stdout
+    assert "4 passed" in result.stdout, result.stdout
+    (tree,) = tmp_path.glob("__dispatch_trees__/*/placed.txt")
+    assert f"```text\n{tree.read_text()}```" in DOCUMENT

@@ -18,6 +18,13 @@ NOON_NS = int(datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()) * 1_000_000_00
 ANSI = re.compile(r"\x1b\[")
 
 
+class Screen(io.StringIO):
+    """A terminal that somebody looks at."""
+
+    def isatty(self):
+        return True
+
+
 def own(name):
     """Return the label of a receiver that is mine."""
     return label(name, mine=True)

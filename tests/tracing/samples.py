@@ -5,6 +5,7 @@ from __future__ import annotations
 from tracing.spans.records import (
     Bypass,
     Callsite,
+    DiscardedCallback,
     Dispatch,
     Hazard,
     Kind,
@@ -15,6 +16,7 @@ from tracing.spans.records import (
     ReceiverCall,
     ReceiverLabel,
     SideEffect,
+    SilentWrite,
     Status,
     Trace,
     TransactionOutcome,
@@ -92,7 +94,7 @@ def full_trace() -> Trace:
         duration_ns=2_000,
         depth=1,
         parent_number=2,
-        parent_is_link=True,
+        is_detached=True,
         same_instance_as=1,
         named=("order", "user"),
         values={"order": "<Order: 42>", "user": "…"},
@@ -110,8 +112,9 @@ def full_trace() -> Trace:
                 self_ns=1_500,
                 outcome=Outcome.CANCELLED,
                 response_type="int",
-                hop_ns=90,
-                same_as=0,
+                cpu_ns=70,
+                thread_switch_ns=90,
+                duplicate_of=0,
                 statements=(("SELECT 1", 2, 300),),
             )
         ],
@@ -202,8 +205,11 @@ def full_trace() -> Trace:
         error_count=1,
         hazard_count=1,
         excluded_count=4,
+        arrival_key="0123456789ab",
+        redirect_key="ba9876543210",
         dropped_count=2,
-        unheard_count=9,
+        left_out_count=3,
+        orphan_count=9,
         overhead_ns=1_234,
         segment=3,
         dispatches=[root, nested, m2m],
@@ -220,7 +226,7 @@ def full_trace() -> Trace:
             ),
             Bypass("update", "shop.Order", (), (), None, 600),
         ],
-        unheard=[("django.db.models.signals.post_init", "shop.Order", 9)],
+        orphans=[("django.db.models.signals.post_init", "shop.Order", 9)],
         side_effects=[
             SideEffect(
                 "mail",
@@ -242,6 +248,16 @@ def full_trace() -> Trace:
             MissedReceiver(POST_SAVE, "shop.Order", mail, "shop.Order", "disconnected", site),
         ],
         waiting_callbacks=[WaitingCallback("default", 2, 2), WaitingCallback("replica")],
+        silent_writes=[
+            SilentWrite("m2m", "shop.Order_tags", ("m2m_changed",), site),
+            SilentWrite("delete", "shop.Tag", ("pre_delete", "post_delete")),
+        ],
+        discarded_callbacks=[
+            DiscardedCallback(
+                "default", TransactionOutcome.ROLLED_BACK, "tell", "/shop/orders.py", 7, site, 2
+            ),
+            DiscardedCallback("replica", TransactionOutcome.TEST),
+        ],
         hazards=[
             Hazard(
                 "slow-receiver",

@@ -200,7 +200,7 @@ def test_failure_to_begin_leaves_the_block_alone(keeper, monkeypatch):
     signal = signal_with_a_receiver()
 
     with monkeypatch.context() as patch:
-        patch.setattr("tracing.api.LiveTrace", lambda *args, **options: 1 / 0)
+        patch.setattr("tracing.api.ActiveTrace", lambda *args, **options: 1 / 0)
         with tracing.trace("broken"):
             responses = signal.send("x")
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sys
 import uuid
+from types import ModuleType
 
 import pytest
 import structlog
@@ -8,7 +10,7 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 
 from tracing import instrument, log, setup, trace
-from tracing.instrumentation import context
+from tracing.instrumentation import context, failures
 from tracing.instrumentation.attributes.redaction import HIDDEN, SENSITIVE, policy
 from tracing.instrumentation.attributes.values import MAX_ATTRIBUTE
 from tracing.middleware import TracingMiddleware
@@ -98,3 +100,18 @@ def test_nothing_is_kept_where_secrets_cannot_be_told(keeper, settings):
 
     assert keeper.ended == [{}]
     assert policy.sensitive is SENSITIVE
+
+
+def test_while_another_thread_imports_structlog_nothing_is_bound_and_nothing_failed(
+    keeper, monkeypatch
+):
+    monkeypatch.setattr(failures, "counts", failures.counts.copy())
+    before = failures.counts.total()
+    # As the module stands in sys.modules before its first line has run.
+    monkeypatch.setitem(sys.modules, "structlog.contextvars", ModuleType("structlog.contextvars"))
+
+    with trace("work"):
+        pass
+
+    assert keeper.ended == [{}]
+    assert failures.counts.total() == before

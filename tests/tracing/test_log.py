@@ -16,7 +16,7 @@ from tracing.exporters.log import LogExporter
 from tracing.exporters.log_file import log_files
 from tracing.instrumentation import context
 from tracing.instrumentation.patching import instrument
-from tracing.log import add_trace_ids
+from tracing.log import TraceIds, add_trace_ids
 from tracing.spans.codec import LineError, Reader
 from tracing.spans.records import span_id
 
@@ -52,7 +52,7 @@ def test_lines_of_a_trace_are_its_dispatches_failures_hazards_and_itself(path):
         ("warning", "hazard_found"),
         ("error", "trace_finished"),
     ]
-    assert {record["schema"] for record in records} == {2}
+    assert {record["schema"] for record in records} == {3}
     assert {record["trace_id"] for record in records} == {full_trace().trace_id}
     assert list(records[0])[:4] == ["timestamp", "level", "event", "schema"]
 
@@ -130,8 +130,8 @@ def test_exported_lines_are_the_lines_of_the_log(path):
 
 def test_segments_are_read_back_as_one_trace(path):
     whole = plain_trace(1, dispatches=3)
-    first = replace(whole, dispatches=whole.dispatches[:2], final=False, unheard=[("a", "b", 1)])
-    last = replace(whole, dispatches=whole.dispatches[1:], segment=1, unheard=[("a", "b", 2)])
+    first = replace(whole, dispatches=whole.dispatches[:2], final=False, orphans=[("a", "b", 1)])
+    last = replace(whole, dispatches=whole.dispatches[1:], segment=1, orphans=[("a", "b", 2)])
 
     records = write(path, [first, plain_trace(2), last])
     lines = path.read_bytes().splitlines()
@@ -187,7 +187,7 @@ def test_nothing_to_write_makes_no_file(path):
         b"{",
         b'{"schema": 1}',
         b'{"schema": 99}',
-        b'{"schema": 2, "event": "dispatch_finished"}',
+        b'{"schema": 3, "event": "dispatch_finished"}',
         b"\xff",
     ],
 )
@@ -262,6 +262,23 @@ def test_own_lines_outside_a_trace_get_no_ids():
     assert add_trace_ids(None, "info", {"event": "paid"}) == {"event": "paid"}
 
 
+def test_filter_adds_the_ids_of_the_running_trace_to_records(unrecorded):
+    def ids_of(**given):
+        record = logging.LogRecord("shop", logging.INFO, "", 1, "paid", None, None)
+        vars(record).update(given)
+        assert TraceIds().filter(record)
+        return record.trace_id, record.span_id
+
+    with trace("work"):
+        ids = current_trace_id(), current_span_id()
+        inside, given = ids_of(), ids_of(trace_id="0af7", span_id="b7ad")
+
+    assert all(ids)
+    assert inside == ids
+    assert given == ("0af7", "b7ad")
+    assert ids_of() == ("", "")
+
+
 def test_ids_that_a_line_has_already_stay(unrecorded):
     with trace("work"):
         of_another = add_trace_ids(None, "info", {"trace_id": "0af7"})
@@ -276,8 +293,8 @@ DAMAGE = {
     "trace_finished": [
         {"started_ns": "abc"}, {"duration_ns": None}, {"name": 5},
         {"name": ["x"]}, {"attributes": {"a": 1}}, {"bypasses": [1]}, {"side_effects": [{"a": 1}]},
-        {"lost_receivers": [1]}, {"connection_changes": ["x"]}, {"unheard": [["a", "b", "c"]]},
-        {"unheard": [["a", "b"]]}, {"trace_id": 5}, {"trace_id": "zz"}, {"http_status": "x"},
+        {"lost_receivers": [1]}, {"connection_changes": ["x"]}, {"orphans": [["a", "b", "c"]]},
+        {"orphans": [["a", "b"]]}, {"trace_id": 5}, {"trace_id": "zz"}, {"http_status": "x"},
         {"final": 1}, {"dispatch_count": True},
     ],
     "dispatch_finished": [
@@ -299,7 +316,7 @@ def test_line_with_a_value_of_the_wrong_type_is_a_bad_line(path, event, damage):
 
 
 def test_line_that_is_nested_without_end_is_a_bad_line():
-    for line in ("{", '{"schema": 2, "a": ' + "[" * 200_000):
+    for line in ("{", '{"schema": 3, "a": ' + "[" * 200_000):
         with pytest.raises(LineError, match="no JSON"):
             Reader().feed(line)
 
@@ -329,5 +346,5 @@ def test_root_span_id_that_is_none_is_a_bad_line(path, root):
 def test_line_of_the_first_schema_is_named_as_such():
     line = json.dumps({"schema": 1, "event": "trace_finished", "trace_id": "0" * 32})
 
-    with pytest.raises(LineError, match="schema 1 is not known here; this is 2"):
+    with pytest.raises(LineError, match="schema 1 is not known here; this is 3"):
         Reader().feed(line)

@@ -25,7 +25,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 @pytest.fixture(autouse=True)
 def installation(monkeypatch):
     """Return what ``install()`` notes, as in a process of its own, without its check."""
-    fresh = project.Installation(is_done=True)
+    fresh = project.Installation()
+    fresh.is_done = True
     monkeypatch.setattr(project, "installation", fresh)
     return fresh
 

@@ -37,7 +37,9 @@ from tracing.instrumentation import context
 from tracing.instrumentation.attributes.values import Redaction
 from tracing.instrumentation.dispatch.options import Options
 from tracing.instrumentation.patching import instrument
-from tracing.panels.stats import describe
+from tracing.panels.panel import render
+from tracing.panels.stored import describe
+from tracing.spans.codec import document, unpack
 
 NAMES = (
     "password",
@@ -249,7 +251,7 @@ def recorded(stock, keeper, settings, db):  # noqa: F811
 
 
 def one_of_each(traces):
-    """Return a trace by each way in: pages take their time, and the store has been read whole."""
+    """Return a trace by each way in: pages take their time, and what they are made of is read whole."""
     return {(trace.name, trace.http_path, trace.dispatch_count): trace for trace in traces}.values()
 
 
@@ -296,9 +298,13 @@ def from_viewer(client, traces):
 
 def from_panel(traces):
     for trace in traces:
-        yield json.dumps(describe(trace, trace.hazards), default=str)
+        kept = describe(trace)
+        yield json.dumps(document(unpack(kept.pop("trace"))), default=str) + json.dumps(kept)
+    for trace in one_of_each(traces):
+        yield render(describe(trace))
 
 
+@pytest.mark.thorough
 @pytest.mark.django_db(databases=["default", "tracing"])
 def test_no_secret_comes_out(recorded, settings, client, tmp_path):
     store(*recorded)

@@ -6,6 +6,7 @@ import pytest
 from django.db import close_old_connections
 
 from tracing import pipeline, setup
+from tracing.conf import get_problems
 from tracing.instrumentation import failures, sampling
 from tracing.instrumentation.attributes.names import receiver_label
 from tracing.instrumentation.attributes.redaction import key_text, policy
@@ -33,7 +34,6 @@ def set_up_again(settings, monkeypatch):
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_one_wrong_value_leaves_the_rest_in_force(settings, wrong):
-    before = failures.counts.total()
     settings.TRACING = {
         "ENABLED": False,
         "SAMPLE_RATIO": 0.25,
@@ -43,9 +43,10 @@ def test_one_wrong_value_leaves_the_rest_in_force(settings, wrong):
 
     setup.configure()
 
-    assert [exporter.name for exporter in pipeline.default.exporters] == ["memory"]
+    names = [exporter.name for exporter in pipeline.default.exporters]
+    assert names == (["memory", "log"] if "LOG" in wrong else ["memory"])
     assert sampling.switch.sampler.ratio == 0.25
-    assert failures.counts.total() == before + 1
+    assert len(get_problems()) == 1
 
 
 def test_retention_of_the_settings_reaches_the_store(settings):

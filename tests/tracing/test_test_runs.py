@@ -172,7 +172,7 @@ def receive(**named):
 post_save.connect(receive, sender=ContentType)
 call_command("migrate", "--database", "tracing", verbosity=0)
 post_save.send(ContentType, instance=ContentType(app_label="shop"))
-tracing.flush()
+tracing.flush(60)
 before = Trace.objects.count()
 
 from django.test.runner import DiscoverRunner
@@ -181,13 +181,13 @@ class WithTheStore(TransactionTestCase):
     databases = "__all__"
     def test_it(self):
         ContentType.objects.create(app_label="shop", model="order")
-        tracing.flush()
+        tracing.flush(60)
         found.append(Trace.objects.filter(label__name__endswith="contenttypes.ContentType").count())
 
 class WithoutTheStore(TestCase):
     def test_it(self):
         ContentType.objects.create(app_label="shop", model="order")
-        found.append(tracing.flush())
+        found.append(tracing.flush(60))
 
 found = []
 for cases in ([WithTheStore], [WithoutTheStore]):
@@ -196,7 +196,7 @@ for cases in ([WithTheStore], [WithoutTheStore]):
     runner.build_suite = lambda *_args, **_named: suite
     assert not runner.run_tests([])
 post_save.send(ContentType, instance=ContentType(app_label="shop"))
-tracing.flush()
+tracing.flush(60)
 print(json.dumps({"before": before > 0, "grown": Trace.objects.count() - before, "found": found}))
 """
 

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracing import units
-from tracing.conf import Settings
-from tracing.exporters.build import build_log_exporter, build_retention
+from tracing.conf import read
 from tracing.management.commands.tracing import EPILOG
 from tracing.management.verbs import base
 from tracing.presentation.templating import draw
@@ -145,24 +144,24 @@ def test_parse_size_refuses_what_no_column_holds():
         ("1800000000000000", NOW),
     ],
 )
-def test_parse_moment_is_ago_or_a_date(text, moment, settings):
+def test_parse_timestamp_is_ago_or_a_date(text, moment, settings):
     settings.TIME_ZONE = "UTC"
 
-    assert units.parse_moment(text, NOW) == moment
+    assert units.parse_timestamp(text, NOW) == moment
 
 
 @pytest.mark.parametrize("text", ["", "soon", "7", "25:99", "9999-01-01", "1969-01-01", "7y"])
-def test_parse_moment_refuses_what_is_none_and_lists_the_units(text):
+def test_parse_timestamp_refuses_what_is_none_and_lists_the_units(text):
     with pytest.raises(ValueError, match="is no time") as caught:
-        units.parse_moment(text, NOW)
+        units.parse_timestamp(text, NOW)
 
     assert f"(units: {units.DURATION_UNITS})" in str(caught.value)
 
 
-def test_parse_moment_takes_a_time_of_the_day_as_of_today_in_the_current_zone(settings):
+def test_parse_timestamp_takes_a_time_of_the_day_as_of_today_in_the_current_zone(settings):
     settings.TIME_ZONE = "UTC"
 
-    assert units.parse_moment("8:00", NOW) == NOW // (24 * HOUR) * 24 * HOUR + 8 * HOUR
+    assert units.parse_timestamp("8:00", NOW) == NOW // (24 * HOUR) * 24 * HOUR + 8 * HOUR
 
 
 def test_messages_bound_and_escape_what_they_name():
@@ -180,9 +179,10 @@ def test_one_grammar_of_durations_in_settings_command_and_search():
     for text in ("30min", "2h", "1w"):
         nanoseconds = units.parse_duration(text)
 
-        assert build_retention(Settings(prune={"older_than": text})).older_than == timedelta(
-            microseconds=nanoseconds // 1_000
-        )
+        settings, problems = read({"PRUNE": {"older_than": text}, "LOG": {"every": text}})
+        assert problems == []
+        assert settings.prune.older_than == timedelta(microseconds=nanoseconds // 1_000)
+        assert settings.log.every_seconds == nanoseconds / 1e9
         assert base.duration(text) == nanoseconds
         assert parse(f"duration>{text}", now_ns=NOW).number == nanoseconds
         assert parse(f"since:{text}", now_ns=NOW).number == NOW - nanoseconds
@@ -191,14 +191,9 @@ def test_one_grammar_of_durations_in_settings_command_and_search():
 
 def test_one_grammar_of_sizes_in_settings_and_command():
     for text in ("2TB", "1GiB", "500M"):
-        assert build_retention(Settings(prune={"max_size": text})).max_size == base.size(text)
-
-
-def test_log_file_is_turned_by_the_same_units(tmp_path):
-    path = tmp_path / "tracing.jsonl"
-    for every, max_size in (("day", "500M"), ("30min", "1GiB"), ("1w", "2TB")):
-        exporter = build_log_exporter({"path": path, "every": every, "max_size": max_size})
-        exporter.shutdown()
+        settings, problems = read({"PRUNE": {"max_size": text}, "LOG": {"max_size": text}})
+        assert problems == []
+        assert settings.prune.max_size == settings.log.max_bytes == base.size(text)
 
 
 def test_each_face_says_the_same_of_what_is_no_duration():
@@ -212,14 +207,13 @@ def test_each_face_says_the_same_of_what_is_no_duration():
     with pytest.raises(QueryError) as wrong:
         parse("kind:request duration>7y", now_ns=NOW)
     assert (wrong.value.message, wrong.value.start, wrong.value.end) == (message, 22, 24)
-    with pytest.raises(ValueError, match="is no duration") as setting:
-        build_retention(Settings(prune={"older_than": "7y"}))
-    assert str(setting.value) == message
+    [problem] = read({"PRUNE": {"older_than": "7y"}})[1]
+    assert problem.message == f"TRACING['PRUNE'] has older_than = '7y': {message}"
 
 
 def test_documents_and_help_name_the_units_once():
     docs = Path(__file__).parents[2] / "docs"
-    settings = (docs / "settings.md").read_text().replace("`", "")
+    settings = (docs / "reference" / "settings.md").read_text().replace("`", "")
     help_of_command = " ".join(EPILOG.split())
     help_of_search = draw("tracing/includes/language.html", {})
 
@@ -229,7 +223,10 @@ def test_documents_and_help_name_the_units_once():
     assert (
         help_of_search.replace("<code>", "").replace("</code>", "").count(units.DURATION_UNITS) == 1
     )
-    for name in ("commands.md", "viewer.md", "logs.md", "storage.md"):
+    for name in (
+        "reference/commands.md",
+        "reference/search.md",
+    ):
         assert "settings.md#durations-times-and-sizes" in (docs / name).read_text()
 
 
@@ -345,6 +342,6 @@ def test_parse_duration_is_exact_to_the_nanosecond(number, unit):
 
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused(text):
-    for parser in (units.parse_duration, units.parse_size, lambda t: units.parse_moment(t, NOW)):
+    for parser in (units.parse_duration, units.parse_size, lambda t: units.parse_timestamp(t, NOW)):
         with suppress(ValueError):
             assert 0 <= parser(text) < 2**63

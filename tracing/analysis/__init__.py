@@ -1,4 +1,4 @@
-"""Analysis: pure functions over finished traces and over aggregates, used by every face.
+"""Analysis: pure functions over finished traces and over aggregates.
 
 - ``names``: names and places as text for people
 - ``tree``: the tree of a trace, its rows, critical path, totals, and two trees compared

@@ -1,4 +1,4 @@
-"""Two traces compared: their trees aligned, and what changed at each place."""
+"""Two traces compared: trees aligned, and the changes at each place."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _verdicts(old: Node | None, new: Node | None, ratio: float, floor_ns: int) -
 
 
 def _mark_moved(changes: list[Change]) -> None:
-    """Turn a receiver that vanished in one place and appeared in another into one that moved."""
+    """Turn a vanished and an appeared receiver that are one into a moved one."""
     vanished: dict[tuple[str, ...], list[Change]] = defaultdict(list)
     for change in changes:
         if change.verdicts == ["vanished"]:

@@ -1,8 +1,7 @@
-"""Where the time of a trace went: the time of a span itself, and the path that it was waited for."""
+"""The time of a trace: self time of spans, and the critical path."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.index import Below, Index, Span, end_of, roots
@@ -25,7 +24,7 @@ def self_ns(span: Span) -> int:
 
 
 def self_times(trace: Trace) -> dict[int, int]:
-    """Return the self time of each receiver call of *trace* by its number, to be added up.
+    """Return the self time of each receiver call of *trace*, by number.
 
     Async receivers wait at the same time: of such a moment each has an equal part, so that what is
     added up of one thread is no more than the time that went by.
@@ -48,7 +47,7 @@ _ASYNC: Final = (Method.ASEND, Method.ASEND_ROBUST)
 
 
 def _parts(calls: list[ReceiverCall], below: Below) -> dict[int, int]:
-    """Return the time that each of *calls* alone accounts for, divided by how many do at a moment."""
+    """Return the time of *calls*, each moment shared out among those in it."""
     moments: list[tuple[int, int, int]] = []
     for call in calls:
         for start, end in _stretches(below.sent(call), call.start_ns, end_of(call))[0]:
@@ -69,39 +68,12 @@ def _parts(calls: list[ReceiverCall], below: Below) -> dict[int, int]:
     return {number: int(part) for number, part in parts.items()}
 
 
-@dataclass(slots=True)
-class PathPiece:
-    """A stretch of the critical path: time that one span alone accounts for."""
-
-    number: int | None
-    """Span number; None for code outside any dispatch."""
-    start_ns: int
-    duration_ns: int
-
-
-def critical_path(trace: Trace) -> list[PathPiece]:
-    """Return what the duration of *trace* was made of, in order of time, without a gap.
+class CriticalPath:
+    """The critical path of a trace, as far down as it is asked for.
 
     From the end of a span backwards: the child that finished last is on the path, then the one that
     finished last before that one began, and so on; what is between them is the span's own.
     """
-    pieces: list[PathPiece] = []
-    below_of = Below(trace)
-    # (number, children, from, until): a span and the stretch of it that is on the path.
-    stack: list[tuple[int | None, Sequence[Span], int, int]] = [
-        (None, _waited_for(trace), 0, trace.duration_ns)
-    ]
-    while stack:
-        number, children, begin, until = stack.pop()
-        own, below = _stretches(children, begin, until)
-        pieces += [PathPiece(number, start, end - start) for start, end in own]
-        stack += [(child.number, below_of(child), start, end) for child, start, end in below]
-    pieces.sort(key=lambda piece: piece.start_ns)
-    return pieces
-
-
-class CriticalPath:
-    """The critical path of a trace, worked out only as far down as it is asked for."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
@@ -124,6 +96,11 @@ class CriticalPath:
                 self._descend(above)
         return self._descend(span)
 
+    def goes_through(self, span: Span) -> bool:
+        """Return whether the path goes through *span* or what is below it."""
+        self.of(span)
+        return span.number in self._within
+
     def _descend(self, span: Span) -> list[tuple[int, int]]:
         within = self._within.get(span.number)
         own, below = _stretches(self._index.below(span), *within) if within else ([], [])
@@ -134,18 +111,18 @@ class CriticalPath:
 
 
 def _waited_for(trace: Trace) -> list[Dispatch]:
-    return [root for root in roots(trace) if not root.parent_is_link]
+    return [root for root in roots(trace) if not root.is_detached]
 
 
 def _stretches(
     children: Sequence[Span], begin: int, until: int
 ) -> tuple[list[tuple[int, int]], list[tuple[Span, int, int]]]:
-    """Return which stretches between two moments no child accounts for, and which ones each does."""
+    """Return the stretches that no child takes, and those of each child."""
     own: list[tuple[int, int]] = []
     below: list[tuple[Span, int, int]] = []
     cursor = until
     for child in sorted(children, key=end_of, reverse=True) if len(children) > 1 else children:
-        if isinstance(child, Dispatch) and child.parent_is_link:
+        if isinstance(child, Dispatch) and child.is_detached:
             continue
         end = min(end_of(child), cursor)
         start = max(child.start_ns, begin)
@@ -158,19 +135,3 @@ def _stretches(
     if cursor > begin:
         own.append((begin, cursor))
     return own, below
-
-
-def critical_numbers(trace: Trace) -> set[int]:
-    """Return the numbers of the spans that the critical path goes through."""
-    index = Index(trace)
-    found: set[int] = set()
-    for number in {piece.number for piece in critical_path(trace)}:
-        span = index.span(number)
-        if span is None:
-            continue
-        found.add(span.number)
-        for above in index.above(span):
-            if above.number in found:
-                break
-            found.add(above.number)
-    return found

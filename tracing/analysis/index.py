@@ -1,4 +1,4 @@
-"""The spans of a trace by number: walking them, what is above one, which of them are outermost.
+"""The spans of a trace by number: walks, ancestors, outermost ones.
 
 Nothing recurses: a trace that ended in a ``RecursionError`` is a thousand receivers deep.
 """
@@ -29,7 +29,7 @@ class Visit:
 
 
 def roots(trace: Trace) -> list[Dispatch]:
-    """Return the dispatches at the top: without a parent, or whose parent is in another segment.
+    """Return the dispatches without a parent in this trace or segment.
 
     In order of start, which is not that of their numbers: what was sent in another thread or task
     (an async view that saves a model, say) has higher numbers than what its own thread sent later.
@@ -54,7 +54,7 @@ def only(spans: Sequence[_S], shown: Shown) -> Sequence[_S]:
 
 
 def walk(trace: Trace, shown: Shown = None, *, root: Span | None = None) -> Iterator[Visit]:
-    """Yield every span of *trace* that is *shown*, parents before children, in order of start.
+    """Yield each *shown* span of *trace*, parents first, in order of start.
 
     Args:
         trace: The trace.
@@ -74,7 +74,7 @@ def walk(trace: Trace, shown: Shown = None, *, root: Span | None = None) -> Iter
 
 
 class Below:
-    """What is directly below each span of a trace."""
+    """The spans directly below each span of a trace."""
 
     __slots__ = ("_sent",)
 
@@ -82,7 +82,7 @@ class Below:
         self._sent = trace.sent_by()
 
     def __call__(self, span: Span) -> Sequence[Span]:
-        """Return the receiver calls of a dispatch, or what was sent from inside a receiver call."""
+        """Return the calls of a dispatch, or the dispatches of a call."""
         return span.receiver_calls if isinstance(span, Dispatch) else self.sent(span)
 
     def sent(self, call: ReceiverCall) -> Sequence[Dispatch]:
@@ -156,7 +156,7 @@ def end_of(span: Span) -> int:
 
 
 def outermost(index: Index, calls: Iterable[ReceiverCall]) -> list[ReceiverCall]:
-    """Return those of *calls* that are inside no other one of them, as time and queries go."""
+    """Return those of *calls* that lie in no other one of them."""
     calls = list(calls)
     numbers = {call.number for call in calls}
     inside = set()
@@ -164,13 +164,13 @@ def outermost(index: Index, calls: Iterable[ReceiverCall]) -> list[ReceiverCall]
         for above in index.above(call):
             if above.number in numbers:
                 inside.add(call.number)
-            if above.number in numbers or (isinstance(above, Dispatch) and above.parent_is_link):
+            if above.number in numbers or (isinstance(above, Dispatch) and above.is_detached):
                 break
     return [call for call in calls if call.number not in inside]
 
 
 def extent_ns(trace: Trace) -> int:
-    """Return the time from the start of *trace* to its last known end; at least 1.
+    """Return the time from the start of *trace* to its last known end.
 
     A callback or task may end after the trace itself did.
     """
@@ -185,7 +185,7 @@ def failed(span: Span) -> bool:
 
 
 def was_made(span: Span) -> bool:
-    """Return whether *span* is something that was done, and no call that was skipped."""
+    """Return whether *span* was done: it is no call that was skipped."""
     return isinstance(span, Dispatch) or span.was_called
 
 
@@ -193,14 +193,14 @@ _FAILURES: Final = frozenset({Outcome.RAISED, Outcome.CANCELLED, Outcome.SKIPPED
 
 
 def status_word(trace: Trace) -> str:
-    """Return how *trace* ended, in one word for people: ok, error, running, 404."""
+    """Return the end of *trace* in one word: ok, error, running, 404."""
     if trace.status is Status.OK and trace.http_status is not None:
         return str(trace.http_status)
     return str(trace.status)
 
 
 def lost_receivers(trace: Trace) -> list[tuple[LostReceiver, int]]:
-    """Return what a trace found dead, each with how often: methods of short-lived objects die in droves."""
+    """Return the receivers that a trace found dead, each with a count."""
     found: dict[tuple[Any, ...], list[LostReceiver]] = {}
     for lost in trace.lost_receivers:
         key = (lost.signal, lost.sender, lost.receiver, lost.was_called)

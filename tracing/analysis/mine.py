@@ -1,11 +1,15 @@
-"""What is mine in a trace: the spans in which a receiver of the project's own took part."""
+"""*Mine* in a trace: the spans that the project's receivers took part in."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
 
 from tracing.analysis.index import Index, Span, failed, walk
+from tracing.analysis.names import in_library
+from tracing.spans.records import Bypass, SideEffect
 from tracing.units import plural
 
 if TYPE_CHECKING:
@@ -39,7 +43,7 @@ def spans_of_mine(trace: Trace) -> frozenset[int]:
 
 
 def hidden_text(count: int, one: str, *, more: bool = False, failures: int = 0) -> str:
-    """Return how many are hidden, as ``3 spans that are not yours are hidden``.
+    """Return a count, as ``3 spans that are not yours are hidden``.
 
     Args:
         count: How many are.
@@ -57,7 +61,7 @@ def hidden_text(count: int, one: str, *, more: bool = False, failures: int = 0) 
 
 @dataclass(frozen=True, slots=True)
 class MineView:
-    """What is shown of a trace, and what is to be said of the rest."""
+    """The shown part of a trace, and the words about the rest."""
 
     shown: Collection[int] | None
     """Numbers of the spans; None for all."""
@@ -67,6 +71,8 @@ class MineView:
     """Spans that are not shown."""
     hidden_failures: int = 0
     """Of them, those that failed."""
+    only_mine: bool = False
+    """What is not mine is left out, if there is any."""
 
     @property
     def note(self) -> str:
@@ -79,7 +85,7 @@ class MineView:
 def view_of(
     trace: Trace, *, everything: bool = False, root: Span | None = None, opened: Span | None = None
 ) -> MineView:
-    """Return what is shown of *trace*: what is mine, or all of it if *everything* was asked for.
+    """Return the shown part of *trace*: mine, or *everything*.
 
     Where nothing is mine all of it is shown, too.
 
@@ -100,4 +106,36 @@ def view_of(
     in_view = walk(trace, root=root)
     hidden = [visit.span for visit in in_view if visit.span.number not in shown]
     failures = sum(map(failed, hidden))
-    return MineView(shown if hidden else None, hidden=len(hidden), hidden_failures=failures)
+    return MineView(
+        shown if hidden else None, hidden=len(hidden), hidden_failures=failures, only_mine=True
+    )
+
+
+def beside_tree(trace: Trace, view: MineView, *more: str) -> tuple[Trace, str]:
+    """Return *trace* with the notes that *view* shows, and what is hidden.
+
+    Notes are bypasses, missed and lost receivers. What was written or caused in a receiver is mine if the
+    receiver is; a bypass also, if code of mine wrote past the receivers of others.
+
+    Args:
+        trace: The trace.
+        view: The shown part of it.
+        *more: Further lists of the trace that count as notes.
+    """
+    if not view.only_mine:
+        return trace, ""
+    calls = {call.number: call for each in trace.dispatches for call in each.receiver_calls}
+
+    def is_mine(note: Any) -> bool:
+        if not isinstance(note, Bypass | SideEffect):
+            return bool(note.receiver.mine)
+        if isinstance(note, Bypass) and any(label.mine for label in note.receivers):
+            return True
+        if (call := calls.get(note.parent_number or 0)) is not None:
+            return call.receiver.mine
+        return note.callsite is None or not in_library(note.callsite.file)
+
+    names = ("bypasses", "missed_receivers", "lost_receivers", *more)
+    kept = {name: [*filter(is_mine, getattr(trace, name))] for name in names}
+    hidden = sum(len(getattr(trace, name)) - len(notes) for name, notes in kept.items())
+    return replace(trace, **kept), hidden_text(hidden, "note") if hidden else ""

@@ -1,4 +1,4 @@
-"""Names and places as text for people: of signals, receivers, writes and files."""
+"""Names and places as text: of signals, receivers, writes and files."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ELLIPSIS: Final = "…"
 
 
 def signal_of(signal: str, sender: str) -> str:
-    """Return a signal and its sender, as ``post_save of shop.Order``; without one the signal alone."""
+    """Return a signal and its sender, as ``post_save of shop.Order``."""
     short = short_signal(signal)
     return short if sender == "None" else f"{short} of {sender}"
 
 
 def write_text(operation: str) -> str:
-    """Return the operation of a bypass as it is spoken of: ``update()``, ``UPDATE in SQL``."""
+    """Return the operation of a bypass: ``update()``, ``UPDATE in SQL``."""
     if operation.startswith("sql_"):
         return f"{operation[4:].upper()} in SQL"
     if operation == "db_cascade":
@@ -46,7 +46,7 @@ def unreadable_text(trace: Trace) -> str:
 
 
 def shorten_middle(text: str, width: int) -> str:
-    """Return *text* in at most *width* characters, its middle replaced by one ellipsis."""
+    """Return *text* in at most *width* characters, cut in its middle."""
     if len(text) <= width:
         return text
     if width <= 1:
@@ -84,18 +84,18 @@ def _library_roots() -> tuple[str, ...]:
 
 
 def in_library(file: str) -> bool:
-    """Return whether *file* belongs to an installed package or to Python, not to the project."""
+    """Return whether *file* is an installed package's or Python's."""
     return not file or is_foreign(file)
 
 
 def is_of_library(label: ReceiverLabel) -> bool:
-    """Return whether a receiver belongs to an installed package that the project does not call its own."""
+    """Return whether a receiver is a package's that is not called *mine*."""
     return not label.mine and in_library(label.file)
 
 
 @lru_cache(maxsize=1)
 def _roots() -> tuple[str, ...]:
-    """Return the directories that need not be shown in a path, the most specific first."""
+    """Return directories left out of paths, the most specific first."""
     roots = {str(Path.cwd())}
     base = getattr(settings, "BASE_DIR", None) if settings.configured else None
     if base:
@@ -107,7 +107,7 @@ def _roots() -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def short_path(file: str) -> str:
-    """Return *file* relative to the project, the installed packages or the library."""
+    """Return *file* relative to the project, the packages or the library."""
     for root in _roots():
         if file.startswith(root):
             return file[len(root) :]
@@ -115,20 +115,20 @@ def short_path(file: str) -> str:
 
 
 def place(file: str, line: int = 0) -> str:
-    """Return ``path:line`` as an editor and a terminal understand it; empty without a file."""
+    """Return ``path:line``, which editors understand; empty without a file."""
     if not file:
         return ""
     return f"{short_path(file)}:{line}" if line else short_path(file)
 
 
 def receiver_text(label: ReceiverLabel) -> str:
-    """Return a receiver with its place, as ``orders.receivers.place (orders/receivers.py:9)``."""
+    """Return a receiver with its place, as ``orders.place (views.py:9)``."""
     where = place(label.file, label.line)
     return f"{label.name} ({where})" if where else label.name
 
 
 def callsite_text(callsite: Callsite | None) -> str:
-    """Return a callsite with its place, as ``Order.place (orders/models.py:40)``."""
+    """Return a callsite, as ``Order.place (orders/models.py:40)``."""
     if callsite is None:
         return "unknown code"
     return f"{callsite.function} ({place(callsite.file, callsite.line)})"

@@ -1,4 +1,4 @@
-"""Notes on a trace: what its tree does not show, each in a sentence that every face says alike."""
+"""Notes on a trace: what its tree does not show, in sentences."""
 
 from __future__ import annotations
 
@@ -30,22 +30,26 @@ class Note:
     """One word: missed, waiting, connected, disconnected, no receivers."""
     text: str
     count: int = 1
+    receiver: str = ""
+    """Of a receiver that did not run: its name."""
 
 
 def notes(trace: Trace) -> list[Note]:
-    """Return what every face tells of *trace*: receivers that did not run, callbacks that wait."""
+    """Return notes on *trace*: idle receivers, waiting callbacks."""
     calls = {call.number: call for each in trace.dispatches for call in each.receiver_calls}
-    found = Counter(("missed", _missed(missed)) for missed in trace.missed_receivers)
+    found = Counter(
+        ("missed", _missed(missed), missed.receiver.name) for missed in trace.missed_receivers
+    )
     for waiting in trace.waiting_callbacks:
-        found["waiting", _waiting(waiting, calls)] += 1
-    return [Note(kind, text, count) for (kind, text), count in found.items()]
+        found["waiting", _waiting(waiting, calls), ""] += 1
+    return [Note(kind, text, count, receiver) for (kind, text, receiver), count in found.items()]
 
 
 def further_notes(trace: Trace) -> Iterator[Note]:
-    """Yield what is told where all is: changes of receivers and dispatches that had none."""
+    """Yield further notes: changed receivers, dispatches that had none."""
     for (kind, text), count in Counter(map(_change, trace.connection_changes)).items():
         yield Note(kind, text, count)
-    yield from orphan_notes(trace.unheard)
+    yield from orphan_notes(trace.orphans)
 
 
 def orphan_notes(orphans: Iterable[tuple[str, str, int]]) -> Iterator[Note]:

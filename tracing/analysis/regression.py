@@ -1,4 +1,4 @@
-"""Two periods or releases compared: which receivers appeared, vanished, became slower or worse.
+"""Two periods or releases compared, receiver by receiver.
 
 A difference is only reported when a test says that chance alone does not explain it:
 
@@ -103,7 +103,7 @@ class Regression:
 
 
 def samples(traces: Iterable[Trace]) -> dict[str, Sample]:
-    """Return the calls of each receiver in *traces*, by its name. Skipped calls are no calls.
+    """Return the calls of each receiver in *traces* that were not skipped.
 
     The time of a call is its own: without what the receivers of nested dispatches took. In the sum, async
     receivers that waited at the same time share that time.
@@ -210,7 +210,7 @@ def _badness(regression: Regression) -> tuple[int, int, str]:
 
 
 def mann_whitney(first: Mapping[int, int], second: Mapping[int, int]) -> float:
-    """Return the two-sided p-value of the Mann-Whitney U test for counted values.
+    """Return the two-sided p-value of the Mann-Whitney U test for counts.
 
     Args:
         first: How often each value occurs on one side; only the order of the values matters.
@@ -252,7 +252,7 @@ def _errors(old: Sample, new: Sample) -> float:
 
 
 def fisher(a: int, b: int, c: int, d: int) -> float:
-    """Return the two-sided p-value of Fisher's exact test for the table ``[[a, b], [c, d]]``.
+    """Return the two-sided p-value of Fisher's exact test for a table.
 
     The probabilities of all tables with the same margins that are no likelier than this one.
     """
@@ -275,7 +275,7 @@ def _log_choose(n: int, k: int) -> float:
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Return *p_values* corrected for being many, in their order, by Holm's method."""
+    """Return *p_values* corrected by Holm's method, in their order."""
     corrected = [1.0] * len(p_values)
     highest = 0.0
     order = sorted(range(len(p_values)), key=p_values.__getitem__)

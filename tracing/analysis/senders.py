@@ -1,4 +1,4 @@
-"""Which senders the keys of connections stand for."""
+"""The senders behind the keys of connections."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Senders:
         return self._names.get(id(sender)) or names.sender_name(sender)
 
     def _search(self) -> None:
-        """Add every class and module's function: what Django 5.2 kept of a sender is its id alone."""
+        """Add all classes and functions of modules: Django 5.2 keeps an id alone."""
         self._searched = True
         functions = [function for _path, function in names.held_by_modules(FunctionType)]
         for thing in (*_all_classes(), *functions):

@@ -1,4 +1,4 @@
-"""What each receiver came to in one trace."""
+"""Totals of each receiver in one trace."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 
 from tracing.analysis.critical_path import self_times
 from tracing.analysis.index import Shown, only
+from tracing.analysis.time_split import split_time
 from tracing.spans.intervals import time_once
 from tracing.spans.records import Outcome, ReceiverCall, Trace
 
 
 @dataclass(slots=True)
 class ReceiverTotal:
-    """What one receiver did in one trace, all its calls together."""
+    """The calls of one receiver in one trace, added up."""
 
     name: str
     file: str
@@ -24,10 +25,14 @@ class ReceiverTotal:
     max_ns: int = 0
     query_count: int = 0
     query_ns: int = 0
+    cpu_ns: int | None = None
+    """Of its self time, what its thread computed outside queries; None where it was not read."""
+    waiting_ns: int | None = None
+    """The rest of it without queries."""
     error_count: int = 0
     skipped_count: int = 0
     share: float = 0.0
-    """Its own time, as a share (0 to 1) of the own time of all receivers."""
+    """Its self time, as a share (0 to 1) of the self time of all receivers."""
     signals: list[str] = field(default_factory=list)
     senders: list[str] = field(default_factory=list)
     slowest_number: int = 0
@@ -35,7 +40,7 @@ class ReceiverTotal:
 
 
 def totals(trace: Trace, shown: Shown = None) -> list[ReceiverTotal]:
-    """Return the totals of each receiver of *trace* by its calls that are *shown*, most own time first.
+    """Return totals of *shown* calls by receiver, most self time first.
 
     Each moment counts once: a call inside another one of its receiver adds nothing to the total.
     """
@@ -68,5 +73,7 @@ def totals(trace: Trace, shown: Shown = None) -> list[ReceiverTotal]:
     whole = sum(total.self_ns for total in found.values()) or 1
     for key, total in found.items():
         total.total_ns = time_once(calls.get(key, ()))
+        if (split := split_time(calls.get(key, ()))) is not None:
+            total.cpu_ns, total.waiting_ns = split.cpu_ns, split.waiting_ns
         total.share = total.self_ns / whole
     return sorted(found.values(), key=lambda total: (-total.self_ns, total.name))

@@ -10,18 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tracing.analysis.critical_path import CriticalPath, critical_numbers, critical_path, self_ns
+from tracing.analysis.critical_path import self_ns
 from tracing.analysis.index import (
     Below,
-    Index,
     Shown,
     Span,
     extent_ns,
     failed,
-    lost_receivers,
     only,
     roots,
-    status_word,
     walk,
     was_made,
 )
@@ -32,49 +29,12 @@ from tracing.analysis.names import (
     short_signal,
     shorten_middle,
 )
-from tracing.analysis.totals import ReceiverTotal, totals
 from tracing.spans.intervals import time_once
 from tracing.spans.records import Dispatch, Outcome, ReceiverCall, Trace
 from tracing.units import format_ns, query_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-__all__ = [
-    # What the faces ask of the whole room stands here, too.
-    "MIN_WIDTH",
-    "TIMES",
-    "CriticalPath",
-    "FlameBox",
-    "Index",
-    "Node",
-    "ReceiverTotal",
-    "Shown",
-    "Span",
-    "critical_numbers",
-    "critical_path",
-    "extent_ns",
-    "failed",
-    "flame",
-    "flatten",
-    "fold",
-    "groups",
-    "label",
-    "lost_receivers",
-    "node_key",
-    "node_of",
-    "only",
-    "other_sender",
-    "roots",
-    "self_ns",
-    "status_word",
-    "time_of",
-    "title",
-    "totals",
-    "unfolded",
-    "walk",
-    "was_made",
-]
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 """Between a count and what it counts."""
@@ -91,13 +51,13 @@ def _geometry(start_ns: int, duration_ns: int, whole_ns: int) -> tuple[float, fl
 
 
 def other_sender(dispatch: Dispatch) -> str:
-    """Return the sender where the instance does not tell it, as that of a proxy; else nothing."""
+    """Return the sender where the instance does not tell it, as a proxy."""
     model = dispatch.instance.partition(":")[0]
     return dispatch.sender if model and dispatch.sender not in {model, "None"} else ""
 
 
 def label(span: Span) -> str:
-    """Return a short name: signal and sender, or the receiver without its modules."""
+    """Return a short name: signal and sender, or the receiver's last part."""
     if isinstance(span, ReceiverCall):
         return short_receiver(span.receiver.name)
     action = f" {span.action}" if span.action else ""
@@ -128,7 +88,7 @@ def title(span: Span) -> str:
 
 @dataclass(slots=True)
 class Node:
-    """Spans of one kind at one place of the tree, folded into one: the same receiver 214 times."""
+    """Spans of one kind at one place of the tree, folded into one."""
 
     key: tuple[str, ...]
     """What makes them one kind; the same in another trace."""
@@ -158,14 +118,14 @@ class Node:
 
 
 def node_key(span: Span) -> tuple[str, ...]:
-    """Return what *span* has in common with repetitions of itself, in this trace or another."""
+    """Return the features that *span* shares with its repetitions."""
     if isinstance(span, Dispatch):
         return ("dispatch", span.signal, span.sender, span.action, str(span.method))
     return ("receiver", span.receiver.name, span.receiver.dispatch_uid)
 
 
 def fold(trace: Trace, shown: Shown = None, *, split_failed: bool = True) -> list[Node]:
-    """Return the tree of *trace* with repetitions under one parent folded into one node each.
+    """Return the tree of *trace*, repetitions under one parent folded.
 
     A node stands where its first span stood. Failed calls are folded apart from the others, since
     they are what one looks for, and those that were skipped apart from both, unless *split_failed*
@@ -185,20 +145,8 @@ def fold(trace: Trace, shown: Shown = None, *, split_failed: bool = True) -> lis
     return top
 
 
-def unfolded(trace: Trace, shown: Shown = None) -> list[Node]:
-    """Return the tree of *trace* with every span as a node of its own."""
-    nodes: dict[int, Node] = {}
-    top: list[Node] = []
-    for visit in walk(trace, shown):
-        node = _node(node_key(visit.span), [visit.span], visit.depth)
-        nodes[visit.span.number] = node
-        siblings = top if visit.parent is None else nodes[visit.parent.number].children
-        siblings.append(node)
-    return top
-
-
 def groups(spans: Iterable[Span], *, split_failed: bool = True) -> list[list[Span]]:
-    """Return *spans*, which stand side by side, as groups of those that are folded into one node."""
+    """Return *spans*, which are siblings, in groups that are folded."""
     members: dict[tuple[tuple[str, ...], str], list[Span]] = {}
     for span in spans:
         apart = ""
@@ -235,11 +183,6 @@ def _node(key: tuple[str, ...], alike: Sequence[Span], depth: int) -> Node:
             node.error_count += span.outcome is Outcome.RAISED
     node.self_ns = min(node.self_ns, node.total_ns)
     return node
-
-
-def time_of(nodes: Iterable[Node]) -> int:
-    """Return the time in which any span of *nodes* ran, in nanoseconds."""
-    return time_once(span for node in nodes for span in node.spans)
 
 
 def flatten(nodes: Sequence[Node]) -> Iterator[Node]:

@@ -1,4 +1,4 @@
-"""Why a receiver ran: the chain from the unit of work down to it, one sentence per step."""
+"""The reasons of a receiver call: the steps that led to it, in sentences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Step:
 
 
 def why(trace: Trace, number: int) -> list[Step]:
-    """Return why the span *number* ran: one sentence per step, from the trace down to it.
+    """Return the reasons of the span *number*, a sentence for each step.
 
     Empty if the trace has no such span.
     """
@@ -67,8 +67,8 @@ def _sent(dispatch: Dispatch, sender_call: ReceiverCall | None) -> Step:
         what += f" for {dispatch.instance}"
     if dispatch.created is not None:
         what += ", created" if dispatch.created else ", updated"
-    if dispatch.parent_is_link and sender_call is not None:
-        what += f", in work that {short_receiver(sender_call.receiver.name)} had left for later"
+    if dispatch.is_detached and sender_call is not None:
+        what += f", in work detached from {short_receiver(sender_call.receiver.name)}"
     site = dispatch.callsite
     if site is None:
         who = short_receiver(sender_call.receiver.name) if sender_call is not None else "Code"

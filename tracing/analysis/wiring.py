@@ -1,4 +1,4 @@
-"""Wiring: which receivers are connected to which signal and sender, in calling order.
+"""Wiring: receivers by signal and sender, in calling order.
 
 Read from the registries of this process without calling anything: ``Signal.receivers`` holds
 3-tuples on Django 5.2 and 4-tuples from 6.0 on, so entries are indexed, never unpacked. What comes
@@ -52,13 +52,13 @@ class Connection:
     """Nothing holds it but Django's cache of signatures, which fills with DEBUG on only."""
     unawaited: bool = False
     """Calling it gives a coroutine, and Django takes it for a sync receiver."""
-    same_as: int | None = None
+    duplicate_of: int | None = None
     """Position of an earlier receiver of the same route that is the same function."""
 
 
 @dataclass(slots=True)
 class Route:
-    """The receivers that a sending of one signal from one sender calls, in calling order."""
+    """The receivers of one signal from one sender, in calling order."""
 
     signal: str
     sender: str
@@ -72,7 +72,7 @@ class Route:
 
 
 def all_signals() -> list[Signal]:
-    """Return every signal of this process that somebody could have connected to, by name.
+    """Return every signal of this process that can be connected to.
 
     Those of loaded modules, and those that no module names from their first connection on.
     """
@@ -82,7 +82,7 @@ def all_signals() -> list[Signal]:
 def read_wiring(
     signals: Iterable[Signal] | None = None, *, with_holders: bool = True
 ) -> list[Route]:
-    """Return the routes of *signals* (all there are unless given), by signal and sender.
+    """Return the routes of *signals*, or all, by signal and sender.
 
     A route of a sender contains the receivers for any sender too, where they stand in the order.
 
@@ -142,7 +142,7 @@ def _connection(entry: Any, *, with_holders: bool) -> Connection:
 
 
 def _kept_by_debug(receiver: object, label: ReceiverLabel) -> bool:
-    """Return whether a lambda, closure or partial would die at once with DEBUG off.
+    """Return whether a lambda, closure or partial dies with DEBUG off.
 
     With DEBUG on, connect() looks at the signature through a cache that happens to hold it.
     """
@@ -161,7 +161,7 @@ def _kept_by_debug(receiver: object, label: ReceiverLabel) -> bool:
 
 
 def _returns_coroutine(receiver: object) -> bool:
-    """Return whether a receiver that Django takes for sync has an async ``__call__``."""
+    """Return whether a receiver that is sync to Django has async ``__call__``."""
     for _ in range(10):
         if type(receiver) is not functools.partial:
             break
@@ -188,7 +188,7 @@ def _with_twins(heard: list[tuple[Any, Connection]]) -> list[Connection]:
         )
         earlier.append(receiver)
         if twin is not None:
-            connection = replace(connection, same_as=twin)  # noqa: PLW2901 - as this route sees it.
+            connection = replace(connection, duplicate_of=twin)  # noqa: PLW2901 - as this route sees it.
         connections.append(connection)
     return connections
 
@@ -226,7 +226,7 @@ def as_dicts(routes: Iterable[Route], seen: dict[str, int] | None = None) -> lis
 
 
 def describe(connection: Connection) -> str:
-    """Return a receiver with what the comparison looks at, as one line of a wiring file."""
+    """Return a receiver as one line of a wiring file."""
     label = connection.receiver
     parts = [label.name]
     if label.dispatch_uid:
@@ -262,7 +262,7 @@ def to_file(routes: Iterable[Route]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class WiringChange:
-    """How one route differs from what a file says."""
+    """A difference between one route and a wiring file."""
 
     kind: str
     """added, lost, changed or reordered."""
@@ -275,7 +275,7 @@ class WiringChange:
 
 
 def compare_wiring(document: object, routes: Iterable[Route]) -> list[WiringChange]:
-    """Return how *routes* differ from the JSON document of an earlier ``wiring --write``.
+    """Return the changes of *routes* since the document of ``--write``.
 
     Raises:
         ValueError: The document is not one of those.
@@ -333,7 +333,7 @@ def _name(line: str) -> str:
 
 
 def _once(changes: list[WiringChange]) -> list[WiringChange]:
-    """Return *changes* without those of single senders that any sender already has."""
+    """Return *changes* without those that any sender already has."""
     general = {
         (change.kind, change.signal, change.receiver) for change in changes if change.sender == ANY
     }
@@ -348,7 +348,7 @@ SIGNS: Final = {"added": "+", "lost": "-", "changed": "~", "reordered": "↕"}
 
 
 def change_lines(changes: Iterable[WiringChange]) -> Iterator[str]:
-    """Yield a readable diff: a heading per signal and sender, a signed line per change."""
+    """Yield a readable diff: headings of routes, signed lines of changes."""
     heading = ""
     for change in changes:
         of = "any sender" if change.sender == ANY else change.sender
@@ -365,7 +365,7 @@ def change_lines(changes: Iterable[WiringChange]) -> Iterator[str]:
 
 
 def unseen(routes: Iterable[Route], seen: dict[str, int]) -> list[Route]:
-    """Return the routes with only the receivers that the store has never seen called."""
+    """Return the routes with the receivers that the store never saw called."""
     found = []
     for route in routes:
         left = [
@@ -386,7 +386,7 @@ def matching(
     receiver: str = "",
     app: str = "",
 ) -> list[Route]:
-    """Return the routes whose signal and sender contain the texts given, with such receivers only.
+    """Return the routes whose signal and sender contain these texts.
 
     Args:
         routes: What to choose from.
@@ -411,11 +411,11 @@ def matching(
 
 
 def where(connection: Connection) -> str:
-    """Return the place of a receiver, relative to the project; empty if it is unknown."""
+    """Return the place of a receiver, relative to the project, or nothing."""
     return place(connection.receiver.file, connection.receiver.line)
 
 
 def origin(connection: Connection) -> str:
-    """Return the application that defines a receiver, else the package or file it is from."""
+    """Return the application of a receiver, else its package or file."""
     label = connection.receiver
     return label.app or short_path(label.file).partition("/")[0]

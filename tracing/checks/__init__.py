@@ -1,9 +1,10 @@
-"""System checks: what is set up wrongly, said before it is missed."""
+"""System checks: what is set up wrongly, said before it is missed.
+
+Registered when the project starts, and asked seldom: what one needs it imports when it is asked.
+"""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 from contextlib import suppress
 from functools import wraps
@@ -17,23 +18,17 @@ from django.core.checks import Warning as CheckWarning
 from django.db import DatabaseError, connections
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 
-from tracing.analysis.hazards import current
-from tracing.checks.values import wrong_ratios, wrong_values
-from tracing.conf import get_settings, read, store_alias
-from tracing.exporters import build
+from tracing.conf import get_problems, get_settings, retention_in_force, store_alias
+from tracing.exporters.build import spool_path
 from tracing.instrumentation.connections.neighbours import replaced, signals_with_own_send
 from tracing.instrumentation.patching import sends_are_verified
-from tracing.presentation.templating import ENGINE_HINT, missing_engine
 from tracing.project import MIDDLEWARE, is_overridden
 from tracing.routers import NO_ENGINE, astray
 from tracing.setup import log_path
-from tracing.store import embedded
 from tracing.store.embedded import makes_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from tracing.conf import Settings
 
 UNSEEN = frozenset({"django_prometheus.middleware.PrometheusBeforeMiddleware"})
 """Middleware that answers nothing by itself and says that it must be first."""
@@ -47,7 +42,7 @@ BUSY_BYTES = 500_000_000
 def register_check(
     *tags: str, of: tuple[str, ...], **options: Any
 ) -> Callable[[Callable[..., list[CheckMessage]]], Callable[..., list[CheckMessage]]]:
-    """Register a check of the settings *of*, to be asked unless a test has overridden one of them.
+    """Register a check of the settings *of*, unless a test overrides one.
 
     A test that overrides MIDDLEWARE, say, and compares all messages does not mean ours. The function
     itself stays what it is.
@@ -66,26 +61,31 @@ def register_check(
 
 @register(Tags.compatibility)
 def check_settings(**_kwargs: Any) -> list[CheckMessage]:
-    """Check the dictionary TRACING (tracing.W001, tracing.W002)."""
-    problems = read(getattr(django_settings, "TRACING", {}))[1]
-    return [CheckWarning(message, hint=hint, id=check_id) for check_id, message, hint in problems]
+    """Check the dictionary TRACING (tracing.W001, tracing.W002, tracing.W017)."""
+    return [
+        CheckWarning(message, hint=hint, id=check_id) for check_id, message, hint in get_problems()
+    ]
 
 
 @register(Tags.compatibility)
 def check_parts(**_kwargs: Any) -> list[CheckMessage]:
-    """Check what is inside the dictionaries and lists of TRACING (tracing.W017)."""
+    """Check what the values of TRACING name (tracing.W017)."""
+    from tracing.checks.values import wrong_values
+
     chosen = get_settings()
     return [
         CheckWarning(
             f"TRACING[{key!r}] {problem.rstrip('.')}.", hint=f"See {page}.", id="tracing.W017"
         )
-        for key, problem, page in [*wrong_values(chosen), *wrong_ratios(chosen)]
+        for key, problem, page in wrong_values(chosen)
     ]
 
 
 @register(Tags.compatibility)
 def check_hazards(**_kwargs: Any) -> list[CheckMessage]:
     """Check the settings of the hazard rules (tracing.W008)."""
+    from tracing.analysis.hazards import current
+
     return [
         CheckWarning(
             f"TRACING: {problem}.",
@@ -98,36 +98,22 @@ def check_hazards(**_kwargs: Any) -> list[CheckMessage]:
 
 @register_check(Tags.compatibility, of=("DATABASES", "DATABASE_ROUTERS"))
 def check_store(**_kwargs: Any) -> list[CheckMessage]:
-    """Check that the store's alias and router fit (tracing.W003, tracing.W004)."""
-    found: list[CheckMessage] = []
+    """Check the store's alias and router (tracing.W003, tracing.W004)."""
     if "database" not in get_settings().exporters:
-        return found
-    alias = store_alias()
+        return []
+    alias, check_id = store_alias(), "tracing.W003"
     if alias not in django_settings.DATABASES:
-        return [
-            CheckWarning(
-                f"TRACING['DATABASE'] names {alias!r}, which is not in DATABASES.",
-                hint=f"Add a database {alias!r} or name one of: {', '.join(django_settings.DATABASES)}.",
-                id="tracing.W003",
-            )
-        ]
-    if connections[alias].settings_dict["ENGINE"] == NO_ENGINE:
-        return [
-            CheckWarning(
-                f"The traces are to be in the database {alias!r}, which has no ENGINE.",
-                hint="Give it one in DATABASES, or add a database 'tracing' for them.",
-                id="tracing.W003",
-            )
-        ]
-    if wrong := astray():
-        found.append(
-            CheckWarning(
-                wrong[0],
-                hint=wrong[1],
-                id="tracing.W004",
-            )
-        )
-    return found
+        message = f"TRACING['DATABASE'] names {alias!r}, which is not in DATABASES."
+        named = ", ".join(django_settings.DATABASES)
+        hint = f"Add a database {alias!r} or name one of: {named}."
+    elif connections[alias].settings_dict["ENGINE"] == NO_ENGINE:
+        message = f"The traces are to be in the database {alias!r}, which has no ENGINE."
+        hint = "Give it one in DATABASES, or add a database 'tracing' for them."
+    elif wrong := astray():
+        (message, hint), check_id = wrong, "tracing.W004"
+    else:
+        return []
+    return [CheckWarning(message, hint=hint, id=check_id)]
 
 
 @register_check(Tags.compatibility, of=("MIDDLEWARE",))
@@ -164,7 +150,7 @@ def check_django(**_kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.compatibility)
 def check_neighbours(**_kwargs: Any) -> list[CheckMessage]:
-    """Tell which other tools have a hand in the signals of Django (tracing.I019)."""
+    """Tell which other tools change Django's signals (tracing.I019)."""
     return [
         Info(
             f"Signal.{name} is replaced by {who}.",
@@ -192,7 +178,7 @@ def check_own_sends(**_kwargs: Any) -> list[CheckMessage]:
 
 @register_check(Tags.compatibility, of=("INSTALLED_APPS", "DEBUG_TOOLBAR_PANELS"))
 def check_panel(**_kwargs: Any) -> list[CheckMessage]:
-    """Check that the panel is listed if the toolbar is installed (tracing.I007)."""
+    """Check that the toolbar, if it is there, has the panel (tracing.I007)."""
     if not apps.is_installed("debug_toolbar"):
         return []
     panels = getattr(django_settings, "DEBUG_TOOLBAR_PANELS", None)
@@ -209,7 +195,7 @@ def check_panel(**_kwargs: Any) -> list[CheckMessage]:
 
 @register_check(Tags.urls, of=("ROOT_URLCONF",))
 def check_viewer(**_kwargs: Any) -> list[CheckMessage]:
-    """Check that the viewer has addresses and that they lead to it (tracing.I032, tracing.I033)."""
+    """Check the addresses of the viewer (tracing.I032, tracing.I033)."""
     hint = "urlpatterns = [*tracing_urls(), *urlpatterns]  # from tracing import tracing_urls"
     try:
         address = reverse("tracing:traces")
@@ -230,7 +216,7 @@ def check_viewer(**_kwargs: Any) -> list[CheckMessage]:
 
 @register_check(Tags.database, of=("DATABASES",))
 def check_tables(databases: Iterable[str] | None = None, **_kwargs: Any) -> list[CheckMessage]:
-    """Check that a shared store has its tables (tracing.W034). Asks the database, so only on demand."""
+    """Check on demand that a shared store has tables (tracing.W034)."""
     alias = store_alias()
     if "database" not in get_settings().exporters or alias not in (databases or ()):
         return []
@@ -258,6 +244,8 @@ def check_embedded(**_kwargs: Any) -> list[CheckMessage]:
     alias = store_alias()
     if not makes_tables(alias):
         return []
+    from tracing.store import embedded
+
     path = Path(django_settings.DATABASES[alias]["NAME"])
     if problem := embedded.problem_of(path):
         hint = f"Until it is mended traces are counted and dropped. The file is {path}."
@@ -267,7 +255,7 @@ def check_embedded(**_kwargs: Any) -> list[CheckMessage]:
 
 @register_check(Tags.compatibility, of=("DATABASES", "DEBUG"))
 def check_ignored(**_kwargs: Any) -> list[CheckMessage]:
-    """Check that git ignores what tracing writes into the project (tracing.I036)."""
+    """Check that git ignores what tracing writes (tracing.I036)."""
     if not django_settings.DEBUG:
         return []
     alias, paths = store_alias(), []
@@ -276,6 +264,8 @@ def check_ignored(**_kwargs: Any) -> list[CheckMessage]:
         paths = [f"{name}{ending}" for ending in ("", "-wal", "-shm")]
     if "log" in get_settings().exporters:
         paths.append(str(log_path()))
+    if get_settings().collector != "thread":
+        paths.append(str(spool_path(get_settings()) / "any.spool"))
     found = _not_ignored(paths)
     if not found:
         return []
@@ -289,7 +279,10 @@ def check_ignored(**_kwargs: Any) -> list[CheckMessage]:
 
 
 def _not_ignored(paths: list[str]) -> set[str]:
-    """Return the patterns that .gitignore lacks for *paths*; none where git is not in use."""
+    """Return the patterns that .gitignore lacks for *paths*, if git is used."""
+    import shutil
+    import subprocess
+
     git = shutil.which("git")
     patterns = set()
     for path in map(Path, paths):
@@ -305,7 +298,9 @@ def _not_ignored(paths: list[str]) -> set[str]:
             done = subprocess.run(command, check=False, capture_output=True, timeout=5)  # noqa: S603
             if done.returncode == 1:  # 0: it is ignored; 128: git has its own objections.
                 patterns.add(
-                    f"{path.parent.name}/" if path.suffix == ".jsonl" else f"*{STORE_SUFFIX}*"
+                    f"{path.parent.name}/"
+                    if path.suffix in {".jsonl", ".spool"}
+                    else f"*{STORE_SUFFIX}*"
                 )
     return patterns
 
@@ -318,27 +313,24 @@ def check_deployment(**_kwargs: Any) -> list[CheckMessage]:
     if django_settings.DEBUG and STRANGER in django_settings.INTERNAL_IPS:
         told.append((40, "DEBUG is on and INTERNAL_IPS holds every address: anybody may see traces",
                      "Set DEBUG = False."))  # fmt: skip
-    if "database" in chosen.exporters and _keeps_everything(chosen):
+    if "database" in chosen.exporters and retention_in_force(chosen) is None:
         told.append((41, "The store grows without end: no retention is set",
                      'Set TRACING["PRUNE"] = {"OLDER_THAN": "30d"}.'))  # fmt: skip
     if chosen.capture_statements or chosen.capture_values:
         told.append((42, "Statements or values of arguments are kept",
                      "Leave CAPTURE_STATEMENTS and CAPTURE_VALUES off where users' data is."))  # fmt: skip
-    if makes_tables(alias) and chosen.sample_ratio >= 1 and not chosen.keep and _is_busy(alias):
+    if (
+        makes_tables(alias)
+        and chosen.sample_ratio >= 1
+        and not chosen.keep.rules
+        and _is_busy(alias)
+    ):
         told.append((43, f"Every trace is recorded, and the store has more than {BUSY_BYTES // 10**6} MB",
                      'Set TRACING["SAMPLE_RATIO"] = 0.1, or KEEP what matters.'))  # fmt: skip
     return [
         CheckWarning(f"{text}.", hint=hint, id=f"tracing.W{number:03}")
         for number, text, hint in told
     ]
-
-
-def _keeps_everything(chosen: Settings) -> bool:
-    try:
-        return build.build_retention(chosen) is None
-    except (ValueError, TypeError):
-        # Told by tracing.W017.
-        return False
 
 
 def _is_busy(alias: str) -> bool:
@@ -351,5 +343,7 @@ def _is_busy(alias: str) -> bool:
 @register_check(Tags.templates, of=("INSTALLED_APPS", "TEMPLATES"))
 def check_templates(**_kwargs: Any) -> list[CheckMessage]:
     """Tell where the project's own pages cannot show a trace (tracing.I018)."""
+    from tracing.presentation.templating import ENGINE_HINT, missing_engine
+
     problem = missing_engine()
     return [Info(problem, hint=ENGINE_HINT, id="tracing.I018")] if problem else []

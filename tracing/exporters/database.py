@@ -1,4 +1,4 @@
-"""The exporter that writes traces into the store, on a connection of its own."""
+"""The exporter that writes traces into the store."""
 
 from __future__ import annotations
 
@@ -7,37 +7,39 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from dataclasses import asdict
 from os import getpid
 from typing import TYPE_CHECKING, Any, Literal
 
 from django.db import connections
+from msgspec.structs import asdict
 
 from tracing import __version__
+from tracing.analysis.why_not.process import this_process, version
 from tracing.conf import store_alias
+from tracing.conf.parts import Retention
 from tracing.instrumentation.assembly.repair import repaired
 from tracing.instrumentation.in_tests import is_test_database, is_test_run
 from tracing.instrumentation.recent import FORGOTTEN
 from tracing.pipeline import TemporaryError
 from tracing.store.backends import Database, MissingTablesError, open_database
 from tracing.store.columns import dump
-from tracing.store.retention import (
-    Retention,
-    announce_first,
-    give_turn_back,
-    prune_in_turn,
-    take_turn,
-)
+from tracing.store.processes import WiringReports, decode, encode
+from tracing.store.retention import acquire_lease, announce_first, prune_in_turn, release_lease
 from tracing.store.unused_labels import sweep
 from tracing.store.writer import Writer, apart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tracing.pipeline import Statistics
     from tracing.spans import records
 
 logger = logging.getLogger("tracing")
+
+_KEYS = ("host", "process", "started_ns")
+"""What tells the state of one process from the others."""
+_STATE = ("seen_ns", "recorded", "dropped", "queued", "exporters", "version")
+"""How its recorder is doing."""
 
 _COMPACT_SECONDS = 3_600
 """How often statistics are added up where nothing is pruned."""
@@ -47,6 +49,11 @@ _PRUNE_SECONDS = 1.0
 """How long a worker prunes before it looks after its queue again."""
 
 InTests = Literal["store", "test_database", "share", "skip"]
+
+
+def _row(state: Mapping[str, Any], columns: Sequence[str]) -> tuple[Any, ...]:
+    values = {**state, "exporters": dump(state["exporters"])}
+    return tuple(values[name] for name in (*_KEYS, *columns))
 
 
 class DatabaseExporter:
@@ -91,11 +98,14 @@ class DatabaseExporter:
         self._works = False
         self._sweep: Iterator[int] | None = None
         self._swept: Database | None = None
+        self._wiring_version: object = None
+        """Of the wiring that is stored; None for none."""
+        self._reports = WiringReports()
 
     # -- The exporter's protocol -------------------------------------------------------------
 
     def export(self, batch: Sequence[records.Trace]) -> None:
-        """Store *batch* in one transaction; traces that are stored already are left out.
+        """Store what is new of *batch* in one transaction.
 
         Raises:
             TemporaryError: The database cannot take it now.
@@ -107,7 +117,7 @@ class DatabaseExporter:
                 self._export(part)
 
     def _may_store(self) -> bool:
-        """Return whether the store may be written: in a run of tests, only a database made for it.
+        """Return whether to write: in a run of tests, only to its database.
 
         Databases of tests are dropped and copied, which servers refuse while a worker is connected.
         One of SQLite in memory fails the application's queries, not ours, while somebody writes.
@@ -127,7 +137,7 @@ class DatabaseExporter:
         self._works = False
 
     def _share(self) -> bool:
-        """Use Django's connection of the running thread from now on; return whether that may be.
+        """Use Django's connection of this thread from now on, if that may be.
 
         Tests that are to do without a database do without its traces.
         """
@@ -167,7 +177,7 @@ class DatabaseExporter:
         self._works = True
 
     def store_new(self, batch: Sequence[records.Trace]) -> int:
-        """Store those of *batch* that are not stored yet; return how many that were.
+        """Store those of *batch* that are not stored; return how many.
 
         Raises:
             TemporaryError: The database cannot take it now.
@@ -184,12 +194,16 @@ class DatabaseExporter:
                 raise database.translate(error) from None
 
     def force_flush(self) -> None:
-        """Write the statistics of the last seconds; traces are committed when they are exported."""
+        """Write the statistics of the last seconds; traces are committed."""
         with self._lock:
-            if self._works and not self._writer.summing.is_empty and self._may_store():
+            if not self._works or not self._may_store():
+                return
+            if not self._writer.summing.is_empty:
                 # A database that is gone is noticed, and told, with the next batch.
                 with suppress(TemporaryError):
                     self._writer.write_sums(self._connected())
+            if not self._shared:
+                self._ask(self._write_wiring)
 
     def shutdown(self) -> None:
         """Close the connection."""
@@ -201,24 +215,55 @@ class DatabaseExporter:
                 self._writer.forget()
 
     def tick(self, statistics: Statistics) -> None:
-        """Tell the store how the recorder of this process is doing; obey what it says."""
+        """Tell the store how this process does; obey what it says."""
         with self._lock:
             if not self._works or self._shared or not self._may_store():
-                # The next export finds out whether the database is back.
                 return
-            try:
-                database = self._connected()
-            except TemporaryError:
+            self._ask(lambda database: self._beat(database, statistics))
+
+    def _ask(self, work: Callable[[Database], None]) -> None:
+        """Do *work* with the database; leave failures to the next export."""
+        try:
+            database = self._connected()
+        except TemporaryError:
+            return
+        try:
+            work(database)
+        except Exception as error:
+            database.close()
+            raised = database.translate(error)
+            if isinstance(raised, TemporaryError):
+                self._works = False
                 return
-            try:
-                self._beat(database, statistics)
-            except Exception as error:
-                database.close()
-                raised = database.translate(error)
-                if isinstance(raised, TemporaryError):
-                    self._works = False
-                    return
-                raise
+            raise
+
+    def begin(self, *, paused: bool) -> None:
+        """Ask the store before the first export, too; *paused* is what holds."""
+        self._works, self._paused = True, paused
+
+    def tell_of(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Tell the store about processes whose traces this one exports."""
+        if not states:
+            return
+        with self._lock:
+            if self._works and self._may_store():
+                self._ask(lambda database: self._tell_of(database, states))
+
+    def _tell_of(self, database: Database, states: Sequence[Mapping[str, Any]]) -> None:
+        for columns in (_STATE, (*_STATE, "wiring")):
+            # What a process has connected comes where that is news.
+            rows = [
+                _row(each, columns)
+                for each in states
+                if ("wiring" in each) == ("wiring" in columns)
+            ]
+            if rows:
+                database.upsert("tracing_recorderstate", _KEYS, columns, rows)
+        processes = {(each["host"], each["process"], each["started_ns"]): each for each in states}
+        for process, each in processes.items():
+            if (wiring := decode(each.get("wiring", ""))) is not None:
+                self._reports.tell(database, process, wiring)
+        self._reports.refresh(database, processes)
 
     def after_fork(self) -> None:
         """Leave the connection to the parent process."""
@@ -228,6 +273,8 @@ class DatabaseExporter:
             self._database = None
         self._writer.forget()
         self._started_ns = time.time_ns()
+        self._wiring_version = None
+        self._reports.forget()
         self._works = False
 
     # -- Connecting --------------------------------------------------------------------------
@@ -285,7 +332,7 @@ class DatabaseExporter:
         if time.monotonic() < self._prune_at:
             return
         self._prune_at = time.monotonic() + self.prune_seconds / 10
-        if not take_turn(database, "prune", self.prune_seconds):
+        if not acquire_lease(database, "prune", self.prune_seconds):
             return
         retention = self.retention or Retention()
         pruned = prune_in_turn(database, retention, _PRUNE_SECONDS)
@@ -295,7 +342,7 @@ class DatabaseExporter:
             self._sweep, self._swept = sweep(database, every=False), database
         else:
             # There is more: go on at the next beat, whoever's that is.
-            give_turn_back(database, "prune")
+            release_lease(database, "prune")
             self._prune_at = time.monotonic()
 
     def _go_on_sweeping(self, database: Database) -> None:
@@ -309,6 +356,35 @@ class DatabaseExporter:
                 self._sweep = sweeping
                 return
 
+    def _write_wiring(self, database: Database) -> None:
+        """Store what this process has connected, if that is not what is stored."""
+        found, keys = version(), self._keys()
+        self._reports.refresh(database, (keys,))
+        if found == self._wiring_version and self._reports.knows(keys):
+            return
+        wiring = this_process()
+        self._reports.tell(database, keys, wiring)
+        text = encode(wiring)
+        columns = ("seen_ns", "wiring")
+        updating = database.execute(
+            f"UPDATE {database.quote('tracing_recorderstate')} SET seen_ns = %s, wiring = %s "
+            "WHERE host = %s AND process = %s AND started_ns = %s",
+            (time.time_ns(), text, *keys),
+        )
+        changed = updating.rowcount
+        updating.close()
+        if not changed:
+            database.upsert(
+                "tracing_recorderstate",
+                _KEYS,
+                (*columns, "recorded", "dropped", "queued", "exporters", "version"),
+                [(*keys, time.time_ns(), text, 0, 0, 0, "", __version__)],
+            )
+        self._wiring_version = found
+
+    def _keys(self) -> tuple[str, int, int]:
+        return socket.gethostname()[:100], getpid(), self._started_ns
+
     def _beat(self, database: Database, statistics: Statistics) -> None:
         if self._writer.summing.is_due:
             self._writer.write_sums(database)
@@ -319,24 +395,17 @@ class DatabaseExporter:
         if statistics.forgotten:
             exporters[FORGOTTEN] = statistics.forgotten
         dropped = statistics.dropped + statistics.failed
-        database.upsert(
-            "tracing_recorderstate",
-            ("host", "process", "started_ns"),
-            ("seen_ns", "recorded", "dropped", "queued", "exporters", "version"),
-            [
-                (
-                    socket.gethostname()[:100],
-                    getpid(),
-                    self._started_ns,
-                    time.time_ns(),
-                    statistics.recorded,
-                    dropped,
-                    statistics.queued,
-                    dump(exporters),
-                    __version__,
-                )
-            ],
-        )
+        self._write_wiring(database)
+        state = {
+            **dict(zip(_KEYS, self._keys(), strict=True)),
+            "seen_ns": time.time_ns(),
+            "recorded": statistics.recorded,
+            "dropped": dropped,
+            "queued": statistics.queued,
+            "exporters": exporters,
+            "version": __version__,
+        }
+        database.upsert("tracing_recorderstate", _KEYS, _STATE, [_row(state, _STATE)])
         found = database.rows(
             f"SELECT paused FROM {database.quote('tracing_recordercontrol')} WHERE id = 1"
         )

@@ -9,25 +9,26 @@ from __future__ import annotations
 import logging
 import threading
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from tracing.exporters.log_file import LineFile
+from tracing.conf.parts import LEVELS
+from tracing.exporters.log_file import LineFile, log_files, open_log
 from tracing.instrumentation.assembly.repair import repaired
 from tracing.instrumentation.in_tests import is_test_run, log_path_of_tests
-from tracing.pipeline import Courtesy
-from tracing.spans.codec import Clock, Line, lines
+from tracing.pipeline import Yielder
+from tracing.spans.codec import Clock, Line, ends_in, lines
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from structlog.typing import EventDict, WrappedLogger
 
     from tracing.spans import records
-
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 class _Lines:
@@ -47,6 +48,13 @@ def _as_bytes(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
 def _as_text(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     """Render an event as its line, for a logger of the standard library."""
     return _as_bytes(_logger, _method, event).decode()
+
+
+def _joined(found: list[Line]) -> Iterator[Line]:
+    """Yield *found*, joining those of one level that follow one another."""
+    for level, run in groupby(found, key=itemgetter(0)):
+        (_level, event, first), *rest = run
+        yield level, event, b"\n".join([first, *(line for _level, _event, line in rest)])
 
 
 class LogExporter:
@@ -77,8 +85,8 @@ class LogExporter:
     ) -> None:
         if (path is None) is not bool(logger):
             raise ValueError("LogExporter writes to a path or to a logger: give one of them.")
-        if level not in _LEVELS:
-            raise ValueError(f"LogExporter has no level {level!r}: {', '.join(_LEVELS)}.")
+        if level not in LEVELS:
+            raise ValueError(f"LogExporter has no level {level!r}: {', '.join(LEVELS)}.")
         self.name = "log"
         self._lock = threading.Lock()
         self._file: LineFile | None = None
@@ -93,7 +101,7 @@ class LogExporter:
         self._log: Any = structlog.wrap_logger(
             logging.getLogger(logger) if logger else self._lines,
             processors=[_as_text if logger else _as_bytes],
-            wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+            wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
             context_class=dict,
             cache_logger_on_first_use=True,
         ).bind()
@@ -115,31 +123,61 @@ class LogExporter:
                 self._file.write(b"".join(chunks))
 
     def _render(self, batch: Sequence[records.Trace]) -> list[bytes]:
-        """Return the lines of each trace as bytes; nothing for a logger, which has them already."""
+        """Return the lines of each trace as bytes; a logger has them already."""
         log = self._log
         write: dict[str, Callable[..., Any]] = {
             level: getattr(log, level) for level in ("info", "warning", "error")
         }
-        courtesy = Courtesy()
+        courtesy = Yielder()
         chunks = []
         rendered = self._lines.lines
+        is_file = self._file is not None
         for trace in batch:
-            for level, event, line in self._lines_of(trace):
+            found = self._lines_of(trace)
+            # In a file lines that follow one another with the same level are one event to structlog.
+            for level, event, line in _joined(found) if is_file else found:
                 write[level](event, line=line)
             # Joined while they are in the processor's cache.
             if rendered:
                 rendered.append(b"")
                 chunks.append(b"\n".join(rendered))
                 rendered.clear()
-            courtesy.give_way()
+            courtesy.yield_interpreter()
         return chunks
 
     def _lines_of(self, trace: records.Trace) -> list[Line]:
-        """Return the lines of *trace*; of what JSON does not have, what comes nearest to it."""
+        """Return the lines of *trace*; what JSON lacks is approximated."""
         try:
             return list(lines(trace, self._clock))
         except (ValueError, OverflowError, TypeError) as error:
             return list(lines(repaired(trace, type(error).__name__), self._clock))
+
+    # -- What a collector asks after it was killed
+
+    def position(self) -> list[int] | None:
+        """Return the file's (inode, size), where the next line goes, or None."""
+        if self._file is None:
+            return None
+        try:
+            found = self._file.path.stat()
+        except OSError:
+            return [0, 0]
+        return [found.st_ino, found.st_size]
+
+    def written_since(self, position: Sequence[int]) -> set[tuple[str, int]]:
+        """Return (root span id, segment) of what was written since a position."""
+        if self._file is None:
+            return set()
+        inode, size = position
+        found: set[tuple[str, int]] = set()
+        for path in reversed(log_files(self._file.path)):
+            is_that = inode and path.stat().st_ino == inode
+            with open_log(path) as file:
+                file.seek(size if is_that else 0)
+                found |= ends_in(file)
+            if is_that:
+                break
+        return found
 
     def force_flush(self) -> None:
         """Do nothing: what was exported is with the operating system."""

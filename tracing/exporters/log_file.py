@@ -1,4 +1,4 @@
-"""A file that many processes append whole lines to, and that is rotated while they do.
+"""A file that many processes append lines to while it is rotated.
 
 Each batch of lines is one ``write()`` under an exclusive lock on a second file, which is never
 renamed. Whoever holds the lock may rotate; every writer looks, under the lock, whether the file it
@@ -34,7 +34,7 @@ FOLDER_MODE = 0o750
 
 
 class LineFile:
-    """Append lines to the file at *path*, together with any number of other processes.
+    """Append lines to a file, together with any number of processes.
 
     Args:
         path: The file; its folder is made if need be.
@@ -67,7 +67,7 @@ class LineFile:
     # -- Writing
 
     def write(self, lines: bytes) -> None:
-        """Append *lines*, each with its newline: all of them or, if it raises, none.
+        """Append all of *lines*, each with its newline, or none.
 
         Raises:
             OSError: The disk is full, permission is missing ...
@@ -111,7 +111,7 @@ class LineFile:
         return self._file, os.fstat(self._file).st_size
 
     def _cut_torn_line(self, descriptor: int, size: int) -> int:
-        """Remove the beginning of a line that a killed writer left; return the size after that."""
+        """Remove a killed writer's torn line; return the size after that."""
         if not size or os.pread(descriptor, 1, size - 1) == b"\n":
             return size
         end = size
@@ -158,7 +158,7 @@ class LineFile:
         return True
 
     def _keep_house(self) -> None:
-        """Compress what was rotated and delete what is too old; one process at a time."""
+        """Compress rotated files and delete old ones, one process at a time."""
         with self._keeping() as is_mine:
             if not is_mine:
                 return
@@ -182,7 +182,7 @@ class LineFile:
                 fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
     def _lock(self) -> None:
-        """Take the lock, on the file that is at its path now: the folder may have been removed."""
+        """Take the lock on the file that is at its path now."""
         while True:
             if self._lock_file < 0:
                 self._lock_file = self._open_lock(".lock")
@@ -256,7 +256,7 @@ def rotated_files(path: str | os.PathLike[str]) -> list[Path]:
 
 
 def log_files(path: str | os.PathLike[str]) -> list[Path]:
-    """Return all files of the log at *path*, oldest first, the one being written last."""
+    """Return all files of the log at *path*, oldest first."""
     path = Path(path)
     return [*rotated_files(path), *([path] if path.exists() else [])]
 
@@ -299,7 +299,7 @@ def follow(
     keep_on: Callable[[], bool] = lambda: True,
     wait: Callable[[float], object] = time.sleep,
 ) -> Iterator[bytes]:
-    """Yield the lines of the log at *path* as they are written, across rotations.
+    """Yield the lines of the log as they are written, across rotations.
 
     Args:
         path: The log; it need not exist yet.
@@ -369,7 +369,7 @@ def _whole(paths: Iterable[Path]) -> Iterator[bytes]:
 
 
 def _next_file(path: Path, seen: set[str]) -> tuple[BinaryIO | None, list[Path]]:
-    """Return the file at *path*, and what was rotated before it and is not in *seen*, oldest first.
+    """Return the file at *path*, and what was rotated and is not in *seen*.
 
     The names are put into *seen*. The file is None while nobody has made it yet.
     """
@@ -386,7 +386,7 @@ def _next_file(path: Path, seen: set[str]) -> tuple[BinaryIO | None, list[Path]]
 
 
 def _after(rotated: list[Path], file: BinaryIO) -> list[Path]:
-    """Return those of *rotated*, oldest first, that came after *file*, which was one of them."""
+    """Return those of *rotated* that came after *file*, oldest first."""
     inode = os.fstat(file.fileno()).st_ino
     for place, path in enumerate(rotated):
         with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Log files into the store: plain or compressed, of this host or others, as often as one likes."""
+"""Log files into the store: of any host, as often as one likes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Progress = Callable[[int, int], object]
 
 @dataclass(slots=True)
 class Imported:
-    """What came of an import."""
+    """The result of an import."""
 
     traces: int = 0
     """Stored now."""
@@ -105,7 +105,7 @@ def import_logs(
 
 
 def _store(exporter: DatabaseExporter, batch: list[Trace], result: Imported) -> None:
-    """Store *batch*; halve it until those that the database cannot take are found and left out."""
+    """Store *batch*, halved until only what cannot be stored is left out."""
     try:
         stored = exporter.store_new(batch)
     except TemporaryError:
@@ -126,7 +126,7 @@ def _store(exporter: DatabaseExporter, batch: list[Trace], result: Imported) -> 
 
 @contextmanager
 def _told(path: Path, result: Imported) -> Iterator[None]:
-    """Note that a compressed file is cut off or damaged; what is before that place is imported."""
+    """Note that a compressed file is damaged; what comes before counts."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -150,7 +150,7 @@ def _rest(reader: Reader, result: Imported) -> Iterator[Trace]:
 
 
 def _numbered(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of *file* with their numbers, of those that are too long the beginning."""
+    """Yield (number, line) of *file*; of too long lines, their beginning."""
     number = 0
     while line := file.readline(LONGEST_LINE + 1):
         number += 1

@@ -1,4 +1,4 @@
-"""The exporter that keeps the last traces in memory: for tests, and for a look without a store."""
+"""The exporter that keeps the last traces in memory, for tests."""
 
 from __future__ import annotations
 

@@ -1,28 +1,45 @@
-"""The exporter that sends spans to an OpenTelemetry collector, over gRPC or HTTP.
+"""The exporter of spans and exceptions to an OpenTelemetry collector.
 
 Needs ``pip install django-signal-tracing[otlp]``. Dispatches and receiver calls become spans under
-the span of their trace, which in turn hangs under the OpenTelemetry span that was active, if any.
+the span of their trace, which in turn hangs under the OpenTelemetry span that was active, if any. What a
+receiver raised is a log record of its span: events of spans are on their way out.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any, Literal
 
+from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
+from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    set_span_in_context,
+)
 
 from tracing.exporters.formats import OtlpSpan, otlp_spans
 from tracing.pipeline import TemporaryError, is_worker_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from opentelemetry.sdk._logs.export import LogRecordExporter
 
     from tracing.spans import records
+
+logger = logging.getLogger("tracing")
 
 _SPANS_AT_ONCE = 512
 """The default of OpenTelemetry's own batches."""
@@ -32,7 +49,12 @@ _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 # What OpenTelemetry's instrumentations look at before they record: older ones at the plain name.
 _SUPPRESS = ("suppress_instrumentation", _SUPPRESS_INSTRUMENTATION_KEY)
 
+EXCEPTIONS = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
+"""The variable of OpenTelemetry that says how exceptions are told: ``logs`` or ``logs/dup``."""
+_EVENT = "django.signal.receiver.exception"
+
 _NOISY = (
+    "opentelemetry.exporter.otlp.proto.http._log_exporter",
     "opentelemetry.exporter.otlp.proto.grpc.exporter",
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "opentelemetry.exporter.otlp.proto.http._common",
@@ -40,7 +62,7 @@ _NOISY = (
 
 
 class _OnlyOthers(logging.Filter):
-    """Silence the SDK in our worker: the pipeline says once that the collector is gone."""
+    """Silence the SDK in our worker: the pipeline says it once."""
 
     def filter(self, _record: logging.LogRecord) -> bool:
         """Return whether the record was logged on any other thread."""
@@ -86,19 +108,30 @@ class OTLPExporter:
         self._base = Resource.create(attributes)
         self._resources: dict[tuple[str, int], Resource] = {}
         self._sender: SpanExporter | None = None
-        self._leaked: list[SpanExporter] = []
+        self._log_sender: LogRecordExporter | None = None
+        self._sends_logs = log_endpoint(endpoint, protocol) is not None
+        self._adds_events = not self._sends_logs or os.environ.get(EXCEPTIONS) == "logs/dup"
+        self._leaked: list[SpanExporter | LogRecordExporter] = []
         self._filter = _OnlyOthers()
         for name in _NOISY:
             logging.getLogger(name).addFilter(self._filter)
 
     def export(self, batch: Sequence[records.Trace]) -> None:
-        """Send the spans of *batch*.
+        """Send the spans of *batch*, and after them what receivers raised.
+
+        A collector that takes spans and no log records gets exceptions as events of spans from then on.
 
         Raises:
-            TemporaryError: The collector did not take them.
+            TemporaryError: The collector did not take the spans.
         """
         sender = self._connected()
-        made = [self._span(trace, span) for trace in batch for span in otlp_spans(trace)]
+        spans = [(trace, span) for trace in batch for span in otlp_spans(trace)]
+        made = [self._span(trace, span) for trace, span in spans]
+        raised = [
+            self._log_record(trace, span, span.exception)
+            for trace, span in spans
+            if span.exception is not None and self._sends_logs
+        ]
         # The requests of the exporter must not become spans themselves.
         token = attach(set_value(_SUPPRESS[0], True, set_value(_SUPPRESS[1], True)))
         try:
@@ -107,8 +140,18 @@ class OTLPExporter:
                 if result is not SpanExportResult.SUCCESS:
                     where = self.endpoint or "its default address"
                     raise TemporaryError(f"the collector at {where} did not take the spans")
+            for start in range(0, len(raised), _SPANS_AT_ONCE):
+                self._send_logs(raised[start : start + _SPANS_AT_ONCE])
         finally:
             detach(token)
+
+    def _send_logs(self, records: list[ReadableLogRecord]) -> None:
+        if self._sends_logs and self._connected_for_logs().export(records).name != "SUCCESS":
+            # They are not sent again: the spans are with the collector, and say what failed.
+            self._sends_logs, self._adds_events = False, True
+            logger.warning(
+                "The collector took no log records: exceptions are events of spans from now on."
+            )
 
     def force_flush(self) -> None:
         """Do nothing: what was exported was answered by the collector."""
@@ -117,42 +160,55 @@ class OTLPExporter:
         """Close the connection."""
         for name in _NOISY:
             logging.getLogger(name).removeFilter(self._filter)
-        if self._sender is not None:
-            self._sender.shutdown()
-            self._sender = None
+        for sender in (self._sender, self._log_sender):
+            if sender is not None:
+                sender.shutdown()
+        self._sender = self._log_sender = None
 
     def after_fork(self) -> None:
-        """Leave the connection to the parent process: a channel does not survive a fork."""
-        if self._sender is not None:
-            self._leaked.append(self._sender)
-            self._sender = None
+        """Leave the connections to the parent: channels do not survive a fork."""
+        self._leaked += [each for each in (self._sender, self._log_sender) if each is not None]
+        self._sender = self._log_sender = None
 
     def _connected(self) -> SpanExporter:
         if self._sender is None:
+            make: Callable[..., SpanExporter]
             if self.protocol == "grpc":
                 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415
-                    OTLPSpanExporter as GrpcSender,
-                )
-
-                insecure = self.insecure
-                if insecure is None and self.endpoint is not None:
-                    insecure = not self.endpoint.startswith("https://")
-                self._sender = GrpcSender(
-                    endpoint=self.endpoint,
-                    insecure=insecure,
-                    # gRPC takes lower-case names only.
-                    headers={name.lower(): value for name, value in self.headers.items()} or None,
-                    timeout=self.timeout,
+                    OTLPSpanExporter as make,  # noqa: N813 - one of two.
                 )
             else:
                 from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
-                    OTLPSpanExporter as HttpSender,
+                    OTLPSpanExporter as make,  # noqa: N813
                 )
-
-                self._sender = HttpSender(
-                    endpoint=self.endpoint, headers=self.headers or None, timeout=self.timeout
-                )
+            self._sender = make(endpoint=self.endpoint, **self._connection())
         return self._sender
+
+    def _connected_for_logs(self) -> LogRecordExporter:
+        if self._log_sender is None:
+            make: Callable[..., LogRecordExporter]
+            if self.protocol == "grpc":
+                from opentelemetry.exporter.otlp.proto.grpc._log_exporter import (  # noqa: PLC0415
+                    OTLPLogExporter as make,  # noqa: N813
+                )
+            else:
+                from opentelemetry.exporter.otlp.proto.http._log_exporter import (  # noqa: PLC0415
+                    OTLPLogExporter as make,  # noqa: N813
+                )
+            endpoint = log_endpoint(self.endpoint, self.protocol) or None
+            self._log_sender = make(endpoint=endpoint, **self._connection())
+        return self._log_sender
+
+    def _connection(self) -> dict[str, Any]:
+        """Return how to speak to the collector."""
+        if self.protocol != "grpc":
+            return {"headers": self.headers or None, "timeout": self.timeout}
+        insecure = self.insecure
+        if insecure is None and self.endpoint is not None:
+            insecure = not self.endpoint.startswith("https://")
+        # gRPC takes lower-case names only.
+        headers = {name.lower(): value for name, value in self.headers.items()} or None
+        return {"headers": headers, "timeout": self.timeout, "insecure": insecure}
 
     def _resource(self, trace: records.Trace) -> Resource:
         key = (trace.host, trace.process)
@@ -165,22 +221,11 @@ class OTLPExporter:
 
     def _span(self, trace: records.Trace, span: OtlpSpan) -> ReadableSpan:
         def context(span_id: str) -> SpanContext:
-            return SpanContext(
-                int(span.trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=_SAMPLED
-            )
+            return _context(span, span_id)
 
         events: tuple[Event, ...] = ()
-        if span.exception is not None:
-            events = (
-                Event(
-                    "exception",
-                    {
-                        "exception.type": span.exception[0],
-                        "exception.message": span.exception[1],
-                    },
-                    span.end_ns,
-                ),
-            )
+        if span.exception is not None and self._adds_events:
+            events = (Event("exception", span.exception, span.end_ns),)
         return ReadableSpan(
             span.name,
             context=context(span.span_id),
@@ -195,3 +240,38 @@ class OTLPExporter:
             end_time=span.end_ns,
             instrumentation_scope=_SCOPE,
         )
+
+    def _log_record(
+        self, trace: records.Trace, span: OtlpSpan, exception: dict[str, Any]
+    ) -> ReadableLogRecord:
+        """Return the log record of an *exception* that a receiver raised."""
+        record = LogRecord(
+            timestamp=span.end_ns,
+            observed_timestamp=span.end_ns,
+            context=set_span_in_context(NonRecordingSpan(_context(span, span.span_id))),
+            severity_text="ERROR",
+            severity_number=SeverityNumber.ERROR,
+            attributes={**exception, "django.signal.receiver": span.name},
+            event_name=_EVENT,
+        )
+        return ReadableLogRecord(record, self._resource(trace), _SCOPE)
+
+
+def log_endpoint(endpoint: str | None, protocol: str) -> str | None:
+    """Return where log records go, given where spans do.
+
+    Returns:
+        An address; empty where the environment decides; None where it is not known.
+    """
+    if endpoint is None:
+        return ""
+    if protocol == "grpc":
+        return endpoint
+    path = "/v1/traces"
+    return f"{endpoint.removesuffix(path)}/v1/logs" if endpoint.endswith(path) else None
+
+
+def _context(span: OtlpSpan, span_id: str) -> SpanContext:
+    return SpanContext(
+        int(span.trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=_SAMPLED
+    )

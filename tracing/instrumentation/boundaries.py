@@ -1,4 +1,4 @@
-"""Boundaries: signals whose dispatch begins or ends a trace, beside the two of a request.
+"""Boundaries: signals that begin or end a trace, beside a request's two.
 
 The send loops ask here only where they look up receivers anew, which they do each time for these.
 """
@@ -21,14 +21,14 @@ boundaries: Final[dict[int, Boundary]] = {}
 
 
 def begin(signal: Signal, named: dict[str, Any]) -> Callable[[object], None] | None:
-    """Call what comes before a dispatch; return what to call after it, None for nothing."""
+    """Call what comes before a dispatch; return what to call after it."""
     before, after = boundaries.get(id(signal), (None, None))
     if before is not None:
         before(named)
     if after is None:
         return None
     call = after  # Known not to be None inside the function, too.
-    return lambda _stream: call(named)
+    return lambda _buffer: call(named)
 
 
 def both(
@@ -39,8 +39,8 @@ def both(
         return first
     last = second
 
-    def call(stream: Any) -> None:
-        first(stream)
-        last(stream)
+    def call(buffer: Any) -> None:
+        first(buffer)
+        last(buffer)
 
     return call

@@ -1,13 +1,13 @@
-"""What is recorded of a trace: a stream for each thread that works for it.
+"""The buffers of a trace: one for each thread that works for it.
 
-A live trace owns one *stream* per thread that works for it. A stream is one flat list with one
+An active trace owns one *buffer* per thread that works for it. A buffer is one flat list with one
 writer, in the order in which things happen:
 
 - each receiver that returns None adds one number, the time at which it returned;
 - everything else adds one of the ``words`` and its fields, as many as the word says.
 
 Nesting needs no bookkeeping while the program runs: what stands between an opening and the number that
-closes it happened inside. ``assembly`` reads the streams, later and in another thread. Streams hold
+closes it happened inside. ``assembly`` reads the buffers, later and in another thread. Buffers hold
 numbers, strings, code objects and labels, never an object of the traced program. They are flat, since a
 tuple for each of these would be one more object for the garbage collector: it would come as often as
 dispatches do, and what interrupts the weakref callbacks and finalizers that run then is lost to the
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
     from tracing.spans.records import Kind
 
-STREAM_LIMIT: Final = 300_000
-"""Values one stream may hold before new ones are dropped, and counted, until it has been drained.
+BUFFER_LIMIT: Final = 300_000
+"""Values one buffer may hold before new ones are dropped, and counted, until it has been drained.
 
 A dispatch is some ten of them. The ends of what has begun are never dropped.
 """
 VALUES_PER_DISPATCH: Final = 5
-"""At least so many values stand in a stream for each dispatch."""
+"""At least so many values stand in a buffer for each dispatch."""
 LEFT: Final = -1
-"""In the place of the thread that writes a stream: the response of its request has left."""
-STREAMS_LIMIT: Final = 20_000
-"""Streams one trace may hold before work in further threads and tasks is dropped, and counted."""
+"""In the place of the thread that writes a buffer: the response of its request has left."""
+BUFFERS_LIMIT: Final = 20_000
+"""Buffers one trace may hold before work in further threads and tasks is dropped, and counted."""
 
 _random = random.Random()
 """Our own generator: the application's sequence of random numbers stays as it is."""
@@ -59,14 +59,14 @@ HOST: Final = socket.gethostname()
 _numbers = count(1)
 
 
-UnheardCell = list[Any]
-"""[number of dispatches that nobody received, their receiver set]."""
-UnheardCounts = dict[int, UnheardCell]
+OrphanCell = list[Any]
+"""[number of dispatches without receivers, their receiver set]."""
+OrphanCounts = dict[int, OrphanCell]
 """What was counted, by the number of the receiver set."""
 
 
-class Stream:
-    """What one thread has recorded for one trace. One writer; drained from the worker."""
+class Buffer:
+    """The record of one thread for one trace: one writer, one reader."""
 
     # Made for each receiver that runs in a task: what is hardly ever set costs nothing until then.
     __slots__ = (
@@ -76,20 +76,20 @@ class Stream:
         "ident",
         "number",
         "origin",
+        "orphans",
         "recorded",
         "thread",
         "trace",
-        "unheard",
     )
 
     events: list[Any] | None
     """What is appended to. None where nothing is to be recorded, nor any more."""
     recorded: list[Any] | None
     """The same list, also after the trace has ended: what has begun is told its end."""
-    unheard: UnheardCounts | None
-    """Dispatches that nobody received; None where nothing is recorded.
+    orphans: OrphanCounts | None
+    """Dispatches without receivers; None where nothing is recorded.
 
-    The streams of the thread that began the trace share one."""
+    The buffers of the thread that began the trace share one."""
     thread: str
     """Name of the thread, empty while it is nobody's."""
     ended: bool
@@ -98,8 +98,8 @@ class Stream:
     """Whether an on_commit callback is running."""
     handling: Any = None
     """How the request is handled, for the root of one."""
-    counted_before: UnheardCounts | None = None
-    """What nobody received before the response of a request left; ``unheard`` is what came after."""
+    counted_before: OrphanCounts | None = None
+    """Those before the response of a request left; ``orphans`` are what came after."""
     taken = 0
     """Values that have been read and taken out."""
     finished = False
@@ -107,18 +107,20 @@ class Stream:
     task: weakref.ref[asyncio.Task[Any]] | None = None
     """The task that writes it, if one does."""
     late: dict[str, Any] | None = None
-    """Open transaction blocks by alias that the stream had no room for; they are read after it."""
-    outer: Stream | None = None
+    """Open transaction blocks by alias that the buffer had no room for; they are read after it."""
+    spans: Any = None
+    """For the root of a trace: the numbers of its spans, where they are given while it runs."""
+    outer: Buffer | None = None
     """What was running before, for the root of a trace and for what is left out as a whole."""
     suppresses = False
     """Whether nothing is recorded, no trace that begins in it either."""
 
     def __init__(
         self,
-        trace: LiveTrace | None,
+        trace: ActiveTrace | None,
         ident: int,
         origin: tuple[str, int, int] | None = None,
-        beside: Stream | None = None,
+        beside: Buffer | None = None,
     ) -> None:
         self.trace = trace
         self.ident = ident
@@ -127,54 +129,54 @@ class Stream:
         self.ended = False
         self.number = next(_numbers)
         if beside is not None and beside.ident == ident:
-            # To ask the thread costs more than all the rest; another stream of it knows.
+            # To ask the thread costs more than all the rest; another buffer of it knows.
             self.thread = beside.thread
-            self.unheard = beside.unheard
+            self.orphans = beside.orphans
         else:
             if not ident:
                 self.thread = ""
-            elif trace is not None and not trace.streams:
+            elif trace is not None and not trace.buffers:
                 self.thread = trace.thread
             else:
                 self.thread = threading.current_thread().name
-            self.unheard = {} if trace is not None else None
+            self.orphans = {} if trace is not None else None
 
-    def here(self) -> Stream:
-        """Return the stream of this trace for the running thread, which is not the writer of this one."""
+    def here(self) -> Buffer:
+        """Return this trace's buffer for a thread that is not its writer."""
         trace = self.trace
         if trace is None:
             return self
         if self.ident == LEFT:
             return ask_here(self)
         if not self.ident:
-            # A continuation is taken up: from now on this thread writes it.
-            if len(trace.streams) >= STREAMS_LIMIT:
+            # A child_buffer is taken up: from now on this thread writes it.
+            if len(trace.buffers) >= BUFFERS_LIMIT:
                 trace.dropped += 1
-                return unread()
+                return discard_buffer()
             self.ident = get_ident()
             self.thread = threading.current_thread().name
-            trace.streams.append(self)
+            trace.buffers.append(self)
             return self
         return trace.branch(self, get_ident())
 
-    def continuation(self) -> Stream:
-        """Return a stream for work that is started here and runs elsewhere.
+    def child_buffer(self) -> Buffer:
+        """Return a buffer for work that is started here and runs elsewhere.
 
-        It is nobody's until its first dispatch. Called by the writer of this stream. Where the mark
+        It is nobody's until its first dispatch. Called by the writer of this buffer. Where the mark
         does not fit any more, nothing is recorded there: it would hang in the wrong place.
         """
-        stream = Stream(self.trace, 0, ("link", self.number, 0))
-        return stream if self.offer((LINK, stream.number, 0)) else UNRECORDED
+        buffer = Buffer(self.trace, 0, ("link", self.number, 0))
+        return buffer if self.offer((LINK, buffer.number, 0)) else UNRECORDED
 
     def offer(self, item: tuple[Any, ...]) -> bool:
-        """Append a word and its fields and return True, or count it as dropped where there is no room.
+        """Append a word and its fields; False, and counted, without room.
 
         For what begins or stands for itself. The end of what was appended is appended in any case.
         """
         events = self.events
         if events is None:
             return False
-        if len(events) >= STREAM_LIMIT:
+        if len(events) >= BUFFER_LIMIT:
             if self.trace is not None:
                 self.trace.dropped += 1
             return False
@@ -182,19 +184,19 @@ class Stream:
         return True
 
     def note_block(self, alias: str, block: Any) -> None:
-        """Note that *block*, a ``Block`` or None, is now the innermost open one of *alias*.
+        """Note that *block*, or None, is the innermost open one of *alias*.
 
         It must not get lost: the fate of all later dispatches hangs on it. Of the blocks that came
-        and went while the stream was full only the last state is kept, which is no loss.
+        and went while the buffer was full only the last state is kept, which is no loss.
         """
         events = self.events
         if events is None:
             return
-        if len(events) >= STREAM_LIMIT:
+        if len(events) >= BUFFER_LIMIT:
             if self.late is None:
                 self.late = {}
             self.late[alias] = block
-            if len(events) >= STREAM_LIMIT:
+            if len(events) >= BUFFER_LIMIT:
                 return
             # It was drained in this very moment.
         while self.late:
@@ -208,7 +210,7 @@ class Stream:
 
     @property
     def is_over(self) -> bool:
-        """Return whether its writer is through: the thread, the work item or the task has ended."""
+        """Return whether its writer, a thread or task, is through."""
         if self.finished:
             return True
         if self.task is None:
@@ -217,12 +219,14 @@ class Stream:
         return task is None or task.done()
 
 
-class LiveTrace:
+class ActiveTrace:
     """A unit of work that is being recorded."""
 
     __slots__ = (
+        "arrival_key",
         "attributes",
         "branches",
+        "buffers",
         "cancelled",
         "dropped",
         "end",
@@ -235,15 +239,16 @@ class LiveTrace:
         "http_status",
         "is_routed",
         "kind",
+        "left_out",
         "name",
         "parent_span_id",
         "parent_trace_id",
         "reading",
+        "redirect_key",
         "root",
         "root_span_id",
         "start",
         "started_ns",
-        "streams",
         "submitted",
         "tags",
         "thread",
@@ -259,7 +264,7 @@ class LiveTrace:
         trace_id: str = "",
         parent_span_id: str = "",
         parent_trace_id: str = "",
-        outer: Stream | None = None,
+        outer: Buffer | None = None,
     ) -> None:
         self.kind = kind
         self.name = name
@@ -275,9 +280,13 @@ class LiveTrace:
         self.http_status: int | None = None
         self.is_routed = False
         """Its path was read by the route that it matched: what else looks like a token is none."""
+        self.arrival_key = ""
+        self.redirect_key = ""
         self.user_id = ""
         self.error = ""
         self.dropped = 0
+        self.left_out = 0
+        """Blocks in it that are not recorded: suppressed, or not sampled."""
         self.excluded = False
         self.held = False
         """Somebody wants the whole of it at its end: it is not exported in segments meanwhile."""
@@ -289,55 +298,55 @@ class LiveTrace:
         self.submitted = False
         """Whether it was handed over."""
         self.end: int | None = None
-        self.branches: dict[tuple[int, int], Stream] = {}
-        self.streams: list[Stream] = []
+        self.branches: dict[tuple[int, int], Buffer] = {}
+        self.buffers: list[Buffer] = []
         self.reading: Any = None
         self.thread = threading.current_thread().name
-        self.root = self.open_stream()
+        self.root = self.open_buffer()
         self.root.outer = outer
         self.started_ns = time.time_ns()
         self.start = clock()
 
-    def open_stream(self, origin: tuple[str, int, int] | None = None) -> Stream:
-        """Return a new stream for the running thread; *origin* says under what its dispatches hang."""
-        streams = self.streams
-        stream = Stream(self, get_ident(), origin, self.root if streams else None)
-        if len(streams) >= STREAMS_LIMIT:
+    def open_buffer(self, origin: tuple[str, int, int] | None = None) -> Buffer:
+        """Return a new buffer for this thread, whose dispatches hang at *origin*."""
+        buffers = self.buffers
+        buffer = Buffer(self, get_ident(), origin, self.root if buffers else None)
+        if len(buffers) >= BUFFERS_LIMIT:
             # It may be written, and nobody reads it.
             self.dropped += 1
-            stream.trace = None
-            return stream
-        streams.append(stream)
+            buffer.trace = None
+            return buffer
+        buffers.append(buffer)
         for block in open_blocks():
-            stream.events.extend((TRANSACTION, block.alias, block))  # type: ignore[union-attr]
-        return stream
+            buffer.events.extend((TRANSACTION, block.alias, block))  # type: ignore[union-attr]
+        return buffer
 
-    def branch(self, stream: Stream, ident: int) -> Stream:
-        """Return the stream in which thread *ident* goes on with the work of *stream*."""
-        key = (stream.number, ident)
+    def branch(self, buffer: Buffer, ident: int) -> Buffer:
+        """Return the buffer in which a thread goes on with the work of *buffer*."""
+        key = (buffer.number, ident)
         branch = self.branches.get(key)
         if branch is None:
-            branch = self.branches[key] = self.open_stream(("branch", stream.number, 0))
-        if branch.events is None or not stream.offer(
+            branch = self.branches[key] = self.open_buffer(("branch", buffer.number, 0))
+        if branch.events is None or not buffer.offer(
             (LINK, branch.number, branch.taken + len(branch.events))
         ):
-            return unread()
+            return discard_buffer()
         return branch
 
     def let_go(self) -> None:
-        """Forget the streams, which have been read for the last time and still know their trace.
+        """Forget buffers that have been read for the last time.
 
         Without this circle all of it is gone at once, and not only when the garbage collector comes.
         """
-        for stream in self.streams:
-            if stream.unheard is not None:
+        for buffer in self.buffers:
+            if buffer.orphans is not None:
                 # What counts next may know these counts until then: let it hold nothing else.
-                stream.unheard.clear()
-                stream.unheard = None
+                buffer.orphans.clear()
+                buffer.orphans = None
         root = self.root
-        self.root = Stream(None, 0)
+        self.root = Buffer(None, 0)
         self.root.outer = root.outer
-        self.streams = []
+        self.buffers = []
         self.branches = {}
         self.reading = None
 
@@ -347,41 +356,41 @@ class LiveTrace:
 
 
 def new_ids() -> str:
-    """Return a random W3C trace id and span id, one after the other; neither is all zero."""
+    """Return a random trace id and span id, neither all zero."""
     return (_random.getrandbits(192) | _ODD).to_bytes(24).hex()
 
 
-UNRECORDED: Final = Stream(None, 0)
-"""The stream of work that is not sampled, suppressed or paused: it swallows nothing because
+UNRECORDED: Final = Buffer(None, 0)
+"""The buffer of work that is not sampled, suppressed or paused: it swallows nothing because
 nothing is offered to it."""
 
 
-def unread() -> Stream:
-    """Return a stream of the running thread that may be written and that nobody reads.
+def discard_buffer() -> Buffer:
+    """Return a buffer of this thread that nobody reads.
 
     For what is dropped and counted elsewhere.
     """
-    stream = Stream(None, get_ident())
-    stream.events = stream.recorded = []
-    return stream
+    buffer = Buffer(None, get_ident())
+    buffer.events = buffer.recorded = []
+    return buffer
 
 
-OVER: Final = Stream(None, 0)
-"""The stream of a thread whose request has ended, though nothing told of it."""
+OVER: Final = Buffer(None, 0)
+"""The buffer of a thread whose request has ended, though nothing told of it."""
 OVER.ended = True
 
 
 def open_blocks() -> list[Any]:
-    """Return the open transaction blocks of the running thread, innermost per alias.
+    """Return this thread's open transaction blocks, innermost by alias.
 
     Replaced by ``tracing.instrumentation.database.transactions``, which knows them.
     """
     return []
 
 
-def ask_here(stream: Stream) -> Stream:
-    """Return where the running thread records after the response of the root *stream* has left.
+def ask_here(buffer: Buffer) -> Buffer:
+    """Return where to record after the response of the root *buffer* left.
 
     Replaced by ``tracing.instrumentation.scopes.handling``, which can tell.
     """
-    return stream
+    return buffer

@@ -1,99 +1,112 @@
-"""What is running now: which stream a thread or a task writes, and how traces begin and end."""
+"""The running traces: their buffers, beginnings and ends."""
 
 from __future__ import annotations
 
 import contextvars
 import os
 from time import perf_counter_ns as clock
-from typing import Protocol
+from typing import Final, Protocol
 
-from tracing.instrumentation.buffer import LEFT, LiveTrace, Stream
+from tracing.instrumentation import sampling
+from tracing.instrumentation.buffer import LEFT, ActiveTrace, Buffer
+
+OWN: Final = "own"
+"""Why the tracer's own work is left out."""
 
 
 class Processor(Protocol):
-    """What is told of live traces; the pipeline is one."""
+    """A listener to active traces; the pipeline is one."""
 
-    def on_start(self, trace: LiveTrace) -> None:
+    def on_start(self, trace: ActiveTrace) -> None:
         """Take note of a trace that has begun. Called on the traced thread."""
 
-    def on_end(self, trace: LiveTrace) -> None:
+    def on_end(self, trace: ActiveTrace) -> None:
         """Take over a trace that has ended. Called on the traced thread."""
 
 
 def _after_fork() -> None:
-    """Leave the traces that are running to the parent: it goes on with them and exports them.
+    """Leave the running traces to the parent process.
 
     What the child sends from here on are lone dispatches, which know the trace it was forked in.
     """
-    streams = [stream for trace in running.values() for stream in trace.streams]
+    buffers = [buffer for trace in running.values() for buffer in trace.buffers]
     now = current()
     if now is not None and now.trace is not None:
-        streams.append(now)
+        buffers.append(now)
     for trace in running.values():
         trace.excluded = True
         trace.end = clock()
     running.clear()
-    for stream in streams:
-        stream.ended = True
-        stream.events = stream.recorded = stream.unheard = None
+    for buffer in buffers:
+        buffer.ended = True
+        buffer.events = buffer.recorded = buffer.orphans = None
 
 
 os.register_at_fork(after_in_child=_after_fork)
 
 
-_current: contextvars.ContextVar[Stream | None] = contextvars.ContextVar(
-    "tracing.stream", default=None
+_current: contextvars.ContextVar[Buffer | None] = contextvars.ContextVar(
+    "tracing.buffer", default=None
 )
 current = _current.get
-"""Return the stream of the running context, None outside any trace."""
+"""Return the buffer of the running context, None outside any trace."""
 
-make_current = _current.set
-"""Make a stream the running one."""
+set_current = _current.set
+"""Make a buffer the running one."""
 
 
-def running_in(held: contextvars.Context) -> Stream | None:
-    """Return what is the running stream in *held*."""
+def running_in(held: contextvars.Context) -> Buffer | None:
+    """Return what is the running buffer in *held*."""
     return held.get(_current)
 
 
-def leave_out(word: str, outer: Stream | None, *, suppresses: bool = False) -> Stream:
-    """Record nothing from now on, until ``close`` is called with the stream that is returned.
+def leave_out(
+    word: str, outer: Buffer | None, *, suppresses: bool = False, reason: str = ""
+) -> Buffer:
+    """Record nothing from now on, until ``close`` is called.
 
     Args:
         word: What it is that is left out.
         outer: What is running now.
         suppresses: Leave out the traces that begin in it, too.
+        reason: Why; the sampling unless given, and nobody is told of ``own``.
     """
-    stream = Stream(None, 0, (word, 0, 0))
-    stream.outer = outer
+    reason = reason or ("paused" if sampling.switch.paused else "sampled")
+    if reason != OWN:
+        sampling.left_out[reason] += 1
+        around = trace_around(outer)
+        if around is not None:
+            around.left_out += 1
+    buffer = Buffer(None, 0, (word, 0, 0))
+    buffer.outer = outer
     if suppresses:
-        stream.suppresses = True
-    make_current(stream)
-    return stream
+        buffer.suppresses = True
+    set_current(buffer)
+    return buffer
 
 
 processor: Processor | None = None
-"""Who is told of live traces. One per process; set by ``set_processor``."""
+"""Who is told of active traces. One per process; set by ``set_processor``."""
 
-running: dict[int, LiveTrace] = {}
-"""Traces that have begun and not ended, by the number of their root stream."""
+running: dict[int, ActiveTrace] = {}
+"""Traces that have begun and not ended, by the number of their root buffer."""
 
 
 def set_processor(new: Processor | None) -> Processor | None:
-    """Send live traces to *new* from now on, and return what received them before."""
+    """Send active traces to *new*; return what received them before."""
     global processor
     previous, processor = processor, new
     return previous
 
 
-def begin(trace: LiveTrace) -> None:
+def begin(trace: ActiveTrace) -> None:
     """Make *trace* the one that the running context records into."""
     # First what may fail: a trace that nobody will finish must not become the running one.
     try:
         if processor is not None:
             processor.on_start(trace)
         running[trace.root.number] = trace
-        make_current(trace.root)
+        set_current(trace.root)
     except BaseException:
         # Somebody interrupts: whoever began it will not learn of it.
         trace.excluded = True
@@ -101,8 +114,8 @@ def begin(trace: LiveTrace) -> None:
         raise
 
 
-def finish(trace: LiveTrace) -> None:
-    """End *trace* and hand it over. The context goes back to what it was in before.
+def finish(trace: ActiveTrace) -> None:
+    """End *trace* and hand it over, back in the context before.
 
     Idempotent, and done to the end also where somebody interrupts it.
     """
@@ -113,12 +126,12 @@ def finish(trace: LiveTrace) -> None:
         raise
 
 
-def _finish(trace: LiveTrace, *, again: bool = False) -> None:
+def _finish(trace: ActiveTrace, *, again: bool = False) -> None:
     if trace.end is None:
         trace.end = clock()
-    for stream in trace.streams:
-        stream.ended = True
-        stream.events = None
+    for buffer in trace.buffers:
+        buffer.ended = True
+        buffer.events = None
     close(trace.root)
     if running.pop(trace.root.number, None) is None and not again:
         return  # The worker was quicker.
@@ -126,75 +139,75 @@ def _finish(trace: LiveTrace, *, again: bool = False) -> None:
         processor.on_end(trace)
 
 
-def end(stream: Stream) -> None:
-    """End the trace whose root *stream* is, or what it leaves out as a whole. Idempotent."""
-    if stream.trace is not None:
-        finish(stream.trace)
+def end(buffer: Buffer) -> None:
+    """End the trace, or what is left out, of the root *buffer*. Idempotent."""
+    if buffer.trace is not None:
+        finish(buffer.trace)
     else:
-        close(stream)
+        close(buffer)
 
 
-def close(stream: Stream) -> None:
-    """End what *stream* stands for, and go back to what is still running around it if it is running.
+def close(buffer: Buffer) -> None:
+    """End what *buffer* stands for, and go back to what is around it.
 
     Blocks may end in another order than they began in: two generators that take turns, say.
     """
-    stream.ended = True
+    buffer.ended = True
     now = current()
-    if now is stream or (now is not None and now.trace is stream.trace is not None):
-        make_current(living(stream.outer))
+    if now is buffer or (now is not None and now.trace is buffer.trace is not None):
+        set_current(living(buffer.outer))
 
 
-def living(stream: Stream | None) -> Stream | None:
-    """Return *stream*, or what is still running around it if it has ended."""
+def living(buffer: Buffer | None) -> Buffer | None:
+    """Return *buffer*, or what is still running around it if it has ended."""
     while (
-        stream is not None
-        and stream.ended
+        buffer is not None
+        and buffer.ended
         # An unrecorded request whose response has left is still around.
-        and (stream.trace is not None or stream.handling is None)
+        and (buffer.trace is not None or buffer.handling is None)
     ):
-        stream = stream.outer if stream.trace is None else stream.trace.root.outer
-    return stream
+        buffer = buffer.outer if buffer.trace is None else buffer.trace.root.outer
+    return buffer
 
 
-def running_stream() -> Stream | None:
+def running_buffer() -> Buffer | None:
     """Return what is running, where something is about to begin in it.
 
     First ends the blocks whose ``with`` statement was left without a word: somebody interrupted there.
     """
-    stream = current()
-    while stream is not None and stream.trace is not None and is_abandoned(stream.trace):
-        finish(stream.trace)
-        stream = current()
-    return stream
+    buffer = current()
+    while buffer is not None and buffer.trace is not None and is_abandoned(buffer.trace):
+        finish(buffer.trace)
+        buffer = current()
+    return buffer
 
 
-def is_abandoned(trace: LiveTrace) -> bool:
-    """Return whether *trace* is that of a block that was left, and nobody has said so."""
+def is_abandoned(trace: ActiveTrace) -> bool:
+    """Return whether *trace* is of a block that was left unsaid."""
     return trace.end is None and trace.holder is not None and trace.holder() is None
 
 
-def current_trace() -> LiveTrace | None:
-    """Return the trace of the running context, None outside any or where nothing is recorded."""
+def current_trace() -> ActiveTrace | None:
+    """Return the trace of the running context; None outside any."""
     return trace_around(current())
 
 
-def trace_around(stream: Stream | None) -> LiveTrace | None:
-    """Return the trace of which what begins here is part, where *stream* is the running one."""
-    if stream is None:
+def trace_around(buffer: Buffer | None) -> ActiveTrace | None:
+    """Return the trace around what begins while *buffer* is running."""
+    if buffer is None:
         return None
-    if stream.ident == LEFT:
-        stream = stream.here()
-    return stream.trace if not stream.ended else None
+    if buffer.ident == LEFT:
+        buffer = buffer.here()
+    return buffer.trace if not buffer.ended else None
 
 
-def enter(stream: Stream | None) -> Stream | None:
-    """Make *stream* the running one and return what was, for ``leave``."""
+def enter(buffer: Buffer | None) -> Buffer | None:
+    """Make *buffer* the running one and return what was, for ``leave``."""
     before = current()
-    _current.set(stream)
+    _current.set(buffer)
     return before
 
 
-def leave(before: Stream | None) -> None:
+def leave(before: Buffer | None) -> None:
     """Put back what ``enter`` returned."""
     _current.set(before)

@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from functools import update_wrapper
+from inspect import CO_COROUTINE
 from sys import _getframe as getframe
 from threading import get_ident
 from time import perf_counter_ns as clock
@@ -26,7 +27,7 @@ from tracing.instrumentation.attributes.callsites import own_frame
 from tracing.instrumentation.attributes.names import dotted
 from tracing.instrumentation.context import current
 from tracing.instrumentation.failures import failed
-from tracing.instrumentation.inlining import Calls, Inline, Later, innermost
+from tracing.instrumentation.inlining import Calls, Inline, Later, innermost, locals_of
 from tracing.instrumentation.words import EFFECT
 from tracing.units import plural
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+MAX_TASK_ID: Final = 200
+"""Characters kept of the id of a task."""
 HOST_AND_PORT: Final = 2
 """Items of an internet address; IPv6 has more."""
 
@@ -47,8 +50,8 @@ _thread: Final = _Thread()
 _own_hosts: set[tuple[str, int | None]] = set()
 
 
-def set_aside() -> int:
-    """Begin work whose side effects are its own, though an effect is under way; return it for later.
+def suspend() -> int:
+    """Begin work with its own side effects; return the one under way.
 
     A task that runs where it is enqueued is no part of the enqueueing.
     """
@@ -56,13 +59,13 @@ def set_aside() -> int:
     return busy
 
 
-def take_up(busy: int) -> None:
-    """Go on with what ``set_aside`` returned."""
+def resume(busy: int) -> None:
+    """Go on with what ``suspend`` returned."""
     _thread.busy = busy
 
 
 def configure() -> None:
-    """Learn the hosts of the project's databases and caches, whose sockets are no side effects."""
+    """Learn the hosts of databases and caches, whose sockets are none."""
     _own_hosts.clear()
     for database in settings.DATABASES.values():
         host, port = database.get("HOST"), database.get("PORT")
@@ -79,27 +82,30 @@ def configure() -> None:
                 continue
 
 
-def _note(kind: str, target: str, backend: str) -> None:
+def _note(
+    kind: str, target: str, backend: str, *, start: int | None = None, task_id: str = ""
+) -> None:
     """Record a side effect of the running trace. Never raises."""
     try:
-        stream = current()
-        if stream is None or stream.events is None:
+        buffer = current()
+        if buffer is None or buffer.events is None:
             return
-        if stream.ident != get_ident():
-            stream = stream.here()
-        if stream.events is None:
+        if buffer.ident != get_ident():
+            buffer = buffer.here()
+        if buffer.events is None:
             return
         frame = own_frame(getframe(2))
-        stream.offer(
+        buffer.offer(
             (
                 EFFECT,
-                clock(),
+                clock() if start is None else start,
                 kind,
                 target[:200],
                 backend,
-                stream.in_callback,
+                buffer.in_callback,
                 frame.f_code if frame is not None else None,
                 frame.f_lasti if frame is not None else 0,
+                task_id,
             )
         )
     except Exception as error:
@@ -134,15 +140,82 @@ class _Effect:
         return value
 
 
+_Noted = tuple[int, tuple[str, str]] | None
+"""(start, (target, backend)) of a task that is being enqueued; None for no effect."""
+
+
+class _Enqueueing:
+    """The hook of a function that enqueues a task and returns its result.
+
+    The effect is noted at the end, where its id is known.
+    """
+
+    __slots__ = ("_describe",)
+
+    def __init__(self, describe: Callable[..., tuple[str, str]]) -> None:
+        self._describe = describe
+
+    def begin(self, *args: Any) -> _Noted:
+        """Return what ``end`` notes; nothing within another effect. Never raises."""
+        noted = self.begin_awaited(*args) if _thread.busy == 0 else None
+        _thread.busy += 1
+        return noted
+
+    def end(self, value: Any = None, noted: _Noted = None) -> Any:
+        """Note what ``begin`` returned; return *value*. Never raises."""
+        _thread.busy -= 1
+        return self.end_awaited(value, noted)
+
+    def begin_awaited(self, *args: Any) -> _Noted:
+        """Do the same in a coroutine, beside which others have effects."""
+        if current() is None:
+            return None
+        try:
+            return clock(), self._describe(*args)
+        except Exception as error:
+            failed("side effect", error)
+            return None
+
+    def end_awaited(self, value: Any = None, noted: _Noted = None) -> Any:
+        """Note what ``begin_awaited`` returned; return *value*. Never raises."""
+        if noted is not None:
+            start, found = noted
+            _note("task", *found, start=start, task_id=_id_of(value))
+        return value
+
+
+def _id_of(result: Any) -> str:
+    """Return the id of the task whose *result* was returned; may be empty."""
+    try:
+        found = getattr(result, "id", None)
+    except Exception as error:
+        failed("side effect", error)
+        return ""
+    return found[:MAX_TASK_ID] if type(found) is str else ""
+
+
+def _inline_task(function: FunctionType, describe: Callable[..., Any], count: int) -> Inline:
+    """Return a hook that notes the task that *function* enqueues."""
+    code = innermost(function).__code__
+    given = ", ".join(code.co_varnames[:count])
+    awaited = "_awaited" if code.co_flags & CO_COROUTINE else ""
+    calls = Calls(
+        f"_tracing = hook.begin{awaited}({given})",
+        f"hook.end{awaited}(_value, _tracing)",
+        f"hook.end{awaited}(None, _tracing)",
+    )
+    return Inline(function, _Enqueueing(describe), calls)
+
+
 def _inline(function: FunctionType, kind: str, describe: Callable[..., Any], count: int) -> Inline:
-    """Return what notes the effect of *function*, which is described by its first *count* arguments."""
-    given = ", ".join(innermost(function).__code__.co_varnames[:count])
+    """Return a hook that notes the effect of *function*."""
+    given = ", ".join(locals_of(function)[:count])
     calls = Calls(f"hook.begin({given})", "hook.end(_value)", "hook.end()")
     return Inline(function, _Effect(kind, describe), calls)
 
 
 def _connecting(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return *original*, which is made in C and runs no code of Python, with a note of what it does."""
+    """Return *original*, made in C, with a note of what it does."""
     effect = _Effect("socket", _socket)
 
     def connect(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -159,7 +232,7 @@ def _connecting(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _setting(name: str) -> str:
-    """Return a setting as it was set, without asking for it: asking may warn of a deprecation."""
+    """Return a setting as it was set, without a warning of deprecation."""
     holder = settings._wrapped
     while holder is not None:
         known = getattr(holder, "__dict__", {})
@@ -178,7 +251,7 @@ def _mail(message: Any, *_args: Any, **_kwargs: Any) -> tuple[str, str]:
 
 
 def _mails(backend: Any, messages: Any = (), *_args: Any, **_kwargs: Any) -> tuple[str, str] | None:
-    """Describe what a backend is handed at once, as by ``send_mass_mail``; an empty list is no mail."""
+    """Describe the messages of one call; none for an empty list."""
     if type(messages) not in {list, tuple}:
         return "several mails", dotted(type(backend))
     if not messages:
@@ -191,7 +264,7 @@ def _mails(backend: Any, messages: Any = (), *_args: Any, **_kwargs: Any) -> tup
 
 
 class _Backends:
-    """The hook that gets to know each class of mail backends, when it is loaded or first made."""
+    """A hook on each class of mail backends, when it is first known."""
 
     __slots__ = ("_inline", "_seen")
 
@@ -200,7 +273,7 @@ class _Backends:
         self._seen: set[type] = {BaseEmailBackend}
 
     def look_at(self, cls: type) -> None:
-        """Watch how the backends of *cls* send messages, if nobody did so before. Never raises."""
+        """Watch how the backends of *cls* send, once. Never raises."""
         if cls in self._seen:
             return
         try:
@@ -256,7 +329,7 @@ def replacements() -> list[tuple[Any, str, Callable[..., Any]]]:
 
 
 def inlines(inline: Callable[[Inline], None]) -> list[Inline]:
-    """Return what notes mail that is sent; *inline* is for backends that are found later."""
+    """Return what notes mail; *inline* is for backends found later."""
     backends = _Backends(inline)
     for backend in list(_subclasses(BaseEmailBackend)):
         backends.look_at(backend)
@@ -268,21 +341,23 @@ def inlines(inline: Callable[[Inline], None]) -> list[Inline]:
 
 
 def _of_class(name: str, method: str, describe: Callable[..., Any], count: int) -> Later:
-    """Return the module of a class, and what gives the hook of its method once that is loaded."""
+    """Return a class's module, and a function for its method's hook."""
     module, _, cls = name.rpartition(".")
 
     def made() -> list[Inline]:
         found = getattr(sys.modules[module], cls).__dict__.get(method)
-        return [_inline(found, "task", describe, count)] if type(found) is FunctionType else []
+        return [_inline_task(found, describe, count)] if type(found) is FunctionType else []
 
     return module, made
 
 
 def later() -> list[Later]:
-    """Return (module, what gives hooks for it) of libraries that may be loaded at any time."""
+    """Return (module, function for hooks) of libraries loaded later."""
     return [
         _of_class("django.tasks.base.Task", "enqueue", _django_task, 1),
+        _of_class("django.tasks.base.Task", "aenqueue", _django_task, 1),
         _of_class("django_tasks.base.Task", "enqueue", _django_task, 1),
+        _of_class("django_tasks.base.Task", "aenqueue", _django_task, 1),
         _of_class("celery.app.task.Task", "apply_async", _celery_task, 1),
         _of_class("celery.app.base.Celery", "send_task", _celery_message, 2),
     ]

@@ -41,7 +41,7 @@ thread: Final = _Thread()
 
 
 def failed(place: str, error: BaseException) -> None:
-    """Count a failure of the recording at *place* and log the first one of each kind.
+    """Count a failure at *place*; log the first of each kind.
 
     Called where *error* is handled. Never raises anything but *error* itself, where that was raised
     into the recording from outside and belongs to the application.
@@ -87,7 +87,7 @@ _TAKES_MORE: Final = 0x04
 
 
 def is_own(error: BaseException) -> bool:
-    """Return whether what the recording did has raised *error*, and nobody from outside.
+    """Return whether our own code raised *error*, and nobody from outside.
 
     The traceback tells: a signal handler is called with the frame that it interrupts, and what is set
     for a thread (``PyThreadState_SetAsyncExc``) is raised without arguments by an instruction that
@@ -117,7 +117,7 @@ def _instruction(entry: TracebackType) -> int:
 
 
 def _interrupts(frame: FrameType, entry: TracebackType) -> bool:
-    """Return whether *frame* is what the interpreter called in the middle of *entry*."""
+    """Return whether *frame* was called in the middle of *entry*."""
     if _instruction(entry) in _PAUSES:
         return True
     code = frame.f_code
@@ -141,7 +141,7 @@ def _code_of(handler: object) -> CodeType | None:
 
 
 def _was_set_from_outside(error: BaseException, entry: TracebackType) -> bool:
-    """Return whether *error* was raised into the frame of *entry*, the innermost one."""
+    """Return whether *error* was raised into *entry* from outside."""
     kind = type(error)
     makes_arguments = any(
         type(type.__getattribute__(kind, name)) is FunctionType for name in ("__init__", "__new__")

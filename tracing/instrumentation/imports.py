@@ -1,4 +1,4 @@
-"""Imports that are waited for: what is done once a module of another package has been loaded.
+"""Imports that are waited for: actions once a module has been loaded.
 
 The import system says itself when it is through: it sets ``_initializing`` of the module's spec. While
 the module runs there is no frame of ours on the stack, and its loader is its own; afterwards its spec is
@@ -54,7 +54,7 @@ class _Finder:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> Any:
-        """Return what the other finders find, if *name* is waited for; None for all others."""
+        """Return what other finders find of a name that is waited for."""
         if name not in _waiting:
             return None
         for finder in list(sys.meta_path):
@@ -76,7 +76,7 @@ def _leave() -> None:
 
 
 def when_imported(name: str, call: Callable[[], object]) -> Callable[[], None]:
-    """Have *call* called once the module *name* is loaded, now if it is; return what takes that back."""
+    """Have *call* called when a module is loaded; return what undoes it."""
     if name in sys.modules:
         try:
             call()

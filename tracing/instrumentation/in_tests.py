@@ -1,13 +1,17 @@
-"""A run of tests: how it is known, and what of the project's own it must not touch."""
+"""A run of tests: its signs, and what of the project it must not touch."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from importlib.machinery import PathFinder
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
     from pathlib import Path
+    from types import ModuleType
 
 _is_test_run = False
 _own_databases: dict[str, tuple[str, ...]] = {}
@@ -15,14 +19,14 @@ _own_databases: dict[str, tuple[str, ...]] = {}
 
 
 def is_test_run() -> bool:
-    """Return whether this process runs tests, or did: what is left then is of tests as well."""
+    """Return whether this process runs tests, or did."""
     if not _is_test_run and (_django_tests() or _pytest_runs()):
         mark_test_run()
     return _is_test_run
 
 
 def mark_test_run() -> None:
-    """Take this process, and those that it forks, for a run of tests from now on."""
+    """Take this process and its forks for a run of tests from now on."""
     global _is_test_run  # noqa: PLW0603 - a fact about the process.
     _is_test_run = True
 
@@ -43,6 +47,30 @@ def _pytest_runs() -> bool:
     )
 
 
+class _AsTheyStand:
+    """Finds the modules of tracing, which hold no assertions, before pytest."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return where Python finds a module of tracing; None for others."""
+        return PathFinder.find_spec(name, path, target) if name.startswith("tracing.") else None
+
+
+_as_they_stand: Final = _AsTheyStand()
+
+
+def leave_unrewritten() -> None:
+    """Have pytest import modules of tracing as they stand. Idempotent.
+
+    Pytest parses whatever belongs to a plugin, in order to rewrite its assertions. That takes three times
+    as long as to compile it, and our worker imports beside the tests: where two threads parse at once
+    Python 3.11 may raise SystemError in either, in an import of the project's as well.
+    """
+    if "_pytest.assertion.rewrite" in sys.modules and _as_they_stand not in sys.meta_path:
+        sys.meta_path.insert(0, _as_they_stand)
+
+
 def is_test_command(command: object) -> bool:
     """Return whether *command* is ``manage.py test``, or made of it."""
     module = sys.modules.get("django.core.management.commands.test")
@@ -55,7 +83,7 @@ def address(database: dict[str, Any]) -> tuple[str, ...]:
 
 
 def remember_own_databases() -> None:
-    """Remember where the aliases lead, before a runner makes test databases. Once for a process."""
+    """Remember, once, where the aliases lead before test databases."""
     from django.db import connections  # noqa: PLC0415 - not before the settings.
 
     for alias, database in connections.settings.items():
@@ -63,7 +91,7 @@ def remember_own_databases() -> None:
 
 
 def is_test_database(alias: str) -> bool:
-    """Return whether *alias* leads to a database that a runner made for the tests."""
+    """Return whether *alias* leads to a database made for tests."""
     from django.db import connections  # noqa: PLC0415 - see above.
 
     known = _own_databases.get(alias)

@@ -1,4 +1,4 @@
-"""Hooks inside functions: Python functions that call us without a frame of ours around them.
+"""Hooks inside functions, without a frame of ours around them.
 
 A wrapper puts a frame between a function and its caller, which ``warnings.warn(stacklevel=…)``,
 ``sys._getframe()`` and ``inspect.stack()`` of whatever runs below can see. So the function is compiled
@@ -12,15 +12,17 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
+from operator import itemgetter
 from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tracing.patterns import pattern
 
 _HOOK: Final = "<the hook of tracing>"
 """Stands in the source for the object whose methods are called, which no source can name."""
+_HOOK_NAME: Final = pattern(r"\bhook\b")
 _FUTURES: Final = 0x1FE0000
 """Flags of a code object that say which ``from __future__`` imports it was compiled under."""
 _WRAPPERS: Final = 20
@@ -36,7 +38,7 @@ class InliningError(Exception):
 
 
 def innermost(function: object) -> FunctionType:
-    """Return the plain function that *function* is, or that others have wrapped into it.
+    """Return the plain function that *function* is or wraps.
 
     Raises:
         InliningError: If there is none.
@@ -51,8 +53,16 @@ def innermost(function: object) -> FunctionType:
     return function
 
 
+def locals_of(function: object) -> tuple[str, ...]:
+    """Return the local names of what *function* wraps; none if no function."""
+    try:
+        return innermost(function).__code__.co_varnames
+    except InliningError:
+        return ()
+
+
 class Around(NamedTuple):
-    """What is put around the statements that call a local variable."""
+    """The statements put around those that call a local variable."""
 
     called: str
     """The name of the variable."""
@@ -86,7 +96,7 @@ class Inline(NamedTuple):
 
 
 def inlined(function: FunctionType, hook: object, calls: Calls) -> CodeType:
-    """Return the code of *function* with *calls* of *hook* in it; the function stays as it is.
+    """Return the code of *function* with *calls* of *hook* in it.
 
     Raises:
         InliningError: If it cannot be compiled again.
@@ -101,17 +111,17 @@ def inlined(function: FunctionType, hook: object, calls: Calls) -> CodeType:
 
 
 def _definition(code: CodeType) -> ast.FunctionDef | ast.AsyncFunctionDef:
-    """Return the source of *code* as a tree, each node in its place in the file."""
+    """Return the source of *code* as a tree, at its place in the file."""
     first = code.co_firstlineno - 1
     lines = linecache.getlines(code.co_filename)[first:]
-    # A block around it keeps the columns of a method; it begins on the line before.
-    begin = "if True:\n" if lines[0][:1].isspace() else "\n"
+    # A block around it keeps the columns of a method; it begins on the line before. With as many lines
+    # in front as in the file, each node is in its place at once.
+    begin = "\n" * (first - 1) + "if True:\n" if lines[0][:1].isspace() else "\n" * first
     try:
         # The code's own table says how far it goes; to tokenize it would take longer.
         tree = ast.parse(begin + "".join(lines[: _last_line(code) - first]))
     except SyntaxError:
         tree = ast.parse(begin + "".join(inspect.getblock(lines)))
-    ast.increment_lineno(tree, first - 1)
     definition = tree.body[0].body[0] if isinstance(tree.body[0], ast.If) else tree.body[0]
     if not isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef):
         raise InliningError(f"{code.co_qualname} is not made by def")
@@ -119,9 +129,9 @@ def _definition(code: CodeType) -> ast.FunctionDef | ast.AsyncFunctionDef:
 
 
 def _last_line(code: CodeType) -> int:
-    ends = [end for _, end, *_ in code.co_positions() if end is not None]
-    ends += [_last_line(each) for each in code.co_consts if type(each) is CodeType]
-    return max(ends, default=code.co_firstlineno)
+    last = max(filter(None, map(itemgetter(1), code.co_positions())), default=code.co_firstlineno)
+    inner = (_last_line(each) for each in code.co_consts if type(each) is CodeType)
+    return max((last, *inner))
 
 
 @lru_cache(maxsize=200)
@@ -132,11 +142,62 @@ def _compiled(code: CodeType, calls: Calls) -> CodeType:
     return _compiled_as(definition, code)
 
 
-def transplanted(function: FunctionType, into: FunctionType, **others: object) -> CodeType:
+Change = Callable[[Any], Any]
+"""Returns the tree of a definition with something more in it."""
+
+
+class Addition(NamedTuple):
+    """Something more in the send loops, for a setting."""
+
+    setting: str
+    change: Change
+    names: dict[str, Any]
+    """What the change takes from ``hook``."""
+
+
+def together(additions: list[Addition]) -> tuple[Change, dict[str, Any]]:
+    """Return the change that makes all *additions*, and all their names."""
+
+    def change(definition: Any) -> Any:
+        for addition in additions:
+            definition = addition.change(definition)
+        return definition
+
+    return change, {name: value for each in additions for name, value in each.names.items()}
+
+
+def changed(function: FunctionType, change: Change, names: dict[str, Any]) -> CodeType:
+    """Return the code of *function* after a *change*; it stays as it is.
+
+    Args:
+        function: The function.
+        change: Called with its definition.
+        names: What the change takes from ``hook``.
+
+    Raises:
+        InliningError: If it cannot be compiled again.
+    """
+    code, hook = function.__code__, _Names()
+    vars(hook).update(names)
+    linecache.getlines(code.co_filename, function.__globals__)
+    try:
+        definition = change(_definition(code))
+        return _with_hook(_compiled_as(definition, code), hook)
+    except (SyntaxError, ValueError, IndexError) as error:
+        raise InliningError(f"{code.co_qualname}: {error}") from error
+
+
+def transplanted(
+    function: FunctionType,
+    into: FunctionType,
+    change: Change,
+    names: dict[str, Any],
+    **others: object,
+) -> CodeType:
     """Return code that does what *function* does, to be the code of *into*.
 
     What *function* takes from its module and from around it, its new code takes from a hook; *others*
-    are put into the place of some of it.
+    are put into the place of some of it. The *change* that was made to it with *names* is made here as well.
 
     Raises:
         InliningError: If it cannot be compiled again.
@@ -145,10 +206,12 @@ def transplanted(function: FunctionType, into: FunctionType, **others: object) -
     closure = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
     hook = _Names()
     vars(hook).update(function.__globals__)
-    vars(hook).update({name: cell.cell_contents for name, cell in closure.items()}, **others)
+    vars(hook).update(
+        {name: cell.cell_contents for name, cell in closure.items()}, **names, **others
+    )
     linecache.getlines(code.co_filename, function.__globals__)
     try:
-        definition = _definition(code)
+        definition = change(_definition(code))
         outside = (set(closure) | set(function.__globals__)) - _locals(code)
         definition = _FromHook(outside).visit(definition)
         return _with_hook(_compiled_as(definition, into.__code__, code.co_filename), hook)
@@ -157,13 +220,13 @@ def transplanted(function: FunctionType, into: FunctionType, **others: object) -
 
 
 def passing(into: FunctionType, to: object) -> CodeType:
-    """Return code that passes a dispatch on to ``to.send()``, to be the code of *into*."""
+    """Return code for *into* that passes a dispatch on to ``to.send()``."""
     is_async = bool(into.__code__.co_flags & inspect.CO_COROUTINE)
     source = "def send(self, sender, **named): return hook.send(self, sender, **named)"
     if is_async:
         source = f"async {source.replace('return', 'return await')}"
     place = ast.Pass(lineno=into.__code__.co_firstlineno, col_offset=0)
-    (definition,) = _statements(source, place)
+    (definition,) = statements_at(source, place)
     return _with_hook(_compiled_as(definition, into.__code__), to)  # type: ignore[arg-type]
 
 
@@ -179,16 +242,15 @@ def _locals(code: CodeType) -> set[str]:
 def _compiled_as(
     definition: ast.FunctionDef | ast.AsyncFunctionDef, code: CodeType, filename: str = ""
 ) -> CodeType:
-    """Return the code of *definition*, which can be put into the place of *code*."""
+    """Return the code of *definition*, fit for the place of *code*."""
     name = definition.name
     _without_defaults(definition)
     # What it takes from around it, ``__class__`` of super() included, is taken from there again.
     around = ast.parse(f"def around({', '.join(code.co_freevars)}): pass").body[0]
     around.body = [definition]  # type: ignore[attr-defined]
-    module = ast.fix_missing_locations(ast.Module([around], []))
     flags = code.co_flags & _FUTURES
     file = filename or code.co_filename
-    outer = compile(module, file, "exec", flags=flags, dont_inherit=True)
+    outer = compile(ast.Module([around], []), file, "exec", flags=flags, dont_inherit=True)
     made = _function_in(_function_in(outer, "around"), name)
     arguments = made.co_argcount + made.co_kwonlyargcount
     if (
@@ -200,13 +262,14 @@ def _compiled_as(
 
 
 def _without_defaults(definition: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-    """Take out what is evaluated around the function: it belongs to the function, not to its code."""
+    """Take out what is evaluated around the function, as defaults."""
     arguments = definition.args
     arguments.defaults = []
     arguments.kw_defaults = [None] * len(arguments.kwonlyargs)
     definition.returns = None
-    for argument in ast.walk(arguments):
-        if isinstance(argument, ast.arg):
+    named = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+    for argument in (*named, arguments.vararg, arguments.kwarg):
+        if argument is not None:
             argument.annotation = None
 
 
@@ -215,41 +278,43 @@ def _insert(definition: ast.FunctionDef | ast.AsyncFunctionDef, calls: Calls) ->
     begins_with = body[:1] if ast.get_docstring(definition, clean=False) is not None else []
     body = body[len(begins_with) :]
     if calls.around:
-        transformer = _CallStatements(calls.around)
-        body = [each for statement in body for each in transformer.list_of(statement)]
+        body = _each(body, partial(_around_calls, {each.called: each for each in calls.around}))
     if calls.returned:
-        returns = _Returns(calls.returned)
-        body = [returns.visit(statement) for statement in body]
         if not isinstance(body[-1], ast.Return):
-            body.append(returns.visit(ast.copy_location(ast.Return(None), body[-1])))
+            body = [*body, ast.copy_location(ast.Return(None), body[-1])]
+        body = _each(body, partial(_returning, calls.returned))
     if calls.raised:
         body = [_guarded(body, definition, calls.raised, "")]
-    definition.body = begins_with + _statements(calls.before, definition) + body
+    definition.body = begins_with + statements_at(calls.before, definition) + body
 
 
 def _guarded(body: list[ast.stmt], place: ast.stmt, raised: str, returned: str) -> ast.stmt:
-    (guarded,) = _statements(f"try: 0\nexcept BaseException as _error:\n {raised}\n raise", place)
+    (guarded,) = statements_at(f"try: 0\nexcept BaseException as _error:\n {raised}\n raise", place)
     # Where somebody interrupts what is done at the end, it is done once more.
-    guarded.body = [*body, *_statements(returned, place)]  # type: ignore[attr-defined]
+    guarded.body = [*body, *statements_at(returned, place)]  # type: ignore[attr-defined]
     return guarded
 
 
-def _statements(source: str, place: ast.stmt) -> list[ast.stmt]:
-    """Return the statements of *source*, all of them on the line where *place* begins."""
-    found = [_HookName().visit(statement) for statement in ast.parse(source).body]
+def statements_at(source: str, place: ast.stmt) -> list[ast.stmt]:
+    """Return the statements of *source*, all on the line of *place*."""
+    found = ast.parse(_HOOK_NAME.sub(repr(_HOOK), source)).body
     line, column = place.lineno, place.col_offset
     at = {"lineno": line, "end_lineno": line, "col_offset": column, "end_col_offset": column}
-    for node in (node for statement in found for node in ast.walk(statement)):
-        if "lineno" in node._attributes:
-            vars(node).update(at)
+    _put(found, at)
     return found
 
 
-class _HookName(ast.NodeTransformer):
-    """Put the constant that stands for the hook into the place of its name."""
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        return ast.Constant(_HOOK) if node.id == "hook" else node
+def _put(nodes: Iterable[ast.AST], at: dict[str, int]) -> None:
+    """Give *nodes*, and those in them, a place."""
+    for node in nodes:
+        values = vars(node)
+        for value in values.values():
+            if isinstance(value, ast.AST):
+                _put((value,), at)
+            elif type(value) is list:
+                _put(value, at)
+        if node._attributes:
+            values.update(at)
 
 
 class _FromHook(ast.NodeTransformer):
@@ -261,61 +326,52 @@ class _FromHook(ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> ast.expr:
         if node.id not in self._names or not isinstance(node.ctx, ast.Load):
             return node
-        return ast.copy_location(ast.Attribute(ast.Constant(_HOOK), node.id, ast.Load()), node)
+        hook = ast.copy_location(ast.Constant(_HOOK), node)
+        return ast.copy_location(ast.Attribute(hook, node.id, ast.Load()), node)
 
 
-class _OwnLevel(ast.NodeTransformer):
-    """Leave alone what is defined within the function."""
+def _each(
+    statements: list[ast.stmt], change: Callable[[ast.stmt], list[ast.stmt]]
+) -> list[ast.stmt]:
+    """Return *statements* as a *change* makes them, those within them first.
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        return node
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        return node
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        return node
-
-    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
-        return node
-
-
-class _Returns(_OwnLevel):
-    """Put what is returned through an expression."""
-
-    def __init__(self, expression: str) -> None:
-        self._expression = expression
-
-    def visit_Return(self, node: ast.Return) -> ast.Return:
-        (statement,) = _statements(self._expression, node)
-        value = node.value if node.value is not None else ast.Constant(None)
-        expression = _Value(value).visit(statement.value)  # type: ignore[attr-defined]
-        return ast.copy_location(ast.Return(expression), node)
+    What is defined within the function is left alone. Expressions hold no statements and are not
+    looked into.
+    """
+    found: list[ast.stmt] = []
+    for statement in statements:
+        if not isinstance(statement, _SCOPES):
+            for name in _BLOCKS:
+                if inner := getattr(statement, name, None):
+                    setattr(statement, name, _each(inner, change))
+        found += change(statement)
+    return found
 
 
-class _CallStatements(_OwnLevel):
-    """Put statements around those that call a certain variable."""
+_SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_BLOCKS: Final = ("body", "orelse", "finalbody", "handlers", "cases")
+"""Where statements hold statements, or handlers and cases that do."""
 
-    def __init__(self, around: tuple[Around, ...]) -> None:
-        self._around = {each.called: each for each in around}
 
-    def list_of(self, statement: ast.stmt) -> list[ast.stmt]:
-        found = self.visit(statement)
-        return found if isinstance(found, list) else [found]
+def _returning(expression: str, node: ast.stmt) -> list[ast.stmt]:
+    """Return *node*, with what it returns put through *expression*."""
+    if not isinstance(node, ast.Return):
+        return [node]
+    (statement,) = statements_at(expression, node)
+    value = node.value or ast.copy_location(ast.Constant(None), statement)
+    through = _Value(value).visit(statement.value)  # type: ignore[attr-defined]
+    return [ast.copy_location(ast.Return(through), node)]
 
-    def visit_Expr(self, node: ast.Expr) -> Any:
-        return self._visit_call(node)
 
-    def visit_Assign(self, node: ast.Assign) -> Any:
-        return self._visit_call(node)
-
-    def _visit_call(self, node: ast.Expr | ast.Assign) -> Any:
-        called = node.value.func if isinstance(node.value, ast.Call) else None
-        around = self._around.get(called.id) if isinstance(called, ast.Name) else None
-        if around is None:
-            return node
-        guarded = _guarded([node], node, around.raised, around.returned)
-        return [*_statements(around.before, node), guarded]
+def _around_calls(around: dict[str, Around], node: ast.stmt) -> list[ast.stmt]:
+    """Return *node* between the statements of its variable, if it calls one."""
+    call = node.value if isinstance(node, ast.Expr | ast.Assign) else None
+    called = call.func if isinstance(call, ast.Call) else None
+    each = around.get(called.id) if isinstance(called, ast.Name) else None
+    if each is None:
+        return [node]
+    guarded = _guarded([node], node, each.raised, each.returned)
+    return [*statements_at(each.before, node), guarded]
 
 
 class _Value(ast.NodeTransformer):
@@ -333,7 +389,7 @@ def _function_in(code: CodeType, name: str) -> CodeType:
 
 
 def _with_hook(code: CodeType, hook: object) -> CodeType:
-    """Return *code*, and what is defined in it, with *hook* in the place of its name."""
+    """Return *code*, with *hook* in place of its name at any depth."""
     consts = tuple(
         hook
         if type(each) is str and each == _HOOK

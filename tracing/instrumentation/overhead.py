@@ -1,4 +1,4 @@
-"""Calibration: what recording costs the traced thread on this machine, measured once per process.
+"""Calibration: costs of recording here, measured once per process.
 
 Some milliseconds of CPU in the worker, never on a traced thread: a private signal is sent as it is recorded
 and as Django sends it, in turns, into a trace that nobody sees. The least difference of many short
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 from django.dispatch import Signal
 
 from tracing.instrumentation import context, patching
-from tracing.instrumentation.assembly import state
-from tracing.instrumentation.buffer import LiveTrace
+from tracing.instrumentation.assembly import knowledge
+from tracing.instrumentation.buffer import ActiveTrace
 from tracing.instrumentation.connections.neighbours import PRISTINE_SENDS
 from tracing.instrumentation.database import queries
 from tracing.instrumentation.dispatch.receivers import is_overridden
@@ -74,7 +74,7 @@ def _least(work: Callable[[], object], rounds: int = ROUNDS) -> int:
     return least or 0
 
 
-def _added(signal: Signal, live: LiveTrace) -> float:
+def _added(signal: Signal, active: ActiveTrace) -> float:
     """Return the nanoseconds that recording adds to one dispatch of *signal*."""
     facts = {"instance": _Sender(), "created": True, "raw": False, "using": "default"}
 
@@ -82,7 +82,7 @@ def _added(signal: Signal, live: LiveTrace) -> float:
         def work() -> None:
             for _ in range(SENDS):
                 send(signal, _Sender, **facts)
-            (live.root.events or []).clear()
+            (active.root.events or []).clear()
 
         return work
 
@@ -105,26 +105,26 @@ def _query() -> float:
 
 
 def _measure() -> tuple[int, int, int]:
-    """Return the costs in nanoseconds of (a dispatch, a receiver call, a query)."""
-    live = LiveTrace(Kind.BLOCK, "calibration")
-    context.enter(live.root)
-    single, several = _added(_signal(1), live), _added(_signal(RECEIVERS), live)
+    """Return the costs (ns) of a dispatch, a receiver call and a query."""
+    active = ActiveTrace(Kind.BLOCK, "calibration")
+    context.enter(active.root)
+    single, several = _added(_signal(1), active), _added(_signal(RECEIVERS), active)
     call = (several - single) / (RECEIVERS - 1)
     # A loop of ours can be quicker than Django's: then it costs nothing.
     return max(round(single - call), 0), max(round(call), 0), max(round(_query()), 0)
 
 
 def calibrate() -> None:
-    """Measure once, where Django is instrumented and nobody else has a hand in its signals. Never raises."""
+    """Measure once, with signals that only we have changed. Never raises."""
     try:
-        if state.costs.measured or not patching.is_instrumented():
+        if knowledge.costs.measured or not patching.is_instrumented():
             return
-        state.costs.measured = True
+        knowledge.costs.measured = True
         if is_overridden(Signal()):
             return
         dispatch, call, query = Context().run(_measure)
-        state.costs.dispatch_ns = dispatch
-        state.costs.call_ns = call
-        state.costs.query_ns = query
+        knowledge.costs.dispatch_ns = dispatch
+        knowledge.costs.call_ns = call
+        knowledge.costs.query_ns = query
     except Exception as error:
         failed("calibration", error)

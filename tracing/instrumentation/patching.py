@@ -30,6 +30,7 @@ from tracing.instrumentation.connections.neighbours import (
     getframe_beyond,
 )
 from tracing.instrumentation.database import on_commit, queries, transactions
+from tracing.instrumentation.dispatch import coroutines, cpu
 from tracing.instrumentation.dispatch.asynchronous import async_sender
 from tracing.instrumentation.dispatch.fallback import whole_async_sender, whole_sender
 from tracing.instrumentation.dispatch.options import Options
@@ -38,13 +39,16 @@ from tracing.instrumentation.dispatch.synchronous import sync_sender
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.imports import when_imported
 from tracing.instrumentation.inlining import (
+    Addition,
     Calls,
     Inline,
     InliningError,
     Later,
+    changed,
     inlined,
     innermost,
     passing,
+    together,
     transplanted,
 )
 from tracing.instrumentation.process import free_after_fork
@@ -62,6 +66,13 @@ VERIFIED_SENDS: Final = {
     "2d14c8ccbee3efe2": "6.1",
 }
 """Fingerprints of the four sends and what they call, for which the timed loops were verified."""
+
+VERIFIED_FILES: Final = {
+    "387681fbf925d467": "5.2",
+    "663e825755726478": "6.0",
+    "1f6c1c36a2403914": "6.1",
+}
+"""Fingerprints of whole modules that hold these, which need not be taken apart for that."""
 
 _ABSENT: Final = object()
 """In the place of what was inherited and not defined there."""
@@ -84,7 +95,7 @@ class Patches:
         self._made.append((owner, name, original, replacement))
 
     def inline(self, function: object, hook: object, calls: Calls) -> None:
-        """Have *function* call *hook* from now on, without a frame in between, if that can be done."""
+        """Have *function* call *hook* without a frame between, if possible."""
         try:
             plain = innermost(function)
             self.exchange(plain, inlined(plain, hook, calls))
@@ -101,13 +112,17 @@ class Patches:
 
             self._waiting.append(when_imported(module, inline_all))
 
+    def undo_with(self, undo: Undo) -> None:
+        """Call *undo* when everything is put back."""
+        self._waiting.append(undo)
+
     def exchange(self, plain: FunctionType, code: CodeType) -> None:
         """Put *code* into a function."""
         self._inlined.append((plain, plain.__code__, code))
         plain.__code__ = code
 
     def undo(self) -> None:
-        """Put everything back, last first; what somebody else has replaced since is left to them."""
+        """Put everything back, last first, but for what others replaced."""
         while self._waiting:
             self._waiting.pop()()
         for function, original, code in reversed(self._inlined):
@@ -125,7 +140,7 @@ class Patches:
 
 
 def fingerprint(*functions: Any) -> str:
-    """Return a hash of what *functions* do: their source without docstrings, comments and layout.
+    """Return a hash of the code of *functions*, whatever its layout.
 
     Empty if a source cannot be had.
     """
@@ -149,11 +164,17 @@ def _digest(trees: list[ast.Module]) -> str:
 
 @cache
 def sends_are_verified() -> bool:
-    """Return whether the timed loops do what the send methods of the installed Django do.
+    """Return whether the timed loops do what this Django's sends do.
 
     Asked of Django's own source: on the class may stand by now what somebody else has put there.
     """
     source = "".join(linecache.getlines(dispatcher.__file__, vars(dispatcher)))
+    whole = sha256(source.encode()).hexdigest()[:16]
+    return whole in VERIFIED_FILES or defines_verified_sends(source)
+
+
+def defines_verified_sends(source: str) -> bool:
+    """Return whether the sends that *source* defines were verified."""
     names = [
         *(f"Signal.{method.value}" for method in Method),
         "Signal._live_receivers",
@@ -169,7 +190,7 @@ def sends_are_verified() -> bool:
 
 
 def _defined_in(tree: ast.AST, path: str) -> ast.Module:
-    """Return what a module defines under a dotted path, as a module of its own."""
+    """Return what a module defines under a dotted path, made anew."""
     for name in path.split("."):
         tree = next(node for node in tree.body if getattr(node, "name", "") == name)  # type: ignore[attr-defined]
     return ast.Module([tree], [])  # type: ignore[list-item]
@@ -177,6 +198,11 @@ def _defined_in(tree: ast.AST, path: str) -> ast.Module:
 
 _lock = free_after_fork(RLock())
 _patches: Patches | None = None
+_following: Patches | None = None
+"""The hooks of connect() and disconnect(), which stand there before anything is recorded."""
+_is_recorder_following = False
+_holders = 0
+"""Others who want the hooks, whether or not anything is recorded."""
 
 
 def is_instrumented() -> bool:
@@ -191,7 +217,7 @@ def instrument(
     statements: bool = False,
     side_effects: bool = True,
 ) -> Undo:
-    """Replace Django's send methods by timed ones, and return what puts them back.
+    """Put timed send methods into Django; return what undoes it.
 
     Idempotent: a second call changes nothing and returns the same undo.
 
@@ -209,14 +235,16 @@ def instrument(
         try:
             _replace_sends(patches, options or Options())
             if sql:
-                _inline_database(patches, statements=statements)
+                reads_cpu = options is not None and options.cpu
+                _inline_database(patches, statements=statements, reads_cpu=reads_cpu)
             if side_effects:
                 for owner, name, replacement in effects.replacements():
                     patches.replace(owner, name, replacement)
                 for inline in effects.inlines(lambda inline: patches.inline(*inline)):
                     patches.inline(*inline)
                 patches.inline_later(effects.later())
-            for module in (propagation, changes, commands):
+            follow_connections()
+            for module in (propagation, commands):
                 for inline in module.inlines():
                     patches.inline(*inline)
             patches.inline_later(tasks.later())
@@ -229,10 +257,58 @@ def instrument(
     return uninstrument
 
 
+def follow_connections() -> None:
+    """Have connections written down until ``uninstrument()``.
+
+    The application is told of what is connected before its own ``ready()``, which may come last.
+    """
+    global _is_recorder_following  # noqa: PLW0603 - one state per process, under the lock.
+    with _lock:
+        _is_recorder_following = True
+        _settle_following()
+
+
+def hold_connections() -> Undo:
+    """Have connections written down until what is returned is called."""
+    global _holders  # noqa: PLW0603 - one count per process, under the lock.
+    with _lock:
+        _holders += 1
+        _settle_following()
+    return _release_connections
+
+
+def _release_connections() -> None:
+    global _holders  # noqa: PLW0603 - see above.
+    with _lock:
+        _holders -= 1
+        _settle_following()
+
+
+def is_following() -> bool:
+    """Return whether connections are being written down."""
+    return _following is not None
+
+
+def _settle_following() -> None:
+    """Put the hooks of connections there or take them out, as wanted."""
+    global _following  # noqa: PLW0603 - one set of hooks per process.
+    if not (_is_recorder_following or _holders):
+        if _following is not None:
+            _following.undo()
+            _following = None
+    elif _following is None:
+        following = Patches()
+        for inline in changes.inlines():
+            following.inline(*inline)
+        _following = following
+
+
 def uninstrument() -> None:
     """Put back exactly the functions that ``instrument`` replaced."""
-    global _patches  # noqa: PLW0603 - one set of replacements per process, under the lock.
+    global _patches, _is_recorder_following  # noqa: PLW0603 - one set per process, under the lock.
     with _lock:
+        _is_recorder_following = False
+        _settle_following()
         if _patches is not None:
             _patches.undo()
             _patches = None
@@ -242,12 +318,13 @@ def uninstrument() -> None:
 
 
 def _replace_sends(patches: Patches, options: Options) -> None:
-    """Put timed loops into the place of Django's, on the class and behind whatever stands there.
+    """Put timed loops on the class, and behind whatever stands there.
 
     A tool that has wrapped a method calls Django's own function, as does who imported it: into that one
     goes the code of the loop. What stands on the class stays there unless it is Django's.
     """
     verified = sends_are_verified()
+    spans = _follow_spans(patches) if options.spans and verified else []
     for method in Method:
         current = Signal.__dict__[method.value]
         django_s = STOCK_SENDS[method]
@@ -259,7 +336,8 @@ def _replace_sends(patches: Patches, options: Options) -> None:
             continue
         make = async_sender if asynchronous else sync_sender
         loop = make(method, PRISTINE_SENDS[method], options)
-        behind = _Behind(patches, django_s, loop)
+        wanted = [cpu.addition()] if options.cpu and not asynchronous else []
+        behind = _Behind(patches, django_s, loop, _put_in(loop, [*wanted, *spans]))
         if current is django_s:
             patches.exchange(django_s, passing(django_s, behind))
             patches.replace(Signal, method.value, _disguised(loop, django_s))
@@ -267,25 +345,62 @@ def _replace_sends(patches: Patches, options: Options) -> None:
             behind.exchange()
 
 
+def _put_in(loop: Callable[..., Any], wanted: list[Addition]) -> list[Addition]:
+    """Put *wanted* into the code of *loop*; return what is in it now."""
+    made: list[Addition] = []
+    for addition in wanted:
+        try:
+            loop.__code__ = changed(loop, *together([*made, addition]))  # type: ignore[arg-type]
+            made.append(addition)
+        except InliningError as error:
+            failed(addition.setting, error)
+    return made
+
+
+def _follow_spans(patches: Patches) -> list[Addition]:
+    """Have OpenTelemetry follow the receivers that run elsewhere.
+
+    Returns:
+        What is to be put into the loops; nothing where that cannot be done.
+    """
+    try:
+        from tracing.instrumentation.dispatch import current_spans  # noqa: PLC0415 - seldom wanted.
+
+        patches.exchange(coroutines.call_batch, current_spans.batch_code())  # type: ignore[arg-type]
+        patches.undo_with(current_spans.follow_steps())
+        return [current_spans.addition()]
+    except (ImportError, LookupError, InliningError) as error:
+        failed("OTLP current_spans", error)
+        return []
+
+
 class _Behind:
-    """A loop for Django's own function: compiled when somebody calls it, which takes its time."""
+    """A loop for Django's own function, compiled at its first call."""
 
-    __slots__ = ("_function", "_is_done", "_loop", "_patches")
+    __slots__ = ("_additions", "_function", "_is_done", "_loop", "_patches")
 
-    def __init__(self, patches: Patches, function: FunctionType, loop: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        patches: Patches,
+        function: FunctionType,
+        loop: Callable[..., Any],
+        additions: list[Addition],
+    ) -> None:
         self._patches = patches
         self._function = function
         self._loop = loop
+        self._additions = additions
         self._is_done = False
 
     def exchange(self) -> bool:
-        """Put the code of the loop into Django's function; return whether it is there."""
+        """Put the loop's code into Django's function; return whether it is."""
         with _lock:
             if not self._is_done and _patches in {None, self._patches}:
                 try:
                     code = transplanted(
                         self._loop,  # type: ignore[arg-type]
                         self._function,
+                        *together(self._additions),
                         getframe=getframe_beyond(Signal.__dict__[self._function.__name__]),
                     )
                 except InliningError as error:
@@ -301,14 +416,15 @@ class _Behind:
         return send(*args, **named)
 
 
-def _inline_database(patches: Patches, *, statements: bool) -> None:
+def _inline_database(patches: Patches, *, statements: bool, reads_cpu: bool) -> None:
     transactions.adopt()
     for inline in (
-        *queries.inlines(keep_statements=statements),
+        *queries.inlines(keep_statements=statements, reads_cpu=reads_cpu),
         *transactions.inlines(),
         *on_commit.inlines(),
     ):
         patches.inline(*inline)
+    patches.inline_later(on_commit.later())
 
 
 def _disguised(replacement: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,6 +1,6 @@
-"""Handing over: threads, executors and asyncio tasks that go on with the work of a receiver.
+"""Handing over: threads and tasks that go on with a receiver's work.
 
-Whoever starts one leaves a mark in its own stream, and what is started records into a stream of its
+Whoever starts one leaves a mark in its own buffer, and what is started records into a buffer of its
 own that hangs there. Nothing of the application is wrapped: a thread, a work item and a task run what
 they would have run, in the context they would have had.
 """
@@ -14,20 +14,22 @@ import weakref
 from concurrent.futures import thread as futures_thread
 from contextvars import Context, copy_context
 from inspect import CO_VARARGS, CO_VARKEYWORDS
+from sys import _getframe as getframe
 from threading import get_ident
-from types import CodeType, CoroutineType
+from types import CodeType, CoroutineType, FrameType
 from typing import Any, Final
 
 from django.dispatch import dispatcher
 
+from tracing.instrumentation.attributes.callsites import application_frame, handed
 from tracing.instrumentation.attributes.names import IdentityMemory
-from tracing.instrumentation.buffer import Stream
-from tracing.instrumentation.context import current, make_current, running_in
+from tracing.instrumentation.buffer import Buffer
+from tracing.instrumentation.context import current, running_in, set_current
 from tracing.instrumentation.failures import failed, is_own
 from tracing.instrumentation.inlining import Calls, Inline
 
 own_types: Final[set[type]] = set()
-"""Types of awaitables that find their stream by themselves."""
+"""Types of awaitables that find their buffer by themselves."""
 own_code: Final[dict[int, CodeType]] = {}
 """Code of coroutines that the recording itself starts and that send nothing outside such an awaitable.
 
@@ -36,7 +38,7 @@ By its identity: to hash code is to hash all that it names.
 
 
 def _code_in_parallel() -> CodeType | None:
-    """Return the code of which Django 6.1 makes a task for each async receiver; None in others."""
+    """Return the code that Django 6.1 runs async receivers by; else None."""
     parallel = getattr(getattr(dispatcher, "_run_parallel", None), "__code__", None)
     consts = getattr(parallel, "co_consts", ())
     return next((each for each in consts if type(each) is CodeType), None)
@@ -44,68 +46,86 @@ def _code_in_parallel() -> CodeType | None:
 
 _in_parallel: Final = _code_in_parallel()
 
+_Place = tuple[CodeType, int]
 _THREADS_HAVE_CONTEXTS: Final[bool] = sys.version_info >= (3, 14)
-_handed: Final[IdentityMemory[Stream]] = IdentityMemory()
-"""The stream that a thread or a work item will record into."""
+_handed: Final[IdentityMemory[tuple[Buffer, _Place | None]]] = IdentityMemory()
+"""The buffer that a thread or a work item will record into, and who has handed a work item over."""
 
 
-def _continuation() -> Stream | None:
-    """Mark this point of the running stream, and return the stream of what goes on from here."""
-    stream = current()
-    if stream is None or stream.events is None or stream.trace is None:
+def _continuation() -> Buffer | None:
+    """Mark this point of the buffer; return the buffer that goes on."""
+    buffer = current()
+    if buffer is None or buffer.events is None or buffer.trace is None:
         return None
-    if stream.ident != get_ident():
-        stream = stream.here()
-    return stream.continuation()
+    if buffer.ident != get_ident():
+        buffer = buffer.here()
+    return buffer.child_buffer()
 
 
-def _hand_over(target: object) -> None:
+def _inject(target: object, frame: FrameType | None = None) -> None:
+    """Mark that *target* goes on from here; *frame* hands it over."""
     try:
-        stream = _continuation()
-        if stream is not None:
-            _handed.put(target, stream)
+        buffer = _continuation()
+        if buffer is not None:
+            own = application_frame(frame)
+            _handed.put(target, (buffer, (own.f_code, own.f_lasti) if own is not None else None))
     except Exception as error:
         failed("handing over", error)
 
 
-Taken = tuple[Stream, Stream | None, Context | None]
+def _inject_work(target: object) -> None:
+    """Hand a work item over, and remember who does so.
+
+    Nothing of the application need be on the stack that runs it. A thread has its own function
+    there, and one of a pool runs what others handed over as well.
+    """
+    _inject(target, getframe(2))
 
 
-def _take_over(target: object) -> Taken | None:
-    """Begin to record into the stream handed to *target*, if there is one, for ``_give_back``."""
+Taken = tuple[Buffer, Buffer | None, Context | None]
+
+
+def _attach(target: object) -> Taken | None:
+    """Record into the buffer of *target*, if any, until ``_detach``."""
     context = None
     try:
-        stream = _handed.get(target)
-        if stream is None or stream.trace is None or stream.trace.end is not None:
+        found = _handed.get(target)
+        if found is None:
+            return None
+        buffer, place = found
+        if buffer.trace is None or buffer.trace.end is not None:
             return None
         context = _context_of(target)
         before = current() if context is None else running_in(context)
         try:
             # C functions: what interrupts does so before or after them.
-            _ = make_current(stream) if context is None else context.run(make_current, stream)
+            _ = set_current(buffer) if context is None else context.run(set_current, buffer)
         except BaseException:
             if context is None:
-                make_current(before)
+                set_current(before)
             raise
+        if place is not None:
+            handed[get_ident()] = place
     except Exception as error:
         # A context in which something runs already: the thread will fail over that, too.
         if context is None or type(error) is not RuntimeError or not is_own(error):
             failed("taking over", error)
         return None
-    return stream, before, context
+    return buffer, before, context
 
 
-def _give_back(taken: Taken | None, value: Any = None) -> Any:
-    """End what ``_take_over`` began, and return *value*, which the function returns."""
+def _detach(taken: Taken | None, value: Any = None) -> Any:
+    """End what ``_attach`` began; return *value*."""
     if taken is None:
         return value
-    stream, before, context = taken
-    stream.finished = True
+    buffer, before, context = taken
+    buffer.finished = True
+    handed.pop(get_ident(), None)
     if context is None:
-        make_current(before)
+        set_current(before)
         return value
     try:
-        context.run(make_current, before)
+        context.run(set_current, before)
     except RuntimeError as error:
         if not is_own(error):
             raise
@@ -114,7 +134,7 @@ def _give_back(taken: Taken | None, value: Any = None) -> Any:
 
 
 def _context_of(target: object) -> Context | None:
-    """Return the context in which a thread will run its code; None for the one that is running.
+    """Return the context of a thread's code; None for the running one.
 
     Threads have one since Python 3.14: a new one, a copy or what they were given.
     """
@@ -125,9 +145,9 @@ def _context_of(target: object) -> Context | None:
 
 
 def _own_context(loop: Any, coro: Any, given: Context | None) -> Context | None:
-    """Return the context for a task of *coro* that goes on with the work of the running stream.
+    """Return the context of a task of *coro* that goes on from here.
 
-    It is the copy that was *given* or that the task would have made for itself, and in it the stream
+    It is the copy that was *given* or that the task would have made for itself, and in it the buffer
     that the task will write. None for a task that does not go on with what is running. Never raises.
     """
     try:
@@ -139,11 +159,11 @@ def _own_context(loop: Any, coro: Any, given: Context | None) -> Context | None:
         elif asyncio._get_running_loop() is None or running_in(given) is not current():
             # asyncio.run() gives one, and whoever calls it waits; others are nobody's copy of here.
             return None
-        stream = _continuation()
-        if stream is None:
+        buffer = _continuation()
+        if buffer is None:
             return None
         context = copy_context() if given is None else given
-        context.run(make_current, stream)
+        context.run(set_current, buffer)
         return context
     except RuntimeError as error:
         if not is_own(error):
@@ -155,16 +175,17 @@ def _own_context(loop: Any, coro: Any, given: Context | None) -> Context | None:
 
 
 class _Hook:
-    """What the functions that start threads, work items and tasks call."""
+    """The hooks in functions that start threads, work items and tasks."""
 
     __slots__ = ()
 
-    hand_over = staticmethod(_hand_over)
-    take_over = staticmethod(_take_over)
-    give_back = staticmethod(_give_back)
+    hand_over = staticmethod(_inject)
+    hand_over_work = staticmethod(_inject_work)
+    take_over = staticmethod(_attach)
+    give_back = staticmethod(_detach)
 
     def context_for(self, loop: Any, coro: Any, given: Context | None) -> Context | None:
-        """Return the context for a task that goes on with the work of the running stream, or None.
+        """Return the context of a task that goes on from here, or None.
 
         The tasks of Django's own TaskGroup, several for each asend, share a context and are left alone.
         """
@@ -179,12 +200,12 @@ class _Hook:
         return _own_context(loop, coro, given)
 
     def made(self, context: Context | None, task: Any) -> Any:
-        """Return *task*, and tell the stream of *context* that it is what writes it. Never raises."""
+        """Return *task*, and name it as the buffer's writer. Never raises."""
         if context is not None:
             try:
-                stream = running_in(context)
-                if stream is not None and stream.trace is not None:
-                    stream.task = weakref.ref(task)
+                buffer = running_in(context)
+                if buffer is not None and buffer.trace is not None:
+                    buffer.task = weakref.ref(task)
             except Exception as error:
                 failed("create_task", error)
         return task
@@ -199,7 +220,7 @@ _THREAD: Final = Calls(
 
 
 def _creating_task(function: Any) -> Calls | None:
-    """Return the calls for a ``create_task``, None for one that takes no context.
+    """Return the calls of ``create_task``, None if it takes no context.
 
     Python 3.11 to 3.13.2 name the argument; later releases take any.
     """
@@ -221,7 +242,7 @@ def _creating_task(function: Any) -> Calls | None:
 
 
 def inlines() -> list[Inline]:
-    """Return what follows threads, work items and tasks from where they are started.
+    """Return what follows threads, work items and tasks.
 
     Some of the places are private to the standard library; where one is missing it is left out.
     """
@@ -230,7 +251,7 @@ def inlines() -> list[Inline]:
     places = [
         (threading.Thread, "start", Calls(before="hook.hand_over(self)")),
         (threading.Thread, "_bootstrap_inner", _THREAD),
-        (work_item, "__init__", Calls(returned="hook.hand_over(self)")),
+        (work_item, "__init__", Calls(returned="hook.hand_over_work(self)")),
         (work_item, "run", _THREAD),
     ]
     creating = _creating_task(loop.__dict__.get("create_task"))

@@ -1,4 +1,4 @@
-"""Bounded memories that recover: what was used least recently goes, and is counted.
+"""Bounded memories that recover: the least recently used goes.
 
 No lock is ever waited for: a memory is asked on the traced thread, where a collection may run a
 finaliser that asks the same memory again.
@@ -24,7 +24,7 @@ _ONE: Final[Any] = object()
 
 
 class Recent(Generic[K, V]):
-    """A memory of two generations: what is not asked for while a whole one is filled goes.
+    """A memory of two generations, which forgets what is not asked for.
 
     Args:
         size: Entries of one generation; the memory holds that many to twice as many.

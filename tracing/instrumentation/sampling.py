@@ -1,7 +1,8 @@
-"""Sampling: whether a trace is recorded at all, decided once when it begins."""
+"""Sampling: a decision when a trace begins whether it is recorded."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from random import Random
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from tracing.spans.records import Kind
 
 _random = Random()
+
+left_out: Final[Counter[str]] = Counter()
+"""Units of work that were not recorded since the process began, by the reason."""
 
 
 class Sampler:
@@ -39,7 +43,7 @@ class Sampler:
         self.parent_based = parent_based
 
     def decide(self, kind: Kind, name: str, parent_sampled: bool | None = None) -> bool:
-        """Return whether to record a trace of *kind*; *name* is its path, command or block."""
+        """Return whether to record a trace of *kind* called *name*."""
         ratio = self.ratio
         for pattern, share in self.by_path:
             if fnmatchcase(name, pattern):
@@ -53,7 +57,7 @@ class Sampler:
 
 
 class Switch:
-    """The state that ``decide`` reads: the sampler in force and whether recording is paused."""
+    """The sampler in force, and whether recording is paused."""
 
     __slots__ = ("installed", "paused", "sampler")
 

@@ -1,4 +1,4 @@
-"""The words of a stream: what stands in it besides the moments at which receivers returned None."""
+"""The words of a buffer, beside the times of receivers that ended."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ RAISED: Final = "raised"
 """(RAISED, end, type, message, closes): a receiver raised; *closes* if that ended the dispatch."""
 CUT: Final = "cut"
 """(CUT, end or 0, type, start): the dispatch that began at *start* ended between its receivers."""
+CPU: Final = "cpu"
+"""(CPU, moment): the CPU clock of the thread, where a dispatch opened or a receiver has ended."""
+NUMBERS: Final = "numbers"
+"""(NUMBERS, numbers, span id or empty): the span numbers of the dispatch that opens next and of its
+receivers, and the span of another tracer around it."""
+QUERY_CPU: Final = "query_cpu"
+"""(QUERY_CPU, nanoseconds): what the query after it took of that clock."""
 QUERY: Final = "query"
 """(QUERY, start, end, alias, statement or None)."""
 TRANSACTION: Final = "transaction"
@@ -28,17 +35,19 @@ BATCH: Final = "batch"
 BATCH_END: Final = "batch_end"
 """(BATCH_END,)."""
 CALL_END: Final = "call_end"
-"""(CALL_END, end, outcome as a word, type, message): the async receiver of this stream is through.
+"""(CALL_END, end, outcome as a word, type, message): the async receiver of this buffer is through.
 
 Its first step, and its end where it returned None, are the bare moments outside any dispatch."""
 LINK: Final = "link"
-"""(LINK, stream number): work handed over from here goes on in that stream."""
+"""(LINK, buffer number): work handed over from here goes on in that buffer."""
 BYPASS: Final = "bypass"
-"""(BYPASS, start, operation, model label, signals, receivers, rows, code, instruction)."""
+"""(BYPASS, start, operation, model label, signals, receivers, rows, code, instruction).
+
+Without receivers: nobody listens for that very model."""
 SQL_WRITE: Final = "sql_write"
 """(SQL_WRITE, start, statement, rows, code, instruction): the application's own SQL may have written."""
 EFFECT: Final = "effect"
-"""(EFFECT, start, kind, target, backend, in on_commit, code, instruction): mail, a task, a socket."""
+"""(EFFECT, start, kind, target, backend, in on_commit, code, instruction, task id): mail, task, socket."""
 CALLBACK: Final = "callback"
 """(CALLBACK, start, callback number, alias): an on_commit callback began.
 
@@ -46,7 +55,7 @@ The alias is empty unless ``on_commit()`` runs it at once, for want of a transac
 CALLBACK_END: Final = "callback_end"
 """(CALLBACK_END,)."""
 REGISTERED: Final = "registered"
-"""(REGISTERED, callback number, alias): an on_commit callback was registered here."""
+"""(REGISTERED, callback number, alias, its code or None, code, instruction): on_commit() was called."""
 CONNECTION: Final = "connection"
 """(CONNECTION, start, change, SignalReference, sender, ReceiverLabel, code, instruction)."""
 LOST_RECEIVER: Final = "lost_receiver"

@@ -1,109 +1,103 @@
-"""What is said of many traces as text for a terminal: hazards, wiring, comparisons."""
+"""Reports of many traces as text: hazards, wiring, comparisons."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.names import place, short_receiver
 from tracing.management.tables import NARROW
-from tracing.management.terminal import joined, plain, table, text
-from tracing.units import (
-    format_count,
-    format_difference,
-    format_percent,
-    format_spent,
-    plural,
-)
+from tracing.management.terminal import joined, stacked, table, text
+from tracing.units import format_count, format_difference, format_percent, format_spent, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from rich.text import Text
-
     from tracing.analysis.comparison import Comparison
     from tracing.analysis.regression import Regression, Sample
-    from tracing.analysis.wiring import Route
+    from tracing.analysis.wiring import Connection, Route
+    from tracing.management.layout import Table, Text
     from tracing.spans.records import Hazard
 
 STYLES: Final = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 
 
 def hazards(found: Iterable[Hazard], seen: dict[str, int] | None = None) -> Text:
-    """Return hazards for reading: severity and id, the finding, the evidence, the remedy.
+    """Return hazards for reading, with evidence and remedy.
 
     Args:
         found: One hazard for each fingerprint.
         seen: In how many traces each fingerprint was found.
     """
-    whole = joined()
+    told = []
     for hazard in found:
         times = (seen or {}).get(hazard.fingerprint, 1)
-        where = f"  in {plural(times, 'trace')}" if times > 1 else ""
-        if whole:
-            whole.append("\n")
-        whole.append_text(
+        spans = ", ".join(f"#{number}" for number in hazard.numbers[:8])
+        told += [
             joined(
                 (f"{hazard.severity.upper():<7} ", STYLES.get(hazard.severity, "")),
                 (hazard.hazard, "bold"),
-                (where, "dim"),
+                (f"  in {plural(times, 'trace')}" if times > 1 else "", "dim"),
                 (f"  known: {hazard.known}" if hazard.known else "", "dim"),
-            )
-        )
-        whole.append(f"\n  {plain(hazard.message)}\n")
-        whole.append_text(joined(("  remedy: ", "dim"), (plain(hazard.remedy), "dim")))
+            ),
+            text(f"  {hazard.message}"),
+            text(f"  remedy: {hazard.remedy}", "dim"),
+        ]
         if hazard.trace_id:
-            whole.append("\n")
-            whole.append_text(joined((f"  trace {hazard.trace_id}/{hazard.root_span_id}", "dim")))
-            if hazard.numbers:
-                spans = ", ".join(f"#{number}" for number in hazard.numbers[:8])
-                whole.append_text(joined((f", spans {spans}", "dim")))
-        whole.append("\n")
-    whole.right_crop(1)
-    return whole
+            address = f"  trace {hazard.trace_id}/{hazard.root_span_id}"
+            told.append(text(f"{address}, spans {spans}" if spans else address, "dim"))
+    return stacked(*told)
 
 
 def wiring(routes: Sequence[Route], seen: dict[str, int] | None) -> Text:
-    """Return the wiring: a heading per signal and sender, the receivers in calling order."""
-    whole = joined()
+    """Return the wiring by signal and sender, receivers in calling order."""
+    lines = []
     for route in routes:
         of = "any sender" if route.sender == "None" else route.sender
-        whole.append_text(joined((route.signal, "cyan"), " from ", (of, "bold"), "\n"))
-        note = f"  NOT RECORDED: {route.own_send} calls its receivers itself\n"
-        whole.append_text(text(note if route.own_send else "", "bold red"))
-        for position, connection in enumerate(route.connections, 1):
-            label = connection.receiver
-            words = ["weak" if label.weak else "strong", "async" if label.is_async else "sync"]
-            if label.dispatch_uid:
-                words.append(f"uid {label.dispatch_uid}")
-            if label.any_sender and route.sender != "None":
-                words.append("any sender")
-            whole.append_text(
-                joined(
-                    f"  {position:>2}. ",
-                    (label.name, "bold" if connection.alive else "bold red"),
-                    (f"  {', '.join(words)}", ""),
-                    (f"  {place(label.file, label.line)}", "dim"),
-                    (f"  [{label.app}]" if label.app else "", "dim"),
-                )
-            )
-            if not connection.alive:
-                whole.append("  DEAD", style="bold red")
-            elif connection.kept_by_debug:
-                whole.append("  KEPT ALIVE BY DEBUG ONLY", style="bold red")
-            if connection.unawaited:
-                whole.append("  NEVER AWAITED", style="bold red")
-            if connection.same_as is not None:
-                whole.append(f"  SAME AS {connection.same_as + 1}", style="bold red")
-            if seen is not None and connection.alive:
-                calls = seen.get(label.name, 0)
-                seen_text = f"  {plural(calls, 'call')}" if calls else "  never seen"
-                whole.append_text(text(seen_text, "" if calls else "yellow"))
-            whole.append("\n")
-    whole.right_crop(1)
-    return whole
+        lines.append(joined((route.signal, "cyan"), " from ", (of, "bold")))
+        if route.own_send:
+            note = f"  NOT RECORDED: {route.own_send} calls its receivers itself"
+            lines.append(text(note, "bold red"))
+        lines += [
+            _connection_line(route, position, connection, seen)
+            for position, connection in enumerate(route.connections, 1)
+        ]
+    return stacked(*lines)
 
 
-def regressions(found: Sequence[Regression], width: int) -> Any:
+def _connection_line(
+    route: Route, position: int, connection: Connection, seen: dict[str, int] | None
+) -> Text:
+    label = connection.receiver
+    words = ["weak" if label.weak else "strong", "async" if label.is_async else "sync"]
+    if label.dispatch_uid:
+        words.append(f"uid {label.dispatch_uid}")
+    if label.any_sender and route.sender != "None":
+        words.append("any sender")
+    wrong = []
+    if not connection.alive:
+        wrong.append("  DEAD")
+    elif connection.kept_by_debug:
+        wrong.append("  KEPT ALIVE BY DEBUG ONLY")
+    if connection.unawaited:
+        wrong.append("  NEVER AWAITED")
+    if connection.duplicate_of is not None:
+        wrong.append(f"  DUPLICATE OF {connection.duplicate_of + 1}")
+    line = joined(
+        f"  {position:>2}. ",
+        (label.name, "bold" if connection.alive else "bold red"),
+        f"  {', '.join(words)}",
+        (f"  {place(label.file, label.line)}", "dim"),
+        (f"  [{label.app}]" if label.app else "", "dim"),
+        ("".join(wrong), "bold red"),
+    )
+    if seen is not None and connection.alive:
+        calls = seen.get(label.name, 0)
+        seen_text = f"  {plural(calls, 'call')}" if calls else "  never seen"
+        line.append(text(seen_text, "" if calls else "yellow"))
+    return line
+
+
+def regressions(found: Sequence[Regression], width: int) -> Table:
     """Return two periods compared, a receiver per row.
 
     Columns in which there is nothing to see are left out.
@@ -157,8 +151,8 @@ ARROW: Final = "\N{RIGHTWARDS ARROW}"
 _SIGNS: Final = {"appeared": "+", "vanished": "-", "moved": "~"}
 
 
-def comparison(found: Comparison, *, everything: bool = False) -> Any:
-    """Return two traces compared: the places of either tree where something changed."""
+def comparison(found: Comparison, *, everything: bool = False) -> Table:
+    """Return what changed between two traces, by places of their trees."""
     numbers = ("time", "SQL")
     shown = table("", "change", *numbers, "what", right=numbers)
     for change in found.changes if everything else found.changed:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tracing.analysis import tree
+from tracing.analysis.index import lost_receivers, status_word
 from tracing.analysis.names import (
     callsite_text,
     place,
@@ -22,37 +22,34 @@ from tracing.analysis.names import (
     write_text,
 )
 from tracing.analysis.notes import further_notes, notes
-from tracing.management.terminal import joined, table, text
+from tracing.analysis.time_split import split_time
+from tracing.management.layout import width_of
+from tracing.management.terminal import joined, stacked, table, text
+from tracing.presentation.columns import COLUMNS
 from tracing.spans.records import (
     UNFINISHED,
-    Dispatch,
     Kind,
-    Method,
     Outcome,
     ReceiverCall,
     Status,
     TransactionOutcome,
 )
-from tracing.units import (
-    format_count,
-    format_ns,
-    format_percent,
-    format_spent,
-    plural,
-    query_text,
-)
+from tracing.units import format_count, format_ns, format_percent, format_spent, plural, query_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from rich.text import Text
-
-    from tracing import models
-    from tracing.analysis.tree import Node, ReceiverTotal
+    from tracing.analysis.totals import ReceiverTotal
+    from tracing.analysis.tree import Node
+    from tracing.management.layout import Table, Text
+    from tracing.presentation.rows import Row
     from tracing.spans.records import SideEffect, Trace
+    from tracing.spans.summary import TraceSummary
 
 NARROW: Final = 110
 """Below so many columns, places go onto a line of their own."""
+TIME, SELF, WHERE = (COLUMNS[key].lower() for key in ("duration", "self", "where"))
+SPLIT: Final = tuple(COLUMNS[key].lower() for key in ("cpu", "waiting"))
 CRITICAL: Final = "*"
 """Before what the critical path goes through."""
 
@@ -60,7 +57,7 @@ CRITICAL: Final = "*"
 # --- one trace -----------------------------------------------------------------------------------
 
 
-def result(row: models.Trace) -> Text:
+def result(row: TraceSummary) -> Text:
     """Return how a trace ended, with its errors and hazards in words."""
     parts = [str(row.http_status) if row.http_status is not None else str(row.status)]
     if row.status != Status.OK and row.http_status is not None:
@@ -73,7 +70,7 @@ def result(row: models.Trace) -> Text:
     return text(", ".join(parts), "bold red" if failed else "yellow" if row.hazard_count else "")
 
 
-def tail_line(row: models.Trace, started: str) -> Text:
+def tail_line(row: TraceSummary, started: str) -> Text:
     """Return a trace as one line."""
     return joined(
         (started, "dim"),
@@ -97,7 +94,7 @@ def heading(trace: Trace) -> Text:
             parts.append(f"  {trace.name.removeprefix(f'{trace.http_method} ')}")
     else:
         parts += [f"{trace.kind} ", (trace.name, "bold")]
-    word = tree.status_word(trace)
+    word = status_word(trace)
     parts += ["  ", (word, "bold red" if trace.status is Status.ERROR else "bold")]
     parts += [f"  {format_ns(trace.duration_ns)}  ", (trace.address, "dim")]
     return joined(*parts)
@@ -111,9 +108,9 @@ def summary(trace: Trace) -> Text:
         f"{format_ns(trace.signal_ns)} in receivers",
         f"{query_text(trace.query_count)} in {format_ns(trace.query_ns)}",
     ]
-    if trace.unheard_count:
-        unheard = plural(trace.unheard_count, "dispatch", "dispatches")
-        parts.append(f"{unheard} nobody received")
+    if trace.orphan_count:
+        one, more = "dispatch without receivers", "dispatches without receivers"
+        parts.append(plural(trace.orphan_count, one, more))
     if trace.excluded_count:
         parts.append(f"{plural(trace.excluded_count, 'receiver call')} left out (EXCLUDE_…)")
     if trace.dropped_count:
@@ -122,46 +119,50 @@ def summary(trace: Trace) -> Text:
         parts.append(unreadable_text(trace))
     if not trace.final:
         parts.append("still running")
-    line = joined(", ".join(parts))
-    for told, style in ((trace.error, "bold red"), (trace.attributes.get(UNFINISHED), "yellow")):
-        if told:
-            line.append("\n")
-            line.append_text(text(told, style))
-    return line
+    unfinished = trace.attributes.get(UNFINISHED)
+    told = [text(trace.error, "bold red")] if trace.error else []
+    told += [text(unfinished, "yellow")] if unfinished else []
+    return stacked(text(", ".join(parts)), *told)
 
 
-def trace_tree(nodes: Sequence[Node], critical: set[int], width: int, *, sql: bool = False) -> Any:
-    """Return the tree of a trace as a table: what, time, own time, SQL, where.
+def trace_tree(rows: Sequence[Row], width: int, *, sql: bool = False) -> Table:
+    """Return the tree of a trace as a table.
 
     Args:
-        nodes: Folded or not.
-        critical: Numbers of the spans on the critical path.
+        rows: Its rows, folded or not.
         width: Columns of the terminal; where there are few, places get lines of their own.
         sql: Add the statements of receivers, if they were recorded.
     """
-    marked = marks(nodes, critical)
-    rows = [_tree_row(node, prefix, below, marked) for node, prefix, below in _with_guides(nodes)]
+    has_marks = marks(rows)
+    splits = [split_time(row.node.spans or [row.span]) for row in rows]
+    reads_cpu = any(splits)
+    lines = []
+    for (row, prefix, below), split in zip(_with_guides(rows), splits, strict=True):
+        divided = (split.cpu_ns, split.waiting_ns) if split is not None else (None, None)
+        cells = _cells(row, prefix, is_marked=has_marks and row.is_critical)
+        more = _split_cells(*divided) if reads_cpu else ()
+        lines.append((row, below, (*cells[:3], *more, *cells[3:])))
     # Rather places on lines of their own than names and outcomes that end in an ellipsis.
     needed = sum(
-        max((len(row.cells[column]) + 2 for row in rows), default=0) for column in range(5)
+        max((width_of(cells[column].plain) + 2 for _, _, cells in lines), default=0)
+        for column in range(7 if reads_cpu else 5)
     )
     narrow = width < NARROW or needed > width
-    headings = ("", "time", "own time", "SQL") + (() if narrow else ("where",))
-    shown = table(*headings, right=("time", "own time", "SQL"), flexible="")
-    for row in rows:
-        what, *numbers, where = row.cells
-        shown.add_row(what, *numbers, *(() if narrow else (where,)))
+    numbers = (TIME, SELF, *(SPLIT if reads_cpu else ()), "SQL")
+    shown = table("", *numbers, *(() if narrow else (WHERE,)), right=numbers, flexible="")
+    for row, below, cells in lines:
+        what, *counts, where = cells
+        shown.add_row(what, *counts, *(() if narrow else (where,)))
         if narrow and where:
-            shown.add_row(joined((f" {row.below}", "dim"), where))
-        if sql and isinstance(row.span, ReceiverCall):
-            for statement, count, nanoseconds in row.span.statements:
-                line = f"{count} x {format_ns(nanoseconds)}  {_brief(statement)}"
-                shown.add_row(joined((f" {row.below}  ", "dim"), (line, "cyan")))
+            shown.add_row(joined((f" {below}", "dim"), where))
+        for statement, count, nanoseconds in row.call.statements if sql and row.call else ():
+            line = f"{count} x {format_ns(nanoseconds)}  {_brief(statement)}"
+            shown.add_row(joined((f" {below}  ", "dim"), (line, "cyan")))
     return shown
 
 
 def _brief(statement: str) -> str:
-    """Return a statement without the columns it selects: a line tells it by what stands behind."""
+    """Return a statement without the columns it selects."""
     return _COLUMNS.sub(r"\1 … FROM", statement, count=1)
 
 
@@ -169,36 +170,26 @@ _COLUMNS: Final = re.compile(r"^(SELECT(?: DISTINCT)?) [^()]*? FROM\b")
 """Up to the first FROM; within parentheses there may be one that is not the statement's own."""
 
 
-@dataclass(frozen=True, slots=True)
-class _TreeRow:
-    span: Dispatch | ReceiverCall
-    below: str
-    """What leads on to the lines below."""
-    cells: tuple[Text, Text, Text, Text, Text]
-    """What, time, own time, SQL, where."""
-
-
-def _tree_row(node: Node, prefix: str, below: str, marked: set[int]) -> _TreeRow:
-    mark = CRITICAL if marked.intersection(node.numbers) else " "
-    cells = (
-        joined((mark, "bold magenta"), (prefix, "dim"), *_what(node)),
-        text(format_spent(node.total_ns), "" if node.is_dispatch else "bold"),
-        text("" if node.is_dispatch else format_spent(node.total_ns, node.self_ns)),
+def _cells(row: Row, prefix: str, *, is_marked: bool) -> tuple[Text, ...]:
+    """Return what, time, self time, SQL, where."""
+    node = row.node
+    return (
+        joined((CRITICAL if is_marked else " ", "bold magenta"), (prefix, "dim"), *_what(row)),
+        text(format_spent(node.total_ns), "bold" if row.call else ""),
+        text(format_spent(node.total_ns, node.self_ns) if row.call else ""),
         text(_sql_cell(node)),
-        text(_where(node), "dim"),
+        text(_where(row), "dim"),
     )
-    return _TreeRow(node.span, below, cells)
 
 
-def marks(nodes: Sequence[Node], critical: set[int]) -> set[int]:
-    """Return the numbers of the spans to mark: none if the path goes through everything."""
-    is_everywhere = all(critical.intersection(node.numbers) for node in tree.flatten(nodes))
-    return set() if is_everywhere else critical
+def marks(rows: Sequence[Row]) -> bool:
+    """Return whether the critical path leaves any row out, and is marked."""
+    return not all(row.is_critical for row in rows)
 
 
-def legend(nodes: Sequence[Node], critical: set[int]) -> Text | None:
-    """Return what the mark of the critical path means; None if nothing is marked."""
-    if not marks(nodes, critical):
+def legend(rows: Sequence[Row]) -> Text | None:
+    """Return what the mark of the critical path means; None without marks."""
+    if not marks(rows):
         return None
     return joined(
         (CRITICAL, "bold magenta"),
@@ -206,88 +197,38 @@ def legend(nodes: Sequence[Node], critical: set[int]) -> Text | None:
     )
 
 
-def _with_guides(nodes: Sequence[Node]) -> Iterator[tuple[Node, str, str]]:
-    """Yield each node with what leads to it and what leads on below it."""
-    stack = [(node, "", "") for node in reversed(nodes)]
-    while stack:
-        node, prefix, below = stack.pop()
-        children = node.children
-        yield node, prefix, below + ("│  " if children else "   ")
-        for position in range(len(children) - 1, -1, -1):
-            last = position == len(children) - 1
-            stack.append(
-                (
-                    children[position],
-                    below + ("└─ " if last else "├─ "),
-                    below + ("   " if last else "│  "),
-                )
-            )
+def _with_guides(rows: Sequence[Row]) -> list[tuple[Row, str, str]]:
+    """Return each row with what leads to it and what leads on below it."""
+    found = []
+    # Levels on which another row comes, seen from the end.
+    going_on: set[int] = set()
+    for row in reversed(rows):
+        level = row.level
+        is_last = level not in going_on
+        going_on = {each for each in going_on if each < level} | {level}
+        above = ["│  " if each in going_on else "   " for each in range(2, level)]
+        prefix = "".join(above) + ("" if level == 1 else "└─ " if is_last else "├─ ")
+        above += [] if level == 1 else ["   " if is_last else "│  "]
+        found.append((row, prefix, "".join(above) + ("│  " if row.has_children else "   ")))
+    return found[::-1]
 
 
-def _what(node: Node) -> list[tuple[str, str]]:
-    span = node.span
-    times = f" {tree.TIMES} {node.count}" if node.count > 1 else ""
-    if isinstance(span, Dispatch):
-        return _what_dispatch(span, node, times)
-    parts = [(short_receiver(span.receiver.name), "bold")]
-    if times:
-        parts.append((times, "bold"))
-    else:
-        parts.append((f" #{span.number}", "dim"))
-    if span.receiver.is_async:
-        parts.append((" async", "cyan"))
-    if span.outcome is Outcome.RAISED:
-        # With what, is said below the tree: a dotted path and a message would push all else aside.
-        parts.append(("  RAISED", "bold red"))
-    elif span.outcome is not Outcome.RETURNED:
-        parts.append((f"  {span.outcome.upper()}", "yellow"))
+def _what(row: Row) -> list[tuple[str, str]]:
+    parts = [(row.node.label, "bold" if row.call else "cyan"), (row.instance, "")]
+    if row.node.count > 1:
+        parts.append((f" {tree.TIMES} {row.node.count}", "bold"))
+    elif row.call is not None:
+        parts.append((f" #{row.number}", "dim"))
+    if row.badges:
+        parts.append((f" {', '.join(row.badges)}", "cyan" if row.call else "dim"))
+    if row.undone:
+        parts.append((f"  {row.undone.upper()}", "bold yellow"))
+    if row.outcome:
+        # With what a receiver raised is said below: a message would push all else aside.
+        what = row.dispatch.exception_type.rpartition(".")[2] if row.dispatch else ""
+        style = "bold red" if row.outcome == Outcome.RAISED else "yellow"
+        parts.append((f"  {row.outcome.upper()} {what}".rstrip(), style))
     return parts
-
-
-def _what_dispatch(span: Dispatch, node: Node, times: str) -> list[tuple[str, str]]:
-    parts = [(short_signal(span.signal), "cyan")]
-    about = span.sender if times or not span.instance else span.instance
-    if about != "None":
-        parts.append((f" {about}", ""))
-    if not times and (sender := tree.other_sender(span)):
-        parts.append((f" from {sender}", ""))
-    parts.append((times, "bold"))
-    words = ", ".join(_words(span, node))
-    if words:
-        parts.append((f" {words}", "dim"))
-    if span.transaction in _ROLLED_BACK:
-        parts.append((f"  {span.transaction.upper().replace('_', ' ')}", "bold yellow"))
-    if span.exception_type:
-        parts.append((f"  LEFT BY {span.exception_type.rpartition('.')[2]}", "bold red"))
-    return parts
-
-
-def _words(span: Dispatch, node: Node) -> Iterator[str]:
-    """Yield the facts that are worth a word."""
-    if span.action:
-        yield span.action
-    if span.created is not None and node.count == 1:
-        yield "created" if span.created else "updated"
-    if span.raw:
-        yield "raw"
-    if span.method != Method.SEND:
-        yield str(span.method)
-    if span.parent_is_link:
-        yield "later"
-    if 1 < len(node.instances) <= FEW_INSTANCES:
-        shown = [each.removeprefix(f"{span.sender}:") for each in sorted(node.instances)]
-        yield f"of {', '.join(shown)}"
-    elif len(node.instances) > 1:
-        yield f"of {plural(len(node.instances), 'instance')}"
-
-
-FEW_INSTANCES: Final = 3
-"""Instances of a group that are named; of more it is said how many they are."""
-
-
-_ROLLED_BACK: Final = frozenset(
-    {TransactionOutcome.ROLLED_BACK, TransactionOutcome.SAVEPOINT_ROLLED_BACK}
-)
 
 
 def _sql_cell(node: Node) -> str:
@@ -296,17 +237,13 @@ def _sql_cell(node: Node) -> str:
     return f"{format_count(node.query_count)} in {format_ns(node.query_ns)}"
 
 
-def _where(node: Node) -> str:
-    span = node.span
-    if isinstance(span, ReceiverCall):
-        return place(span.receiver.file, span.receiver.line)
-    if span.callsite is None:
-        return ""
-    return f"{place(span.callsite.file, span.callsite.line)} {span.callsite.function}"
+def _where(row: Row) -> str:
+    site = row.dispatch.callsite if row.dispatch is not None else None
+    return f"{row.where} {site.function}" if site is not None else row.where
 
 
 def extras(trace: Trace, *, everything: bool = False) -> Iterator[Text]:
-    """Yield lines for what is not in the tree: messages, bypasses, mail, tasks, the dead.
+    """Yield what is not in the tree: messages, bypasses, side effects.
 
     With *everything* also changes of receivers and the dispatches that had none.
     """
@@ -328,7 +265,7 @@ def extras(trace: Trace, *, everything: bool = False) -> Iterator[Text]:
         kind, said = line
         times = f" {tree.TIMES} {count}" if count > 1 else ""
         yield joined((f"{kind}{times}: ", "yellow"), said)
-    for lost, count in tree.lost_receivers(trace):
+    for lost, count in lost_receivers(trace):
         times = f" {tree.TIMES} {count}" if count > 1 else ""
         yield joined(
             (f"lost{times}: ", "bold red"),
@@ -340,7 +277,7 @@ def extras(trace: Trace, *, everything: bool = False) -> Iterator[Text]:
 
 
 def _effect(effect: SideEffect, calls: Mapping[int, ReceiverCall]) -> tuple[str, str]:
-    """Return the kind of a side effect, and what it was, who did it and in which transaction."""
+    """Return a side effect's kind; and what it was, with place and time."""
     call = calls.get(effect.parent_number) if effect.parent_number is not None else None
     by = f" by {short_receiver(call.receiver.name)}" if call is not None else ""
     site = effect.callsite
@@ -357,14 +294,19 @@ def _effect(effect: SideEffect, calls: Mapping[int, ReceiverCall]) -> tuple[str,
     return effect.kind, f"{effect.target}{by}{at} ({when})"
 
 
-def totals(found: Sequence[ReceiverTotal], width: int) -> Any:
-    """Return what each receiver cost in a trace; in a narrow terminal the tree alone has places."""
-    numbers = ("own time", "share", "calls", "in all", "longest", "SQL", "errors")
+def totals(found: Sequence[ReceiverTotal], width: int) -> Table:
+    """Return what each receiver cost in a trace; places if there is room."""
+    reads_cpu = any(total.cpu_ns is not None for total in found)
+    numbers = (
+        *(SELF, *(SPLIT if reads_cpu else ()), "share", "calls"),
+        *(TIME, "longest", "SQL", "errors"),
+    )
     narrow = width < NARROW
-    shown = table(*numbers, "receiver", *(() if narrow else ("where",)), right=numbers)
+    shown = table(*numbers, "receiver", *(() if narrow else (WHERE,)), right=numbers)
     for total in found:
         shown.add_row(
             text(format_spent(total.total_ns, total.self_ns), "bold"),
+            *(_split_cells(total.cpu_ns, total.waiting_ns) if reads_cpu else ()),
             text(format_percent(total.share)),
             text(format_count(total.calls)),
             text(format_spent(total.total_ns)),
@@ -375,6 +317,13 @@ def totals(found: Sequence[ReceiverTotal], width: int) -> Any:
             *(() if narrow else (text(place(total.file, total.line), "dim"),)),
         )
     return shown
+
+
+def _split_cells(cpu_ns: int | None, waiting_ns: int | None) -> tuple[Text, ...]:
+    return tuple(
+        text("" if nanoseconds is None else format_ns(nanoseconds))
+        for nanoseconds in (cpu_ns, waiting_ns)
+    )
 
 
 def count_of_errors(count: int) -> Text:

@@ -1,35 +1,32 @@
-"""The terminal: text and tables for people, JSON for machines, on the command's own stdout."""
+"""The terminal: tables for people, JSON for machines, on stdout.
 
-# ruff: noqa: PLC0415 - rich is optional: JSON works without it.
+Text is laid out here, whatever is installed; rich, an extra, adds colours where somebody is looking.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import IO, TYPE_CHECKING, Any, Final, TypeGuard, cast
+import shutil
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
-from django.core.management.base import CommandError
-
+from tracing.management.layout import Table, Text, rows_of, wrapped
 from tracing.spans.escapes import escape_control, json_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from django.core.management.base import OutputWrapper
-    from rich.console import Console, RenderableType
-    from rich.table import Table
-    from rich.text import Text
 
 NEEDS_RICH: Final = (
-    "Text output needs the rich library: pip install 'django-signal-tracing[cli]'. "
-    "--format json works without it."
+    "Colours need the rich library: pip install 'django-signal-tracing[cli]'. "
+    "The text is the same without it."
 )
 PIPED_WIDTH: Final = 160
 """Columns when nothing says how wide the reader is: a file or a pager."""
 
-_LEAST_ROOM: Final = 20
-"""Columns that a sentence needs; with fewer it may begin at the left edge."""
-
 
 class _Stream:
-    """Django's stdout wrapper as the file that rich wants: it adds no line ends."""
+    """Django's stdout wrapper as a file for rich, adding no line ends."""
 
     encoding = "utf-8"
 
@@ -48,7 +45,7 @@ class _Stream:
 
 
 class Terminal:
-    """Where a verb writes.
+    """The terminal that a verb writes to.
 
     Args:
         stdout: The command's.
@@ -68,9 +65,10 @@ class Terminal:
     ) -> None:
         self._stdout = stdout
         self._stderr = stderr
-        self._no_color = no_color or bool(os.environ.get("NO_COLOR"))
         self._force_color = force_color
-        self._console: Console | None = None
+        no_color = no_color or bool(os.environ.get("NO_COLOR"))
+        self._is_coloured = force_color or (self.is_terminal and not no_color)
+        self._colour: Callable[[Text], None] | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -78,81 +76,59 @@ class Terminal:
         return bool(self._stdout.isatty())
 
     @property
-    def console(self) -> Console:
-        """Return the console of the ``rich`` library.
-
-        Raises:
-            CommandError: The library is not installed.
-        """
-        if self._console is None:
-            try:
-                from rich.console import Console
-            except ImportError:
-                raise CommandError(NEEDS_RICH) from None
-            plain = (self._no_color or not self.is_terminal) and not self._force_color
-            self._console = Console(
-                file=cast("IO[str]", _Stream(self._stdout)),
-                color_system=None if plain else "auto",
-                force_terminal=True if self._force_color else None,
-                no_color=plain,
-                width=None if self.is_terminal else _piped_width(),
-                highlight=False,
-                markup=False,
-                emoji=False,
-                soft_wrap=False,
-            )
-        return self._console
+    def errors(self) -> OutputWrapper:
+        """Return the command's stderr."""
+        return self._stderr
 
     @property
     def width(self) -> int:
         """Return how many columns there are."""
-        return self.console.width
-
-    def print(self, *what: RenderableType) -> None:
-        """Write text, tables and whatever else rich can render."""
-        for each in what:
-            self._fit(each)
         if self.is_terminal:
-            self.console.print(*map(self._indented, what))
-            return
-        # A file needs neither the spaces that fill the last column nor sentences broken into lines,
-        # unless its reader said how wide it is.
-        whole = "COLUMNS" not in os.environ
-        with self.console.capture() as capture:
-            for each in what or ("",):
-                shown = each if whole else self._indented(each)
-                self.console.print(shown, soft_wrap=whole and not _is_table(each))
-        lines = capture.get().split("\n")
-        self.raw("\n".join(line.rstrip() for line in lines))
+            return shutil.get_terminal_size().columns
+        columns = os.environ.get("COLUMNS", "")
+        return int(columns) if columns.isdecimal() and int(columns) else PIPED_WIDTH
 
-    def _fit(self, what: RenderableType) -> None:
-        """Have the flexible column of a table give way, if it is wider than the terminal."""
-        from rich.measure import Measurement
+    def print(self, *what: Text | Table) -> None:
+        """Write texts and tables on lines of their own; an empty line for none."""
+        lines = [line for each in what or (Text(),) for line in self._laid_out(each)]
+        if self._is_coloured and self._colour is None:
+            self._colour = self._coloured_by_rich()
+        for line in lines:
+            if self._colour is None:
+                self.raw(f"{line.plain.rstrip()}\n")
+            else:
+                self._colour(line)
 
-        if _is_table(what):
-            unlimited = self.console.options.update_width(100_000)
-            needed = Measurement.get(self.console, unlimited, what).maximum
-            what.expand = needed > self.width
+    def _laid_out(self, what: Text | Table) -> Iterator[Text]:
+        if isinstance(what, Table):
+            return rows_of(what, self.width)
+        # A file needs no sentences broken into lines, unless its reader said how wide it is.
+        is_broken = self.is_terminal or "COLUMNS" in os.environ
+        return wrapped(what, self.width) if is_broken else what.lines()
 
-    def _indented(self, what: RenderableType) -> RenderableType:
-        """Return text broken into lines that begin where the line they belong to begins."""
-        from rich.text import Text
+    def _coloured_by_rich(self) -> Callable[[Text], None] | None:
+        """Return what writes a line in its styles; None without rich."""
+        try:
+            from rich.console import Console  # noqa: PLC0415 - an extra.
+            from rich.text import Text as RichText  # noqa: PLC0415
+        except ImportError:
+            self._is_coloured = False
+            if self._force_color:
+                self.warn(NEEDS_RICH)
+            return None
+        console = Console(
+            file=cast("IO[str]", _Stream(self._stdout)),
+            force_terminal=True if self._force_color else None,
+            no_color=False if self._force_color else None,
+        )
 
-        if not isinstance(what, Text):
-            return what
-        lines: list[Text] = []
-        for line in what.split("\n", allow_blank=True):
-            indent = len(line.plain) - len(line.plain.lstrip(" "))
-            room = self.width - indent
-            if not indent or room < _LEAST_ROOM or line.cell_len <= self.width:
-                lines.append(line)
-                continue
-            parts = line[indent:].wrap(self.console, room)
-            lines.extend(Text(" " * indent).append_text(part) for part in parts)
-        return Text("\n").join(lines)
+        def write(line: Text) -> None:
+            console.print(RichText.assemble(*line.parts), soft_wrap=True)
+
+        return write
 
     def json(self, value: Any, *, lines: bool = False) -> None:
-        """Write *value* as JSON: indented for one document, on one line with *lines*."""
+        """Write *value* as JSON, indented; with *lines*, on one line."""
         text = json_text(value, indent=None if lines else 2)
         if encodable(text, self._stdout) != text:
             text = json_text(value, indent=None if lines else 2, ascii_only=True)
@@ -164,7 +140,7 @@ class Terminal:
 
     def warn(self, message: str) -> None:
         """Write a line to stderr."""
-        self._stderr.write(encodable(plain(message), self._stderr))
+        self._stderr.write(encodable(escape_control(message), self._stderr))
 
     def flush(self) -> None:
         """Have what was written appear."""
@@ -172,7 +148,7 @@ class Terminal:
 
 
 def encodable(text: str, out: OutputWrapper) -> str:
-    """Return *text* with escapes for what the encoding of *out* lacks: a terminal's may be ASCII."""
+    """Return *text* with escapes for what the encoding of *out* lacks."""
     encoding = getattr(out, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
@@ -183,39 +159,37 @@ def encodable(text: str, out: OutputWrapper) -> str:
     return text
 
 
-def _is_table(what: RenderableType) -> TypeGuard[Table]:
-    from rich.table import Table
-
-    return isinstance(what, Table)
-
-
-def _piped_width() -> int:
-    columns = os.environ.get("COLUMNS", "")
-    return int(columns) if columns.isdecimal() and int(columns) else PIPED_WIDTH
-
-
-plain = escape_control
-
-
 def text(content: object = "", style: str = "") -> Text:
     """Return *content* as text in a style, harmless."""
-    from rich.text import Text
-
-    return Text(plain(content), style=style)
+    return Text((escape_control(content), style))
 
 
-def joined(*parts: tuple[object, str] | object) -> Text:
-    """Return one text of several parts: values or (value, style); a lone line end is one."""
-    from rich.text import Text
+def joined(*parts: Text | tuple[object, str] | object) -> Text:
+    """Return texts, values and pairs (value, style) as one text.
 
+    A value that is a line end stays one.
+    """
     whole = Text()
     for part in parts:
+        if isinstance(part, Text):
+            whole.append(part)
+            continue
         content, style = part if isinstance(part, tuple) else (part, "")
-        whole.append("\n" if content == "\n" else plain(content), style=str(style))
+        whole.append(Text(("\n", "")) if content == "\n" else text(content, str(style)))
     return whole
 
 
-def table(*columns: str, right: tuple[str, ...] = (), flexible: str | None = None) -> Any:
+def stacked(*texts: Text) -> Text:
+    """Return *texts* as one, each on lines of its own."""
+    whole = Text()
+    for each in texts:
+        if whole:
+            whole.append(Text(("\n", "")))
+        whole.append(each)
+    return whole
+
+
+def table(*columns: str, right: tuple[str, ...] = (), flexible: str | None = None) -> Table:
     """Return an empty table with these headings.
 
     Args:
@@ -223,15 +197,4 @@ def table(*columns: str, right: tuple[str, ...] = (), flexible: str | None = Non
         right: Those that hold numbers: they are aligned to the right.
         flexible: The one that gives way where the terminal is too narrow; the last unless given.
     """
-    from rich.table import Table
-
-    made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for name in columns:
-        made.add_column(
-            name,
-            justify="right" if name in right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            ratio=1 if name == (columns[-1] if flexible is None else flexible) else None,
-        )
-    return made
+    return Table(columns, right, columns[-1] if flexible is None else flexible)

@@ -45,7 +45,7 @@ def set_incremental_vacuum(_apps: StateApps, editor: BaseDatabaseSchemaEditor) -
 class Migration(migrations.Migration):
     atomic = False  # VACUUM refuses to run inside a transaction.
 
-    dependencies = [("tracing", "0001_store")]
+    dependencies = [("tracing", "0001_initial")]
 
     operations = [
         migrations.RunPython(

@@ -1,4 +1,4 @@
-"""The panel of django-debug-toolbar: the trace of a request while its page is still open."""
+"""The panel of django-debug-toolbar: the trace of the request at hand."""
 
 from __future__ import annotations
 

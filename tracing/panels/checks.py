@@ -30,7 +30,10 @@ DATABASE_STORE = "debug_toolbar.store.DatabaseStore"
 
 
 def run_checks(panel: type[Any]) -> list[CheckMessage]:
-    """Return what is wrong with the set-up of *panel*, worst first; nothing while a test overrides it."""
+    """Return what is wrong with the set-up of *panel*, worst first.
+
+    While a test overrides the settings, nothing is.
+    """
     if is_overridden(*LOOKED_AT):
         return []
     return [*_errors(panel), *_warnings()]

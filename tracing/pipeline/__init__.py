@@ -1,7 +1,7 @@
-"""The way of a finished trace to its exporters: a bounded queue and one worker for each process.
+"""The pipeline of finished traces: a bounded queue, one worker a process.
 
 The traced thread appends to the queue and wakes the worker only if that is idle. The worker has
-the live traces assembled into spans, hands them to the processors (which may drop them) and then, in
+the active traces assembled into spans, hands them to the processors (which may drop them) and then, in
 batches, to each exporter. An exporter that fails keeps its batches for a while and tries again; the
 others go on without it. Nothing here ever raises into the traced program.
 
@@ -15,25 +15,23 @@ from tracing.pipeline.exporter import (
     Drain,
     Exporter,
     ExporterStatistics,
-    Options,
     Processor,
     Statistics,
     TemporaryError,
 )
 from tracing.pipeline.processes import flush_on_sigterm
 from tracing.pipeline.queue import Pipeline
-from tracing.pipeline.worker import Courtesy, is_worker_thread
+from tracing.pipeline.worker import Yielder, is_worker_thread
 
 __all__ = [
-    "Courtesy",
     "Drain",
     "Exporter",
     "ExporterStatistics",
-    "Options",
     "Pipeline",
     "Processor",
     "Statistics",
     "TemporaryError",
+    "Yielder",
     "add_drain",
     "add_exporter",
     "add_processor",

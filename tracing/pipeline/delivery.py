@@ -1,4 +1,4 @@
-"""One exporter with what it has not taken yet: trying again, blaming one trace, dropping late ones."""
+"""One exporter and its backlog: retries, blame, dropping of old traces."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from tracing.instrumentation import buffer, failures
+from tracing.instrumentation import buffer as recording_buffer
+from tracing.instrumentation import failures
 from tracing.instrumentation.assembly.repair import repaired
 from tracing.instrumentation.attributes.redaction import redact_error
-from tracing.pipeline.exporter import Exporter, ExporterStatistics, Options, TemporaryError
+from tracing.pipeline.exporter import Exporter, ExporterStatistics, TemporaryError
 from tracing.units import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tracing.conf.parts import PipelineOptions
     from tracing.spans import records
 
 logger = logging.getLogger("tracing")
 
 
-class _Parcel:
+class _Batch:
     """Traces that an exporter has not taken yet."""
 
     __slots__ = ("_packed", "_traces", "count", "deadline", "weight")
@@ -45,7 +47,7 @@ class _Parcel:
         return traces
 
     def pack(self) -> None:
-        """Turn the traces into bytes: they take less room, and the garbage collector skips them.
+        """Turn the traces into bytes, which are smaller and skipped by the gc.
 
         A hundred thousand waiting spans would be looked at by each full collection, on whatever
         thread it happens: that is a pause of 50 ms and more for the application.
@@ -64,7 +66,7 @@ class Delivery:
 
     def __init__(self, exporter: Exporter) -> None:
         self.exporter = exporter
-        self.waiting: deque[_Parcel] = deque()
+        self.waiting: deque[_Batch] = deque()
         self.items = 0
         self.exported = self.dropped = self.failures = self.streak = 0
         self.error = ""
@@ -73,9 +75,9 @@ class Delivery:
         self._announced = False
         self._blamed: set[str] = set()
 
-    def offer(self, traces: list[records.Trace], options: Options) -> None:
-        """Queue *traces* behind what it has not taken yet, dropping the oldest if that is much."""
-        parcel = _Parcel(traces, time.monotonic() + options.retry_seconds)
+    def offer(self, traces: list[records.Trace], options: PipelineOptions) -> None:
+        """Queue *traces* behind the backlog; drop the oldest if that is much."""
+        parcel = _Batch(traces, time.monotonic() + options.retry_seconds)
         self.waiting.append(parcel)
         self.items += parcel.weight
         if self.streak:
@@ -84,7 +86,7 @@ class Delivery:
                 self._drop()
 
     def run(self, *, forced: bool) -> None:
-        """Hand over what is waiting, unless the exporter is to be left alone for now."""
+        """Hand over what is waiting, unless the exporter is to be left alone."""
         if not self.waiting:
             return
         now = time.monotonic()
@@ -101,7 +103,7 @@ class Delivery:
                 self._drop_late(now)
                 return
             except Exception as error:  # noqa: BLE001 - whatever it is, the others go on.
-                self._blame(error, traces)
+                self._isolate_failure(error, traces)
             else:
                 self.waiting.popleft()
                 self.items -= parcel.weight
@@ -154,14 +156,14 @@ class Delivery:
         self.retry_at = 0.0
         self.error = ""
 
-    def _blame(self, error: Exception, traces: list[records.Trace]) -> None:
+    def _isolate_failure(self, error: Exception, traces: list[records.Trace]) -> None:
         """Find the trace that cannot be exported by halving the batch."""
         parcel = self.waiting.popleft()
         self.items -= parcel.weight
         if len(traces) > 1:
             middle = len(traces) // 2
             for half in (traces[middle:], traces[:middle]):
-                part = _Parcel(half, parcel.deadline)
+                part = _Batch(half, parcel.deadline)
                 self.waiting.appendleft(part)
                 self.items += part.weight
             return
@@ -201,18 +203,18 @@ def _one_line(error: Exception) -> str:
 
 def weight_of(trace: Any) -> int:
     """Return roughly how many recorded items *trace* holds; at least 1."""
-    streams = getattr(trace, "streams", None)
-    if streams is not None:
-        values = sum(len(stream.recorded or ()) for stream in streams)
-        return 1 + values // buffer.VALUES_PER_DISPATCH
+    buffers = getattr(trace, "buffers", None)
+    if buffers is not None:
+        values = sum(len(buffer.recorded or ()) for buffer in buffers)
+        return 1 + values // recording_buffer.VALUES_PER_DISPATCH
     dispatches = getattr(trace, "dispatches", None)
     if dispatches is None:
-        return 1
+        return getattr(trace, "weight", 1)
     return 1 + sum(1 + len(dispatch.receiver_calls) for dispatch in dispatches)
 
 
 def guard(place: str, function: Callable[..., Any], *args: Any) -> Any:
-    """Return what *function* returns; None if it raises, which is counted and logged once."""
+    """Return the result of *function*; None if it raises, which is counted."""
     try:
         return function(*args)
     except Exception as error:  # noqa: BLE001 - the traced program comes first.

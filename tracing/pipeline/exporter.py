@@ -1,10 +1,11 @@
-"""What the pipeline is told and tells: exporters, processors, options, statistics."""
+"""The pipeline's protocols, options and statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
+
+from msgspec import Struct
 
 from tracing.spans import records
 
@@ -16,14 +17,14 @@ Drain = Callable[[], Iterable[records.Trace]]
 
 
 class TemporaryError(Exception):
-    """An exporter cannot work now and should be asked again: no connection, no space, no table."""
+    """An exporter cannot work now and wants another try: no connection, say."""
 
     patience: ClassVar[float] = 0.0
     """Seconds for which this may last before it is worth a line in the log."""
 
 
 class Exporter(Protocol):
-    """What a finished trace is handed to.
+    """A receiver of finished traces.
 
     An exporter may also have ``tick(statistics)``, called every few seconds, and ``after_fork()``,
     called in a child process: what it holds open belongs to the parent.
@@ -49,26 +50,8 @@ class Exporter(Protocol):
         """Write what it holds back and let go of files and connections."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How the pipeline works; the defaults suit a web process."""
-
-    queue_limit: int = 100_000
-    """Recorded items (dispatches and receiver calls, roughly) that may wait for the worker, and that a
-    failing exporter keeps; beyond it the oldest go."""
-    batch_seconds: float = 0.2
-    """How long the first trace of a batch waits for others."""
-    retry_seconds: float = 60.0
-    """How long a failing exporter keeps a batch."""
-    exit_seconds: float = 5.0
-    """How long the exit of the process may wait for the exporters."""
-    synchronous: bool = False
-    """Export on the traced thread, before it goes on. For tests and short commands."""
-
-
-@dataclass(slots=True)
-class ExporterStatistics:
-    """How one exporter is doing."""
+class ExporterStatistics(Struct):
+    """The state of one exporter."""
 
     exported: int = 0
     """Traces (or segments) taken."""
@@ -82,9 +65,8 @@ class ExporterStatistics:
     """What the last attempt failed with; empty after a success."""
 
 
-@dataclass(slots=True)
-class Statistics:
-    """How the pipeline is doing, since the process began."""
+class Statistics(Struct):
+    """The state of the pipeline, since the process began."""
 
     recorded: int = 0
     """Traces (or segments) taken out of the queue."""
@@ -99,6 +81,8 @@ class Statistics:
     queued_items: int = 0
     running: int = 0
     """Traces that have begun and not ended."""
-    exporters: dict[str, ExporterStatistics] = field(default_factory=dict)
-    forgotten: dict[str, int] = field(default_factory=dict)
+    exporters: dict[str, ExporterStatistics] = {}
+    behind_seconds: float = 0.0
+    """Of a collector: the age of the oldest trace in the spool."""
+    forgotten: dict[str, int] = {}
     """What bounded memories had no room for, by what it was."""

@@ -1,4 +1,4 @@
-"""What of the finished traces is kept, decided in the worker.
+"""Filters of finished traces, asked in the worker.
 
 The head sampler decides when a trace begins. Here the patterns of what is to be left out are applied,
 and the tail rules, which know how a trace ended.
@@ -14,12 +14,14 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.instrumentation.recent import Recent
+from tracing.instrumentation.sampling import left_out
 from tracing.spans.records import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from tracing.conf import Settings
+    from tracing.conf.parts import KeepOptions
     from tracing.spans.records import Dispatch, ReceiverCall, Trace
 
 _random = Random()
@@ -53,7 +55,7 @@ class Patterns:
 
 
 class _LeftOut:
-    """What was left out of one trace so far."""
+    """The dispatches left out of one trace so far."""
 
     __slots__ = ("calls", "dispatch_count", "error_count", "numbers")
 
@@ -64,7 +66,7 @@ class _LeftOut:
 
 
 class Exclusions:
-    """A processor of the pipeline: leave out what ``EXCLUDE_SIGNALS`` and the others name.
+    """A processor that leaves out what ``EXCLUDE_SIGNALS`` and others name.
 
     A dispatch or a receiver call that is left out goes with all that it sent, and a dispatch without
     any receiver left goes, too. Mail and writes that sent no signals stay: they were done.
@@ -84,26 +86,27 @@ class Exclusions:
     def __call__(self, trace: Trace) -> Trace | None:
         """Return *trace* without what is left out."""
         left_out = self._running.pop(trace.root_span_id, None) or _LeftOut()
-        if trace.carried is not None:
+        if trace.diagnosis_context is not None:
             # They are above what has ended, and come again when they have.
-            unfinished = sorted(trace.carried.unfinished, key=attrgetter("number"))
-            trace.carried.unfinished = self._kept(unfinished, left_out, counts=False)
+            unfinished = sorted(trace.diagnosis_context.unfinished, key=attrgetter("number"))
+            trace.diagnosis_context.unfinished = self._kept(unfinished, left_out, counts=False)
         trace.dispatches = self._kept(trace.dispatches, left_out, counts=True)
         trace.dispatch_count -= left_out.dispatch_count
         trace.receiver_call_count -= left_out.calls
         trace.error_count -= left_out.error_count
         trace.excluded_count = left_out.calls
-        trace.unheard = [
+        trace.orphans = [
             entry
-            for entry in trace.unheard
+            for entry in trace.orphans
             if not (self._signals.fit(entry[0]) or self._senders.fit(entry[1]))
         ]
-        trace.unheard_count = sum(count for _, _, count in trace.unheard)
+        trace.orphan_count = sum(count for _, _, count in trace.orphans)
         notes: tuple[list[Any], ...] = (
             trace.bypasses,
             trace.side_effects,
             trace.connection_changes,
             trace.waiting_callbacks,
+            trace.discarded_callbacks,
         )
         for note in chain(*notes):
             if note.parent_number in left_out.numbers:
@@ -142,36 +145,31 @@ class Exclusions:
         return kept
 
 
-TAIL_KEYS: Final = frozenset({"errors", "hazards", "slow_ms", "else"})
-"""What ``TRACING["KEEP"]`` may have."""
-
-
-class Tail:
+class TailSampler:
     """A processor of the pipeline: keep whole traces by how they ended.
 
     Args:
-        rules: ``errors``, ``hazards`` (bool), ``slow_ms`` (number): a trace that one of them holds for
-            is kept; ``else``: the share of the others that is kept, 0.0 to 1.0, 1.0 by default.
+        keep: The rules: a trace that one of them holds for is kept, and of the others a share.
     """
 
-    __slots__ = ("_else", "_errors", "_hazards", "_slow_ns")
+    __slots__ = ("_keep",)
 
-    def __init__(self, rules: Mapping[str, Any]) -> None:
-        self._errors = bool(rules.get("errors", True))
-        self._hazards = bool(rules.get("hazards", True))
-        slow_ms = rules.get("slow_ms")
-        self._slow_ns = float(slow_ms) * 1e6 if slow_ms is not None else None
-        self._else = float(rules.get("else", 1.0))
+    def __init__(self, keep: KeepOptions) -> None:
+        self._keep = keep
 
     def __call__(self, trace: Trace) -> Trace | None:
         """Return *trace* if it is kept."""
+        keep = self._keep
         if not trace.final or trace.segment > 0:
             # A trace of which a part is stored already is kept whole.
             return trace
-        if self._errors and (trace.error or trace.error_count or trace.status == "error"):
+        if keep.errors and (trace.error or trace.error_count or trace.status == "error"):
             return trace
-        if self._hazards and trace.hazard_count:
+        if keep.hazards and trace.hazard_count:
             return trace
-        if self._slow_ns is not None and trace.duration_ns >= self._slow_ns:
+        if keep.slow_ms is not None and trace.duration_ns >= keep.slow_ms * 1e6:
             return trace
-        return trace if self._else >= 1.0 or _random.random() < self._else else None
+        if keep.otherwise >= 1.0 or _random.random() < keep.otherwise:
+            return trace
+        left_out["keep"] += 1
+        return None

@@ -1,4 +1,4 @@
-"""What SIGTERM and ``fork()`` mean for a pipeline."""
+"""Pipelines under SIGTERM and ``fork()``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def flush_on_sigterm(pipeline: Pipeline) -> Callable[[], None]:
-    """Have SIGTERM flush *pipeline* before it does what it did; return what undoes that.
+    """Have SIGTERM flush *pipeline* first; return what undoes that.
 
     A process that nobody taught to handle the signal still dies of it, with the same exit status.
     Where a handler was installed, that one decides; it only gets a flushed pipeline.  Nothing is
@@ -38,7 +38,7 @@ def flush_on_sigterm(pipeline: Pipeline) -> Callable[[], None]:
             return
         guard("SIGTERM", pipeline.force_flush, pipeline.options.exit_seconds)
         # Nothing that runs at exit gets to say it.
-        guard("SIGTERM", pipeline.tell_what_is_lost)
+        guard("SIGTERM", pipeline.warn_of_losses)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""The traced threads' side of a pipeline: the bounded queue, what flushes it and what ends it."""
+"""The traced side of a pipeline: the queue, its flushing and its end."""
 
 from __future__ import annotations
 
@@ -8,51 +8,60 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from tracing.instrumentation import buffer, failures
+from tracing.instrumentation import buffer as recording_buffer
+from tracing.instrumentation import failures
 from tracing.instrumentation.in_tests import is_test_run
-from tracing.pipeline.delivery import Delivery, guard, weight_of
-from tracing.pipeline.worker import NEVER, Courtesy, Flush, WorkerSide, is_worker_thread
+from tracing.pipeline.delivery import guard, weight_of
+from tracing.pipeline.worker import NEVER, Flush, WorkerSide, Yielder, is_worker_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tracing.pipeline.exporter import Drain, Exporter, Options, Processor
+    from tracing.conf.parts import PipelineOptions
+    from tracing.pipeline.exporter import Drain, Exporter, Processor
 
 
 class Pipeline(WorkerSide):
-    """A queue, a worker and exporters. A process has one, ``tracing.pipeline.default``."""
+    """A queue, a worker and exporters; ``pipeline.default`` is the process's."""
 
     # -- Setting up --------------------------------------------------------------------------
 
     def configure(
         self,
-        exporters: Iterable[Exporter],
+        exporters: Iterable[Exporter] | Callable[[], Iterable[Exporter]],
         *,
-        options: Options | None = None,
+        options: PipelineOptions | None = None,
         processors: Iterable[Processor] = (),
     ) -> None:
-        """Use these exporters, options and processors from now on; the old exporters are shut."""
+        """Use these exporters, options and processors; shut the old exporters.
+
+        Args:
+            exporters: Where traces go; or what makes that, asked by the worker when there is a trace.
+            options: How it works; as before by default.
+            processors: Run on each assembled trace, before the exporters; if there are none, not at all.
+        """
         self.force_flush(self.options.exit_seconds)
-        old = list(self.exporters)
+        old = self._exporters
         self.options = options or self.options
         self.processors = list(processors)
-        self.exporters = []
+        self._for_exporters = list(processors)
+        self._exporters = []
         self._deliveries = []
         self._closed = False
-        for exporter in exporters:
-            self.add_exporter(exporter)
+        self._make_exporters = exporters if callable(exporters) else None
+        if not callable(exporters):
+            for exporter in exporters:
+                self._add(exporter)
         for exporter in old:
-            if exporter not in self.exporters:
+            if exporter not in self._exporters:
                 guard(f"shutdown of exporter {exporter.name}", exporter.shutdown)
 
     def add_exporter(self, exporter: Exporter) -> Callable[[], None]:
         """Hand traces to *exporter* as well; return what takes it out again."""
-        delivery = Delivery(exporter)
-        self.exporters = [*self.exporters, exporter]
-        self._deliveries = [*self._deliveries, delivery]
+        delivery = self._add(exporter)
 
         def remove() -> None:
-            self.exporters = [other for other in self.exporters if other is not exporter]
+            self._exporters = [other for other in self._exporters if other is not exporter]
             self._deliveries = [other for other in self._deliveries if other is not delivery]
 
         return remove
@@ -67,7 +76,7 @@ class Pipeline(WorkerSide):
         return remove
 
     def add_drain(self, drain: Drain) -> Callable[[], None]:
-        """Ask *drain* for segments of running traces; return what takes it out again."""
+        """Ask *drain* for segments of running traces; return what undoes that."""
         self.drains = [*self.drains, drain]
 
         def remove() -> None:
@@ -85,29 +94,29 @@ class Pipeline(WorkerSide):
         self.submit(trace)
 
     def submit(self, trace: Any) -> None:
-        """Take over a finished trace: a ``records.Trace``, or what ``assemble`` makes one of.
+        """Take over a finished trace, or what ``assemble`` makes one of.
 
         Never raises and, unless it is synchronous, never waits.
         """
         try:
-            live = trace if isinstance(trace, buffer.LiveTrace) else None
-            if live is not None and live.submitted:
+            active = trace if isinstance(trace, recording_buffer.ActiveTrace) else None
+            if active is not None and active.submitted:
                 return  # Whoever ended it was interrupted, and ends it once more.
             if self._closed:
                 with self._lock:
                     self._dropped += 1
                 return
             if self.options.synchronous:
-                if live is not None:
-                    live.submitted = True
+                if active is not None:
+                    active.submitted = True
                 self._work_here([(trace, weight_of(trace))])
                 return
             weight = weight_of(trace)
             if self._added - self._taken + weight > self.options.queue_limit:
                 self._make_room(weight)
             # Nothing is called between the two, so nobody can interrupt there.
-            if live is not None:
-                live.submitted = True
+            if active is not None:
+                active.submitted = True
             self._queue.append((trace, weight))
             with self._lock:
                 self._added += weight
@@ -135,7 +144,7 @@ class Pipeline(WorkerSide):
     # -- Flushing and ending -----------------------------------------------------------------
 
     def force_flush(self, timeout: float = 5.0) -> bool:
-        """Have everything submitted so far exported; return whether that was done in time.
+        """Export all that was submitted so far; return whether in time.
 
         Args:
             timeout: Seconds to wait at most. A failing exporter is asked once more and not awaited.
@@ -146,7 +155,7 @@ class Pipeline(WorkerSide):
         if worker is None or not worker.is_alive():
             if not self._queue and not any(delivery.waiting for delivery in self._deliveries):
                 # Nobody is at work, and there is nothing to do.
-                for exporter in self.exporters:
+                for exporter in self._exporters:
                     guard(f"flush of exporter {exporter.name}", exporter.force_flush)
                 return True
             return self._work_here([])
@@ -158,7 +167,7 @@ class Pipeline(WorkerSide):
         return flush.succeeded
 
     def shutdown(self, timeout: float | None = None) -> bool:
-        """Export what is left and let the exporters go; return whether nothing was lost.
+        """Export what is left, shut exporters; return whether all was kept.
 
         Traces submitted afterwards are dropped, until ``configure`` begins anew.
         """
@@ -171,14 +180,14 @@ class Pipeline(WorkerSide):
             worker.join(0.5 if flushed else 0.05)
         if worker is None or not worker.is_alive():
             # A worker that is stuck in an exporter still uses it.
-            for exporter in self.exporters:
+            for exporter in self._exporters:
                 guard(f"shutdown of exporter {exporter.name}", exporter.shutdown)
             self._worker = None
             self._stopping = False
         return flushed
 
     def is_its_worker(self) -> bool:
-        """Return whether the running thread is its worker, not one that works in its place."""
+        """Return whether the running thread is the worker itself."""
         return self._worker is threading.current_thread()
 
     # -- The worker --------------------------------------------------------------------------
@@ -203,7 +212,7 @@ class Pipeline(WorkerSide):
                 self._work_here([])
 
     def flush_at_exit(self) -> None:
-        """Flush when this process exits. Idempotent; the first trace sees to it at the latest."""
+        """Flush when this process exits. Idempotent."""
         if self._exit_registered_in == os.getpid():
             return
         if not self._exit_registered_in:
@@ -216,11 +225,11 @@ class Pipeline(WorkerSide):
                 module.Finalize(None, self._at_exit, exitpriority=10)
 
     def _at_exit(self) -> None:
-        Courtesy.is_over = True
+        Yielder.is_over = True
         # The store is to hear that nothing waits any more, not what waited seconds ago.
         self._tick_at = 0.0
         guard("exit", self.force_flush, self.options.exit_seconds)
-        guard("exit", self.tell_what_is_lost)
-        for exporter in self.exporters:
+        guard("exit", self.warn_of_losses)
+        for exporter in self._exporters:
             # The worker may live on for a moment: only flush, the process ends anyway.
             guard(f"flush of exporter {exporter.name}", exporter.force_flush)

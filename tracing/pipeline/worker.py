@@ -1,4 +1,4 @@
-"""The worker's side of a pipeline: it gathers batches, has them assembled and delivers them."""
+"""The worker's side of a pipeline: batches, assembly, delivery."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
+from tracing.conf.parts import PipelineOptions
 from tracing.instrumentation import context, failures
-from tracing.instrumentation.assembly.assembler import assemble_ended
 from tracing.instrumentation.in_tests import is_test_run
+from tracing.instrumentation.process import before_fork
 from tracing.instrumentation.recent import forgotten
 from tracing.pipeline.delivery import Delivery, guard, logger
-from tracing.pipeline.exporter import Drain, Exporter, Options, Processor, Statistics
+from tracing.pipeline.exporter import Drain, Exporter, Processor, Statistics
 from tracing.spans import records
 from tracing.units import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 NEVER = sys.maxsize
 LOG_SECONDS = 30.0
@@ -32,7 +36,7 @@ worker_thread = threading.local()
 
 
 def is_worker_thread() -> bool:
-    """Return whether the running thread is exporting: what it does must not be recorded."""
+    """Return whether the running thread is exporting, unrecorded."""
     return getattr(worker_thread, "exporting", False)
 
 
@@ -40,8 +44,8 @@ BATCH_ITEMS: Final = 8_000
 """Recorded items that make a batch full before its time."""
 
 
-class Courtesy:
-    """Lets other threads have the interpreter now and then during long work in pure Python.
+class Yielder:
+    """A yielder: other threads get the interpreter during long pure Python.
 
     A thread that waits for it asks for it back only after 5 ms, which a request would feel.
     """
@@ -56,10 +60,10 @@ class Courtesy:
     def __init__(self) -> None:
         self._since = time.perf_counter_ns()
 
-    def give_way(self) -> None:
+    def yield_interpreter(self) -> None:
         """Let others go first if this thread has worked for a millisecond."""
         now = time.perf_counter_ns()
-        if now - self._since > self._EVERY_NS and not Courtesy.is_over:
+        if now - self._since > self._EVERY_NS and not Yielder.is_over:
             time.sleep(0)
             self._since = time.perf_counter_ns()
 
@@ -86,15 +90,15 @@ pipelines: WeakSet[WorkerSide] = WeakSet()
 
 
 class WorkerSide:
-    """What a pipeline has, and what its worker, or who works in its place, does with that."""
+    """The worker's side of a pipeline."""
 
-    assemble = staticmethod(assemble_ended)
-    """Makes the spans of a live trace, in the worker."""
-
-    def __init__(self, options: Options | None = None) -> None:
-        self.options = options or Options()
-        self.exporters: list[Exporter] = []
+    def __init__(self, options: PipelineOptions | None = None) -> None:
+        self.options = options or PipelineOptions()
+        self._exporters: list[Exporter] = []
+        self._make_exporters: Callable[[], Iterable[Exporter]] | None = None
         self.processors: list[Processor] = []
+        self._for_exporters: list[Processor] = []
+        """Those that only prepare a trace for the exporters."""
         self.drains: list[Drain] = []
         self._deliveries: list[Delivery] = []
         self._recorded = self._discarded = self._failed = 0
@@ -106,7 +110,7 @@ class WorkerSide:
         pipelines.add(self)
 
     def _reset(self) -> None:
-        """Begin with empty hands: in a new process, what is queued belongs to the parent."""
+        """Begin anew in a new process: what is queued belongs to the parent."""
         self._queue: deque[tuple[Any, int]] = deque()
         # Counted separately by the two sides, so that neither waits for the other.
         self._added = self._taken = 0
@@ -141,6 +145,45 @@ class WorkerSide:
             forgotten=dict(forgotten),
         )
 
+    @property
+    def exporters(self) -> list[Exporter]:
+        """Return the exporters; make those that waited for the first trace."""
+        self._open()
+        return self._exporters
+
+    def _open(self) -> None:
+        """Import the worker's needs, and make the waiting exporters. Idempotent."""
+        if self._make_exporters is not None:
+            with self._exporting, before_fork:
+                self._make()
+
+    def _make(self) -> None:
+        make, self._make_exporters = self._make_exporters, None
+        if make is not None:
+            for exporter in guard("exporters", make) or ():
+                self._add(exporter)
+
+    def _add(self, exporter: Exporter) -> Delivery:
+        delivery = Delivery(exporter)
+        self._exporters = [*self._exporters, exporter]
+        self._deliveries = [*self._deliveries, delivery]
+        return delivery
+
+    @staticmethod
+    def assemble(trace: Any) -> records.Trace:
+        """Return the spans of an active trace; in the worker."""
+        # What assembles is worth importing only where something was recorded: here, beforehand.
+        from tracing.instrumentation.assembly.assembler import assemble_ended  # noqa: PLC0415
+
+        return assemble_ended(trace)
+
+    @staticmethod
+    def discard(trace: Any) -> None:
+        """Let go of an active trace unread; in the worker."""
+        from tracing.instrumentation.assembly.assembler import discard  # noqa: PLC0415
+
+        discard(trace)
+
     def wake(self) -> None:
         """Have the worker look at the queue now."""
         try:
@@ -149,7 +192,7 @@ class WorkerSide:
             if not failures.is_own(error):
                 raise
 
-    def tell_what_is_lost(self) -> None:
+    def warn_of_losses(self) -> None:
         """Log what the process takes with it: nobody else can tell any more.
 
         A process may have several ends (``atexit`` and the finalizers of multiprocessing and of
@@ -180,7 +223,7 @@ class WorkerSide:
             logger.warning("%s", message)
 
     def _is_in_log(self, delivery: Delivery) -> bool:
-        """Return whether what the database has not got yet has been written by the log exporter."""
+        """Return whether the log exporter has written what the database lacks."""
         return delivery.exporter.name == "database" and any(
             other.exporter.name == "log" and not other.waiting and not other.dropped
             for other in self._deliveries
@@ -235,13 +278,16 @@ class WorkerSide:
         try:
             with self._exporting:
                 if items:
+                    self._open()
                     self._offer(self._assemble(items))
                 return self._work(forced=True)
         finally:
             worker_thread.exporting = before
 
     def _work(self, *, forced: bool) -> bool:
-        """Empty the queue into the exporters; return whether none of them holds anything back."""
+        """Empty the queue into exporters; return whether nothing is held back."""
+        if self._queue or context.running:
+            self._open()
         for drain in self.drains:
             guard("drain", self._drain, drain)
         remaining = len(self._queue)
@@ -266,7 +312,7 @@ class WorkerSide:
                 break
         self._tick()
         if forced:
-            for exporter in self.exporters:
+            for exporter in self._exporters:
                 guard(f"flush of exporter {exporter.name}", exporter.force_flush)
         return not any(delivery.waiting for delivery in self._deliveries)
 
@@ -277,15 +323,35 @@ class WorkerSide:
 
     def _assemble(self, items: list[tuple[Any, int]]) -> list[records.Trace]:
         traces: list[records.Trace] = []
-        courtesy = Courtesy()
+        courtesy = Yielder()
+        read = self._how_to_read()
         for item, _ in items:
             try:
-                traces.append(item if isinstance(item, records.Trace) else self.assemble(item))
+                found = item if isinstance(item, records.Trace) else read(item)
+                if found is None:
+                    self._recorded += 1
+                else:
+                    traces.append(found)
             except Exception as error:  # noqa: BLE001 - one bad trace must not stop the others.
                 self._failed += 1
                 failures.failed("assembly", error)
-            courtesy.give_way()
+            courtesy.yield_interpreter()
         return self._process(traces)
+
+    def _how_to_read(self) -> Callable[[Any], Any]:
+        """Return what makes of an ended trace what is exported: its spans, mostly.
+
+        Where one exporter alone takes it and nobody looks at it before, that may be another thing;
+        and nothing where nobody takes it.
+        """
+        if not self._deliveries and all(each in self._for_exporters for each in self.processors):
+            return self.discard
+        if not self.processors and len(self._deliveries) == 1:
+            found: Callable[[Any], Any] = getattr(
+                self._deliveries[0].exporter, "encode", self.assemble
+            )
+            return found
+        return self.assemble
 
     def _process(self, traces: list[records.Trace]) -> list[records.Trace]:
         processed: list[records.Trace] = []
@@ -326,7 +392,7 @@ class WorkerSide:
         if now >= self._tick_at:
             self._tick_at = now + 5.0
             statistics = self.statistics()
-            for exporter in self.exporters:
+            for exporter in self._exporters:
                 tick = getattr(exporter, "tick", None)
                 if tick is not None:
                     guard(f"tick of exporter {exporter.name}", tick, statistics)
@@ -336,8 +402,8 @@ class WorkerSide:
         self._reset()
         self._recorded = self._discarded = self._failed = 0
         self._logged_drops = 0
-        self._deliveries = [Delivery(exporter) for exporter in self.exporters]
-        for exporter in self.exporters:
+        self._deliveries = [Delivery(exporter) for exporter in self._exporters]
+        for exporter in self._exporters:
             forked = getattr(exporter, "after_fork", None)
             if forked is not None:
                 guard(f"fork with exporter {exporter.name}", forked)

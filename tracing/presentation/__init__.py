@@ -1,1 +1,1 @@
-"""What the faces show: rows, fields, texts and charts, drawn once for all of them."""
+"""Rows, fields, texts and charts, made once for all faces."""

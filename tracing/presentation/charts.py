@@ -1,4 +1,4 @@
-"""Charts as numbers ready to be drawn: columns over time, points, lines and heat maps."""
+"""Charts as numbers: columns over time, points, lines and heat maps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from tracing.analysis.histogram import Histogram
-    from tracing.store.models import Trace
+    from tracing.spans.summary import TraceSummary
 
 HEIGHT: Final = 40
 """Units of height of a chart; its width is 100."""
@@ -29,19 +29,19 @@ _STEPS: Final = tuple(
 
 
 def number(value: float) -> str:
-    """Return a coordinate as an attribute: never with a comma, whatever the language."""
+    """Return a coordinate as an attribute, without a comma in any language."""
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def step_for(low_ns: int, high_ns: int, count: int = BUCKETS) -> int:
-    """Return the width of a column (ns) with which about *count* cover the range."""
+    """Return the width (ns) of a column of which *count* cover the range."""
     wanted = max(1, (high_ns - low_ns) // count)
     place = bisect_right(_STEPS, wanted - 1)
     return _STEPS[min(place, len(_STEPS) - 1)]
 
 
 def edges(low_ns: int, high_ns: int, count: int = BUCKETS) -> list[int]:
-    """Return the moments (ns since the epoch) between which columns count, on round times."""
+    """Return the round times (ns) between which columns count."""
     step = step_for(low_ns, high_ns, count)
     first = low_ns // step * step
     last = max(high_ns, first + 1)
@@ -65,7 +65,7 @@ class Column:
 
     @property
     def since(self) -> str:
-        """Return its beginning as the search language reads it (µs since the epoch)."""
+        """Return its beginning for the search language, µs since the epoch."""
         return str(self.since_ns // 1_000)
 
     @property
@@ -113,7 +113,7 @@ def count_between(marks: Sequence[int], moments: Iterable[int]) -> list[int]:
 class Point:
     """One trace of a scatter chart."""
 
-    row: Trace
+    row: TraceSummary
     x: str
     """Percent of the width."""
     y: str
@@ -134,9 +134,12 @@ MAX_POINTS: Final = 400
 
 
 def scatter(
-    rows: Sequence[Trace], low_ns: int, high_ns: int, address: Callable[[Trace], str]
+    rows: Sequence[TraceSummary],
+    low_ns: int,
+    high_ns: int,
+    address: Callable[[TraceSummary], str],
 ) -> Scatter:
-    """Return *rows* as points; of very many the slowest and an even choice of the others."""
+    """Return *rows* as points; of very many, the slowest and a choice."""
     if not rows:
         return Scatter()
     chosen = list(rows)
@@ -144,7 +147,7 @@ def scatter(
         slowest = sorted(chosen, key=lambda row: -row.duration_ns)[: MAX_POINTS // 4]
         every = len(chosen) / (MAX_POINTS - len(slowest))
         even = [chosen[int(place * every)] for place in range(MAX_POINTS - len(slowest))]
-        chosen = list({row.pk: row for row in [*even, *slowest]}.values())
+        chosen = list({row.row: row for row in [*even, *slowest]}.values())
     durations = [max(row.duration_ns, 1) for row in chosen]
     bottom = math.floor(math.log10(min(durations)))
     top = max(math.ceil(math.log10(max(durations))), bottom + 1)
@@ -168,7 +171,7 @@ def scatter(
 
 
 def line(values: Sequence[float], height: float = 20) -> str:
-    """Return the points of a line through *values*, over a width of 100, from 0 up."""
+    """Return the points of a line through *values*, over a width of 100."""
     if not values:
         return ""
     highest = max(values) or 1
@@ -187,7 +190,7 @@ def line(values: Sequence[float], height: float = 20) -> str:
 
 @dataclass(slots=True, frozen=True)
 class Cell:
-    """One cell of a heat map: how many durations of an hour were of that length."""
+    """A cell of a heat map: durations of one hour and one length."""
 
     x: str
     y: str
@@ -214,7 +217,7 @@ _ROWS_PER_DECADE: Final = 3
 
 
 def heat_map(hours: Sequence[tuple[int, str, Histogram]], gamma: float, least: int = 1) -> HeatMap:
-    """Return the heat map of the histogram of each hour, given as (hour, name, histogram).
+    """Return the heat map of hours, each (hour, name, histogram).
 
     Args:
         hours: Oldest first; the hour counts from the epoch.

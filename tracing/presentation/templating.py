@@ -1,4 +1,4 @@
-"""The template engine of the tracer's own pages: they look the same whatever TEMPLATES says.
+"""The template engine of the tracer's pages, whatever TEMPLATES says.
 
 A project may have no engine, one for other templates, one that does not escape, or processors that
 ask a database; none of that is a reason for a page of the viewer or the panel not to be drawn.
@@ -34,7 +34,7 @@ CHOICES: Final = ("mine", EVERYTHING)
 
 
 def shows_everything(request: HttpRequest) -> bool:
-    """Return whether *everything* was chosen, in the address or else by the cookie; *mine* if neither."""
+    """Return whether the address, or else the cookie, chose *everything*."""
     for given in (request.GET.get(SHOW), request.COOKIES.get(SHOW_COOKIE)):
         if given in CHOICES:
             return given == EVERYTHING
@@ -45,7 +45,7 @@ _YEAR_SECONDS: Final = 31_536_000
 
 
 def remember_choice(request: HttpRequest, response: _Response) -> _Response:
-    """Have the next page show what the address of this one chose; return *response*."""
+    """Keep the choice of this page for the next one; return *response*."""
     chosen = request.GET.get(SHOW)
     if chosen in CHOICES:
         response.set_cookie(
@@ -67,7 +67,7 @@ def _engine() -> Engine:
 
 
 def draw(name: str, context: dict[str, Any]) -> SafeString:
-    """Return the template *name* of the tracer with *context*, for a page in any charset."""
+    """Return the template *name* drawn for a page in any charset."""
     # Numbers are for scripts and attributes unless a filter makes them one for people.
     return in_any_charset(_engine().get_template(name).render(Context(context, use_l10n=False)))
 
@@ -83,7 +83,7 @@ def respond(
 
 
 def missing_engine() -> str:
-    """Return why the project's own pages cannot use the tracer's templates; empty if they can."""
+    """Return why the project cannot use our templates; empty if it can."""
     try:
         get_template("tracing/trace_tree.html")
     except (TemplateDoesNotExist, ImproperlyConfigured):

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracing.analysis import tree
 from tracing.analysis.names import callsite_text, receiver_text, shorten_middle
 from tracing.analysis.notes import notes
-from tracing.spans.records import Dispatch, Outcome
+from tracing.analysis.tree import TIMES
+from tracing.presentation.rows import Tree
+from tracing.spans.records import Outcome
 from tracing.units import format_ns, format_spent, plural, query_text
 
 if TYPE_CHECKING:
+    from tracing.presentation.rows import Row
     from tracing.spans.records import Trace
 
 
 def dispatch_tree(trace: Trace, *, limit: int = 60) -> str:
-    """Return *trace* as indented text, repetitions folded, at most *limit* lines of dispatches."""
+    """Return *trace* as indented text of at most *limit* dispatch lines."""
     lines = [_heading(trace)]
-    nodes = list(tree.flatten(tree.fold(trace)))
-    lines += ["  " * (node.depth + 1) + _line(node) for node in nodes[:limit]]
-    if len(nodes) > limit:
-        lines.append(f"  … {plural(len(nodes) - limit, 'more line')}")
-    if trace.unheard:
-        heard = sorted(trace.unheard, key=lambda item: -item[2])[:8]
-        unheard = ", ".join(
-            f"{signal.rpartition('.')[2]} {sender} {tree.TIMES}{count}"
-            for signal, sender, count in heard
+    tree = Tree(trace, max_rows=limit)
+    lines += ["  " * row.level + _line(row) for row in tree.rows()]
+    if tree.next_start is not None:
+        lines.append(f"  … {plural(tree.count() - limit, 'more line')}")
+    if trace.orphans:
+        shown = sorted(trace.orphans, key=lambda item: -item[2])[:8]
+        orphans = ", ".join(
+            f"{signal.rpartition('.')[2]} {sender} {TIMES}{count}"
+            for signal, sender, count in shown
         )
-        more = ", …" if len(trace.unheard) > len(heard) else ""
-        lines.append(f"  without receivers: {unheard}{more}")
+        more = ", …" if len(trace.orphans) > len(shown) else ""
+        lines.append(f"  without receivers: {orphans}{more}")
     for note in notes(trace):
-        times = f" {tree.TIMES}{note.count}" if note.count > 1 else ""
+        times = f" {TIMES}{note.count}" if note.count > 1 else ""
         lines.append(f"  {note.kind}{times}: {note.text}")
     return "\n".join(lines)
 
@@ -45,20 +47,20 @@ def _heading(trace: Trace) -> str:
     return f"{trace.kind} {trace.name}: {', '.join(parts)}"
 
 
-def _line(node: tree.Node) -> str:
-    span = node.span
-    times = f"{node.count} {tree.TIMES} " if node.count > 1 else ""
+def _line(row: Row) -> str:
+    node, times = row.node, f"{row.times} " if row.times else ""
     queries = f", {query_text(node.query_count)}" if node.query_count else ""
-    if isinstance(span, Dispatch):
-        what = f" {span.instance}" if node.count == 1 and span.instance else ""
-        site = f", sent by {callsite_text(span.callsite)}" if span.callsite is not None else ""
-        raised = f", raised {span.exception_type}" if span.exception_type else ""
-        return f"{times}{node.label}{what}: {format_spent(node.total_ns)}{queries}{raised}{site}"
-    text = f"{times}→ {receiver_text(span.receiver)}: "
-    if span.outcome is Outcome.SKIPPED:
+    if (call := row.call) is None:
+        site = row.dispatch.callsite if row.dispatch is not None else None
+        by = f", sent by {callsite_text(site)}" if site is not None else ""
+        raised = f", raised {node.span.exception_type}" if row.outcome else ""
+        spent = format_spent(node.total_ns)
+        return f"{times}{node.label}{row.instance}: {spent}{queries}{raised}{by}"
+    text = f"{times}→ {receiver_text(call.receiver)}: "
+    if call.outcome is Outcome.SKIPPED:
         return f"{text}skipped"
     text += f"{format_spent(node.total_ns)}{queries}"
-    if span.outcome is Outcome.RAISED:
-        message = shorten_middle(span.exception_message, 120)
-        return f"{text}, raised {span.exception_type}({message!r})"
-    return text if span.outcome is Outcome.RETURNED else f"{text}, {span.outcome}"
+    if call.outcome is Outcome.RAISED:
+        message = shorten_middle(call.exception_message, 120)
+        return f"{text}, raised {call.exception_type}({message!r})"
+    return f"{text}, {row.outcome}" if row.outcome else text

@@ -1,29 +1,67 @@
-"""The pytest plugin: what a test dispatched, budgets for it, and the tree in the report of a failure.
+"""The pytest plugin: dispatches of tests, budgets, trees in reports.
 
 Loaded by pytest wherever the package is installed, so it imports nothing heavy and does nothing until
-a test asks: by the fixture ``dispatches``, the marker ``dispatch_budget`` or the ini option
-``tracing_tests``.
+somebody asks: a test by a fixture or a marker, the project by an ini option, who runs the tests by an option
+of the command.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tracing.instrumentation.in_tests import leave_unrewritten
+from tracing.pytest_plugin import coverage, guard, snapshots
+from tracing.pytest_plugin.guard import signal_guard
+from tracing.pytest_plugin.recording import Recording
+from tracing.pytest_plugin.runs import django_is_configured
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from tracing.testing import Captured
 
+__all__ = ["signal_guard"]
+
 _captured = pytest.StashKey["Captured"]()
 _BUDGETS = frozenset({"dispatches", "receiver_calls", "queries", "receiver_ms"})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the ini options."""
+    """Add the options."""
+    leave_unrewritten()
+    group = parser.getgroup("tracing")
+    group.addoption(
+        "--tracing-record",
+        metavar="DIR",
+        help="Record what each test does in signals into plain files in DIR, which is emptied of "
+        "earlier ones; manage.py tracing review compares two of them.",
+    )
+    group.addoption(
+        "--tracing-guard",
+        action="store_true",
+        help="Fail each test that leaves a receiver connected, disconnected or muted.",
+    )
+    coverage.add_options(group)
+    group.addoption(
+        "--tracing-update",
+        action="store_true",
+        help="Write the dispatch trees of assert_dispatch_tree() rather than compare them, and tell "
+        "those that no test uses.",
+    )
+    parser.addini(
+        "tracing_guard",
+        "Always do what --tracing-guard does.",
+        type="bool",
+        default=False,
+    )
+    parser.addini(
+        "tracing_guard_ignore",
+        "Dotted paths of receivers, or patterns with *, that tests may leave in any way.",
+        type="linelist",
+    )
     parser.addini(
         "tracing_tests",
         "Record each test as a trace of kind 'test', and export it as the settings say.",
@@ -38,27 +76,39 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Add the marker."""
+    """Add the marker, and what records the run if it is to be recorded."""
     config.addinivalue_line(
         "markers",
         "dispatch_budget(dispatches=None, receiver_calls=None, queries=None, receiver_ms=None): fail"
         " the test if it sends more dispatches that have receivers, calls more receivers, runs more"
         " queries in them or spends more milliseconds in dispatches.",
     )
+    config.addinivalue_line(
+        "markers",
+        "tracing_guard(wanted=True): fail the test if it leaves a receiver connected, disconnected or"
+        " muted; False allows it where --tracing-guard does not.",
+    )
+    if config.getoption("tracing_record") and not config.getoption("collectonly", default=False):
+        config.pluginmanager.register(Recording(config), "tracing-recording")
+    if coverage.is_wanted(config):
+        config.pluginmanager.register(coverage.Covering(config), "tracing-coverage")
+    if config.getoption("tracing_update") and not config.getoption("collectonly", default=False):
+        config.pluginmanager.register(snapshots.Updating(config), "tracing-update")
 
 
-def _django_is_configured() -> bool:
-    """Return whether this project uses Django, and its settings are known by now."""
-    if importlib.util.find_spec("django") is None:
-        return False
-    from django.apps import apps  # noqa: PLC0415 - only projects that have Django pay for it.
-
-    return apps.ready
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Add what guards receivers, if it is to guard any test."""
+    config = session.config
+    wanted = not config.getoption("collectonly", default=False) and any(
+        map(guard.is_guarded, session.items)
+    )
+    if wanted and not config.pluginmanager.has_plugin(guard.PLUGIN):
+        config.pluginmanager.register(guard.Guarding(), guard.PLUGIN)
 
 
 @pytest.fixture
 def dispatches(request: pytest.FixtureRequest) -> Generator[Captured]:
-    """Capture what the test dispatches: a ``tracing.testing.Captured``, complete at any moment.
+    """Capture what the test dispatches, complete at any moment.
 
     Fixtures that ran before it are not part of it.
     """
@@ -81,10 +131,10 @@ def _capture(item: pytest.Item) -> Generator[Captured]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Capture a test that has a budget and check it; make a trace of a test if tests are traced."""
+    """Check a test's budget; make a trace of it if tests are traced."""
     budget = _budget(item)
     wants_trace = item.config.getini("tracing_tests")
-    if not (budget or wants_trace) or not _django_is_configured():
+    if not (budget or wants_trace) or not django_is_configured():
         return (yield)
     with ExitStack() as running:
         if budget and _captured not in item.stash:

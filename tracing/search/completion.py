@@ -1,4 +1,4 @@
-"""What helps who types a query: what may stand at the cursor, and what is wrong."""
+"""Help for typing a query: completions, and mistakes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tracing.search.query import KEYS, Key, Match, QueryError
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is being typed at a place of a query."""
+    """The word that is being typed in a query."""
 
     start: int
     """Where the word begins that a completion replaces."""
@@ -22,7 +22,7 @@ class Place:
 
 
 def place_at(text: str, cursor: int) -> Place:
-    """Return what is being typed at *cursor* of the query *text*, finished or not."""
+    """Return the word typed at *cursor* of the query *text*."""
     cursor = min(max(cursor, 0), len(text))
     before = text[:cursor]
     match = re.search(r'(?:^|[\s(-])([a-z]+)(>=|<=|[:=<>])("?[^\s"]*)$', before)
@@ -49,7 +49,7 @@ class Completion:
 
 
 def complete_key(place: Place) -> list[Completion]:
-    """Return the keys that may stand at *place*, those that begin as typed first."""
+    """Return the keys that fit at *place*, those that begin as typed first."""
     typed = place.typed.lower()
     starting = [key for key in KEYS.values() if key.name.startswith(typed)]
     holding = [key for key in KEYS.values() if typed in key.name and key not in starting]

@@ -1,9 +1,9 @@
-"""From the text of a search to its query, with exact positions of its mistakes.
+"""Parsing: a search to its query, with exact positions of mistakes.
 
 ``signal:post_save duration>50ms (user:3 OR NOT kind:request) receiver:a >> receiver:b``
 
 Terms side by side are joined by AND. Terms about a dispatch or a receiver call that stand side by
-side are about one and the same call; ``>>`` asks for a call below another. docs/viewer.md has the
+side are about one and the same call; ``>>`` asks for a call below another. docs/reference/search.md has the
 whole language.
 """
 
@@ -17,19 +17,20 @@ from tracing.search.query import (
     CHOICES_SHOWN,
     EVERYTHING,
     KEYS,
-    Both,
-    Either,
+    RENAMED,
+    And,
+    Descendant,
     Key,
     Match,
-    Negation,
+    Not,
+    Or,
     Query,
     QueryError,
     Term,
-    Under,
-    Words,
+    Text,
     nearest,
 )
-from tracing.units import parse_duration, parse_moment
+from tracing.units import parse_duration, parse_timestamp
 
 MAX_QUERY: Final = 2_000
 """Characters of a query; more is refused."""
@@ -149,7 +150,7 @@ class _Parser:
         parts = [self.both(depth)]
         while self._keyword("OR"):
             parts.append(self.both(depth))
-        return parts[0] if len(parts) == 1 else Either(tuple(parts))
+        return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
     def both(self, depth: int) -> Query:
         parts = [self.under(depth)]
@@ -160,7 +161,7 @@ class _Parser:
             if ends and not joined:
                 break
             parts.append(self.under(depth))
-        return parts[0] if len(parts) == 1 else Both(tuple(parts))
+        return parts[0] if len(parts) == 1 else And(tuple(parts))
 
     def under(self, depth: int) -> Query:
         chain = [self._operand(depth)]
@@ -179,7 +180,7 @@ class _Parser:
                     mark.start,
                     mark.end,
                 )
-        return Under(tuple(chain))
+        return Descendant(tuple(chain))
 
     def _operand(self, depth: int) -> Query:
         token = self.reader.peek()
@@ -191,10 +192,10 @@ class _Parser:
             raise QueryError("Something must follow here.", max(end - 1, 0), end)
         if self._is_keyword(token, "NOT"):
             self.reader.take(token)
-            return Negation(self._operand(depth + 1))
+            return Not(self._operand(depth + 1))
         if token.kind == "word" and token.text.startswith("-") and len(token.text) > 1:
             self.reader.at = token.start + 1
-            return Negation(self._operand(depth + 1))
+            return Not(self._operand(depth + 1))
         if token.kind == "open":
             self.reader.take(token)
             inner = self.either(depth + 1)
@@ -202,7 +203,7 @@ class _Parser:
             if closing is None or closing.kind != "close":
                 raise QueryError("This parenthesis is not closed.", token.start, token.end, "")
             self.reader.take(closing)
-            return Both(inner.parts, is_group=True) if isinstance(inner, Both) else inner
+            return And(inner.parts, is_group=True) if isinstance(inner, And) else inner
         if token.kind in {"word", "text"}:
             return self._term(token)
         if token.kind == "close":
@@ -232,14 +233,14 @@ class _Parser:
             raise QueryError(f"A condition must stand before {token.text}.", token.start, token.end)
         following = self.reader.peek() if self._touches() else None
         if token.kind == "text" or following is None or following.kind != "operator":
-            return Words(_unquoted(token) if token.kind == "text" else token.text)
+            return Text(_unquoted(token) if token.kind == "text" else token.text)
         key = KEYS.get(token.text)
         if key is None:
             raise QueryError(
                 f"There is no key “{token.text}”.",
                 token.start,
                 token.end,
-                nearest(token.text, list(KEYS)),
+                RENAMED.get(token.text) or nearest(token.text, list(KEYS)),
             )
         self.reader.take(following)
         if following.text not in key.operators:
@@ -287,7 +288,7 @@ class _Parser:
                 raise wrong(str(error), suggestion) from None
         elif key.match is Match.TIME:
             try:
-                number = parse_moment(text, self.now_ns)
+                number = parse_timestamp(text, self.now_ns)
             except ValueError as error:
                 raise wrong(str(error)) from None
         return Term(key, operator, text, number, token.start, value.end, value.start)

@@ -1,4 +1,4 @@
-"""What a query is made of: the keys that may be asked for, terms and what joins them."""
+"""The parts of a query: keys, terms and what joins them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHOICES_SHOWN: Final = 8
 
 
 class Match(StrEnum):
-    """How the value of a key is compared."""
+    """The ways in which the value of a key is compared."""
 
     DOTTED = "dotted"
     """The whole dotted name, or its end after a dot."""
@@ -61,7 +61,7 @@ _NUMBERS = {
     "errors": "receiver calls that raised",
     "hazards": "hazards found in the trace",
     "dropped": "dispatches, queries and other items not recorded",
-    "unheard": "dispatches without receiver",
+    "orphans": "dispatches without receivers",
 }
 
 KEYS: Final = {
@@ -78,6 +78,7 @@ KEYS: Final = {
         Key("release", Match.EXACT, "release of the application"),
         Key("error", Match.PART, "exception that ended the trace"),
         Key("hazard", Match.CHOICE, "a hazard found in it", choices=tuple(r.id for r in BUILT_IN)),
+        Key("failed", Match.FLAG, "an error, or a receiver that raised", choices=("yes", "no")),
         Key("pinned", Match.FLAG, "kept by pruning", choices=("yes", "no")),
         Key("duration", Match.DURATION, "of the trace, as 50ms"),
         Key("since", Match.TIME, "started then or later, as 2h or 2026-11-22T10:00"),
@@ -106,6 +107,9 @@ KEYS: Final = {
 }  # fmt: skip
 """Every key of the language by name."""
 
+RENAMED: Final = {"unheard": "orphans"}  # retired
+"""What a key is called now, by its old name."""
+
 
 # --- what a query means --------------------------------------------------------------------------
 
@@ -132,8 +136,8 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """Free text: part of the name, of the path, or the beginning of the trace id."""
+class Text:
+    """A plain word: part of a name in the trace, or the start of its id."""
 
     text: str
 
@@ -141,7 +145,7 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
-class Both:
+class And:
     """All the parts hold."""
 
     parts: tuple[Query, ...]
@@ -155,7 +159,7 @@ class Both:
 
 
 @dataclass(frozen=True, slots=True)
-class Either:
+class Or:
     """At least one of the parts holds."""
 
     parts: tuple[Query, ...]
@@ -167,7 +171,7 @@ class Either:
 
 
 @dataclass(frozen=True, slots=True)
-class Negation:
+class Not:
     """The part does not hold."""
 
     part: Query
@@ -179,17 +183,17 @@ class Negation:
 
 
 @dataclass(frozen=True, slots=True)
-class Under:
-    """A call that fits each part but the first, below one that fits the part before."""
+class Descendant:
+    """A call that fits the last part, below calls that fit those before."""
 
     chain: tuple[Query, ...]
 
     of_span = False
 
 
-Query: TypeAlias = Term | Words | Both | Either | Negation | Under
+Query: TypeAlias = Term | Text | And | Or | Not | Descendant
 
-EVERYTHING: Final = Both(())
+EVERYTHING: Final = And(())
 """The query that every trace fits."""
 
 
@@ -200,11 +204,11 @@ def terms(query: Query) -> Iterator[Term]:
         part = stack.pop()
         if isinstance(part, Term):
             yield part
-        elif isinstance(part, Negation):
+        elif isinstance(part, Not):
             stack.append(part.part)
-        elif isinstance(part, Both | Either):
+        elif isinstance(part, And | Or):
             stack.extend(part.parts)
-        elif isinstance(part, Under):
+        elif isinstance(part, Descendant):
             stack.extend(part.chain)
 
 
@@ -227,7 +231,7 @@ class QueryError(ValueError):
 
 
 def nearest(word: str, words: Sequence[str]) -> str:
-    """Return the one of *words* that *word* was probably meant to be; empty if none is near."""
+    """Return the nearest of *words* to *word*; empty if none is near."""
     lowered = word.lower()
     for candidate in words:
         if lowered and candidate.lower().startswith(lowered):

@@ -1,4 +1,4 @@
-"""What a trace is made of: its records, and nothing that records, reads or stores them."""
+"""The records of a trace, without what records or stores them."""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
-"""The JSON of a trace: the lines of a log, there and back, and the document of pages and commands.
+"""The JSON of a trace: log lines, there and back, and whole documents.
 
-The records are the schema (docs/logs.md says what each field means). In a line a field that has its
+The records are the schema (docs/reference/logs.md says what each field means). In a line a field that has its
 default is left out, and reading puts it back; a document has all of them.
 """
 
 from __future__ import annotations
 
+import zlib
+from base64 import b64decode, b64encode
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -13,6 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tracing.spans.escapes import escape_json_bytes
+from tracing.spans.ids import span_ids
 from tracing.spans.records import (
     Callsite,
     Dispatch,
@@ -26,9 +29,9 @@ from tracing.spans.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """Version of the lines: goes up when a field changes its meaning or goes away."""
 
 DISPATCH_FINISHED: Final = "dispatch_finished"
@@ -54,6 +57,7 @@ _RESERVED: Final = frozenset(
 """Names of the schema: an attribute of the application with such a name stays in ``attributes``."""
 
 _encode: Final = msgspec.json.Encoder().encode
+_RAISED: Final = Outcome.RAISED
 
 
 # -- Writing ---------------------------------------------------------------------------------
@@ -67,7 +71,7 @@ class Clock:
         self._text = ""
 
     def text(self, at_ns: int) -> str:
-        """Return the moment *at_ns* (ns since the epoch) in UTC, to the microsecond."""
+        """Return the time *at_ns* (ns since the epoch) in UTC, to the microsecond."""
         second, rest = divmod(at_ns, _NANOSECONDS)
         if second != self._second:
             self._second = second
@@ -76,7 +80,7 @@ class Clock:
 
 
 def lines(trace: Trace, clock: Clock | None = None) -> Iterator[Line]:
-    """Yield the lines of *trace*: its dispatches as they began, failures, hazards, then itself.
+    """Yield the lines of *trace*: dispatches, failures, hazards, then itself.
 
     Args:
         trace: The trace, or a segment of one.
@@ -94,19 +98,20 @@ def lines(trace: Trace, clock: Clock | None = None) -> Iterator[Line]:
         {name: text for name, text in trace.attributes.items() if name not in _RESERVED}
     )
     tail = b"," + context + b"}" if context else b"}"
+    id_of = span_ids(root)
     for dispatch in trace.dispatches:
         at = moment(started + dispatch.start_ns + dispatch.duration_ns)
         parent = dispatch.parent_number
         head = (
             f'{{"timestamp":"{at}","level":"info","event":"{DISPATCH_FINISHED}","schema":{SCHEMA},'
-            f'"span_id":"{span_id(root, dispatch.number)}",'
-            f'"parent_span_id":"{root if parent is None else span_id(root, parent)}",'
+            f'"span_id":"{id_of(dispatch.number)}",'
+            f'"parent_span_id":"{root if parent is None else id_of(parent)}",'
         )
         body = _encode(dispatch)
         line = b"".join((head.encode(), ids, b",", body[1:-1], tail))
         yield "info", DISPATCH_FINISHED, escape_json_bytes(line)
         for call in dispatch.receiver_calls:
-            if call.outcome is Outcome.RAISED:
+            if call.outcome is _RAISED:
                 at = moment(started + call.start_ns + call.duration_ns)
                 failure = _failure(root, dispatch, call)
                 yield _line(at, "error", RECEIVER_FAILED, ids + b"," + _inside(failure), tail)
@@ -118,7 +123,7 @@ def lines(trace: Trace, clock: Clock | None = None) -> Iterator[Line]:
         yield _line(end, level, HAZARD_FOUND, ids + of_trace + _inside(found), tail)
     level = "error" if trace.status is Status.ERROR else "info"
     event = TRACE_FINISHED if trace.final else TRACE_RUNNING
-    alone = replace(trace, dispatches=[], hazards=[], known_hazards=[], carried=None)
+    alone = replace(trace, dispatches=[], hazards=[], known_hazards=[], diagnosis_context=None)
     body = _inside({"span_id": root}) + b"," + _inside(alone)
     if trace.status is Status.OK:
         # Its default, and what is looked for first.
@@ -138,7 +143,7 @@ def _line(timestamp: str, level: str, event: str, body: bytes, tail: bytes) -> L
 
 
 def _failure(root: str, dispatch: Dispatch, call: ReceiverCall) -> dict[str, Any]:
-    """Return what is said of *call*, which raised, for people who look for errors alone."""
+    """Return the error of *call*, for people who look for errors alone."""
     found: dict[str, Any] = {
         "span_id": span_id(root, call.number),
         "parent_span_id": span_id(root, dispatch.number),
@@ -160,7 +165,7 @@ def _failure(root: str, dispatch: Dispatch, call: ReceiverCall) -> dict[str, Any
 
 
 def document(trace: Trace, most: int | None = None) -> dict[str, Any]:
-    """Return a whole trace; its dispatches lie flat, ``parent_number`` says where they belong.
+    """Return a whole trace, its dispatches flat, with ``parent_number``.
 
     Args:
         trace: The trace.
@@ -169,18 +174,18 @@ def document(trace: Trace, most: int | None = None) -> dict[str, Any]:
     found = {
         name: _whole(getattr(trace, name))
         for name in trace.__struct_fields__
-        if name not in {"dispatches", "unheard", "carried"}
+        if name not in {"dispatches", "orphans", "diagnosis_context"}
     }
-    found["unheard"] = [
+    found["orphans"] = [
         {"signal": signal, "sender": sender, "count": count}
-        for signal, sender, count in trace.unheard
+        for signal, sender, count in trace.orphans
     ]
     found["dispatches"] = [dispatch_document(trace, each) for each in trace.dispatches[:most]]
     return found
 
 
 def dispatch_document(trace: Trace, dispatch: Dispatch) -> dict[str, Any]:
-    """Return one dispatch with its receiver calls, without what was sent below them."""
+    """Return one dispatch with its calls, without what was sent below them."""
     found: dict[str, Any] = _whole(dispatch)
     for call in (found, *found["receiver_calls"]):
         call["span_id"] = span_id(trace.root_span_id, call["number"])
@@ -195,8 +200,8 @@ def call_document(trace: Trace, call: ReceiverCall) -> dict[str, Any]:
 
 
 def flat_document(trace: Trace) -> dict[str, Any]:
-    """Return a whole trace as the command has it: labels lie in their calls, defaults are left out."""
-    alone = replace(trace, dispatches=[], hazards=[], known_hazards=[], carried=None)
+    """Return a whole trace for the command: calls have labels, no defaults."""
+    alone = replace(trace, dispatches=[], hazards=[], known_hazards=[], diagnosis_context=None)
     found: dict[str, Any] = msgspec.to_builtins(alone)
     found |= {"span_id": trace.root_span_id, "status": trace.status.value}
     for name in _NOTES & found.keys():
@@ -213,6 +218,8 @@ _NOTES: Final = frozenset(
         "connection_changes",
         "missed_receivers",
         "waiting_callbacks",
+        "silent_writes",
+        "discarded_callbacks",
     }
 )
 
@@ -239,10 +246,20 @@ def _flat_dispatch(trace: Trace, dispatch: Dispatch) -> dict[str, Any]:
 
 
 def _whole(value: Any) -> Any:
-    """Return *value* with the records in it as dictionaries of all their fields."""
+    """Return *value* with its records as dictionaries of all fields."""
     if isinstance(value, msgspec.Struct):
         return {name: _whole(getattr(value, name)) for name in value.__struct_fields__}
     return [_whole(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def pack(trace: Trace) -> str:
+    """Return a whole trace as one short text, for ``unpack``."""
+    return b64encode(zlib.compress(_encode(trace), 1)).decode()
+
+
+def unpack(text: str) -> Trace:
+    """Return the trace that ``pack`` made *text* of."""
+    return _read_trace(zlib.decompress(b64decode(text)))
 
 
 # -- Reading ---------------------------------------------------------------------------------
@@ -253,7 +270,7 @@ class LineError(ValueError):
 
 
 class _Head(msgspec.Struct):
-    """What tells which record a line is of, and of which trace."""
+    """The kind of record that a line holds, and its trace."""
 
     schema: Any = msgspec.UNSET
     event: Any = ""
@@ -268,8 +285,32 @@ _read_dispatch: Final = msgspec.json.Decoder(Dispatch).decode
 _read_hazard: Final = msgspec.json.Decoder(Hazard).decode
 
 
+class _End(msgspec.Struct):
+    """The trace, or the segment of one, that a line ends."""
+
+    event: Any = ""
+    root_span_id: Any = ""
+    segment: Any = 0
+
+
+_read_end: Final = msgspec.json.Decoder(_End).decode
+
+
+def ends_in(log: Iterable[bytes]) -> set[tuple[str, int]]:
+    """Return what has its last line in *log*, by root span id."""
+    found = set()
+    for line in log:
+        try:
+            end = _read_end(line)
+        except ValueError:
+            continue  # The application's own, or cut off.
+        if end.event in (TRACE_FINISHED, TRACE_RUNNING):
+            found.add((end.root_span_id, end.segment))
+    return found
+
+
 class Reader:
-    """Put traces together out of the lines of a log; lines that are not the tracer's are skipped.
+    """Put traces together out of log lines; those of others are skipped.
 
     The lines of a trace must come in the order in which they were written; those of other traces
     may come in between.
@@ -335,7 +376,7 @@ class Reader:
         return None
 
     def unfinished(self) -> Iterator[Callable[[], Trace]]:
-        """Yield what returns a trace that was still running when the log ended, or raises LineError."""
+        """Yield functions that return a running trace, or raise LineError."""
         for parts in self._parts.values():
             if parts.trace is not None:
                 yield parts.build
@@ -352,7 +393,7 @@ class Reader:
 
 
 class _Parts:
-    """What was read of one trace."""
+    """The records read of one trace."""
 
     def __init__(self) -> None:
         self.trace: Trace | None = None
@@ -365,7 +406,7 @@ class _Parts:
     def add_trace(self, trace: Trace) -> None:
         before, self.trace = self.trace, trace
         # None of a line of a trace.
-        trace.known_hazards, trace.carried = [], None
+        trace.known_hazards, trace.diagnosis_context = [], None
         if before is not None:
             for name in _OF_SEGMENTS:
                 getattr(trace, name)[:0] = getattr(before, name)

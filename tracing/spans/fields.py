@@ -1,4 +1,4 @@
-"""What the fields of a record may hold, and what records have in common.
+"""The values that fields may hold, and the base of all records.
 
 The limits are those of a reader of the log: the columns of the store hold no more. Nothing else verifies
 them; assembly makes no other values.

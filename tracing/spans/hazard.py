@@ -1,4 +1,4 @@
-"""What a diagnosis is: the record of one hazard."""
+"""The record of one hazard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NUMBERS: Final = re.compile(r"[\d.,]+")
 
 
 class Hazard(Record):
-    """A diagnosis: a named bug, found in the spans of one trace or across traces."""
+    """A diagnosis: a named bug in the spans of one trace or of several."""
 
     hazard: str
     """Id of the rule, as ``slow-receiver``."""

@@ -1,4 +1,4 @@
-"""Intervals of time, as (start, end) in nanoseconds: sums that count each moment once."""
+"""Intervals of time, as (start, end) in ns: each instant counts once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENDLESS: Final = 1 << 62
 
 
 def merged(intervals: Iterable[Interval]) -> list[Interval]:
-    """Return the moments of *intervals* as intervals in order that do not touch one another."""
+    """Return *intervals* in order, joined where they touch."""
     found: list[Interval] = []
     for start, end in sorted(intervals):
         if found and start <= found[-1][1]:
@@ -30,7 +30,7 @@ def merged(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def without(intervals: Iterable[Interval], gone: Sequence[Interval]) -> list[Interval]:
-    """Return what is left of *intervals* outside of *gone*, both as ``merged`` returns them."""
+    """Return the parts of *intervals* outside of *gone*, both merged."""
     found: list[Interval] = []
     place = 0
     for start, end in intervals:
@@ -69,7 +69,7 @@ def time_once(spans: Iterable[Dispatch | ReceiverCall]) -> int:
 
 
 def covered_within(span: Dispatch | ReceiverCall, inner: Iterable[Dispatch | ReceiverCall]) -> int:
-    """Return how much of the time of *span* is that of any of *inner*, in nanoseconds."""
+    """Return the time of *span* that *inner* spans share, in nanoseconds."""
     start, end = span.start_ns, span.start_ns + span.duration_ns
     clipped = [
         (max(each.start_ns, start), min(each.start_ns + each.duration_ns, end)) for each in inner
@@ -87,7 +87,7 @@ class TimeSoFar:
         self._recent: list[Interval] = []
 
     def add(self, intervals: Iterable[Interval], running: Iterable[int], until: int) -> None:
-        """Add what has ended, and what has run from those moments to at least *until*.
+        """Add what has ended, and what has run at least *until*.
 
         What is added later began before *until* only if it is among the *running*.
         """
@@ -109,7 +109,7 @@ class TimeSoFar:
 
 
 def sums_of(dispatch: Dispatch) -> tuple[Hashable, ...]:
-    """Return the keys of the sums that the time of *dispatch* is part of, the narrowest first.
+    """Return the keys of the sums for *dispatch*, the narrowest first.
 
     That of its signal and sender, that of its signal, that of its sender, and that of everything.
     """
@@ -123,7 +123,7 @@ def intervals_by_sum(
     *,
     running: bool = False,
 ) -> dict[Hashable, list[Interval]]:
-    """Return when *dispatches* and their receiver calls ran, by the keys of the sums of time.
+    """Return the intervals of *dispatches* and calls, by keys of sums.
 
     Args:
         dispatches: All ended, or all *running*.
@@ -145,7 +145,7 @@ def intervals_by_sum(
 
 
 class CountedTime:
-    """The moments that the sums of earlier segments of a trace have, as far as later spans may share them."""
+    """The time in the sums of earlier segments that later spans may share."""
 
     __slots__ = ("known",)
 

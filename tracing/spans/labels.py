@@ -1,4 +1,4 @@
-"""Labels: which receiver, and where a signal was sent; many spans share one."""
+"""Labels: receivers and callsites, which many spans share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tracing.spans.fields import Count
 
 
 class ReceiverLabel(Struct, gc=False, omit_defaults=True, frozen=True, eq=False):
-    """A receiver as it is connected: one function may have several labels (uids, strength)."""
+    """A receiver as connected: a function may have several labels."""
 
     name: str
     """Dotted path; ``functools.partial(path)`` for a partial, ``path.Class()`` for a callable object."""

@@ -1,4 +1,4 @@
-"""Notes: what a trace says besides its spans, as writes that sent no signals."""
+"""Notes of a trace beside its spans, as writes that sent no signals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Bypass(Record):
 
 
 class SideEffect(Record):
-    """Something done to the world outside the database: it cannot be rolled back."""
+    """A side effect outside the database: it cannot be rolled back."""
 
     kind: str
     """mail, task or socket."""
@@ -48,10 +48,13 @@ class SideEffect(Record):
     ran_at_once_on: str = ""
     """Alias with which ``on_commit()`` was called, where it ran the callback at once: no transaction
     of that alias was open."""
+    task_id: str = ""
+    """Of a task, the id of its result, which the traces of its runs have as ``task_id``, too; empty
+    where enqueueing it failed."""
 
 
 class LostReceiver(Record):
-    """A weakly connected receiver that was found dead: it does not run any more."""
+    """A weakly connected receiver that was found dead."""
 
     signal: str
     sender: str
@@ -62,7 +65,7 @@ class LostReceiver(Record):
 
 
 class ConnectionChange(Record):
-    """A receiver that was connected or disconnected while the trace was running."""
+    """A receiver connected or disconnected while the trace was running."""
 
     change: str
     """connected or disconnected."""
@@ -77,7 +80,7 @@ class ConnectionChange(Record):
 
 
 class MissedReceiver(Record):
-    """A receiver of a signal that was sent, which did not run because it waits for another sender.
+    """A receiver that did not run because it waits for another sender.
 
     Or because it was disconnected, by an earlier unit of work, and not connected again.
     """
@@ -94,8 +97,39 @@ class MissedReceiver(Record):
     """Where it was disconnected."""
 
 
+class SilentWrite(Record):
+    """A write that sent nothing, as nobody listens for its very model.
+
+    What adds to a many-to-many relation asks for receivers of the through model, and what deletes a
+    queryset for those of its model; bulk writes never send.
+    """
+
+    operation: str
+    """As that of a bypass; ``m2m`` for a many-to-many relation."""
+    model: str
+    signals: tuple[str, ...]
+    """Those that would have been sent, or that were left out, and have receivers."""
+    callsite: Callsite | None = None
+
+
+class DiscardedCallback(Record):
+    """An on_commit callback that never ran, and the transaction's outcome."""
+
+    using: str
+    reason: TransactionOutcome
+    """Rolled back; or committed, if an earlier callback raised; or of a test, which never commits."""
+    function: str = ""
+    """Qualified name of the callback."""
+    file: str = ""
+    line: Count = 0
+    callsite: Callsite | None = None
+    """Where ``on_commit()`` was called."""
+    parent_number: Count | None = None
+    """Span number of the receiver call that registered it; None outside any."""
+
+
 class WaitingCallback(Record):
-    """on_commit callbacks that wait for a commit which the transaction of a TestCase never makes."""
+    """on_commit callbacks whose commit the transaction of a TestCase prevents."""
 
     using: str
     count: Count = 1

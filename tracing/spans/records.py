@@ -12,7 +12,7 @@ a receiver call counts from the start of its trace, on the monotonic clock.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from tracing.spans.fields import (
     Count,
@@ -32,20 +32,14 @@ from tracing.spans.labels import Callsite, ReceiverLabel
 from tracing.spans.notes import (
     Bypass,
     ConnectionChange,
+    DiscardedCallback,
     LostReceiver,
     MissedReceiver,
     SideEffect,
+    SilentWrite,
     WaitingCallback,
 )
-from tracing.spans.words import (
-    TIMED,
-    UNFINISHED,
-    Kind,
-    Method,
-    Outcome,
-    Status,
-    TransactionOutcome,
-)
+from tracing.spans.words import TIMED, UNFINISHED, Kind, Method, Outcome, Status, TransactionOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,6 +51,7 @@ __all__ = [
     "Callsite",
     "Carried",
     "ConnectionChange",
+    "DiscardedCallback",
     "Dispatch",
     "Hazard",
     "Kind",
@@ -67,6 +62,7 @@ __all__ = [
     "ReceiverCall",
     "ReceiverLabel",
     "SideEffect",
+    "SilentWrite",
     "Status",
     "Trace",
     "TransactionOutcome",
@@ -74,6 +70,9 @@ __all__ = [
     "derived_root_span_id",
     "span_id",
 ]
+
+
+_SKIPPED: Final = Outcome.SKIPPED
 
 
 class ReceiverCall(Record):
@@ -96,9 +95,11 @@ class ReceiverCall(Record):
     query_count: Count = 0
     """Queries run while it was the innermost receiver call."""
     query_ns: Nanoseconds = 0
-    hop_ns: Nanoseconds = 0
-    """What the thread hop of a sync receiver under ``asend`` cost; on the first of its batch."""
-    same_as: Count | None = None
+    cpu_ns: Nanoseconds | None = None
+    """CPU time of its thread outside queries and what it sent; None where it was not read."""
+    thread_switch_ns: Nanoseconds = 0
+    """What the thread switch of a sync receiver under ``asend`` cost; on the first of its batch."""
+    duplicate_of: Count | None = None
     """Position of an earlier receiver of the dispatch that is the same function, if there is one."""
     statements: Statements = ()
     """(normalised SQL, count, ns); exported only when CAPTURE_STATEMENTS is on."""
@@ -106,7 +107,7 @@ class ReceiverCall(Record):
     @property
     def was_called(self) -> bool:
         """Return whether the receiver was called: it was not skipped."""
-        return self.outcome is not Outcome.SKIPPED
+        return self.outcome is not _SKIPPED
 
     @property
     def is_timed(self) -> bool:
@@ -132,7 +133,7 @@ class Dispatch(Record):
     """Receiver calls above it."""
     parent_number: Count | None = None
     """Span number of the receiver call that sent it; None at the root of the trace."""
-    parent_is_link: bool = False
+    is_detached: bool = False
     """The parent did not wait: an on_commit callback, a thread or a task that it started."""
     instance: str = ""
     """As ``orders.Order:42``: the argument ``instance``, else the one model instance that the signal
@@ -168,7 +169,7 @@ class Dispatch(Record):
 
 
 class CallbackQueries(Record):
-    """What the on_commit callbacks of one receiver call asked of the database after the call."""
+    """Queries of one receiver call's on_commit callbacks, after the call."""
 
     parent_number: int
     """Span number of the receiver call that registered them."""
@@ -178,7 +179,7 @@ class CallbackQueries(Record):
 
 
 class Carried(Record):
-    """What the diagnosis of a trace, or of a segment of it, needs besides its spans."""
+    """The needs of the diagnosis of a trace besides its spans."""
 
     unfinished: list[Dispatch] = []
     """What is running above its dispatches; comes finished in a later segment."""
@@ -188,27 +189,33 @@ class Carried(Record):
     """Side effects whose transaction has not ended; they come in a later segment."""
     receiver_queries: Count = 0
     """Queries in receivers that are not among those of its dispatches."""
-    asked_later: list[CallbackQueries] = []
+    callback_queries: list[CallbackQueries] = []
     """Queries of on_commit callbacks, which no receiver call ran; in order of the first one."""
+    on_commit: list[int] = []
+    """Span numbers of the dispatches that on_commit callbacks sent themselves."""
+    outer_spans: dict[int, str] = {}
+    """Span ids of OpenTelemetry's around dispatches of this segment, by the dispatch's number."""
 
 
 class Trace(Record, eq=False):
-    """One unit of work and the dispatches under it; or one segment of a long one."""
+    """One unit of work and its dispatches; or one segment of a long one."""
 
     unshown: ClassVar[frozenset[str]] = frozenset(
         {
             "dispatches",
             "bypasses",
-            "unheard",
+            "orphans",
             "side_effects",
             "lost_receivers",
             "connection_changes",
             "unreadable",
             "missed_receivers",
             "waiting_callbacks",
+            "silent_writes",
+            "discarded_callbacks",
             "hazards",
             "known_hazards",
-            "carried",
+            "diagnosis_context",
         }
     )
 
@@ -232,6 +239,10 @@ class Trace(Record, eq=False):
     http_method: str = ""
     http_path: str = ""
     http_status: Small | None = None
+    arrival_key: str = ""
+    """Of a GET with a session: digest of that and its path. A redirect that led here has the same."""
+    redirect_key: str = ""
+    """Of a redirect in a session: digest of that and the path it leads to."""
     user_id: str = ""
     host: str = ""
     process: Count = 0
@@ -255,7 +266,9 @@ class Trace(Record, eq=False):
     """Dispatches, queries and other items that were not recorded because a limit was reached."""
     excluded_count: Count = 0
     """Receiver calls that ``EXCLUDE_SIGNALS`` and the others left out; no other count has them."""
-    unheard_count: Count = 0
+    left_out_count: Count = 0
+    """Blocks in it that were suppressed or not sampled."""
+    orphan_count: Count = 0
     """Dispatches without any receiver."""
     overhead_ns: Nanoseconds = 0
     """Estimate of what recording cost the traced threads: counts times what each cost when it was
@@ -267,7 +280,7 @@ class Trace(Record, eq=False):
     dispatches: list[Dispatch] = []
     """Every dispatch of this segment, parents before children, in order of span number."""
     bypasses: list[Bypass] = []
-    unheard: list[tuple[str, str, Count]] = []
+    orphans: list[tuple[str, str, Count]] = []
     """(signal, sender, count) of dispatches without receivers."""
     side_effects: list[SideEffect] = []
     """Mails, tasks and sockets of this segment, in order of time."""
@@ -281,12 +294,16 @@ class Trace(Record, eq=False):
     """Receivers that wait for a sender related to one that sent, or were left disconnected."""
     waiting_callbacks: list[WaitingCallback] = []
     """Callbacks that a test's own transaction keeps from running."""
+    silent_writes: list[SilentWrite] = []
+    """Writes that sent nothing, of models that nobody listens for."""
+    discarded_callbacks: list[DiscardedCallback] = []
+    """on_commit callbacks that never ran."""
     hazards: list[Hazard] = []
     """What the rules of ``tracing.analysis.hazards`` found when the trace was finished."""
     known_hazards: list[Hazard] = []
     """The same of what the project accepts; the store alone keeps it, and no count has it."""
 
-    carried: Carried | None = None
+    diagnosis_context: Carried | None = None
     """What is needed to understand it and is none of its spans. Exported by nobody."""
 
     def __post_init__(self) -> None:
@@ -296,7 +313,7 @@ class Trace(Record, eq=False):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Trace):
             return NotImplemented
-        names = (name for name in self.__struct_fields__ if name != "carried")
+        names = (name for name in self.__struct_fields__ if name != "diagnosis_context")
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
     __hash__ = None  # type: ignore[assignment]
@@ -307,6 +324,11 @@ class Trace(Record, eq=False):
         return f"{self.trace_id}/{self.root_span_id}"
 
     @property
+    def task_id(self) -> str:
+        """Return the id of the task that it is a run of; empty for none."""
+        return self.attributes.get("task_id", "") if self.kind is Kind.TASK else ""
+
+    @property
     def is_mine(self) -> bool:
         """Return whether a receiver that is mine was in it, called or skipped."""
         return any(
@@ -315,11 +337,11 @@ class Trace(Record, eq=False):
 
     @property
     def unfinished(self) -> Sequence[Dispatch]:
-        """Return what is running above its dispatches; it comes finished in a later segment."""
-        return self.carried.unfinished if self.carried is not None else ()
+        """Return the running calls above its dispatches, for a later segment."""
+        return self.diagnosis_context.unfinished if self.diagnosis_context is not None else ()
 
     def sent_by(self) -> dict[int, list[Dispatch]]:
-        """Return what was sent from inside each receiver call, by the call's number, in order of start."""
+        """Return the dispatches of each receiver call by its number, in order."""
         sent: dict[int, list[Dispatch]] = {}
         several = False
         every: Iterable[Dispatch] = self.dispatches

@@ -1,4 +1,4 @@
-"""The words of a trace: what caused it, and what became of it and of its parts."""
+"""The words of a trace: its causes, and the ends of it and its parts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Kind(StrEnum):
-    """What caused the dispatches of a trace."""
+    """The causes of a trace's dispatches."""
 
     REQUEST = "request"
     COMMAND = "command"
@@ -19,7 +19,7 @@ class Kind(StrEnum):
 
 
 class Status(StrEnum):
-    """How a trace ended."""
+    """The ends that a trace may have."""
 
     RUNNING = "running"
     OK = "ok"
@@ -33,7 +33,7 @@ UNFINISHED: Final = "unfinished"
 
 
 class Outcome(StrEnum):
-    """How a receiver call ended."""
+    """The ends that a receiver call may have."""
 
     RUNNING = "running"
     RETURNED = "returned"
@@ -50,7 +50,7 @@ TIMED: Final = frozenset({Outcome.RETURNED, Outcome.RAISED, Outcome.CANCELLED})
 
 
 class Method(StrEnum):
-    """Which of the four ways of sending was used."""
+    """The four ways of sending."""
 
     SEND = "send"
     SEND_ROBUST = "send_robust"
@@ -59,7 +59,7 @@ class Method(StrEnum):
 
 
 class TransactionOutcome(StrEnum):
-    """What became of the transaction in which a dispatch was sent."""
+    """The ends of the transaction in which a dispatch was sent."""
 
     NONE = "none"
     """No transaction: autocommit."""

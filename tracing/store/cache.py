@@ -1,4 +1,4 @@
-"""Reading traces whole, with the last ones kept: the tabs of a page ask for the same trace again."""
+"""Traces kept in memory: the tabs of a page ask for the same one again."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tracing.spans import records
-    from tracing.store.models import Trace
 
 MAX_KEPT_DISPATCHES: Final = 60_000
 """Dispatches of all kept traces together."""
@@ -19,26 +20,17 @@ _kept: OrderedDict[tuple[object, ...], records.Trace] = OrderedDict()
 _lock = Lock()
 
 
-def load(row: Trace) -> records.Trace:
-    """Return the finished spans of *row*. They are shared: whoever asks must not change them."""
-    key = (
-        row._state.db,  # noqa: SLF001 - documented by Django as public.
-        row.pk,
-        row.trace_id,
-        row.segment,
-        row.final,
-        row.duration_ns,
-        row.hazard_count,
-    )
+def kept(key: tuple[object, ...], read: Callable[[], records.Trace]) -> records.Trace:
+    """Return the trace of *key*, its name and state, or what *read* returns."""
     with _lock:
         if key in _kept:
             _kept.move_to_end(key)
             return _kept[key]
-    trace = row.load()
-    if row.final and len(trace.dispatches) <= MAX_KEPT_DISPATCHES:
+    trace = read()
+    if trace.final and len(trace.dispatches) <= MAX_KEPT_DISPATCHES:
         with _lock:
             _kept[key] = trace
-            while sum(len(kept.dispatches) for kept in _kept.values()) > MAX_KEPT_DISPATCHES:
+            while sum(len(each.dispatches) for each in _kept.values()) > MAX_KEPT_DISPATCHES:
                 _kept.popitem(last=False)
             while len(_kept) > MAX_KEPT:
                 _kept.popitem(last=False)

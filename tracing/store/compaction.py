@@ -1,4 +1,4 @@
-"""Statistics of past hours and days, added up so that reading them stays quick."""
+"""Statistics of past hours and days, added up to stay quick."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _MERGED = "merged"
 _DAYS_BY_HOUR = 3
 _KEY = ("signal_id", "sender_id", "receiver_id")
 _SUMS = ("count", "error_count", "total_ns", "query_count", "query_ns")
-_COLUMNS = ("hour", *_KEY, "part", *_SUMS, "histogram")
+_COLUMNS = ("hour", *_KEY, "writer", *_SUMS, "histogram")
 
 _Row = tuple[Any, ...]
 """A rollup: its id, then ``_COLUMNS``."""
 
 
 def compact(database: Database, hour: int, is_late: Callable[[], bool]) -> tuple[int, bool]:
-    """Add up what is past in *hour*; return how many rows went and whether that was all.
+    """Add up what is past; return the rows that went and whether it is all.
 
     One step is taken however late it is, so that a worker with much to prune gets on with it too.
     """
@@ -37,14 +37,14 @@ def compact(database: Database, hour: int, is_late: Callable[[], bool]) -> tuple
     hours = [
         found
         for (found,) in database.rows(
-            "SELECT DISTINCT hour FROM tracing_rollup WHERE hour < %s AND part <> %s",
+            "SELECT DISTINCT hour FROM tracing_rollup WHERE hour < %s AND writer <> %s",
             (hour - 3, _MERGED),
         )
     ]
     parts_of_days = [
         found
         for found, rest in database.rows(
-            "SELECT hour, SUM(CASE WHEN part = %s THEN 0 ELSE 1 END) FROM tracing_rollup "
+            "SELECT hour, SUM(CASE WHEN writer = %s THEN 0 ELSE 1 END) FROM tracing_rollup "
             "WHERE hour < %s GROUP BY hour",
             (_MERGED, past),
         )
@@ -63,7 +63,7 @@ def compact(database: Database, hour: int, is_late: Callable[[], bool]) -> tuple
 
 
 def _merge(database: Database, first: int, end: int) -> int:
-    """Make one row of each key's rows in the hours from *first* to before *end*."""
+    """Make one row of each key's rows in the hours [*first*, *end*)."""
     names = ", ".join(map(database.quote, _COLUMNS))
     with database.transaction():
         # The lock on its row keeps two processes from adding up twice.

@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from django.apps import apps
 from django.db import models
 from django.db.models import Max, Q
+from msgspec import field
 
 from tracing.spans import records
-from tracing.store.generics import Trace
+from tracing.store.digits import ROOT_DIGITS, begins_with_digits, digits_conditions
+from tracing.store.generics import Trace, all_of
+from tracing.store.pages import TraceSearch
 from tracing.store.ranges import keys_of
 
-if TYPE_CHECKING:
-    from tracing.store.pages import TraceSearch
 
-_TRACE_DIGITS = 32
-ROOT_DIGITS = 16
-_LEAST_DIGITS = 6
-"""A shorter beginning is one of a trace id alone: every root span id would soon begin so."""
+class NarrowedSearch(TraceSearch, frozen=True):
+    """A search with a condition in SQL that its other fields cannot tell."""
 
-
-def digits_conditions(first: str) -> tuple[Q, Q | None]:
-    """Return the conditions that the trace id, and that the root span id begins with *first*.
-
-    Ranges, and not LIKE, which only some collations answer from an index. An address,
-    ``<trace id>/<root span id>``, is one condition.
-    """
-    trace_id, slash, root = first.lower().partition("/")
-    if slash:
-        return Q(trace_id=trace_id, root_span_id__gte=root, root_span_id__lt=f"{root}g"), None
-    digits = trace_id[:_TRACE_DIGITS]
-    by_trace_id = Q(trace_id__gte=digits, trace_id__lt=f"{digits}g")
-    if not _LEAST_DIGITS <= len(digits) <= ROOT_DIGITS:
-        return by_trace_id, None
-    return by_trace_id, Q(root_span_id__gte=digits, root_span_id__lt=f"{digits}g")
-
-
-def begins_with_digits(first: str) -> Q:
-    """Return the condition that the trace id or the root span id begins with *first*."""
-    by_trace_id, by_root = digits_conditions(first)
-    return by_trace_id if by_root is None else by_trace_id | by_root
+    condition: Q = field(default_factory=Q)
+    """About the trace's own row."""
 
 
 def flag_is(name: str, value: bool) -> Q:  # noqa: FBT001 - the value of a column.
-    """Return the condition that the flag *name* is *value*, so that SQLite asks the flag's index.
+    """Return the condition on a flag for which SQLite asks its index.
 
     It does not for ``WHERE mine``, which is what Django makes of ``mine=True``.
     """
@@ -52,19 +31,25 @@ def flag_is(name: str, value: bool) -> Q:  # noqa: FBT001 - the value of a colum
 
 
 def row_conditions(wanted: TraceSearch, using: str) -> Q | None:
-    """Return the conditions on the trace row; None if nothing can have what is *wanted*."""
+    """Return the conditions on a trace row; None if nothing can fit."""
     if wanted.kind and wanted.kind not in set(records.Kind):
         return None
-    conditions = _flags(wanted) & _limits(wanted)
+    conditions = _flags(wanted) & started_between(wanted.since_ns, wanted.until_ns)
+    if wanted.slower_than_ns:
+        conditions &= Q(duration_ns__gte=min(wanted.slower_than_ns, 2**62))
     if wanted.kind:
         conditions &= Q(kind=wanted.kind)
     if wanted.user_id:
         conditions &= Q(user_id=wanted.user_id)
     if wanted.trace_id:
         conditions &= begins_with_digits(wanted.trace_id)
-    if wanted.condition is not None:
+    if isinstance(wanted, NarrowedSearch):
         conditions &= wanted.condition
-    names = apps.get_model("tracing", "TraceLabel").objects.using(using)
+    if wanted.word:
+        from tracing.store.occurrences import occurrences
+
+        conditions &= occurrences(wanted.word, using).condition
+    names = all_of("TraceLabel", using)
     if wanted.name:
         conditions &= Q(label__in=list(keys_of(names.filter(name=wanted.name))))
     if wanted.text:
@@ -91,14 +76,13 @@ def _flags(wanted: TraceSearch) -> Q:
     return conditions
 
 
-def _limits(wanted: TraceSearch) -> Q:
+def started_between(since_ns: int | None, until_ns: int | None) -> Q:
+    """Return the condition on the start (wall clock, ns); None for no limit."""
     conditions = Q()
-    if wanted.slower_than_ns:
-        conditions &= Q(duration_ns__gte=min(wanted.slower_than_ns, 2**62))
-    if wanted.since_ns is not None:
-        conditions &= Q(started_ns__gte=wanted.since_ns)
-    if wanted.until_ns is not None:
-        conditions &= Q(started_ns__lt=wanted.until_ns)
+    if since_ns is not None:
+        conditions &= Q(started_ns__gte=since_ns)
+    if until_ns is not None:
+        conditions &= Q(started_ns__lt=until_ns)
     return conditions
 
 
@@ -121,25 +105,16 @@ class TraceRows(models.QuerySet[Trace]):
         """Return those that pruning keeps."""
         return self.filter(pinned=True)
 
-    def slower_than(self, duration_ns: int) -> Self:
-        """Return those that took *duration_ns* or longer."""
-        return self.filter(duration_ns__gte=duration_ns)
-
     def between(self, since_ns: int | None = None, until_ns: int | None = None) -> Self:
-        """Return those that started from *since_ns* on and before *until_ns* (wall clock, ns)."""
-        found = self
-        if since_ns is not None:
-            found = found.filter(started_ns__gte=since_ns)
-        if until_ns is not None:
-            found = found.filter(started_ns__lt=until_ns)
-        return found
+        """Return those that started in [*since_ns*, *until_ns*), wall clock."""
+        return self.filter(started_between(since_ns, until_ns))
 
     def with_trace_id(self, trace_id: str) -> Self:
-        """Return the rows of one W3C trace id: several if the caller sent it along repeatedly."""
+        """Return the rows of one W3C trace id, of which there may be several."""
         return self.filter(trace_id=trace_id)
 
     def called(self, name: str) -> Self:
-        """Return the rows that *name* is for: a trace id, a root span id or an address."""
+        """Return the rows of a trace id, a root span id or an address."""
         trace_id, slash, root = name.lower().partition("/")
         if slash:
             return self.filter(root_span_id=root, trace_id=trace_id)
@@ -163,7 +138,7 @@ class TraceRows(models.QuerySet[Trace]):
         return list(dict.fromkeys(keys))
 
     def newer_than(self, row_id: int, size: int = 1_000) -> list[Trace]:
-        """Return up to *size* traces recorded after the row *row_id*, oldest first."""
+        """Return up to *size* traces after the row *row_id*, oldest first."""
         return list(self.filter(pk__gt=row_id).order_by("pk")[:size])
 
     def last_row_id(self) -> int:

@@ -1,4 +1,4 @@
-"""Reading with a deadline, on a connection of its own: what a page of the viewer asks the store through.
+"""Reading with a deadline, on a connection of its own, for the viewer.
 
 Django's connection of the thread is the application's: it may be inside a transaction, a broken
 one even, of a pool that is used up, and a limit set on it would be the application's limit.
@@ -66,13 +66,13 @@ def is_over() -> bool:
 
 
 def check() -> None:
-    """Raise TimeUpError if the deadline has passed: for work between two statements."""
+    """Raise TimeUpError if the deadline has passed, between statements."""
     if is_over():
         raise TimeUpError
 
 
 def minded(rows: Sequence[_Row]) -> Iterator[_Row]:
-    """Yield *rows*, with a look at the clock now and then; raise TimeUpError at the deadline."""
+    """Yield *rows*; raise TimeUpError when the deadline passes."""
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         check()
         yield from rows[start : start + _ROWS_AT_ONCE]
@@ -80,7 +80,7 @@ def minded(rows: Sequence[_Row]) -> Iterator[_Row]:
 
 @contextmanager
 def share(part: float) -> Iterator[None]:
-    """Let what is read inside take no more than a *part* of the time that is left.
+    """Let what is read inside take a *part* of the time that is left.
 
     Raises:
         TimeUpError: It took more; of a statement that was stopped, too.
@@ -103,7 +103,7 @@ def share(part: float) -> Iterator[None]:
 
 @contextmanager
 def reading(alias: str, seconds: float, *, changes: bool = False) -> Iterator[Deadline]:
-    """Let the running thread use a connection of its own to *alias*, for some seconds at most.
+    """Give the running thread a connection of its own for some seconds.
 
     Inside, ``connections[alias]`` is that connection, in autocommit; it is closed at the end. A
     test whose data no other connection could see is read through the test's connection.
@@ -138,7 +138,7 @@ def reading(alias: str, seconds: float, *, changes: bool = False) -> Iterator[De
 
 
 def _opened_like(given: BaseDatabaseWrapper, *, changes: bool) -> BaseDatabaseWrapper:
-    """Return another connection to the database of *given*; it opens when it is used."""
+    """Return another connection like *given*, opened at its first use."""
     own = connections.create_connection(given.alias)
     options = dict(given.settings_dict.get("OPTIONS", {}))
     # Of a pool that the application has used up, no connection would be had.
@@ -151,7 +151,7 @@ def _opened_like(given: BaseDatabaseWrapper, *, changes: bool) -> BaseDatabaseWr
 
 
 def _is_bound_to(given: BaseDatabaseWrapper) -> bool:
-    """Return whether the data is to be seen through *given* alone, or not at all."""
+    """Return whether the data is seen through *given* alone, or not at all."""
     is_in_memory: Callable[[], bool] = getattr(given, "is_in_memory_db", bool)
     return (
         # A test that forbids this database has put an object in place of its method, which it wraps.

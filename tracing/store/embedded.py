@@ -1,21 +1,18 @@
-"""The embedded store: a SQLite file of the tracer's own, whose tables it makes and brings up to date.
+"""The embedded store: a SQLite file that the tracer makes and migrates.
 
 The statements are those of the migrations, written down by ``scripts/schema.py`` as one file for each.
-How many of them a file has seen stands in its ``user_version``.
+How many of them a file has seen stands in its ``user_version``, counted from ``_UNRELEASED``.
 """
 
 from __future__ import annotations
 
 import os
 from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 
-from tracing.instrumentation.attributes.callsites import is_foreign
 from tracing.project import MAKES_TABLES
-from tracing.spans.records import derived_root_span_id
 
 if TYPE_CHECKING:
     import sqlite3
@@ -26,21 +23,28 @@ _PYTHON: Final = "-- python"
 """Stands in a file where a function of the migration changes rows."""
 _HEADER: Final = 100
 """Bytes of a SQLite file's header; the user version is a big-endian number at byte 60."""
+_UNRELEASED: Final = 9
+"""The last version of the tables from before the first release; nothing brings those up to date."""
+_TOO_OLD: Final = (
+    "it has tables from before the first release of tracing; move it aside, and a new one is made"
+)
 
 
-class NewerStoreError(Exception):
-    """The file was written by a newer release of tracing."""
+class UnknownTablesError(Exception):
+    """The file has tables of a newer release, or of before the first."""
 
 
 def makes_tables(alias: str) -> bool:
-    """Return whether the tables of the database *alias* are made by the tracer."""
+    """Return whether the tracer makes the tables of the database *alias*."""
     database: dict[str, Any] = settings.DATABASES.get(alias, {})
     return bool(database.get(MAKES_TABLES)) and database.get("ENGINE", "").endswith(".sqlite3")
 
 
 @cache
 def schema() -> list[tuple[str, list[str]]]:
-    """Return (name of the migration, its statements) for each migration, in order."""
+    """Return (name, statements) of each migration, in order."""
+    from importlib import resources  # noqa: PLC0415 - asked for seldom, and five modules.
+
     folder = resources.files(__package__) / "schema"
     files = sorted((file.name, file) for file in folder.iterdir() if file.name.endswith(".sql"))
     return [
@@ -50,7 +54,7 @@ def schema() -> list[tuple[str, list[str]]]:
 
 
 def problem_of(path: Path) -> str:
-    """Return what keeps the file at *path* from being used; empty if nothing does. Opens no database."""
+    """Return what is wrong with the file at *path*, unopened; or nothing."""
     try:
         with path.open("rb") as file:
             header = file.read(_HEADER)
@@ -63,73 +67,68 @@ def problem_of(path: Path) -> str:
     problem = ""
     if header and not header.startswith(_MAGIC):
         problem = "The store is no SQLite file"
-    elif version > len(schema()):
-        problem = f"The store is of a newer release of tracing: {_newer(version)}"
+    elif problem := _unknown(version):
+        problem = f"The store cannot be used: {problem}"
     elif not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
         problem = "The store cannot be written: the file or its folder is read-only"
     return problem
 
 
-def _newer(version: int) -> str:
-    return f"it has version {version} of the tables and this release knows {len(schema())}"
+def newest() -> int:
+    """Return the version of the tables that this release makes."""
+    return _UNRELEASED + len(schema())
 
 
-def _fill_root_span_ids(raw: sqlite3.Connection) -> None:
-    """Give the traces that are stored the ids that the lines of the log have for them."""
-    raw.create_function("root_span_id", 2, derived_root_span_id)
-    raw.execute("UPDATE tracing_trace SET root_span_id = root_span_id(trace_id, started_ns)")
+def _unknown(version: int) -> str:
+    """Return why this release cannot use tables of *version*; empty if it can."""
+    if version > newest():
+        return (
+            f"it is of a newer release of tracing, with version {version} of the tables; "
+            f"this one knows {newest()}"
+        )
+    return _TOO_OLD if 0 < version <= _UNRELEASED else ""
 
 
-def _fill_mine(raw: sqlite3.Connection) -> None:
-    """Say of the receivers that are stored whether their file is of an installed package."""
-    raw.create_function("is_foreign", 1, is_foreign)
-    raw.execute(
-        "UPDATE tracing_receiverlabel SET mine = 1 WHERE file <> '' AND NOT is_foreign(file)"
-    )
+def allow_shrinking(raw: sqlite3.Connection) -> None:
+    """Let a file that is still empty give free pages back later."""
+    raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
 
 
-def _do_nothing(_raw: sqlite3.Connection) -> None:
-    """Leave it: ``allow_shrinking`` has done the same before there were tables."""
+def _refuse_nothing(_raw: sqlite3.Connection) -> None:
+    """Do nothing: earlier tables were refused before."""
 
 
 IN_PYTHON: Final = {
-    "0002_shrinkable": _do_nothing,
-    "0007_root_span_id": _fill_root_span_ids,
-    "0008_mine": _fill_mine,
+    "0001_initial": _refuse_nothing,
+    "0002_incremental_vacuum": allow_shrinking,
 }
 """What the function of a migration does, by the migration's name."""
 
 
-def allow_shrinking(raw: sqlite3.Connection) -> None:
-    """Let a file that is still empty give its free pages back later. Does nothing to another."""
-    raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
-
-
 def bring_up_to_date(raw: sqlite3.Connection) -> None:
-    """Make the tables that are missing. Of several processes one does so, and the others wait.
+    """Make missing tables; of several processes, the others wait.
 
     Args:
         raw: A connection without transactions of its own (``isolation_level`` None).
 
     Raises:
-        NewerStoreError: The file has tables that this release does not know.
+        UnknownTablesError: The file has tables that this release does not know.
         sqlite3.OperationalError: It cannot be written, or another process holds it for too long.
     """
-    steps = schema()
-    if (version := _version(raw)) == len(steps):
+    if (version := _version(raw)) == newest():
         return
-    if version > len(steps):
-        raise NewerStoreError(_newer(version))
+    if problem := _unknown(version):
+        raise UnknownTablesError(problem)
     raw.execute("BEGIN IMMEDIATE")
     try:
-        version = _version(raw) or _migrated(raw)
-        for name, statements in steps[version:]:
+        version = _version(raw) or _UNRELEASED + _migrated(raw)
+        for name, statements in schema()[version - _UNRELEASED :]:
             for statement in statements:
                 if statement == _PYTHON:
                     IN_PYTHON[name](raw)
                 else:
                     raw.execute(statement)
-        raw.execute(f"PRAGMA user_version = {len(steps)}")
+        raw.execute(f"PRAGMA user_version = {newest()}")
     except BaseException:
         raw.execute("ROLLBACK")
         raise
@@ -142,11 +141,18 @@ def _version(raw: sqlite3.Connection) -> int:
 
 
 def _migrated(raw: sqlite3.Connection) -> int:
-    """Return how many migrations a file has seen that ``migrate`` made; 0 for another."""
+    """Return how many migrations ``migrate`` applied to a file; 0 for none.
+
+    Raises:
+        UnknownTablesError: It has seen those from before the first release.
+    """
     known = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'django_migrations'"
     if raw.execute(known).fetchone() is None:
         return 0
     applied = {
         name for (name,) in raw.execute("SELECT name FROM django_migrations WHERE app = 'tracing'")
     }
-    return sum(name in applied for name, _ in schema())
+    names = [name for name, _ in schema()]
+    if applied and names[0] not in applied:
+        raise UnknownTablesError(_TOO_OLD)
+    return sum(name in applied for name in names)

@@ -1,8 +1,8 @@
-"""Model fields and indexes of the store: enum codes in one byte, ids that the writer allocates."""
+"""Model fields and indexes: enum codes in a byte, ids of the writer's."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import models
 
@@ -23,11 +23,26 @@ else:
     _BigIntegerField = models.BigIntegerField
 
 
+_Model = TypeVar("_Model", bound=models.Model)
+
+
+def reference(to: type[_Model], **options: Any) -> models.ForeignKey[_Model, _Model]:
+    """Return a reference to rows of *to*, without constraint and index.
+
+    Rows are written and deleted in an order of their own, and an index is paid for each row.
+    """
+    return models.ForeignKey(
+        to,
+        models.DO_NOTHING,
+        **{"related_name": "+", "db_constraint": False, "db_index": False, **options},
+    )
+
+
 class CodeField(_SmallIntegerField):
     """Keep one of a fixed list of words as its place in that list.
 
     Python sees the word, the database a small integer: one byte or none at all on SQLite, where
-    0 and 1 take no space. Words are only ever appended, because rows refer to their place.
+    0 and 1 take no space. Text are only ever appended, because rows refer to their place.
 
     Args:
         codes: The words, in the order of their numbers.
@@ -49,7 +64,7 @@ class CodeField(_SmallIntegerField):
         return name, path, args, kwargs
 
     def number(self, word: str) -> int:
-        """Return the number that stands for *word*; KeyError if it is none of the codes."""
+        """Return the number of *word*; KeyError if it is none of the codes."""
         return self._numbers[word]
 
     def from_db_value(
@@ -80,7 +95,7 @@ class CodeField(_SmallIntegerField):
 
 
 class RowIdField(_BigIntegerField):
-    """A 64-bit primary key that the writer allocates in blocks from a ``Sequence`` row.
+    """A 64-bit primary key that the writer allocates in blocks.
 
     On SQLite its type must be exactly ``integer`` for it to be the rowid itself; Django's
     ``bigint`` would cost a second index on every row.
@@ -89,7 +104,7 @@ class RowIdField(_BigIntegerField):
     description = "Primary key allocated by the writer"
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
-        """Return the type that makes it the rowid on SQLite, elsewhere a 64-bit integer."""
+        """Return ``integer`` on SQLite, for the rowid; elsewhere 64 bits."""
         return "integer" if connection.vendor == "sqlite" else super().db_type(connection)
 
     def rel_db_type(self, connection: BaseDatabaseWrapper) -> str | None:
@@ -114,7 +129,7 @@ class NewestFirstIndex(models.Index):
         using: str = "",
         **kwargs: Any,
     ) -> Statement:
-        """Return the CREATE INDEX, without the id where the database adds it by itself."""
+        """Return the CREATE INDEX, without an id that the database adds."""
         if schema_editor.connection.vendor in {"sqlite", "mysql"}:
             bare = models.Index(fields=self.fields[:-1], name=self.name)
             return bare.create_sql(model, schema_editor, using, **kwargs)

@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import heapq
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.apps import apps
 from django.db import DatabaseError
 from django.db.models import Max, Min, Q
+from msgspec.structs import replace
 
 from tracing.instrumentation.attributes.redaction import known_as
 from tracing.spans import records
 from tracing.store import deadlines
 from tracing.store.columns import full_instance
 from tracing.store.conditions import TraceRows, flag_is, row_conditions
+from tracing.store.generics import Trace, all_of
 from tracing.store.pages import Cursor, TracePage, TraceSearch, read_cursor
-from tracing.store.ranges import keys_of
+from tracing.store.ranges import chunks, ends_of, keys_of
+from tracing.store.scan import Scan
 from tracing.store.wildcards import FitsWildcard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from tracing.store.generics import Trace
+    from collections.abc import Iterator, Sequence
 
 _SMALLEST_BATCH = 150
 _FIRST_BATCH = 500
@@ -39,10 +39,11 @@ _HIDDEN_SECONDS = 0.05
 _HIDDEN_STEP = 10_000
 _RARE = 2_000
 """Up to so many matches of an index are fetched at once instead of walked."""
+_KEYS_AT_ONCE = 500
 
 
-class Walk:
-    """One search, from the newest row back or (``backwards``) from a row forward."""
+class Walk(Scan[Cursor, Trace]):
+    """One search along row ids, down or (``backwards``) up."""
 
     def __init__(
         self,
@@ -52,62 +53,34 @@ class Walk:
         *,
         backwards: bool,
     ) -> None:
+        super().__init__(wanted, cursor, backwards=backwards)
         self.traces = traces
         self.using = traces.db
-        self.wanted = wanted
-        self.cursor = cursor
-        self.backwards = backwards
+        self.by_dispatch = wanted.asks_for_dispatches
+        """Dispatches are walked along, and the traces that they are of looked at."""
         self.low, self.high = self._window()
-        self.at = cursor
-        """The row examined last, at each batch; None if there is nothing beyond it."""
-        self.hidden = 0
 
     # -- Whole pages
 
     def page(self, size: int, deadline: float) -> TracePage:
         """Return up to *size* traces, found before *deadline* (monotonic)."""
-        found: list[tuple[int, Trace]] = []
-        complete, exhausted = True, True
-        try:
-            for batch in self._batches(size + 1) if self.low <= self.high else ():
-                found += self._only_mine(batch, size - len(found))
-                if len(found) > size:
-                    exhausted = False
-                    break
-                # A slow machine has not searched in part what it has searched to the end.
-                if self.at is not None and time.monotonic() > deadline:
-                    complete = exhausted = False
-                    break
-        except DatabaseError:
-            # Stopped in the middle of a batch: what the ones before it gave is a page, too.
-            if not deadlines.is_over() or self.at == self.cursor:
-                raise
-            complete = exhausted = False
-        page = self._page(found, size, complete=complete, exhausted=exhausted)
-        if self.wanted.mine:
+        page = super().page(size, deadline)
+        if self.wanted.mine and not self.by_dispatch:
             self._count_hidden(page)
         return page
 
-    def _only_mine(self, batch: list[tuple[int, Trace]], room: int) -> Iterable[tuple[int, Trace]]:
-        """Yield those of *batch* that are mine, if only they are wanted; count those between them.
+    def is_mine(self, found: Trace) -> bool:
+        """Return whether a receiver that is mine was in it."""
+        return found.mine
 
-        What comes behind the last one on the page, for which there is *room*, is the next page's.
-        """
-        if not (self.wanted.mine and self.wanted.asks_for_dispatches):
-            yield from batch
-            return
-        for entry in batch:
-            if entry[1].mine:
-                room -= 1
-                yield entry
-            elif room > 0:
-                self.hidden += 1
+    def traces_of(self, found: Sequence[tuple[Cursor, Trace]]) -> list[Trace]:
+        """Return them as they were found."""
+        return [trace for _, trace in found]
 
     def _count_hidden(self, page: TracePage) -> None:
-        """Say in *page* how many traces fit beside it that are not mine, counting for a moment."""
-        page.hidden = self.hidden
+        """Count in *page*, for a moment, the traces beside it that are not mine."""
         conditions = row_conditions(replace(self.wanted, mine=False), self.using)
-        if self.wanted.asks_for_dispatches or conditions is None:
+        if conditions is None:
             return
         others = self.traces.select_related(None).filter(flag_is("mine", False), conditions)
         first, position = self._range_of(page)
@@ -128,42 +101,18 @@ class Walk:
             page.hidden_more = True
 
     def _range_of(self, page: TracePage) -> tuple[int, int]:
-        """Return the first and the last row from where *page* begins to where the next one does."""
+        """Return the first and last row from *page* to where the next begins."""
         first, last = self._filled()
         # The row of a cursor is the last one on its page, or the last one that was looked at.
         older, newer = read_cursor(page.older), read_cursor(page.newer)
-        if self.backwards and self.cursor is not None:
-            return max(first, self.cursor.row + 1), min(last, newer.row) if newer else last
-        if self.cursor is not None:
-            last = min(last, self.cursor.row - 1)
+        if self.backwards and self.begin is not None:
+            return max(first, self.begin.row + 1), min(last, newer.row) if newer else last
+        if self.begin is not None:
+            last = min(last, self.begin.row - 1)
         return max(first, older.row) if older else first, last
 
-    def _page(
-        self, found: list[tuple[int, Trace]], size: int, *, complete: bool, exhausted: bool
-    ) -> TracePage:
-        further = len(found) > size
-        found = found[:size]
-        end = ""
-        if further:
-            row, trace = found[-1]
-            end = str(Cursor(row, trace.pk if self.wanted.asks_for_dispatches else 0))
-        elif not exhausted:
-            end = str(self.at)
-        start = ""
-        if found:
-            row, trace = found[0]
-            start = str(Cursor(row, trace.pk if self.wanted.asks_for_dispatches else 0))
-        elif self.cursor is not None:
-            start = str(self.cursor)
-        traces = [trace for _, trace in found]
-        if self.backwards:
-            return TracePage(traces[::-1], older=start, newer=end, complete=complete)
-        return TracePage(
-            traces, older=end, newer=start if self.cursor is not None else "", complete=complete
-        )
-
     def _window(self) -> tuple[int, int]:
-        """Return the first and the last trace row that can have started in the wanted time."""
+        """Return the first and last row that started in the wanted time."""
         wanted = self.wanted
         if wanted.since_ns is None and wanted.until_ns is None:
             return 0, 2**62
@@ -174,23 +123,24 @@ class Walk:
         )
         return (1, 0) if span["low"] is None else (span["low"], span["high"])
 
-    def _batches(self, size: int) -> Iterator[list[tuple[int, Trace]]]:
-        if self.wanted.asks_for_dispatches:
-            return self._by_dispatch()
-        return self._by_trace(size)
+    def batches(self, size: int) -> Iterator[list[tuple[Cursor, Trace]]]:
+        """Yield the traces that fit, newest first; ``backwards``, oldest first."""
+        if self.low > self.high:
+            return iter(())
+        return self._by_dispatch() if self.by_dispatch else self._by_trace(size)
 
     # -- By the traces themselves
 
     @property
     def _indexed(self) -> bool:
-        """Return whether an index gives the wanted traces in the order of their ids."""
+        """Return whether an index has the wanted traces in order of id."""
         wanted = self.wanted
         if wanted.mine and (wanted.kind or wanted.failed is not None):
             # Of two indexes one is walked, and what the other one has may be far between in it.
             return False
         return replace(wanted, kind="", failed=None, mine=False) == TraceSearch()
 
-    def _by_trace(self, size: int) -> Iterator[list[tuple[int, Trace]]]:
+    def _by_trace(self, size: int) -> Iterator[list[tuple[Cursor, Trace]]]:
         conditions = row_conditions(self.wanted, self.using)
         if conditions is None:
             return
@@ -199,7 +149,7 @@ class Walk:
             rare = self._rare(matching)
             if rare is not None:
                 self.at = None
-                yield [(trace.pk, trace) for trace in rare]
+                yield [(Cursor(trace.pk), trace) for trace in rare]
                 return
         step = 2**62 if self._indexed else 10_000
         position = self._start()
@@ -211,9 +161,9 @@ class Walk:
             else:
                 window = Q(pk__lte=position, pk__gte=max(position - step, first))
                 rows = matching.filter(window).order_by("-pk")[:size]
-            batch = [(trace.pk, trace) for trace in rows]
+            batch = [(Cursor(trace.pk), trace) for trace in rows]
             if len(batch) == size:
-                position = batch[-1][0] + (1 if self.backwards else -1)
+                position = batch[-1][1].pk + (1 if self.backwards else -1)
             else:
                 position += (step + 1) if self.backwards else -(step + 1)
             self.at = None
@@ -223,22 +173,22 @@ class Walk:
             step = min(step * 2, 200_000) if step < 2**61 else step
 
     def _start(self) -> int:
-        if self.cursor is None:
+        if self.begin is None:
             return min(self.high, self.traces.last_row_id())
         if self.backwards:
-            return max(self.cursor.row + 1, self.low)
-        return min(self.cursor.row - 1, self.high)
+            return max(self.begin.row + 1, self.low)
+        return min(self.begin.row - 1, self.high)
 
     def _ends(self) -> tuple[int, int]:
         return (self.low, self.high) if self._indexed else self._filled()
 
     def _filled(self) -> tuple[int, int]:
         """Return the first and the last row that there is in the wanted time."""
-        span = self.traces.select_related(None).aggregate(low=Min("pk"), high=Max("pk"))
-        return max(self.low, span["low"] or 1), min(self.high, span["high"] or 0)
+        first, last = ends_of(self.traces.select_related(None))
+        return max(self.low, first), min(self.high, last)
 
     def _rare(self, matching: TraceRows) -> list[Trace] | None:
-        """Return all slow traces, or those of a trace id, beyond the cursor; None if not few."""
+        """Return all slow traces, or of an id, beyond the cursor; None if many."""
         wanted, candidates = self.wanted, self.traces.select_related(None)
         if wanted.trace_id:
             keys = candidates.keys_with_digits(wanted.trace_id, _RARE + 1)
@@ -247,22 +197,22 @@ class Walk:
             keys = list(keys_of(candidates.order_by("-duration_ns")[: _RARE + 1]))
         if len(keys) > _RARE:
             return None
-        if self.cursor is not None:
-            beyond = self.cursor.row
+        if self.begin is not None:
+            beyond = self.begin.row
             keys = [key for key in keys if (key > beyond if self.backwards else key < beyond)]
         traces: list[Trace] = []
-        for start in range(0, len(keys), 500):
-            traces += matching.filter(pk__in=keys[start : start + 500])
+        for some in chunks(keys, _KEYS_AT_ONCE):
+            traces += matching.filter(pk__in=some)
         return sorted(traces, key=lambda trace: trace.pk, reverse=not self.backwards)
 
     # -- By dispatches
 
-    def _by_dispatch(self) -> Iterator[list[tuple[int, Trace]]]:
+    def _by_dispatch(self) -> Iterator[list[tuple[Cursor, Trace]]]:
         conditions = row_conditions(self.wanted, self.using)
         source = self._source()
         if conditions is None or source is None:
             return
-        latest = self.cursor.trace if self.cursor is not None else 0
+        latest = self.begin.trace if self.begin is not None else 0
         seen = {latest} if latest else set()
         for candidates in source:
             fresh: dict[int, int] = {}
@@ -277,23 +227,20 @@ class Walk:
                     fresh[trace_key] = row
             keys = [key for key in fresh if self.low <= key <= self.high]
             traces: dict[int, Trace] = {}
-            for start in range(0, len(keys), 500):
-                chunk = keys[start : start + 500]
-                traces |= {
-                    trace.pk: trace for trace in self.traces.filter(conditions, pk__in=chunk)
-                }
-            yield [(row, traces[key]) for key, row in fresh.items() if key in traces]
+            for some in chunks(keys, _KEYS_AT_ONCE):
+                traces |= {trace.pk: trace for trace in self.traces.filter(conditions, pk__in=some)}
+            yield [(Cursor(row, key), traces[key]) for key, row in fresh.items() if key in traces]
 
     def _labels(self, model: str, name: str) -> list[int]:
-        """Return the ids of the labels that *name* can mean: the whole path or the end of it."""
-        manager = apps.get_model("tracing", model).objects.using(self.using)
+        """Return the ids of labels called *name*, or whose end it is."""
+        labels = all_of(model, self.using)
         if "*" in name:
-            return list(keys_of(manager.filter(FitsWildcard("name", name))))
-        exact = list(keys_of(manager.filter(name=name)))
-        return exact or list(keys_of(manager.filter(name__endswith=f".{name}"))[:200])
+            return list(keys_of(labels.filter(FitsWildcard("name", name))))
+        exact = list(keys_of(labels.filter(name=name)))
+        return exact or list(keys_of(labels.filter(name__endswith=f".{name}"))[:200])
 
     def _source(self) -> Iterator[list[tuple[int, int]]] | None:  # noqa: PLR0911 - guards.
-        """Return batches of (row, trace) of the matching dispatches; None if a name is unknown.
+        """Return batches of (row, trace) of dispatches; None if nothing fits.
 
         The index of the rarest condition is walked; the others are looked at in its rows, in Python
         and not in SQL, so that the database cannot search on and on for a full batch.
@@ -331,7 +278,7 @@ class Walk:
 
     def _frequency(self, column: str, keys: list[int] | None) -> int:
         """Return how many dispatches have one of *keys*, up to a bound."""
-        dispatches = apps.get_model("tracing", "Dispatch").objects.using(self.using)
+        dispatches = all_of("Dispatch", self.using)
         return sum(
             dispatches.filter(**{column: key}).order_by()[: _RARE * 5].count() for key in keys or []
         )
@@ -339,30 +286,25 @@ class Walk:
     def _dispatches(
         self, column: str, keys: list[int], checks: _DispatchChecks
     ) -> Iterator[list[tuple[int, int]]]:
-        manager = apps.get_model("tracing", "Dispatch").objects.using(self.using)
+        dispatches = all_of("Dispatch", self.using)
         columns = ("id", "trace_id", *checks.columns)
-        runs = [manager.filter(**{column: key}) for key in keys] if column else [manager.all()]
+        runs = [dispatches.filter(**{column: key}) for key in keys] if column else [dispatches]
         for rows in self._merged([run.values_list(*columns) for run in runs]):
             yield [(row[0], row[1]) for row in rows if checks.accept(*row[2:])]
 
     def _calls(
         self, model: str, receivers: list[int] | None, checks: _DispatchChecks, outcome: str
     ) -> Iterator[list[tuple[int, int]]]:
-        manager = apps.get_model("tracing", model).objects.using(self.using)
-        dispatches = apps.get_model("tracing", "Dispatch").objects.using(self.using)
+        every, dispatches = all_of(model, self.using), all_of("Dispatch", self.using)
         columns = ("id", "dispatch_id", *(("outcome",) if outcome else ()))
-        runs = [manager.filter(receiver=key) for key in receivers] if receivers else [manager.all()]
+        runs = [every.filter(receiver=key) for key in receivers] if receivers else [every]
         for rows in self._merged([run.values_list(*columns) for run in runs]):
             calls = [row for row in rows if not outcome or row[2] == outcome]
             owners: dict[int, tuple[Any, ...]] = {}
-            keys = list({row[1] for row in calls})
-            for start in range(0, len(keys), 500):
-                owners |= {
-                    owner[0]: owner[1:]
-                    for owner in dispatches.filter(pk__in=keys[start : start + 500]).values_list(
-                        "id", "trace_id", *checks.columns
-                    )
-                }
+            for some in chunks(list({row[1] for row in calls}), _KEYS_AT_ONCE):
+                found = dispatches.filter(pk__in=some)
+                rows_of_them = found.values_list("id", "trace_id", *checks.columns)
+                owners |= {owner[0]: owner[1:] for owner in rows_of_them}
             yield [
                 (row[0], owners[row[1]][0])
                 for row in calls
@@ -370,10 +312,10 @@ class Walk:
             ]
 
     def _merged(self, runs: Sequence[Any]) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield batches of rows in the order of their ids out of *runs*, each in that order."""
+        """Yield batches of rows in order of id, out of *runs* in that order."""
         # Many labels are read a little at a time: most of what each gives comes after the page.
         first = max(_FIRST_BATCH // max(len(runs), 1), 50)
-        streams = [self._stream(run, first) for run in runs]
+        streams = [self._stream(run, first, self._last_row) for run in runs]
         sign = 1 if self.backwards else -1
         merged = heapq.merge(*streams, key=lambda row: sign * row[0])
         size, batch = _SMALLEST_BATCH, []
@@ -387,8 +329,12 @@ class Walk:
             self.at = None
             yield batch
 
-    def _stream(self, run: Any, size: int) -> Iterator[tuple[Any, ...]]:
-        position = self.cursor.row if self.cursor is not None else None
+    @property
+    def _last_row(self) -> int | None:
+        return self.begin.row if self.begin is not None else None
+
+    def _stream(self, run: Any, size: int, position: int | None) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of *run* beyond the id *position*, in growing batches."""
         while True:
             rows = run
             if position is not None:
@@ -411,7 +357,7 @@ class _DispatchChecks:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return the columns to look at; the instance costs a join, so only if it is asked for."""
+        """Return the columns to look at; only the instance costs a join."""
         plain = ("signal_id", "sender_id")
         return (*plain, "sender__name", "instance") if self.instances else plain
 

@@ -1,4 +1,4 @@
-"""Labels: names that many rows share, written once each and referred to by number."""
+"""Labels: names that rows share, written once, referred to by number."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import structs
 
 from tracing.instrumentation.assembly.repair import clean_text
-from tracing.store.columns import encode_facts, facts_of, label_key
+from tracing.store.backends import KEYS_AT_ONCE, marks
+from tracing.store.columns import encode_shared, label_key, shared_of
+from tracing.store.ranges import chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 NAME_LIMIT: Final = 255
 """Characters of a name."""
-KEYS_AT_ONCE: Final = 500
 _LARGEST_CACHE = 50_000
 
 
@@ -32,7 +33,7 @@ class Labels:
         self.signals: dict[str, int] = {}
         self.senders: dict[str, int] = {}
         self.traces: dict[str, int] = {}
-        self.facts: dict[tuple[Any, ...], int] = {}
+        self.shared: dict[tuple[Any, ...], int] = {}
         self.receivers: dict[records.ReceiverLabel, int] = {}
         self.callsites: dict[records.Callsite, int] = {}
         self.statements: dict[str, int] = {}
@@ -48,7 +49,7 @@ class Labels:
         return self._learn(label, self.receivers)
 
     def known_receiver(self, label: records.ReceiverLabel) -> int:
-        """Return the id of *label*; 0 if it has none, since none of its calls was stored."""
+        """Return the id of *label*; 0 if none of its calls was stored."""
         same = self.same.get(id(label))
         return same[1] if same is not None else self.receivers.get(label, 0)
 
@@ -80,7 +81,7 @@ class Labels:
             ("tracing_signallabel", self.signals, wanted.signals, name_columns),
             ("tracing_senderlabel", self.senders, wanted.senders, name_columns),
             ("tracing_tracelabel", self.traces, wanted.traces, name_columns),
-            ("tracing_factslabel", self.facts, wanted.facts, _facts_columns),
+            ("tracing_sharedattributes", self.shared, wanted.shared, _shared_columns),
             ("tracing_receiverlabel", self.receivers, wanted.receivers, receiver_columns),
             ("tracing_callsitelabel", self.callsites, wanted.callsites, _callsite_columns),
             ("tracing_statementlabel", self.statements, wanted.statements, _statement_columns),
@@ -93,7 +94,7 @@ class Labels:
 
 
 class _Names:
-    """What a batch has labels of.
+    """The names in a batch that get labels.
 
     Args:
         batch: The traces.
@@ -104,13 +105,13 @@ class _Names:
         self.traces = {trace.name for trace in batch}
         self.signals: set[str] = set()
         self.senders: set[str] = set()
-        self.facts: set[tuple[Any, ...]] = set()
+        self.shared: set[tuple[Any, ...]] = set()
         self.receivers: set[records.ReceiverLabel] = set()
         self.callsites: set[records.Callsite] = set()
         self.statements: set[str] = set()
         for trace in batch:
             self._add(trace.dispatches, same)
-            for signal, sender, _ in trace.unheard:
+            for signal, sender, _ in trace.orphans:
                 self.signals.add(signal)
                 self.senders.add(sender)
             for bypass in trace.bypasses:
@@ -122,7 +123,7 @@ class _Names:
         for dispatch in dispatches:
             self.signals.add(dispatch.signal)
             self.senders.add(dispatch.sender)
-            self.facts.add(facts_of(dispatch))
+            self.shared.add(shared_of(dispatch))
             site = dispatch.callsite
             if site is not None and id(site) not in same:
                 self.callsites.add(site)
@@ -136,23 +137,16 @@ class _Names:
 def _decide(
     database: Database, ids: dict[Any, int], receivers: Sequence[records.ReceiverLabel]
 ) -> None:
-    """Have the rows of *receivers* say whether they are mine; they may have been written otherwise."""
+    """Have the rows of *receivers* say whether they are mine."""
     table = database.quote("tracing_receiverlabel")
     for mine in (True, False):
         rows = [ids[label] for label in receivers if label.mine is mine]
-        for start in range(0, len(rows), KEYS_AT_ONCE):
-            chunk = rows[start : start + KEYS_AT_ONCE]
-            where = f"WHERE mine <> %s AND id IN ({', '.join(['%s'] * len(chunk))})"
+        for chunk in chunks(rows, KEYS_AT_ONCE):
+            where = f"WHERE mine <> %s AND id IN {marks(chunk)}"
             # Most say so already, and a writer of SQLite keeps all others out.
-            if not database.rows(f"SELECT id FROM {table} {where}", (mine, *chunk)):
-                continue
-            database.begin()
-            try:
-                database.execute(f"UPDATE {table} SET mine = %s {where}", (mine, mine, *chunk))
-            except BaseException:
-                database.rollback()
-                raise
-            database.commit()
+            if database.rows(f"SELECT id FROM {table} {where}", (mine, *chunk)):
+                with database.transaction():
+                    database.execute(f"UPDATE {table} SET mine = %s {where}", (mine, mine, *chunk))
 
 
 def add_labels(
@@ -162,7 +156,7 @@ def add_labels(
     new: Sequence[Any],
     columns_of: Callable[[Any], dict[str, Any]],
 ) -> None:
-    """Give each of *new* a row in *table*, or find the one it has, and put its id into *ids*."""
+    """Put the ids of *new*, found or made in *table*, into *ids*."""
     keyed: dict[str, Any] = {}
     rows = []
     for label in new:
@@ -176,24 +170,18 @@ def add_labels(
     _find_labels(database, table, keyed, keys, ids)
     missing = [row for row in rows if keyed[row[0]] not in ids]
     if missing:
-        database.begin()
-        try:
+        with database.transaction():
             database.insert_new(table, names, missing)
-        except BaseException:
-            database.rollback()
-            raise
-        database.commit()
         _find_labels(database, table, keyed, [row[0] for row in missing], ids)
 
 
 def _find_labels(
     database: Database, table: str, keyed: dict[str, Any], keys: Sequence[str], ids: dict[Any, int]
 ) -> None:
-    for start in range(0, len(keys), KEYS_AT_ONCE):
-        chunk = keys[start : start + KEYS_AT_ONCE]
+    for chunk in chunks(keys, KEYS_AT_ONCE):
         for key, row in database.rows(
             f"SELECT {database.quote('key')}, id FROM {database.quote(table)} "
-            f"WHERE {database.quote('key')} IN ({', '.join(['%s'] * len(chunk))})",
+            f"WHERE {database.quote('key')} IN {marks(chunk)}",
             chunk,
         ):
             ids[keyed[key]] = row
@@ -204,9 +192,9 @@ def name_columns(name: str) -> dict[str, Any]:
     return {"key": label_key(name), "name": name[:NAME_LIMIT]}
 
 
-def _facts_columns(facts: tuple[Any, ...]) -> dict[str, Any]:
-    text = encode_facts(facts)
-    return {"key": label_key(text), "facts": text}
+def _shared_columns(shared: tuple[Any, ...]) -> dict[str, Any]:
+    text = encode_shared(shared)
+    return {"key": label_key(text), "shared": text}
 
 
 def _statement_columns(statement: str) -> dict[str, Any]:

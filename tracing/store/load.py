@@ -1,13 +1,13 @@
-"""Rows become records again: traces whole, and what is asked of their dispatches."""
+"""Records from rows: traces whole, and questions about dispatches."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from django.apps import apps
 from django.db import models
 from django.db.models import Q
 
@@ -15,13 +15,14 @@ from tracing.instrumentation.attributes.redaction import known_as
 from tracing.spans import records
 from tracing.store import deadlines
 from tracing.store.columns import (
-    decode_details,
-    decode_facts,
-    decode_trace_details,
+    TRACE_FIELDS,
+    decode_extra,
+    decode_shared,
+    decode_trace_extra,
     full_instance,
     label_key,
 )
-from tracing.store.generics import Dispatch, ReceiverCall, Trace
+from tracing.store.generics import Dispatch, ReceiverCall, Trace, all_of
 from tracing.store.ranges import chunks, conditions_on, merge_ranges
 
 if TYPE_CHECKING:
@@ -43,10 +44,10 @@ class DispatchQuerySet(models.QuerySet[Dispatch]):
 
     def named(self) -> DispatchQuerySet:
         """Return them with their labels, for showing."""
-        return self.select_related("signal", "sender", "callsite", "facts")
+        return self.select_related("signal", "sender", "callsite", "shared")
 
     def about(self, instance: str) -> DispatchQuerySet:
-        """Return those whose instance is *instance*, as ``orders.Order:42``; no index serves it."""
+        """Return those about ``orders.Order:42``; no index serves it."""
         condition = Q()
         for form in known_as(instance):
             label, colon, key = form.partition(":")
@@ -70,7 +71,7 @@ class DispatchQuerySet(models.QuerySet[Dispatch]):
         above = {row[0]: row for row in rows}
         ranges = merge_ranges([(row[0], row[5]) for row in rows])
         calls: dict[tuple[int, int], tuple[int, int, int]] = {}
-        receiver_calls = apps.get_model("tracing", "ReceiverCall").objects.using(self.db)
+        receiver_calls = all_of("ReceiverCall", self.db)
         for wanted in conditions_on(ranges):
             for owner, number, receiver in (
                 receiver_calls.filter(wanted)
@@ -92,7 +93,7 @@ class DispatchQuerySet(models.QuerySet[Dispatch]):
         """Return *counted* by names instead of the ids of labels."""
         names: dict[str, dict[int, str]] = {}
         for model, places in (("Signal", (0, 3)), ("Sender", (1, 4)), ("Receiver", (2,))):
-            labels = apps.get_model("tracing", f"{model}Label").objects.using(self.db)
+            labels = all_of(f"{model}Label", self.db)
             keys = {key[place] for key in counted for place in places}
             names[model] = {key: name for key, (name,) in _labels(labels, keys, "name").items()}
         found: dict[SentOn, int] = {}
@@ -117,51 +118,17 @@ class ReceiverCallQuerySet(models.QuerySet[ReceiverCall]):
         return self.select_related("receiver")
 
     def of_dispatch(self, dispatch: Dispatch) -> ReceiverCallQuerySet:
-        """Return the calls of *dispatch* in calling order: their ids follow its own."""
+        """Return the calls of *dispatch* in calling order."""
         first = dispatch.pk + 1
         return self.filter(pk__range=(first, dispatch.pk + dispatch.receiver_call_count))
 
 
 # -- Building spans --------------------------------------------------------------------------
 
-# Columns whose names are also those of the span.
-_TRACE_FIELDS = (
-    "trace_id",
-    "root_span_id",
-    "started_ns",
-    "duration_ns",
-    "parent_span_id",
-    "parent_trace_id",
-    "http_method",
-    "http_path",
-    "http_status",
-    "user_id",
-    "host",
-    "process",
-    "thread",
-    "release",
-    "error",
-    "dispatch_count",
-    "receiver_call_count",
-    "query_count",
-    "query_ns",
-    "signal_ns",
-    "error_count",
-    "hazard_count",
-    "dropped_count",
-    "unheard_count",
-    "overhead_ns",
-    "segment",
-    "final",
-)
-
 
 def load_traces(rows: Sequence[Trace], using: str) -> Iterator[records.Trace]:
     """Yield the finished spans of each of *rows*, all read at once."""
-
-    def manager(model: str) -> Any:
-        return apps.get_model("tracing", model).objects.using(using)
-
+    manager = partial(all_of, using=using)
     traces: dict[int, records.Trace] = {}
     for row in rows:
         trace = records.Trace(
@@ -169,8 +136,8 @@ def load_traces(rows: Sequence[Trace], using: str) -> Iterator[records.Trace]:
             name=row.name,
             status=records.Status(row.status),
             attributes=json.loads(row.attributes) if row.attributes else {},
-            **decode_trace_details(row.details),
-            **{name: getattr(row, name) for name in _TRACE_FIELDS},
+            **decode_trace_extra(row.extra),
+            **{name: getattr(row, name) for name in TRACE_FIELDS},
         )
         traces[row.pk] = trace
     dispatches, ranges = _load_dispatches(traces, manager)
@@ -180,15 +147,15 @@ def load_traces(rows: Sequence[Trace], using: str) -> Iterator[records.Trace]:
     for key, trace in traces.items():
         trace.dispatches = sorted(dispatches[key].values(), key=attrgetter("number"))
     for key, signal, sender, count in (
-        manager("Unheard")
+        manager("Orphan")
         .filter(trace__in=list(traces))
         .order_by("pk")
         .values_list("trace_id", "signal__name", "sender__name", "count")
     ):
-        traces[key].unheard.append((signal, sender, count))
+        traces[key].orphans.append((signal, sender, count))
     _load_bypasses(traces, manager)
     for key, data in (
-        manager("HazardSighting")
+        manager("HazardOccurrence")
         .filter(trace__in=list(traces))
         .order_by("pk")
         .values_list("trace_id", "data")
@@ -206,7 +173,7 @@ _OUTCOMES: Final = {str(member): member for member in records.Outcome}
 def _load_dispatches(
     traces: dict[int, records.Trace], manager: Any
 ) -> tuple[dict[int, dict[int, records.Dispatch]], list[tuple[int, int]]]:
-    """Return the dispatches, by row id, of each trace row, and in which ids their calls are.
+    """Return each trace's dispatches by row id, and the ids of their calls.
 
     Labels are read once each instead of joined to each row: a trace of 20,000 dispatches has a few
     dozen of them.
@@ -218,26 +185,26 @@ def _load_dispatches(
         .values_list(
             "id", "trace_id", "number", "parent_number", "depth", "signal_id", "sender_id",
             "method", "transaction", "start_ns", "duration_ns", "instance", "query_count",
-            "query_ns", "details", "facts_id", "callsite_id", "receiver_call_count",
+            "query_ns", "extra", "shared_id", "callsite_id", "receiver_call_count",
         )
     )  # fmt: skip
     signals = _labels(manager("SignalLabel"), {row[5] for row in rows}, "name")
     senders = _labels(manager("SenderLabel"), {row[6] for row in rows}, "name")
-    facts = _facts({row[15] for row in rows}, manager)
+    shared = _shared({row[15] for row in rows}, manager)
     callsites = _callsites({row[16] for row in rows}, manager)
     loaded: dict[int, dict[int, records.Dispatch]] = {key: {} for key in traces}
     ranges: list[tuple[int, int]] = []
     for (
         key, trace_key, number, parent, depth, signal, sender, method, transaction, start, duration,
-        instance, query_count, query_ns, details, facts_key, callsite, calls,
+        instance, query_count, query_ns, extra, shared_key, callsite, calls,
     ) in deadlines.minded(rows):  # fmt: skip
         try:
             (signal_name,), (sender_name,) = signals[signal], senders[sender]
-            rare = {"thread": traces[trace_key].thread, **facts[facts_key]}
+            rare = {"thread": traces[trace_key].thread, **shared[shared_key]}
         except KeyError:  # Pruned between the two queries.
             continue
-        if details is not None:
-            rare |= decode_details(details)
+        if extra is not None:
+            rare |= decode_extra(extra)
         loaded[trace_key][key] = records.Dispatch(
             number=number,
             parent_number=parent,
@@ -262,9 +229,9 @@ def _load_dispatches(
     return loaded, ranges
 
 
-def _facts(keys: set[int | None], manager: Any) -> dict[Any, dict[str, Any]]:
-    labels = _labels(manager("FactsLabel"), keys, "facts")
-    return {key: decode_facts(text) for key, (text,) in labels.items()}
+def _shared(keys: set[int | None], manager: Any) -> dict[Any, dict[str, Any]]:
+    labels = _labels(manager("SharedAttributes"), keys, "shared")
+    return {key: decode_shared(text) for key, (text,) in labels.items()}
 
 
 def _callsites(keys: set[int | None], manager: Any) -> dict[Any, records.Callsite]:
@@ -272,10 +239,23 @@ def _callsites(keys: set[int | None], manager: Any) -> dict[Any, records.Callsit
     return {key: records.Callsite(*place) for key, place in labels.items()}
 
 
+def _receivers(keys: set[int], manager: Any) -> dict[int, records.ReceiverLabel]:
+    labels = _labels(
+        manager("ReceiverLabel"), keys, "name", "file", "line", "dispatch_uid", "weak", "is_async",
+        "app", "any_sender", "mine",
+    )  # fmt: skip
+    return {
+        key: records.ReceiverLabel(
+            name, file, line, uid, bool(weak), bool(is_async), app, bool(any_sender), bool(mine)
+        )
+        for key, (name, file, line, uid, weak, is_async, app, any_sender, mine) in labels.items()
+    }
+
+
 def _load_calls(
     dispatches: dict[int, records.Dispatch], ranges: list[tuple[int, int]], manager: Any
 ) -> None:
-    """Put the receiver calls, whose ids are in *ranges*, into their dispatches, given by row id."""
+    """Put the receiver calls in *ranges* into their *dispatches*."""
     with_statements: list[records.ReceiverCall] = []
     receivers: dict[int, records.ReceiverLabel] = {}
     for wanted in conditions_on(ranges):
@@ -285,26 +265,18 @@ def _load_calls(
             .order_by("pk")
             .values_list(
                 "dispatch_id", "number", "position", "outcome", "start_ns", "duration_ns",
-                "nested_ns", "query_count", "query_ns", "details", "receiver_id",
+                "nested_ns", "query_count", "query_ns", "extra", "receiver_id",
             )
         )  # fmt: skip
-        receivers |= {
-            key: records.ReceiverLabel(
-                name, file, line, uid, bool(weak), bool(is_async), app, bool(any_sender), bool(mine)
-            )
-            for key, (name, file, line, uid, weak, is_async, app, any_sender, mine) in _labels(
-                manager("ReceiverLabel"), {row[10] for row in rows} - receivers.keys(), "name",
-                "file", "line", "dispatch_uid", "weak", "is_async", "app", "any_sender", "mine",
-            ).items()
-        }  # fmt: skip
+        receivers |= _receivers({row[10] for row in rows} - receivers.keys(), manager)
         for (
             owner, number, position, outcome, start, duration, nested, query_count, query_ns,
-            details, label,
+            extra, label,
         ) in deadlines.minded(rows):  # fmt: skip
             dispatch = dispatches.get(owner)
             if dispatch is None or label not in receivers:
                 continue
-            rare = decode_details(details) if details is not None else {}
+            rare = decode_extra(extra) if extra is not None else {}
             call = records.ReceiverCall(
                 number=number,
                 position=position,
@@ -346,35 +318,21 @@ def _name_statements(calls: list[records.ReceiverCall], manager: Any) -> None:
 
 
 def _load_bypasses(traces: dict[int, records.Trace], manager: Any) -> None:
-    labels: dict[int, records.ReceiverLabel] = {}
-    for row in (
-        manager("Bypass").filter(trace__in=list(traces)).select_related("callsite").order_by("pk")
-    ):
-        keys = json.loads(row.receivers)
-        for label in manager("ReceiverLabel").filter(pk__in=set(keys) - set(labels)):
-            labels[label.pk] = records.ReceiverLabel(
-                label.name,
-                label.file,
-                label.line,
-                label.dispatch_uid,
-                label.weak,
-                label.is_async,
-                label.app,
-                label.any_sender,
-                label.mine,
-            )
-        site = row.callsite
-        traces[row.trace_id].bypasses.append(
-            records.Bypass(
-                operation=row.operation,
-                model=row.model,
-                signals=tuple(json.loads(row.signals)),
-                receivers=tuple(labels[key] for key in keys),
-                rows=row.rows,
-                start_ns=row.start_ns,
-                callsite=None
-                if site is None
-                else records.Callsite(site.file, site.line, site.name),
-                parent_number=row.parent_number,
-            )
+    rows = [
+        (row, json.loads(row.receivers))
+        for row in manager("Bypass").filter(trace__in=list(traces)).order_by("pk")
+    ]
+    receivers = _receivers({key for _, keys in rows for key in keys}, manager)
+    callsites = _callsites({row.callsite_id for row, _ in rows}, manager)
+    for row, keys in rows:
+        bypass = records.Bypass(
+            operation=row.operation,
+            model=row.model,
+            signals=tuple(json.loads(row.signals)),
+            receivers=tuple(receivers[key] for key in keys),
+            rows=row.rows,
+            start_ns=row.start_ns,
+            callsite=callsites.get(row.callsite_id),
+            parent_number=row.parent_number,
         )
+        traces[row.trace_id].bypasses.append(bypass)

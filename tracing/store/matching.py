@@ -1,4 +1,4 @@
-"""Which traces fit a query: conditions on the trace as SQL, those on its calls over its spans."""
+"""Conditions of a query: on traces as SQL, on calls over spans."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Final
 from django.db.models import Exists, OuterRef, Q
 
 from tracing.instrumentation.attributes.redaction import known_as
-from tracing.search.query import Both, Either, Match, Negation, Query, Term, Under, Words
+from tracing.search.query import And, Descendant, Match, Not, Or, Query, Term, Text, terms
 from tracing.spans.records import Outcome, Status
 from tracing.store import deadlines
-from tracing.store.conditions import begins_with_digits
-from tracing.store.models import HazardSighting, Trace
-from tracing.store.stored import all_traces
+from tracing.store.conditions import flag_is
+from tracing.store.digits import begins_with_digits
+from tracing.store.models import HazardOccurrence, Trace
+from tracing.store.occurrences import occurrences
+from tracing.store.ranges import KEYS_AT_ONCE, chunks, keys_of
 from tracing.store.wildcards import FitsWildcard, fits
 
 if TYPE_CHECKING:
@@ -21,20 +23,20 @@ if TYPE_CHECKING:
 
     from tracing.spans import records
 
-COUNT_COLUMNS: Final = {
+_NUMBER_COLUMNS: Final = {
+    "duration": "duration_ns",
     "dispatches": "dispatch_count",
     "receivers": "receiver_call_count",
     "queries": "query_count",
     "errors": "error_count",
     "hazards": "hazard_count",
     "dropped": "dropped_count",
-    "unheard": "unheard_count",
+    "orphans": "orphan_count",
 }
 _TEXT_COLUMNS: Final = {
     "name": "label__name",
     "path": "http_path",
     "http": "http_method",
-    "user": "user_id",
     "host": "host",
     "release": "release",
     "error": "error",
@@ -45,14 +47,14 @@ _LARGEST: Final = 2**62
 
 
 def is_of_trace(query: Query) -> bool:
-    """Return whether *query* can be answered by the trace's own row."""
+    """Return whether *query* is about the trace as a whole, which SQL answers."""
     if isinstance(query, Term):
         return not query.of_span
-    if isinstance(query, Words):
+    if isinstance(query, Text):
         return True
-    if isinstance(query, Negation):
+    if isinstance(query, Not):
         return is_of_trace(query.part)
-    if isinstance(query, Both | Either):
+    if isinstance(query, And | Or):
         return all(is_of_trace(part) for part in query.parts)
     return False
 
@@ -61,65 +63,56 @@ def is_of_trace(query: Query) -> bool:
 
 
 def trace_condition(query: Query) -> Q:
-    """Return the condition on the rows of ``Trace`` that *query*, all of the trace, means."""
+    """Return the condition on the rows of traces that *query* means."""
     if isinstance(query, Term):
         return _term_condition(query)
-    if isinstance(query, Words):
-        return (
-            Q(label__name__icontains=query.text)
-            | Q(http_path__icontains=query.text)
-            | Q(trace_id__startswith=query.text.lower())
-            | Q(root_span_id__startswith=query.text.lower())
-        )
-    if isinstance(query, Negation):
+    if isinstance(query, Text):
+        return occurrences(query.text, Trace.objects.db).condition
+    if isinstance(query, Not):
         return ~trace_condition(query.part)
     condition = Q()
-    if isinstance(query, Both | Either):
+    if isinstance(query, And | Or):
         for part in query.parts:
-            if isinstance(query, Both):
+            if isinstance(query, And):
                 condition &= trace_condition(part)
             else:
                 condition |= trace_condition(part)
     return condition
 
 
-def _term_condition(term: Term) -> Q:  # noqa: C901, PLR0911 - one answer for each kind.
-    key, value = term.key.name, term.value
-    if key in COUNT_COLUMNS:
-        number = min(term.number, _LARGEST)
-        return Q(**{f"{COUNT_COLUMNS[key]}__{_LOOKUPS[term.operator]}": number})
-    if key == "duration":
-        lookup = _LOOKUPS[term.operator]
-        return Q(**{f"duration_ns__{lookup}": min(term.number, _LARGEST)})
-    if key == "since":
-        return Q(started_ns__gte=term.number)
-    if key == "until":
-        return Q(started_ns__lt=term.number)
-    if key == "pinned":
-        return Q(pinned=value == "yes")
-    if key == "hazard":
-        # Asked row by row: a list of all that ever had a common hazard would be very long.
-        sightings = HazardSighting.objects.filter(
-            _text_condition("hazard__hazard", term), trace=OuterRef("pk")
-        )
-        return Q(hazard_count__gt=0) & Q(Exists(sightings))
-    if key == "status":
-        return _status_condition(value)
-    if key == "trace":
-        return begins_with_digits(value)
-    if key == "kind":
-        words = [word for word in term.key.choices if fits(value, word)]
-        return Q(kind__in=words)
-    if key == "user" and "*" not in value:
-        return Q(user_id__in=[form.removeprefix(":") for form in known_as(f":{value}")])
-    return _text_condition(_TEXT_COLUMNS[key], term)
+def _term_condition(term: Term) -> Q:
+    name = term.key.name
+    if column := _NUMBER_COLUMNS.get(name):
+        return Q(**{f"{column}__{_LOOKUPS[term.operator]}": min(term.number, _LARGEST)})
+    if condition := _CONDITIONS.get(name):
+        return condition(term)
+    return _text_condition(_TEXT_COLUMNS[name], term)
 
 
-def _status_condition(value: str) -> Q:
+def _flag_condition(term: Term) -> Q:
+    return flag_is(term.key.name, term.value == "yes")
+
+
+def _hazard_condition(term: Term) -> Q:
+    # Asked row by row: a list of all that ever had a common hazard would be very long.
+    found = HazardOccurrence.objects.filter(
+        _text_condition("hazard__hazard", term), trace=OuterRef("pk")
+    )
+    return Q(hazard_count__gt=0) & Q(Exists(found))
+
+
+def _status_condition(term: Term) -> Q:
+    value = term.value
     if value in set(Status):
         return Q(status=value)
     first = int(value[0]) * 100 if value[:1].isdecimal() else 0
     return Q(http_status__gte=first, http_status__lt=first + 100)
+
+
+def _user_condition(term: Term) -> Q:
+    if "*" in term.value:
+        return _text_condition("user_id", term)
+    return Q(user_id__in=[form.removeprefix(":") for form in known_as(f":{term.value}")])
 
 
 def _text_condition(column: str, term: Term) -> Q:
@@ -130,11 +123,25 @@ def _text_condition(column: str, term: Term) -> Q:
     return Q(**{column: term.value})
 
 
+_CONDITIONS: Final[dict[str, Callable[[Term], Q]]] = {
+    "since": lambda term: Q(started_ns__gte=term.number),
+    "until": lambda term: Q(started_ns__lt=term.number),
+    "failed": _flag_condition,
+    "pinned": _flag_condition,
+    "hazard": _hazard_condition,
+    "status": _status_condition,
+    "trace": lambda term: begins_with_digits(term.value),
+    "kind": lambda term: Q(kind__in=[word for word in term.key.choices if fits(term.value, word)]),
+    "user": _user_condition,
+}
+"""By the keys whose conditions are neither numbers nor texts."""
+
+
 # --- conditions on dispatches and calls ----------------------------------------------------------
 
 
 def text_fits(term: Term, text: str) -> bool:
-    """Return whether *text* fits the value of *term* in the way its key is compared."""
+    """Return whether *text* fits *term*, as its key is compared."""
     value = term.value
     if "*" in value:
         return fits(value, text)
@@ -145,33 +152,39 @@ def text_fits(term: Term, text: str) -> bool:
     return text == value
 
 
-def call_fits(query: Query, dispatch: records.Dispatch, call: records.ReceiverCall | None) -> bool:  # noqa: C901, PLR0911 - one answer for each kind.
-    """Return whether one receiver call of *dispatch* (None: it has none) fits *query*."""
-    if isinstance(query, Both):
+def call_fits(query: Query, dispatch: records.Dispatch, call: records.ReceiverCall | None) -> bool:
+    """Return whether a call of *dispatch*, or None without any, fits *query*."""
+    if isinstance(query, Term):
+        if query.key.name in _OF_DISPATCH:
+            return _dispatch_fits(query, dispatch)
+        return _call_fits(query, dispatch, call)
+    if isinstance(query, And):
         return all(call_fits(part, dispatch, call) for part in query.parts)
-    if isinstance(query, Either):
+    if isinstance(query, Or):
         return any(call_fits(part, dispatch, call) for part in query.parts)
-    if isinstance(query, Negation):
-        return not call_fits(query.part, dispatch, call)
-    if not isinstance(query, Term):
-        return False
-    key = query.key.name
-    if key == "instance" and "*" not in query.value:
-        return dispatch.instance in known_as(query.value)
-    texts = _DISPATCH_TEXTS.get(key)
-    if texts is not None:
-        return any(text_fits(query, text) for text in texts(dispatch))
+    return isinstance(query, Not) and not call_fits(query.part, dispatch, call)
+
+
+def _dispatch_fits(term: Term, dispatch: records.Dispatch) -> bool:
+    key = term.key.name
+    if key == "instance" and "*" not in term.value:
+        return dispatch.instance in known_as(term.value)
     if key == "created":
-        return dispatch.created is (query.value == "yes")
-    if key == "file" and dispatch.callsite and text_fits(query, dispatch.callsite.file):
+        return dispatch.created is (term.value == "yes")
+    return any(text_fits(term, text) for text in _DISPATCH_TEXTS[key](dispatch))
+
+
+def _call_fits(term: Term, dispatch: records.Dispatch, call: records.ReceiverCall | None) -> bool:
+    key = term.key.name
+    if key == "file" and dispatch.callsite and text_fits(term, dispatch.callsite.file):
         return True
     if call is None:
         return False
     if key == "took":
-        return call.outcome is not Outcome.SKIPPED and _number_fits(query, call.duration_ns)
+        return call.outcome is not Outcome.SKIPPED and _number_fits(term, call.duration_ns)
     if key == "sql":
-        return _number_fits(query, call.query_count)
-    return any(text_fits(query, text) for text in _CALL_TEXTS[key](call))
+        return _number_fits(term, call.query_count)
+    return any(text_fits(term, text) for text in _CALL_TEXTS[key](call))
 
 
 def _number_fits(term: Term, number: int) -> bool:
@@ -188,6 +201,8 @@ _DISPATCH_TEXTS: Final[dict[str, Callable[[records.Dispatch], tuple[str, ...]]]]
     "method": lambda dispatch: (str(dispatch.method),),
     "transaction": lambda dispatch: (str(dispatch.transaction),),
 }
+_OF_DISPATCH: Final = frozenset(_DISPATCH_TEXTS) | {"created"}
+"""Keys that are about a dispatch alone."""
 _CALL_TEXTS: Final[dict[str, Callable[[records.ReceiverCall], tuple[str, ...]]]] = {
     "receiver": lambda call: (call.receiver.name,),
     "app": lambda call: (call.receiver.app,),
@@ -209,58 +224,65 @@ def _calls(
 
 
 def matching_calls(query: Query, trace: records.Trace) -> list[int]:
-    """Return the span numbers in *trace* that the conditions of *query* on calls find.
+    """Return the numbers of the spans that *query* finds in *trace*.
 
-    A receiver call's own number, or the dispatch's where only dispatches are asked for; empty if
-    the query asks for none.
+    A receiver call's own number, or the dispatch's where only dispatches are asked for; of a plain word
+    that of what is called so. Empty if the query asks for none.
     """
     wanted = [part for part in _positive(query) if part.of_span]
     found: dict[int, None] = {}
-    asks_for_calls = any(term.key.name not in _OF_DISPATCH for term in _span_terms(wanted))
-    for dispatch, call in _calls(trace) if wanted else ():
+    asks_for_calls = any(
+        term.key.name not in _OF_DISPATCH for part in wanted for term in terms(part)
+    )
+    sought = [part.text.lower() for part in words(query)]
+    for dispatch, call in _calls(trace) if wanted or sought else ():
+        if any(word in name.lower() for word in sought for name in _names(dispatch)):
+            found[dispatch.number] = None
+        if call is not None and any(word in call.receiver.name.lower() for word in sought):
+            found[call.number] = None
         if any(call_fits(part, dispatch, call) for part in wanted):
             found[call.number if call is not None and asks_for_calls else dispatch.number] = None
     return list(found)
 
 
-_OF_DISPATCH: Final = frozenset(_DISPATCH_TEXTS) | {"created"}
+def _names(dispatch: records.Dispatch) -> tuple[str, ...]:
+    """Return the names that a plain word is looked for in."""
+    sent_by = (dispatch.callsite.function,) if dispatch.callsite else ()
+    return (dispatch.signal, dispatch.sender, *sent_by)
 
 
-def _span_terms(parts: Sequence[Query]) -> Iterator[Term]:
-    stack = list(parts)
-    while stack:
-        part = stack.pop()
-        if isinstance(part, Term):
-            yield part
-        elif isinstance(part, Negation):
-            stack.append(part.part)
-        elif isinstance(part, Both | Either):
-            stack.extend(part.parts)
+def words(query: Query) -> Iterator[Text]:
+    """Yield the plain words that *query* looks for."""
+    if isinstance(query, Text):
+        yield query
+    elif isinstance(query, And | Or):
+        for part in query.parts:
+            yield from words(part)
 
 
 def _positive(query: Query) -> list[Query]:
-    """Return what *query* looks for: its parts about calls, those of one conjunction together."""
-    if isinstance(query, Both) and not query.is_group:
+    """Return what *query* looks for in calls, conjunctions together."""
+    if isinstance(query, And) and not query.is_group:
         joint, others = split(query)
-        found: list[Query] = [Both(tuple(joint), is_group=True)] if joint else []
+        found: list[Query] = [And(tuple(joint), is_group=True)] if joint else []
         return found + [part for other in others for part in _positive(other)]
-    if isinstance(query, Either):
+    if isinstance(query, Or):
         return [part for side in query.parts for part in _positive(side)]
-    if isinstance(query, Under):
+    if isinstance(query, Descendant):
         return list(query.chain)
-    return [query] if query.of_span and not isinstance(query, Negation) else []
+    return [query] if query.of_span and not isinstance(query, Not) else []
 
 
-def split(query: Both) -> tuple[list[Query], list[Query]]:
-    """Return the parts of *query* that one and the same call must fit, and the others."""
+def split(query: And) -> tuple[list[Query], list[Query]]:
+    """Return the parts that one and the same call must fit, and the others."""
     joint: list[Query] = [
-        part for part in query.parts if part.of_span and not isinstance(part, Negation)
+        part for part in query.parts if part.of_span and not isinstance(part, Not)
     ]
     return joint, [part for part in query.parts if part not in joint]
 
 
-def ran_under(query: Under, trace: records.Trace) -> bool:
-    """Return whether calls that fit the chain of *query* ran each under the one before."""
+def ran_under(query: Descendant, trace: records.Trace) -> bool:
+    """Return whether calls that fit the chain of *query* nest so."""
     # (dispatch, how much of the chain the calls above it fit): the earliest fit is as good as any.
     sent = trace.sent_by()
     stack = [(root, 0) for root in trace.dispatches if root.parent_number is None]
@@ -288,9 +310,10 @@ class Matcher:
 
     def __init__(self, query: Query) -> None:
         self.query = query
+        self._conditions: dict[Query, Q] = {}
 
     def fitting(self, rows: Sequence[Trace]) -> list[Trace]:
-        """Return those of *rows* that fit, in their order; spans are read only where needed."""
+        """Return those of *rows* that fit; spans are read only if needed."""
         if not rows:
             return []
         accepted = self._by_row(self.query, rows)
@@ -298,7 +321,7 @@ class Matcher:
         traces = dict(
             zip(
                 (row.pk for row in undecided),
-                all_traces().load_rows(undecided) if undecided else (),
+                Trace.objects.load_rows(undecided) if undecided else (),
                 strict=True,
             )
         )
@@ -312,12 +335,12 @@ class Matcher:
     def _by_row(self, query: Query, rows: Sequence[Trace]) -> dict[int, bool | None]:
         """Return what the rows alone decide: False for those that cannot fit."""
         if is_of_trace(query):
-            fitting = _fitting(query, rows)
+            fitting = self._fitting(query, rows)
             return {row.pk: row.pk in fitting for row in rows}
-        if isinstance(query, Both) and not query.is_group:
+        if isinstance(query, And) and not query.is_group:
             own = [part for part in query.parts if is_of_trace(part)]
             if own:
-                fitting = _fitting(Both(tuple(own)), rows)
+                fitting = self._fitting(And(tuple(own)), rows)
                 return {row.pk: None if row.pk in fitting else False for row in rows}
         return {}
 
@@ -328,10 +351,10 @@ class Matcher:
         while stack:
             part = stack.pop()
             if is_of_trace(part):
-                found[part] = _fitting(part, rows)
-            elif isinstance(part, Negation):
+                found[part] = self._fitting(part, rows)
+            elif isinstance(part, Not):
                 stack.append(part.part)
-            elif isinstance(part, Both | Either):
+            elif isinstance(part, And | Or):
                 stack.extend(part.parts)
         return found
 
@@ -340,30 +363,28 @@ class Matcher:
     ) -> bool:
         if query in leaves:
             return key in leaves[query]
-        if isinstance(query, Under):
+        if isinstance(query, Descendant):
             return ran_under(query, trace)
-        if isinstance(query, Negation):
+        if isinstance(query, Not):
             return not self._fits(query.part, key, trace, leaves)
-        if isinstance(query, Either):
+        if isinstance(query, Or):
             return any(self._fits(part, key, trace, leaves) for part in query.parts)
-        if isinstance(query, Both) and not query.is_group:
+        if isinstance(query, And) and not query.is_group:
             joint, others = split(query)
             if not all(self._fits(part, key, trace, leaves) for part in others):
                 return False
-            query = Both(tuple(joint))
+            query = And(tuple(joint))
             if not joint:
                 return True
         return any(call_fits(query, dispatch, call) for dispatch, call in _calls(trace))
 
-
-def _fitting(query: Query, rows: Iterable[Trace]) -> set[int]:
-    keys = [row.pk for row in rows]
-    found: set[int] = set()
-    for start in range(0, len(keys), 500):
-        matching = (
-            all_traces()
-            .select_related(None)
-            .filter(trace_condition(query), pk__in=keys[start : start + 500])
-        )
-        found.update(matching.values_list("pk", flat=True))
-    return found
+    def _fitting(self, query: Query, rows: Iterable[Trace]) -> set[int]:
+        """Return the ids of those of *rows* that fit a *query* of the trace."""
+        condition = self._conditions.get(query)
+        if condition is None:
+            condition = self._conditions[query] = trace_condition(query)
+        traces = Trace.objects.select_related(None).filter(condition).order_by()
+        found: set[int] = set()
+        for keys in chunks([row.pk for row in rows], KEYS_AT_ONCE // 2):
+            found.update(keys_of(traces.filter(pk__in=keys)))
+        return found

@@ -1,26 +1,17 @@
-"""What a list of traces is asked for, and a page of it."""
+"""The search of a list of traces, and a page of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from msgspec import Struct
 
-if TYPE_CHECKING:
-    from django.db.models import Q
+from tracing.store.generics import Trace
 
-    from tracing.store.generics import Trace
-
-
-PAGE_SIZE = 50
-PAGE_SECONDS = 0.1
-"""How long one page may search; the check is between batches, so a page takes a little more."""
 _LONGEST_ID = 19
 _LARGEST_ID = 2**62
 
 
-@dataclass(frozen=True, slots=True)
-class TraceSearch:
-    """What a trace must have to be listed; an empty condition is none.
+class TraceSearch(Struct, frozen=True):
+    """The conditions on listed traces; an empty one is none.
 
     The conditions from ``signal`` to ``instance`` must all hold for one and the same dispatch.
     """
@@ -36,6 +27,9 @@ class TraceSearch:
     """Exactly this route, command ..."""
     text: str = ""
     """Part of the name or the path, or the beginning of the trace id; case does not matter."""
+    word: str = ""
+    """Part of any name: of the trace, of its signals, senders and receivers, of those who sent. Where no
+    name has it, part of the path."""
     trace_id: str = ""
     """Beginning of the trace id or of the root span id, in small letters."""
     user_id: str = ""
@@ -51,8 +45,6 @@ class TraceSearch:
     """Outcome of a receiver call (of *receiver*, if that is given)."""
     instance: str = ""
     """As ``orders.Order:42``."""
-    condition: Q | None = None
-    """Anything further about the trace's own row, in SQL."""
 
     @property
     def asks_for_dispatches(self) -> bool:
@@ -60,8 +52,7 @@ class TraceSearch:
         return any((self.signal, self.sender, self.receiver, self.outcome, self.instance))
 
 
-@dataclass(slots=True)
-class TracePage:
+class TracePage(Struct):
     """A page of traces, newest first."""
 
     traces: list[Trace]
@@ -77,22 +68,25 @@ class TracePage:
     """There are more than ``hidden``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Where a walk stands: the row it examined last, and the trace it gave last."""
+class Cursor(Struct, frozen=True):
+    """The place of a walk: its last row, and the last trace it gave."""
 
     row: int
     trace: int = 0
+    own: int = 0
+    """Of a walk along two indexes: the trace that the one of the traces gave last."""
 
     def __str__(self) -> str:
+        if self.own:
+            return f"{self.row}-{self.trace}-{self.own}"
         return f"{self.row}-{self.trace}" if self.trace else str(self.row)
 
 
 def read_cursor(text: str) -> Cursor | None:
     """Return what *text* says, None if it is no cursor."""
-    row, _, trace = text.partition("-")
+    row, trace, own, *_ = [*text.split("-", 2), "", ""]
     number = _id(row)
-    return None if number is None else Cursor(number, _id(trace) or 0)
+    return None if number is None else Cursor(number, _id(trace) or 0, _id(own) or 0)
 
 
 def _id(text: str) -> int | None:

@@ -1,31 +1,62 @@
-"""What is asked of traces: one of them whole, a page of them, those that are stored from now on."""
+"""Questions about traces: one, a page, those stored from now on.
+
+Every process has the models and so this; what answers is imported by who asks.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from django.apps import apps
 from django.db import connections, models
 
 from tracing.store.conditions import TraceRows
-from tracing.store.delete import delete_traces
 from tracing.store.generics import Trace
-from tracing.store.index_scan import Walk
-from tracing.store.load import load_traces
-from tracing.store.pages import PAGE_SECONDS, PAGE_SIZE, TracePage, TraceSearch, read_cursor
-from tracing.store.ranges import keys_of
-from tracing.store.ranking import Ranking, read_place
+from tracing.store.ranges import chunks, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tracing.spans import records
+    from tracing.store.pages import TracePage, TraceSearch
 
+PAGE_SIZE = 50
+PAGE_SECONDS = 0.1
+"""How long one page may search; the check is between batches, so a page takes a little more."""
 _OVERLAP = 1_000
+_DELETED_AT_ONCE = 500
 _ROWS_AT_ONCE = 200
 _MOST_AT_ONCE = 20_000
 """Dispatches of the traces that are read together; one trace may have more."""
+
+
+class _Counted(Protocol):
+    """A row or a summary."""
+
+    @property
+    def dispatch_count(self) -> Any: ...
+
+
+_T = TypeVar("_T", bound=_Counted)
+
+
+def readable_at_once(rows: Iterable[_T]) -> Iterator[list[_T]]:
+    """Yield *rows* in batches that are read together."""
+    waiting: list[_T] = []
+    dispatches = 0
+    for row in rows:
+        if waiting and (
+            len(waiting) >= _ROWS_AT_ONCE or dispatches + row.dispatch_count > _MOST_AT_ONCE
+        ):
+            yield waiting
+            waiting, dispatches = [], 0
+        waiting.append(row)
+        dispatches += row.dispatch_count
+    if waiting:
+        yield waiting
 
 
 class TraceQuerySet(TraceRows):
@@ -34,7 +65,7 @@ class TraceQuerySet(TraceRows):
     # -- One trace ---------------------------------------------------------------------------
 
     def load(self, wanted: str) -> records.Trace:
-        """Return the finished spans of the trace *wanted*, a trace id, a root span id or an address.
+        """Return the finished spans of the trace *wanted*, by id or address.
 
         If several have the trace id, it is the newest.
 
@@ -51,20 +82,11 @@ class TraceQuerySet(TraceRows):
         return next(self.load_rows([row]))
 
     def load_rows(self, rows: Iterable[Trace]) -> Iterator[records.Trace]:
-        """Yield the finished spans of each of *rows*, a few hundred read at a time."""
-        using = self.db
-        waiting: list[Trace] = []
-        dispatches = 0
-        for row in rows:
-            if waiting and (
-                len(waiting) >= _ROWS_AT_ONCE or dispatches + row.dispatch_count > _MOST_AT_ONCE
-            ):
-                yield from load_traces(waiting, using)
-                waiting, dispatches = [], 0
-            waiting.append(row)
-            dispatches += row.dispatch_count
-        if waiting:
-            yield from load_traces(waiting, using)
+        """Yield the finished spans of each of *rows*, some hundred at a time."""
+        from tracing.store.load import load_traces
+
+        for some in readable_at_once(rows):
+            yield from load_traces(some, self.db)
 
     # -- A page of traces --------------------------------------------------------------------
 
@@ -78,7 +100,7 @@ class TraceQuerySet(TraceRows):
         seconds: float = PAGE_SECONDS,
         order: str = "",
     ) -> TracePage:
-        """Return a page of the traces that have what is *wanted*, newest recorded first.
+        """Return a page of the traces that have the *wanted*, newest first.
 
         Args:
             wanted: The conditions.
@@ -89,41 +111,58 @@ class TraceQuerySet(TraceRows):
             order: A key of ``ranking.ORDERS``, with ``-`` for the largest first, in place of the
                 newest; nothing may be *wanted* of dispatches then.
         """
+        from tracing.store.index_scan import Walk
+        from tracing.store.pages import read_cursor
+        from tracing.store.ranking import Ranking, read_place
+
         if order:
             place = read_place(after or before)
             ranking = Ranking(self, wanted, order, place, backwards=bool(after))
             return ranking.page(size, time.monotonic() + seconds)
-        walk = Walk(self, wanted, read_cursor(after or before), backwards=bool(after))
+        cursor = read_cursor(after or before)
+        walk = Walk(self, wanted, cursor, backwards=bool(after))
+        if wanted.word and not wanted.asks_for_dispatches:
+            from tracing.store.occurrences import occurrences
+            from tracing.store.word_scan import WordWalk
+
+            found = occurrences(wanted.word, self.db)
+            if found.in_calls:
+                walk = WordWalk(self, wanted, cursor, found=found, backwards=bool(after))
         return walk.page(size, time.monotonic() + seconds)
 
     # -- Deleting ----------------------------------------------------------------------------
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Delete the traces with all that belongs to them; return counts as Django does.
+        """Delete the traces with all that is theirs; return Django's counts.
 
         Django's own way would look for the receiver calls of each dispatch, for which there is no
         index: their ids follow the dispatch's.
         """
-        deleted: dict[str, int] = {}
-        keys = list(self.order_by("pk").values_list("pk", flat=True))
-        for start in range(0, len(keys), 500):
-            for label, count in delete_traces(keys[start : start + 500], self.db).items():
-                deleted[label] = deleted.get(label, 0) + count
-        return sum(deleted.values()), deleted
+        from tracing.store.backends import beside_the_application
+        from tracing.store.delete import delete_traces
+
+        deleted: Counter[str] = Counter()
+        with beside_the_application(self.db) as database:
+            for keys in chunks(list(keys_of(self.order_by("pk"))), _DELETED_AT_ONCE):
+                with database.transaction():
+                    deleted += delete_traces(database, keys)
+        models = apps.get_app_config("tracing").get_models()
+        labels = {model._meta.db_table: model._meta.label for model in models}  # noqa: SLF001
+        return deleted.total(), {labels[table]: count for table, count in deleted.items()}
 
     delete.alters_data = True  # type: ignore[attr-defined]
     delete.queryset_only = True  # type: ignore[attr-defined]
 
 
 class TraceManager(models.Manager[Trace]):
-    """Traces with their names: nearly everything that shows a trace shows its name."""
+    """Traces with their names, which nearly everything shows."""
 
     def get_queryset(self) -> TraceQuerySet:
         """Return all traces."""
         return super().get_queryset().select_related("label")  # type: ignore[return-value]
 
     def counts_between(self, marks: Sequence[int]) -> list[int]:
-        """Return how many traces started between each two of *marks* (wall clock, ns).
+        """Return how many traces started between *marks* (wall clock, ns).
 
         One statement: of sixty, making them took ten times as long as the store's counting.
         """

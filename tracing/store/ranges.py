@@ -1,4 +1,4 @@
-"""Row ids, some at a time and range by range: the ids of receiver calls follow their dispatch's."""
+"""Row ids, range by range: those of calls follow their dispatch's."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ KEYS_AT_ONCE = 900
 def keys_of(rows: Any) -> Any:
     """Return the row ids of *rows*, a queryset."""
     return rows.values_list("pk", flat=True)
+
+
+def ends_of(rows: Any) -> tuple[int, int]:
+    """Return the first and the last id of *rows*; (1, 0) without any.
+
+    Two statements: SQLite looks through all rows for both at once, and for each at one end of the index.
+    """
+    first = keys_of(rows.order_by("pk")).first()
+    return (1, 0) if first is None else (first, keys_of(rows.order_by("-pk"))[0])
 
 
 def conditions_on(ranges: list[tuple[int, int]]) -> Iterator[Q]:
@@ -39,7 +48,7 @@ def conditions_on(ranges: list[tuple[int, int]]) -> Iterator[Q]:
 
 
 def merge_ranges(dispatches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the ranges of ids that the dispatches (id, calls), sorted, take with their calls."""
+    """Return the ranges of ids of sorted dispatches (id, calls)."""
     ranges: list[list[int]] = []
     for key, count in dispatches:
         if ranges and ranges[-1][1] + 1 >= key:

@@ -1,4 +1,4 @@
-"""A page of a list of traces in the order of one of their numbers: the slowest first, say.
+"""A page of traces in the order of a number: the slowest first, say.
 
 The column's index is walked from the value and the row at which the page before ended: a page far down
 costs as much as the first one, and traces that come meanwhile move none from one page to another.
@@ -6,17 +6,16 @@ costs as much as the first one, and traces that come meanwhile move none from on
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from django.db import DatabaseError
 from django.db.models import Q
+from msgspec.structs import replace
 
-from tracing.store import deadlines
 from tracing.store.conditions import row_conditions
-from tracing.store.pages import TracePage, TraceSearch, read_cursor
-from tracing.store.ranges import KEYS_AT_ONCE, keys_of
+from tracing.store.pages import TraceSearch, read_cursor
+from tracing.store.ranges import KEYS_AT_ONCE, chunks, keys_of
+from tracing.store.scan import Scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +39,7 @@ _SORTED_AT_ONCE = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a trace stands in the order: its value, and its row among those of that value."""
+    """The place of a trace in the order: its value, then its row."""
 
     value: int
     row: int
@@ -52,11 +51,15 @@ class Place:
 def read_place(text: str) -> Place | None:
     """Return what *text* says, None if it is no place."""
     cursor = read_cursor(text)
-    return Place(cursor.row, cursor.trace) if cursor is not None and cursor.trace else None
+    return (
+        Place(cursor.row, cursor.trace)
+        if cursor is not None and cursor.trace and not cursor.own
+        else None
+    )
 
 
-class Ranking:
-    """One search in the order of a column, from a place on or (``backwards``) up to it.
+class Ranking(Scan[Place, bool]):
+    """One search in the order of a column, down or up.
 
     Args:
         traces: The traces to look among.
@@ -75,65 +78,28 @@ class Ranking:
         *,
         backwards: bool,
     ) -> None:
+        super().__init__(wanted, place, backwards=backwards and place is not None)
         self.traces = traces
         self.rows = traces.select_related(None)
-        self.wanted = wanted
         self.conditions = row_conditions(replace(wanted, mine=False), traces.db)
         self.column = ORDERS[order.lstrip("-")]
-        self.place = place
-        self.backwards = backwards and place is not None
         self.falls = order.startswith("-") != self.backwards
-        self.at = place
-        """The place examined last; None if there is nothing beyond it."""
         self._position = place
 
-    def page(self, size: int, deadline: float) -> TracePage:
-        """Return up to *size* traces, found before *deadline* (monotonic)."""
-        found: list[Place] = []
-        # Those that are not mine: up to the last trace on the page, and behind it.
-        hidden = behind = 0
-        complete = exhausted = True
-        try:
-            for batch in self._batches():
-                for place, mine in batch:
-                    if self.wanted.mine and not mine:
-                        hidden += len(found) < size
-                        behind += len(found) >= size
-                    else:
-                        found.append(place)
-                if len(found) > size:
-                    exhausted = False
-                    break
-                if self.at is not None and time.monotonic() > deadline:
-                    complete = exhausted = False
-                    break
-        except DatabaseError:
-            # Stopped in the middle of a batch: what the ones before it gave is a page, too.
-            if not deadlines.is_over() or self.at == self.place:
-                raise
-            complete = exhausted = False
-        page = self._page(found, size, exhausted=exhausted)
-        page.complete, page.hidden = complete, hidden + (behind if exhausted else 0)
-        return page
+    def is_mine(self, found: bool) -> bool:  # noqa: FBT001 - what was found with the place.
+        """Return what the row said."""
+        return found
 
-    def _page(self, found: list[Place], size: int, *, exhausted: bool) -> TracePage:
-        end = str(found[size - 1]) if len(found) > size else "" if exhausted else str(self.at)
-        found = found[:size]
-        start = str(found[0]) if found else str(self.place or "")
-        if self.backwards:
-            return TracePage(self._load(found[::-1]), older=start, newer=end)
-        return TracePage(self._load(found), older=end, newer=start if self.place else "")
-
-    def _load(self, places: Sequence[Place]) -> list[Trace]:
+    def traces_of(self, found: Sequence[tuple[Place, bool]]) -> list[Trace]:
+        """Return the rows at the places *found* that are still there."""
         rows: dict[int, Trace] = {}
-        for start in range(0, len(places), KEYS_AT_ONCE):
-            keys = [place.row for place in places[start : start + KEYS_AT_ONCE]]
+        for keys in chunks([place.row for place, _ in found], KEYS_AT_ONCE):
             rows |= {trace.pk: trace for trace in self.traces.filter(pk__in=keys)}
-        return [rows[place.row] for place in places if place.row in rows]
+        return [rows[place.row] for place, _ in found if place.row in rows]
 
     # -- In the order of the column
 
-    def _batches(self) -> Iterator[list[tuple[Place, bool]]]:
+    def batches(self, size: int) -> Iterator[list[tuple[Place, bool]]]:  # noqa: ARG002 - any.
         """Yield the traces that fit, in order, each with whether it is mine."""
         if self.conditions is None:
             return
@@ -152,7 +118,7 @@ class Ranking:
             step = min(step * 2, _LARGEST_STEP)
 
     def _of_a_short_time(self) -> list[tuple[Place, bool]] | None:
-        """Return all that fit beyond the place, if the time that is asked for has few traces."""
+        """Return all that fit in a time of few traces; None for another."""
         if self.wanted.since_ns is None and self.wanted.until_ns is None:
             return None
         rows = self.rows.between(self.wanted.since_ns, self.wanted.until_ns).order_by()
@@ -165,17 +131,17 @@ class Ranking:
             )
         ]
         found.sort(key=lambda entry: (entry[0].value, entry[0].row), reverse=self.falls)
-        if self.place is None:
+        if self.begin is None:
             return found
-        begin = (self.place.value, self.place.row)
+        begin = (self.begin.value, self.begin.row)
         return [
             entry
             for entry in found
-            if entry[0] != self.place and ((entry[0].value, entry[0].row) < begin) is self.falls
+            if entry[0] != self.begin and ((entry[0].value, entry[0].row) < begin) is self.falls
         ]
 
     def _next(self, step: int) -> list[tuple[Place, bool]]:
-        """Return the next *step* traces from where the walk stands, whether they fit or not."""
+        """Return the next *step* traces in order, whether they fit or not."""
         sign = "-" if self.falls else ""
         rows = self.rows.order_by(f"{sign}{self.column}", f"{sign}pk").values_list(
             self.column, "pk", "mine"
@@ -197,7 +163,7 @@ class Ranking:
         if self.conditions == Q():
             return None
         found: set[int] = set()
-        for start in range(0, len(keys), KEYS_AT_ONCE):
-            some = self.rows.filter(self.conditions, pk__in=keys[start : start + KEYS_AT_ONCE])
-            found.update(keys_of(some.order_by()))
+        for some in chunks(keys, KEYS_AT_ONCE):
+            fitting = self.rows.filter(self.conditions, pk__in=some)
+            found.update(keys_of(fitting.order_by()))
         return found

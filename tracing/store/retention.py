@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from tracing.analysis.histogram import HOUR_NS
-from tracing.conf import DEFAULT_PRUNE, store_alias
+from tracing.conf import store_alias
+from tracing.conf.parts import DEFAULT_RETENTION
 from tracing.store import unused_labels
 from tracing.store.backends import beside_the_application, delete_rows
 from tracing.store.compaction import DAY_HOURS, PAUSE_SECONDS, ROWS_AT_ONCE, compact
-from tracing.store.ranges import chunks, merge_ranges
+from tracing.store.delete import delete_traces
 from tracing.store.size import Reader, size_of, used_size_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tracing.conf.parts import Retention
     from tracing.store.backends import Database
 
 logger = logging.getLogger("tracing")
@@ -33,7 +34,10 @@ _TRACES_AT_ONCE = 200
 _DISPATCHES_AT_ONCE = 2_000
 _PAGES_AT_ONCE = 1_000
 
+KEPT_VERSIONS_NS = 90 * DAY_HOURS * HOUR_NS
+"""How long it is kept what a kind of process had connected, since it was heard of last."""
 FIRST_PRUNED = "first_pruned"
+LAST_PRUNED = "last_pruned"
 
 Progress = Callable[[int, int], object]
 """Called with (dispatches pruned so far, dispatches to prune altogether)."""
@@ -41,7 +45,7 @@ Progress = Callable[[int, int], object]
 
 @dataclass(slots=True)
 class Pruned:
-    """What pruning did, or with ``dry_run`` would do."""
+    """The result of pruning, or with ``dry_run`` its forecast."""
 
     traces: int = 0
     dispatches: int = 0
@@ -55,24 +59,6 @@ class Pruned:
     """False if the time was up before everything was done."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """What to keep. With no limit given, everything is kept."""
-
-    older_than: timedelta | None = None
-    """Prune traces that started longer ago than this."""
-    max_rows: int | None = None
-    """Keep at most this many dispatches, the newest."""
-    max_size: int | None = None
-    """Keep the store within this many bytes."""
-    keep_failed: bool = False
-    keep_pinned: bool = True
-    keep_rollups: timedelta | None = None
-    """Prune statistics by hour that are older than this; None keeps them for good."""
-    is_default: bool = False
-    """Nobody asked for it."""
-
-
 def prune(
     retention: Retention,
     *,
@@ -81,7 +67,7 @@ def prune(
     using: str | None = None,
     seconds: float | None = None,
 ) -> Pruned:
-    """Delete what *retention* does not keep, oldest first, and the names that nothing uses then.
+    """Delete what *retention* does not keep, and then unused names.
 
     Args:
         retention: What to keep.
@@ -103,7 +89,7 @@ def prune_in_turn(database: Database, retention: Retention, seconds: float) -> P
 
 
 def compact_rollups(using: str | None = None, *, now_ns: int | None = None) -> int:
-    """Add up the parts of past hours, and the hours of past days; return how many rows went.
+    """Add up past hours and days; return how many rows went.
 
     Hours that a worker may still be writing are left alone, and after three days a day is one row.
     """
@@ -160,10 +146,18 @@ class _Pruning:
             day_ago = time.time_ns() - DAY_HOURS * HOUR_NS
             with database.transaction():
                 database.execute("DELETE FROM tracing_recorderstate WHERE seen_ns < %s", (day_ago,))
+                old = (time.time_ns() - KEPT_VERSIONS_NS,)
+                database.execute("DELETE FROM tracing_wiringversion WHERE last_seen_ns < %s", old)
             if self.labels:
                 self._prune_labels()
             self._shrink()
             result.bytes_after = size_of(database)
+            if result.traces:
+                with database.transaction():
+                    seconds = int(time.time())
+                    database.upsert(
+                        "tracing_sequence", ("name",), ("value",), [(LAST_PRUNED, seconds)]
+                    )
         return result
 
     def _prune_labels(self) -> None:
@@ -175,7 +169,7 @@ class _Pruning:
                 return
 
     def _shrink_to(self, limit: int) -> None:
-        """Delete on until the file is within *limit* bytes, or nothing more can go.
+        """Delete on until the file is within *limit* bytes.
 
         The first estimate took all traces for equally large, and labels and statistics stay.
         """
@@ -220,7 +214,7 @@ class _Pruning:
         return max(surplus, 0)
 
     def _oversize(self, rows: int, limit: int) -> int:
-        """Return how many of *rows* dispatches take the store beyond *limit* bytes."""
+        """Return how many of *rows* dispatches are beyond *limit* bytes."""
         if self._oversized is None or self._is_sqlite():
             size = used_size_of(self.database)
             self._oversized = max(-(-rows * (size - limit) // size), 1) if size > limit else 0
@@ -242,7 +236,7 @@ class _Pruning:
     # -- Deleting
 
     def _delete(self, traces: _Condition, order: str, dispatches: int | None) -> None:
-        """Delete from the first of *traces* on, until *dispatches* are gone if that is given."""
+        """Delete the first of *traces*, up to *dispatches* if that is given."""
         result, gone = self.result, 0
         if self.dry_run:
             self._count_first(traces, order, dispatches)
@@ -348,32 +342,6 @@ class _Condition:
         return _Condition(f"{self.text} AND {text}", (*self.parameters, parameter))
 
 
-def delete_traces(database: Database, keys: Sequence[int]) -> Counter[str]:
-    """Delete the trace rows *keys* and all that belongs to them; return rows by table.
-
-    Children go first: when it is cut short, what is left is found by the next attempt.
-    """
-    deleted: Counter[str] = Counter()
-    marks = ", ".join(["%s"] * len(keys))
-    dispatches = database.rows(
-        "SELECT id, receiver_call_count FROM tracing_dispatch "
-        f"WHERE trace_id IN ({marks}) ORDER BY id",
-        keys,
-    )
-    for chunk in chunks(merge_ranges(dispatches), 100):
-        ranges = " OR ".join(["id BETWEEN %s AND %s"] * len(chunk))
-        for table in ("tracing_receivercall", "tracing_failedcall", "tracing_dispatch"):
-            deleted[table] += database.execute(
-                f"DELETE FROM {table} WHERE {ranges}", [key for pair in chunk for key in pair]
-            ).rowcount
-    for table in ("tracing_unheard", "tracing_bypass", "tracing_hazardsighting"):
-        database.execute(f"DELETE FROM {table} WHERE trace_id IN ({marks})", keys)
-    deleted["tracing_trace"] += database.execute(
-        f"DELETE FROM tracing_trace WHERE id IN ({marks})", keys
-    ).rowcount
-    return deleted
-
-
 def store_size(using: str | None = None) -> int:
     """Return how many bytes the traces take in the database.
 
@@ -383,7 +351,7 @@ def store_size(using: str | None = None) -> int:
 
 
 def file_size(using: str | None = None) -> int | None:
-    """Return the size in bytes of the SQLite file with its log; None on servers and in memory."""
+    """Return the size of the SQLite file and its log in bytes, or None."""
     connection = connections[using or store_alias()]
     if connection.vendor != "sqlite":
         return None
@@ -397,20 +365,29 @@ def file_size(using: str | None = None) -> int | None:
 
 
 def announce_first(database: Database, pruned: Pruned) -> None:
-    """Log, once for a store, that the default retention has begun to delete traces."""
-    if take_turn(database, FIRST_PRUNED, time.time()):
+    """Log once for a store that the default retention begins to delete."""
+    if acquire_lease(database, FIRST_PRUNED, time.time()):
         logger.warning(
             "The store keeps the traces of %(older_than)s, within %(max_size)s, unless "
             "TRACING['PRUNE'] says otherwise: %(traces)d were deleted, for the first time. "
             "Pinned traces stay; {} keeps everything.",
-            {**DEFAULT_PRUNE, "traces": pruned.traces},
+            {**DEFAULT_RETENTION.written, "traces": pruned.traces},
         )
 
 
 def first_pruned_ns(using: str | None = None) -> int | None:
-    """Return when the default retention first deleted traces, in ns since the epoch."""
+    """Return when the default retention first deleted traces, in ns."""
+    return _moment(FIRST_PRUNED, using)
+
+
+def last_pruned_ns(using: str | None = None) -> int | None:
+    """Return when traces were last deleted by a limit, in ns."""
+    return _moment(LAST_PRUNED, using)
+
+
+def _moment(name: str, using: str | None) -> int | None:
     found = Reader(using or store_alias()).rows(
-        "SELECT value FROM tracing_sequence WHERE name = %s", (FIRST_PRUNED,)
+        "SELECT value FROM tracing_sequence WHERE name = %s", (name,)
     )
     return int(found[0][0]) * 1_000_000_000 if found else None
 
@@ -418,8 +395,8 @@ def first_pruned_ns(using: str | None = None) -> int | None:
 # -- Taking turns ----------------------------------------------------------------------------
 
 
-def take_turn(database: Database, name: str, every_seconds: float) -> bool:
-    """Return whether it is this process' turn to do what all processes need done once.
+def acquire_lease(database: Database, name: str, every_seconds: float) -> bool:
+    """Return whether it is this process' turn to do what one does for all.
 
     Args:
         database: The store.
@@ -436,7 +413,7 @@ def take_turn(database: Database, name: str, every_seconds: float) -> bool:
     return bool(due.rowcount == 1)
 
 
-def give_turn_back(database: Database, name: str) -> None:
-    """Let the next process that asks ``take_turn`` have it at once."""
+def release_lease(database: Database, name: str) -> None:
+    """Let the next process that asks ``acquire_lease`` have it at once."""
     with database.transaction():
         database.execute("UPDATE tracing_sequence SET value = 0 WHERE name = %s", (name,))

@@ -1,4 +1,4 @@
-"""How many bytes the traces take in a database."""
+"""The size of traces in a database, in bytes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from tracing.conf import store_alias
+from tracing.store.backends import marks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
 
 _TABLES = (
     "tracing_trace", "tracing_dispatch", "tracing_receivercall", "tracing_failedcall",
-    "tracing_unheard", "tracing_bypass", "tracing_hazard", "tracing_hazardsighting",
+    "tracing_orphan", "tracing_bypass", "tracing_hazard", "tracing_hazardoccurrence",
     "tracing_rollup", "tracing_recorderstate", "tracing_signallabel", "tracing_senderlabel",
-    "tracing_receiverlabel", "tracing_callsitelabel", "tracing_factslabel", "tracing_tracelabel",
-    "tracing_statementlabel",
+    "tracing_receiverlabel", "tracing_callsitelabel", "tracing_sharedattributes", "tracing_tracelabel",
+    "tracing_statementlabel", "tracing_wiringversion", "tracing_tasklink",
 )  # fmt: skip
 
 
@@ -35,7 +36,7 @@ def size_of(store: Database | Reader) -> int:
     else:
         (size,) = store.rows(
             "SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.tables "
-            f"WHERE table_schema = DATABASE() AND table_name IN ({', '.join(['%s'] * len(_TABLES))})",
+            f"WHERE table_schema = DATABASE() AND table_name IN {marks(_TABLES)}",
             _TABLES,
         )[0]
     return int(size)
@@ -56,7 +57,7 @@ class Reader:
 
 
 def used_size(using: str | None = None) -> int:
-    """Return how many bytes the traces would take without what deleted ones left free.
+    """Return the bytes of the traces without free space.
 
     The files of a server stay as large as they were. Pruning by that size would go on until nothing
     is left. On PostgreSQL it is estimated, from what it knows of its rows, mostly within a tenth.

@@ -1,274 +1,204 @@
-"""What is asked of the sums by hour: statistics of signals, senders and receivers."""
+"""The statistics by hour, which outlive their traces.
+
+A *subject* is what they are by: ``receiver``, ``signal``, ``sender``, ``dispatch`` (signal and sender)
+or ``call`` (all three).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Final
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from django.apps import apps
-from django.db import models
-from django.db.models import ExpressionWrapper, F, Q, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import Max, Sum
 
-from tracing.analysis.histogram import HOUR_NS, RELATIVE_ERROR, Histogram
+from tracing.analysis.histogram import HOUR_NS, Histogram, Statistics
 from tracing.analysis.mine import NONE_OF_MINE, hidden_text
-from tracing.store.conditions import flag_is
-from tracing.store.generics import Rollup
-from tracing.store.ranges import KEYS_AT_ONCE
+from tracing.store.models import ReceiverLabel, Rollup, SenderLabel, SignalLabel
+from tracing.store.rollups import SUBJECTS, SUMS, RollupQuerySet, statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from typing import Any
+
+_LABELS: Final[dict[str, Any]] = {
+    "receiver": ReceiverLabel,
+    "signal": SignalLabel,
+    "sender": SenderLabel,
+}
 
 
-@dataclass(slots=True)
-class Statistics:
-    """What an hour or more of one signal from one sender came to, or of one receiver."""
+class Shown(NamedTuple):
+    """Statistics, and the words about the others."""
 
-    signal: str
-    sender: str
-    receiver: str
-    """Empty for the dispatch as a whole; signal and sender are empty for a receiver's sum."""
-    count: int
-    error_count: int
-    total_ns: int
-    """Each moment of a trace once, though a receiver ran inside itself or several times at once."""
-    query_count: int
-    query_ns: int
-    histogram: Histogram = field(default_factory=Histogram)
-    receiver_id: int | None = None
-
-    @property
-    def mean_ns(self) -> int:
-        """Return the mean duration; within 2 % where calls shared moments, which the total has once."""
-        mean = self.total_ns // self.count if self.count else 0
-        about = self.histogram.mean()
-        return round(about) if mean < about * (1 - RELATIVE_ERROR) else mean
-
-    @property
-    def p50_ns(self) -> int:
-        """Return the median duration, within 2 %."""
-        return self.histogram.quantile(0.5) or 0
-
-    @property
-    def p95_ns(self) -> int:
-        """Return the duration that 95 % stay under, within 2 %."""
-        return self.histogram.quantile(0.95) or 0
-
-    @property
-    def p99_ns(self) -> int:
-        """Return the duration that 99 % stay under, within 2 %."""
-        return self.histogram.quantile(0.99) or 0
-
-
-class RollupQuerySet(models.QuerySet[Rollup]):
-    """Statistics by hour, which outlive the traces that they were made of."""
-
-    def between(self, since_ns: int | None = None, until_ns: int | None = None) -> RollupQuerySet:
-        """Return the hours from that of *since_ns* on and before *until_ns* (wall clock, ns)."""
-        found = self
-        if since_ns is not None:
-            found = found.filter(hour__gte=since_ns // HOUR_NS)
-        if until_ns is not None:
-            found = found.filter(hour__lt=-(-until_ns // HOUR_NS))
-        return found
-
-    def of_mine(self, subject: str) -> RollupQuerySet:
-        """Return those of what is mine, for statistics by *subject*, which is as in ``by_receiver``.
-
-        A receiver is mine by its label; a signal, a sender or both, if such a receiver ran for it.
-        """
-        labels = apps.get_model("tracing", "ReceiverLabel").objects.using(self.db)
-        calls = self.filter(receiver__in=labels.filter(flag_is("mine", True)).values("pk"))
-        keys = _SUBJECTS[subject]
-        if "receiver" in keys:
-            return calls
-        if len(keys) == 1:
-            return self.filter(receiver=0, **{f"{keys[0]}__in": calls.order_by().values(keys[0])})
-        senders: dict[int, list[int]] = {}
-        for signal, sender in calls.order_by().values_list("signal", "sender").distinct():
-            senders.setdefault(signal, []).append(sender)
-        pairs = Q(pk__in=())
-        for signal, of_signal in senders.items():
-            # Too many for the parameters of a statement are classes made while running: all of them.
-            few = len(of_signal) <= KEYS_AT_ONCE
-            pairs |= Q(signal=signal, sender__in=of_signal) if few else Q(signal=signal)
-        return self.filter(pairs, receiver=0)
-
-    def count_of(self, subject: str) -> int:
-        """Return how many rows statistics by *subject* have without a limit."""
-        keys = _SUBJECTS[subject]
-        each = {"receiver__gt": 0} if "receiver" in keys else {"receiver": 0}
-        chosen = self.filter(**each, **{f"{key}__gte": 1 for key in keys})
-        rows: int = chosen.order_by().values(*keys).distinct().count()
-        return rows
-
-    def by_dispatch(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
-        """Return the statistics of each signal and sender.
-
-        Args:
-            order_by: A field of ``Statistics`` that is a column, with ``-`` for descending.
-            limit: At most so many; percentiles are read for these alone.
-        """
-        pairs = self.filter(receiver=0, signal__gte=1, sender__gte=1)
-        return _statistics(pairs, ("signal", "sender"), order_by, limit)
-
-    def by_receiver(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
-        """Return the statistics of each receiver over all signals and senders; see above."""
-        return _statistics(self.filter(receiver__gt=0), ("receiver",), order_by, limit)
-
-    def by_call(
-        self, order_by: str = "-total_ns", limit: int = 100, *, percentiles: bool = True
-    ) -> list[Statistics]:
-        """Return the statistics of each receiver for each signal and sender; see above.
-
-        Without *percentiles* no histogram is read, which is most of the work.
-        """
-        keys = ("signal", "sender", "receiver")
-        return _statistics(
-            self.filter(receiver__gt=0), keys, order_by, limit, percentiles=percentiles
-        )
-
-    def by_signal(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
-        """Return the statistics of the dispatches of each signal; see above."""
-        each = self.filter(receiver=0, signal__gte=1)
-        return _statistics(each, ("signal",), order_by, limit, repeats="sender")
-
-    def by_sender(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
-        """Return the statistics of the dispatches from each sender; see above."""
-        each = self.filter(receiver=0, sender__gte=1)
-        return _statistics(each, ("sender",), order_by, limit, repeats="signal")
-
-    def of_all(self) -> Statistics:
-        """Return the sum over all dispatches: each moment and each query once. Without percentiles."""
-        pairs = Q(signal__gte=1, sender__gte=1)
-        sums = (
-            self.filter(pairs | Q(signal__lt=1, sender__lt=1), receiver=0)
-            .order_by()
-            .aggregate(**{f"{name}__sum": _sum_once(name, "sender") for name in _SUMS})
-        )
-        found = Statistics("", "", "", 0, 0, 0, 0, 0)
-        for name in _SUMS:
-            setattr(found, name, sums[f"{name}__sum"] or 0)
-        return found
-
-    def by_hour(self) -> list[tuple[int, Statistics]]:
-        """Return (hour since the epoch, sum over all dispatches in it), oldest first."""
-        hours: dict[int, Statistics] = {}
-        histograms: dict[int, list[str]] = {}
-        pairs = Q(signal__gte=1, sender__gte=1)
-        for hour, sender, *sums, histogram in (
-            self.filter(pairs | Q(signal__lt=1, sender__lt=1), receiver=0)
-            .order_by("hour")
-            .values_list("hour", "sender", *_SUMS, "histogram")
-        ):
-            total = hours.setdefault(hour, Statistics("", "", "", 0, 0, 0, 0, 0))
-            sign = 1 if sender else -1
-            for name, value in zip(_SUMS, sums, strict=True):
-                setattr(total, name, getattr(total, name) + sign * value)
-            histograms.setdefault(hour, []).append(histogram)
-        for hour, total in hours.items():
-            total.histogram = Histogram.decode(*histograms[hour])
-        return list(hours.items())
-
-
-@dataclass(frozen=True, slots=True)
-class ShownRollups:
-    """What statistics are made of, and what is to be said of the rest."""
-
-    rollups: RollupQuerySet
+    rows: list[Statistics]
     heading: str = ""
-    """What to head them with: that nothing is mine, though only that was asked for."""
+    """That nothing is mine, though only that was asked for: all of it is there."""
     note: str = ""
     """How many rows are hidden, in one line; empty if none is."""
 
-    @classmethod
-    def of(cls, rollups: RollupQuerySet, subject: str, *, everything: bool) -> ShownRollups:
-        """Return what is mine of *rollups* by *subject*, or all if *everything* was asked for.
 
-        Where nothing is mine all of it is shown, too.
-        """
-        if everything:
-            return cls(rollups)
-        mine = rollups.of_mine(subject)
-        count = mine.count_of(subject)
-        if not count:
-            return cls(rollups, NONE_OF_MINE)
-        hidden = rollups.count_of(subject) - count
-        one = subject if _SUBJECTS[subject] == (subject,) else "row"
-        return cls(mine, note=hidden_text(hidden, one) if hidden else "")
+def _between(since_ns: int | None, until_ns: int | None = None) -> RollupQuerySet:
+    rollups: RollupQuerySet = Rollup.objects.get_queryset()  # type: ignore[assignment]
+    return rollups.between(since_ns, until_ns)
 
 
-_SUBJECTS: Final[dict[str, tuple[str, ...]]] = {
-    "receiver": ("receiver",),
-    "call": ("signal", "sender", "receiver"),
-    "dispatch": ("signal", "sender"),
-    "signal": ("signal",),
-    "sender": ("sender",),
-}
-"""What statistics are grouped by."""
-
-_SUMS = ("count", "error_count", "total_ns", "query_count", "query_ns")
+def _of_subject(rollups: RollupQuerySet, subject: str) -> RollupQuerySet:
+    return rollups.filter(receiver__gt=0) if subject == "receiver" else rollups.filter(receiver=0)
 
 
-def _sum_once(column: str, repeats: str) -> ExpressionWrapper[Any]:
-    """Return the sum of *column* without what rows repeat, which a row with *repeats* 0 has."""
-    # A key of 0 is asked for as "less than 1": MariaDB's backend refuses it. Two sums: an unsigned
-    # column has no negative.
-    all_of_them = Sum(column, filter=Q(**{f"{repeats}__gte": 1}))
-    too_often = Coalesce(Sum(column, filter=Q(**{f"{repeats}__lt": 1})), 0)
-    return ExpressionWrapper(all_of_them - too_often, output_field=models.BigIntegerField())
-
-
-def _statistics(
-    rollups: RollupQuerySet,
-    keys: tuple[str, ...],
-    order_by: str,
-    limit: int,
+def by(
+    subject: str,
     *,
-    percentiles: bool = True,
-    repeats: str = "",
-) -> list[Statistics]:
-    """Return the sums of *rollups* by *keys*; rows whose *repeats* is 0 are taken from them."""
-    direction, column = order_by[:1] == "-", order_by.lstrip("-")
-    ordering = F(f"{column}__sum")
-    groups = (
-        rollups.order_by()
-        .values(*keys)
-        .annotate(
-            **{f"{name}__sum": _sum_once(name, repeats) if repeats else Sum(name) for name in _SUMS}
-        )
-        .order_by(ordering.desc() if direction else ordering.asc(), *keys)[:limit]
+    since_ns: int | None = None,
+    until_ns: int | None = None,
+    order_by: str = "-total_ns",
+    limit: int = 100,
+    everything: bool = True,
+) -> Shown:
+    """Return the statistics by *subject* of the hours of a time.
+
+    Args:
+        subject: What they are by.
+        since_ns: Wall clock, ns; None from the first hour on.
+        until_ns: Wall clock, ns; None up to now.
+        order_by: A field of ``Statistics`` that is a column, with ``-`` for descending.
+        limit: At most so many; percentiles are read for these alone.
+        everything: Not only what is mine.
+    """
+    rollups, heading, note = _between(since_ns, until_ns), "", ""
+    if not everything:
+        mine = rollups.of_mine(subject)
+        if count := mine.count_of(subject):
+            hidden = rollups.count_of(subject) - count
+            one = subject if SUBJECTS[subject] == (subject,) else "row"
+            note = hidden_text(hidden, one) if hidden else ""
+            rollups = mine
+        else:
+            heading = NONE_OF_MINE
+    rows = getattr(rollups, f"by_{subject}")(order_by=order_by, limit=limit)
+    return Shown(rows, heading, note)
+
+
+def totals(subject: str, since_ns: int | None = None) -> dict[str, int]:
+    """Return the sums over all of *subject*, and the time of all dispatches."""
+    rollups = _between(since_ns)
+    dispatches = rollups.of_all()
+    found = {name: getattr(dispatches, name) for name in ("count", "error_count", "query_count")}
+    if subject == "receiver":
+        calls = rollups.filter(receiver__gt=0).order_by()
+        sums = calls.aggregate(**{f"{name}_sum": Sum(name) for name in found})
+        found = {name: sums[f"{name}_sum"] or 0 for name in found}
+    return found | {"total_ns": dispatches.total_ns}
+
+
+def names_of(subject: str, row: Statistics) -> tuple[str, ...]:
+    """Return the names of what *row* is about."""
+    return tuple(getattr(row, key) for key in SUBJECTS[subject])
+
+
+def counts_by_hour(
+    subject: str, rows: Sequence[Statistics], most_hours: int, since_ns: int | None = None
+) -> dict[tuple[str, ...], dict[int, int]]:
+    """Return the counts of each of *rows* by hour, by its names."""
+    rollups, keys = _between(since_ns), SUBJECTS[subject]
+    chosen = _of_subject(rollups, subject)
+    ids: dict[str, dict[int, str]] = {}
+    for key in keys:
+        wanted = {getattr(row, key) for row in rows}
+        ids[key] = dict(_LABELS[key].objects.filter(name__in=wanted).values_list("pk", "name"))
+        chosen = chosen.filter(**{f"{key}__in": list(ids[key])})
+    newest = rollups.filter(receiver=0).order_by().aggregate(last=Max("hour"))["last"] or 0
+    chosen = chosen.filter(hour__gt=newest - most_hours)
+    counts: dict[tuple[str, ...], dict[int, int]] = {}
+    for hour, *labels, count in (
+        chosen.order_by().values_list("hour", *keys).annotate(calls=Sum("count"))
+    ):
+        names = tuple(ids[key][label] for key, label in zip(keys, labels, strict=True))
+        by_hour = counts.setdefault(names, {})
+        by_hour[hour] = by_hour.get(hour, 0) + count
+    return counts
+
+
+def durations_by_hour(
+    subject: str,
+    most_hours: int,
+    *,
+    name: str = "",
+    since_ns: int | None = None,
+    everything: bool = True,
+) -> tuple[list[tuple[int, Histogram]], str]:
+    """Return durations by hour, oldest first, and a heading.
+
+    Args:
+        subject: Calls of receivers, or dispatches.
+        most_hours: How many hours back.
+        name: Only what has this name.
+        since_ns: Wall clock, ns.
+        everything: Not only what is mine.
+    """
+    rollups = _between(since_ns).filter(hour__gt=time.time_ns() // HOUR_NS - most_hours)
+    chosen, heading = _of_subject(rollups, subject), ""
+    if name and subject in _LABELS:
+        labels = _LABELS[subject].objects.filter(name=name).values_list("pk", flat=True)
+        chosen = chosen.filter(**{f"{subject}__in": list(labels)})
+    elif not everything:
+        mine = rollups.of_mine(subject)
+        chosen, heading = (mine, "") if mine.exists() else (chosen, NONE_OF_MINE)
+    texts: dict[int, list[str]] = {}
+    for hour, text in chosen.order_by("hour").values_list("hour", "histogram"):
+        texts.setdefault(hour, []).append(text)
+    return [(hour, Histogram.decode(*found)) for hour, found in texts.items()], heading
+
+
+def busiest_calls(limit: int, since_ns: int | None = None) -> tuple[list[Statistics], bool]:
+    """Return the receivers called most, and whether there are more.
+
+    Of what is mine as many are returned as of all. Without percentiles: they are most of the work.
+    """
+    rollups = _between(since_ns)
+    rows = rollups.by_call(order_by="-count", limit=limit, percentiles=False)
+    is_cut = len(rows) == limit
+    if is_cut:
+        found = {(row.signal, row.sender, row.receiver_id) for row in rows}
+        mine = rollups.of_mine("call").by_call(order_by="-count", limit=limit, percentiles=False)
+        rows += [row for row in mine if (row.signal, row.sender, row.receiver_id) not in found]
+    return rows, is_cut
+
+
+def calls_of_receivers() -> dict[str, int]:
+    """Return how often each receiver was called, by name."""
+    rows = statistics(
+        _between(None).filter(receiver__gt=0), ("receiver",), "-count", None, percentiles=False
     )
-    found: dict[tuple[int, ...], Statistics] = {}
-    for group in groups:
-        key = tuple(group[name] for name in keys)
-        found[key] = Statistics("", "", "", *(group[f"{name}__sum"] for name in _SUMS))
-    if not found:
-        return []
-    if percentiles:
-        _read_histograms(rollups, keys, found)
-    for place, name in enumerate(keys):
-        model = apps.get_model("tracing", f"{name.title()}Label")
-        names = dict(
-            model.objects.using(rollups.db)
-            .filter(pk__in={key[place] for key in found})
-            .values_list("pk", "name")
-        )
-        for key, statistics in found.items():
-            setattr(statistics, name, names.get(key[place], ""))
-            if name == "receiver":
-                statistics.receiver_id = key[place]
-    return list(found.values())
+    counted: dict[str, int] = {}
+    for row in rows:
+        counted[row.receiver] = counted.get(row.receiver, 0) + row.count
+    return counted
 
 
-def _read_histograms(
-    rollups: RollupQuerySet, keys: tuple[str, ...], found: dict[tuple[int, ...], Statistics]
-) -> None:
-    """Add up the histograms of each of *found*."""
-    chosen = Q()
-    for place, name in enumerate(keys):
-        chosen &= Q(**{f"{name}__in": {key[place] for key in found}})
-    texts: dict[tuple[int, ...], list[str]] = {key: [] for key in found}
-    for *parts, histogram in rollups.filter(chosen).values_list(*keys, "histogram").order_by():
-        # Other pairs of the same signals and senders come along.
-        if (key := tuple(parts)) in texts:
-            texts[key].append(histogram)
-    for key, statistics in found.items():
-        statistics.histogram = Histogram.decode(*texts[key])
+def calls_of_pairs(
+    pairs: Collection[tuple[str, str]], since_ns: int | None = None, until_ns: int | None = None
+) -> dict[tuple[str, str, str], int]:
+    """Return how often *pairs* were sent, and each receiver called for it.
+
+    By signal, sender and receiver; without a receiver it is the count of the dispatches.
+    """
+    chosen = _between(since_ns, until_ns)
+    for place, key in enumerate(("signal", "sender")):
+        labels = _LABELS[key].objects.filter(name__in={pair[place] for pair in pairs})
+        chosen = chosen.filter(**{f"{key}__in": list(labels.values_list("pk", flat=True))})
+    sums = statistics(chosen, ("signal", "sender", "receiver"), "-count", None, percentiles=False)
+    counted: dict[tuple[str, str, str], int] = {}
+    for row in sums:
+        if (row.signal, row.sender) in pairs:
+            of = (row.signal, row.sender, row.receiver)
+            counted[of] = counted.get(of, 0) + row.count
+    return counted
+
+
+def statistics_document(rows: Sequence[Statistics]) -> list[dict[str, Any]]:
+    """Return statistics with their percentiles as JSON."""
+    names = (
+        "signal", "sender", "receiver", *SUMS[:3], "mean_ns", "p50_ns", "p95_ns", "p99_ns", *SUMS[3:],
+    )  # fmt: skip
+    return [{name: getattr(row, name) for name in names} for row in rows]

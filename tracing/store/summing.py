@@ -1,20 +1,23 @@
-"""What the database exporter keeps of a batch for the rollups, until it is time to write them."""
+"""The sums of batches, kept until the rollups are written."""
 
 from __future__ import annotations
 
 import secrets
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.histogram import HOUR_NS, Histogram
 from tracing.spans.intervals import covered, intervals_by_sum, merged, without
+from tracing.spans.records import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
     from tracing.spans.records import Dispatch, ReceiverCall, ReceiverLabel, Trace
 
+_SKIPPED: Final = Outcome.SKIPPED
 _HOURS_KEPT = 2
 _WRITE_SECONDS = 2.0
 _MOST_KEYS = 20_000
@@ -88,7 +91,7 @@ class Sum:
 
 
 class Wire:
-    """The sums of one signal and sender within a batch: of the dispatch and of each receiver."""
+    """The sums of one signal and sender within a batch, by receiver."""
 
     __slots__ = ("calls", "own", "sender", "signal")
 
@@ -102,10 +105,18 @@ class Wire:
 Pair = tuple[str | None, str | None]
 """Names of signal and sender. None for all of them: what the sums over all of them repeat."""
 
+_ALL: Final[Pair] = (None, None)
+
 Wires = dict[Pair, Wire]
 
 Batch = dict[int, Wires]
 """By hour since the epoch."""
+
+
+def shares_sums(trace: Trace) -> bool:
+    """Return whether other segments of *trace* may share moments with it."""
+    context = trace.diagnosis_context
+    return context is not None and bool(context.unfinished or context.counted)
 
 
 def subtract_repeats(
@@ -125,6 +136,98 @@ def subtract_repeats(
         wires_at: Returns the sums of the hour in which a dispatch began.
         receiver_id: Returns what the sums of a receiver are found by.
     """
+    if shares_sums(trace):
+        _subtract_across_segments(trace, wires_at, receiver_id)
+    else:
+        _subtract_within(trace, wires_at)
+        _subtract_within_receivers(trace, wires_at, receiver_id)
+    asking = [dispatch for dispatch in trace.dispatches if dispatch.query_count]
+    if not asking:
+        return
+    owners = {
+        call.number: dispatch
+        for dispatch in (*trace.unfinished, *trace.dispatches)
+        for call in dispatch.receiver_calls
+    }
+    for dispatch in asking:
+        _subtract_queries(dispatch, owners, wires_at(dispatch))
+
+
+def _subtract_within(trace: Trace, wires_at: Callable[[Dispatch], Wires]) -> None:
+    """Have the sums of ended dispatches count each moment once."""
+    reached: dict[Pair, int] = {}
+    """Up to where the spans of each sum have taken the time."""
+    reached_by_all = 0
+    spans = [(each.start_ns, -each.start_ns - each.duration_ns, each) for each in trace.dispatches]
+    for start, until, dispatch in sorted(spans, key=_outermost_first):
+        end = -until
+        pair = signal, sender = dispatch.signal, dispatch.sender
+        of_signal, of_sender = (signal, None), (None, sender)
+        if start < reached_by_all:
+            wires = wires_at(dispatch)
+            repeated = _repeated(start, end, reached.get(pair, 0))
+            if repeated:
+                wires[pair].own.repeated_ns += repeated
+            # What the sum of the pair has lost, all that are wider have lost with it.
+            if more := _repeated(start, end, reached_by_all) - repeated:
+                _sum_over(wires, _ALL, dispatch).repeated_ns -= more
+                for key in (of_signal, of_sender):
+                    if more := _repeated(start, end, reached.get(key, 0)) - repeated:
+                        _sum_over(wires, key, dispatch).repeated_ns -= more
+        for own in (pair, of_signal, of_sender):
+            if end > reached.get(own, 0):
+                reached[own] = end
+        reached_by_all = max(reached_by_all, end)
+
+
+def _subtract_within_receivers(
+    trace: Trace,
+    wires_at: Callable[[Dispatch], Wires],
+    receiver_id: Callable[[ReceiverLabel], int],
+) -> None:
+    """Have the sums of receivers do the same."""
+    reached: dict[int, int] = {}
+    in_turn = True
+    spans = []
+    for dispatch in trace.dispatches:
+        for call in dispatch.receiver_calls:
+            if call.outcome is not _SKIPPED:
+                receiver, start = receiver_id(call.receiver), call.start_ns
+                end = start + call.duration_ns
+                spans.append((start, -end, receiver, dispatch))
+                if start < reached.get(receiver, 0):
+                    in_turn = False
+                reached[receiver] = end
+    if in_turn:
+        # Each call began after the one before it had ended, of every receiver.
+        return
+    reached.clear()
+    for start, until, receiver, dispatch in sorted(spans, key=_outermost_first):
+        end, before = -until, reached.get(receiver, 0)
+        if repeated := _repeated(start, end, before):
+            total = wires_at(dispatch)[dispatch.signal, dispatch.sender].calls[receiver]
+            total.repeated_ns += repeated
+        reached[receiver] = max(before, end)
+
+
+_outermost_first: Final = itemgetter(0, 1)
+"""Of spans that begin with (start, -end)."""
+
+
+def _repeated(start: int, end: int, reached: int) -> int:
+    """Return how much of a span, up to *reached*, others have taken."""
+    # Written out: three calls for each dispatch and receiver call of the application would cost.
+    if reached <= start:
+        return 0
+    return (end if end < reached else reached) - start  # noqa: FURB136
+
+
+def _subtract_across_segments(
+    trace: Trace,
+    wires_at: Callable[[Dispatch], Wires],
+    receiver_id: Callable[[ReceiverLabel], int],
+) -> None:
+    """Do the same where other segments have spans of these sums."""
     spans = _Spans(trace, receiver_id)
     in_pairs: dict[int, int] = {}
     for signal, sender in spans.pairs:
@@ -139,9 +242,6 @@ def subtract_repeats(
         for dispatch, repeated in spans.repeats(receiver):
             total = wires_at(dispatch)[dispatch.signal, dispatch.sender].calls[receiver]
             total.repeated_ns += repeated
-    for dispatch in trace.dispatches:
-        if dispatch.query_count:
-            _subtract_queries(dispatch, spans, wires_at(dispatch))
 
 
 class _Spans:
@@ -150,8 +250,6 @@ class _Spans:
     def __init__(self, trace: Trace, receiver_id: Callable[[ReceiverLabel], int]) -> None:
         unfinished = trace.unfinished
         self._of: defaultdict[Hashable, list[tuple[int, int, Dispatch]]] = defaultdict(list)
-        self.owners: dict[int, Dispatch] = {}
-        """The dispatch of each receiver call, by the call's number."""
         self.receivers: dict[int, None] = {}
         self.pairs: dict[tuple[str, str], None] = {}
 
@@ -160,7 +258,9 @@ class _Spans:
 
         # What is still running comes later, with all that is inside it.
         self._elsewhere = intervals_by_sum(unfinished, id_of, running=True)
-        for key, moments in trace.carried.counted.items() if trace.carried is not None else ():
+        for key, moments in (
+            trace.diagnosis_context.counted.items() if trace.diagnosis_context is not None else ()
+        ):
             known = key if type(key) is tuple else receiver_id(key)
             self._elsewhere.setdefault(known, []).extend(moments)
         for dispatch in trace.dispatches:
@@ -169,14 +269,11 @@ class _Spans:
             start = dispatch.start_ns
             self._of[pair].append((start, start + dispatch.duration_ns, dispatch))
             for call in dispatch.receiver_calls:
-                self.owners[call.number] = dispatch
                 if call.was_called:
                     receiver = receiver_id(call.receiver)
                     self.receivers[receiver] = None
                     start = call.start_ns
                     self._of[receiver].append((start, start + call.duration_ns, dispatch))
-        for dispatch in unfinished:
-            self.owners.update((call.number, dispatch) for call in dispatch.receiver_calls)
         self.wider = self._wider()
 
     def _wider(self) -> list[Pair]:
@@ -193,7 +290,7 @@ class _Spans:
         return found
 
     def repeats(self, key: Hashable) -> Iterator[tuple[Dispatch, int]]:
-        """Yield whose spans of a sum took how much time that others have already, in nanoseconds."""
+        """Yield whose spans of a sum took how much time (ns) others have."""
         elsewhere = merged(self._elsewhere.get(key, ()))
         reached = place = 0
         for start, end, dispatch in sorted(self._of[key], key=_outer_first):
@@ -225,14 +322,17 @@ def _sum_over(wires: Wires, key: Pair, dispatch: Dispatch) -> Sum:
     return wire.own
 
 
-def _subtract_queries(dispatch: Dispatch, spans: _Spans, wires: Wires) -> None:
-    """Take the queries of *dispatch* out of the sums that one above it has brought them into."""
+def _subtract_queries(dispatch: Dispatch, owners: dict[int, Dispatch], wires: Wires) -> None:
+    """Take the queries of *dispatch* out of the sums that have them twice.
+
+    *owners* are the dispatches of receiver calls, by the calls' numbers.
+    """
     signal, sender = dispatch.signal, dispatch.sender
     count, took = dispatch.query_count, dispatch.query_ns
     found: set[Pair] = set()
     above: Dispatch | None = dispatch
-    while above is not None and above.parent_number is not None and not above.parent_is_link:
-        above = spans.owners.get(above.parent_number)
+    while above is not None and above.parent_number is not None and not above.is_detached:
+        above = owners.get(above.parent_number)
         if above is None:
             break
         if (above.signal, above.sender) == (signal, sender):
@@ -253,11 +353,11 @@ def _subtract_queries(dispatch: Dispatch, spans: _Spans, wires: Wires) -> None:
 
 
 Due = list[tuple[int, str, dict[Key, Sum]]]
-"""(hour, part, totals so far): rows to be written."""
+"""(hour, writer, totals so far): rows to be written."""
 
 
-class Summing:
-    """The sums of a process: what is written already, and what is waiting to be."""
+class RollupBuffer:
+    """The sums of a process: what is written, and what waits to be."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, dict[Key, Sum]] = {}
@@ -292,7 +392,7 @@ class Summing:
 
     @property
     def is_due(self) -> bool:
-        """Return whether it is time to write: a busy process writes only now and then."""
+        """Return whether it is time to write."""
         return bool(self._waiting) and time.monotonic() - self._written_at >= _WRITE_SECONDS
 
     @property
@@ -305,12 +405,12 @@ class Summing:
         current = time.time_ns() // HOUR_NS
         rows: Due = []
         for hour, sums in self._waiting.items():
-            part, before = self._written.get(hour) or (secrets.token_hex(8), {})
+            writer, before = self._written.get(hour) or (secrets.token_hex(8), {})
             if hour <= current - _HOURS_KEPT:
-                # Long past: it may be compacted by now, so this is a part of its own.
-                part, before = secrets.token_hex(8), {}
+                # Long past: it may be compacted by now, so this is a writer of its own.
+                writer, before = secrets.token_hex(8), {}
             totals = {key: total.after(before.get(key)) for key, total in sums.items()}
-            rows.append((hour, part, totals))
+            rows.append((hour, writer, totals))
         return rows
 
     def written(self, rows: Due) -> None:
@@ -318,10 +418,10 @@ class Summing:
         self._waiting = {}
         self._written_at = time.monotonic()
         current = time.time_ns() // HOUR_NS
-        for hour, part, totals in rows:
+        for hour, writer, totals in rows:
             if hour > current - _HOURS_KEPT:
-                self._written.setdefault(hour, (part, {}))[1].update(totals)
-        for hour, (_part, totals) in list(self._written.items()):
-            # Of an hour with very many keys a new part is begun: parts are added up when they are read.
+                self._written.setdefault(hour, (writer, {}))[1].update(totals)
+        for hour, (_writer, totals) in list(self._written.items()):
+            # Of an hour with very many keys a new writer is begun: writers are added up when they are read.
             if hour <= current - _HOURS_KEPT or len(totals) > _MOST_KEYS:
                 del self._written[hour]

@@ -6,19 +6,20 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tracing.analysis.histogram import HOUR_NS
-from tracing.pipeline import Courtesy
+from tracing.pipeline import Yielder
 from tracing.spans import records
 from tracing.store import models
 from tracing.store.columns import (
-    call_details,
-    dispatch_details,
+    TRACE_COLUMNS,
+    call_extra,
+    dispatch_extra,
     dump,
-    encode_trace_details,
-    facts_of,
+    encode_trace_extra,
     hazard_fingerprint,
+    shared_of,
 )
 from tracing.store.labels import NAME_LIMIT
-from tracing.store.summing import Batch, Sum, Wire, Wires, subtract_repeats
+from tracing.store.summing import Batch, Sum, Wire, Wires, shares_sums, subtract_repeats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,19 +28,12 @@ if TYPE_CHECKING:
 
 DISPATCH_COLUMNS = (
     "id", "trace_id", "number", "parent_number", "depth", "signal_id", "sender_id", "callsite_id",
-    "facts_id", "method", "transaction", "start_ns", "duration_ns", "instance",
-    "receiver_call_count", "query_count", "query_ns", "details",
+    "shared_id", "method", "transaction", "start_ns", "duration_ns", "instance",
+    "receiver_call_count", "query_count", "query_ns",
 )  # fmt: skip
 CALL_COLUMNS = (
     "id", "dispatch_id", "number", "position", "receiver_id", "outcome", "start_ns", "duration_ns",
-    "nested_ns", "query_count", "query_ns", "details",
-)  # fmt: skip
-TRACE_COLUMNS = (
-    "id", "trace_id", "root_span_id", "label_id", "kind", "status", "failed", "started_ns", "duration_ns",
-    "parent_span_id", "parent_trace_id", "http_method", "http_path", "http_status", "user_id",
-    "host", "process", "thread", "release", "error", "attributes", "details", "dispatch_count",
-    "receiver_call_count", "query_count", "query_ns", "signal_ns", "error_count", "hazard_count",
-    "dropped_count", "unheard_count", "overhead_ns", "segment", "final", "mine", "pinned", "note",
+    "nested_ns", "query_count", "query_ns",
 )  # fmt: skip
 FIRST_CHANGING = TRACE_COLUMNS.index("label_id")
 CHANGING_COLUMNS = TRACE_COLUMNS[FIRST_CHANGING:-2]
@@ -51,15 +45,16 @@ _METHOD = {word: number for number, word in enumerate(models.METHOD_CODES)}
 _OUTCOME = {word: number for number, word in enumerate(models.OUTCOME_CODES)}
 _TRANSACTION = {word: number for number, word in enumerate(models.TRANSACTION_CODES)}
 
+_TASK = records.Kind.TASK
 _RAISED = records.Outcome.RAISED
 _RETURNED = models.OUTCOME_CODES[0]
 _SKIPPED = records.Outcome.SKIPPED
 
 
 class Known:
-    """A trace that is stored: its row, its last segment, whether it is mine and its details."""
+    """A stored trace: its row, last segment, whether it is mine, ``extra``."""
 
-    __slots__ = ("details", "final", "mine", "row", "segment")
+    __slots__ = ("extra", "final", "mine", "row", "segment")
 
     def __init__(
         self,
@@ -67,22 +62,37 @@ class Known:
         segment: int,
         final: bool,  # noqa: FBT001 - columns of a row.
         mine: bool,  # noqa: FBT001
-        details: str,
+        extra: str,
     ) -> None:
         self.row = row
         self.segment = segment
         self.final = bool(final)
         self.mine = bool(mine)
-        self.details = details
+        self.extra = extra
 
 
 def is_stored(trace: records.Trace, known: dict[str, Known]) -> bool:
-    """Return whether *trace*, or what it is a segment of, is stored as far as it goes."""
+    """Return whether *trace*, or its segment, is stored as far as it goes."""
     stored = known.get(trace.root_span_id)
     return stored is not None and (stored.final or stored.segment >= trace.segment)
 
 
-_Sighting = tuple[int, "records.Hazard", int, int]
+def task_links(trace: records.Trace, *, is_new: bool) -> list[tuple[str, bool]]:
+    """Return (task id, ran) of the tasks that *trace* enqueued or is a run of.
+
+    Args:
+        trace: A trace, or a segment of one.
+        is_new: Nothing of it is stored yet.
+    """
+    if not trace.side_effects and trace.kind is not _TASK:
+        return []
+    found = [(effect.task_id, False) for effect in trace.side_effects if effect.task_id]
+    if is_new and (task_id := trace.task_id):
+        found.append((task_id, True))
+    return found
+
+
+_Occurrence = tuple[int, "records.Hazard", int, int]
 """(row id, hazard, row id of the trace, when the trace began)."""
 
 
@@ -103,12 +113,16 @@ class TraceRows:
         self._other = first.get("other", 0)
         self.traces: list[tuple[Any, ...]] = []
         self.changed: list[tuple[Any, ...]] = []
+        # Most rows have no `extra` and are shorter: a NULL costs SQLite's module more than the rest of a row.
         self.dispatches: list[tuple[Any, ...]] = []
+        self.dispatches_more: list[tuple[Any, ...]] = []
         self.calls: list[tuple[Any, ...]] = []
+        self.calls_more: list[tuple[Any, ...]] = []
         self.failed: list[tuple[Any, ...]] = []
-        self.unheard: list[tuple[Any, ...]] = []
+        self.orphans: list[tuple[Any, ...]] = []
         self.bypasses: list[tuple[Any, ...]] = []
-        self.hazards: dict[str, list[_Sighting]] = {}
+        self.tasks: list[tuple[Any, ...]] = []
+        self.hazards: dict[str, list[_Occurrence]] = {}
         self.sums: Batch = {}
 
     def tables(self) -> Sequence[tuple[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]]]:
@@ -116,14 +130,16 @@ class TraceRows:
         return (
             ("tracing_trace", (TRACE_COLUMNS, self.traces)),
             ("tracing_dispatch", (DISPATCH_COLUMNS, self.dispatches)),
+            ("tracing_dispatch", ((*DISPATCH_COLUMNS, "extra"), self.dispatches_more)),
             ("tracing_receivercall", (CALL_COLUMNS, self.calls)),
+            ("tracing_receivercall", ((*CALL_COLUMNS, "extra"), self.calls_more)),
             (
                 "tracing_failedcall",
                 (("id", "dispatch_id", "receiver_id", "exception_type"), self.failed),
             ),
             (
-                "tracing_unheard",
-                (("id", "trace_id", "signal_id", "sender_id", "count"), self.unheard),
+                "tracing_orphan",
+                (("id", "trace_id", "signal_id", "sender_id", "count"), self.orphans),
             ),
             (
                 "tracing_bypass",
@@ -135,6 +151,7 @@ class TraceRows:
                     self.bypasses,
                 ),
             ),
+            ("tracing_tasklink", (("id", "task_id", "ran", "trace_id"), self.tasks)),
         )  # fmt: skip
 
     def next_other(self) -> int:
@@ -149,14 +166,14 @@ class TraceRows:
         return self
 
     def calls_of_each(self, batch: Sequence[records.Trace]) -> Iterator[list[tuple[Any, ...]]]:
-        """Make the rows of *batch*, giving those of receiver calls away trace by trace."""
+        """Make the rows of *batch*, yielding most receiver calls trace by trace."""
         for _ in self._each(batch):
             yield self.calls
             self.calls.clear()
 
     def _each(self, batch: Sequence[records.Trace]) -> Iterator[None]:
         """Make the rows of *batch*, one trace at each step."""
-        courtesy = Courtesy()
+        courtesy = Yielder()
         for trace in batch:
             stored = self.known.get(trace.root_span_id)
             if stored is None:
@@ -165,18 +182,22 @@ class TraceRows:
                 self.traces.append(self._trace_row(row, trace, "", mine=False))
             else:
                 row = stored.row
-                changed = self._trace_row(row, trace, stored.details, mine=stored.mine)
+                changed = self._trace_row(row, trace, stored.extra, mine=stored.mine)
                 self.changed.append(changed)
             self._dispatch_rows(row, trace)
-            if trace.unheard or trace.bypasses or trace.hazards or trace.known_hazards:
+            if trace.orphans or trace.bypasses or trace.hazards or trace.known_hazards:
                 self._other_rows(row, trace)
+            self.tasks += [
+                (self.next_other(), task_id, ran, row)
+                for task_id, ran in task_links(trace, is_new=stored is None)
+            ]
             yield
-            courtesy.give_way()
+            courtesy.yield_interpreter()
 
     def _trace_row(
-        self, row: int, trace: records.Trace, details: str, *, mine: bool
+        self, row: int, trace: records.Trace, extra: str, *, mine: bool
     ) -> tuple[Any, ...]:
-        """Return the row of *trace*, of which earlier segments had *details* and may be *mine*."""
+        """Return the row of *trace*, after segments with *extra* and *mine*."""
         return (
             row,
             trace.trace_id,
@@ -199,7 +220,7 @@ class TraceRows:
             trace.release[:100],
             trace.error[:500],
             dump(trace.attributes) if trace.attributes else "",
-            _more_details(trace, details),
+            _more_extra(trace, extra),
             trace.dispatch_count,
             trace.receiver_call_count,
             trace.query_count,
@@ -208,7 +229,7 @@ class TraceRows:
             trace.error_count,
             trace.hazard_count,
             trace.dropped_count,
-            trace.unheard_count,
+            trace.orphan_count,
             trace.overhead_ns,
             trace.segment,
             trace.final,
@@ -221,15 +242,13 @@ class TraceRows:
         # With the next method the hot loop of the exporter: everything is local, and nothing is called
         # that is not needed. It runs once for every dispatch and receiver call of the application.
         labels = self.labels
-        facts, same_get = labels.facts, labels.same.get
+        shared, same_get = labels.shared, labels.same.get
         add_dispatch = self.dispatches.append
         row, thread = self._dispatch, trace.thread
         first_hour = trace.started_ns // HOUR_NS
         spans_hours = (trace.started_ns + trace.duration_ns) // HOUR_NS != first_hour
         wires = self.sums.setdefault(first_hour, {})
-        carried = trace.carried
-        reached = 0
-        overlaps = carried is not None and bool(carried.unfinished or carried.counted)
+        reached, overlaps = 0, shares_sums(trace)
         for dispatch in trace.dispatches:
             start, calls = dispatch.start_ns, dispatch.receiver_calls
             if spans_hours:
@@ -253,19 +272,22 @@ class TraceRows:
                 same = same_get(id(site))
                 callsite = same[1] if same is not None else labels.callsite(site)
             query_count, query_ns = dispatch.query_count, dispatch.query_ns
-            add_dispatch((
+            fields = (
                 row, trace_row, dispatch.number, dispatch.parent_number, dispatch.depth,
-                wire.signal, wire.sender, callsite, facts[facts_of(dispatch)],
+                wire.signal, wire.sender, callsite, shared[shared_of(dispatch)],
                 _METHOD[dispatch.method], _TRANSACTION[dispatch.transaction], start, duration,
                 instance, len(calls), query_count, query_ns,
-                dispatch_details(dispatch, thread)
-                if dispatch.thread != thread
+            )  # fmt: skip
+            if (
+                dispatch.thread != thread
                 or dispatch.exception_type
                 or dispatch.pk_count is not None
                 or dispatch.same_instance_as is not None
                 or dispatch.values
-                else None,
-            ))  # fmt: skip
+            ):
+                self.dispatches_more.append((*fields, dispatch_extra(dispatch, thread)))
+            else:
+                add_dispatch(fields)
             total = wire.own
             total.durations.append(duration)
             if query_count:
@@ -276,7 +298,7 @@ class TraceRows:
         self._subtract_repeats(trace, None if spans_hours else wires, overlaps=overlaps)
 
     def _call_rows(self, row: int, dispatch: records.Dispatch, wire: Wire) -> int:
-        """Make the rows of the receiver calls of *dispatch*, which has *row*; return the next free row."""
+        """Make the rows of the calls of *dispatch*; return the next free id."""
         labels, start, sums = self.labels, dispatch.start_ns, wire.calls
         same_get, add_call = labels.same.get, self.calls.append
         failed, call_row = False, row
@@ -286,19 +308,23 @@ class TraceRows:
             receiver = same[1] if same is not None else labels.receiver(call.receiver)
             duration, outcome = call.duration_ns, call.outcome
             query_count, query_ns = call.query_count, call.query_ns
-            add_call((
+            fields = (
                 call_row, row, call.number, call.position, receiver,
                 0 if outcome is _RETURNED else _OUTCOME[outcome],
                 call.start_ns - start, duration, duration - call.self_ns, query_count, query_ns,
-                call_details(call, labels.statements)
-                if call.response_type
+            )  # fmt: skip
+            if (
+                call.response_type
                 or call.statements
                 or call.exception_type
-                or call.hop_ns
-                or call.same_as is not None
+                or call.thread_switch_ns
+                or call.duplicate_of is not None
+                or call.cpu_ns is not None
                 or call.exception_message
-                else None,
-            ))  # fmt: skip
+            ):
+                self.calls_more.append((*fields, call_extra(call, labels.statements)))
+            else:
+                add_call(fields)
             if outcome is _SKIPPED:
                 continue
             found = sums.get(receiver)
@@ -321,7 +347,10 @@ class TraceRows:
     def _subtract_repeats(
         self, trace: records.Trace, wires: Wires | None, *, overlaps: bool
     ) -> None:
-        """Have the sums of *trace* count each moment once; *wires* are its own if it has one hour."""
+        """Have the sums of *trace* count each moment once.
+
+        *wires* are its own if it has one hour.
+        """
         if not overlaps:
             return
 
@@ -333,8 +362,8 @@ class TraceRows:
 
     def _other_rows(self, row: int, trace: records.Trace) -> None:
         labels = self.labels
-        for signal, sender, count in trace.unheard:
-            self.unheard.append(
+        for signal, sender, count in trace.orphans:
+            self.orphans.append(
                 (self.next_other(), row, labels.signals[signal], labels.senders[sender], count)
             )
         for bypass in trace.bypasses:
@@ -352,13 +381,13 @@ class TraceRows:
             )
 
 
-def _more_details(trace: records.Trace, before: str) -> str:
-    """Return the details of *trace* after those of its earlier segments, as a JSON object."""
-    details = encode_trace_details(trace)
-    if before and details:
-        details = json.loads(details)
+def _more_extra(trace: records.Trace, before: str) -> str:
+    """Return ``extra`` of *trace* with that of earlier segments."""
+    extra = encode_trace_extra(trace)
+    if before and extra:
+        extra = json.loads(extra)
         for name, values in json.loads(before).items():
             if isinstance(values, list):
-                details[name] = values + details.get(name, [])
-        return dump(details)
-    return details or before
+                extra[name] = values + extra.get(name, [])
+        return dump(extra)
+    return extra or before

@@ -1,4 +1,4 @@
-"""Names in the store that nothing refers to any more, and how writers hear that some are gone.
+"""Names in the store that nothing refers to, and their removal.
 
 A writer knows the ids of labels by heart. The *epoch* of the labels is a row that it locks, shared,
 in each transaction that refers to them, and that goes up, under an exclusive lock, in each one
@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tracing.store.backends import delete_rows
+from tracing.store.backends import delete_rows, marks
 from tracing.store.ranges import chunks
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ LABELS: Final[dict[str, tuple[_Source, ...]]] = {
     "tracing_signallabel": (
         _Source("tracing_dispatch", "signal_id", is_indexed=True),
         _Source("tracing_rollup", "signal_id"),
-        _Source("tracing_unheard", "signal_id"),
+        _Source("tracing_orphan", "signal_id"),
     ),
     "tracing_senderlabel": (
         _Source("tracing_dispatch", "sender_id", is_indexed=True),
         _Source("tracing_rollup", "sender_id"),
-        _Source("tracing_unheard", "sender_id"),
+        _Source("tracing_orphan", "sender_id"),
     ),
     "tracing_receiverlabel": (
         _Source("tracing_receivercall", "receiver_id", is_indexed=True),
@@ -67,14 +67,14 @@ LABELS: Final[dict[str, tuple[_Source, ...]]] = {
         _Source("tracing_bypass", "callsite_id"),
         _Source("tracing_dispatch", "callsite_id"),
     ),
-    "tracing_factslabel": (_Source("tracing_dispatch", "facts_id"),),
-    "tracing_statementlabel": (_Source("tracing_receivercall", "details", key="statements"),),
+    "tracing_sharedattributes": (_Source("tracing_dispatch", "shared_id"),),
+    "tracing_statementlabel": (_Source("tracing_receivercall", "extra", key="statements"),),
 }
 """The tables of labels, each with what refers to it."""
 
 
 def epoch(database: Database) -> int:
-    """Return the epoch of the labels, and keep it as it is until the running transaction ends."""
+    """Return the epoch of the labels, locked for the transaction."""
     statement = "SELECT value FROM tracing_sequence WHERE name = %s"
     found = database.rows(f"{statement}{database.share_lock}", (_EPOCH,))
     return int(found[0][0]) if found else -1
@@ -91,12 +91,12 @@ def begin_epoch(database: Database) -> int:
 
 
 def _end_epoch(database: Database) -> None:
-    """Begin another epoch: wait for who writes in this one, and let nobody write until the commit."""
+    """Begin another epoch, after who writes, and keep writers out."""
     database.execute("UPDATE tracing_sequence SET value = value + 1 WHERE name = %s", (_EPOCH,))
 
 
 def sweep(database: Database, *, every: bool) -> Iterator[int]:
-    """Delete the labels that nothing refers to; yield how many went after each step.
+    """Delete unused labels; yield how many went after each step.
 
     Args:
         database: The store.
@@ -160,19 +160,19 @@ class _Sweep:
         ]
         found: set[int] = set()
         for chunk in [None] if keys is None else list(chunks(keys, 500)):
-            narrowed = [f"l.id IN ({', '.join(['%s'] * len(chunk))})"] if chunk else []
+            narrowed = [f"l.id IN {marks(chunk)}"] if chunk else []
             where = " AND ".join(conditions + narrowed) or "1 = 1"
             statement = f"SELECT l.id FROM {self.table} l WHERE {where}"
             found.update(key for (key,) in self.database.rows(statement, chunk or ()))
         return found
 
     def _extent(self, table: str) -> tuple[int, int]:
-        """Return the first and the last id of *table*; none lies between them if it is empty."""
+        """Return the first and last id of *table*; (1, 0) if it is empty."""
         first, last = self.database.rows(f"SELECT MIN(id), MAX(id) FROM {table}")[0]
         return (1, 0) if last is None else (int(first), int(last))
 
     def _used(self, source: _Source, first: int, last: int | None) -> set[int]:
-        """Return the labels that the rows from *first* to *last* of *source* refer to."""
+        """Return the labels that rows *first* to *last* of *source* refer to."""
         where = "id >= %s"
         parameters: list[Any] = [first]
         if last is not None:

@@ -1,4 +1,4 @@
-"""Names with ``*`` in them, compared without backtracking: by LIKE in SQL, part by part here.
+"""Names with ``*`` in them, compared without backtracking.
 
 A name may come from anybody, as the path of a request does. A regular expression of several ``.*``
 takes minutes for some of them, and SQLite's is a Python function: no deadline interrupts one call.
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def fits(pattern: str, text: str) -> bool:
-    """Return whether all of *text* fits *pattern*, in which ``*`` is any text; case is ignored."""
+    """Return whether *text* fits *pattern*, where ``*`` is any text."""
     pattern, text = pattern.lower(), text.lower()
     first, *parts = pattern.split("*")
     if not parts:
@@ -36,7 +36,7 @@ def fits(pattern: str, text: str) -> bool:
 
 
 class FitsWildcard(Func):
-    """A condition in SQL: all of a column's text fits a pattern; case is ignored.
+    """A condition in SQL: a column fits a pattern, in any case.
 
     Args:
         column: Name of the column, as in a lookup.
@@ -50,7 +50,7 @@ class FitsWildcard(Func):
     def as_sql(  # type: ignore[override]  # as Django's own, without the unused rest.
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_context: Any
     ) -> tuple[str, tuple[Any, ...]]:
-        """Return the comparison as the database's own ``icontains`` writes it, for a pattern."""
+        """Return the comparison as the database writes ``icontains``."""
         column, params = compiler.compile(self.source_expressions[0])
         operations = connection.ops
         parts = [operations.prep_for_like_query(part) for part in self.pattern.split("*")]

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracing.pipeline import TemporaryError
 from tracing.store import models
+from tracing.store.backends import KEYS_AT_ONCE, marks
 from tracing.store.columns import dump
 from tracing.store.labels import (
-    KEYS_AT_ONCE,
     Labels,
     LabelsPrunedError,
     add_labels,
     name_columns,
     receiver_columns,
 )
-from tracing.store.summing import Summing
+from tracing.store.ranges import chunks
+from tracing.store.summing import RollupBuffer
 from tracing.store.trace_rows import (
     CALL_COLUMNS,
     CHANGING_COLUMNS,
@@ -23,6 +24,7 @@ from tracing.store.trace_rows import (
     Known,
     TraceRows,
     is_stored,
+    task_links,
 )
 from tracing.store.unused_labels import begin_epoch, epoch
 
@@ -36,11 +38,11 @@ SEQUENCES = {
     "trace": ("tracing_trace",),
     # A dispatch is followed by its receiver calls: they share their numbers.
     "dispatch": ("tracing_dispatch", "tracing_receivercall"),
-    "other": ("tracing_bypass", "tracing_unheard", "tracing_hazardsighting"),
+    "other": ("tracing_bypass", "tracing_orphan", "tracing_hazardoccurrence", "tracing_tasklink"),
 }
 """The tables that are numbered together."""
 
-ROLLUP_KEYS = ("hour", "signal_id", "sender_id", "receiver_id", "part")
+ROLLUP_KEYS = ("hour", "signal_id", "sender_id", "receiver_id", "writer")
 ROLLUP_COLUMNS = (
     "count", "error_count", "total_ns", "query_count", "query_ns", "histogram",
 )  # fmt: skip
@@ -50,7 +52,7 @@ _ATTEMPTS: Final = 5
 
 
 class Writer:
-    """Stores batches of traces; knows the names, the running traces and the hours of its database.
+    """Stores batches; knows the names and running traces of its database.
 
     Each batch takes its labels and ids in short transactions of their own, and one transaction for
     its rows: other writers wait for the rows alone, and a batch that fails leaves nothing.
@@ -64,16 +66,18 @@ class Writer:
         self.forget()
 
     def forget(self) -> None:
-        """Forget what is known of the database: labels, running traces, this process' hours."""
+        """Forget what is known of the database."""
         self.labels = Labels()
         # In which they were learned; see ``tracing.store.unused_labels``.
         self._epoch = -1
-        self.summing = Summing()
+        self.summing = RollupBuffer()
 
     def store(
         self, database: Database, batch: Sequence[records.Trace], *, check: bool = False
     ) -> int:
-        """Store *batch*, in which no trace comes twice; return how many traces were not stored before.
+        """Store *batch*; return how many of its traces are new.
+
+        No trace comes twice in it.
 
         Args:
             database: Connected.
@@ -136,7 +140,7 @@ class Writer:
         known: dict[str, Known],
         first: dict[str, int],
     ) -> TraceRows:
-        """Begin the transaction of *batch* and make its rows; some may be on their way already.
+        """Begin the transaction of *batch*, and make its rows.
 
         A writer of SQLite keeps all others out, so there the rows come before the transaction. A
         server can store the first of them while the next are being made.
@@ -167,7 +171,7 @@ class Writer:
             raise LabelsPrunedError
 
     def _relearn(self, database: Database) -> None:
-        """Forget all labels, and let what waits for the rollups refer to those that there are."""
+        """Learn the labels anew; rename those that wait for the rollups."""
         old, self.labels = self.labels, Labels()
         self._epoch = begin_epoch(database)
         kinds: tuple[tuple[str, str, Callable[[Any], dict[str, Any]]], ...] = (
@@ -184,7 +188,7 @@ class Writer:
             self.summing.rename(place, {row: found[name] for row, name in names.items()})
 
     def write_sums(self, database: Database) -> None:
-        """Write the rollups; if that fails, what is waiting is written with the next batch."""
+        """Write the rollups; what fails waits for the next batch."""
         try:
             try:
                 self._begin(database)
@@ -197,8 +201,8 @@ class Writer:
                 ROLLUP_KEYS,
                 ROLLUP_COLUMNS,
                 [
-                    (hour, *key, part, *total.columns())
-                    for hour, part, totals in due
+                    (hour, *key, writer, *total.columns())
+                    for hour, writer, totals in due
                     for key, total in totals.items()
                 ],
             )
@@ -212,13 +216,12 @@ class Writer:
         """Return what is stored of *traces*, by root span id."""
         known: dict[str, Known] = {}
         ids = sorted({trace.root_span_id for trace in traces})
-        columns = ("root_span_id", "id", "segment", "final", "mine", "details")
-        for start in range(0, len(ids), KEYS_AT_ONCE):
-            chunk = ids[start : start + KEYS_AT_ONCE]
+        columns = ("root_span_id", "id", "segment", "final", "mine", "extra")
+        for chunk in chunks(ids, KEYS_AT_ONCE):
             for root_span_id, *values in database.rows(
                 f"SELECT {', '.join(map(database.quote, columns))} "
                 f"FROM {database.quote('tracing_trace')} "
-                f"WHERE root_span_id IN ({', '.join(['%s'] * len(chunk))})",
+                f"WHERE root_span_id IN {marks(chunk)}",
                 chunk,
             ):
                 known[root_span_id] = Known(*values)
@@ -240,9 +243,10 @@ class Writer:
             ),
             "other": sum(
                 len(trace.bypasses)
-                + len(trace.unheard)
+                + len(trace.orphans)
                 + len(trace.hazards)
                 + len(trace.known_hazards)
+                + len(task_links(trace, is_new=trace.root_span_id not in known))
                 for trace in batch
             ),
         }
@@ -267,18 +271,13 @@ class Writer:
                 database.rows(f"SELECT COALESCE(MAX(id), 0) FROM {quote(table)}")[0][0]
                 for table in tables
             )
-            database.begin()
-            try:
+            with database.transaction():
                 database.insert_new("tracing_sequence", ("name", "value"), [(name, last)])
                 database.execute(
                     f"UPDATE {quote('tracing_sequence')} SET value = %s "
                     "WHERE name = %s AND value < %s",
                     (last, name, last),
                 )
-            except BaseException:
-                database.rollback()
-                raise
-            database.commit()
 
     def _remove_replaced(
         self,
@@ -286,7 +285,7 @@ class Writer:
         batch: Sequence[records.Trace],
         known: dict[str, Known],
     ) -> None:
-        """Remove dispatches of earlier segments that come again: they were still running."""
+        """Remove dispatches of earlier segments that come again."""
         quote = database.quote
         for trace in batch:
             stored = known.get(trace.root_span_id)
@@ -294,14 +293,13 @@ class Writer:
                 continue
             # A segment brings the counts so far.
             database.execute(
-                f"DELETE FROM {quote('tracing_unheard')} WHERE trace_id = %s", (stored.row,)
+                f"DELETE FROM {quote('tracing_orphan')} WHERE trace_id = %s", (stored.row,)
             )
             numbers = [dispatch.number for dispatch in trace.dispatches]
-            for start in range(0, len(numbers), KEYS_AT_ONCE):
-                chunk = numbers[start : start + KEYS_AT_ONCE]
+            for chunk in chunks(numbers, KEYS_AT_ONCE):
                 for row, count in database.rows(
                     f"SELECT id, receiver_call_count FROM {quote('tracing_dispatch')} "
-                    f"WHERE trace_id = %s AND number IN ({', '.join(['%s'] * len(chunk))})",
+                    f"WHERE trace_id = %s AND number IN {marks(chunk)}",
                     (stored.row, *chunk),
                 ):
                     for table in ("tracing_dispatch", "tracing_receivercall", "tracing_failedcall"):
@@ -311,15 +309,15 @@ class Writer:
                         )
 
     def _store_hazards(self, database: Database, rows: TraceRows) -> None:
-        """Count the findings, one row for each thing found, and store each sighting."""
+        """Count the hazards by fingerprint, and store each occurrence."""
         if not rows.hazards:
             return
         quote = database.quote
         table = quote("tracing_hazard")
         ids: dict[str, int] = {}
         # In a fixed order, so that two processes never wait for one another in a circle.
-        for fingerprint, sightings in sorted(rows.hazards.items()):
-            _, hazard, trace_row, seen_ns = sightings[-1]
+        for fingerprint, occurrences in sorted(rows.hazards.items()):
+            _, hazard, trace_row, seen_ns = occurrences[-1]
             columns = {
                 "hazard": hazard.hazard[:50],
                 "severity": _SEVERITY.get(hazard.severity, 0),
@@ -331,7 +329,7 @@ class Writer:
                 "message": hazard.message,
                 "remedy": hazard.remedy,
                 "evidence": dump(hazard.evidence),
-                "first_seen_ns": min(seen for *_, seen in sightings),
+                "first_seen_ns": min(seen for *_, seen in occurrences),
                 "known": False,
                 "reason": "",
                 "count": 0,
@@ -344,7 +342,7 @@ class Writer:
                 f"UPDATE {table} SET {quote('count')} = {quote('count')} + %s, message = %s, "
                 "evidence = %s, trace_id = %s, last_seen_ns = %s WHERE fingerprint = %s",
                 (
-                    len(sightings),
+                    len(occurrences),
                     hazard.message,
                     columns["evidence"],
                     trace_row,
@@ -357,18 +355,18 @@ class Writer:
                 (fingerprint,),
             )[0][0]
         database.insert(
-            "tracing_hazardsighting",
+            "tracing_hazardoccurrence",
             ("id", "hazard_id", "trace_id", "data"),
             [
                 (row, ids[fingerprint], trace_row, dump(hazard.values()))
-                for fingerprint, sightings in rows.hazards.items()
-                for row, hazard, trace_row, _ in sightings
+                for fingerprint, occurrences in rows.hazards.items()
+                for row, hazard, trace_row, _ in occurrences
             ],
         )
 
 
 def apart(batch: Sequence[records.Trace]) -> list[Sequence[records.Trace]]:
-    """Return *batch* in parts in which no trace comes twice: segments build on one another."""
+    """Return *batch* in parts in which no trace comes twice."""
     parts: list[list[records.Trace]] = []
     times: dict[str, int] = {}
     for trace in batch:

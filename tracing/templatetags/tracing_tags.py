@@ -1,9 +1,8 @@
-"""Template tags: a trace's tree anywhere, and the words for times, counts and names."""
+"""Template tags: a trace's tree, and words for times, counts, names."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urljoin
@@ -12,23 +11,33 @@ from django import template
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
-from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
 from tracing import units
-from tracing.analysis import names, tree
+from tracing.analysis import names
+from tracing.analysis.mine import view_of
+from tracing.patterns import pattern
+from tracing.presentation.columns import COLUMNS
+from tracing.presentation.links import Links, object_name, viewer_address
+from tracing.presentation.rows import MAX_LEVEL, Tree, ticks
+from tracing.presentation.templating import shows_everything
 from tracing.spans.escapes import in_any_charset
-from tracing.spans.records import Dispatch, Outcome, ReceiverCall, Trace
 
 if TYPE_CHECKING:
-    from django.utils.safestring import SafeString
-
-    from tracing.analysis.tree import Node
+    from tracing.spans.records import Trace
 
 register = template.Library()
+_ADDRESS: Final = "tracing.address."
+"""Under this and its name the address of a page is kept while a template is rendered."""
 register.filter(in_any_charset)
+register.filter(names.short_signal)
+register.filter(names.short_receiver)
+register.filter("unreadable", names.unreadable_text)
+register.filter("share", units.format_percent)
 
+IN_VIEWER: Final = "Open in the viewer"
 MAX_LINES: Final = 300
 """Lines of a tree in a page; what is left out is counted and linked."""
 
@@ -38,13 +47,13 @@ MAX_LINES: Final = 300
 
 @register.filter
 def spent(total_ns: float | str, nanoseconds: float | None = None) -> str:
-    """Return a time of what took *total_ns* in all; a dash for what was never timed."""
+    """Return a time of what took *total_ns*; a dash if it is unknown."""
     return "" if isinstance(total_ns, str) else units.format_spent(total_ns, nanoseconds)
 
 
 @register.filter
 def duration(nanoseconds: float | str | None) -> str:
-    """Return nanoseconds as a duration for people; empty for None and for what is not there."""
+    """Return nanoseconds as a duration for people; empty for None."""
     return (
         "" if nanoseconds is None or isinstance(nanoseconds, str) else units.format_ns(nanoseconds)
     )
@@ -58,14 +67,8 @@ def difference(nanoseconds: float) -> str:
 
 @register.filter
 def amount(count: float | str | None) -> str:
-    """Return a count with its thousands told apart; empty for None and for what is not there."""
+    """Return a count with its thousands separated; empty for None."""
     return "" if count is None or isinstance(count, str) else units.format_count(count)
-
-
-@register.filter
-def unreadable(trace: Trace) -> str:
-    """Return what of a trace could not be read, and why."""
-    return names.unreadable_text(trace)
 
 
 @register.filter
@@ -82,54 +85,48 @@ def size(count: float | None) -> str:
 
 
 @register.filter
-def share(fraction: float) -> str:
-    """Return a fraction of 1 as a percentage."""
-    return units.format_percent(fraction)
-
-
-@register.filter
 def plural(count: int, word: str) -> str:
-    """Return *count* with *word* in its form; ``word`` may be ``query,queries``."""
+    """Return *count* with *word*, as ``query`` or ``query,queries``."""
     one, _, many = word.partition(",")
     return units.plural(count, one, many)
 
 
 @register.filter
 def words(text: object) -> str:
-    """Return a word of the code as people read it: ``rolled_back`` as ``rolled back``."""
+    """Return ``rolled_back`` as ``rolled back``."""
     return str(text).replace("_", " ")
 
 
 @register.filter
-def short_signal(name: str) -> str:
-    """Return the last part of a signal's path."""
-    return names.short_signal(name)
-
-
-@register.filter
-def short_receiver(name: str) -> str:
-    """Return a receiver without its modules."""
-    return names.short_receiver(name)
-
-
-@register.filter
 def location(value: Any) -> str:
-    """Return ``path:line`` of anything that has a file and a line; empty for None."""
+    """Return ``path:line`` of what has a file and a line; empty for None."""
     return names.place(value.file, value.line) if value is not None else ""
 
 
 @register.simple_tag
-def name(text: object, width: int = 48) -> SafeString:
-    """Return *text* shortened in the middle, with the whole of it on hover."""
+def name(text: object, width: int = 48, *, breaks: bool = False) -> SafeString:
+    """Return *text* shortened in the middle, with the whole of it on hover.
+
+    With *breaks* a line may end behind a slash within it.
+    """
     whole = clean(str(text))
     shown = names.shorten_middle(whole, width)
+    written = shown
+    if breaks:
+        # Not behind the first, which would stand alone.
+        parts = ((part,) for part in _SLASH.split(shown))
+        written = format_html_join(SafeString("/<wbr>"), "{}", parts)
     if shown == whole:
-        return format_html('<bdi class="name">{}</bdi>', whole)
+        return format_html('<bdi class="name">{}</bdi>', written)
     return format_html(
-        '<bdi class="name" title="{}" data-whole="{}">{}</bdi>', whole[:2_000], whole[:2_000], shown
+        '<bdi class="name" title="{}" data-whole="{}">{}</bdi>',
+        whole[:2_000],
+        whole[:2_000],
+        written,
     )
 
 
+_SLASH: Final = pattern(r"(?<=\S)/")
 _INVISIBLE: Final = {
     **{code: "\N{REPLACEMENT CHARACTER}" for code in range(32) if code not in {9, 10, 13}},
     127: "\N{REPLACEMENT CHARACTER}",
@@ -143,7 +140,7 @@ _INVISIBLE: Final = {
 
 @register.filter
 def clean(text: object) -> str:
-    """Return *text* with control characters and marks of direction made visible."""
+    """Return *text* with control characters and directions visible."""
     whole = str(text)
     # None of them is printable, and most texts are: a page has thousands.
     return whole if whole.isprintable() else whole.translate(_INVISIBLE)
@@ -151,24 +148,24 @@ def clean(text: object) -> str:
 
 @register.filter
 def cut(text: object, width: int = 2_000) -> str:
-    """Return at most *width* characters of *text*, cleaned, its middle left out."""
+    """Return *text* cleaned, its middle cut out beyond *width*."""
     return names.shorten_middle(clean(text), width)
 
 
 def _as_datetime(nanoseconds: int) -> datetime:
-    moment = datetime.fromtimestamp(min(max(nanoseconds, 0), 2**61) // 1000 / 1_000_000, tz=UTC)
-    return moment.astimezone(timezone.get_current_timezone())
+    time_utc = datetime.fromtimestamp(min(max(nanoseconds, 0), 2**61) // 1000 / 1_000_000, tz=UTC)
+    return time_utc.astimezone(timezone.get_current_timezone())
 
 
 @register.filter
 def clock(nanoseconds: int) -> str:
-    """Return the time of day of a moment (ns since the epoch)."""
+    """Return the time of day of a timestamp (ns since the epoch)."""
     return f"{_as_datetime(nanoseconds):%H:%M:%S}"
 
 
 @register.simple_tag
-def moment(nanoseconds: int, style: str = "") -> SafeString:
-    """Return a moment (ns since the epoch) as a time element.
+def timestamp(nanoseconds: int, style: str = "") -> SafeString:
+    """Return a timestamp (ns since the epoch) as a time element.
 
     The hour is shown, the whole date on hover, and how long ago it was is kept by the script. The
     style ``full`` shows the date too, the style ``hour`` the day and no seconds.
@@ -185,7 +182,7 @@ def moment(nanoseconds: int, style: str = "") -> SafeString:
 
 @register.simple_tag
 def ago(nanoseconds: int, now_ns: int | None = None) -> SafeString:
-    """Return how long ago a moment was, as a time element that the script keeps right."""
+    """Return how long ago a timestamp was, kept right by the script."""
     local = _as_datetime(nanoseconds)
     now_ns = time.time_ns() if now_ns is None else now_ns
     return format_html(
@@ -198,7 +195,7 @@ def ago(nanoseconds: int, now_ns: int | None = None) -> SafeString:
 
 @register.simple_tag(takes_context=True)
 def address(context: template.Context, **changes: Any) -> str:
-    """Return the parameters of this page's address with *changes*; None takes one away."""
+    """Return the page's parameters with *changes*; None removes one."""
     request = context.get("request")
     if request is None:
         return ""
@@ -225,88 +222,156 @@ def asset(path: str) -> str:
         return urljoin(str(settings.STATIC_URL or "/static/"), path)
 
 
+@register.simple_tag
+def column(key: str) -> str:
+    """Return the name of a column."""
+    return COLUMNS[key]
+
+
+@register.simple_tag(takes_context=True)
+def span_link(
+    context: template.Context, number: int, text: str = "", width: int = 60, title: str = ""
+) -> SafeString:
+    """Return *text* as a link to a span, in the viewer or in the panel."""
+    links, said = context["links"], text or f"span {number}"
+    address, shown, title = links.span(number), name(said, width), cut(title, 600)
+    if links.rows is None:
+        link = '<a class="open" href="{}" data-span title="{}">{}</a>'
+        return format_html(link, address, title, shown)
+    if (row := links.rows.get(number)) is not None:
+        jump = '<button type="button" class="jump" data-row="{}" title="{}">{}</button>'
+        shown = format_html(jump, row, title or "Show it in the tree", shown)
+    if address:
+        out = '{} <a href="{}" target="_blank" rel="noopener" title="{}" aria-label="{}">↗</a>'
+        said = f"{cut(said, width)}: {IN_VIEWER}"
+        return format_html(out, shown, address, IN_VIEWER, said)
+    return shown
+
+
+@register.simple_tag(takes_context=True)
+def source_link(context: template.Context, file: str, line: int) -> SafeString:
+    """Return a place in the source, as a link into the editor if it can be."""
+    shown = cut(names.place(file, line), 200)
+    if address := context["links"].editor(file, line):
+        return format_html('<a href="{}" title="Open in the editor">{}</a>', address, shown)
+    return format_html("<code>{}</code>", shown)
+
+
 # --- the tree of a trace -------------------------------------------------------------------------
 
 
-@dataclass(slots=True, frozen=True)
-class TreeLine:
-    """One line of the tree that ``trace_tree`` shows."""
+@register.simple_tag(takes_context=True)
+def why_not(context: template.Context, receiver: str = "", **asked: str) -> SafeString:
+    """Return the link to why *receiver* was not called; may be empty.
 
-    node: Node
-    level: int
-    """0 at the top."""
-    dispatch: Dispatch | None
-    call: ReceiverCall | None
-    failed: bool
-    outcome: str
-    where: str
-    title: str
-    left: str
-    """Percent of the trace's duration."""
-    width: str
-    address: str
-    """Of the span in the viewer; empty if the project has no viewer."""
+    Without a receiver it asks about those of ``signal``.
+    """
+    if _in_panel(context):
+        # Its trace may not be stored yet.
+        asked.pop("trace", None)
+    given = {"receiver": receiver, **asked}
+    query = {key: value for key, value in given.items() if value and value != "None"}
+    return _question(context, "why-not", query, "Why not?")
 
 
-@register.inclusion_tag("tracing/trace_tree.html")
-def trace_tree(trace: Trace | None, max_lines: int = MAX_LINES) -> dict[str, Any]:
-    """Show the tree of *trace*: dispatches, their receivers, and what those sent.
+@register.simple_tag(takes_context=True)
+def explain(
+    context: template.Context,
+    *,
+    signal: str = "",
+    sender: str = "",
+    receiver: str = "",
+    name: str = "",
+) -> SafeString:
+    """Return the link to what follows; empty without a viewer.
 
-    Repetitions are folded. The tree needs no script; its style sheet is ``{% trace_tree_styles %}``.
+    It asks about a *receiver*, the traces of a *name*, or a *signal* of a *sender*; one of the two
+    may be missing.
+    """
+    query = {}
+    if receiver or name:
+        query["what"] = f"receiver:{receiver}" if receiver else f"name:{name}"
+    elif sender and sender != "None":
+        query = {"what": f"sender:{sender}", "signal": signal}
+    else:
+        query["what"] = f"signal:{signal}"
+    return _question(
+        context, "explain", {key: value for key, value in query.items() if value}, "Explain"
+    )
+
+
+@register.simple_tag(takes_context=True)
+def story(context: template.Context, told: object) -> SafeString:
+    """Return the link to the story of an object, an instance or its name.
+
+    Empty without a viewer, and for what has no key.
+    """
+    name = told if isinstance(told, str) else object_name(told)
+    return _question(context, "story", {"object": name}, "Story") if name else format_html("{}", "")
+
+
+def _in_panel(context: template.Context) -> bool:
+    links = context.get("links")
+    return isinstance(links, Links) and links.rows is not None
+
+
+def _question(context: template.Context, page: str, query: dict[str, str], text: str) -> SafeString:
+    """Return *text* as a link to a *page* that answers; may be empty."""
+    # Looked up once for each page: a table has hundreds of links.
+    key = f"{_ADDRESS}{page}"
+    address = context.render_context.get(key)
+    if address is None:
+        address = context.render_context[key] = viewer_address(page)
+    if not address:
+        return format_html("{}", "")
+    link = '<a class="{}" href="{}?{}">{}</a>'
+    if _in_panel(context):
+        link = '<a class="{}" href="{}?{}" target="_blank" rel="noopener">{}</a>'
+    return format_html(link, page, address, urlencode(query), text)
+
+
+@register.inclusion_tag("tracing/trace_tree.html", takes_context=True)
+def trace_tree(
+    context: template.Context,
+    trace: Trace | None,
+    max_lines: int = MAX_LINES,
+    everything: bool | None = None,  # noqa: FBT001 - tags are written with names.
+) -> dict[str, Any]:
+    """Show the tree of *trace*: dispatches, receivers, what they sent.
+
+    Repetitions are folded. What is not mine is hidden until *everything* is ticked. The tree needs
+    no script; its style sheet is ``{% trace_tree_styles %}``.
 
     Args:
+        context: Of the page.
         trace: Finished spans, or None, which is said.
         max_lines: Lines shown; how many are left out is said.
+        everything: Whether it begins with everything; None for what was chosen in the viewer.
     """
     if trace is None:
         return {"trace": None}
-    nodes = list(tree.flatten(tree.fold(trace)))
-    whole = tree.extent_ns(trace)
+    view, request = view_of(trace), context.get("request")
+    links = Links(trace.address)
+    tree = Tree(
+        trace, max_rows=max_lines, max_level=MAX_LEVEL, mine=view.shown or None, links=links
+    )
+    rows = tree.rows()
+    if everything is None:
+        everything = request is not None and shows_everything(request)
     return {
         "trace": trace,
-        "lines": [_tree_line(trace, node, whole) for node in nodes[:max_lines]],
-        "hidden": max(0, len(nodes) - max_lines),
-        "address": _address("tracing:trace", trace.address),
-        "status": tree.status_word(trace),
+        "rows": rows,
+        "ticks": ticks(tree.whole_ns),
+        "is_static": True,
+        "hidden": tree.count() - len(rows),
+        "links": links,
+        "heading": view.heading,
+        "note": view.note,
+        "everything": everything,
     }
 
 
 @register.simple_tag
 def trace_tree_styles() -> SafeString:
     """Return the link to the style sheet of ``trace_tree``."""
-    return format_html('<link rel="stylesheet" href="{}">', asset("tracing/tree.css"))
-
-
-def _tree_line(trace: Trace, node: Node, whole_ns: int) -> TreeLine:
-    span = node.span
-    call = span if isinstance(span, ReceiverCall) else None
-    dispatch = span if isinstance(span, Dispatch) else None
-    if call is not None:
-        where = names.place(call.receiver.file, call.receiver.line)
-        outcome = "" if call.outcome is Outcome.RETURNED else str(call.outcome)
-    else:
-        site = dispatch.callsite if dispatch is not None else None
-        where = names.place(site.file, site.line) if site is not None else ""
-        outcome = "raised" if dispatch is not None and dispatch.exception_type else ""
-    left = min(max(span.start_ns / whole_ns * 100, 0.0), 100.0 - tree.MIN_WIDTH)
-    width = min(max(span.duration_ns / whole_ns * 100, tree.MIN_WIDTH), 100.0 - left)
-    return TreeLine(
-        node=node,
-        level=min(node.depth, 24),
-        dispatch=dispatch,
-        call=call,
-        failed=tree.failed(span),
-        outcome=outcome,
-        where=where,
-        title=tree.title(span),
-        left=f"{left:.3f}",
-        width=f"{width:.3f}",
-        address=_address("tracing:span", trace.address, span.number),
-    )
-
-
-def _address(view: str, *parts: object) -> str:
-    try:
-        return reverse(view, args=parts)
-    except NoReverseMatch:
-        return ""
+    return format_html('<link rel="stylesheet" href="{}">', asset("tracing/design.css"))

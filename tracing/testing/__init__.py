@@ -1,4 +1,4 @@
-"""Tests of any project: capture what was dispatched, assert on it, mute receivers safely.
+"""Tests of any project: capture, assert, and mute receivers.
 
 Nothing here needs the database, the pipeline or the tracer's application to be installed: a
 capture records into memory, for as long as its block lasts.
@@ -18,11 +18,13 @@ from tracing.testing.assertions import (
 )
 from tracing.testing.capture import Captured, capture_dispatches
 from tracing.testing.muting import mute
+from tracing.testing.snapshots import assert_dispatch_tree
 
 __all__ = [
     "Captured",
     "DispatchAssertions",
     "assert_dispatch_budget",
+    "assert_dispatch_tree",
     "assert_dispatched",
     "assert_no_hazards",
     "assert_not_dispatched",

@@ -1,4 +1,4 @@
-"""What a test asserts about the dispatches that it captured."""
+"""Assertions of tests about the dispatches that they captured."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tracing.instrumentation.attributes.signal_names import signal_name
 from tracing.spans.records import Dispatch, Outcome, ReceiverCall
 from tracing.testing.capture import Captured, capture_dispatches
 from tracing.testing.muting import ANY_SENDER
+from tracing.testing.snapshots import assert_dispatch_tree
 from tracing.units import format_ns, plural, query_text
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ ReceiverName: TypeAlias = "Callable[..., Any] | str"
 
 
 def _matches(text: str, wanted: str) -> bool:
-    """Return whether a dotted path is the one that is wanted: in full, its end, or by pattern."""
+    """Return whether a dotted path is wanted: whole, its end, or a pattern."""
     if "*" in wanted or "?" in wanted:
         return fnmatchcase(text, wanted)
     return text == wanted or text.endswith(f".{wanted}")
@@ -57,13 +58,13 @@ def _dispatches(captured: Captured, signal: SignalName | None, sender: Any) -> l
     ]
 
 
-def _unheard(captured: Captured, signal: SignalName | None, sender: Any) -> int:
-    """Return how many dispatches without a receiver match: they happened, though nobody heard."""
+def _orphans(captured: Captured, signal: SignalName | None, sender: Any) -> int:
+    """Return how many dispatches without receivers match."""
     wanted_signal = "*" if signal is None else _signal_text(signal)
     wanted_sender = "*" if sender is ANY_SENDER else _sender_text(sender)
     return sum(
         count
-        for name, of, count in captured.trace.unheard
+        for name, of, count in captured.trace.orphans
         if _matches(name, wanted_signal) and _matches(of, wanted_sender)
     )
 
@@ -89,9 +90,9 @@ def assert_dispatched(
     instance: str = "",
     times: int | None = None,
 ) -> list[Dispatch]:
-    """Assert that *signal* was sent, and return its dispatches that had receivers.
+    """Assert that *signal* was sent, and return its dispatches.
 
-    A dispatch that nobody received counts too; it cannot be told by *instance*.
+    A dispatch without receivers counts too; it cannot be told by *instance*.
 
     Args:
         captured: What ``capture_dispatches`` yielded.
@@ -105,7 +106,7 @@ def assert_dispatched(
     """
     __tracebackhide__ = True
     found = _dispatches(captured, signal, sender)
-    count = len(found) + _unheard(captured, signal, sender)
+    count = len(found) + _orphans(captured, signal, sender)
     what = _what(signal, sender)
     if instance:
         found = [dispatch for dispatch in found if dispatch.instance in known_as(instance)]
@@ -121,13 +122,13 @@ def assert_dispatched(
 def assert_not_dispatched(
     captured: Captured, signal: SignalName | None = None, *, sender: Any = ANY_SENDER
 ) -> None:
-    """Assert that *signal*, or without one any signal, was not sent; not even unheard.
+    """Assert that *signal*, or any signal, was not sent.
 
     Raises:
         AssertionError: It was; the message shows the whole tree.
     """
     __tracebackhide__ = True
-    count = len(_dispatches(captured, signal, sender)) + _unheard(captured, signal, sender)
+    count = len(_dispatches(captured, signal, sender)) + _orphans(captured, signal, sender)
     if count:
         raise _fail(f"{_what(signal, sender)} was dispatched {_times(count)}.", captured)
 
@@ -241,7 +242,7 @@ def assert_dispatch_budget(
 
 
 def assert_no_hazards(captured: Captured, *, ignore: Sequence[str] = ()) -> None:
-    """Assert that the hazard rules find nothing, except rules named in *ignore*.
+    """Assert that the hazard rules find nothing but what is ignored.
 
     Raises:
         AssertionError: They do; the message names each finding, and shows the tree.
@@ -267,3 +268,4 @@ class DispatchAssertions:
     assertNotReceived = staticmethod(assert_not_received)  # noqa: N815 - the same.
     assertDispatchBudget = staticmethod(assert_dispatch_budget)  # noqa: N815 - the same.
     assertNoHazards = staticmethod(assert_no_hazards)  # noqa: N815 - the same.
+    assertDispatchTree = staticmethod(assert_dispatch_tree)  # noqa: N815 - the same.

@@ -1,9 +1,10 @@
-"""The dispatches of a block of a test: ``capture_dispatches()`` and what it yields."""
+"""The dispatches of a block of a test: ``capture_dispatches()``."""
 
 from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from copy import deepcopy
 from threading import RLock
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,8 @@ from tracing.instrumentation import context
 from tracing.instrumentation.assembly.assembler import snapshot
 from tracing.instrumentation.attributes import names
 from tracing.instrumentation.attributes.values import error_text
-from tracing.instrumentation.buffer import LiveTrace
+from tracing.instrumentation.buffer import ActiveTrace
+from tracing.instrumentation.database.transactions import open_blocks
 from tracing.instrumentation.sampling import Sampler, switch
 from tracing.presentation.text import dispatch_tree
 from tracing.spans.records import Dispatch, Kind, ReceiverCall
@@ -26,15 +28,19 @@ if TYPE_CHECKING:
 
 
 class Captured:
-    """What was dispatched within a block. While the block runs: what was dispatched so far."""
+    """The dispatches of a block; while it runs, those so far."""
 
-    def __init__(self, live: LiveTrace, *, is_alone: bool = False) -> None:
+    def __init__(
+        self, active: ActiveTrace, *, is_alone: bool = False, all_threads: bool = False
+    ) -> None:
         self.is_alone = is_alone
         """Django is instrumented for this capture only: nothing is recorded for anybody else."""
-        self._live = live
-        self._running: list[LiveTrace] = []
-        self._ended: list[Trace] = []
-        self._starts: dict[str, int] = {}
+        self._all_threads = all_threads
+        self._active = active
+        self._running: list[ActiveTrace] = []
+        self._ended: list[tuple[int, Trace]] = []
+        """When each began, on the monotonic clock, and what it held."""
+        self._parts: list[tuple[int, Trace]] = []
         self._trace: Trace | None = None
 
     def __repr__(self) -> str:
@@ -46,7 +52,17 @@ class Captured:
     @property
     def trace(self) -> Trace:
         """Return the trace of the block, requests and blocks inside it included."""
-        return self._trace if self._trace is not None else self._assemble()
+        if self._trace is not None:
+            return self._trace
+        trace = _joined(self._all_parts())
+        if self._parts:
+            self._trace = trace
+        return trace
+
+    @property
+    def parts(self) -> list[Trace]:
+        """Return the trace of the block alone, then those begun inside it."""
+        return [part for _start, part in self._all_parts()]
 
     @property
     def dispatches(self) -> list[Dispatch]:
@@ -55,56 +71,69 @@ class Captured:
 
     @property
     def receiver_calls(self) -> list[ReceiverCall]:
-        """Return every receiver call, skipped ones included, in order of their dispatches."""
+        """Return every receiver call, skipped ones too, by dispatch."""
         return [call for dispatch in self.dispatches for call in dispatch.receiver_calls]
 
     @property
     def hazards(self) -> list[Hazard]:
-        """Return what the hazard rules find in it, known ones left out, the worst first."""
+        """Return the hazards in it, worst first, without known ones."""
         from tracing.analysis.hazards import diagnose  # noqa: PLC0415 - many rules, rarely asked.
 
         return diagnose(self.trace)
 
     def tree(self, *, limit: int = 60) -> str:
-        """Return it as text for a person, repetitions folded, at most *limit* lines."""
+        """Return it as text, repetitions folded, of at most *limit* lines."""
         return dispatch_tree(self.trace, limit=limit)
 
-    def _follows(self, trace: LiveTrace) -> bool:
-        """Return whether *trace* was begun inside this block."""
+    def _follows(self, trace: ActiveTrace) -> bool:
+        """Return whether *trace* began inside this block, or at its time."""
+        if self._all_threads:
+            return trace is not self._active
         outer = trace.root.outer
         while outer is not None:
-            if outer.trace is self._live:
+            if outer.trace is self._active:
                 return True
             outer = outer.trace.root.outer if outer.trace is not None else outer.outer
         return False
 
-    def _begun(self, trace: LiveTrace) -> None:
+    def _begun(self, trace: ActiveTrace) -> None:
         if self._follows(trace):
             trace.held = True
             self._running.append(trace)
 
-    def _over(self, trace: LiveTrace) -> None:
+    def _over(self, trace: ActiveTrace) -> None:
         if trace in self._running:
             self._running.remove(trace)
             # Now, not later: the pipeline is about to empty its streams.
-            ended = snapshot(trace)
-            self._starts[ended.root_span_id] = trace.start
-            self._ended.append(ended)
+            self._ended.append((trace.start, snapshot(trace)))
 
-    def _assemble(self) -> Trace:
-        trace = snapshot(self._live)
-        inner = [(self._starts[ended.root_span_id], ended) for ended in self._ended]
-        inner += [(running.start, snapshot(running)) for running in self._running]
-        for start, other in inner:
-            _merge(trace, other, start - self._live.start)
-        if inner:
-            _renumber(trace)
-        return trace
+    def _all_parts(self) -> list[tuple[int, Trace]]:
+        if self._parts:
+            return self._parts
+        # Of a transaction that began inside the block, only now it shows whether it is a test's.
+        open_blocks()
+        return [
+            (self._active.start, snapshot(self._active)),
+            *self._ended,
+            *((running.start, snapshot(running)) for running in self._running),
+        ]
 
     def _finish(self) -> None:
-        self._trace = self._assemble()
+        self._parts = self._all_parts()
         self._running.clear()
         self._ended.clear()
+
+
+def _joined(parts: list[tuple[int, Trace]]) -> Trace:
+    """Return one trace of all *parts*, which stay as they are."""
+    (began, whole), *inner = parts
+    if not inner:
+        return whole
+    whole = deepcopy(whole)
+    for start, part in inner:
+        _merge(whole, deepcopy(part), start - began)
+    _renumber(whole)
+    return whole
 
 
 def _merge(trace: Trace, other: Trace, offset_ns: int) -> None:
@@ -131,10 +160,12 @@ def _merge(trace: Trace, other: Trace, offset_ns: int) -> None:
     trace.unreadable += other.unreadable
     trace.missed_receivers += other.missed_receivers
     trace.waiting_callbacks += other.waiting_callbacks
+    trace.silent_writes += other.silent_writes
+    trace.discarded_callbacks += other.discarded_callbacks
     counts: dict[tuple[str, str], int] = {}
-    for signal, sender, count in (*trace.unheard, *other.unheard):
+    for signal, sender, count in (*trace.orphans, *other.orphans):
         counts[signal, sender] = counts.get((signal, sender), 0) + count
-    trace.unheard = [(signal, sender, count) for (signal, sender), count in counts.items()]
+    trace.orphans = [(signal, sender, count) for (signal, sender), count in counts.items()]
     for name in _SUMS:
         setattr(trace, name, getattr(trace, name) + getattr(other, name))
 
@@ -147,7 +178,7 @@ _SUMS: Final = (
     "signal_ns",
     "error_count",
     "dropped_count",
-    "unheard_count",
+    "orphan_count",
     "overhead_ns",
 )
 
@@ -161,7 +192,7 @@ def _spans(dispatch: Dispatch) -> tuple[Dispatch | ReceiverCall, ...]:
 
 
 def _renumber(trace: Trace) -> None:
-    """Number the spans of *trace* in the order of time, parents before children."""
+    """Give the spans of *trace* numbers in the order of time, parents first."""
     numbers: dict[int, int] = {}
     ordered: list[Dispatch] = []
     for visit in index.walk(trace):
@@ -178,7 +209,7 @@ def _renumber(trace: Trace) -> None:
 
 
 class _RecordAll(Sampler):
-    """Lets every trace be recorded while something is captured: a request that is not sampled too.
+    """A sampler that records every trace while something is captured.
 
     What would not have been recorded otherwise is handed to nobody.
     """
@@ -209,14 +240,14 @@ class _RecordAll(Sampler):
         return True
 
     def was_refused(self) -> bool:
-        """Return whether the trace that begins now was not meant to be recorded; per thread."""
+        """Return whether this thread's new trace was not meant to be recorded."""
         refused: bool = getattr(self._refused, "now", False)
         self._refused.now = False
         return refused
 
 
 class _Watch:
-    """Tells captures of the traces that begin and end inside them, and whoever was told before."""
+    """A processor that tells captures of the traces inside them."""
 
     def __init__(self) -> None:
         self._captures: list[Captured] = []
@@ -243,11 +274,11 @@ class _Watch:
                 self._sampling.undo()
                 self._sampling = None
 
-    def ended(self, trace: LiveTrace) -> None:
+    def ended(self, trace: ActiveTrace) -> None:
         for captured in self._captures:
             captured._over(trace)  # noqa: SLF001 - the two belong together.
 
-    def on_start(self, trace: LiveTrace) -> None:
+    def on_start(self, trace: ActiveTrace) -> None:
         refused = self._sampling is not None and self._sampling.was_refused()
         if refused or any(captured.is_alone for captured in self._captures):
             trace.excluded = True
@@ -256,7 +287,7 @@ class _Watch:
         if self._before is not None:
             self._before.on_start(trace)
 
-    def on_end(self, trace: LiveTrace) -> None:
+    def on_end(self, trace: ActiveTrace) -> None:
         self.ended(trace)
         if self._before is not None:
             self._before.on_end(trace)
@@ -267,17 +298,18 @@ _watch: Final = _Watch()
 
 @contextmanager
 def capture_dispatches(
-    name: str = "block", *, kind: Kind | str = Kind.BLOCK
+    name: str = "block", *, kind: Kind | str = Kind.BLOCK, all_threads: bool = False
 ) -> Generator[Captured]:
-    """Record every dispatch of the block, whatever is sampled or paused, and hand it to nobody.
+    """Record every dispatch of the block, and hand it to nobody.
 
     Instruments Django for as long as the block lasts, if it is not instrumented already. Requests
     of the test client are traces of their own, and part of the block as well. So are threads that
-    asgiref starts for it; what other threads do on their own (a live server) is not.
+    asgiref starts for it; what other threads do on their own (a live server) is not, unless asked for.
 
     Args:
         name: The name of the trace.
         kind: Its kind.
+        all_threads: Also what any other thread begins meanwhile.
 
     Yields:
         What is captured, which may be asked during the block and after it.
@@ -287,23 +319,23 @@ def capture_dispatches(
     undo = None if tracing.is_instrumented() else tracing.instrument()
     outer = context.current()
     parent = context.trace_around(outer)
-    live = LiveTrace(
+    active = ActiveTrace(
         Kind(kind), name, parent_trace_id=parent.trace_id if parent else "", outer=outer
     )
-    live.excluded = True
-    captured = Captured(live, is_alone=undo is not None)
+    active.excluded = True
+    captured = Captured(active, is_alone=undo is not None, all_threads=all_threads)
     try:
         _watch.add(captured)
-        context.begin(live)
+        context.begin(active)
         yield captured
     except BaseException as error:
-        live.error = ": ".join(filter(None, error_text(error)))[: names.MAX_NAME]
+        active.error = ": ".join(filter(None, error_text(error)))[: names.MAX_NAME]
         raise
     finally:
-        context.finish(live)
+        context.finish(active)
         _watch.remove(captured)
         captured._finish()  # noqa: SLF001 - the two belong together.
         # An excluded trace is not announced: captures around this one hear of it here.
-        _watch.ended(live)
+        _watch.ended(active)
         if undo is not None:
             undo()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from contextlib import contextmanager
 from types import MethodType
@@ -11,6 +12,10 @@ from django.dispatch import Signal, dispatcher
 
 from tracing.analysis.wiring import all_signals
 from tracing.instrumentation.attributes import names
+from tracing.instrumentation.attributes.callsites import application_frame
+from tracing.instrumentation.connections import journal, registry
+from tracing.instrumentation.patching import is_following
+from tracing.spans.processes import MUTED, UNMUTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -67,10 +72,23 @@ def mute(*targets: Signal | Callable[..., Any], sender: Any = ANY_SENDER) -> Gen
                 _mute_signal(target, sender, muted)
             else:
                 _mute_receiver(target, sender, muted)
+        _note(MUTED, muted)
         yield
     finally:
         for signal, stand_in in muted:
             _unmute(signal, stand_in)
+        _note(UNMUTED, muted)
+
+
+def _note(change: str, muted: list[tuple[Signal, Muted]]) -> None:
+    """Write down what is muted from now on, or no more."""
+    if not is_following():
+        return
+    frame = application_frame(sys._getframe(1))  # noqa: SLF001 - the test that mutes.
+    place = (frame.f_code.co_filename, frame.f_lineno or 0) if frame is not None else ("", 0)
+    for signal, stand_in in muted:
+        known = registry.recall_or_describe(signal, stand_in.entry)
+        journal.note(change, signal, known.sender, known.label, place)
 
 
 def _mute_receiver(target: Any, sender: Any, muted: list[tuple[Signal, Muted]]) -> None:
@@ -108,7 +126,7 @@ def _alive(reference: Any) -> Any:
 
 
 def _same(receiver: Any, target: Any) -> bool:
-    """Return whether both are one receiver; a bound method is a new object at each naming."""
+    """Return whether both are one receiver, a bound method included."""
     if isinstance(receiver, MethodType) and isinstance(target, MethodType):
         return receiver.__self__ is target.__self__ and receiver.__func__ is target.__func__
     return receiver is target

@@ -1,1 +1,1 @@
-"""The trace log viewer: pages over the store, server-rendered, each with a JSON form."""
+"""The viewer: pages over the store, each with a JSON form."""

@@ -1,4 +1,4 @@
-"""Who may see and do what in the viewer: nobody, unless one of two rules lets them."""
+"""Permissions of the viewer: nobody's, unless one of two rules grants."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ MAX_USERNAME: Final = 150
 
 
 class Permission(StrEnum):
-    """A permission of ``tracing``: of its model ``Trace``, or Django's own of ``SavedSearch``."""
+    """A permission of ``tracing``.
+
+    Those of searches are Django's own of ``SavedSearch``; the others are of ``Trace``.
+    """
 
     VIEW = "view_trace"
     SOURCE = "view_source"
@@ -60,7 +63,7 @@ FORWARDING: Final = ("FORWARDED", "VIA", "X_FORWARDED_FOR", "X_FORWARDED_HOST", 
 
 
 def is_developer(request: HttpRequest) -> bool:
-    """Return whether DEBUG is on and the request comes from one of INTERNAL_IPS.
+    """Return whether a request comes from INTERNAL_IPS while DEBUG is on.
 
     Where that is empty, as in a new project, the machine itself is meant.
     """
@@ -72,7 +75,7 @@ def is_developer(request: HttpRequest) -> bool:
 
 
 def is_local(request: HttpRequest) -> bool:
-    """Return whether a request was sent on this machine, to this machine, by no proxy."""
+    """Return whether a request was sent on and to this machine, unproxied."""
     if any(f"HTTP_{name}" in request.META for name in FORWARDING):
         return False
     # The name in Host as well: a page elsewhere whose name leads here would be let in otherwise.
@@ -99,7 +102,7 @@ def is_allowed(request: HttpRequest, permission: Permission) -> bool:
 
 
 def lacking(request: HttpRequest, permission: Permission) -> list[str]:
-    """Return what the user of *request* lacks to have *permission*, as Django calls it."""
+    """Return what the sender lacks to have *permission*, in Django's words."""
     user = getattr(request, "user", None)
     # A project's own model of users need not have all that Django's has.
     flags = [name for name in ("is_active", "is_staff") if not getattr(user, name, False)]
@@ -109,7 +112,7 @@ def lacking(request: HttpRequest, permission: Permission) -> list[str]:
 
 
 def username(request: HttpRequest) -> str:
-    """Return the name of the user of *request*, as rows keep it; empty for nobody known."""
+    """Return the name of the user of *request*, cut; empty without one."""
     user = getattr(request, "user", None)
     if not getattr(user, "is_authenticated", False):
         return ""

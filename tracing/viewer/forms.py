@@ -1,4 +1,4 @@
-"""Forms of the viewer: the search as plain controls, and what may be changed."""
+"""Forms of the viewer: the search as controls, and what may be changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.renderers import DjangoTemplates
 
-from tracing.search.query import KEYS, Query, Term, Words
+from tracing.search.query import KEYS, Query, Term, Text
 from tracing.spans.records import Kind, Outcome
 from tracing.units import parse_duration
 
@@ -21,7 +21,7 @@ def _choices(words: Iterable[str], empty: str) -> list[tuple[str, str]]:
 
 
 class DurationField(forms.CharField):
-    """A duration as text, ``50ms``; cleaned to the same text, or with ms where no unit is given."""
+    """A duration as text, ``50ms``; a bare number gets ``ms``."""
 
     def clean(self, value: Any) -> str:
         """Return the text of the duration; empty for none."""
@@ -37,7 +37,7 @@ class DurationField(forms.CharField):
 
 
 class ViewerForm(forms.Form):
-    """A form whose widgets are Django's own, whatever FORM_RENDERER of the project draws."""
+    """A form with Django's own widgets, whatever the project's renderer."""
 
     default_renderer = DjangoTemplates
 
@@ -54,7 +54,7 @@ class FilterForm(ViewerForm):
     receiver = forms.CharField(required=False, max_length=255)
     outcome = forms.ChoiceField(choices=_choices(Outcome, "any outcome"), required=False)
     duration = DurationField(required=False, max_length=20, label="At least")
-    text = forms.CharField(required=False, max_length=200, label="Name, path or id")
+    text = forms.CharField(required=False, max_length=200, label="Any name, path or id")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"label_suffix": "", "auto_id": "filter-%s", **kwargs})
@@ -71,14 +71,14 @@ class FilterForm(ViewerForm):
             self.fields[name].widget.attrs["data-completes"] = name
 
     def conditions(self) -> list[Query]:
-        """Return the terms that the filled-in controls stand for; wrong ones are left out."""
+        """Return the terms of the filled-in controls, without wrong ones."""
         self.is_valid()
         found: list[Query] = []
         for name, value in self.cleaned_data.items():
             if not value:
                 continue
             if name == "text":
-                found.append(Words(value))
+                found.append(Text(value))
             elif name == "duration":
                 found.append(Term(KEYS[name], ">=", value, parse_duration(value)))
             else:
@@ -87,13 +87,13 @@ class FilterForm(ViewerForm):
 
 
 class ReasonForm(ViewerForm):
-    """Why a hazard is accepted."""
+    """The reason for which a hazard is accepted."""
 
     reason = forms.CharField(max_length=500)
 
 
 class NoteForm(ViewerForm):
-    """What a person keeps about a trace."""
+    """A note on a trace, and its pin."""
 
     pinned = forms.BooleanField(required=False)
     note = forms.CharField(max_length=500, required=False)

@@ -1,4 +1,4 @@
-"""The map: who sends what, who receives it, and what receivers send on, laid out in columns."""
+"""The map: senders, signals, receivers and what these send, in columns."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from django.apps import apps
 from tracing.analysis.names import short_receiver, short_signal, shorten_middle
 from tracing.analysis.wiring import ANY
 from tracing.presentation.charts import number
+from tracing.presentation.colours import colours_of
 from tracing.units import format_count, format_ns
-from tracing.viewer.waterfall import colours_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -62,18 +62,21 @@ class Flow:
 
     @property
     def crosses(self) -> bool:
-        """Return whether the receiver belongs to another application than the sender."""
+        """Return whether sender and receiver are of two applications."""
         app = sender_app(self.sender)
         return bool(app and self.app and app != self.app)
 
 
 def sender_text(flow: Flow) -> str:
-    """Return the sender for people: a receiver connected to any sender has none of that name."""
+    """Return the sender for people.
+
+    A receiver for any sender that never ran has no name for it.
+    """
     return "any sender" if flow.sender == ANY and not flow.was_seen else flow.sender
 
 
 def sender_app(sender: str) -> str:
-    """Return the label of the application of a sender: of a model, or of the code of a path."""
+    """Return the label of a sender's application: a model's, or a path's."""
     first, dot, rest = sender.partition(".")
     if "." not in rest:
         return first if dot else ""
@@ -107,6 +110,14 @@ class Node:
     def middle(self) -> int:
         """Return the height of its middle."""
         return self.y + NODE // 2
+
+    @property
+    def shown_text(self) -> str:
+        """Return its text as far as the count beside it leaves room."""
+        room = _LETTERS[self.column]
+        if self.count:
+            room -= len(format_count(self.count)) + 1 + 2 * bool(self.error_count)
+        return shorten_middle(self.text, room)
 
     @property
     def text_y(self) -> int:
@@ -209,6 +220,15 @@ def receiver_key(receiver: str) -> str:
     return f"r:{receiver}"
 
 
+def named_by(key: str) -> dict[str, str]:
+    """Return the names in the *key* of a node."""
+    kind, _, rest = key.partition(":")
+    if kind == "d":
+        signal, _, sender = rest.partition(":")
+        return {"signal": signal, "sender": sender}
+    return {"receiver" if kind == "r" else "sender": rest} if rest else {}
+
+
 def keys_of(flow: Flow) -> set[str]:
     """Return the keys of the nodes that *flow* touches."""
     return {
@@ -220,7 +240,7 @@ def keys_of(flow: Flow) -> set[str]:
 
 
 def focused(flows: Iterable[Flow], focus: str) -> list[Flow]:
-    """Return the flows through the node *focus*, those that lead to it and those it leads to."""
+    """Return the flows through the node *focus*, with all around them."""
     every = list(flows)
     by_dispatch: dict[str, list[Flow]] = defaultdict(list)
     senders_of: dict[str, list[Flow]] = defaultdict(list)
@@ -273,7 +293,7 @@ class _Drawing:
         found = self.nodes.get((column, key))
         if found is None:
             found = self.nodes[column, key] = Node(
-                key, column, app, shorten_middle(text, _LETTERS[column]), title,
+                key, column, app, text, title,
                 is_focus=key == self.focus, was_seen=False,
             )  # fmt: skip
         return found
@@ -323,7 +343,7 @@ class _Drawing:
 
 
 def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:
-    """Return *flows* as nodes in columns, grouped by application, with few crossings."""
+    """Return *flows* laid out in columns, by application."""
     drawing = _Drawing(focus)
     for flow in flows:
         drawing.add(flow)
@@ -347,7 +367,7 @@ def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:
 
 
 def _order(nodes: list[Node], edges: list[Edge]) -> list[Node]:
-    """Return *nodes* by column and application, each near the middle of what it is tied to."""
+    """Return *nodes* by column and application, near what they are tied to."""
     ties: dict[int, list[Node]] = defaultdict(list)
     for edge in edges:
         ties[id(edge.source)].append(edge.target)
@@ -389,7 +409,7 @@ def _order(nodes: list[Node], edges: list[Edge]) -> list[Node]:
 
 
 def _place(nodes: list[Node]) -> tuple[list[Group], int]:
-    """Give each node its place; return the groups around them and the height of it all."""
+    """Give each node its place; return the groups and the whole height."""
     groups: list[Group] = []
     height = 0
     for column in COLUMNS:

@@ -1,4 +1,4 @@
-"""Source code for showing: the lines around a place, with their tokens told apart."""
+"""Source code for showing: lines around a place, in tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LARGEST_FILE: Final = 2_000_000
 
 @dataclass(slots=True, frozen=True)
 class Piece:
-    """Text of one kind: keyword, string, comment, number, name or nothing special."""
+    """Text of one kind: keyword, string, comment, number; or of none."""
 
     text: str
     kind: str = ""
@@ -39,7 +39,7 @@ class SourceLine:
 
 
 def source_lines(file: str, line: int) -> list[SourceLine]:
-    """Return the source around *line* of the Python file *file*; empty if it cannot be read.
+    """Return the source around a line; empty if it cannot be read.
 
     A function that begins there is shown whole, up to ``MAX_LINES``; else a few lines around.
     Only modules that this process has imported are shown: a recorded path is no permission to read
@@ -68,10 +68,6 @@ def source_lines(file: str, line: int) -> list[SourceLine]:
     ]
 
 
-def _plain(lines: list[str], number: int) -> Piece:
-    return Piece(lines[number - 1].rstrip("\n"))
-
-
 def _is_imported(file: str) -> bool:
     if not file.endswith(".py"):
         return False
@@ -94,7 +90,7 @@ def _extent(lines: list[str], line: int) -> tuple[int, int]:
 
 
 def _pieces(lines: list[str]) -> dict[int, list[Piece]]:
-    """Return each line of the file as pieces, by its number; what cannot be read is left out."""
+    """Return the lines of a file in pieces, by number; empty if unreadable."""
     found: dict[int, list[Piece]] = {}
     reached: dict[int, int] = {}
     try:
@@ -116,7 +112,7 @@ def _pieces(lines: list[str]) -> dict[int, list[Piece]]:
 
 
 def _tokens(lines: list[str]) -> Iterator[tuple[str, int, int, int]]:
-    """Yield (kind, line, first column, end column); a token of several lines once for each."""
+    """Yield (kind, line, start, end) of each token, line by line."""
     for item in tokenize.generate_tokens(io.StringIO("".join(lines)).readline):
         kind = _kind(item)
         if not kind:

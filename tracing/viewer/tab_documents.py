@@ -6,14 +6,16 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.analysis import tree
+from tracing.presentation.application_log import lines_document
 from tracing.spans.codec import document
+from tracing.viewer.tab_rows import outcome_of
 
 if TYPE_CHECKING:
     from tracing.spans import records
 
 
 def tab_document(tab: str, trace: records.Trace, data: dict[str, Any]) -> dict[str, Any]:
-    """Return *tab*, one other than the tree, as JSON; *data* is what the page shows of *trace*."""
+    """Return a tab as JSON; *data* is what its page shows."""
     if tab == "flame":
         boxes = tree.flame(trace, merged=data["merged"])
         return {
@@ -28,30 +30,32 @@ def tab_document(tab: str, trace: records.Trace, data: dict[str, Any]) -> dict[s
             "total": data["total"],
             "start": data["start"],
             "spans": [
-                {"number": row.span.number, "label": row.label, "start_ns": row.span.start_ns,
-                 "duration_ns": row.span.duration_ns, "self_ns": row.self_ns,
-                 "query_count": row.span.query_count, "outcome": row.outcome, "depth": row.depth}
-                for row in data["table"]
+                {"number": row.number, "label": row.node.label, "start_ns": row.span.start_ns,
+                 "duration_ns": row.span.duration_ns, "self_ns": row.node.self_ns,
+                 "query_count": row.span.query_count, "outcome": outcome_of(row.span),
+                 "depth": row.node.depth}
+                for row in data["rows"]
             ],
         }  # fmt: skip
     if tab == "receivers":
+        found = data["receivers"]
         return {
             "called": [
-                {name: getattr(entry["total"], name) for name in _TOTAL_FIELDS}
-                for entry in data["called"]
+                {name: getattr(entry.total, name) for name in _TOTAL_FIELDS}
+                for entry in found.called
             ],
-            "skipped": [total.name for total in data["skipped"]],
-            "bypassed": [entry["receiver"].name for entry in data["bypassed"]],
-            "lost": [lost.receiver.name for lost, _ in data["lost"]],
+            "skipped": [total.name for total in found.skipped],
+            "bypassed": [entry.receiver.name for entry in found.bypassed],
+            "lost": [lost.receiver.name for lost, _ in found.lost],
             "changes": [
                 {"change": change.change, "signal": change.signal, "sender": change.sender,
                  "receiver": change.receiver.name, "start_ns": change.start_ns,
                  "parent_number": change.parent_number}
                 for change in trace.connection_changes
             ],
-            "unheard": [
+            "orphans": [
                 {"signal": signal, "sender": sender, "count": count}
-                for signal, sender, count in data["unheard"]
+                for signal, sender, count in found.orphans
             ],
         }  # fmt: skip
     if tab == "sql":
@@ -66,10 +70,14 @@ def tab_document(tab: str, trace: records.Trace, data: dict[str, Any]) -> dict[s
         }  # fmt: skip
     if tab == "hazards":
         return {"hazards": document(trace)["hazards"]}
-    return {"lines": [json.loads(line) for line in data["log_lines"]]}
+    return {
+        "lines": [json.loads(line) for line in data["log_lines"]],
+        "application": lines_document(trace, data["application"]),
+    }
 
 
 _TOTAL_FIELDS: Final = (
     "name", "file", "line", "app", "calls", "total_ns", "self_ns", "max_ns", "query_count",
-    "query_ns", "error_count", "skipped_count", "share", "signals", "senders", "slowest_number",
+    "query_ns", "cpu_ns", "waiting_ns", "error_count", "skipped_count", "share", "signals", "senders",
+    "slowest_number",
 )  # fmt: skip

@@ -17,7 +17,7 @@ from core.orders.models import Order
 from core.orders.signals import order_placed
 from tests.tracing.command_line import run
 from tracing import setup
-from tracing.models import HazardSighting, Trace
+from tracing.models import HazardOccurrence, Trace
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -65,19 +65,22 @@ def sell(settings, release, sales):
 
 @pytest.fixture
 def demo(recording, settings, cars, request):
-    """Record what `make demo` records, in small."""
+    """Record what `make demo` records, in small; return the newest trace as the command tells it."""
     settings.DEBUG, settings.INTERNAL_IPS = True, []
     sell(settings, "1.0", 2)
     request.getfixturevalue("release_1_1")
     sell(settings, "1.1", 1)
     call_command("incidents", verbosity=0)
     assert tracing.flush(60)
+    return run("show", "last")
 
 
 def test_each_question_is_one_click_and_one_command_from_its_answer(demo, admin_client):
-    kinds = set(HazardSighting.objects.values_list("hazard__hazard", flat=True))
+    kinds = set(HazardOccurrence.objects.values_list("hazard__hazard", flat=True))
     assert {"rolled-back-side-effect", "bypassed-receivers", "n-plus-one"} <= kinds
     assert Trace.objects.filter(failed=True, label__name="sale by telephone").exists()
+    # The first thing that the README has a newcomer ask.
+    assert "block sale by telephone" in demo
 
     front = admin_client.get("/").content.decode()
 

@@ -64,6 +64,7 @@ def test_an_exhibit_is_found_by_its_rule_and_by_no_other(exhibit):
     assert not connection.in_atomic_block
 
 
+@pytest.mark.thorough
 @every_exhibit
 @pytest.mark.django_db
 def test_an_exhibit_leaves_nothing_behind(exhibit):
@@ -129,6 +130,7 @@ def test_the_lab_leads_to_the_hall_and_the_hall_to_every_exhibit(client):
     assert [each.slug for each in EXHIBITS if f'href="{address(each)}"' not in hall] == []
 
 
+@pytest.mark.thorough
 @every_exhibit
 @pytest.mark.django_db
 def test_a_page_explains_the_hazard_and_runs_nothing(client, exhibit, django_assert_num_queries):

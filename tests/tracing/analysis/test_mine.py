@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.tracing.analysis.building import TraceBuilder, label
 from tracing.analysis import tree
-from tracing.analysis.mine import NONE_OF_MINE, MineView, hidden_text, spans_of_mine, view_of
-from tracing.spans.records import Outcome
+from tracing.analysis.critical_path import self_ns
+from tracing.analysis.index import walk
+from tracing.analysis.mine import (
+    NONE_OF_MINE,
+    MineView,
+    beside_tree,
+    hidden_text,
+    spans_of_mine,
+    view_of,
+)
+from tracing.spans.records import Callsite, MissedReceiver, Outcome
 
 OWN = label("shop.receivers.count", mine=True)
 OTHER = label("reversion.receivers.save")
@@ -31,7 +41,7 @@ def test_dispatch_is_mine_if_anything_below_it_is(build):
     inner = build.dispatch("post_delete", under=package)
     deeper = build.call(inner, OTHER)
     build.call(inner, OTHER)
-    later = build.dispatch("order_placed", under=deeper, parent_is_link=True)
+    later = build.dispatch("order_placed", under=deeper, is_detached=True)
     own = build.call(later, OWN)
 
     mine = spans_of_mine(build.build())
@@ -76,7 +86,7 @@ def test_view_says_how_many_spans_it_hides_and_how_many_of_them_failed(build):
 
     view = view_of(build.build())
 
-    assert view == MineView(frozenset({dispatch.number, own.number}), "", 3, 1)
+    assert view == MineView(frozenset({dispatch.number, own.number}), "", 3, 1, only_mine=True)
     assert view.note == "3 spans that are not yours are hidden, 1 failure among them"
 
 
@@ -114,15 +124,12 @@ def test_trees_leave_out_what_is_not_shown_and_keep_its_time_apart(build):
 
     (node,) = tree.fold(trace, shown)
 
-    assert [visit.span.number for visit in tree.walk(trace, shown)] == expected
+    assert [visit.span.number for visit in walk(trace, shown)] == expected
     assert [box.number for box in tree.flame(trace, shown=shown)] == expected
     assert [box.number for box in tree.flame(trace, merged=True, shown=shown)] == expected
-    assert [each.numbers for each in tree.flatten(tree.unfolded(trace, shown))] == [
-        [number] for number in expected
-    ]
     assert [child.numbers for child in node.children] == [[own.number]]
     # What ran in the hidden receiver was not the dispatch's own time.
-    assert node.self_ns == tree.self_ns(dispatch)
+    assert node.self_ns == self_ns(dispatch)
 
 
 @pytest.mark.parametrize(
@@ -136,3 +143,47 @@ def test_trees_leave_out_what_is_not_shown_and_keep_its_time_apart(build):
 )
 def test_what_is_hidden_is_one_line(arguments, text):
     assert hidden_text(one="trace", **arguments) == text
+
+
+def mixed(build):
+    own = build.call(build.dispatch("post_save"), OWN)
+    package = build.call(build.dispatch("pre_save"), OTHER)
+    for call in (own, package, None):
+        build.side_effect(call)
+    build.bypass(receivers=(OTHER,), parent_number=package.number)
+    build.bypass(receivers=(OTHER, OWN), parent_number=package.number)
+    build.bypass(receivers=(OTHER,), parent_number=own.number)
+    build.bypass(receivers=(OTHER,), callsite=Callsite("/app/shop/views.py", 3, "buy"))
+    build.bypass(receivers=(OTHER,), callsite=Callsite(msgspec.__file__, 3, "delete"))
+    trace = build.build()
+    for receiver in (OWN, OTHER):
+        trace.missed_receivers.append(
+            MissedReceiver("s", "shop.A", receiver, "shop.B", "its parent")
+        )
+    return trace
+
+
+def test_notes_that_are_not_mine_are_hidden_with_the_spans_that_are_not(build):
+    trace = mixed(build)
+
+    noted, hidden = beside_tree(trace, view_of(trace), "side_effects")
+
+    assert noted.bypasses == trace.bypasses[1:4]
+    assert noted.missed_receivers == trace.missed_receivers[:1]
+    assert noted.side_effects == [trace.side_effects[0], trace.side_effects[2]]
+    assert hidden == "4 notes that are not yours are hidden"
+    assert noted.dispatches == trace.dispatches
+
+
+def test_all_notes_are_shown_with_everything(build):
+    trace = mixed(build)
+
+    assert beside_tree(trace, view_of(trace, everything=True), "side_effects") == (trace, "")
+
+
+def test_all_notes_are_shown_where_nothing_is_mine(build):
+    build.call(build.dispatch("post_save"), OTHER)
+    build.bypass(receivers=(OTHER,), callsite=Callsite(msgspec.__file__, 3, "delete"))
+    trace = build.build()
+
+    assert beside_tree(trace, view_of(trace)) == (trace, "")

@@ -8,6 +8,9 @@ import pytest
 
 from tests.tracing.analysis.building import MS, US, TraceBuilder
 from tracing.analysis import tree
+from tracing.analysis.critical_path import CriticalPath, self_ns
+from tracing.analysis.index import Index, extent_ns, roots, status_word, walk
+from tracing.analysis.totals import totals
 from tracing.spans.records import Dispatch, Kind, Method, Outcome, Status
 
 
@@ -26,7 +29,7 @@ def order():
 
 
 def test_walk_visits_parents_before_children_in_order(order):
-    visits = [(tree.label(visit.span), visit.depth) for visit in tree.walk(order)]
+    visits = [(tree.label(visit.span), visit.depth) for visit in walk(order)]
 
     assert visits == [
         ("post_save orders.Order", 0),
@@ -40,7 +43,7 @@ def test_walk_visits_parents_before_children_in_order(order):
 def test_roots_include_a_dispatch_whose_parent_is_in_another_segment(order):
     order.dispatches = order.dispatches[1:]
 
-    assert [root.sender for root in tree.roots(order)] == ["sales.Sale"]
+    assert [root.sender for root in roots(order)] == ["sales.Sale"]
 
 
 def test_roots_are_in_order_of_start_whatever_thread_sent_them():
@@ -52,8 +55,8 @@ def test_roots_are_in_order_of_start_whatever_thread_sent_them():
     sent, saved = trace.dispatches
     sent.start_ns = saved.start_ns + 1
 
-    assert [root.number for root in tree.roots(trace)] == [saved.number, sent.number]
-    assert [visit.span.number for visit in tree.walk(trace)] == [saved.number, sent.number]
+    assert [root.number for root in roots(trace)] == [saved.number, sent.number]
+    assert [visit.span.number for visit in walk(trace)] == [saved.number, sent.number]
 
 
 def test_walk_survives_a_thousand_levels():
@@ -64,7 +67,7 @@ def test_walk_survives_a_thousand_levels():
         call = build.call(trace.dispatches[-1])
     trace.duration_ns = 10
 
-    assert sum(1 for _ in tree.walk(trace)) == 2400
+    assert sum(1 for _ in walk(trace)) == 2400
     assert len(list(tree.flatten(tree.fold(trace)))) == 2400
     assert len(tree.flame(trace, merged=True)) == 2400
 
@@ -72,9 +75,9 @@ def test_walk_survives_a_thousand_levels():
 def test_self_time_leaves_out_what_was_sent_from_inside(order):
     make = order.dispatches[0].receiver_calls[0]
 
-    assert tree.self_ns(make) == 2 * MS
+    assert self_ns(make) == 2 * MS
     assert make.duration_ns == 7 * MS + US
-    assert tree.self_ns(order.dispatches[0]) == US
+    assert self_ns(order.dispatches[0]) == US
 
 
 def test_self_time_counts_concurrent_children_once():
@@ -86,28 +89,37 @@ def test_self_time_counts_concurrent_children_once():
     dispatch.receiver_calls[1].start_ns = dispatch.receiver_calls[0].start_ns
     dispatch.duration_ns = 11 * MS
 
-    assert tree.self_ns(dispatch) == MS
+    assert self_ns(dispatch) == MS
 
 
 def test_self_time_ignores_work_left_for_later():
     build = TraceBuilder()
     call = build.call(build.dispatch(), own_ns=MS)
-    later = build.dispatch("order_placed", under=call, parent_is_link=True)
+    later = build.dispatch("order_placed", under=call, is_detached=True)
     build.call(later, own_ns=50 * MS)
     build.build()
     later.start_ns, call.duration_ns = 100 * MS, MS
 
-    assert tree.self_ns(call) == MS
+    assert self_ns(call) == MS
 
 
-def test_critical_path_covers_the_whole_trace_without_gap_or_overlap(order):
-    pieces = tree.critical_path(order)
+def stretches_of(trace, visits):
+    """Return where the critical path goes through each span alone, asked for in that order."""
+    path = CriticalPath(Index(trace))
+    return {
+        visit.span.number: sorted(stretches)
+        for visit in visits
+        if (stretches := path.of(visit.span))
+    }
 
-    assert pieces[0].start_ns == 0
-    assert all(
-        first.start_ns + first.duration_ns == second.start_ns for first, second in pairwise(pieces)
-    )
-    assert sum(piece.duration_ns for piece in pieces) == order.duration_ns
+
+def test_critical_path_is_at_one_place_at_a_time(order):
+    found = stretches_of(order, walk(order))
+
+    path = sorted(stretch for stretches in found.values() for stretch in stretches)
+    assert all(first[1] <= second[0] for first, second in pairwise(path))
+    assert path[0][0] == order.dispatches[0].start_ns
+    assert path[-1][1] <= order.duration_ns
 
 
 def test_critical_path_goes_through_the_last_to_finish():
@@ -120,7 +132,10 @@ def test_critical_path_goes_through_the_last_to_finish():
     dispatch.duration_ns = 10 * MS + 2 * US
     trace.duration_ns = 10 * MS + 4 * US
 
-    assert tree.critical_numbers(trace) == {dispatch.number, slow.number}
+    path = CriticalPath(Index(trace))
+    assert path.goes_through(dispatch)
+    assert path.goes_through(slow)
+    assert not path.goes_through(quick)
 
 
 def test_flame_places_boxes_inside_the_whole(order):
@@ -135,17 +150,16 @@ def test_flame_places_boxes_inside_the_whole(order):
 def test_flame_leaves_room_for_work_that_ended_after_the_trace():
     build = TraceBuilder()
     call = build.call(build.dispatch(), own_ns=MS)
-    later = build.dispatch("order_placed", under=call, parent_is_link=True)
+    later = build.dispatch("order_placed", under=call, is_detached=True)
     trace = build.build()
     later.start_ns, later.duration_ns = 20 * MS, 10 * MS
 
-    assert tree.extent_ns(trace) == 30 * MS
+    assert extent_ns(trace) == 30 * MS
     assert max(box.left + box.width for box in tree.flame(trace)) == pytest.approx(100)
 
 
 def test_flame_of_an_empty_trace_is_empty():
     assert tree.flame(TraceBuilder().build()) == []
-    assert tree.critical_path(TraceBuilder().build())[0].number is None
 
 
 def test_fold_gathers_repetitions_that_alternate():
@@ -193,30 +207,15 @@ def test_fold_keeps_skipped_calls_apart_and_out_of_every_mean():
     assert (together.count, together.mean_ns) == (3, 6 * MS)
 
 
-def test_nodes_that_ran_together_took_their_time_once():
-    build = TraceBuilder()
-    for name in ("shop.fetch", "shop.send"):
-        sent = build.dispatch("order_placed", name, method=Method.ASEND)
-        build.call(sent, name, own_ns=6 * MS)
-    trace = build.build()
-    for dispatch in trace.dispatches:
-        dispatch.start_ns = 0
-
-    nodes = tree.fold(trace)
-
-    assert len(nodes) == 2
-    assert tree.time_of(nodes) == trace.dispatches[0].duration_ns
-
-
 def test_totals_add_up_per_receiver(order):
-    totals = {total.name: total for total in tree.totals(order)}
+    by_name = {total.name: total for total in totals(order)}
 
-    assert list(totals) == [
+    assert list(by_name) == [
         "core.sales.receivers.count",
         "core.orders.receivers.make_sale",
         "core.search.Indexer.on_save",
     ]
-    count = totals["core.sales.receivers.count"]
+    count = by_name["core.sales.receivers.count"]
     assert (count.calls, count.self_ns, count.query_count) == (1, 5 * MS, 1)
     assert count.senders == ["sales.Sale"]
     assert count.share == pytest.approx(5 / 8)
@@ -230,7 +229,7 @@ def test_totals_count_a_receiver_inside_itself_once():
         under = build.call(saved, "shop.touch_parent", own_ns=3 * MS, query_count=1)
     trace = build.build()
 
-    (total,) = tree.totals(trace)
+    (total,) = totals(trace)
 
     outer = trace.dispatches[0].receiver_calls[0]
     assert (total.calls, total.query_count) == (12, 12)
@@ -246,10 +245,10 @@ def test_totals_share_out_the_time_in_which_async_receivers_wait_together():
     for call in calls:
         call.start_ns = calls[0].start_ns
 
-    totals = tree.totals(trace)
+    found = totals(trace)
 
-    assert [total.self_ns for total in totals] == [20 * MS] * 3
-    assert [total.total_ns for total in totals] == [60 * MS] * 3
+    assert [total.self_ns for total in found] == [20 * MS] * 3
+    assert [total.total_ns for total in found] == [60 * MS] * 3
     assert [call.self_ns for call in calls] == [60 * MS] * 3
 
 
@@ -272,10 +271,10 @@ def test_totals_do_not_count_skipped_calls_as_calls():
     dispatch = build.dispatch()
     build.call(dispatch, "a.first", outcome=Outcome.RAISED)
     build.call(dispatch, "a.second", outcome=Outcome.SKIPPED, own_ns=0)
-    totals = {total.name: total for total in tree.totals(build.build())}
+    by_name = {total.name: total for total in totals(build.build())}
 
-    assert (totals["a.second"].calls, totals["a.second"].skipped_count) == (0, 1)
-    assert totals["a.first"].error_count == 1
+    assert (by_name["a.second"].calls, by_name["a.second"].skipped_count) == (0, 1)
+    assert by_name["a.first"].error_count == 1
 
 
 def test_flame_boxes_stay_inside_their_parents(order):
@@ -291,12 +290,12 @@ def test_flame_boxes_stay_inside_their_parents(order):
 
 def test_flame_in_time_order_has_one_box_per_span(order):
     assert [box.label for box in tree.flame(order)] == [
-        tree.label(visit.span) for visit in tree.walk(order)
+        tree.label(visit.span) for visit in walk(order)
     ]
 
 
 def test_index_names_what_is_above(order):
-    index = tree.Index(order)
+    index = Index(order)
     last = index.call(5)
 
     assert [span.number for span in index.above(last)] == [4, 2, 1]
@@ -331,7 +330,7 @@ def test_title_of_a_failed_call_says_what_it_raised():
     ],
 )
 def test_status_word(options, word):
-    assert tree.status_word(TraceBuilder(**options).build()) == word
+    assert status_word(TraceBuilder(**options).build()) == word
 
 
 def test_twenty_thousand_dispatches_are_walked_without_recursion():
@@ -344,29 +343,18 @@ def test_twenty_thousand_dispatches_are_walked_without_recursion():
     trace = build.build()
 
     assert len(trace.dispatches) == 20_000
-    assert sum(isinstance(visit.span, Dispatch) for visit in tree.walk(trace)) == 20_000
+    assert sum(isinstance(visit.span, Dispatch) for visit in walk(trace)) == 20_000
     assert tree.fold(trace)[0].count == 5_000
 
 
-def test_critical_path_asked_for_span_by_span_is_the_same(order):
-    lazily = tree.CriticalPath(tree.Index(order))
-    known: dict[int, list[tuple[int, int]]] = {}
-    for piece in tree.critical_path(order):
-        if piece.number is not None:
-            ends = (piece.start_ns, piece.start_ns + piece.duration_ns)
-            known.setdefault(piece.number, []).append(ends)
+def test_critical_path_asked_for_from_below_is_the_same(order):
+    visits = list(walk(order))
 
-    found = {
-        visit.span.number: sorted(stretches)
-        for visit in reversed(list(tree.walk(order)))
-        if (stretches := lazily.of(visit.span))
-    }
-
-    assert found == known
+    assert stretches_of(order, reversed(visits)) == stretches_of(order, visits)
 
 
 def test_repr_of_a_span_leaves_out_what_is_nested(order):
-    texts = [repr(order), *(repr(visit.span) for visit in tree.walk(order))]
+    texts = [repr(order), *(repr(visit.span) for visit in walk(order))]
 
     assert max(map(len, texts)) < 2_000
     assert not any("receiver_calls=" in text or "dispatches=[" in text for text in texts)

@@ -47,10 +47,10 @@ def test_why_leads_from_the_request_down_to_the_receiver():
 def test_why_says_what_was_left_for_later():
     build = TraceBuilder()
     call = build.call(build.dispatch(), "a.remind")
-    later = build.dispatch("order_placed", under=call, parent_is_link=True, callsite=None)
+    later = build.dispatch("order_placed", under=call, is_detached=True, callsite=None)
 
     assert sentences(build.build(), later.number)[-1] == (
-        "remind sent order_placed of orders.Order, in work that remind had left for later."
+        "remind sent order_placed of orders.Order, in work detached from remind."
     )
 
 

@@ -18,11 +18,12 @@ from pathlib import Path
 import pytest
 
 from tests.tracing.samples import plain_trace
+from tracing.conf.parts import PipelineOptions
 from tracing.exporters import log_file
 from tracing.exporters.log import LogExporter
 from tracing.exporters.log_file import LineFile, follow, log_files, open_log, rotated_files
 from tracing.instrumentation import failures
-from tracing.pipeline import Options, Pipeline
+from tracing.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -345,7 +346,7 @@ def test_log_that_exists_keeps_its_mode(path):
 
 def test_nothing_is_lost_while_the_folder_cannot_be_used(path, caplog):
     folder = path.parent / "logs"
-    pipeline = Pipeline(Options(batch_seconds=0.01))
+    pipeline = Pipeline(PipelineOptions(batch_seconds=0.01))
     pipeline.add_exporter(LogExporter(folder / path.name))
     pipeline.submit(plain_trace(1))
     before = pipeline.force_flush(30)

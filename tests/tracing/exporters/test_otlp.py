@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import grpc
 import pytest
 from google.protobuf.json_format import ParseDict
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.collector.trace.v1 import (
     trace_service_pb2,
     trace_service_pb2_grpc,
@@ -17,10 +19,11 @@ from opentelemetry.proto.collector.trace.v1 import (
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from tests.tracing.samples import full_trace, plain_trace
+from tracing.conf.parts import PipelineOptions
 from tracing.exporters.formats import otlp_json
-from tracing.exporters.otlp import OTLPExporter
-from tracing.pipeline import Options, Pipeline, TemporaryError
-from tracing.spans.records import span_id
+from tracing.exporters.otlp import OTLPExporter, log_endpoint
+from tracing.pipeline import Pipeline, TemporaryError
+from tracing.spans.records import Outcome, span_id
 
 
 class Receiver:
@@ -29,6 +32,9 @@ class Receiver:
     def __init__(self):
         self.requests = []
         self.headers = []
+        self.log_requests = []
+        self.metric_requests = []
+        self.takes_logs = True
         self.endpoint = ""
         self.stop = None
 
@@ -41,6 +47,26 @@ class Receiver:
             for scope in resource.scope_spans
             for span in scope.spans
         ]
+
+    @property
+    def logs(self):
+        return [
+            record
+            for request in self.log_requests
+            for resource in request.resource_logs
+            for scope in resource.scope_logs
+            for record in scope.log_records
+        ]
+
+    @property
+    def metrics(self):
+        return {
+            metric.name: metric
+            for request in self.metric_requests
+            for resource in request.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
 
     @property
     def resource(self):
@@ -63,7 +89,15 @@ def start_grpc(port=0):
             receiver.headers.append(dict(context.invocation_metadata()))
             return trace_service_pb2.ExportTraceServiceResponse()
 
+    class LogService(logs_service_pb2_grpc.LogsServiceServicer):
+        def Export(self, request, context):  # noqa: N802 - as the protocol has it.
+            if not receiver.takes_logs:
+                context.abort(grpc.StatusCode.UNIMPLEMENTED, "no logs here")
+            receiver.log_requests.append(request)
+            return logs_service_pb2.ExportLogsServiceResponse()
+
     server = grpc.server(ThreadPoolExecutor(2))
+    logs_service_pb2_grpc.add_LogsServiceServicer_to_server(LogService(), server)
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Service(), server)
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
@@ -80,9 +114,18 @@ def start_http(port=0):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
-            receiver.requests.append(trace_service_pb2.ExportTraceServiceRequest.FromString(body))
-            receiver.headers.append({name.lower(): text for name, text in self.headers.items()})
-            self.send_response(200)
+            if self.path == "/v1/traces":
+                request = trace_service_pb2.ExportTraceServiceRequest.FromString(body)
+                receiver.requests.append(request)
+                receiver.headers.append({name.lower(): text for name, text in self.headers.items()})
+            elif self.path == "/v1/metrics":
+                request = metrics_service_pb2.ExportMetricsServiceRequest.FromString(body)
+                receiver.metric_requests.append(request)
+            elif receiver.takes_logs:
+                request = logs_service_pb2.ExportLogsServiceRequest.FromString(body)
+                receiver.log_requests.append(request)
+            is_known = self.path != "/v1/logs" or receiver.takes_logs
+            self.send_response(200 if is_known else 404)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -159,7 +202,7 @@ def test_traces_that_share_an_incoming_trace_id_share_no_span_id(exporter, recei
     assert len(ids) == len(set(ids)) == 14
 
 
-def test_span_has_time_attributes_status_and_exception(exporter, receiver):
+def test_span_has_time_attributes_and_status(exporter, receiver):
     trace = full_trace()
 
     exporter.export([trace])
@@ -173,9 +216,103 @@ def test_span_has_time_attributes_status_and_exception(exporter, receiver):
     assert values(dispatch)["django.signal"] == "django.db.models.signals.post_save"
     assert values(dispatch)["code.line.number"] == 77
     assert failed.status.code == trace_pb2.Status.STATUS_CODE_ERROR
-    assert [(event.name, values(event)["exception.type"]) for event in failed.events] == [
-        ("exception", "ValueError")
+    assert values(failed)["error.type"] == "ValueError"
+
+
+def test_exception_is_a_log_record_of_its_span(exporter, receiver):
+    trace = full_trace()
+    call = trace.dispatches[0].receiver_calls[1]
+
+    exporter.export([trace])
+
+    (record,) = receiver.logs
+    assert record.event_name == "django.signal.receiver.exception"
+    assert (record.severity_number, record.severity_text) == (17, "ERROR")
+    assert record.trace_id.hex() == trace.trace_id
+    assert record.span_id.hex() == span_id(trace.root_span_id, call.number)
+    assert record.time_unix_nano == trace.started_ns + call.start_ns + call.duration_ns
+    assert values(record) == {
+        "exception.type": call.exception_type,
+        "exception.message": call.exception_message,
+        "django.signal.receiver": call.receiver.name,
+    }
+    assert values(receiver.log_requests[0].resource_logs[0].resource) == receiver.resource
+    assert not [event for span in receiver.spans for event in span.events]
+
+
+def test_exception_that_passes_through_receivers_is_told_once(exporter, receiver):
+    trace = full_trace()
+    first = trace.dispatches[0]
+    inner = plain_trace(1, dispatches=1).dispatches[0]
+    inner.number, inner.receiver_calls[0].number = 50, 51
+    inner.parent_number = first.receiver_calls[1].number
+    inner.exception_type = inner.receiver_calls[0].exception_type = "ValueError"
+    inner.receiver_calls[0].outcome = Outcome.RAISED
+    trace.dispatches.append(inner)
+
+    exporter.export([trace])
+
+    assert [record.span_id.hex() for record in receiver.logs] == [span_id(trace.root_span_id, 51)]
+
+
+def test_events_of_spans_are_added_where_the_environment_asks(protocol, receiver, monkeypatch):
+    monkeypatch.setenv("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", "logs/dup")
+    exporter = OTLPExporter(receiver.endpoint, protocol=protocol)
+
+    exporter.export([full_trace()])
+    exporter.shutdown()
+
+    assert len(receiver.logs) == 1
+    assert events_of(receiver) == [("exception", "ValueError")]
+
+
+def test_collector_without_logs_gets_events_of_spans(exporter, receiver, caplog):
+    receiver.takes_logs = False
+
+    for _ in range(3):
+        exporter.export([full_trace()])
+
+    assert [record.getMessage() for record in caplog.records if record.name == "tracing"] == [
+        "The collector took no log records: exceptions are events of spans from now on."
     ]
+    assert len(receiver.spans) == 3 * 7
+    assert events_of(receiver) == [("exception", "ValueError")] * 2
+
+
+def events_of(receiver):
+    return [
+        (event.name, values(event)["exception.type"])
+        for span in receiver.spans
+        for event in span.events
+    ]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "protocol", "logs"),
+    [
+        (None, "http", ""),
+        ("http://collector:4317", "grpc", "http://collector:4317"),
+        ("http://collector:4318/v1/traces", "http", "http://collector:4318/v1/logs"),
+        ("https://vendor/ingest", "http", None),
+    ],
+)
+def test_log_records_go_beside_the_spans(endpoint, protocol, logs):
+    assert log_endpoint(endpoint, protocol) == logs
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "told"),
+    [
+        ("GET", "GET /orders/<int:pk>/", ("GET /orders/<int:pk>/", "/orders/<int:pk>/")),
+        ("POST", "POST (no route)", ("POST", None)),
+        ("BREW", "OTHER /pot/", ("HTTP /pot/", "/pot/")),
+    ],
+)
+def test_name_and_route_of_a_request(exporter, receiver, method, name, told):
+    exporter.export([plain_trace(1, http_method=method, name=name)])
+
+    root = receiver.spans[0]
+    assert (root.name, values(root).get("http.route")) == told
 
 
 def test_resource_and_headers_are_sent(exporter, receiver):
@@ -206,7 +343,7 @@ def test_receiver_that_is_down_is_waited_for(protocol, caplog):
     port = int(first.endpoint.split(":")[2].split("/")[0])
     first.stop()
     exporter = OTLPExporter(first.endpoint, protocol=protocol, timeout=3)
-    pipeline = Pipeline(Options(batch_seconds=0.01))
+    pipeline = Pipeline(PipelineOptions(batch_seconds=0.01))
     pipeline.add_exporter(exporter)
     pipeline.submit(plain_trace(1))
 

@@ -16,14 +16,18 @@ from benchmarks.synthetic import Filler
 from tests.services import require_service
 from tests.tracing.analysis.building import TraceBuilder
 from tests.tracing.samples import full_trace, plain_trace
+from tests.tracing.viewer.traces import identify
+from tracing.conf.parts import Retention
 from tracing.exporters.database import DatabaseExporter
-from tracing.models import Dispatch, ReceiverLabel, Rollup, Sequence, Trace
+from tracing.models import Dispatch, ReceiverLabel, Rollup, Sequence, TaskLink, Trace
 from tracing.pipeline import TemporaryError
 from tracing.routers import ROUTER
+from tracing.spans.records import Kind
 from tracing.store import deadlines
 from tracing.store.backends import MissingTablesError, open_database
-from tracing.store.retention import Retention, file_size, prune, store_size
+from tracing.store.retention import file_size, prune, store_size
 from tracing.store.size import used_size
+from tracing.store.task_links import task_links
 
 pytestmark = pytest.mark.services
 
@@ -236,6 +240,27 @@ def test_database_without_tables_is_named(service, django_db_blocker):
         tell(service, f"DROP DATABASE {bare}")
 
 
+def test_task_is_joined_to_its_sender_until_one_of_them_is_pruned(exporter):
+    build = TraceBuilder(name="sender")
+    build.side_effect(None, "task", target="wash", task_id="7f3a")
+    sender = identify(build.build(), 1)
+    run = identify(TraceBuilder(Kind.TASK, "wash", attributes={"task_id": "7f3a"}).build(), 2)
+
+    exporter.export([run])
+    exporter.export([sender])
+    exporter.force_flush()
+    [task] = task_links(sender).enqueued
+    [enqueued_by] = task_links(run).enqueued_by
+    assert [each.summary.address for each in task.runs] == [run.address]
+    assert enqueued_by.summary.address == sender.address
+
+    Trace.objects.called(sender.address).delete()
+    assert task_links(run).was_pruned
+
+    Trace.objects.called(run.address).delete()
+    assert not TaskLink.objects.exists()
+
+
 def test_size_and_retention(exporter):
     exporter.export([plain_trace(n, dispatches=10, started_ns=n + 1) for n in range(60)])
     size = store_size()
@@ -282,7 +307,7 @@ on_postgresql = pytest.mark.parametrize("service", ["postgresql"], indirect=True
 
 @on_postgresql
 def test_copy_as_text_stores_what_copy_as_binary_does(exporter, monkeypatch):
-    monkeypatch.setattr("tracing.store.backends.postgresql._IN_C", False)
+    monkeypatch.setattr("tracing.store.backends.postgresql._is_in_c", lambda: False)
     odd = plain_trace(2, error=ODD, http_status=None)
 
     exporter.export([full_trace(), odd])
@@ -354,7 +379,7 @@ def test_server_stops_what_is_read_beyond_its_time_and_keeps_its_own_limit(store
             return cursor.fetchone()
 
     before = ask(LIMIT[store.name])
-    with deadlines.reading(ALIAS, 0.3) as deadline:
+    with deadlines.reading(ALIAS, 1.5) as deadline:
         raw = connections[ALIAS]
         assert ask(LIMIT[store.name]) != before
         with pytest.raises(DatabaseError):

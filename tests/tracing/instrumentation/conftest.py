@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.tracing.by_spool import assembled
 from tests.tracing.instrumentation.programs import heap
 from tracing.instrumentation import context, patching, sampling
-from tracing.instrumentation.assembly.assembler import assemble
 from tracing.instrumentation.boundaries import boundaries
-from tracing.instrumentation.buffer import LiveTrace
+from tracing.instrumentation.buffer import ActiveTrace
 from tracing.instrumentation.failures import counts
 from tracing.instrumentation.sampling import Sampler
 from tracing.spans.records import Kind
@@ -45,26 +45,26 @@ def stock() -> Iterator[None]:
 
 
 class Keeper:
-    """A processor that keeps the live traces which ended."""
+    """A processor that keeps the active traces which ended."""
 
     def __init__(self) -> None:
-        self.ended: list[LiveTrace] = []
+        self.ended: list[ActiveTrace] = []
 
-    def on_start(self, trace: LiveTrace) -> None:
+    def on_start(self, trace: ActiveTrace) -> None:
         pass
 
-    def on_end(self, trace: LiveTrace) -> None:
+    def on_end(self, trace: ActiveTrace) -> None:
         self.ended.append(trace)
 
     def traces(self) -> list[Trace]:
         """Return the finished spans of those that ended since the last call."""
         ended, self.ended = self.ended, []
-        return [assemble(live) for live in ended]
+        return [assembled(active) for active in ended]
 
 
 @pytest.fixture
 def keeper() -> Iterator[Keeper]:
-    """Receive all live traces in place of the pipeline."""
+    """Receive all active traces in place of the pipeline."""
     keeper = Keeper()
     before = context.set_processor(keeper)
     switch = sampling.switch.sampler, sampling.switch.paused
@@ -106,21 +106,21 @@ class Recording:
 
     trace: Trace
 
-    def __init__(self, live: LiveTrace) -> None:
-        self.live = live
+    def __init__(self, active: ActiveTrace) -> None:
+        self.active = active
 
 
 @contextmanager
 def recording(name: str = "test", *, segments: bool = False) -> Iterator[Recording]:
     """Record the block as a trace and have it assembled when it ends."""
-    live = LiveTrace(Kind.BLOCK, name, outer=context.current())
-    live.held = not segments
-    recorded = Recording(live)
+    active = ActiveTrace(Kind.BLOCK, name, outer=context.current())
+    active.held = not segments
+    recorded = Recording(active)
     before = context.set_processor(None)
-    context.begin(live)
+    context.begin(active)
     try:
         yield recorded
     finally:
-        context.finish(live)
+        context.finish(active)
         context.set_processor(before)
-        recorded.trace = assemble(live)
+        recorded.trace = assembled(active)

@@ -32,8 +32,10 @@ class Keeper:
     def counts(self):
         """Return the number of dispatches by the name of the block, "lone" for those outside any."""
         return {
-            "lone" if live.kind is Kind.DISPATCH else live.name: assemble_ended(live).dispatch_count
-            for live in self.ended
+            "lone" if active.kind is Kind.DISPATCH else active.name: assemble_ended(
+                active
+            ).dispatch_count
+            for active in self.ended
         }
 
 
@@ -124,13 +126,13 @@ def test_blocks_of_an_exit_stack_end_as_they_are_told(keeper, signal):
 
 
 def test_async_generators_put_back_what_is_running(keeper, signal):
-    async def stream(name):
+    async def buffer(name):
         with tracing.trace(name):
             signal.send("x")
             yield 1
 
     async def main():
-        one, other = stream("one"), stream("other")
+        one, other = buffer("one"), buffer("other")
         await anext(one)
         await anext(other)
         await anext(one, None)

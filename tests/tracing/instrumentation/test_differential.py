@@ -20,7 +20,7 @@ from tests.tracing.instrumentation.programs import (
 from tracing.instrumentation import context, sampling
 from tracing.instrumentation.assembly.assembler import assemble_ended
 from tracing.instrumentation.attributes.values import Redaction
-from tracing.instrumentation.buffer import UNRECORDED, LiveTrace
+from tracing.instrumentation.buffer import UNRECORDED, ActiveTrace
 from tracing.instrumentation.dispatch import asynchronous, synchronous
 from tracing.instrumentation.dispatch.options import Options
 from tracing.instrumentation.patching import instrument, uninstrument
@@ -44,13 +44,13 @@ pytestmark = pytest.mark.usefixtures("stock", "keeper", "frozen_heap")
 
 @contextmanager
 def recorded():
-    live = LiveTrace(Kind.BLOCK, "program")
-    context.begin(live)
+    active = ActiveTrace(Kind.BLOCK, "program")
+    context.begin(active)
     try:
         yield
     finally:
-        context.finish(live)
-        assemble_ended(live)
+        context.finish(active)
+        assemble_ended(active)
 
 
 @contextmanager
@@ -79,13 +79,18 @@ def paused():
 @contextmanager
 def full():
     with pytest.MonkeyPatch.context() as patch, recorded():
-        patch.setattr(synchronous, "STREAM_LIMIT", 20)
-        patch.setattr(asynchronous, "STREAM_LIMIT", 20)
+        patch.setattr(synchronous, "BUFFER_LIMIT", 20)
+        patch.setattr(asynchronous, "BUFFER_LIMIT", 20)
         yield
 
 
 CONDITIONS = [recorded, lone, unrecorded, paused, full]
-OPTIONS = [Options(), Options(callsite=False, details=False), Options(values=Redaction())]
+OPTIONS = [
+    Options(),
+    Options(callsite=False, details=False),
+    Options(values=Redaction()),
+    Options(cpu=True),
+]
 
 
 def compare(program, conditions=CONDITIONS, options=OPTIONS[:1]):
@@ -125,18 +130,21 @@ def run_instrumented(program, option, condition, tries=1):
 conditions = st.sampled_from(CONDITIONS)
 
 
+@pytest.mark.thorough
 @given(programs(asynchronous=False), conditions)
 @EVERYTHING
 def test_sync_sends_do_what_django_does_in_any_program(no_failures, program, condition):
     compare(program, [condition])
 
 
+@pytest.mark.thorough
 @given(programs(asynchronous=True), conditions)
 @EVERYTHING
 def test_all_four_sends_do_what_django_does_in_any_program(no_failures, program, condition):
     compare(program, [condition])
 
 
+@pytest.mark.thorough
 @given(mixed_programs(), conditions)
 @settings(EVERYTHING, max_examples=max(EXAMPLES // 4, 20))
 def test_mixed_receivers_do_what_django_does_whichever_thread_is_first(
@@ -150,16 +158,23 @@ def test_mixed_receivers_do_what_django_does_whichever_thread_is_first(
     assert actual == expected
 
 
+@pytest.mark.thorough
 @given(programs(asynchronous=False), st.sampled_from(OPTIONS))
 @settings(EVERYTHING, max_examples=max(EXAMPLES // 4, 20))
 def test_options_of_the_recording_change_nothing_in_any_program(no_failures, program, option):
     compare(program, [recorded], [option])
 
 
-@given(programs(asynchronous=False), st.integers(1, 1_000), st.sampled_from(WAYS))
+@pytest.mark.thorough
+@given(
+    programs(asynchronous=False),
+    st.integers(1, 1_000),
+    st.sampled_from(WAYS),
+    st.sampled_from([OPTIONS[0], OPTIONS[-1]]),
+)
 @settings(EVERYTHING, max_examples=max(EXAMPLES // 4, 15))
 def test_programs_meet_what_interrupts_the_recording_and_nothing_of_it_later(
-    no_failures, program, at, way
+    no_failures, program, at, way, option
 ):
     uninstrument()
     expected = run(program)
@@ -168,7 +183,7 @@ def test_programs_meet_what_interrupts_the_recording_and_nothing_of_it_later(
 
     with ExitStack() as stack:
         stack.enter_context(recorded())
-        stack.callback(instrument(sql=False, side_effects=False))
+        stack.callback(instrument(options=option, sql=False, side_effects=False))
         reached = interruption.run(lambda: logs.append(run(program)))
         again = run(program)
 

@@ -232,9 +232,9 @@ class Listener:
 def test_methods_of_many_objects_are_compared_no_more_often_than_there_are_objects(compared):
     receivers = [Listener(number % 100).hears for number in range(160)]
 
-    same_as = among(receivers)
+    duplicate_of = among(receivers)
 
-    assert same_as == (None,) * 100 + tuple(range(60))
+    assert duplicate_of == (None,) * 100 + tuple(range(60))
     assert len(compared) == 60
 
 

@@ -55,7 +55,7 @@ def test_dispatches_are_recorded_with_receivers_whose_end_is_unknown(unverified,
     ]
     assert trace.dispatches[0].receiver_calls[0].outcome is Outcome.UNKNOWN
     assert trace.dispatches[0].callsite.file == __file__
-    assert trace.unheard_count == 1
+    assert trace.orphan_count == 1
 
 
 def test_lone_dispatches_and_requests_are_traces_too(unverified, keeper, no_failures):
@@ -85,7 +85,7 @@ def test_lone_dispatches_and_requests_are_traces_too(unverified, keeper, no_fail
 def test_full_stream_drops_and_counts(unverified, monkeypatch):
     signal = Signal()
     signal.connect(nothing, weak=False)
-    monkeypatch.setattr(fallback, "STREAM_LIMIT", 20)
+    monkeypatch.setattr(fallback, "BUFFER_LIMIT", 20)
     with recording() as recorded:
         for _ in range(5):
             signal.send("x")
@@ -95,7 +95,7 @@ def test_full_stream_drops_and_counts(unverified, monkeypatch):
 
 
 @pytest.mark.parametrize("method", [method.value for method in STOCK_SENDS])
-@pytest.mark.parametrize("place", ["", "opening_of", "resolve_live", "begin_lone", "current"])
+@pytest.mark.parametrize("place", ["", "opening_of", "resolve_live", "begin_standalone", "current"])
 def test_programs_do_what_they_do_on_stock_django(monkeypatch, frozen_heap, method, place):
     monkeypatch.setattr(failures, "counts", failures.Counter())
     expected = run(program(method))

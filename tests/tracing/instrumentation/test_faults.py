@@ -30,7 +30,8 @@ from django.test.utils import isolate_apps
 
 from tests.tracing.instrumentation.conftest import recording
 from tests.tracing.instrumentation.programs import RUNS_TOGETHER, Program, ReceiverSpec, run
-from tracing.instrumentation import buffer, context, failures, sampling
+from tracing.instrumentation import buffer as recording_buffer
+from tracing.instrumentation import context, failures, sampling
 from tracing.instrumentation.assembly import assembler
 from tracing.instrumentation.attributes import arguments, callsites, names, values
 from tracing.instrumentation.attributes.values import Redaction
@@ -92,13 +93,13 @@ def broken(*args, **kwargs):
 
 # Not the clock and the name of a class: they are C functions that cannot fail.
 PLACES = [
-    (synchronous, "application_frame"),
-    (asynchronous, "application_frame"),
-    (resolved, "cached_wiring"),
-    (resolved, "plain_wiring"),
+    (synchronous, "place_of"),
+    (asynchronous, "place_of"),
+    (resolved, "cached_receivers"),
+    (resolved, "uncached_receivers"),
     (synchronous, "resolve"),
     (asynchronous, "resolve"),
-    (resolved, "ResolvedWiring"),
+    (resolved, "ResolvedReceivers"),
     (coroutines, "error_text"),
     (asynchronous, "opening_of"),
     (synchronous, "drop"),
@@ -106,9 +107,9 @@ PLACES = [
     (standalone, "decide"),
     (context, "begin"),
     (context, "finish"),
-    (buffer.LiveTrace, "open_stream"),
-    (buffer.LiveTrace, "branch"),
-    (buffer.Stream, "here"),
+    (recording_buffer.ActiveTrace, "open_buffer"),
+    (recording_buffer.ActiveTrace, "branch"),
+    (recording_buffer.Buffer, "here"),
     (receivers, "details_reader"),
     (receivers, "sender_reference"),
     (registry, "twins_among"),
@@ -139,16 +140,16 @@ def expected():
 
 
 def run_broken(patch, owner, name, method, *, recorded):
-    live = buffer.LiveTrace(Kind.BLOCK, "faults") if recorded else None
-    if live is not None:
-        context.begin(live)
+    active = recording_buffer.ActiveTrace(Kind.BLOCK, "faults") if recorded else None
+    if active is not None:
+        context.begin(active)
     try:
         patch.setattr(owner, name, broken)
         return run(program(method))
     finally:
         patch.undo()
-        if live is not None:
-            context.finish(live)
+        if active is not None:
+            context.finish(active)
         context.enter(None)
 
 
@@ -202,9 +203,10 @@ def untraced():
     sys.settrace(trace)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("condition", ["recorded", "lone", "unrecorded"])
-@pytest.mark.parametrize("kind", ["plain", "unheard", "robust", "raising", "overridden"])
+@pytest.mark.parametrize("kind", ["plain", "orphan", "robust", "raising", "overridden"])
 def test_recursion_limit_is_met_where_django_meets_it(monkeypatch, kind, condition):
     class Overridden(Signal):
         def _live_receivers(self, sender):
@@ -216,7 +218,7 @@ def test_recursion_limit_is_met_where_django_meets_it(monkeypatch, kind, conditi
     signal = Overridden() if kind == "overridden" else Signal()
     other = Signal()
     other.connect(nothing, weak=False)
-    if kind != "unheard":
+    if kind != "orphan":
         signal.connect(raising if kind in {"raising", "robust"} else nothing, weak=False)
 
     def method(signal, sender):
@@ -241,7 +243,7 @@ def test_recursion_limit_is_met_where_django_meets_it(monkeypatch, kind, conditi
     elif condition == "lone":
         actual = outcomes_near_the_limit(signal, method, levels)
     else:
-        before = context.enter(buffer.UNRECORDED)
+        before = context.enter(recording_buffer.UNRECORDED)
         actual = outcomes_near_the_limit(signal, method, levels)
         context.leave(before)
     undo()
@@ -380,19 +382,19 @@ def test_receiver_that_does_not_return_is_seen_as_running_and_then_unknown():
 
     signal.connect(hanging, weak=False)
     undo = instrument(sql=False, side_effects=False)
-    live = buffer.LiveTrace(Kind.BLOCK, "hanging")
+    active = recording_buffer.ActiveTrace(Kind.BLOCK, "hanging")
 
     def work():
-        context.begin(live)
+        context.begin(active)
         signal.send("x")
 
     thread = threading.Thread(target=work)
     thread.start()
     assert begun.wait(120)
-    seen = assembler.snapshot(live)
-    again = assembler.snapshot(live)
-    live.end = context.clock()
-    ended = assembler.assemble(live)
+    seen = assembler.snapshot(active)
+    again = assembler.snapshot(active)
+    active.end = context.clock()
+    ended = assembler.assemble(active)
     over.set()
     thread.join()
     undo()
@@ -452,11 +454,11 @@ signal = Signal()
 signal.connect(lambda **named: 1, weak=False)
 memory = MemoryExporter()
 pipeline.configure([memory])
-context.set_processor(pending.Parking(pipeline.default))
+context.set_processor(pending.PendingTraces(pipeline.default))
 patching.instrument(sql=False)
 with tracing.trace("work") as block:
     signal.send("parent")
-    locks = [assembler._lock, tasks._lock]
+    locks = [assembler.reading_lock, tasks._lock]
     for lock in locks:
         lock.acquire()
     child = os.fork()
@@ -541,6 +543,7 @@ def test_interpreter_that_ends_while_threads_dispatch_ends_well():
 # -- Memory ----------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_trace_that_nobody_drains_stays_within_its_bound_and_counts_the_loss():
     signal = Signal()
     signal.connect(nothing, weak=False)
@@ -548,19 +551,20 @@ def test_trace_that_nobody_drains_stays_within_its_bound_and_counts_the_loss():
     with recording() as recorded:
         for _ in range(100_000):
             signal.send("x")
-        [events] = [stream.events for stream in recorded.live.streams]
+        [events] = [buffer.events for buffer in recorded.active.buffers]
         held = sum(
             map(sys.getsizeof, {id(value): value for value in events}.values()), len(events) * 8
         )
     undo()
 
     trace = recorded.trace
-    assert len(events) <= buffer.STREAM_LIMIT + 10
+    assert len(events) <= recording_buffer.BUFFER_LIMIT + 10
     assert held / trace.dispatch_count < 300
     assert trace.dispatch_count + trace.dropped_count == 100_000
     assert trace.dropped_count > 0
 
 
+@pytest.mark.thorough
 def test_what_is_recorded_is_nothing_for_the_garbage_collector():
     outer, inner = Signal(), Signal(use_caching=True)
     group = Group(pk=5, name="five")
@@ -590,7 +594,7 @@ def test_what_is_recorded_is_nothing_for_the_garbage_collector():
 def test_dispatches_that_are_dropped_take_no_memory(monkeypatch):
     signal = Signal()
     signal.connect(nothing, weak=False)
-    monkeypatch.setattr(synchronous, "STREAM_LIMIT", 100)
+    monkeypatch.setattr(synchronous, "BUFFER_LIMIT", 100)
     undo = instrument(sql=False, side_effects=False)
     with recording() as recorded:
         for _ in range(200):
@@ -614,10 +618,10 @@ def in_a_thread(work):
 
 @contextlib.contextmanager
 def narrow(limit):
-    """Give the streams room for *limit* values only, as if nothing had drained them for long."""
+    """Give the buffers room for *limit* values only, as if nothing had drained them for long."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (buffer, synchronous, asynchronous, connections, queries):
-            patch.setattr(module, "STREAM_LIMIT", limit)
+        for module in (recording_buffer, synchronous, asynchronous, connections, queries):
+            patch.setattr(module, "BUFFER_LIMIT", limit)
         yield
 
 
@@ -683,7 +687,7 @@ def test_no_kind_of_item_fills_a_stream_beyond_its_limit(work, stock, no_failure
         with narrow(120), recording() as recorded:
             for _ in range(60):
                 work(signal)
-            lengths = [len(stream.events) for stream in recorded.live.streams]
+            lengths = [len(buffer.events) for buffer in recorded.active.buffers]
     finally:
         undo()
         signals.post_save.disconnect(sender=Group, dispatch_uid="narrow")
@@ -705,7 +709,7 @@ def test_fate_of_a_transaction_is_known_though_its_begin_found_no_room(stock, no
                     signal.send("filling")
                 with transaction.atomic():
                     transaction.set_rollback(True)
-                    assembler.keep_numbers(recorded.live)
+                    assembler.keep_numbers(recorded.active)
                     signal.send("inside")
                 signal.send("after")
     finally:
@@ -718,6 +722,7 @@ def test_fate_of_a_transaction_is_known_though_its_begin_found_no_room(stock, no
     }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", ["thread", "work_item", "task"])
 def test_long_trace_lets_go_of_threads_and_tasks_that_are_through(way, stock, no_failures):
     signal = Signal()
@@ -738,8 +743,8 @@ def test_long_trace_lets_go_of_threads_and_tasks_that_are_through(way, stock, no
             else:
                 for _ in range(50):
                     (thread if way == "thread" else work_item)(signal)
-            assembler.keep_numbers(recorded.live)
-            counts.append(len(recorded.live.streams))
+            assembler.keep_numbers(recorded.active)
+            counts.append(len(recorded.active.buffers))
     undo()
 
     assert counts[1:] == [counts[0]] * 3
@@ -757,7 +762,7 @@ def test_callback_of_a_task_that_is_through_is_still_recorded(stock, no_failures
 
     async def main():
         await asyncio.create_task(child())
-        assembler.keep_numbers(recorded.live)
+        assembler.keep_numbers(recorded.active)
         await asyncio.sleep(0.05)
 
     undo = instrument(sql=False, side_effects=False)
@@ -848,7 +853,7 @@ def test_long_trace_that_is_drained_holds_no_more_than_a_short_one(frozen_heap, 
             # In development mode asyncio would walk the stack for each future.
             asyncio.run(main(), debug=False)
         # Only now is the trace in sight of a worker that earlier tests have left.
-        context.running[number] = live
+        context.running[number] = active
         list(assembler.drain())
         del context.running[number]
         gc.collect()
@@ -858,8 +863,8 @@ def test_long_trace_that_is_drained_holds_no_more_than_a_short_one(frozen_heap, 
     grown = []
     while len(grown) < 3 and (not grown or grown[-1] >= 500_000):
         with recording(segments=True) as recorded:
-            live = recorded.live
-            number = live.root.number
+            active = recorded.active
+            number = active.root.number
             del context.running[number]
             some(2_000)
             tracemalloc.start()
@@ -975,6 +980,7 @@ def count_recording():
     """Return how many objects of the recording itself are alive, by the name of their type."""
     modules = {
         "tracing.instrumentation.buffer",
+        "tracing.instrumentation.assembly.knowledge",
         "tracing.instrumentation.assembly.state",
         "tracing.instrumentation.assembly.assembler",
     }

@@ -186,7 +186,7 @@ PLACES = [
     (effects, "_setting", "side effect"),
     (propagation, "_continuation", "handing over"),
     (propagation, "_continuation", "create_task"),
-    (propagation, "make_current", "taking over"),
+    (propagation, "set_current", "taking over"),
     (requests, "_facts", "request_started"),
     (requests, "_is_request", "request_finished"),
     (queries.bypass, "note_write", "query"),

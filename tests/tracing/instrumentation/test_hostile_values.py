@@ -19,7 +19,7 @@ from django.utils.functional import SimpleLazyObject, lazy
 
 from tests.tracing.instrumentation.conftest import recording
 from tracing.exporters.formats import otlp_json
-from tracing.instrumentation.assembly import dispatches, state
+from tracing.instrumentation.assembly import dispatches, knowledge
 from tracing.instrumentation.assembly.repair import repaired
 from tracing.instrumentation.attributes import redaction
 from tracing.instrumentation.attributes.redaction import HIDDEN
@@ -164,7 +164,7 @@ def test_every_dispatch_is_recorded_whatever_its_values(seed, monkeypatch):
         with recording() as recorded:
             for _ in range(100):
                 send_one(chance, signal)
-                recorded.live.attributes["about"] = attribute_text("about", chance.choice(VALUES))
+                recorded.active.attributes["about"] = attribute_text("about", chance.choice(VALUES))
     finally:
         undo()
         for each in signals:
@@ -202,7 +202,7 @@ def receive(**_named):
     ("module", "broken", "what"),
     [
         (dispatches, "put_details", "the details of a dispatch"),
-        (state, "callsite", "a callsite"),
+        (knowledge, "callsite", "a callsite"),
         (dispatches, "_outcome_of", "an event"),
     ],
 )
@@ -214,7 +214,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_kept(monkeypatch, module, b
     undo = instrument(sql=False, side_effects=False)
     with monkeypatch.context() as patch:
         patch.setattr(module, broken, explode)
-        patch.setattr(state, "failed", lambda place, error: None)
+        patch.setattr(knowledge, "failed", lambda place, error: None)
         with recording("") as recorded:
             signal.send(None, a=1)
             failing.send_robust(None)
@@ -227,11 +227,12 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_kept(monkeypatch, module, b
 
 
 def test_a_text_whose_secrets_cannot_be_told_is_hidden(monkeypatch):
+    redaction.is_suspect.cache_clear()
     with recording("work") as recorded:
-        recorded.live.attributes["about"] = "password=x"
-        monkeypatch.setattr(state, "failed", lambda place, error: None)
+        recorded.active.attributes["about"] = "password=x"
+        monkeypatch.setattr(knowledge, "failed", lambda place, error: None)
         monkeypatch.setattr(redaction, "_SUSPECT", None)
 
     assert recorded.trace.name == HIDDEN
     assert recorded.trace.attributes == {"about": HIDDEN}
-    assert recorded.trace.unreadable == [("a text", "AttributeError", 4)]
+    assert recorded.trace.unreadable == [("a text", "AttributeError", 3)]

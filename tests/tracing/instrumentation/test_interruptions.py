@@ -48,7 +48,7 @@ class Once:
 
     def traces(self):
         ended, self.ended = self.ended, []
-        return [assemble(live) for live in ended]
+        return [assemble(active) for active in ended]
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def once(keeper):
     gc.enable()
     sys.settrace(trace)
     undo()
-    context.make_current(None)
+    context.set_current(None)
     context.running.clear()
 
 
@@ -94,7 +94,7 @@ def tree(dispatch, sent):
 
 def check_what_comes_after(once, ping):
     """Prove that nothing is left of the interruption, and that what was recorded can be read."""
-    assert context.running_stream() is None
+    assert context.running_buffer() is None
     assert context.running == {}
     for trace in once.traces():
         calls = [call for dispatch in trace.dispatches for call in dispatch.receiver_calls]
@@ -119,6 +119,7 @@ def interrupt_everywhere(program, once, ping, kind, way, *, every=EVERY):
     return done
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_dispatches_in_a_block_pass_on_what_interrupts_them(once, signals, kind, way):
@@ -134,6 +135,7 @@ def test_dispatches_in_a_block_pass_on_what_interrupts_them(once, signals, kind,
     assert interrupt_everywhere(program, once, ping, kind, way) > 10
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", WAYS)
 def test_lone_and_failing_dispatches_pass_on_what_interrupts_them(once, signals, way):
     ping, _pong = signals

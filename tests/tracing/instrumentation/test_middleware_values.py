@@ -38,7 +38,7 @@ def recorded(keeper, response=None, user=None, match=None, path="/"):  # noqa: F
 
     request = RequestFactory().get(path)
     with trace("a request", kind=Kind.REQUEST) as block:
-        block.live.http_path = path
+        block.active.http_path = path
         TracingMiddleware(respond)(request)
     (finished,) = keeper.traces()
     return finished

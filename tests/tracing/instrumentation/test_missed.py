@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import operator
+
 import pytest
 from django.contrib.auth.models import Group, User
 from django.core import mail
 from django.db import models, transaction
-from django.db.models.signals import post_save
+from django.db.models.signals import post_delete, post_save, pre_delete
 from django.dispatch import Signal
+from django.test import TestCase
 from django.test.utils import isolate_apps
 
 from tests.tracing.instrumentation.conftest import recording
@@ -98,6 +102,20 @@ def test_receiver_that_ran_or_waits_for_somebody_else_is_not_told(connect, conne
     assert recorded.trace.missed_receivers == []
 
 
+def test_a_connection_in_the_memory_of_an_earlier_one_is_another():
+    """Python gives the memory of what has died to what comes next, and identities with it."""
+    places = []
+    for sender in [ProxyOfGroup, User] * 50:
+        published.connect(on_published, sender=sender)
+        places.append(id(published.receivers[0]))
+        with recording() as recorded:
+            published.send(Group)
+        published.disconnect(on_published, sender=sender)
+
+        assert len(recorded.trace.missed_receivers) == (sender is ProxyOfGroup)
+    assert any(map(operator.eq, places, places[1:]))
+
+
 def test_receiver_that_is_connected_for_both_is_not_told(connect):
     connect(on_published, Group)
     connect(on_published, ProxyOfGroup)
@@ -142,6 +160,30 @@ def test_relations_of_models():
     assert between(Parent, Child) == ""
 
 
+@isolate_apps("tests")
+def test_receiver_of_a_parent_ran_when_the_child_was_deleted(monkeypatch):
+    class Parent(models.Model):
+        class Meta:
+            app_label = "tests"
+
+    class Child(Parent):
+        class Meta:
+            app_label = "tests"
+
+    monkeypatch.setattr(missed, "_model_named", {"tests.Child": Child}.get)
+    monkeypatch.setattr(missed.registry, "possible_senders", lambda: {id(Parent): Parent})
+    signals = (post_save, pre_delete, post_delete)
+    for signal in signals:
+        signal.connect(on_published, sender=Parent)
+    names = ("post_save", "pre_delete", "post_delete")
+    sent = [(f"django.db.models.signals.{name}", "tests.Child") for name in names]
+    found = missed.find(sent, 0)
+    for signal in signals:
+        signal.disconnect(on_published, sender=Parent)
+
+    assert [(each.signal, each.reason) for each in found] == [(sent[0][0], "its parent model")]
+
+
 def test_receiver_that_an_earlier_trace_left_disconnected_is_told_until_it_is_back(connect):
     connect(on_published, User)
     with recording() as first:
@@ -167,6 +209,24 @@ def test_receiver_that_an_earlier_trace_left_disconnected_is_told_until_it_is_ba
     ]
 
 
+@pytest.mark.parametrize("lives", [True, False], ids=["unnamed", "gone"])
+def test_receiver_of_one_signal_without_a_name_is_not_missed_by_another(lives):
+    earlier, later = Signal(), Signal()
+    earlier.connect(on_published)
+    with recording():
+        earlier.disconnect(on_published)
+    later.connect(other)
+    with recording() as recorded:
+        later.send(User)
+        if not lives:
+            # Nobody has named them by now.
+            del earlier, later
+            gc.collect()
+
+    assert len(recorded.trace.dispatches) == 1
+    assert recorded.trace.missed_receivers == []
+
+
 @pytest.mark.django_db
 def test_callback_that_waits_for_a_commit_of_a_testcase_is_told():
     def on_group(**named):
@@ -184,6 +244,44 @@ def test_callback_that_waits_for_a_commit_of_a_testcase_is_told():
     (note,) = [note for note in notes(recorded.trace) if note.kind == "waiting"]
     assert note.text.startswith("2 on_commit callbacks of ")
     assert "wait for a commit of 'default' that the test's own transaction never makes" in note.text
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("robust", [True, False])
+def test_callbacks_that_a_test_runs_hang_under_what_registered_them(robust):
+    shipped = Signal()
+
+    def ship(**named):
+        pass
+
+    def on_group(**named):
+        transaction.on_commit(lambda: shipped.send(None), robust=robust)
+
+    shipped.connect(ship)
+    post_save.connect(on_group, sender=Group)
+    try:
+        with recording() as recorded, TestCase.captureOnCommitCallbacks(execute=True) as callbacks:
+            Group.objects.create(name="a")
+    finally:
+        post_save.disconnect(on_group, sender=Group)
+
+    saved, sent = recorded.trace.dispatches
+    assert len(callbacks) == 1
+    assert (sent.parent_number, sent.is_detached) == (saved.receiver_calls[0].number, True)
+    assert recorded.trace.diagnosis_context.on_commit == [sent.number]
+    assert recorded.trace.waiting_callbacks == []
+
+
+@pytest.mark.django_db
+def test_a_failure_of_a_callback_that_a_test_runs_is_the_tests():
+    with (
+        recording() as recorded,
+        pytest.raises(ZeroDivisionError),
+        TestCase.captureOnCommitCallbacks(execute=True),
+    ):
+        transaction.on_commit(lambda: 1 / 0)
+
+    assert recorded.trace.dispatches == []
 
 
 @pytest.mark.django_db(transaction=True)

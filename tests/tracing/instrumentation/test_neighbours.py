@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import inspect
 import weakref
+from hashlib import sha256
 from pathlib import Path
 from unittest import mock
 
@@ -20,7 +22,13 @@ from tracing.instrumentation import context
 from tracing.instrumentation.attributes.names import receiver_label
 from tracing.instrumentation.connections import neighbours
 from tracing.instrumentation.connections.neighbours import STOCK_LIVE_RECEIVERS, STOCK_SENDS, stock
-from tracing.instrumentation.patching import instrument, sends_are_verified, uninstrument
+from tracing.instrumentation.patching import (
+    VERIFIED_FILES,
+    defines_verified_sends,
+    instrument,
+    sends_are_verified,
+    uninstrument,
+)
 from tracing.spans.records import Method, Outcome
 
 pytestmark = pytest.mark.usefixtures("stock")
@@ -307,6 +315,15 @@ def test_django_s_own_functions_are_found_and_verified_behind_a_neighbour_s(patc
     assert stock("_live_receivers") is STOCK_LIVE_RECEIVERS
     assert stock("send").__globals__ is vars(dispatcher)
     assert sends_are_verified()
+
+
+def test_a_module_that_is_known_as_a_whole_is_verified_in_its_parts_as_well():
+    source = inspect.getsource(dispatcher)
+
+    assert sha256(source.encode()).hexdigest()[:16] in VERIFIED_FILES
+    assert defines_verified_sends(source)
+    assert defines_verified_sends(f"{source}\n# another release")
+    assert not defines_verified_sends(source.replace("return responses", "return []"))
 
 
 def test_patched_send_of_a_test_is_not_recorded_and_put_back(no_failures):

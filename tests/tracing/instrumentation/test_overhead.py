@@ -10,8 +10,8 @@ from django.dispatch import Signal
 from tests.tracing.instrumentation.conftest import recording
 from tracing import pipeline, setup
 from tracing.instrumentation import context, overhead
-from tracing.instrumentation.assembly import state
-from tracing.instrumentation.assembly.state import Costs
+from tracing.instrumentation.assembly import knowledge
+from tracing.instrumentation.assembly.knowledge import Costs
 from tracing.instrumentation.patching import instrument
 
 pytestmark = pytest.mark.usefixtures("stock", "no_failures")
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("stock", "no_failures")
 @pytest.fixture
 def costs(monkeypatch):
     costs = Costs()
-    monkeypatch.setattr(state, "costs", costs)
+    monkeypatch.setattr(knowledge, "costs", costs)
     # A worker that an earlier test has started must not measure meanwhile.
     here, calibrate = threading.get_ident(), overhead.calibrate
     monkeypatch.setattr(

@@ -156,7 +156,7 @@ def test_what_was_forgotten_before_it_was_read_keeps_its_shape(small):
     assert forgotten["dispatches without names"] >= 2
 
 
-def test_unheard_senders_beyond_the_limit_are_counted_together(small, monkeypatch):
+def test_orphan_senders_beyond_the_limit_are_counted_together(small, monkeypatch):
     monkeypatch.setattr(orphans, "MOST_COUNTED", 10)
     signal = Signal()
 
@@ -164,9 +164,9 @@ def test_unheard_senders_beyond_the_limit_are_counted_together(small, monkeypatc
         for number in range(50):
             signal.send(f"job-{number}")
 
-    assert sum(count for _signal, _sender, count in recorded.trace.unheard) == 50
-    assert len(recorded.trace.unheard) == 11
-    assert ("(more signals and senders)", "(more senders)", 40) in recorded.trace.unheard
+    assert sum(count for _signal, _sender, count in recorded.trace.orphans) == 50
+    assert len(recorded.trace.orphans) == 11
+    assert ("(more signals and senders)", "(more senders)", 40) in recorded.trace.orphans
 
 
 def test_labels_that_look_alike_are_one_object():

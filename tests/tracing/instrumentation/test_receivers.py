@@ -15,7 +15,7 @@ from tests.tracing.instrumentation.conftest import recording
 from tracing.instrumentation import context
 from tracing.instrumentation.attributes import names
 from tracing.instrumentation.connections import changes, registry
-from tracing.instrumentation.connections import receivers as wirings
+from tracing.instrumentation.connections import receivers as cached_receivers
 from tracing.instrumentation.dispatch import orphans
 from tracing.instrumentation.patching import instrument, uninstrument
 
@@ -121,7 +121,7 @@ def test_wiring_of_a_model_does_not_hold_the_model():
     details = post_save.sender_receivers_cache[Passing].details
     post_save.disconnect(first, sender=Passing)
 
-    # Django holds a wiring as long as its sender lives: a reader that held the sender would keep both.
+    # Django holds a cached as long as its sender lives: a reader that held the sender would keep both.
     assert details.__closure__
     assert all(cell.cell_contents is not Passing for cell in details.__closure__)
 
@@ -146,10 +146,10 @@ def test_sender_without_weak_references_fails_as_in_django_where_it_fails_there(
     assert caught.value.__context__ is None
 
 
-# -- Dispatches that nobody received -------------------------------------------------------------
+# -- Dispatches without receivers ----------------------------------------------------------------
 
 
-def test_unheard_dispatches_are_counted_by_name(signal):
+def test_orphan_dispatches_are_counted_by_name(signal):
     other = Signal()
     with recording() as recorded:
         for _ in range(3):
@@ -159,15 +159,15 @@ def test_unheard_dispatches_are_counted_by_name(signal):
         other.send_robust("text")
         other.send("text")
 
-    assert sorted((sender, count) for _signal, sender, count in recorded.trace.unheard) == [
+    assert sorted((sender, count) for _signal, sender, count in recorded.trace.orphans) == [
         ("'text'", 2),
         ("None", 1),
         (f"{__name__}.Sender", 4),
     ]
-    assert recorded.trace.unheard_count == 7
+    assert recorded.trace.orphan_count == 7
 
 
-def test_unheard_dispatch_of_a_sender_in_the_place_of_a_dead_one_counts_under_its_own_name():
+def test_orphan_dispatch_of_a_sender_in_the_place_of_a_dead_one_counts_under_its_own_name():
     signal = Signal()
     identities = set()
     with recording() as recorded:
@@ -180,13 +180,13 @@ def test_unheard_dispatch_of_a_sender_in_the_place_of_a_dead_one_counts_under_it
 
     # The point of the test: identities were given out again.
     assert len(identities) < 20
-    assert sorted(recorded.trace.unheard) == sorted(
+    assert sorted(recorded.trace.orphans) == sorted(
         ("django.dispatch.Signal (unnamed)", f"{__name__}.Passing{number}", 1)
         for number in range(20)
     )
 
 
-def test_unheard_dispatches_keep_nothing_alive_and_leave_nothing_behind():
+def test_orphan_dispatches_keep_nothing_alive_and_leave_nothing_behind():
     class Passing:
         pass
 
@@ -218,8 +218,8 @@ def listened():
     with recording() as recorded:
         for _ in range(3):
             signal.send(Sender)
-    assert recorded.trace.unheard_count == 3
-    assert type(signal.sender_receivers_cache[Sender]) is orphans.Unheard
+    assert recorded.trace.orphan_count == 3
+    assert type(signal.sender_receivers_cache[Sender]) is orphans.Orphan
     return signal
 
 
@@ -241,7 +241,7 @@ def test_signal_whose_receivers_are_taken_out_for_a_while_has_them_back(signal):
             signal.send(Sender)
     signal.receivers = taken
 
-    assert recorded.trace.unheard_count == 3
+    assert recorded.trace.orphan_count == 3
     assert signal.has_listeners(Sender)
     assert answers(signal.send(Sender)) == ["first"]
 
@@ -267,21 +267,21 @@ def test_traces_that_take_turns_each_count_their_own(listened):
     work(0, 1)
     thread.join()
 
-    assert [traces[own].unheard_count for own in (0, 1)] == [10, 10]
-    assert len(traces[0].unheard) == 2
+    assert [traces[own].orphan_count for own in (0, 1)] == [10, 10]
+    assert len(traces[0].orphans) == 2
 
 
 def test_trace_that_was_let_go_is_kept_by_nothing_it_counted(listened):
     with recording() as recorded:
         listened.send(Sender)
     held = listened.sender_receivers_cache[Sender].tally[0]
-    recorded.live.let_go()
+    recorded.active.let_go()
 
     assert held == {}
 
 
 @pytest.mark.parametrize("method", ["asend", "asend_robust"])
-def test_async_dispatch_that_nobody_receives_does_not_wait(listened, method):
+def test_async_dispatch_without_receivers_does_not_wait(listened, method):
     sending = getattr(listened, method)(Sender)
 
     with pytest.raises(StopIteration) as ended:
@@ -307,7 +307,7 @@ def test_counting_waits_for_nobody_who_holds_the_lock_of_the_signal():
         signal.send(Sender)
         signal.send(Sender)
 
-    assert recorded.trace.unheard_count == 2
+    assert recorded.trace.orphan_count == 2
     assert signal.sender_receivers_cache[Sender] is dispatcher.NO_RECEIVERS
 
 
@@ -315,7 +315,7 @@ def test_loading_of_instances_is_not_counted():
     with recording() as recorded:
         pre_init.send(Sender, args=(), kwargs={})
 
-    assert recorded.trace.unheard == []
+    assert recorded.trace.orphans == []
 
 
 def test_end_of_a_request_without_any_receiver_is_counted():
@@ -327,7 +327,7 @@ def test_end_of_a_request_without_any_receiver_is_counted():
     finally:
         request_finished.receivers = receivers
 
-    assert recorded.trace.unheard == [
+    assert recorded.trace.orphans == [
         ("django.core.signals.request_finished", f"{__name__}.Sender", 2)
     ]
 
@@ -339,8 +339,8 @@ NOT_UNDER_THE_LOCK = (
     (names, "sender_name"),
     (registry, "connections_of"),
     (registry, "twins_among"),
-    (wirings, "details_reader"),
-    (wirings, "receiver_set"),
+    (cached_receivers, "details_reader"),
+    (cached_receivers, "receiver_set"),
     (changes, "note_cleared"),
 )
 
@@ -354,7 +354,7 @@ def test_nothing_of_ours_is_done_under_the_lock(signal, monkeypatch, owner, name
         locked.append(signal.lock.locked())
         return original(*args, **kwargs)
 
-    for module in {owner, wirings}:
+    for module in {owner, cached_receivers}:
         if hasattr(module, name):
             monkeypatch.setattr(module, name, watched)
 
@@ -387,7 +387,7 @@ class _Sends:
 
 def test_a_finaliser_that_sends_may_run_wherever_we_make_something(signal, monkeypatch):
     signal.connect(first, weak=False)
-    original = wirings._receiver_set
+    original = cached_receivers._receiver_set
     sent = []
 
     def collecting(*args):
@@ -396,7 +396,7 @@ def test_a_finaliser_that_sends_may_run_wherever_we_make_something(signal, monke
             gc.collect()
         return original(*args)
 
-    monkeypatch.setattr(wirings, "_receiver_set", collecting)
+    monkeypatch.setattr(cached_receivers, "_receiver_set", collecting)
 
     assert answers(signal.send(Sender)) == ["first"]
     assert sent
@@ -410,9 +410,9 @@ def test_a_wiring_whose_finishing_failed_is_finished_by_the_next_dispatch(monkey
         raise ValueError
 
     with monkeypatch.context() as patched:
-        patched.setattr(wirings, "_receiver_set", failing)
+        patched.setattr(cached_receivers, "_receiver_set", failing)
         during = answers(signal.send(Sender))
     after = answers(signal.send(Sender))
 
     assert during == after == ["first"]
-    assert signal.sender_receivers_cache[Sender].derefs is not wirings.UNFINISHED
+    assert signal.sender_receivers_cache[Sender].derefs is not cached_receivers.UNFINISHED

@@ -653,7 +653,7 @@ def test_failure_to_begin_or_end_a_request_does_not_reach_it(keeper, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(failures, "counts", failures.Counter())
         patch.setattr(requests, "decide", lambda *args: 1 / 0)
-        patch.setattr(requests, "_is_request", lambda stream: 1 / 0)
+        patch.setattr(requests, "_is_request", lambda buffer: 1 / 0)
         response = Client().get("/plain/")
 
     assert response.status_code == 200

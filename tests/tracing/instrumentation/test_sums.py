@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from tests.tracing.instrumentation.conftest import recording
 from tracing.analysis import critical_path, tree
+from tracing.analysis.index import extent_ns
+from tracing.analysis.totals import totals
 from tracing.instrumentation import context, words
 from tracing.instrumentation.assembly import assembler
 from tracing.instrumentation.patching import instrument
@@ -72,7 +74,7 @@ class Program:
 
     Args:
         drains: At the beginning of which receiver calls a segment is made.
-        most: Values that are read of one stream at a time; None for all.
+        most: Values that are read of one buffer at a time; None for all.
     """
 
     def __init__(self, drains=(), most=None):
@@ -105,7 +107,7 @@ class Program:
             self._read()
 
     def _read(self):
-        with assembler._lock:
+        with assembler.reading_lock:
             if self.running.reading is None:
                 self.running.reading = assembler.Assembly(self.running)
             reading = self.running.reading
@@ -178,7 +180,7 @@ class Program:
         """Return the segments of the trace, all of it in one if none were made on the way."""
         try:
             with recording() as recorded:
-                self.running = recorded.live
+                self.running = recorded.active
                 for way, name, sender, below in plan:
                     if way == "send":
                         SYNC[name].send(sender, plan=below)
@@ -238,7 +240,7 @@ examples = settings(
 def test_no_sum_of_times_is_more_than_the_trace_took(plan):
     (trace,) = Program().run(plan)
 
-    most = tree.extent_ns(trace)
+    most = extent_ns(trace)
     by_thread = defaultdict(int)
     own = critical_path.self_times(trace)
     for dispatch in trace.dispatches:
@@ -248,7 +250,7 @@ def test_no_sum_of_times_is_more_than_the_trace_took(plan):
             by_thread[dispatch.thread] += own[call.number]
 
     assert all(spent <= most for spent in by_thread.values()), by_thread
-    assert all(total.total_ns <= most for total in tree.totals(trace))
+    assert all(total.total_ns <= most for total in totals(trace))
     assert trace.signal_ns <= most
     for node in tree.flatten(tree.fold(trace)):
         assert node.self_ns <= node.total_ns <= most
@@ -285,6 +287,9 @@ def test_sums_count_each_moment_once(plan, drains, most):
 
 def test_time_in_roots_counts_each_moment_once_over_segments(monkeypatch):
     monkeypatch.setattr(assembler, "SEGMENT_DISPATCHES", 1)
+    # A worker that earlier tests have left asks as well.
+    drain = assembler.drain
+    monkeypatch.setattr(assembler, "drain", lambda: ())
     outer, inner = Signal(), Signal()
     segments = []
 
@@ -292,22 +297,17 @@ def test_time_in_roots_counts_each_moment_once_over_segments(monkeypatch):
         thread = threading.Thread(target=Context().run, args=(in_trace, inner.send, None))
         thread.start()
         thread.join()
-        # Only now is the trace in sight of a worker that earlier tests have left.
-        context.running[number] = live
-        segments.extend(assembler.drain())
-        del context.running[number]
+        segments.extend(drain())
 
     def in_trace(send, sender):
-        before = context.enter(live.open_stream())
+        before = context.enter(active.open_buffer())
         send(sender)
         context.leave(before)
 
     outer.connect(send_beside, weak=False)
     inner.connect(lambda **named: None, weak=False)
     with recording(segments=True) as recorded:
-        live = recorded.live
-        number = live.root.number
-        del context.running[number]
+        active = recorded.active
         outer.send(None)
         outer.send(None)
     roots = [dispatch for part in (*segments, recorded.trace) for dispatch in part.dispatches]
@@ -333,7 +333,7 @@ def test_asend_over_segments_keeps_its_queries_and_its_own_time():
     program = Program()
     program.disconnect()
     with recording() as recorded:
-        program.running = recorded.live
+        program.running = recorded.active
         asyncio.run(outer.asend(None))
     segments = [*program.segments, recorded.trace]
 
@@ -341,9 +341,9 @@ def test_asend_over_segments_keeps_its_queries_and_its_own_time():
     (call,) = sent.receiver_calls
     inside = [dispatch for segment in program.segments for dispatch in segment.dispatches]
     assert [len(segment.dispatches) for segment in segments] == [1, 1, 1, 1]
-    assert [[each.number for each in part.carried.unfinished] for part in program.segments] == [
-        [sent.number]
-    ] * 3
+    assert [
+        [each.number for each in part.diagnosis_context.unfinished] for part in program.segments
+    ] == [[sent.number]] * 3
     assert recorded.trace.sent_by() == {}
     assert (sent.query_count, sent.query_ns) == (3, 15)
     assert call.self_ns == call.duration_ns - time_once(inside)

@@ -225,7 +225,7 @@ def test_sync_receivers_under_asend_keep_their_parents_in_the_thread_of_the_exec
     assert threads != {threading.get_ident()}
     assert tree(recorded.trace) == [("root", [[("a", [[]])], [("b", [[]])], [("c", [[]])]])]
     [root] = recorded.trace.roots
-    assert root.receiver_calls[0].hop_ns > 0
+    assert root.receiver_calls[0].thread_switch_ns > 0
     assert [call.outcome for call in root.receiver_calls] == [Outcome.RETURNED] * 3
 
 
@@ -386,7 +386,7 @@ def test_receivers_after_one_that_raised_are_skipped_in_send_and_run_in_send_rob
 
 
 @pytest.mark.parametrize("is_read", [False, True], ids=["at its end", "meanwhile"])
-def test_unheard_dispatches_are_counted_per_signal_and_sender_wherever_they_were_sent(is_read):
+def test_orphan_dispatches_are_counted_per_signal_and_sender_wherever_they_were_sent(is_read):
     signal, silent = Signal(), Signal()
 
     async def receiver(**named):
@@ -402,19 +402,19 @@ def test_unheard_dispatches_are_counted_per_signal_and_sender_wherever_they_were
             if is_read:
                 assembler.keep_numbers(context.current_trace())
 
-    counts = {sender: count for _signal, sender, count in recorded.trace.unheard}
+    counts = {sender: count for _signal, sender, count in recorded.trace.orphans}
     assert counts == {"'outside'": 3, "'in async'": 4}
-    assert recorded.trace.unheard_count == 7
+    assert recorded.trace.orphan_count == 7
 
 
-def test_async_dispatch_whose_receivers_listen_to_others_is_unheard():
+def test_async_dispatch_whose_receivers_listen_to_others_is_an_orphan():
     signal = Signal()
     signal.connect(nothing, sender=User, weak=False)
     with recording() as recorded:
         asyncio.run(signal.asend("nobody listens"))
 
     assert recorded.trace.dispatches == []
-    assert [(s, n) for _signal, s, n in recorded.trace.unheard] == [("'nobody listens'", 1)]
+    assert [(s, n) for _signal, s, n in recorded.trace.orphans] == [("'nobody listens'", 1)]
 
 
 # -- Queries ---------------------------------------------------------------------------------
@@ -551,7 +551,7 @@ def test_transaction_of_a_test_case_is_known_as_such_also_after_its_end():
                 transaction.set_rollback(True)
 
     with recording() as recorded:
-        result = unittest.TextTestRunner(stream=io.StringIO()).run(
+        result = unittest.TextTestRunner(buffer=io.StringIO()).run(
             unittest.TestSuite([Case("test_it")])
         )
 
@@ -561,6 +561,25 @@ def test_transaction_of_a_test_case_is_known_as_such_also_after_its_end():
         ("in a block", TransactionOutcome.TEST),
         ("rolled back", TransactionOutcome.SAVEPOINT_ROLLED_BACK),
     ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_transaction_of_a_test_case_without_a_block_is_known_by_its_end():
+    signal = Signal()
+    signal.connect(nothing, weak=False)
+
+    class Case(TestCase):
+        def test_it(self):
+            signal.send("directly")
+
+    with recording() as recorded:
+        result = unittest.TextTestRunner(buffer=io.StringIO()).run(
+            unittest.TestSuite([Case("test_it")])
+        )
+
+    assert result.wasSuccessful()
+    [dispatch] = recorded.trace.dispatches
+    assert dispatch.transaction is TransactionOutcome.TEST
 
 
 @pytest.mark.django_db
@@ -602,7 +621,7 @@ def test_what_a_callback_sends_is_linked_to_the_receiver_that_registered_it():
     root, later, of_nobody, after = recorded.trace.dispatches
     assert later.sender == "'later'"
     assert later.parent_number == root.receiver_calls[0].number
-    assert later.parent_is_link
+    assert later.is_detached
     assert root.query_count == 0
     assert [d.parent_number for d in (of_nobody, after)] == [None, None]
     assert [d.transaction.value for d in (root, later)] == ["committed", "none"]

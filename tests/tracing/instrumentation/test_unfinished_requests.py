@@ -93,7 +93,7 @@ urlpatterns = [
     path("failing/", failing),
     path("failing-async/", failing_asynchronously),
     path("waits/", waits),
-    path("inner-unread/", inner_unread),
+    path("inner-discard_buffer/", inner_unread),
 ]
 
 pytestmark = [
@@ -202,23 +202,23 @@ def test_body_that_a_server_reads_is_part_of_its_request(keeper):  # noqa: F811
 
 def test_untold_end_is_where_the_response_left(keeper):  # noqa: F811
     wsgi("/plain/")
-    [live] = [each for each in context.running.values() if each.kind == "request"]
-    left = live.root.handling.left
+    [active] = [each for each in context.running.values() if each.kind == "request"]
+    left = active.root.handling.left
     signal.send("after")
 
-    assert live.end == left
+    assert active.end == left
 
 
-def test_what_nobody_receives_after_an_unread_response_is_not_counted_in_it(keeper):  # noqa: F811
+def test_orphans_after_an_unread_response_are_not_counted_in_it(keeper):  # noqa: F811
     wsgi("/plain/")
     for _ in range(5):
         orphan.send("after")
     signal.send("after")
 
     request, _after = keeper.traces()
-    counted = [count for _signal, sender, count in request.unheard if "view" in sender]
+    counted = [count for _signal, sender, count in request.orphans if "view" in sender]
     assert counted == [1]
-    assert not [sender for _signal, sender, _count in request.unheard if "after" in sender]
+    assert not [sender for _signal, sender, _count in request.orphans if "after" in sender]
 
 
 @pytest.mark.parametrize("url", ["/streaming/", "/plain/"])
@@ -236,7 +236,7 @@ def test_requests_in_a_row_do_not_nest(keeper, url):  # noqa: F811
 
 
 def test_unread_request_within_a_request_gives_the_rest_back_to_it(keeper):  # noqa: F811
-    Client().get("/inner-unread/")
+    Client().get("/inner-discard_buffer/")
     signal.send("after")
 
     assert seen(keeper) == [
@@ -510,6 +510,30 @@ def test_request_that_the_server_cancels_is_cancelled(keeper):  # noqa: F811
     [trace] = keeper.traces()
     assert trace.status == "cancelled"
     assert trace.attributes["unfinished"] == handling.NOT_CLOSED
+
+
+def test_request_that_the_server_cancels_while_its_response_is_sent_is_cancelled(keeper):  # noqa: F811
+    async def main():
+        is_sent = asyncio.Event()
+
+        async def receive():
+            return messages.pop() if messages else await asyncio.Event().wait()
+
+        async def send(message):
+            if message["type"] == "http.response.body":
+                is_sent.set()
+
+        messages = [{"type": "http.request", "body": b"", "more_body": False}]
+        asking = asyncio.create_task(ASGIHandler()(scope_of("/endless/"), receive, send))
+        await is_sent.wait()
+        asking.cancel()
+        await asyncio.wait([asking])
+
+    asyncio.run(main())
+    handling.end_abandoned()
+
+    [trace] = keeper.traces()
+    assert (trace.status, trace.http_status, senders(trace)) == ("cancelled", 200, ["part"])
 
 
 def test_request_of_an_async_client_that_is_given_up_is_cancelled(keeper):  # noqa: F811

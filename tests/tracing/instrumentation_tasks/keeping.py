@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tracing.instrumentation import context, patching, sampling
 from tracing.instrumentation.assembly.assembler import assemble_ended
-from tracing.instrumentation.buffer import LiveTrace
+from tracing.instrumentation.buffer import ActiveTrace
 from tracing.instrumentation.connections import changes
 from tracing.instrumentation.failures import counts
 from tracing.instrumentation.sampling import Sampler
@@ -23,12 +23,12 @@ class Keeper:
     """A processor that keeps what ended and assembles it when asked, as the pipeline would."""
 
     def __init__(self) -> None:
-        self.ended: list[LiveTrace] = []
+        self.ended: list[ActiveTrace] = []
 
-    def on_start(self, trace: LiveTrace) -> None:
+    def on_start(self, trace: ActiveTrace) -> None:
         pass
 
-    def on_end(self, trace: LiveTrace) -> None:
+    def on_end(self, trace: ActiveTrace) -> None:
         self.ended.append(trace)
 
     def traces(self) -> list[Trace]:
@@ -37,9 +37,9 @@ class Keeper:
         return [assemble_ended(live) for live in ended]
 
     @contextmanager
-    def block(self, name: str = "block") -> Iterator[LiveTrace]:
+    def block(self, name: str = "block") -> Iterator[ActiveTrace]:
         """Run a trace of its own."""
-        live = LiveTrace(Kind.BLOCK, name, outer=context.current())
+        live = ActiveTrace(Kind.BLOCK, name, outer=context.current())
         context.begin(live)
         try:
             yield live

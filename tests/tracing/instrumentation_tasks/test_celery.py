@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
-from celery import Celery, chain, signals
+from celery import Celery, chain, group, signals
 
 import tracing.celery
 from tests.services import require_service
 from tests.tracing.instrumentation_tasks import worker_project
 from tests.tracing.instrumentation_tasks.keeping import Keeper, keeping
+from tests.tracing.viewer.traces import store
 from tracing.instrumentation import context, patching, sampling
 from tracing.instrumentation.sampling import Sampler
 from tracing.spans.codec import Reader
 from tracing.spans.records import Kind, Status
+from tracing.store.task_links import task_links
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,6 +87,50 @@ def test_eager_task_in_a_task(connected):
 
     assert (inner.name, outer.name) == ("wash", "wash_here")
     assert inner.parent_trace_id == outer.trace_id
+
+
+def test_id_of_a_task_is_kept_where_it_is_enqueued(connected, published):
+    with connected.block():
+        sent = worker_project.wash.apply_async()
+        by_name = worker_project.app.send_task("crash")
+        at_once = worker_project.wash.apply_async(task_id="order:42")
+    [block] = connected.traces()
+
+    assert [(effect.target, effect.task_id) for effect in block.side_effects] == [
+        ("wash", sent.id),
+        ("crash", by_name.id),
+        ("wash", "order:42"),
+    ]
+    assert at_once.id == "order:42"
+
+
+def test_ids_of_a_group_are_kept(connected, published):
+    with connected.block():
+        result = group(worker_project.wash.s(), worker_project.wash.s()).apply_async()
+    [block] = connected.traces()
+
+    assert [effect.task_id for effect in block.side_effects] == [each.id for each in result.results]
+
+
+def test_task_that_cannot_be_enqueued_has_no_id(connected):
+    with connected.block(), pytest.raises(TypeError):
+        worker_project.wash.apply_async(args="no arguments are these")
+    [block] = connected.traces()
+
+    assert [(effect.kind, effect.task_id) for effect in block.side_effects] == [("task", "")]
+
+
+def test_always_eager_task_has_the_id_of_its_run(connected):
+    worker_project.app.conf.task_always_eager = True
+    try:
+        with connected.block():
+            worker_project.wash.delay()
+    finally:
+        worker_project.app.conf.task_always_eager = False
+    run, block = connected.traces()
+
+    assert [effect.task_id for effect in block.side_effects] == [run.task_id]
+    assert run.parent_trace_id == block.trace_id
 
 
 def test_failed_eager_task_keeps_its_error(connected):
@@ -473,3 +519,33 @@ class TestWorker:
         assert sorted(trace.name for trace in tasks) == sorted(
             ["wash"] * 6 + ["crash", "try_twice", "try_twice", "wash_another"]
         )
+
+    @pytest.mark.django_db(databases="__all__")
+    def test_traces_of_both_processes_are_joined_by_the_id_of_the_task(
+        self, worked: Worked
+    ) -> None:
+        # The runs are stored first, as where a task ends before the trace of its sender does.
+        store(*worked.run)
+        store(*worked.sent.values())
+
+        for name, runs in {"wash": 1, "crash": 1, "try_twice": 2, "wash_another": 1}.items():
+            sender = worked.sent[name]
+            [task] = task_links(sender).enqueued
+            assert [run.summary.address for run in task.runs] == [
+                run.address for run in worked.of(name) if run.task_id == task.task_id
+            ]
+            assert [run.attempt for run in task.runs] == [*range(1, runs + 1)]
+            for run in worked.of(name):
+                if run.task_id == task.task_id:
+                    assert task_links(run).enqueued_by[0].summary.address == sender.address
+
+    @pytest.mark.django_db(databases="__all__")
+    def test_second_task_of_a_chain_is_joined_to_the_run_of_the_first(self, worked: Worked) -> None:
+        store(*worked.run, *worked.sent.values())
+
+        [task] = task_links(worked.sent["chain"]).enqueued
+        [first] = [run for run in worked.of("wash") if run.task_id == task.task_id]
+        [following] = task_links(first).enqueued
+        [second] = [run for run in worked.of("wash") if run.task_id == following.task_id]
+        [sender] = task_links(second).enqueued_by
+        assert sender.summary.address == first.address

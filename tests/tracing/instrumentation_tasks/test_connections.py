@@ -6,11 +6,13 @@ import gc
 import threading
 import traceback
 import weakref
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.core.files.storage import FileSystemStorage, mixins
+from django.core.signals import setting_changed
 from django.db.models.signals import ModelSignal
 from django.dispatch import Signal
 from django.test import override_settings
@@ -19,7 +21,7 @@ from tracing.instrumentation import patching
 from tracing.instrumentation.connections import changes as connections
 from tracing.instrumentation.connections import registry
 from tracing.spans.records import ConnectionChange, LostReceiver, ReceiverLabel
-from tracing.store.columns import decode_trace_details, encode_trace_details
+from tracing.store.columns import decode_trace_extra, encode_trace_extra
 
 here = Signal()
 elsewhere = Signal()
@@ -447,6 +449,25 @@ def test_subclass_with_a_connect_of_its_own(keeper):
     assert change.signal == f"{__name__}.{type(signal).__qualname__} (unnamed)"
 
 
+def test_methods_of_djangos_own_objects_die_by_design_and_those_of_the_project_do_not(keeper):
+    with keeper.block():
+        clerk = Clerk()
+        setting_changed.connect(clerk.greet)
+        setting_changed.connect(partial(FileSystemStorage._clear_cached_properties))
+        FileSystemStorage()
+        del clerk
+        gc.collect()
+        # Whoever asks for its receivers finds the dead ones.
+        setting_changed.disconnect(greet)
+        setting_changed.send(None, setting="MEDIA_ROOT", value="", enter=True)
+    [trace] = keeper.traces()
+
+    assert {lost.receiver.name for lost in trace.lost_receivers} == {
+        f"{__name__}.Clerk.greet",
+        f"functools.partial({mixins.__name__}.StorageSettingsMixin._clear_cached_properties)",
+    }
+
+
 # -- stored and logged ----------------------------------------------------------------------------
 
 
@@ -457,7 +478,7 @@ def test_changes_survive_the_store(keeper):
         here.connect(greet)
     [trace] = keeper.traces()
 
-    decoded = decode_trace_details(encode_trace_details(trace))
+    decoded = decode_trace_extra(encode_trace_extra(trace))
     assert decoded["connection_changes"] == trace.connection_changes
     assert decoded["lost_receivers"] == trace.lost_receivers
     assert [type(change) for change in decoded["connection_changes"]] == [ConnectionChange] * 2

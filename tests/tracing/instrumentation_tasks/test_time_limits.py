@@ -101,7 +101,7 @@ def test_what_ends_the_process_reaches_it(connected):
         assert interruption.run(rest.apply) is interruption.sent, interruption.place
         # Nothing tells of the end where what would tell was stopped at its first instruction.
         context.running.clear()
-        context.make_current(None)
+        context.set_current(None)
         tracing.celery._runs.clear()
 
 

@@ -26,12 +26,15 @@ from tests.tracing.command_line import (
     run_json,
     store,
 )
+from tests.tracing.samples import full_trace
 from tracing import models
 from tracing.analysis.tree import TIMES
 from tracing.exporters.log import LogExporter
 from tracing.management.commands.tracing import Command
 from tracing.management.verbs import VERBS
 from tracing.spans.records import Kind, Outcome, Status
+from tracing.spool.folder import COLLECTOR, Folder
+from tracing.spool.writer import Writer
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -108,6 +111,9 @@ def test_list_as_json_has_whole_numbers_and_moments(traces):
         (["--since", "2026-11-22T12:02:00+00:00"], [3, 2]),
         (["--until", "2026-11-22T12:02:00+00:00"], [1]),
         (["--limit", "1"], [3]),
+        (["kind:command"], [3]),
+        (["failed:yes", "--kind", "request"], [2, 1]),
+        (["receiver:thank outcome:raised", "--slower-than", "4ms", "--limit", "1"], [2]),
     ],
 )
 def test_list_takes_conditions(traces, options, numbers):
@@ -137,6 +143,39 @@ def ids(shown):
     ]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "numbers"),
+    [
+        (["make_sale"], [2, 1]),
+        (["Indexer"], [2, 1]),
+        (["load_cars"], [3]),
+        (["make_sale", "/checkout/2/"], [2]),
+        (["kind:command OR trace:00000001"], [3, 1]),
+        (["make_sale", "--until", "2026-11-22T12:01:30+00:00"], [1]),
+        (["took>=5ms", "--kind", "request"], [2, 1]),
+    ],
+)
+def test_list_takes_a_word_or_a_search(traces, arguments, numbers):
+    found = run_json("list", *arguments)
+
+    assert [int(row["trace_id"][:8]) for row in found] == numbers
+
+
+def test_list_of_a_word_that_nothing_is_called_names_the_nearest(traces):
+    assert "Did you mean make_sale?" in error_of("list", "make_sael")[1]
+
+
+def test_list_shows_where_a_search_is_wrong(traces):
+    code, message = error_of("list", "kind:request", "sgnal:x")
+
+    assert code == 2
+    assert message.splitlines() == [
+        "There is no key “sgnal”. Did you mean signal?",
+        "  kind:request sgnal:x",
+        "               ^^^^^",
+    ]
+
+
 def test_list_hides_what_is_not_mine_and_counts_it(traces, others):
     mine, everything = run("list"), run("list", "--everything")
 
@@ -163,7 +202,7 @@ def test_list_in_which_nothing_is_mine_is_shown_under_a_heading(traces, others):
 
 
 def test_list_of_more_than_a_page_counts_what_is_hidden_on_each(traces, others, monkeypatch):
-    monkeypatch.setattr("tracing.management.verbs.traces._AT_ONCE", 1)
+    monkeypatch.setattr("tracing.management.verbs.listing._AT_ONCE", 1)
     store(checkout(7))
 
     assert "3 traces that are not yours are hidden" in run("list")
@@ -209,6 +248,18 @@ def test_store_that_no_router_leads_to_is_named(settings):
 
     assert code == 4
     assert message.endswith("Add 'tracing.routers.TracingRouter' to DATABASE_ROUTERS.")
+
+
+def test_store_whose_tables_are_of_another_release_is_told_in_a_line(monkeypatch):
+    def ask(*_args):
+        raise OperationalError("no such column: tracing_trace.later")
+
+    monkeypatch.setattr("tracing.store.traces.is_empty", ask)
+
+    code, message = error_of("show", "last")
+
+    assert code == 4
+    assert message.startswith("The store cannot be asked: no such column: tracing_trace.later.")
 
 
 def test_store_in_a_database_that_is_not_there_is_named(settings):
@@ -292,6 +343,58 @@ def mixed():
     failing = {"outcome": Outcome.RAISED, "exception_type": "OSError"}
     build.call(saved, "reversion.receivers.save", **failing)
     store(build.build())
+
+
+@pytest.fixture
+def after_a_redirect():
+    """Store an order, and the page that its redirect led to."""
+    placed = checkout(1)
+    placed.redirect_key = "ab12"
+    build = TraceBuilder(
+        http_method="GET", http_path="/orders/1/", http_status=200, arrival_key="ab12"
+    )
+    build.call(build.dispatch("request_started", "None"), own("core.views.count"))
+    shown = build.build()
+    shown.trace_id, shown.root_span_id = "00000009" + "ef" * 12, "09" * 8
+    shown.started_ns = placed.started_ns + 50_000_000
+    return store(placed, shown)
+
+
+def test_last_says_which_trace_it_is_and_leads_to_the_request_that_did_the_work(after_a_redirect):
+    lines = run("show", "last").splitlines()
+
+    assert lines[0].startswith("GET /orders/1/")
+    assert lines[2:4] == [
+        "last: the newest trace; the one before it: show last^",
+        "after the redirect of POST /checkout/1/ (302), 3 receiver calls: show 00000001abab",
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["last^"], ["last~1"], ["last", "--method", "post"]])
+def test_trace_before_the_last_is_shown(after_a_redirect, arguments):
+    lines = run("show", *arguments).splitlines()
+
+    assert lines[0].startswith("POST /checkout/1/")
+    assert "redirected to GET /orders/1/ (200): show 00000009efef" in lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["last^^"], "The store has 2 traces."),
+        (["last", "--method", "PUT"], "The store has 0 traces of requests by PUT."),
+        (["0000", "--method", "POST"], "--method goes with last"),
+    ],
+)
+def test_last_of_what_there_is_not_says_what_there_is(after_a_redirect, arguments, message):
+    assert message in error_of("show", *arguments)[1]
+
+
+def test_list_has_a_redirect_below_where_it_led(after_a_redirect):
+    _, target, source = run("list").splitlines()
+
+    assert target.endswith("orders:checkout")
+    assert source.endswith("orders:checkout  redirected to the request above")
 
 
 def test_show_hides_what_is_not_mine_and_counts_it(mixed):
@@ -382,7 +485,7 @@ def test_show_folds_repetitions_unless_asked_for_all():
     store(build.build())
 
     assert f"index {TIMES} 214" in run("show", "last")
-    assert f"post_save cars.Car {TIMES} 214 of 214 instances" in run("show", "last")
+    assert f"post_save cars.Car of 214 instances {TIMES} 214" in run("show", "last")
     assert run("show", "last", "--all").count("index #") == 214
 
 
@@ -423,7 +526,7 @@ def test_show_as_json_names_receivers_within_their_calls(traces):
 
 
 def test_show_says_what_happened_beside_the_dispatches():
-    build = TraceBuilder(status=Status.ERROR, error="ValueError: x", unheard_count=9)
+    build = TraceBuilder(status=Status.ERROR, error="ValueError: x", orphan_count=9)
     build.trace.dropped_count = 4
     build.trace.final = False
     build.bypass()
@@ -435,14 +538,14 @@ def test_show_says_what_happened_beside_the_dispatches():
     shown = run("show", "last")
 
     assert "ValueError: x" in shown
-    assert "9 dispatches nobody received, 4 items not recorded (limit reached)" in shown
+    assert "9 dispatches without receivers, 4 items not recorded (limit reached)" in shown
     assert "still running" in shown
     assert "bypass: update() of orders.Order at unknown code did not reach make_sale" in shown
     assert "mail: 1 recipient by make_sale (transaction committed)" in shown
     assert "lost: core.apps.ready.<locals>.receive does not receive post_save any more" in shown
     assert shown.count("shop.storage.Storage.clear") == 1
     assert f"lost {TIMES} 3: shop.storage.Storage.clear does not receive" in shown
-    assert "LEFT BY ValueError" in shown
+    assert "RAISED ValueError" in shown
 
 
 @pytest.mark.parametrize(
@@ -968,6 +1071,34 @@ def test_status_says_how_everything_is_doing(traces):
     assert "receiver sets forgotten: 25,000" in shown
 
 
+def test_status_tells_how_far_behind_the_collector_is(traces, settings, tmp_path):
+    import time
+
+    assert run_json("status")["collector"] is None
+    settings.TRACING = {
+        **settings.TRACING, "COLLECTOR": "service", "SPOOL": {"path": tmp_path / "spool"}
+    }  # fmt: skip
+    assert "nobody collects, nothing waits" in run("status")
+
+    folder = Folder(tmp_path / "spool")
+    Writer(folder, 10**6).append([full_trace()])
+    told = {"host": "web1", "process": 7, "seen_ns": time.time_ns(), "recorded": 3}
+    told |= {"unreadable_files": 1, "errors": {"log": "OSError: disk full"}}
+    folder.write(COLLECTOR, told)
+
+    found = run_json("status")["collector"]
+    assert found["is_alive"]
+    assert found["behind_bytes"] > 500
+    text = run("status")
+    for expected in (
+        "web1:7, 3 traces collected",
+        "s behind",
+        "1 file and",
+        "log: OSError: disk full",
+    ):
+        assert expected in text
+
+
 def test_status_without_a_store_says_what_to_do(monkeypatch):
     monkeypatch.setattr(
         "django.db.backends.base.introspection.BaseDatabaseIntrospection.table_names",
@@ -979,14 +1110,6 @@ def test_status_without_a_store_says_what_to_do(monkeypatch):
 
 
 # --- the command itself --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("module", ["rich.console", "rich.text", "rich.table"])
-def test_text_without_rich_says_how_to_get_it(traces, monkeypatch, module):
-    monkeypatch.setitem(sys.modules, module, None)
-
-    assert "pip install 'django-signal-tracing[cli]'" in error_of("list")[1]
-    assert len(run_json("list")) == 3
 
 
 def test_output_into_a_closed_pipe_ends_quietly(traces):

@@ -29,14 +29,18 @@ from tracing.spans.records import Status
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
-@pytest.fixture
-def traces():
+def make():
     return store(
         checkout(1),
         checkout(2),
         command(3, "load_cars", status=Status.ERROR, error="OSError: x"),
         shared=False,
     )
+
+
+@pytest.fixture
+def traces(fill):
+    return fill(make)
 
 
 # --- prune, export, import -----------------------------------------------------------------------
@@ -116,7 +120,7 @@ def test_export_of_nothing_and_to_nowhere_are_errors(traces, tmp_path):
 
 def test_import_names_bad_lines(traces, tmp_path):
     path = tmp_path / "bad.jsonl"
-    path.write_text('{"event": "mine"}\nnonsense\n{"schema": 2, "event": "to come"}\n')
+    path.write_text('{"event": "mine"}\nnonsense\n{"schema": 3, "event": "to come"}\n')
     stderr = io.StringIO()
     code, shown = code_of("import", path, stderr=stderr)
 
@@ -137,7 +141,7 @@ def test_import_says_that_a_file_is_none_of_ours(traces, tmp_path, content):
     assert code == 1
     assert stderr.getvalue() == (
         f"{path}: no log of the tracer: each of its lines is a JSON object that has "
-        '"schema": 2 and an "event" such as trace_finished\n'
+        '"schema": 3 and an "event" such as trace_finished\n'
     )
 
 

@@ -10,11 +10,14 @@ import pytest
 from django.core.management.base import OutputWrapper
 
 from tests.tracing.analysis.building import MS, TraceBuilder, label
-from tests.tracing.command_line import ANSI, checkout, error_of, run, store
+from tests.tracing.command_line import ANSI, Screen, checkout, error_of, run, store
 from tracing.analysis import tree
+from tracing.analysis.totals import totals
 from tracing.analysis.wiring import Connection, Route
 from tracing.management import report_tables, tables
-from tracing.management.terminal import Terminal, plain, table, text
+from tracing.management.terminal import Terminal, table, text
+from tracing.presentation.rows import Tree
+from tracing.spans.escapes import escape_control
 from tracing.spans.records import (
     ConnectionChange,
     Kind,
@@ -25,13 +28,6 @@ from tracing.spans.records import (
 )
 
 
-class Screen(io.StringIO):
-    """A terminal that somebody looks at."""
-
-    def isatty(self):
-        return True
-
-
 def shown(*what, screen=None, **options):
     stream = screen if screen is not None else io.StringIO()
     terminal = Terminal(OutputWrapper(stream), OutputWrapper(io.StringIO()), **options)
@@ -40,19 +36,19 @@ def shown(*what, screen=None, **options):
 
 
 def tree_of(build):
-    return shown(tables.trace_tree(tree.fold(build.build()), set(), 200))
+    return shown(tables.trace_tree(Tree(build.build()).rows(), 200))
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"action": "post_add", "instance": "orders.Order:1"}, "orders.Order:1 post_add"),
+        ({"action": "post_add", "instance": "orders.Order:1"}, "post_save post_add orders.Order:1"),
         ({"created": False, "instance": "orders.Order:1"}, "orders.Order:1 updated"),
         ({"raw": True, "method": Method.ASEND}, "raw, asend"),
-        ({"parent_is_link": True}, "later"),
+        ({"is_detached": True}, "detached"),
         ({"transaction": TransactionOutcome.ROLLED_BACK}, "ROLLED BACK"),
         ({"transaction": TransactionOutcome.SAVEPOINT_ROLLED_BACK}, "SAVEPOINT ROLLED BACK"),
-        ({"exception_type": "KeyError"}, "LEFT BY KeyError"),
+        ({"exception_type": "KeyError"}, "RAISED KeyError"),
         ({"sender": "None", "callsite": None}, "post_save"),
     ],
 )
@@ -103,7 +99,7 @@ def test_time_of_a_receiver_that_was_not_timed_is_a_dash(outcome):
     build.call(build.dispatch(), "shop.index", outcome=outcome, own_ns=0)
 
     (line,) = [line for line in tree_of(build).splitlines() if "index" in line]
-    (total,) = tree.totals(build.trace)
+    (total,) = totals(build.trace)
     row = shown(tables.totals([total], 200)).splitlines()[-1]
 
     assert " -  " in line
@@ -123,7 +119,7 @@ def test_own_time_of_nothing_is_told_of_a_receiver_that_was_timed():
 @pytest.mark.parametrize(
     ("instance", "sender", "line"),
     [
-        ("shop.Person:1", "shop.Employee", "post_save shop.Person:1 from shop.Employee"),
+        ("shop.Person:1", "shop.Employee", "post_save shop.Employee shop.Person:1"),
         ("shop.Person:1", "shop.Person", "post_save shop.Person:1 "),
         ("", "shop.Person", "post_save shop.Person "),
         ("shop.Person:1", "None", "post_save shop.Person:1 "),
@@ -134,14 +130,13 @@ def test_tree_names_the_sender_where_the_instance_does_not_tell_it(instance, sen
     dispatch = build.dispatch(sender=sender, instance=instance)
 
     assert line in tree_of(build)
-    assert (" from " in tree_of(build)) is (" from " in line)
-    assert ("from shop.Employee" in tree.title(dispatch)) is (" from " in line)
+    assert ("from shop.Employee" in tree.title(dispatch)) is (sender == "shop.Employee")
 
 
 def test_all_adds_changes_of_receivers_and_dispatches_without_receivers():
     build = TraceBuilder()
     trace = build.build()
-    trace.unheard = [("shop.signals.sent", "None", 2), ("shop.signals.paid", "shop.Order", 1_200)]
+    trace.orphans = [("shop.signals.sent", "None", 2), ("shop.signals.paid", "shop.Order", 1_200)]
     change = ConnectionChange(
         "disconnected", "shop.signals.paid", "shop.Order", label("shop.index"), start_ns=0
     )
@@ -161,7 +156,7 @@ def test_tree_puts_places_on_their_own_lines_rather_than_cut_a_name():
     trace = build.build()
 
     for width, lines in ((160, 2), (120, 4)):
-        text_of_tree = shown(tables.trace_tree(tree.fold(trace), set(), width))
+        text_of_tree = shown(tables.trace_tree(Tree(trace).rows(), width))
         assert "long_name" in text_of_tree
         assert len(text_of_tree.strip().splitlines()) == lines + 1
 
@@ -188,7 +183,7 @@ def test_wiring_says_what_is_wrong_in_words():
             Connection(label("(dead)", file="", any_sender=True), alive=False),
             Connection(label("shop.a.<lambda>"), kept_by_debug=True),
             Connection(label("shop.Index()", is_async=False), unawaited=True),
-            Connection(label("shop.b", app="shop"), same_as=1),
+            Connection(label("shop.b", app="shop"), duplicate_of=1),
         ],
     )
     lines = shown(report_tables.wiring([route], {"shop.b": 1200})).splitlines()
@@ -198,7 +193,7 @@ def test_wiring_says_what_is_wrong_in_words():
     assert lines[1].endswith("DEAD")
     assert lines[2].endswith("KEPT ALIVE BY DEBUG ONLY  never seen")
     assert lines[3].endswith("NEVER AWAITED  never seen")
-    assert lines[4].endswith("[shop]  SAME AS 2  1,200 calls")
+    assert lines[4].endswith("[shop]  DUPLICATE OF 2  1,200 calls")
 
 
 def test_colour_is_for_terminals(monkeypatch):
@@ -239,7 +234,7 @@ def test_sentences_are_not_broken_in_a_pipe(monkeypatch):
     ],
 )
 def test_names_cannot_command_the_terminal(raw, harmless):
-    assert plain(raw) == harmless
+    assert escape_control(raw) == harmless
 
 
 @pytest.mark.django_db(databases="__all__")
@@ -314,7 +309,7 @@ def test_totals_have_places_where_there_is_room(width, has_places):
     build = TraceBuilder()
     build.call(build.dispatch(), "shop.receivers.bill")
 
-    lines = shown(tables.totals(tree.totals(build.build()), width))
+    lines = shown(tables.totals(totals(build.build()), width))
 
     assert "bill" in lines
     assert ("where" in lines) is has_places
@@ -334,5 +329,22 @@ def test_statement_leaves_out_the_columns_it_selects(statement, line):
     build.call(build.dispatch(), "shop.receivers.bill", statements=[(statement, 1, 1000)])
 
     assert f"1 x 1.00 µs  {line}" in shown(
-        tables.trace_tree(tree.fold(build.build()), set(), 200, sql=True)
+        tables.trace_tree(Tree(build.build()).rows(), 200, sql=True)
     )
+
+
+def test_cpu_and_waiting_have_columns_where_the_clock_was_read():
+    build = TraceBuilder()
+    sent = build.dispatch()
+    build.call(
+        sent, "core.a.computes", own_ns=9 * MS, query_ns=2 * MS, query_count=1, cpu_ns=3 * MS
+    )
+    build.call(sent, "core.a.unread", own_ns=MS)
+    trace = build.build()
+    tree_lines = shown(tables.trace_tree(Tree(trace).rows(), 200)).splitlines()
+    total_lines = shown(tables.totals(totals(trace), 200)).splitlines()
+
+    for lines in (tree_lines, total_lines):
+        assert "cpu  waiting" in lines[0]
+        assert any("3.00 ms  4.00 ms" in line for line in lines if "computes" in line)
+    assert "cpu" not in shown(tables.totals([totals(trace)[1]], 200))

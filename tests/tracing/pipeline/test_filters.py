@@ -5,8 +5,9 @@ from msgspec.structs import replace
 
 from tests.tracing.samples import plain_trace
 from tracing.conf import Settings
+from tracing.conf.parts import KeepOptions
 from tracing.pipeline import filters
-from tracing.pipeline.filters import Exclusions, Patterns, Tail
+from tracing.pipeline.filters import Exclusions, Patterns, TailSampler
 from tracing.spans.records import (
     Carried,
     Dispatch,
@@ -48,7 +49,7 @@ def nested():
     last.receiver_calls.append(ReceiverCall(8, 0, label("shop.on_d"), 50, 5))
     trace.dispatches.append(last)
     trace.dispatch_count = trace.receiver_call_count = 4
-    trace.unheard = [("shop.a", "shop.X", 2), ("shop.e", "shop.X", 1)]
+    trace.orphans = [("shop.a", "shop.X", 2), ("shop.e", "shop.X", 1)]
     return trace
 
 
@@ -84,11 +85,11 @@ def test_dispatch_is_left_out_with_all_that_it_sent():
     assert (trace.dispatch_count, trace.receiver_call_count, trace.excluded_count) == (2, 2, 2)
 
 
-def test_sender_is_left_out_and_so_is_what_nobody_received_of_it():
+def test_sender_is_left_out_and_so_are_its_orphans():
     trace = Exclusions(Settings(exclude_senders=["shop.A", "shop.X"]))(nested())
 
     assert shape(trace) == [("shop.d", None, 0)]
-    assert (trace.unheard, trace.unheard_count) == ([], 0)
+    assert (trace.orphans, trace.orphan_count) == ([], 0)
 
 
 def test_receiver_is_left_out_with_what_it_sent_and_takes_an_empty_dispatch_along():
@@ -115,11 +116,11 @@ def test_what_was_left_out_is_left_out_of_later_segments_and_of_their_counts():
         dispatch_count=2,
         receiver_call_count=2,
         final=False,
-        carried=Carried(unfinished=whole.dispatches[:1]),
+        diagnosis_context=Carried(unfinished=whole.dispatches[:1]),
     )
     last = replace(whole, dispatches=[whole.dispatches[0], *whole.dispatches[2:]], segment=1)
 
-    assert exclusions(first).dispatches == first.carried.unfinished == []
+    assert exclusions(first).dispatches == first.diagnosis_context.unfinished == []
     assert (first.dispatch_count, first.excluded_count) == (1, 1)
     assert shape(exclusions(last)) == [("shop.d", None, 0)]
     assert (last.dispatch_count, last.receiver_call_count, last.excluded_count) == (1, 1, 3)
@@ -143,7 +144,7 @@ def test_mail_of_a_receiver_that_is_left_out_stays():
     assert [effect.parent_number for effect in found.side_effects] == [None]
 
 
-# -- Tail --------------------------------------------------------------------------------------
+# -- TailSampler --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -163,13 +164,13 @@ def test_mail_of_a_receiver_that_is_left_out_stays():
 def test_trace_is_kept_by_how_it_ended(fields, kept):
     trace = plain_trace(**{"duration_ns": 1, **fields})
 
-    assert Tail({"slow_ms": 500, "else": 0.0})(trace) is (trace if kept else None)
+    assert TailSampler(KeepOptions(slow_ms=500, otherwise=0.0))(trace) is (trace if kept else None)
 
 
 def test_rules_that_are_off_keep_nothing():
     trace = plain_trace(error_count=1, hazard_count=1)
 
-    assert Tail({"errors": False, "hazards": False, "else": 0.0})(trace) is None
+    assert TailSampler(KeepOptions(errors=False, hazards=False, otherwise=0.0))(trace) is None
 
 
 def test_share_of_the_others_is_kept(monkeypatch):
@@ -177,5 +178,11 @@ def test_share_of_the_others_is_kept(monkeypatch):
     monkeypatch.setattr(filters._random, "random", lambda: next(rolls))
     trace = plain_trace()
 
-    assert [Tail({"else": 0.1})(trace), Tail({"else": 0.1})(trace)] == [trace, None]
-    assert Tail({})(trace) is trace
+    assert [
+        TailSampler(KeepOptions(otherwise=0.1))(trace),
+        TailSampler(KeepOptions(otherwise=0.1))(trace),
+    ] == [
+        trace,
+        None,
+    ]
+    assert TailSampler(KeepOptions())(trace) is trace

@@ -8,8 +8,9 @@ import time
 import pytest
 
 from tests.tracing.samples import plain_trace
+from tracing.conf.parts import PipelineOptions
 from tracing.exporters.memory import MemoryExporter
-from tracing.pipeline import Options, Pipeline, TemporaryError, is_worker_thread
+from tracing.pipeline import Pipeline, TemporaryError, is_worker_thread
 
 
 class Failing:
@@ -60,7 +61,7 @@ class Gate:
 
 
 class Live:
-    """A live trace: assembled in the worker."""
+    """An active trace: assembled in the worker."""
 
     def __init__(self, trace, error=None):
         self.trace = trace
@@ -89,7 +90,7 @@ def make():
     made = []
 
     def make_pipeline(*exporters, processors=(), **options):
-        pipeline = Patient(Options(**{"batch_seconds": 0.01, **options}))
+        pipeline = Patient(PipelineOptions(**{"batch_seconds": 0.01, **options}))
         for exporter in exporters:
             pipeline.add_exporter(exporter)
         for processor in processors:
@@ -118,13 +119,13 @@ def test_submitted_traces_arrive_in_order(make):
 def test_live_trace_is_assembled_in_the_worker(make):
     memory = MemoryExporter()
     pipeline = make(memory)
-    live = Live(plain_trace(1))
+    active = Live(plain_trace(1))
 
-    pipeline.on_end(live)
+    pipeline.on_end(active)
     pipeline.force_flush()
 
-    assert list(memory.traces) == [live.trace]
-    assert live.assembled_in == "tracing-worker"
+    assert list(memory.traces) == [active.trace]
+    assert active.assembled_in == "tracing-worker"
 
 
 def workers() -> set[threading.Thread]:
@@ -486,13 +487,13 @@ def test_end_of_the_process_ticks_once_more(make):
 
 
 def test_what_an_ending_process_loses_is_told_once(caplog):
-    pipeline = Pipeline(Options(exit_seconds=0))
+    pipeline = Pipeline(PipelineOptions(exit_seconds=0))
     pipeline.add_exporter(Failing(error=TemporaryError("no table")))
     pipeline.submit(plain_trace(1))
     pipeline.force_flush()
     # As atexit and the finalizers of multiprocessing and billiard do.
     for _ in range(3):
-        pipeline.tell_what_is_lost()
+        pipeline.warn_of_losses()
     pipeline.shutdown()
 
     told = [text for text in caplog.messages if text.startswith("The process ends before")]

@@ -24,11 +24,12 @@ PATIENCE = 180
 PREPARE = """
 import os, signal, sys, threading, time
 from tracing.exporters.log import LogExporter
-from tracing.pipeline import Options, Pipeline, flush_on_sigterm
+from tracing.conf.parts import PipelineOptions
+from tracing.pipeline import Pipeline, flush_on_sigterm
 from tests.tracing.samples import plain_trace
 
 # So long a batch that only a flush can write it in time.
-pipeline = Pipeline(Options(batch_seconds=60, exit_seconds=60))
+pipeline = Pipeline(PipelineOptions(batch_seconds=60, exit_seconds=60))
 pipeline.add_exporter(LogExporter(sys.argv[1], max_bytes=0))
 """
 WAIT = """
@@ -119,7 +120,7 @@ def test_worker_does_not_keep_the_process_alive(start, tmp_path):
             def export(self, batch): time.sleep(3600)
             def force_flush(self): pass
             def shutdown(self): pass
-        pipeline.options = Options(exit_seconds=0.2)
+        pipeline.options = PipelineOptions(exit_seconds=0.2)
         pipeline.add_exporter(Stuck())
         pipeline.submit(plain_trace(1))
         # The exporter before the stuck one gets its time, however busy the machine is.

@@ -11,13 +11,13 @@ from tracing.search.parser import parse, quoted
 from tracing.search.query import (
     EVERYTHING,
     KEYS,
-    Both,
-    Either,
-    Negation,
+    And,
+    Descendant,
+    Not,
+    Or,
     QueryError,
     Term,
-    Under,
-    Words,
+    Text,
 )
 
 NOW = 1_800_000_000_000_000_000
@@ -31,15 +31,15 @@ def meaning(text):
         match query:
             case Term():
                 return (query.key.name, query.operator, query.value)
-            case Words():
+            case Text():
                 return query.text
-            case Both():
+            case And():
                 return ("and", *map(plain, query.parts))
-            case Either():
+            case Or():
                 return ("or", *map(plain, query.parts))
-            case Negation():
+            case Not():
                 return ("not", plain(query.part))
-            case Under():
+            case Descendant():
                 return ("under", *map(plain, query.chain))
 
     return plain(parse(text, now_ns=NOW))
@@ -108,6 +108,7 @@ def test_parse_of_nothing_is_everything(text):
         (": a", ":", "A key must stand before", ""),
         ("a \0 b", "\0", "cannot hold this character", ""),
         ("zzzzzz:1", "zzzzzz", "There is no key", ""),
+        ("unheard>3", "unheard", "There is no key “unheard”.", "orphans>3"),
     ],
 )
 def test_parse_points_at_the_mistake(text, wrong, message, corrected):
@@ -126,6 +127,7 @@ def test_parse_refuses_what_is_too_large(text):
         parse(text, now_ns=NOW)
 
 
+@pytest.mark.thorough
 @given(st.text(max_size=60))
 def test_parse_answers_anything_with_a_query_or_a_place(text):
     try:
@@ -136,9 +138,10 @@ def test_parse_answers_anything_with_a_query_or_a_place(text):
     if isinstance(found, QueryError):
         assert 0 <= found.start <= found.end <= max(len(text), 1)
     else:
-        assert isinstance(found, Term | Words | Both | Either | Negation | Under)
+        assert isinstance(found, Term | Text | And | Or | Not | Descendant)
 
 
+@pytest.mark.thorough
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
 def test_quoted_values_are_read_back_as_they_were(value):
     assert parse(f"name:{quoted(value)}", now_ns=NOW).value == value

@@ -49,6 +49,7 @@ def test_connection_is_another_one_and_closed_at_the_end():
     assert not given.execute_wrappers
 
 
+@pytest.mark.thorough
 @in_a_test_case
 def test_rows_of_a_test_are_seen():
     given = connections[ALIAS]

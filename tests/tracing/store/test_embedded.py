@@ -6,12 +6,14 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from django.core.management import CommandError
 from django.db import connections
 
-from tracing.spans.records import derived_root_span_id
 from tracing.store import embedded
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -74,21 +76,24 @@ def test_a_file_is_brought_up_to_date_once(tmp_path):
     embedded.bring_up_to_date(raw)
 
     assert raw.execute("SELECT COUNT(*) FROM tracing_sequence").fetchone() == (1,)
-    assert raw.execute("PRAGMA user_version").fetchone() == (len(embedded.schema()),)
+    assert raw.execute("PRAGMA user_version").fetchone() == (embedded.newest(),)
     raw.close()
 
 
 def test_a_file_of_an_older_release_gets_what_it_lacks(tmp_path, monkeypatch):
     steps = embedded.schema()
     raw = connect(tmp_path / "traces.sqlite3")
-    monkeypatch.setattr(embedded, "schema", lambda: steps[:2])
     embedded.bring_up_to_date(raw)
-    assert "tracing_savedsearch" not in shape(raw.execute)
+    raw.execute("INSERT INTO tracing_sequence (name, value) VALUES ('x', 1)")
 
-    monkeypatch.setattr(embedded, "schema", lambda: steps)
+    added = ("0003_later", ["ALTER TABLE tracing_sequence ADD COLUMN later integer"])
+    monkeypatch.setattr(embedded, "schema", lambda: [*steps, added])
     embedded.bring_up_to_date(raw)
 
-    assert "tracing_savedsearch" in shape(raw.execute)
+    assert raw.execute("SELECT name, value, later FROM tracing_sequence").fetchall() == [
+        ("x", 1, None)
+    ]
+    assert raw.execute("PRAGMA user_version").fetchone() == (embedded.newest(),)
     raw.close()
 
 
@@ -98,73 +103,29 @@ def test_what_a_migration_does_in_python_is_done_here_too():
     )
 
 
-def test_traces_of_an_older_file_get_their_own_ids(tmp_path, monkeypatch):
-    steps = embedded.schema()
-    raw = connect(tmp_path / "traces.sqlite3")
-    monkeypatch.setattr(embedded, "schema", lambda: steps[:6])
-    embedded.bring_up_to_date(raw)
-    columns = [(row[1], row[2].lower()) for row in raw.execute("PRAGMA table_info(tracing_trace)")]
-    for number in (1, 2):
-        values = {
-            name: "ab" * 16
-            if name == "trace_id"
-            else number
-            if "int" in kind or "bool" in kind
-            else ""
-            for name, kind in columns
-        }
-        marks = ", ".join("?" * len(values))
-        raw.execute(
-            f"INSERT INTO tracing_trace ({', '.join(values)}) VALUES ({marks})", [*values.values()]
-        )
-
-    monkeypatch.setattr(embedded, "schema", lambda: steps)
-    embedded.bring_up_to_date(raw)
-
-    rows = raw.execute("SELECT root_span_id FROM tracing_trace ORDER BY id").fetchall()
-    assert rows == [(derived_root_span_id("ab" * 16, number),) for number in (1, 2)]
-    raw.close()
-
-
-def test_receivers_of_an_older_file_are_mine_by_their_files(tmp_path, monkeypatch):
-    steps = embedded.schema()
-    raw = connect(tmp_path / "traces.sqlite3")
-    monkeypatch.setattr(embedded, "schema", lambda: steps[:7])
-    embedded.bring_up_to_date(raw)
-    raw.executemany(
-        "INSERT INTO tracing_receiverlabel (key, name, file, line, dispatch_uid, weak, is_async, app,"
-        " any_sender) VALUES (?, ?, ?, 1, '', 1, 0, '', 0)",
-        [
-            ("1", "shop.save", "/srv/shop/receivers.py"),
-            ("2", "reversion.save", "/srv/.venv/lib/python3.12/site-packages/reversion.py"),
-            ("3", "print", ""),
-        ],
-    )
-
-    monkeypatch.setattr(embedded, "schema", lambda: steps)
-    embedded.bring_up_to_date(raw)
-
-    rows = raw.execute("SELECT name, mine FROM tracing_receiverlabel ORDER BY key").fetchall()
-    assert rows == [("shop.save", 1), ("reversion.save", 0), ("print", 0)]
-    raw.close()
-
-
-@pytest.mark.parametrize("migrations", [1, 3, None])
-def test_a_file_that_migrate_made_is_adopted(tmp_path, monkeypatch, migrations):
-    steps = embedded.schema()
-    names = [name for name, _ in steps][:migrations]
-    raw = connect(tmp_path / "traces.sqlite3")
+def migrated(path, names):
+    """Return a connection to a file in which ``migrate`` has noted the migrations *names*."""
+    raw = connect(path)
     raw.execute("CREATE TABLE django_migrations (id INTEGER, app TEXT, name TEXT)")
-    for name, statements in steps[:migrations]:
-        raw.execute("INSERT INTO django_migrations (app, name) VALUES ('tracing', ?)", (name,))
+    raw.executemany(
+        "INSERT INTO django_migrations (app, name) VALUES ('tracing', ?)",
+        [(name,) for name in names],
+    )
+    return raw
+
+
+@pytest.mark.parametrize("migrations", [1, None])
+def test_a_file_that_migrate_made_is_adopted(tmp_path, migrations):
+    steps = embedded.schema()[:migrations]
+    raw = migrated(tmp_path / "traces.sqlite3", [name for name, _ in steps])
+    for _, statements in steps:
         for statement in statements:
             if not statement.startswith("--"):
                 raw.execute(statement)
-    assert len(names) <= len(steps)
 
     embedded.bring_up_to_date(raw)
 
-    assert raw.execute("PRAGMA user_version").fetchone() == (len(steps),)
+    assert raw.execute("PRAGMA user_version").fetchone() == (embedded.newest(),)
     raw.close()
 
 
@@ -172,11 +133,42 @@ def test_a_file_of_a_newer_release_is_left_alone(tmp_path):
     raw = connect(tmp_path / "traces.sqlite3")
     raw.execute("PRAGMA user_version = 999")
 
-    with pytest.raises(embedded.NewerStoreError, match="version 999 of the tables"):
+    with pytest.raises(embedded.UnknownTablesError, match="version 999 of the tables"):
         embedded.bring_up_to_date(raw)
 
     assert shape(raw.execute) == {}
     raw.close()
+
+
+def test_a_file_of_before_the_first_release_is_left_alone(tmp_path):
+    raw = connect(tmp_path / "traces.sqlite3")
+    raw.execute("CREATE TABLE tracing_unheard (id integer)")
+    raw.execute("PRAGMA user_version = 9")
+
+    with pytest.raises(embedded.UnknownTablesError, match="move it aside"):
+        embedded.bring_up_to_date(raw)
+
+    assert [*shape(raw.execute)] == ["tracing_unheard"]
+    assert raw.execute("PRAGMA user_version").fetchone() == (9,)
+    raw.close()
+
+
+def test_a_file_that_migrate_made_before_the_first_release_is_left_alone(tmp_path):
+    raw = migrated(tmp_path / "traces.sqlite3", ["0001_store", "0002_shrinkable"])
+
+    with pytest.raises(embedded.UnknownTablesError, match="move it aside"):
+        embedded.bring_up_to_date(raw)
+
+    assert shape(raw.execute) == {}
+    raw.close()
+
+
+@pytest.mark.django_db(databases=["tracing"])
+def test_migrate_refuses_tables_of_before_the_first_release():
+    first = import_module("tracing.migrations.0001_initial")
+
+    with pytest.raises(CommandError, match="from before the first release of tracing"):
+        first.refuse_earlier_tables(None, SimpleNamespace(connection=connections["tracing"]))
 
 
 def test_a_statement_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
@@ -214,7 +206,7 @@ def test_of_many_that_come_at_once_one_makes_the_tables(tmp_path):
 
     assert failures == []
     raw = connect(path)
-    assert raw.execute("PRAGMA user_version").fetchone() == (len(embedded.schema()),)
+    assert raw.execute("PRAGMA user_version").fetchone() == (embedded.newest(),)
     raw.close()
 
 

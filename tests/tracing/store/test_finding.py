@@ -13,8 +13,10 @@ from tracing.models import Dispatch, Trace
 from tracing.search.completion import place_at
 from tracing.search.parser import parse, quoted
 from tracing.search.query import KEYS, QueryError
-from tracing.store.finding import complete, find, fitting_newer, plan, unknown_names
+from tracing.store.finding import find, fitting_newer, plan
 from tracing.store.matching import matching_calls
+from tracing.store.pages import TraceSearch
+from tracing.store.suggestions import complete, unknown_names, unknown_words
 
 pytestmark = pytest.mark.django_db(databases=["default", "tracing"])
 
@@ -84,6 +86,19 @@ def test_keys_are_found_in_clear_and_by_what_they_were_digested_from(text, expec
         ("name:orders:*", [1, 2, 3]),
         ("NAME", []),
         ("express", [3]),
+        ("make_sale", [1, 2, 3]),
+        ("MAKE_SALE", [1, 2, 3]),
+        ("cars.Car", [4, 5]),
+        ("sale_made", [1, 2, 3]),
+        ("place", [1, 2, 3]),
+        ("-make_sale", [4, 5]),
+        ("make_sale express", [3]),
+        ("make_sale OR tidy_up", [1, 2, 3, 5]),
+        ("make_sale outcome:raised", [2]),
+        ("make_sale took>50ms", [3]),
+        ("make_sale status:error", [2]),
+        ("/orders/2/", [2]),
+        ("nobody", []),
         ("path:/orders/2/*", [2]),
         ("http:POST", [1, 2, 3]),
         ("status:error", [2]),
@@ -100,7 +115,7 @@ def test_keys_are_found_in_clear_and_by_what_they_were_digested_from(text, expec
         ("dispatches>10", [4]),
         ("dispatches<=3 dispatches>2", [5]),
         ("queries:5", [1, 2, 3]),
-        ("unheard>0", [1, 2, 3]),
+        ("orphans>0", [1, 2, 3]),
         ("dropped>0", []),
         ("duration>50ms", [3]),
         ("duration<50ms kind:request", [1, 2]),
@@ -192,6 +207,7 @@ def test_pages_hold_every_trace_once_in_both_directions(db, text):
     assert back.traces
 
 
+@pytest.mark.thorough
 def test_search_that_runs_out_of_time_says_so_and_goes_on(db):
     store(*(order(number, ago=500 - number) for number in range(1, 200)))
 
@@ -239,10 +255,31 @@ def test_unknown_names_come_with_the_nearest_known_one(traces):
         ("since:", ["5m", "1h", "2h", "1d", "7d"]),
         ("host:", []),
         ("pinned:", ["yes", "no"]),
+        ("make_s", ["receiver:core.sales.receivers.make_sale"]),
+        ("sale_m", ["signal:core.sales.signals.sale_made"]),
+        ("j", []),
     ],
 )
 def test_complete_gives_names_that_the_store_has(traces, typed, expected):
     assert [found.text for found in complete(place_at(typed, len(typed)))] == expected
+
+
+def test_word_of_no_name_comes_with_the_nearest_known_one(traces):
+    asked = query("make_sael (tidy OR xyzzy) /x/")
+
+    assert unknown_words(asked) == [("make_sael", "make_sale"), ("xyzzy", "")]
+
+
+def test_what_else_is_wanted_holds_beside_the_query(traces):
+    def numbers(text, **wanted):
+        page = find(query(text), wanted=TraceSearch(**wanted))
+        return sorted(int(trace.trace_id, 16) for trace in page.traces)
+
+    assert numbers("make_sale", failed=True) == [2]
+    assert numbers("make_sale", kind="command") == []
+    assert numbers("kind:request", kind="command") == []
+    assert numbers("receiver:make_sale", receiver="give_code") == []
+    assert numbers("took>50ms", receiver="make_sale") == [3]
 
 
 @pytest.mark.parametrize(
@@ -255,6 +292,11 @@ def test_complete_gives_names_that_the_store_has(traces, typed, expected):
         ("receiver:make_sale >> outcome:raised", [3, 6]),
         ("user:3", []),
         ("NOT receiver:make_sale", []),
+        ("make_sale", [3]),
+        ("sale_made", [4]),
+        ("Make_sale print_receipt", [3, 5]),
+        ("make_sale OR user:3", [3]),
+        ("-make_sale", []),
     ],
 )
 def test_matching_calls_are_span_numbers(text, expected):
@@ -267,6 +309,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", KEYS)
 def test_any_value_of_any_key_is_answered(traces, name):
     for operator in (":", "=", ">", "<=", "!="):
@@ -279,6 +322,7 @@ def test_any_value_of_any_key_is_answered(traces, name):
             find(asked, seconds=5)
 
 
+@pytest.mark.thorough
 def test_longest_query_is_answered_and_a_longer_one_refused(traces):
     assert found(" OR ".join(["orders"] * 200)) == [1, 2, 3]
     assert found(" OR ".join(["name:*x*"] * 150 + ["took>50ms"])) == [3]

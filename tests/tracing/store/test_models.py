@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-from importlib import import_module
-from types import SimpleNamespace
-
 import pytest
-from django.apps import apps
 from django.core.management import call_command
 from django.db import connections
 from msgspec.structs import fields, replace
@@ -105,7 +101,7 @@ def test_sample_trace_leaves_no_field_at_its_default():
     assert merged["Dispatch"] == {item.name for item in fields(records.Dispatch)}
     assert merged["ReceiverCall"] == {item.name for item in fields(records.ReceiverCall)}
     left = {item.name for item in fields(trace) if getattr(trace, item.name) == item.default}
-    assert left == {"final", "carried"}
+    assert left == {"final", "diagnosis_context"}
 
 
 def test_unknown_trace_does_not_exist():
@@ -157,7 +153,7 @@ def test_segments_of_a_long_trace_become_one(exporter):
         final=False,
         dispatch_count=2,
         duration_ns=1_000,
-        unheard=[("a", "b", 1)],
+        orphans=[("a", "b", 1)],
         side_effects=[records.SideEffect("mail", "1 recipient", 5)],
     )
     # The last dispatch of the first segment comes again: it was still running then.
@@ -165,7 +161,7 @@ def test_segments_of_a_long_trace_become_one(exporter):
         whole,
         segment=1,
         dispatches=whole.dispatches[1:],
-        unheard=[("a", "b", 3)],
+        orphans=[("a", "b", 3)],
         side_effects=[records.SideEffect("mail", "2 recipients", 9)],
     )
 
@@ -194,7 +190,7 @@ def test_segments_in_one_batch_become_one(exporter):
     assert models.Trace.objects.count() == 2
 
 
-def test_hazard_seen_twice_is_one_row_with_two_sightings(exporter):
+def test_hazard_seen_twice_is_one_row_with_two_occurrences(exporter):
     first = full_trace()
     second = replace(full_trace(), trace_id="2" * 32, root_span_id="2" * 16)
 
@@ -203,7 +199,7 @@ def test_hazard_seen_twice_is_one_row_with_two_sightings(exporter):
 
     hazard = models.Hazard.objects.get()
     assert (hazard.hazard, hazard.severity, hazard.count) == ("slow-receiver", "warning", 2)
-    assert hazard.sightings.count() == 2
+    assert hazard.occurrences.count() == 2
 
 
 def test_migrations_have_all_changes_of_the_models():
@@ -220,17 +216,6 @@ def test_ids_are_the_rowids_of_sqlite():
         indexes = {row[1] for row in cursor.fetchall()}
 
     assert indexes == {"tracing_call_receiver"}
-
-
-def test_traces_of_before_get_the_root_span_ids_of_their_lines(exporter):
-    exporter.export([plain_trace(1), plain_trace(2)])
-    row = models.Trace.objects.order_by("pk").first()
-    models.Trace.objects.filter(pk=row.pk).update(root_span_id="")
-    fill = import_module("tracing.migrations.0007_root_span_id").fill
-    fill(apps, SimpleNamespace(connection=connections[models.Trace.objects.db]))
-
-    row.refresh_from_db()
-    assert row.root_span_id == records.derived_root_span_id(row.trace_id, row.started_ns)
 
 
 def test_traces_of_one_id_and_one_moment_are_stored_apart_and_once(exporter):

@@ -1,20 +1,18 @@
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-from dataclasses import fields, replace
-
 import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from msgspec import structs
+from msgspec.structs import asdict, replace
 
 from benchmarks.synthetic import Filler
+from tests.tracing.analysis.building import TraceBuilder
 from tests.tracing.samples import plain_trace
 from tracing.exporters.database import DatabaseExporter
-from tracing.models import Dispatch, FailedCall, ReceiverCall, Trace, Unheard
+from tracing.models import Dispatch, FailedCall, Orphan, ReceiverCall, Trace
 from tracing.spans.records import Outcome
-from tracing.store import index_scan
+from tracing.store import index_scan, occurrences, word_scan
 from tracing.store.pages import TraceSearch
 from tracing.store.queries import follow
 
@@ -24,40 +22,24 @@ NEWEST_NS = 1_800_000_000_000_000_000
 HOUR_NS = 3_600_000_000_000
 
 
-@pytest.fixture(scope="module")
-def made():
-    """Return some hundred traces, oldest first."""
+def make():
+    """Store some hundred traces, every second of them of packages alone; return them, newest first."""
     traces = list(Filler(7, newest_ns=NEWEST_NS, apps=3).traces(4_000))
     for trace in traces[::2]:
         for dispatch in trace.dispatches:
             for call in dispatch.receiver_calls:
                 call.receiver = structs.replace(call.receiver, mine=False)
-    return traces
-
-
-@pytest.fixture(scope="module")
-def filled():
-    """Return a database in memory for what SQLite holds once they are stored: copied, not stored again."""
-    with closing(sqlite3.connect(":memory:")) as memory:
-        yield memory
+    exporter = DatabaseExporter()
+    for start in range(0, len(traces), 100):
+        exporter.export(traces[start : start + 100])
+    exporter.shutdown()
+    return traces[::-1]
 
 
 @pytest.fixture
-def stored(made, filled):
-    """Store them; return them, newest first."""
-    database = connections["tracing"]
-    database.ensure_connection()
-    is_sqlite = database.vendor == "sqlite"
-    if is_sqlite and filled.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        filled.backup(database.connection)
-        return made[::-1]
-    exporter = DatabaseExporter()
-    for start in range(0, len(made), 100):
-        exporter.export(made[start : start + 100])
-    exporter.shutdown()
-    if is_sqlite:
-        database.connection.backup(filled)
-    return made[::-1]
+def stored(fill):
+    """Return what is stored, newest first."""
+    return fill(make)
 
 
 def dispatches_like(trace, wanted):
@@ -77,6 +59,16 @@ def dispatches_like(trace, wanted):
             yield dispatch
 
 
+def holds(trace, word):
+    """Return whether one of the names in *trace* holds *word*, or its path, if it has a slash."""
+    names = {trace.name, trace.http_path if "/" in word else ""}
+    for dispatch in trace.dispatches:
+        names |= {dispatch.signal, dispatch.sender}
+        names |= {dispatch.callsite.function} if dispatch.callsite else set()
+        names |= {call.receiver.name for call in dispatch.receiver_calls}
+    return any(word in name.lower() for name in names)
+
+
 def is_like(trace, wanted):
     """Return whether *trace* has what is wanted: the plain meaning of TraceSearch."""
     return (
@@ -84,6 +76,7 @@ def is_like(trace, wanted):
         and (wanted.failed is None or (trace.error_count > 0) is wanted.failed)
         and wanted.name in {"", trace.name}
         and wanted.text.lower() in f"{trace.name}\n{trace.http_path}"
+        and (not wanted.word or holds(trace, wanted.word.lower()))
         and wanted.user_id in {"", trace.user_id}
         and trace.duration_ns >= wanted.slower_than_ns
         and (wanted.since_ns is None or trace.started_ns >= wanted.since_ns)
@@ -107,7 +100,7 @@ def all_pages(wanted, size, **options):
 
 def describe(wanted):
     """Return the conditions of *wanted* as the name of a test."""
-    given = {item.name: getattr(wanted, item.name) for item in fields(wanted)}
+    given = asdict(wanted)
     return ",".join(
         f"{name}={value}" for name, value in given.items() if value not in {"", 0, None}
     )
@@ -139,7 +132,18 @@ SEARCHES = [
     TraceSearch(outcome="skipped"),
     TraceSearch(outcome="nonsense"),
     TraceSearch(signal="pre_save", since_ns=NEWEST_NS - 24 * HOUR_NS),
+    *(
+        TraceSearch(word=word)
+        for word in (
+            *("shop", "SHOP1", "shop1:list", "shop1/detail", "index_2", "notify_7", "order_placed"),
+            *("Checkout", "services", "nowhere", "edit_view"),
+        )
+    ),
+    TraceSearch(word="index_2", kind="task"),
+    TraceSearch(word="index_2", signal="post_delete"),
+    TraceSearch(word="shop1", since_ns=NEWEST_NS - 48 * HOUR_NS),
     TraceSearch(mine=True),
+    TraceSearch(mine=True, word="index_2"),
     TraceSearch(mine=True, kind="task"),
     TraceSearch(mine=True, failed=True),
     TraceSearch(mine=True, text="SHOP1/d"),
@@ -149,6 +153,8 @@ SEARCHES = [
     TraceSearch(mine=True, outcome="raised"),
 ]
 OF_MINE = [wanted for wanted in SEARCHES if wanted.mine]
+IN_PIECES = [wanted for wanted in SEARCHES if wanted.word not in {"shop", "SHOP1"}]
+"""Those two take thousands of pieces, and what they find lies where that of shop1 does."""
 
 
 @pytest.mark.parametrize("wanted", SEARCHES, ids=describe)
@@ -162,7 +168,12 @@ def test_search_finds_what_a_plain_loop_finds(stored, wanted):
 
 
 @pytest.mark.parametrize(
-    "wanted", [SEARCHES[0], SEARCHES[7], SEARCHES[8], SEARCHES[12], SEARCHES[17]], ids=str
+    "wanted",
+    [
+        *(SEARCHES[0], SEARCHES[7], SEARCHES[8], SEARCHES[12], SEARCHES[17]),
+        *(TraceSearch(word=word) for word in ("shop1", "index_2", "services", "shop1:list")),
+    ],
+    ids=describe,
 )
 def test_search_comes_back_the_way_it_went(stored, wanted):
     first = Trace.objects.search(wanted, size=25, seconds=60)
@@ -174,6 +185,49 @@ def test_search_comes_back_the_way_it_went(stored, wanted):
     back = Trace.objects.search(wanted, after=second.newer, size=25, seconds=60)
 
     assert [trace.pk for trace in back.traces] == [trace.pk for trace in first.traces]
+
+
+@pytest.mark.parametrize("word", ["shop1", "index_2", "services", "edit_view", "shop1:list"])
+def test_word_of_very_many_names_is_looked_for_along_the_rows(stored, monkeypatch, word):
+    monkeypatch.setattr(occurrences, "LISTED", 1)
+    monkeypatch.setattr(word_scan, "_MOST_RUNS", 0)
+    monkeypatch.setattr(word_scan, "_FIRST_STEP", 500)
+    wanted = TraceSearch(word=word)
+    expected = [trace.trace_id for trace in stored if is_like(trace, wanted)]
+
+    pages, _ = all_pages(wanted, 40, seconds=60)
+    pieces, last = all_pages(wanted, 40, seconds=-1)
+
+    assert [trace_id for page in pages for trace_id in page] == expected
+    assert [trace_id for page in pieces for trace_id in page] == expected
+    assert last.complete
+
+
+def test_word_that_begins_an_id_finds_the_trace(stored):
+    first, second = stored[3], stored[70]
+    for word in (first.trace_id[:12], second.root_span_id.upper()):
+        found = Trace.objects.search(TraceSearch(word=word), seconds=60).traces
+        assert [trace.trace_id for trace in found] == [
+            (first if word in first.trace_id else second).trace_id
+        ]
+
+
+def test_function_of_a_receiver_is_found_by_its_calls(db):
+    build = TraceBuilder()
+    billed = build.call(build.dispatch(), "shop.receivers.bill")
+    build.dispatch(under=billed, at="shop/receivers.py:bill:7")
+    trace = build.build()
+    for dispatch in trace.dispatches[1:]:
+        file = trace.dispatches[0].receiver_calls[0].receiver.file
+        dispatch.callsite = structs.replace(dispatch.callsite, function="bill", file=file)
+    exporter = DatabaseExporter()
+    exporter.export([trace])
+    exporter.shutdown()
+
+    found = occurrences.occurrences("bill", "tracing")
+
+    assert (len(found.receivers.keys), found.callsites.keys) == (1, [])
+    assert len(Trace.objects.search(TraceSearch(word="bill")).traces) == 1
 
 
 @pytest.mark.parametrize("wanted", OF_MINE, ids=describe)
@@ -264,7 +318,7 @@ def test_search_without_time_gives_up_and_can_be_continued(stored, wanted):
         assert page.older
 
 
-@pytest.mark.parametrize("wanted", SEARCHES, ids=describe)
+@pytest.mark.parametrize("wanted", IN_PIECES, ids=describe)
 def test_search_without_time_finds_the_same_piece_by_piece(stored, wanted):
     pages, last = all_pages(wanted, 40, seconds=-1)
 
@@ -325,7 +379,7 @@ def test_traces_are_deleted_with_all_that_is_theirs(stored):
     assert ReceiverCall.objects.count() == len(calls)
     raised = [call for call in calls if call.outcome is Outcome.RAISED]
     assert FailedCall.objects.count() == len(raised)
-    assert Unheard.objects.count() == len(left)
+    assert Orphan.objects.count() == len(left)
     assert Trace.objects.load(left[-1].trace_id) == left[-1]
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from msgspec import structs
+from msgspec.structs import replace
 
 from benchmarks.synthetic import Filler
 from tests.tracing.samples import plain_trace
@@ -33,8 +32,7 @@ SEARCHES = {
 }
 
 
-@pytest.fixture
-def stored():
+def make():
     """Store some hundred traces, every second of them of packages alone."""
     traces = list(Filler(7, newest_ns=NEWEST_NS, apps=3).traces(3_000))
     for trace in traces[::2]:
@@ -44,6 +42,11 @@ def stored():
     exporter = DatabaseExporter()
     exporter.export(traces)
     exporter.shutdown()
+
+
+@pytest.fixture
+def stored(fill):
+    fill(make)
 
 
 def expected(wanted, order):

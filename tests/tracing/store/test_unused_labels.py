@@ -14,13 +14,14 @@ from tests.tracing.analysis.building import TraceBuilder, label
 from tests.tracing.samples import plain_trace
 from tracing import models
 from tracing.conf import store_alias
+from tracing.conf.parts import Retention
 from tracing.exporters import database as database_module
 from tracing.exporters.database import DatabaseExporter
 from tracing.pipeline import Statistics, TemporaryError
 from tracing.spans.records import Callsite, Kind, derived_root_span_id
-from tracing.store import labels, unused_labels
+from tracing.store import labels, summing, unused_labels
 from tracing.store.backends import beside_the_application
-from tracing.store.retention import Retention, prune
+from tracing.store.retention import prune
 from tracing.store.unused_labels import LABELS, sweep
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -46,8 +47,8 @@ def trace_of(number, *, name="one"):
     skipped = Callsite("/app/shop/views.py", number, "skip")
     build.bypass(callsite=skipped, receivers=(label(f"shop.receivers.skipped_{name}"),))
     trace = build.build()
-    trace.unheard = [("django.db.models.signals.post_init", f"shop.Orphan{name}", 2)]
-    trace.unheard_count = 2
+    trace.orphans = [("django.db.models.signals.post_init", f"shop.Orphan{name}", 2)]
+    trace.orphan_count = 2
     trace.trace_id, trace.started_ns = f"{number:032x}", time.time_ns() - 10**9
     trace.root_span_id = derived_root_span_id(trace.trace_id, trace.started_ns)
     return trace
@@ -68,14 +69,14 @@ def test_every_table_of_labels_is_swept_and_every_reference_to_one_is_known():
     labels = {
         model._meta.db_table
         for model in apps.get_app_config("tracing").get_models()
-        if model.__name__.endswith("Label")
+        if model.__name__.endswith(("Label", "Attributes"))
     }
 
     assert labels == set(LABELS)
     assert referring <= known
     # No foreign keys, but columns of ids and of JSON.
     assert {column for _, column, _ in known - referring} == {
-        "details", "receiver_id", "receivers",
+        "extra", "receiver_id", "receivers",
     }  # fmt: skip
 
 
@@ -100,7 +101,7 @@ def test_names_of_what_is_left_stay_and_all_others_go(transactional_db):
     assert dispatch.callsite is not None
     assert call.receiver.name == "shop.receivers.on_kept"
     assert call.statements == (("SELECT kept", 1, 1_000),)
-    assert [sender for _, sender, _ in trace.unheard] == ["shop.Orphankept"]
+    assert [sender for _, sender, _ in trace.orphans] == ["shop.Orphankept"]
     [bypass] = trace.bypasses
     assert bypass.callsite == Callsite("/app/shop/views.py", 2, "skip")
     assert [each.name for each in bypass.receivers] == ["shop.receivers.skipped_kept"]
@@ -133,7 +134,8 @@ def test_writer_that_knew_a_label_by_heart_learns_that_it_is_gone(transactional_
     assert [(s.receiver, s.count) for s in found] == [("shop.receivers.on_one", 1)]
 
 
-def test_sums_that_wait_while_names_go_find_them_again(transactional_db):
+def test_sums_that_wait_while_names_go_find_them_again(transactional_db, monkeypatch):
+    monkeypatch.setattr(summing, "_WRITE_SECONDS", 3_600)
     exporter = DatabaseExporter()
     exporter.export([trace_of(1)])
     exporter.force_flush()

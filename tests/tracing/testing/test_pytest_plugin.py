@@ -250,7 +250,7 @@ def test_a_project_without_settings_is_left_alone(project):
         @pytest.mark.dispatch_budget(dispatches=0)
         def test_plain():
             assert "tracing.testing" not in sys.modules
-            assert "tracing.instrumentation" not in sys.modules
+            assert "tracing.instrumentation.patching" not in sys.modules
         """,
         "-p",
         "no:django",
@@ -265,11 +265,46 @@ def test_the_plugin_imports_nothing_heavy():
     code = (
         "import sys, tracing.pytest_plugin;"
         "print([name for name in sys.modules if name.partition('.')[0] in {'django', 'structlog'}"
-        " or name.startswith('tracing.') and name != 'tracing.pytest_plugin'])"
+        " or name.startswith('tracing.') and not name.startswith('tracing.pytest_plugin')])"
     )
 
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
 
-    assert result.stdout.strip() == "[]"
+    assert (
+        result.stdout.strip() == "['tracing.instrumentation', 'tracing.instrumentation.in_tests']"
+    )
+
+
+def test_pytest_rewrites_no_module_of_tracing_that_is_imported_beside_the_tests(project):
+    result = project(
+        """
+        import sys
+
+        import pytest
+        import tracing.pipeline.worker
+        import tracing.viewer.urls
+
+        # As it does by itself for all modules of a distribution that has a plugin.
+        pytest.register_assert_rewrite("tracing")
+
+        @pytest.mark.django_db
+        def test_loaders():
+            from parcels.signals import parcel_sent
+            import tracing
+
+            parcel_sent.send(None)
+            tracing.flush()
+            rewritten = [
+                name
+                for name, module in sys.modules.items()
+                if name.startswith("tracing.")
+                and type(module.__loader__).__name__ == "AssertionRewritingHook"
+            ]
+            assert [name for name in rewritten if "pytest_plugin" not in name] == []
+            assert "tracing.instrumentation.assembly.assembler" in sys.modules
+        """
+    )
+
+    result.assert_outcomes(passed=1)

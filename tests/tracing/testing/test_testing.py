@@ -6,7 +6,7 @@ import asyncio
 import gc
 import unittest
 from contextlib import ExitStack
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import pytest
@@ -255,6 +255,22 @@ def test_capture_holds_what_a_request_of_the_client_does(client):
     assert numbers == sorted(set(numbers))
 
 
+def test_capture_that_is_asked_while_it_runs_answers_the_same_again(client, db):
+    with capture_dispatches() as captured:
+        client.post(
+            "/accounts/sign-up/",
+            {"username": "ada", "password1": "xk3-hhqp9", "password2": "xk3-hhqp9"},
+        )
+        first = captured.trace.dispatches
+        again = captured.trace.dispatches
+
+    assert [each.start_ns for each in again] == [each.start_ns for each in first]
+    assert [each.number for each in again] == [each.number for each in first]
+    assert first
+    assert captured.parts[0].dispatches == []
+    assert sum(len(part.dispatches) for part in captured.parts) == len(captured.dispatches)
+
+
 def test_capture_follows_work_that_asgiref_takes_to_a_thread():
     parcel_sent.connect(pack)
 
@@ -300,6 +316,39 @@ def test_captures_of_two_threads_are_apart():
         thread.join()
 
     assert found == {"a": ["parcel_sent"], "b": ["parcel_weighed"]}
+
+
+@pytest.mark.parametrize(("all_threads", "signals"), [(False, []), (True, ["parcel_sent"])])
+def test_what_another_thread_does_by_itself_is_captured_if_wanted(all_threads, signals):
+    parcel_sent.connect(pack)
+
+    go = Event()
+
+    def server():
+        go.wait(60)
+        parcel_sent.send(None)
+
+    # As a live server: it was there before.
+    thread = Thread(target=server)
+    thread.start()
+    with capture_dispatches(all_threads=all_threads) as captured:
+        go.set()
+        thread.join()
+
+    assert [signal for signal, _, _ in shape(captured)] == signals
+
+
+@pytest.mark.parametrize("all_threads", [False, True])
+def test_a_dispatch_is_captured_once_whatever_is_said_of_threads(all_threads):
+    parcel_sent.connect(weigh)
+    parcel_weighed.connect(stick)
+
+    with capture_dispatches(all_threads=all_threads) as captured:
+        parcel_sent.send(None)
+        with tracing.trace("inner"):
+            parcel_sent.send(None)
+
+    assert len(captured.dispatches) == 4
 
 
 # -- Asserting ---------------------------------------------------------------------------------
@@ -461,7 +510,7 @@ def test_the_tree_folds_repetitions_and_is_cut():
 
     lines = captured.tree(limit=1).splitlines()
     assert lines[0].startswith("block many: 12 dispatches, 12 receiver calls, 24 queries, ")
-    assert lines[1].startswith("  12 \N{MULTIPLICATION SIGN} post_save auth.User: ")
+    assert lines[1].startswith("  12 \N{MULTIPLICATION SIGN} post_save auth.User of 12 instances: ")
     assert lines[2] == "  … 1 more line"
     assert lines[3].startswith("  without receivers: ")
 

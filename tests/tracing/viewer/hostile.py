@@ -73,8 +73,8 @@ def hostile(number=666):
     build.trace.lost_receivers.append(LostReceiver(EVIL, EVIL, label))
     build.trace.missed_receivers.append(MissedReceiver(EVIL, EVIL, label, EVIL, EVIL))
     build.trace.waiting_callbacks.append(WaitingCallback(EVIL, parent_number=call.number))
-    build.trace.unheard = [(EVIL, EVIL, 3)]
-    build.trace.unheard_count = 3
+    build.trace.orphans = [(EVIL, EVIL, 3)]
+    build.trace.orphan_count = 3
     trace = identify(build.build(), number)
     trace.status = Status.ERROR
     trace.hazards.append(

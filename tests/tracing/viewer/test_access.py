@@ -28,12 +28,15 @@ PAGES = [
     f"/tracing/traces/{ID}/spans/1/",
     f"/tracing/traces/{ID}/lines/1/",
     "/tracing/map/",
+    "/tracing/explain/",
+    "/tracing/story/",
     "/tracing/statistics/",
     "/tracing/statistics/heat/",
     "/tracing/compare/",
     "/tracing/compare/periods/",
     "/tracing/hazards/",
     "/tracing/recorder/",
+    "/tracing/wiring/processes/",
 ]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.tracing.viewer.hostile import EVIL, MARK, hostile
 from tests.tracing.viewer.traces import order, store
+from tests.tracing.wirings import connected, keep, version
 from tracing.models import Hazard, SavedSearch
 
 pytestmark = pytest.mark.django_db(databases=["default", "tracing"])
@@ -29,6 +30,10 @@ PAGES = [
     f"{TRACE}/spans/2/",
     f"{TRACE}/lines/1/",
     "/tracing/map/",
+    "/tracing/explain/",
+    "/tracing/explain/?what=name:hostile",
+    "/tracing/story/?object=cars.Car:1",
+    "/tracing/explain/?what=signal:post_save&show=everything",
     "/tracing/statistics/",
     "/tracing/statistics/?by=dispatch",
     "/tracing/statistics/heat/",
@@ -37,6 +42,7 @@ PAGES = [
     "/tracing/compare/periods/?before_since=1d&after_since=1d",
     "/tracing/hazards/",
     "/tracing/recorder/",
+    "/tracing/wiring/processes/",
 ]
 ASKED = [
     f"/tracing/?q={quote(EVIL)}",
@@ -46,11 +52,15 @@ ASKED = [
     f"{TRACE}/?q={quote(EVIL)}&zoom={quote(EVIL)}&root={quote(EVIL)}&row={quote(EVIL)}",
     f"{TRACE}/table/?order={quote(EVIL)}&start={quote(EVIL)}",
     f"/tracing/map/?q={quote(EVIL)}&app={quote(EVIL)}&focus={quote(EVIL)}&since={quote(EVIL)}",
+    f"/tracing/story/?object={quote(EVIL)}",
+    f"/tracing/story/?object=orders.Order:{quote(EVIL)}&before={quote(EVIL)}",
+    f"/tracing/explain/?what={quote(EVIL)}&signal={quote(EVIL)}&since={quote(EVIL)}",
     f"/tracing/statistics/?by={quote(EVIL)}&order={quote(EVIL)}&since={quote(EVIL)}",
     f"/tracing/statistics/heat/?name={quote(EVIL)}&since={quote(EVIL)}",
     f"/tracing/compare/?a={quote(EVIL)}&b={quote(EVIL)}",
     f"/tracing/compare/periods/?before_since={quote(EVIL)}&release_before={quote(EVIL)}",
     f"/tracing/hazards/?rule={quote(EVIL)}&severity={quote(EVIL)}&known={quote(EVIL)}",
+    f"/tracing/wiring/processes/?receiver={quote(EVIL)}",
 ]
 
 
@@ -79,9 +89,12 @@ class Elements(HTMLParser):
 @pytest.fixture(autouse=True)
 def stored(db):
     store(order(1), hostile())
+    evil = connected(EVIL, signal=EVIL, sender=EVIL, file=EVIL)
+    keep(version("web", evil), version(EVIL[:100].replace("\0", ""), release="<b>"))
     SavedSearch.objects.create(name=EVIL[:100].replace("\0", ""), query="q=x", created_ns=1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", [*PAGES, *ASKED])
 def test_hostile_text_stays_text(developer, page):
     response = developer.get(page)
@@ -109,6 +122,7 @@ def test_hostile_hazard_stays_text(developer):
         assert "\u202e" not in body
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "page", ["/tracing/traces.json", f"{TRACE}.json", f"{TRACE}/spans/2.json", "/tracing/map.json"]
 )

@@ -12,6 +12,7 @@ from tests.tracing.analysis.building import TraceBuilder, label
 from tests.tracing.command_line import run
 from tests.tracing.viewer.traces import (
     MAKE_SALE,
+    SITE,
     command,
     identify,
     mixed,
@@ -19,6 +20,8 @@ from tests.tracing.viewer.traces import (
     store,
     visit,
 )
+from tracing.models import Hazard
+from tracing.spans.records import MissedReceiver
 from tracing.store.index_scan import HIDDEN_COUNTED
 
 pytestmark = pytest.mark.django_db(databases="__all__")
@@ -246,6 +249,41 @@ def test_tabs_say_how_much_they_hide(developer, tab, line):
     assert f'{line} <a href="?show=everything">Show everything</a>' in page
 
 
+def test_notes_below_the_tree_are_mine_and_the_rest_is_counted(developer):
+    trace = mixed()
+    for receiver in (MAKE_SALE, label("reversion.receivers.save")):
+        trace.missed_receivers.append(
+            MissedReceiver("s", "shop.Child", receiver, "shop.Parent", "its parent model")
+        )
+    store(trace)
+
+    mine = text(developer.get(of_trace()))
+    everything = text(developer.get(of_trace("?show=everything")))
+
+    assert "make_sale" in mine.partition("did not run</h2>")[2].partition("</section>")[0]
+    assert "1 note that is not yours is hidden." in mine
+    assert "reversion" not in mine
+    assert everything.count("its parent model") == 2
+    assert "hidden." not in everything
+
+
+@pytest.mark.parametrize("tab", ["", "flame/"])
+def test_legend_names_the_applications_of_what_is_shown(developer, tab):
+    build = TraceBuilder()
+    dispatch = build.dispatch("post_save", "orders.Order")
+    build.call(dispatch, label("core.orders.receivers.count", app="orders", mine=True))
+    build.call(dispatch, label("reversion.receivers.save", app="reversion"))
+    store(identify(build.build(), 1))
+
+    def legend(rest):
+        page = text(developer.get(of_trace(f"{tab}{rest}")))
+        found = page.partition('class="legend"')[2].partition("</ul>")[0]
+        return re.findall(r'<bdi class="name">(\w+)</bdi>', found)
+
+    assert legend("") == ["orders"]
+    assert legend("?show=everything") == ["orders", "reversion"]
+
+
 @pytest.mark.parametrize("tab", ["hazards/", "log/", "json/"])
 def test_tabs_that_hold_everything_have_no_switch(developer, tab):
     store(mixed())
@@ -268,7 +306,7 @@ def test_trace_in_which_nothing_is_mine_is_shown_whole_under_a_heading(developer
 
 
 def test_tree_draws_the_same_lines_on_every_page_of_it(developer, monkeypatch):
-    monkeypatch.setattr("tracing.viewer.waterfall.MAX_LINES", 1)
+    monkeypatch.setattr("tracing.viewer.views.trace.MAX_ROWS", 1)
     store(mixed())
     address = of_trace("?start=1")
 
@@ -354,7 +392,7 @@ def test_json_of_a_trace_holds_everything(developer):
 def statistics(client, rest=""):
     """Return the names in the statistics, and the page."""
     page = text(client.get(f"/tracing/statistics/?{rest}"))
-    cells = re.findall(r'<td><a class="open" href="[^"]*">(.*?)</a></td>', page)
+    cells = re.findall(r'<td><a class="open" href="[^"]*">(.*?)</a> <small>', page)
     return {re.sub(r"<[^>]+>", "", cell) for cell in cells}, page
 
 
@@ -490,6 +528,19 @@ def test_map_shows_what_is_mine_and_counts_the_rest(developer):
     assert "hidden." not in whole
 
 
+def test_names_on_the_map_leave_room_for_the_counts_beside_them(developer):
+    build = TraceBuilder()
+    receiver = label(f"shop.receivers.{'a' * 60}", mine=True)
+    for _ in range(20):
+        build.call(build.dispatch("order_placed"), receiver)
+    store(identify(build.build(), 1))
+
+    page = text(developer.get("/tracing/map/"))
+    (shown,) = re.findall(r">(a+…a+)</text>", page)
+
+    assert len(shown) + len(" 20") == 38
+
+
 def test_map_keeps_what_sends_to_a_receiver_of_mine(developer):
     build = TraceBuilder()
     outer = build.call(build.dispatch("post_save"), label("reversion.receivers.save"))
@@ -563,3 +614,35 @@ def test_json_of_the_map_holds_everything(developer):
     flows = developer.get("/tracing/map.json?connected=no").json()["flows"]
 
     assert "django.db.close_old_connections" in {flow["receiver"] for flow in flows}
+
+
+# -- Choosing
+
+
+def test_traces_to_compare_are_of_mine_where_there_are_any(developer):
+    store(visit(2))
+    alone = text(developer.get("/tracing/compare/"))
+    store(order(1))
+    both = text(developer.get("/tracing/compare/"))
+
+    assert "cars:list" in alone
+    assert "orders:check_out" in both
+    assert "cars:list" not in both
+
+
+def test_hazards_in_code_of_mine_come_first(developer):
+    rows = [("a", f"{SITE}/reversion.py"), ("b", "/app/shop/receivers.py"), ("c", f"{SITE}/a.py")]
+    for number, (name, file) in enumerate(rows):
+        Hazard.objects.create(
+            fingerprint=f"{number:032x}",
+            hazard="slow-receiver",
+            severity="warning",
+            message=f"Hazard {name} of all.",
+            file=file,
+            first_seen_ns=number,
+            last_seen_ns=number,
+        )
+
+    page = text(developer.get("/tracing/hazards/"))
+
+    assert re.findall(r"Hazard (\w) of all", page) == ["b", "c", "a"]

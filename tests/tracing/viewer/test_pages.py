@@ -17,8 +17,18 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 import tracing
-from tests.tracing.analysis.building import TraceBuilder, label
-from tests.tracing.viewer.traces import COUNT_CARS, MAKE_SALE, command, identify, order, store
+from tests.tracing.analysis.building import MS, TraceBuilder, label
+from tests.tracing.viewer.traces import (
+    COUNT_CARS,
+    MAKE_SALE,
+    command,
+    identify,
+    mixed,
+    order,
+    store,
+    visit,
+)
+from tracing.analysis.mine import NONE_OF_MINE
 from tracing.analysis.wiring import read_wiring
 from tracing.models import Hazard, RecorderState, SavedSearch, Trace
 from tracing.spans.intervals import time_once
@@ -32,7 +42,11 @@ from tracing.spans.records import (
     ReceiverLabel,
     WaitingCallback,
 )
+from tracing.spool.folder import COLLECTOR, Folder
+from tracing.store import finding
 from tracing.units import format_ns
+from tracing.viewer.views import wiring
+from tracing.viewer.views.traces import MOST_PARTS, PARTS_HEADER
 
 pytestmark = pytest.mark.django_db(databases=["default", "tracing"])
 
@@ -70,7 +84,14 @@ def test_list_shows_the_facts_of_each_trace(developer):
 
     page = text(developer.get("/tracing/"))
 
-    for fact in ("orders:check_out", "/orders/1/check-out/", "✕ 500", "31", "✕ 1", "load_cars"):
+    for fact in (
+        "orders:check_out",
+        "/orders/<wbr>1/<wbr>check-out/<wbr>",
+        "✕ 500",
+        "31",
+        "✕ 1",
+        "load_cars",
+    ):
         assert fact in page
 
 
@@ -332,7 +353,7 @@ def test_trace_as_json_has_every_dispatch_flat(developer):
         COUNT_CARS.name,
         MAKE_SALE.name,
     ]
-    assert found["unheard"] == [
+    assert found["orphans"] == [
         {"signal": "django.db.models.signals.pre_init", "sender": "cars.Car", "count": 47}
     ]
 
@@ -372,6 +393,7 @@ def test_repetitions_are_one_line_that_opens(developer):
     assert rest.count('role="row"') == 14
 
 
+@pytest.mark.thorough
 def test_trace_of_20_000_dispatches_is_a_small_page(developer):
     store(command(1, cars=20_000))
 
@@ -451,6 +473,26 @@ def test_receivers_connected_meanwhile_stand_where_it_happened(developer):
     assert [change["change"] for change in document["changes"]] == ["connected", "disconnected"]
 
 
+def test_computing_and_waiting_are_shown_and_stored_where_the_cpu_clock_was_read(developer):
+    build = TraceBuilder()
+    sent = build.dispatch()
+    call = build.call(sent, MAKE_SALE, own_ns=9 * MS, query_count=1, query_ns=2 * MS, cpu_ns=3 * MS)
+    build.call(sent, COUNT_CARS, own_ns=MS)
+    store(identify(build.build(), 1), order(2))
+
+    receivers = text(developer.get(address(1, "/receivers/")))
+    (read, unread) = developer.get(address(1, "/receivers.json")).json()["called"]
+    span = text(developer.get(address(1, f"/spans/{call.number}/")))
+    found = developer.get(address(1, f"/spans/{call.number}.json")).json()
+
+    assert ">Waiting</th>" in receivers
+    assert ">Waiting</th>" not in text(developer.get(address(2, "/receivers/")))
+    assert (read["cpu_ns"], read["waiting_ns"]) == (3 * MS, 4 * MS)
+    assert (unread["cpu_ns"], unread["waiting_ns"]) == (None, None)
+    assert "3.00 ms computing, 2.00 ms SQL, 4.00 ms waiting" in span
+    assert found["cpu_ns"] == 3 * MS
+
+
 def test_deep_trace_is_drawn_as_far_as_it_can_be_seen(developer):
     build = TraceBuilder()
     call = None
@@ -498,7 +540,7 @@ def test_find_in_a_trace_marks_the_lines(developer):
         ("flame/?order=time", ["make_sale", "In order of time"]),
         ("table", ["make_sale", 'aria-sort="descending"', "1 to 6 of 6 spans"]),
         ("table/?order=name", ['aria-sort="ascending"']),
-        ("table/?order=nonsense", ["Self ↓"]),
+        ("table/?order=nonsense", ["Self time ↓"]),
         ("receivers", ["Called", "make_sale", "Registered but not called", "pre_init", "47"]),
         ("sql", ["SELECT * FROM cars WHERE id = %s", "5 queries ran inside receivers"]),
         ("hazards", ["swallowed-error", "Remedy:"]),
@@ -565,6 +607,50 @@ def test_receivers_and_callbacks_that_did_not_run_are_told_without_any_dispatch(
     assert "1 on_commit callback waits for a commit of" in page
 
 
+def test_search_through_spans_is_given_in_parts(developer, monkeypatch):
+    monkeypatch.setattr(finding, "SPANS_SECONDS", 0.0)
+    monkeypatch.setattr(finding, "_FIRST_BATCH", 1)
+    for number in range(1, 5):
+        store(order(number, ago=60 - number))
+    parts, headers, at = [], {"Accept": "text/html"}, "/tracing/?q=took%3E0ns"
+    while at:
+        page = text(developer.get(at, headers=headers))
+        parts.append(re.findall(r'<tr class="[^"]*" data-trace="(\w+)', page))
+        goes_on = re.search(r'hx-get="([^"]+)".*?X-Search-Parts": "([^"]+)"', page)
+        at, header = goes_on.groups() if goes_on else ("", "")
+        headers = {"Accept": "text/html", "HX-Request": "true", PARTS_HEADER: header}
+
+    assert [len(part) for part in parts] == [1, 1, 1, 1]
+    assert [part[0] for part in parts] == [f"{number:032x}" for number in (4, 3, 2, 1)]
+    assert "hx-swap-oob" in page
+    assert '<h1 class="unseen">' not in page
+
+
+def test_parts_of_a_page_are_no_more_than_a_page_and_end(developer, monkeypatch):
+    monkeypatch.setattr(finding, "SPANS_SECONDS", 0.0)
+    monkeypatch.setattr(finding, "_FIRST_BATCH", 1)
+    for number in range(1, 5):
+        store(order(number, ago=60 - number))
+    part = {"Accept": "text/html", "HX-Request": "true"}
+
+    full = text(
+        developer.get("/tracing/?q=took%3E0ns&size=3", headers=part | {PARTS_HEADER: "1 2"})
+    )
+    last = text(
+        developer.get(
+            "/tracing/?q=took%3E0ns", headers=part | {PARTS_HEADER: f"{MOST_PARTS - 1} 1"}
+        )
+    )
+    odd = text(developer.get("/tracing/?q=took%3E0ns", headers=part | {PARTS_HEADER: "x -1 é"}))
+
+    assert full.count("<tr ") == 1
+    assert PARTS_HEADER not in full
+    assert "Older" in full
+    assert PARTS_HEADER not in last
+    assert "Go on searching" in last
+    assert odd.count("<tr ") >= 1
+
+
 def test_span_says_everything_and_why_it_ran(developer):
     store(order(1, fails=True))
 
@@ -627,6 +713,7 @@ def test_two_traces_of_one_id_lead_to_each_other(developer):
     assert "<title>first" in text(developer.get(f"/tracing/traces/{older.address}/"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rest", ["/", "/table/", "/spans/3/", "/lines/1/"])
 def test_id_of_two_traces_lets_choose(developer, rest):
     older, newer = stored_pair()
@@ -732,7 +819,7 @@ def test_running_trace_says_so(developer):
 
 def test_trace_without_dispatches_tells_where_to_look(developer):
     build = TraceBuilder(Kind.BLOCK, "quiet")
-    build.trace.unheard_count = 4
+    build.trace.orphan_count = 4
     store(identify(build.build(), 1))
 
     assert "4 dispatches had no receiver" in text(developer.get(address(1, "/")))
@@ -741,6 +828,21 @@ def test_trace_without_dispatches_tells_where_to_look(developer):
 
 
 # -- Map, statistics, compare ------------------------------------------------------------------
+
+
+def test_table_of_the_map_says_how_much_of_it_is_there(developer, monkeypatch):
+    store(order(1))
+    monkeypatch.setattr(wiring, "MOST_ROWS", 1)
+
+    first = text(developer.get("/tracing/map/?connected=no"))
+    whole = text(developer.get("/tracing/map/?connected=no&rows=all"))
+
+    rows = whole.count('<td class="sends">')
+    assert rows > 1
+    assert f"The first 1 of {rows}." in first
+    assert first.count('<td class="sends">') == 1
+    assert 'href="?connected=no&rows=all#table"' in first
+    assert "Show all</a>" not in whole
 
 
 def test_map_has_flows_what_they_send_and_what_never_ran(developer):
@@ -1109,7 +1211,7 @@ def test_recorder_tells_processes_store_and_sampling(developer, settings):
     page = text(developer.get("/tracing/recorder/"))
     found = developer.get("/tracing/recorder.json").json()
 
-    for fact in ("web9", "321", "alive", "disk full", "25 %", "7 days", "recording"):
+    for fact in ("web9", "321", "alive", "disk full", "25 %", "<dd>7d</dd>", "recording"):
         assert fact in page
     assert "receiver sets forgotten: 25,000" in page
     assert "(forgotten)" not in page
@@ -1117,6 +1219,23 @@ def test_recorder_tells_processes_store_and_sampling(developer, settings):
     assert found["processes"][0]["dropped"] == 2
     assert found["store"]["traces"] == 1
     assert found["retention"]["older_than"] == "7 days, 0:00:00"
+
+
+def test_recorder_tells_of_the_collector(developer, settings, tmp_path):
+    assert "Collector" not in text(developer.get("/tracing/recorder/"))
+    assert developer.get("/tracing/recorder.json").json()["collector"] is None
+    spool = {"path": tmp_path / "spool"}
+    settings.TRACING = {**settings.TRACING, "COLLECTOR": "service", "SPOOL": spool}
+    Folder(tmp_path / "spool").make()
+    assert "nobody collects" in text(developer.get("/tracing/recorder/"))
+
+    told = {"host": "web1", "process": 7, "seen_ns": time.time_ns(), "recorded": 3}
+    Folder(tmp_path / "spool").write(COLLECTOR, told)
+
+    page = text(developer.get("/tracing/recorder/"))
+    assert "web1 · 7" in page
+    assert "nothing waits" in page
+    assert developer.get("/tracing/recorder.json").json()["collector"]["is_alive"]
 
 
 def test_recorder_pauses_and_resumes(developer, settings):
@@ -1255,10 +1374,10 @@ def test_trace_tree_shows_lines_with_links_times_and_errors(db):
     page = tree(trace)
 
     for fact in (
-        'href="/static/tracing/tree.css"',
+        'href="/static/tracing/design.css"',
         "post_save orders.Order",
         "core/sales/receivers.py:19",
-        "3 SQL",
+        'class="cell-sql">3<',
         "raised: ",
         "PrinterError",
         f'href="{address(1, f"/{trace.root_span_id}/spans/3/")}"',
@@ -1302,6 +1421,31 @@ def test_trace_tree_folds_repetitions_and_says_what_it_leaves_out(db):
     assert "100 more lines" in tree(identify(build.build(), 1))
 
 
+def test_trace_tree_hides_what_is_not_mine_until_everything_is_ticked(db, rf):
+    template = Template("{% load tracing_tags %}{% trace_tree trace %}")
+    asked = rf.get("/", headers={"cookie": "tracing_show=everything"})
+
+    page = template.render(Context({"trace": mixed()}))
+    chosen = template.render(Context({"trace": mixed(), "request": asked}))
+    whole = tree(order(1))
+
+    others = re.findall(r"<div role=\"row\"[^>]* data-other>.*?</div>", page, re.DOTALL)
+    assert others
+    assert not any("make_sale" in row for row in others)
+    assert "that are not yours are hidden" in page
+    assert '<input type="checkbox" class="tree-everything">' in page
+    assert '<input type="checkbox" class="tree-everything" checked>' in chosen
+    assert "data-other" not in whole
+    assert "tree-everything" not in whole
+
+
+def test_trace_tree_in_which_nothing_is_mine_is_whole_under_a_heading(db):
+    page = tree(visit())
+
+    assert NONE_OF_MINE in page
+    assert "data-other" not in page
+
+
 def test_trace_tree_fits_into_a_page_of_any_charset(db):
     build = TraceBuilder()
     build.call(build.dispatch(sender="a.\N{GREEK SMALL LETTER MU}"), "core.a.receive")
@@ -1319,6 +1463,17 @@ def test_trace_tree_fits_into_a_page_of_any_charset(db):
 )
 def test_trace_tree_of_nothing(db, trace, says):
     assert says in tree(trace)
+
+
+def test_the_colours_that_charts_read_are_registered():
+    """Of a property that is not, a script reads the text: light-dark(…), which a canvas does not know."""
+    static = Path(tracing.__file__).parent / "static" / "tracing"
+    read = set(re.findall(r'"(--[\w-]+)"', (static / "js" / "charts.js").read_text("utf-8")))
+
+    registered = re.findall(r"@property (--[\w-]+)", (static / "viewer.css").read_text("utf-8"))
+
+    assert read
+    assert read <= {*registered}
 
 
 def test_pages_use_only_characters_that_every_system_has_a_glyph_for():

@@ -16,7 +16,7 @@ from django.urls import reverse, set_script_prefix
 from tests.tracing.command_line import run
 from tests.tracing.viewer.traces import command, order, store
 from tracing.panels import panel
-from tracing.panels.stats import describe
+from tracing.panels.stored import describe
 
 pytestmark = pytest.mark.django_db(databases=["default", "tracing"])
 
@@ -160,7 +160,7 @@ def test_command_says_the_same_under_other_settings(name):
 def test_panel_is_the_same_under_other_settings(name, monkeypatch):
     # What is connected in this process changes by itself.
     monkeypatch.setattr(panel, "read_wiring", list)
-    stored = json.loads(json.dumps(describe(traces()[0], [])))
+    stored = json.loads(json.dumps(describe(traces()[0])))
     usual = panel.render(stored)
 
     with override_settings(**OTHERS[name]):
@@ -209,6 +209,8 @@ def test_admin_shows_the_time_of_the_project(admin_client, settings, use_tz):
 
 def test_site_below_a_prefix(developer, settings):
     settings.FORCE_SCRIPT_NAME = "/shop"
+    # Has the storage ask for the prefix, which it remembers, now and after the test.
+    settings.STATIC_URL = "static/"
 
     # As the handlers of WSGI and ASGI do, and the one of the test client does not.
     set_script_prefix("/shop/")
@@ -217,6 +219,7 @@ def test_site_below_a_prefix(developer, settings):
     finally:
         set_script_prefix("/")
     assert 'href="/shop/tracing/map/"' in page
+    assert 'href="/shop/static/tracing/design.css"' in page
     assert 'href="/tracing/' not in page
 
 

@@ -77,8 +77,8 @@ def order(number=1, *, ago=60, fails=False, slow=1, user="3", release="", name="
         exception_type="PrinterError" if fails else "",
         exception_message="out of paper" if fails else "",
     )
-    build.trace.unheard = [("django.db.models.signals.pre_init", "cars.Car", 47)]
-    build.trace.unheard_count = 47
+    build.trace.orphans = [("django.db.models.signals.pre_init", "cars.Car", 47)]
+    build.trace.orphan_count = 47
     trace = build.build()
     if fails:
         trace.status, trace.error = Status.ERROR, "PrinterError: out of paper"

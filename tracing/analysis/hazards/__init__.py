@@ -1,4 +1,4 @@
-"""Hazards: rules that name a bug in a finished trace, show the evidence and propose the remedy.
+"""Hazards: rules that name a bug in a trace, with evidence and remedy.
 
 ``diagnose(trace)`` applies the rules to one trace, ``diagnose_across(traces)`` to what only several
 traces show together. docs/hazards has a page for each rule, and says how to add one.
@@ -15,6 +15,7 @@ from tracing.analysis.hazards.rules.cost import unfiltered
 from tracing.analysis.hazards.rules.repetition import OF_CALLBACKS
 from tracing.analysis.hazards.ruleset import (
     BUILT_IN,
+    OF_PROCESSES,
     RuleSet,
     active_rules,
     configure,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUILT_IN",
+    "OF_PROCESSES",
     "SEVERITIES",
     "Calls",
     "Facts",
@@ -50,7 +52,7 @@ __all__ = [
 
 
 def diagnose(trace: Trace, *, include_known: bool = False) -> list[Hazard]:
-    """Return the hazards of *trace*, the worst first, and put them into it with their count.
+    """Return the hazards of *trace*, worst first, and store them in it.
 
     Args:
         trace: A finished trace, or one segment of it.
@@ -65,7 +67,7 @@ def diagnose(trace: Trace, *, include_known: bool = False) -> list[Hazard]:
 
 
 def find(trace: Trace, chosen: RuleSet | None = None) -> list[Hazard]:
-    """Return all hazards of *trace*, known ones too, the worst first. Changes nothing.
+    """Return all hazards of *trace*, known ones too; it stays as it is.
 
     Args:
         trace: A finished trace, or one segment of it.
@@ -99,7 +101,7 @@ _BY_STATEMENTS: Final = frozenset({"raw-query"})
 
 
 def find_again(trace: Trace) -> list[Hazard]:
-    """Return all hazards of a trace that was read back from where it was kept, the worst first.
+    """Return all hazards of a trace that was stored, the worst first.
 
     They are found anew, as the settings are now. What only the statements showed is taken from what
     was found when the trace was recorded, if they were not kept; those of callbacks never are.
@@ -125,7 +127,7 @@ def find_again(trace: Trace) -> list[Hazard]:
 
 
 def _apply(active: Active, facts: Facts, found: list[Hazard]) -> None:
-    """Add what one rule finds to *found*. A rule that fails costs its own findings only."""
+    """Add what one rule finds to *found*; if it fails, its findings are lost."""
     try:
         for hazard in active.rule.find(facts, active.options):
             active.sign(hazard)
@@ -139,7 +141,7 @@ def _order(hazard: Hazard) -> tuple[int, str]:
 
 
 def diagnose_across(traces: Iterable[Trace], *, include_known: bool = False) -> list[Hazard]:
-    """Return what only several traces show together: findings that belong to no single trace.
+    """Return findings that only several traces show together.
 
     A receiver without sender may hear one model in each of many requests.
     """
@@ -174,7 +176,7 @@ def worst(hazards: Iterable[Hazard]) -> str:
 
 
 def as_dict(hazard: Hazard) -> dict[str, Any]:
-    """Return *hazard* as the JSON object that the command prints and the log writes."""
+    """Return *hazard* as the JSON object of the command and the log."""
     return {
         "hazard": hazard.hazard,
         "trace_id": hazard.trace_id,

@@ -1,4 +1,4 @@
-"""Hazards of the wiring: bugs that show in what is connected, before anything is sent.
+"""Hazards of the wiring: bugs in connections, before anything is sent.
 
 They are those of the rules ``duplicate-receiver``, ``lost-receiver`` and ``never-awaited``, seen in
 the registries of the running process; they belong to no trace.
@@ -44,7 +44,7 @@ def diagnose_wiring(routes: Iterable[Route], *, include_known: bool = False) -> 
 
 
 def _of_route(route: Route) -> Iterator[tuple[str, str, Hazard]]:
-    """Yield (rule, sender, finding); the sender is the one that the receiver was connected for."""
+    """Yield (rule, sender, finding); the sender is the receiver's own."""
     for connection in route.connections:
         label = connection.receiver
         sender = ANY if label.any_sender else route.sender
@@ -71,8 +71,8 @@ def _of_route(route: Route) -> Iterator[tuple[str, str, Hazard]]:
                 "its coroutine will never be awaited."
             )
             yield "never-awaited", sender, finding(message, receiver=label)
-        if connection.same_as is not None:
-            other = route.connections[connection.same_as].receiver
+        if connection.duplicate_of is not None:
+            other = route.connections[connection.duplicate_of].receiver
             # Two that hear any sender run twice for each; one of them, for this sender only.
             sender = sender if other.any_sender else route.sender
             yield "duplicate-receiver", sender, _twice(connection, other, _to(route, sender))

@@ -1,4 +1,4 @@
-"""Cycles: dispatches that nest in their like, found in one walk through the trees of a trace."""
+"""Cycles: dispatches that nest in their like, found in one walk."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Cycle: TypeAlias = "tuple[int, list[Dispatch], list[ReceiverCall]]"
 
 
 def has_identity(instance: str) -> bool:
-    """Return whether *instance* names one row: unsaved instances all look the same."""
+    """Return whether *instance* names one row; unsaved ones look the same."""
     return ":" in instance and not instance.endswith(":None")
 
 
 def instance_identity(dispatch: Dispatch) -> str | int | None:
-    """Return what tells the instance of *dispatch* from others of its trace; None if nothing does.
+    """Return the identity of the instance of *dispatch* in its trace, or None.
 
     An object without a primary key is told by the outermost dispatch about it.
     """
@@ -51,7 +51,7 @@ def identity(dispatch: Dispatch) -> Key | None:
 
 
 class Cycles:
-    """The cycles of a trace, each once with its deepest levels, as the shortest way round.
+    """The cycles of a trace, each once, with its deepest levels.
 
     In one walk, on which it is known what is open of each kind: looking up from each dispatch would
     cost as much as it is deep.

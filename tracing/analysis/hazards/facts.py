@@ -1,4 +1,4 @@
-"""Facts: one pass over a trace that sorts its spans into what each kind of rule looks at.
+"""Facts: one pass over a trace that sorts its spans for all rules.
 
 Rules are many and traces are mostly harmless. A rule names the fact it starts from, and is not even
 called where that fact is empty; so a trace without anything odd costs one pass and little more. What
@@ -50,7 +50,7 @@ ASYNC: Final = (Method.ASEND, Method.ASEND_ROBUST)
 
 
 class Calls:
-    """All calls of one receiver in a trace, with the dispatches they belong to."""
+    """All calls of one receiver in a trace, with their dispatches."""
 
     __slots__ = ("calls", "dispatches", "label", "query_count")
 
@@ -77,15 +77,15 @@ def _odd_calls(dispatches: list[Dispatch], slow_ns: int) -> list[tuple[ReceiverC
         if call.query_count
         or call.outcome is not returned
         or call.self_ns >= slow_ns
-        or call.hop_ns
-        or call.same_as is not None
+        or call.thread_switch_ns
+        or call.duplicate_of is not None
         or call.response_type == "coroutine"
         or call.receiver.any_sender
     ]
 
 
 class Facts:
-    """What the rules look at. Every list is in order of span number.
+    """The facts that rules look at, each list in order of span number.
 
     Args:
         trace: A finished trace, or one segment of it.
@@ -97,6 +97,8 @@ class Facts:
 
     always = True
     """For a rule that looks at every trace."""
+    of_processes = False
+    """For a rule that looks at processes, and so at no trace."""
 
     def __init__(
         self,
@@ -108,7 +110,7 @@ class Facts:
         models: int = 5,
     ) -> None:
         self.trace = trace
-        self.carried = trace.carried or Carried()
+        self.diagnosis_context = trace.diagnosis_context or Carried()
         """What is known of a segment besides its spans."""
         self._least_repeated, self._least_queries, self._least_models = repeated, queries, models
         self.raised: list[tuple[ReceiverCall, Dispatch]] = []
@@ -121,7 +123,7 @@ class Facts:
         """Calls of sync receivers that returned a coroutine."""
         self.async_hops: list[tuple[ReceiverCall, Dispatch]] = []
         """Receiver calls that began with a hop into another thread."""
-        self.asking: list[tuple[ReceiverCall, Dispatch]] = []
+        self.calls_with_queries: list[tuple[ReceiverCall, Dispatch]] = []
         """Receiver calls that queried the database."""
         self.raw: list[Dispatch] = []
         """Dispatches of a fixture being loaded."""
@@ -129,7 +131,7 @@ class Facts:
         """Dispatches of pre_init and post_init."""
         self.sync_sends_of_async: list[Dispatch] = []
         """Sync sends with async receivers that began in an event loop or failed to run them."""
-        self.hearing_all: list[tuple[ReceiverCall, Dispatch]] = []
+        self.calls_for_any_sender: list[tuple[ReceiverCall, Dispatch]] = []
         """Calls of receivers of model signals that are connected without a sender."""
         self.side_effects: list[SideEffect] = trace.side_effects
         """What was done to the world outside the database."""
@@ -144,7 +146,7 @@ class Facts:
         odd_calls = _odd_calls(dispatches, slow_ns)
         if odd_calls:
             self._sort_calls(odd_calls, slow_ns)
-        self.statements = bool(self.asking or self.carried.asked_later)
+        self.statements = bool(self.calls_with_queries or self.diagnosis_context.callback_queries)
         """Whether receivers or their callbacks queried the database."""
         self.repeats = len(dispatches) >= repeated
         """Whether there are dispatches enough for a receiver to be called in vain."""
@@ -161,19 +163,19 @@ class Facts:
         for pair in calls:
             call, dispatch = pair
             if call.query_count:
-                self.asking.append(pair)
+                self.calls_with_queries.append(pair)
             if call.outcome is raised:
                 self.raised.append(pair)
             if call.self_ns >= slow_ns:
                 self.slow.append(pair)
             if call.response_type == "coroutine":
                 self.coroutines.append(pair)
-            if call.hop_ns:
+            if call.thread_switch_ns:
                 self.async_hops.append(pair)
-            if call.same_as is not None:
+            if call.duplicate_of is not None:
                 self.twins.append(pair)
             if call.receiver.any_sender and dispatch.signal in INSTANCE_SIGNALS:
-                self.hearing_all.append(pair)
+                self.calls_for_any_sender.append(pair)
 
     def _sort_dispatches(self, dispatches: list[Dispatch]) -> None:
         for dispatch in dispatches:
@@ -186,7 +188,7 @@ class Facts:
 
     @cached_property
     def every(self) -> list[Dispatch]:
-        """Return the dispatches with those that are still running above them, each once."""
+        """Return the dispatches and the running ones above them, each once."""
         unfinished = self.trace.unfinished
         if not unfinished:
             return self.trace.dispatches
@@ -200,7 +202,7 @@ class Facts:
 
     @cached_property
     def labels(self) -> dict[int, int]:
-        """Return a small number for each label by its identity, the same for labels that are equal.
+        """Return a number for each label by its identity; equal ones share it.
 
         Labels are shared by their calls, and hashing one is dearer than its identity.
         """
@@ -233,24 +235,27 @@ class Facts:
 
     @cached_property
     def unfiltered(self) -> list[Calls]:
-        """Return receivers of model signals without a sender that were called often enough to matter."""
-        if len(self.hearing_all) < self._least_models:
+        """Return busy receivers of model signals that have no sender."""
+        if len(self.calls_for_any_sender) < self._least_models:
             return []
-        groups = self._grouped(self.hearing_all)
+        groups = self._grouped(self.calls_for_any_sender)
         return [each for each in groups if len(each.calls) >= self._least_models]
 
     @cached_property
     def with_statements(self) -> list[Calls]:
-        """Return functions that ran many queries, however connected; their statements were recorded.
+        """Return functions that ran many queries with recorded statements.
 
         Of their calls those that queried. A query for each instance that is made is judged by itself.
         """
         least = self._least_queries
-        if len(self.asking) < least and sum([call.query_count for call, _ in self.asking]) < least:
+        if (
+            len(self.calls_with_queries) < least
+            and sum([call.query_count for call, _ in self.calls_with_queries]) < least
+        ):
             return []
         found: dict[Hashable, Calls] = {}
         known: dict[int, Calls] = {}
-        for call, dispatch in self.asking:
+        for call, dispatch in self.calls_with_queries:
             if dispatch.signal in INITS:
                 continue
             label = call.receiver
@@ -287,7 +292,7 @@ class Facts:
 
     @cached_property
     def again(self) -> list[Dispatch]:
-        """Return the nested dispatches of which there are more with their signal and instance."""
+        """Return nested dispatches that share signal and instance with others."""
         times = self.times
         if len(times) == len(self.every):
             return []
@@ -300,13 +305,13 @@ class Facts:
 
     @cached_property
     def often(self) -> set[tuple[str, str]]:
-        """Return each (signal, instance) that was dispatched often, if it names one row."""
+        """Return each (signal, instance) that was sent often and names one row."""
         least = self._least_repeated
         return {key for key, count in self.times.items() if count >= least and has_identity(key[1])}
 
     @cached_property
     def loops(self) -> set[tuple[str, int, int | None]]:
-        """Return each (signal, line, parent) that was dispatched often, one after the other.
+        """Return each (signal, line, parent) that was sent often in a row.
 
         A signal of Django that is sent for no instance, or for the many that are loaded or deleted, is
         meant to be sent often.
@@ -338,10 +343,10 @@ _CONTROL: Final = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT", "START
 
 
 def is_control(sql: str) -> bool:
-    """Return whether a statement begins or ends a transaction or a savepoint, and asks nothing."""
+    """Return whether a statement only begins or ends a transaction."""
     return sql[:20].lstrip("( ").upper().startswith(_CONTROL)
 
 
 def by_function(label: ReceiverLabel) -> Hashable:
-    """Return the same for one function under several uids; what has no place is its name alone."""
+    """Return the same for one function under several uids."""
     return (label.name, label.file, label.line)

@@ -1,4 +1,4 @@
-"""Known hazards: findings that the project has looked at and accepts, by setting or by comment.
+"""Known hazards: findings that a setting or a comment accepts.
 
 ``TRACING["KNOWN_HAZARDS"]`` lists them as ``"slow-receiver"``, as
 ``"slow-receiver:core.reports.*"`` (a pattern for the receiver) or as a dictionary with ``hazard``
@@ -60,7 +60,7 @@ class Mark:
         return [pattern for name, pattern in self.patterns if name == "hazard"]
 
     def covers(self, hazard: Hazard, trace_name: str) -> bool:
-        """Return whether *hazard*, found in a trace of that name, is what this entry accepts."""
+        """Return whether this entry accepts *hazard* in a trace of that name."""
         return all(
             fnmatchcase(trace_name if name == "trace" else getattr(hazard, name), pattern)
             for name, pattern in self.patterns
@@ -95,7 +95,7 @@ def parse(entry: object) -> Mark:
 
 
 def parse_all(entries: Iterable[Any]) -> tuple[list[Mark], list[str]]:
-    """Return the marks of all entries, and what is wrong with those that are none."""
+    """Return the marks of all entries, and the problems of the others."""
     marks, problems = [], []
     for entry in entries:
         try:
@@ -165,7 +165,7 @@ def _comments(
 
 
 def _end_of_definition(lines: list[str], comment: int) -> int:
-    """Return the line of the ``def`` that the comment stands above, else the line below it."""
+    """Return the line of the ``def`` below the comment, else the next line."""
     for number in range(comment + 1, min(comment + 1 + _LINES_BELOW, len(lines) + 1)):
         text = lines[number - 1]
         if _DEFINITION.match(text):

@@ -1,4 +1,4 @@
-"""What a rule is: its id, what it starts from, its options, and how it words a finding."""
+"""Rules: id, starting point, options, and the wording of findings."""
 
 from __future__ import annotations
 
@@ -113,19 +113,19 @@ def _and_more(count: int) -> str:
 
 
 def lines(facts: Sequence[T], text: Callable[[T], str]) -> list[str]:
-    """Return the evidence that *facts* give: of many the first ones, and how many more there are."""
+    """Return the first evidence of *facts*, and how many more there are."""
     worded = [text(fact) for fact in facts[:MAX_EVIDENCE]]
     return [*worded, _and_more(len(facts) - MAX_EVIDENCE)] if len(facts) > MAX_EVIDENCE else worded
 
 
 def who(label: ReceiverLabel) -> str:
-    """Return a receiver as findings name it: ``make_sale (core/orders/receivers.py:30)``."""
+    """Return a receiver with its place, as ``make_sale (orders/models.py:3)``."""
     where = place(label.file, label.line)
     return f"{short_receiver(label.name)} ({where})" if where else short_receiver(label.name)
 
 
 def site(dispatch: Dispatch) -> str:
-    """Return the place that sent *dispatch*, as ``core/orders/models.py:88``; empty if unknown."""
+    """Return the place that sent *dispatch*, as ``orders/models.py:88``."""
     found = dispatch.callsite
     return place(found.file, found.line) if found is not None else ""
 

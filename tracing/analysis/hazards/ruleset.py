@@ -1,4 +1,4 @@
-"""Which rules apply and with which options: the built-in ones, the project's, other packages'.
+"""The rules in force, with their options, wherever they come from.
 
 More rules come from ``TRACING["HAZARD_RULES"]`` (dotted paths) and from the entry point group
 ``tracing.hazards``; each names a ``Rule``, made by the ``rule`` decorator.
@@ -17,7 +17,15 @@ from django.utils.module_loading import import_string
 
 from tracing.analysis.hazards.known import Mark, parse_all
 from tracing.analysis.hazards.rule import SEVERITIES, Options, Rule
-from tracing.analysis.hazards.rules import budget, cost, effects, failure, recursion, repetition
+from tracing.analysis.hazards.rules import (
+    budget,
+    cost,
+    effects,
+    failure,
+    processes,
+    recursion,
+    repetition,
+)
 from tracing.conf import get_settings
 from tracing.instrumentation.failures import failed
 
@@ -49,6 +57,9 @@ BUILT_IN: Final[tuple[Rule, ...]] = (
     cost.never_awaited,
     budget.budget_exceeded,
 )
+"""The rules that look at traces."""
+OF_PROCESSES: Final[tuple[Rule, ...]] = (processes.wired_differently,)
+"""The built-in rules that look at what processes have connected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +71,7 @@ class Active:
     options: Options
 
     def sign(self, hazard: Hazard) -> None:
-        """Put id, severity and remedy of this rule into what it found; it may be found less severe."""
+        """Put id, severity and remedy of this rule into its findings."""
         hazard.hazard = self.rule.id
         hazard.severity = max(hazard.severity or self.severity, self.severity, key=SEVERITIES.index)
         hazard.remedy = hazard.remedy or self.rule.remedy
@@ -68,7 +79,7 @@ class Active:
 
 @dataclass(slots=True)
 class RuleSet:
-    """Rules, options and marks: all that diagnosing needs from the settings, worked out once."""
+    """Rules, options and marks: the settings of the diagnosis, read once."""
 
     rules: list[Active] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
@@ -81,7 +92,7 @@ class RuleSet:
 
 
 def configure(tracing: Mapping[str, Any]) -> RuleSet:
-    """Return the rules that the dictionary ``TRACING`` asks for. Raises nothing."""
+    """Return the rules that ``TRACING`` asks for. Raises nothing."""
     result = RuleSet()
     overrides = tracing.get("HAZARDS") or {}
     result.marks, problems = parse_all(tracing.get("KNOWN_HAZARDS") or ())
@@ -118,7 +129,7 @@ def configure(tracing: Mapping[str, Any]) -> RuleSet:
 
 
 def _option(rules: RuleSet, rule: str, name: str) -> Any:
-    """Return an option of a rule; its default also where the rule is switched off."""
+    """Return an option of a rule; its default if the rule is off."""
     for active in rules.rules:
         if active.rule.id == rule:
             return active.options[name]
@@ -145,21 +156,21 @@ def _active(rule: Rule, override: object, problems: list[str]) -> Active:
 
 
 def _fits(default: object, value: object) -> bool:
-    """Return whether *value* is of the kind of the default: a number not below 0, or a list."""
+    """Return whether *value* is of the default's kind: no number below 0."""
     if isinstance(default, int | float):
         return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
     return isinstance(value, list | tuple)
 
 
 def _meant(name: str, ids: Sequence[str]) -> str:
-    """Return *name* as it is quoted in a problem, with the rule that was probably meant."""
+    """Return *name* quoted for a problem, with the rule probably meant."""
     near = get_close_matches(name, ids, n=1)
     return f"{name!r} (did you mean {near[0]!r}?)" if near else repr(name)
 
 
 def _all_rules(paths: Iterable[Any], problems: list[str]) -> list[Rule]:
-    """Return the built-in rules and those added; one that is wrong is left out, with a problem."""
-    rules = {rule.id: rule for rule in BUILT_IN}
+    """Return built-in and added rules, with the problems of wrong ones."""
+    rules = {rule.id: rule for rule in (*BUILT_IN, *OF_PROCESSES)}
     for where, found in _extra(paths, problems):
         if not isinstance(found, Rule):
             problems.append(f"{where} is not a Rule; use the rule() decorator")
@@ -172,7 +183,7 @@ def _all_rules(paths: Iterable[Any], problems: list[str]) -> list[Rule]:
 
 
 def _extra(paths: Iterable[Any], problems: list[str]) -> Iterator[tuple[str, object]]:
-    """Yield what the setting and the entry points name, each with where it is named."""
+    """Yield what setting and entry points name, each with its source."""
     for path in paths:
         where = f"HAZARD_RULES: {path!r}"
         try:
@@ -192,7 +203,7 @@ _cached: tuple[object, RuleSet] | None = None
 
 
 def current() -> RuleSet:
-    """Return the rules of the current settings, worked out anew when they are replaced."""
+    """Return the rules of the current settings, anew if these are replaced."""
     global _cached  # noqa: PLW0603 - one value for the process, compared by identity.
     settings = get_settings()
     cached = _cached

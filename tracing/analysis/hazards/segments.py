@@ -27,8 +27,8 @@ MAX_TRACES: Final = 256
 """Running traces that are remembered; one that never ends is forgotten when it is the oldest."""
 
 
-class Ongoing:
-    """What is remembered of a running trace."""
+class RunningDiagnosis:
+    """The memory of a running trace."""
 
     __slots__ = (
         "_asked_later",
@@ -54,18 +54,18 @@ class Ongoing:
         self._asked_later: deque[CallbackQueries] = deque(maxlen=KEPT)
 
     def diagnose(self, segment: Trace) -> None:
-        """Put into *segment* what it shows, by itself or with those before it, that is new."""
+        """Put into *segment* what is new in it, or with those before it."""
         earlier = [dispatch for kept in self._earlier.values() for dispatch in kept]
-        carried = segment.carried or Carried()
-        self._asked_later += carried.asked_later
+        diagnosis_context = segment.diagnosis_context or Carried()
+        self._asked_later += diagnosis_context.callback_queries
         together = sorted([*earlier, *segment.dispatches], key=lambda dispatch: dispatch.number)
         whole = replace(
             segment,
             dispatches=together,
-            carried=Carried(
+            diagnosis_context=Carried(
                 unfinished=[*self._pinned.values(), *segment.unfinished],
                 receiver_queries=self._receiver_queries - sum(map(_receiver_queries, earlier)),
-                asked_later=list(self._asked_later),
+                callback_queries=list(self._asked_later),
             ),
         )
         found = find(whole)
@@ -81,8 +81,8 @@ class Ongoing:
 
     def _pin(self, segment: Trace) -> None:
         """Keep the receiver calls whose side effects will be told later."""
-        carried = segment.carried or Carried()
-        waiting = {effect.parent_number for effect in carried.unsettled}
+        diagnosis_context = segment.diagnosis_context or Carried()
+        waiting = {effect.parent_number for effect in diagnosis_context.unsettled}
         kept = {number: self._pinned[number] for number in self._pinned if number in waiting}
         for dispatch in (*segment.unfinished, *segment.dispatches) if waiting else ():
             for call in dispatch.receiver_calls:
@@ -112,11 +112,11 @@ def _receiver_queries(dispatch: Dispatch) -> int:
     return sum(call.query_count for call in dispatch.receiver_calls)
 
 
-_ongoing: OrderedDict[str, Ongoing] = OrderedDict()
+_ongoing: OrderedDict[str, RunningDiagnosis] = OrderedDict()
 
 
 def diagnose_segment(trace: Trace) -> None:
-    """Put the hazards of *trace* into it: of a whole one all, of a segment those that are new.
+    """Put the hazards of *trace* into it; of a segment those that are new.
 
     Segments come in their order, and from one thread at a time.
     """
@@ -124,7 +124,7 @@ def diagnose_segment(trace: Trace) -> None:
         diagnose(trace)
         return
     key = trace.root_span_id
-    ongoing = _ongoing.pop(key, None) or Ongoing()
+    ongoing = _ongoing.pop(key, None) or RunningDiagnosis()
     if not trace.final:
         _ongoing[key] = ongoing
         while len(_ongoing) > MAX_TRACES:

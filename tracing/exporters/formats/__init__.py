@@ -1,4 +1,4 @@
-"""Traces in the formats of other tools: Speedscope, Chrome and Perfetto, OTLP JSON, CSV, JSONL."""
+"""Formats of other tools: Speedscope, Chrome, Perfetto, OTLP, CSV, JSONL."""
 
 from __future__ import annotations
 

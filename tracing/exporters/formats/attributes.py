@@ -1,13 +1,35 @@
-"""What is said of a trace and its spans in the words of OpenTelemetry."""
+"""Attributes of a trace and its spans in the words of OpenTelemetry."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tracing.spans.records import Dispatch, Kind
+from tracing.spans.records import Dispatch, Kind, Status
 
 if TYPE_CHECKING:
     from tracing.spans.records import ReceiverCall, Trace
+
+
+def request_route(trace: Trace) -> str:
+    """Return the route of a request, without its method; empty if none."""
+    if trace.kind is not Kind.REQUEST:
+        return ""
+    _method, space, route = trace.name.partition(" ")
+    if not space:
+        return trace.name
+    return route if route.startswith("/") else ""
+
+
+def span_name(trace: Trace) -> str:
+    """Return the name of the span of *trace* itself.
+
+    Of a request as the conventions have it: method and route, or the method alone.
+    """
+    if trace.kind is not Kind.REQUEST:
+        return trace.name
+    # An odd method is no name, since visitors choose it.
+    method = "HTTP" if trace.name.startswith("OTHER ") else trace.http_method
+    return f"{method} {request_route(trace)}".strip()
 
 
 def trace_attributes(trace: Trace) -> dict[str, Any]:
@@ -22,13 +44,20 @@ def trace_attributes(trace: Trace) -> dict[str, Any]:
         "process.pid": trace.process,
         "thread.name": trace.thread,
         "http.request.method": trace.http_method,
-        "http.route": trace.name if trace.kind is Kind.REQUEST else "",
+        "http.route": request_route(trace),
         "url.path": trace.http_path,
         "http.response.status_code": trace.http_status,
         "user.id": trace.user_id,
+        "error.type": _error_type(trace),
     }
     found |= trace.attributes
     return {name: value for name, value in found.items() if value not in {"", None}}
+
+
+def _error_type(trace: Trace) -> str:
+    if trace.status is not Status.ERROR:
+        return ""
+    return trace.error.partition(":")[0] or str(trace.http_status or "")
 
 
 def span_attributes(span: Dispatch | ReceiverCall) -> dict[str, Any]:
@@ -83,3 +112,9 @@ def call_attributes(call: ReceiverCall) -> dict[str, Any]:
         "error.type": call.exception_type,
     }
     return {name: value for name, value in found.items() if value not in {"", None}}
+
+
+def exception_attributes(call: ReceiverCall) -> dict[str, Any]:
+    """Return the attributes of what *call* raised; there is no stack trace."""
+    found = {"exception.type": call.exception_type, "exception.message": call.exception_message}
+    return {name: text for name, text in found.items() if text}

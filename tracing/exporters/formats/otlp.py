@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tracing.exporters.formats.attributes import (
     call_attributes,
     dispatch_attributes,
+    exception_attributes,
+    span_name,
     trace_attributes,
 )
 from tracing.spans.records import Kind, Outcome, Status, Trace, span_id
@@ -33,8 +35,8 @@ class OtlpSpan:
     attributes: dict[str, Any]
     error: str | None = None
     """The status message of a failed span; None for an unset status."""
-    exception: tuple[str, str] | None = None
-    """(type, message) of the event ``exception``."""
+    exception: dict[str, Any] | None = None
+    """Attributes of what a receiver raised itself; what came from a dispatch of its own is told there."""
     link_span_id: str = ""
     """The span that caused it without waiting for it."""
 
@@ -47,13 +49,20 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
             trace_id,
             root,
             trace.parent_span_id,
-            f"{trace.http_method} {trace.name}".strip(),
+            span_name(trace),
             trace.kind is Kind.REQUEST,
             started,
             started + trace.duration_ns,
             trace_attributes(trace),
             trace.error if trace.status is Status.ERROR else None,
         )
+    context = trace.diagnosis_context
+    outer_spans = {} if context is None else context.outer_spans
+    passed = {
+        (each.parent_number, each.exception_type)
+        for each in trace.dispatches
+        if each.exception_type and not each.is_detached
+    }
     for dispatch in trace.dispatches:
         parent = span_id(root, dispatch.parent_number or 0)
         own = span_id(root, dispatch.number)
@@ -61,14 +70,14 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
         yield OtlpSpan(
             trace_id,
             own,
-            parent,
+            outer_spans.get(dispatch.number, parent),
             f"{dispatch.signal.rpartition('.')[2]} {dispatch.sender}",
             server=False,
             start_ns=begin,
             end_ns=begin + dispatch.duration_ns,
             attributes=dispatch_attributes(dispatch),
             error=dispatch.exception_type or None,
-            link_span_id=parent if dispatch.parent_is_link else "",
+            link_span_id=parent if dispatch.is_detached else "",
         )
         for call in dispatch.receiver_calls:
             if call.outcome is Outcome.SKIPPED:
@@ -85,12 +94,14 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
                 end_ns=begin + call.duration_ns,
                 attributes=call_attributes(call),
                 error=f"{call.exception_type}: {call.exception_message}" if raised else None,
-                exception=(call.exception_type, call.exception_message) if raised else None,
+                exception=exception_attributes(call)
+                if raised and (call.number, call.exception_type) not in passed
+                else None,
             )
 
 
 def otlp_json(traces: Iterable[Trace], service: str = "django") -> dict[str, Any]:
-    """Return *traces* in OTLP's JSON encoding, as collectors take it from files and /v1/traces.
+    """Return *traces* in OTLP's JSON, as collectors take it.
 
     Args:
         traces: The traces.
@@ -136,9 +147,7 @@ def _otlp_json_span(span: OtlpSpan) -> dict[str, Any]:
             {
                 "name": "exception",
                 "timeUnixNano": str(span.end_ns),
-                "attributes": _key_values(
-                    {"exception.type": span.exception[0], "exception.message": span.exception[1]}
-                ),
+                "attributes": _key_values(span.exception),
             }
         ]
     if span.link_span_id:

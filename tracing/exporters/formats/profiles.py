@@ -1,4 +1,4 @@
-"""Traces for profile viewers: Speedscope, and Chrome's trace viewer and Perfetto."""
+"""Traces for profile viewers: Speedscope, Chrome and Perfetto."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _bars(dispatches: Iterable[Dispatch], sent: Mapping[int, list[Dispatch]]) ->
 
 
 def lanes(trace: Trace) -> list[list[Bar]]:
-    """Return the bars of *trace* in lanes, in each of which bars lie inside or after one another.
+    """Return the bars of *trace* in lanes in which none overlap.
 
     What ran at the same time as its sibling, or outlived its parent, gets a lane of its own: the
     receivers of ``asend``, callbacks after the commit, threads.
@@ -105,7 +105,7 @@ def _title(trace: Trace) -> str:
 
 
 def speedscope(traces: Iterable[Trace]) -> dict[str, Any]:
-    """Return *traces* as a file for https://www.speedscope.app: a profile for each lane."""
+    """Return *traces* for speedscope.app: a profile for each lane."""
     frames: list[dict[str, Any]] = []
     known: dict[tuple[str, str, int], int] = {}
 
@@ -155,7 +155,7 @@ def speedscope(traces: Iterable[Trace]) -> dict[str, Any]:
 
 
 def chrome_trace(traces: Iterable[Trace]) -> dict[str, Any]:
-    """Return *traces* in Chrome's trace event format, which Perfetto reads: times in us."""
+    """Return *traces* in Chrome's trace event format, in µs."""
     events: list[dict[str, Any]] = []
 
     def walk(bars: list[Bar], trace: Trace, process: int, thread: int) -> None:

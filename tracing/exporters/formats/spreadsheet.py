@@ -24,7 +24,7 @@ CSV_COLUMNS = (
 
 
 def write_csv(traces: Iterable[Trace], file: TextOut) -> None:
-    """Write a row for each receiver call, with its dispatch and trace, for a spreadsheet."""
+    """Write a row for each receiver call with its dispatch and trace."""
     clock = Clock()
     writer = csv.writer(file)
     writer.writerow(CSV_COLUMNS)

@@ -1,4 +1,4 @@
-"""What text is written to, and the lines of the log, which `tracing import` reads back."""
+"""Text outputs, and the log lines that `tracing import` reads back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class TextOut(Protocol):
-    """What text is written to: an open file, or the stdout of a command."""
+    """An output of text: an open file, or the stdout of a command."""
 
     def write(self, content: str, /) -> Any:
         """Take *content* as it is."""
@@ -23,7 +23,7 @@ class TextOut(Protocol):
 
 
 def write_jsonl(traces: Iterable[Trace], file: TextOut) -> None:
-    """Write *traces* as the lines of the log, which ``tracing import`` reads back."""
+    """Write *traces* as lines of the log, which can be imported."""
     clock = Clock()
     for trace in traces:
         for _level, _event, line in lines(trace, clock):

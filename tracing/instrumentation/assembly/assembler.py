@@ -1,7 +1,7 @@
-"""Assembly: from the streams of a live trace to finished spans.
+"""Assembly: from the buffers of an active trace to finished spans.
 
 Runs in the worker (or wherever a finished trace is wanted now), never on the way of a dispatch. Each
-stream is read like a document: an opening pushes a dispatch, each end moves on to the next receiver
+buffer is read like a document: an opening pushes a dispatch, each end moves on to the next receiver
 and the last one closes it; what stands between belongs inside. Reading may stop anywhere and go on
 later, which is how a long trace is exported in segments while it runs.
 """
@@ -9,13 +9,14 @@ later, which is how a long trace is exported in segments while it runs.
 from __future__ import annotations
 
 from time import perf_counter_ns as clock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tracing.instrumentation import context
+from tracing.instrumentation.assembly.dispatches import interval
 from tracing.instrumentation.assembly.events import DETAILS, OPENINGS, READ
 from tracing.instrumentation.assembly.segments import Segments
 from tracing.instrumentation.assembly.state import Reader, set_block
-from tracing.instrumentation.buffer import VALUES_PER_DISPATCH, LiveTrace, Stream
+from tracing.instrumentation.buffer import VALUES_PER_DISPATCH, ActiveTrace, Buffer
 from tracing.instrumentation.connections.changes import take_waiting
 from tracing.instrumentation.process import process_lock
 from tracing.spans.records import Status, Trace
@@ -24,32 +25,42 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+class SoFar(NamedTuple):
+    """Sums of a trace that may run."""
+
+    receiver_calls: int
+    signal_ns: int
+    """Time in which any dispatch ran."""
+    queries: int
+    query_ns: int
+
+
 class Assembly(Segments):
-    """The reading of one live trace, which may go on over several segments."""
+    """The reading of one active trace, which may go on over several segments."""
 
     def read(self, *, consume: bool = True, most: int | None = None) -> bool:
-        """Read what the streams hold now; take it out of them unless *consume* is False.
+        """Read what the buffers hold now, and *consume* it or not.
 
         Args:
-            consume: Take out of the streams what has been read.
-            most: Values to read of one stream. The streams after one that holds more are left for the
+            consume: Take out of the buffers what has been read.
+            most: Values to read of one buffer. The buffers after one that holds more are left for the
                 next time, too: what they hold may be announced in what is still to be read.
 
         Returns:
             Whether all was read.
         """
         moment = self._since(clock())
-        streams = list(self.live.streams)
+        buffers = list(self.active.buffers)
         # Before the reading: of one that is over now, all has been written.
-        over = {stream.number for stream in streams if stream.is_over}
-        # Lengths from the last stream to the first: what a later one holds was announced in an
+        over = {buffer.number for buffer in buffers if buffer.is_over}
+        # Lengths from the last buffer to the first: what a later one holds was announced in an
         # earlier one before, so no item is read whose announcement is not.
-        lengths = [len(stream.recorded or ()) for stream in reversed(streams)][::-1]
-        for stream, length in zip(streams, lengths, strict=True):
-            events = stream.recorded
+        lengths = [len(buffer.recorded or ()) for buffer in reversed(buffers)][::-1]
+        for buffer, length in zip(buffers, lengths, strict=True):
+            events = buffer.recorded
             if events is None:
                 continue
-            reader = self._reader(stream)
+            reader = self._reader(buffer)
             before = reader.place
             is_cut = most is not None and length > most
             try:
@@ -57,55 +68,67 @@ class Assembly(Segments):
             finally:
                 if consume:
                     del events[: reader.place - before]
-                    stream.taken = reader.place
+                    buffer.taken = reader.place
             if is_cut:
                 self._is_cut = True
                 return False
-            if consume and stream.late:
-                self._read_late(stream)
+            if consume and buffer.late:
+                self._read_late(buffer)
         self._is_cut = False
         self._complete_until = moment
         if consume:
-            self._forget_done(streams, over)
+            self._forget_done(buffers, over)
         return True
 
-    def _read_late(self, stream: Stream) -> None:
-        """Read the open blocks for which the stream had no room while it was full."""
-        blocks = self._readers[stream.number].blocks
-        while stream.late:
+    def so_far(self) -> SoFar:
+        """Return the sums of what has been read; nothing is settled by that."""
+        ended = [*self._done, *(dispatch for dispatch, _ in self._closing)]
+        roots = [interval(each) for each in ended if each.parent_number is None]
+        trace = self.trace
+        return SoFar(
+            trace.receiver_call_count,
+            self._roots.with_those(roots),
+            trace.query_count,
+            trace.query_ns,
+        )
+
+    def _read_late(self, buffer: Buffer) -> None:
+        """Read the open blocks for which the buffer had no room while it was full."""
+        blocks = self._readers[buffer.number].blocks
+        while buffer.late:
             try:
-                alias, block = stream.late.popitem()
+                alias, block = buffer.late.popitem()
             except KeyError:
                 return  # The writer was quicker, and has appended them.
             set_block(blocks, alias, block)
 
-    def _forget_done(self, streams: list[Stream], over: set[int]) -> None:
-        """Let go of the streams of async receivers, threads and tasks that have ended.
+    def _forget_done(self, buffers: list[Buffer], over: set[int]) -> None:
+        """Let go of the buffers of receivers, threads and tasks that ended.
 
         A long trace has many. One that is written all the same, by a callback of the event loop that
         was set up there, is nobody's again and is taken up by its next dispatch.
         """
         gone = set()
-        for stream in streams:
-            reader = self._readers.get(stream.number)
+        for buffer in buffers:
+            reader = self._readers.get(buffer.number)
             if reader is None:
                 continue
-            parent = stream.origin[1] if stream.origin is not None else 0
-            is_over = reader.done or stream.number in over
-            if stream.origin is not None and stream.origin[0] == "branch":
+            parent = buffer.origin[1] if buffer.origin is not None else 0
+            is_over = reader.done or buffer.number in over
+            if buffer.origin is not None and buffer.origin[0] == "branch":
                 is_over = parent in gone
             if is_over and not reader.stack:
-                gone.add(stream.number)
-                stream.ident = 0
-                root = self.live.root
-                if stream.unheard not in (root.unheard, root.counted_before):
-                    self._add_unheard(stream.unheard, self._unheard_before)
-                stream.unheard = {}
-                self.live.streams.remove(stream)
-                del self._readers[stream.number]
+                gone.add(buffer.number)
+                buffer.ident = 0
+                root = self.active.root
+                if buffer.orphans not in (root.orphans, root.counted_before):
+                    self._add_orphans(buffer.orphans, self._orphans_before)
+                buffer.orphans = {}
+                self.active.buffers.remove(buffer)
+                del self._readers[buffer.number]
         if gone:
-            for key in [key for key in list(self.live.branches) if key[0] in gone]:
-                self.live.branches.pop(key, None)
+            for key in [key for key in list(self.active.branches) if key[0] in gone]:
+                self.active.branches.pop(key, None)
 
     def _read(self, reader: Reader, items: list[Any]) -> None:
         place, end = 0, len(items)
@@ -130,71 +153,101 @@ class Assembly(Segments):
             place += size
             reader.place = began + place
 
-    def _reader(self, stream: Stream) -> Reader:
-        reader = self._readers.get(stream.number)
+    def _reader(self, buffer: Buffer) -> Reader:
+        reader = self._readers.get(buffer.number)
         if reader is None:
-            reader = self._readers[stream.number] = Reader(stream)
-            if stream.origin is not None:
-                word, key, position = stream.origin
+            reader = self._readers[buffer.number] = Reader(buffer)
+            if buffer.origin is not None:
+                word, key, position = buffer.origin
                 reader.outer_is_link = word == "link"
                 if word == "call":
                     reader.call = key, position
         return reader
 
 
-_lock: Final = process_lock()
+reading_lock: Final = process_lock()
 """A trace is read by one thread at a time: the worker, or whoever assembles it meanwhile."""
 
 
-def assemble(live: LiveTrace) -> Trace:
-    """Return the finished spans of a trace that has ended, or its last segment."""
-    with _lock:
-        if live.reading is None:
-            live.reading = Assembly(live)
-        reading: Assembly = live.reading
+def assemble(active: ActiveTrace) -> Trace:
+    """Return the finished spans of an ended trace, or its last segment."""
+    with reading_lock:
+        if active.reading is None:
+            active.reading = Assembly(active)
+        reading: Assembly = active.reading
         reading.read()
-        for stream in live.streams:
-            # Whoever still holds one, a thread that outlives the trace, fills nothing any more.
-            stream.ended = True
-            stream.events = stream.recorded = None
+        close(active)
         finished = reading.segment(final=True)
-        live.let_go()
+        active.let_go()
         return finished
 
 
-def assemble_ended(live: LiveTrace) -> Trace:
-    """Return the same with the receivers that were found dead before any trace could tell of them.
+def discard(active: ActiveTrace) -> None:
+    """Let go of an ended trace that nobody is going to read."""
+    with reading_lock:
+        close(active)
+        active.let_go()
+
+
+def close(active: ActiveTrace) -> None:
+    """Let go of what an ended trace has recorded.
+
+    Whoever still holds a buffer, a thread that outlives the trace, fills nothing any more.
+    """
+    for buffer in active.buffers:
+        buffer.ended = True
+        buffer.events = buffer.recorded = None
+
+
+def assemble_ended(active: ActiveTrace) -> Trace:
+    """Return the same with receivers found dead outside any trace.
 
     Called once for each trace, after its end, off the traced thread.
     """
-    trace = assemble(live)
+    trace = assemble(active)
     trace.lost_receivers[:0] = take_waiting()
     return trace
 
 
-def snapshot(live: LiveTrace) -> Trace:
-    """Return the spans of a trace that may still run, leaving its streams as they are.
+def snapshot(active: ActiveTrace) -> Trace:
+    """Return the spans of a trace that may run, leaving its buffers.
 
     Raises nothing of its own; what was exported in earlier segments is not in it.
     """
-    reading = Assembly(live)
+    reading = Assembly(active)
     reading.read(consume=False)
     trace = reading.segment(final=True)
-    trace.final = live.end is not None
-    if live.end is None:
+    trace.final = active.end is not None
+    if active.end is None:
         trace.status = Status.RUNNING
     return trace
 
 
-def keep_numbers(live: LiveTrace) -> None:
-    """Read a running trace now, so that the spans of a snapshot taken just before keep their numbers.
+def keep_numbers(active: ActiveTrace) -> None:
+    """Read a running trace now, to keep the numbers of a snapshot.
 
-    Spans are numbered as they are read, and what comes later may stand in an earlier stream.
+    Spans are numbered as they are read, and what comes later may stand in an earlier buffer.
     """
-    with _lock:
-        if live.reading is None:
-            live.reading = Assembly(live)
-        live.reading.read()
+    with reading_lock:
+        if active.reading is None:
+            active.reading = Assembly(active)
+        active.reading.read()
+
+
+def sums_so_far(active: ActiveTrace) -> SoFar | None:
+    """Return the sums of a running trace, on its own thread; None if unknown.
+
+    Never waits: not for the worker, which may be reading, nor for much to be read.
+    """
+    if not reading_lock.acquire(blocking=False):
+        return None
+    try:
+        # What the worker has begun to read goes on; else the buffers are left as they are.
+        reading: Assembly = active.reading or Assembly(active)
+        is_read = reading.read(consume=active.reading is not None, most=SEGMENT_VALUES)
+        return reading.so_far() if is_read else None
+    finally:
+        reading_lock.release()
 
 
 SEGMENT_DISPATCHES: Final = 2_000
@@ -207,29 +260,29 @@ SEGMENT_SECONDS: Final = 5.0
 
 
 def drain() -> Iterator[Trace]:
-    """Read what running traces have recorded so far; yield segments of those that have much or are old.
+    """Read what running traces have recorded; yield due segments.
 
-    Called in the worker, several times a second. Keeps the streams short, so that a command of hours
+    Called in the worker, several times a second. Keeps the buffers short, so that a command of hours
     takes no more memory than a short one. One segment after the other: spans that are alive together
     are what a full garbage collection looks at, while the traced threads wait.
     """
-    for live in list(context.running.values()):
-        if live.end is not None or live.excluded or live.held:
+    for active in list(context.running.values()):
+        if active.end is not None or active.excluded or active.held:
             continue
-        waiting = sum(len(stream.recorded or ()) for stream in live.streams)
-        age_ns = live.duration_ns()
+        waiting = sum(len(buffer.recorded or ()) for buffer in active.buffers)
+        age_ns = active.duration_ns()
         if waiting < SEGMENT_DISPATCHES * VALUES_PER_DISPATCH and age_ns < SEGMENT_SECONDS * 1e9:
             continue
         is_read = False
         while not is_read:
             segment = None
-            with _lock:
-                if live.reading is None:
-                    live.reading = Assembly(live)
-                is_read = live.reading.read(most=SEGMENT_VALUES)
-                if live.reading.pending >= SEGMENT_DISPATCHES or (
-                    live.reading.pending and age_ns >= SEGMENT_SECONDS * 1e9
+            with reading_lock:
+                if active.reading is None:
+                    active.reading = Assembly(active)
+                is_read = active.reading.read(most=SEGMENT_VALUES)
+                if active.reading.pending >= SEGMENT_DISPATCHES or (
+                    active.reading.pending and age_ns >= SEGMENT_SECONDS * 1e9
                 ):
-                    segment = live.reading.segment(final=False)
+                    segment = active.reading.segment(final=False)
             if segment is not None:
                 yield segment

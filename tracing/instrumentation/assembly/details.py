@@ -1,4 +1,4 @@
-"""The details of dispatches, from what ``attributes.arguments`` has kept to their fields."""
+"""The details of dispatches, from kept arguments to fields."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from tracing.instrumentation.attributes.arguments import (
     SAVE,
 )
 from tracing.instrumentation.attributes.names import MAX_NAME, exact
-from tracing.instrumentation.attributes.redaction import key_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tracing.spans.records import Dispatch
 
 
@@ -31,14 +32,22 @@ def plain_name(text: str) -> str:
 
 
 def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return *texts* as they are; the first of them and cut if somebody sends very many or long ones."""
+    """Return *texts*, bounded in number and length."""
     if len(texts) > MOST_NAMES or sum(map(len, texts)) > MOST_NAMES * MAX_NAME:
         return tuple([text[:MAX_NAME] for text in texts[:MOST_NAMES]])
     return texts
 
 
-def put_details(dispatch: Dispatch, details: list[Any]) -> None:
-    """Put what ``tracing.instrumentation.attributes.arguments`` has kept into the fields of *dispatch*."""
+def put_details(
+    dispatch: Dispatch, details: list[Any], key_text: Callable[[str, object], str]
+) -> None:
+    """Put the arguments that were kept into the fields of *dispatch*.
+
+    Args:
+        dispatch: The dispatch.
+        details: Those of ``attributes.arguments``.
+        key_text: Returns the primary key of an instance, by the label of its model, as it is kept.
+    """
     shape, label, pk = details[:3]
     if label:
         if type(pk) is int:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tracing.instrumentation.assembly.details import plain_name, put_details
+from tracing.instrumentation.assembly.numbers import Given
 from tracing.instrumentation.assembly.state import Open, Reader, State
-from tracing.instrumentation.connections.receiver_sets import ReceiverSet, find
 from tracing.spans.intervals import covered_within
 from tracing.spans.records import Dispatch, Method, Outcome, ReceiverCall, TransactionOutcome
 
+if TYPE_CHECKING:
+    from tracing.instrumentation.connections.receiver_sets import ReceiverSet
+
+# In Python 3.11 each look-up of a member at its enum runs Python code; these are looked up by the thousand.
+_RUNNING: Final = Outcome.RUNNING
+_RETURNED: Final = Outcome.RETURNED
+_RAISED: Final = Outcome.RAISED
+_SKIPPED: Final = Outcome.SKIPPED
+_SEND: Final = Method.SEND
+_SEND_ROBUST: Final = Method.SEND_ROBUST
+_UNKNOWN_FATE: Final = TransactionOutcome.UNKNOWN
+
 
 class Dispatches(State):
-    """How dispatches and their receivers are read, sync and async ones."""
+    """The reading of dispatches and their receivers, sync and async ones."""
 
     def _new_dispatch(
         self,
@@ -24,62 +36,77 @@ class Dispatches(State):
         instruction: int,
         details: list[Any],
     ) -> tuple[Dispatch, ReceiverSet]:
-        label = find(number)
-        call = self._running_call(reader)
-        parent_is_link = reader.stack[-1].is_link if reader.stack else reader.outer_is_link
+        label = self._receiver_set(number)
+        stack = reader.stack
+        if stack:
+            call, is_detached = stack[-1].call, stack[-1].is_link
+        else:
+            call, is_detached = self._call_around(reader), reader.outer_is_link
+        depth, parent = 0, None
+        if call is not None:
+            parent = call.number
+            depth = self._depths.get(parent, 0) + 1
+        since = start - self._began
+        numbers = self._numbers
+        given, reader.given = reader.given, None
         dispatch = Dispatch(
-            number=self._number(),
+            number=numbers.next() if given is None else numbers.of_dispatch(given, reader.place),
             signal=self._signal(label),
             sender=label.sender,
             method=method,
-            start_ns=self._since(start),
+            start_ns=0 if since < 0 else since,  # noqa: FURB136 - a call costs more.
             duration_ns=0,
-            depth=self._depth_below(call),
-            parent_number=call.number if call is not None else None,
-            parent_is_link=call is not None and parent_is_link,
+            depth=depth,
+            parent_number=parent,
+            is_detached=is_detached and call is not None,
             callsite=self._site(code, instruction),
-            thread=reader.stream.thread,
+            thread=reader.buffer.thread,
         )
         if details[0] is not None:
             try:
-                put_details(dispatch, details)
+                put_details(dispatch, details, self._key_text)
             except Exception as error:
                 self._note_unreadable("the details of a dispatch", error)
-        self._note_block(reader, dispatch)
-        if call is not None:
-            beside = self._sent.get(call.number)
+        if reader.blocks:
+            self._note_block(reader, dispatch)
+        if parent is not None:
+            beside = self._sent.get(parent)
             if beside is None:
-                self._sent[call.number] = [dispatch]
+                self._sent[parent] = [dispatch]
             else:
                 beside.append(dispatch)
         elif self._first_root is None:
             self._first_root = dispatch
+        if stack and stack[-1].dispatch is None:
+            self._on_commit.append(dispatch.number)
         self.trace.dispatch_count += 1
         return dispatch, label
 
-    def _depth_below(self, call: ReceiverCall | None) -> int:
-        return self._depths.get(call.number, 0) + 1 if call is not None else 0
+    def _read_numbers(self, reader: Reader, fields: list[Any]) -> None:
+        reader.given = Given(reader.place + len(fields) + 1, *fields)
 
     def _note_block(self, reader: Reader, dispatch: Dispatch) -> None:
-        block = reader.blocks.get(dispatch.using) if dispatch.using else None
-        if block is None and not dispatch.using and reader.blocks:
-            block = next(reversed(reader.blocks.values()))
+        using = dispatch.using
+        block = reader.blocks.get(using) if using else next(reversed(reader.blocks.values()))
         if block is not None:
             self._blocks.append((dispatch, (block,)))
-            dispatch.transaction = TransactionOutcome.UNKNOWN
+            dispatch.transaction = _UNKNOWN_FATE
             dispatch.transaction_depth = block.depth
 
     def _call(
         self, dispatch: Dispatch, label: ReceiverSet, position: int, start: int
     ) -> ReceiverCall:
+        since = start - self._began
+        twins = label.duplicate_of
+        numbers = self._numbers
         call = ReceiverCall(
-            number=self._number(),
+            number=numbers.of_call(dispatch.number, position) if numbers.calls else numbers.next(),
             position=position,
             receiver=label.receivers[position],
-            start_ns=self._since(start),
+            start_ns=0 if since < 0 else since,  # noqa: FURB136 - a call costs more.
             duration_ns=0,
-            outcome=Outcome.RUNNING,
-            same_as=label.same_as[position] if position < len(label.same_as) else None,
+            outcome=_RUNNING,
+            duplicate_of=twins[position] if position < len(twins) else None,
         )
         self._depths[call.number] = dispatch.depth
         dispatch.receiver_calls.append(call)
@@ -106,10 +133,25 @@ class Dispatches(State):
         reader.stack.append(opened)
 
     def _read_send(self, reader: Reader, fields: list[Any]) -> None:
-        self._open(reader, fields, Method.SEND)
+        self._open(reader, fields, _SEND)
 
     def _read_send_robust(self, reader: Reader, fields: list[Any]) -> None:
-        self._open(reader, fields, Method.SEND_ROBUST)
+        self._open(reader, fields, _SEND_ROBUST)
+
+    def _read_cpu(self, reader: Reader, fields: list[Any]) -> None:
+        """Take a reading of the CPU clock: of an opening, or before an end."""
+        (at,) = fields
+        opened = reader.stack[-1] if reader.stack else None
+        if opened is None:
+            return
+        if opened.cpu_at is None:
+            opened.cpu_began = at
+        elif opened.call is not None and opened.cpu_inside_ns is not None:
+            opened.call.cpu_ns = max(at - opened.cpu_at - opened.cpu_inside_ns, 0)
+        opened.cpu_at, opened.cpu_inside_ns = at, 0
+
+    def _read_query_cpu(self, reader: Reader, fields: list[Any]) -> None:
+        pass_cpu(reader, fields[0])
 
     def _returned(self, reader: Reader, end: int, response_type: str) -> None:
         opened = reader.stack[-1] if reader.stack else None
@@ -118,8 +160,9 @@ class Dispatches(State):
             return
         if opened.call is None:
             return
-        opened.call.response_type = response_type
-        self._end_call(opened.call, end, Outcome.RETURNED, opened.nested_ns)
+        if response_type:
+            opened.call.response_type = response_type
+        self._end_call(opened.call, end, _RETURNED, opened.nested_ns)
         self._advance(reader, opened, end)
 
     def _end_call(self, call: ReceiverCall, end: int, outcome: Outcome, nested_ns: int) -> None:
@@ -129,7 +172,7 @@ class Dispatches(State):
         call.outcome = outcome
 
     def _advance(self, reader: Reader, opened: Open, end: int) -> None:
-        """Go on with the next sync receiver, or close the dispatch after the last one."""
+        """Go on with the next sync receiver, or close the dispatch."""
         dispatch, label = opened.dispatch, opened.label
         opened.position += 1
         opened.nested_ns = 0
@@ -170,7 +213,7 @@ class Dispatches(State):
             self._close(reader, end)
 
     def _read_cut(self, reader: Reader, fields: list[Any]) -> None:
-        """Close the dispatch that began at that time, and what is open inside it, if it still is."""
+        """Close the dispatch that began then, and all inside it, if still open."""
         end, name, start = fields
         since = self._since(start)
         if not any(opened.began_at(since) for opened in reader.stack):
@@ -188,21 +231,20 @@ class Dispatches(State):
             reader.stack.pop()
             return
         end = end or self._last_moment(dispatch)
-        if call is not None and call.outcome is Outcome.RUNNING:
-            if (
-                call.position
-                and dispatch.receiver_calls[call.position - 1].outcome is Outcome.RAISED
-            ):
+        if call is not None and call.outcome is _RUNNING:
+            if call.position and dispatch.receiver_calls[call.position - 1].outcome is _RAISED:
                 # The receiver after the failed one: Django's report of the failure failed.
-                call.outcome = Outcome.SKIPPED
+                call.outcome = _SKIPPED
             else:
                 self._end_call(call, end, Outcome.UNKNOWN, opened.nested_ns)
         dispatch.exception_type = plain_name(name)
+        # What its receiver took of the CPU clock before it was cut short is not known.
+        opened.cpu_at = None
         self._close(reader, end)
 
     def _last_moment(self, dispatch: Dispatch) -> int:
         starts = [dispatch.start_ns, *(call.start_ns for call in dispatch.receiver_calls)]
-        return self.live.start + max(starts)
+        return self.active.start + max(starts)
 
     def _close(self, reader: Reader, end: int) -> None:
         opened = reader.stack.pop()
@@ -215,18 +257,16 @@ class Dispatches(State):
             self._skip_rest(dispatch, opened.label, end)
         if reader.stack:
             reader.stack[-1].nested_ns += dispatch.duration_ns
-        self._finished(dispatch)
+            at = opened.cpu_at
+            pass_cpu(reader, None if at is None else at - opened.cpu_began)
+        self._done.append(dispatch)
 
     def _skip_rest(self, dispatch: Dispatch, label: ReceiverSet, end: int) -> None:
         """Record the receivers that were not called because an earlier one raised."""
         for position in range(len(dispatch.receiver_calls), len(label.receivers)):
             call = self._call(dispatch, label, position, end)
-            call.outcome = Outcome.SKIPPED
+            call.outcome = _SKIPPED
             self.trace.receiver_call_count -= 1
-
-    def _finished(self, dispatch: Dispatch) -> None:
-        """Add a closed dispatch to what is done."""
-        self._done.append(dispatch)
 
     def _read_async_open(self, reader: Reader, fields: list[Any]) -> None:
         start, key, number, method, code, instruction, *details = fields
@@ -256,29 +296,30 @@ class Dispatches(State):
             reader.stack.pop()
         if reader.stack:
             reader.stack[-1].nested_ns += max(self._since(end) - dispatch.start_ns, 0)
+            pass_cpu(reader, None)
         # Now: the receiver that awaited it may end before all of it has been read.
         dispatch.duration_ns = max(self._since(end) - dispatch.start_ns, 0)
         self._closing.append((dispatch, plain_name(escaped)))
 
     def _settle_async(self) -> None:
-        """Close the async dispatches that have ended, once their receivers' streams are read."""
+        """Close ended async dispatches, once their receivers are read."""
         if self._is_cut:
             return
         # Inner ones were opened later: they go first, so that their queries reach the outer ones.
         for dispatch, escaped in sorted(self._closing, key=_by_opening, reverse=True):
             dispatch.exception_type = escaped
             for call in dispatch.receiver_calls:
-                if call.outcome is Outcome.RUNNING:
+                if call.outcome is _RUNNING:
                     # It never took a step, or its end is not known.
-                    call.outcome = Outcome.SKIPPED if escaped else Outcome.UNKNOWN
-            self._finished(dispatch)
+                    call.outcome = _SKIPPED if escaped else Outcome.UNKNOWN
+            self._done.append(dispatch)
         self._closing.clear()
 
     def _stepped(self, reader: Reader, moment: int) -> None:
-        """Begin or end the async receiver call whose stream this is."""
+        """Begin or end the async receiver call whose buffer this is."""
         if reader.call is None:
-            if reader.outer is not None and reader.stream.origin[0] == "call":  # type: ignore[index]
-                self._end_async_call(reader, moment, Outcome.RETURNED, "", "")
+            if reader.outer is not None and reader.buffer.origin[0] == "call":  # type: ignore[index]
+                self._end_async_call(reader, moment, _RETURNED, "", "")
             return
         (key, position), reader.call = reader.call, None
         dispatch = self._by_key.get(key, (None,))[0]
@@ -305,11 +346,11 @@ class Dispatches(State):
         elif call.number in self._sent:
             # It may have sent several at the same time.
             call.self_ns -= covered_within(call, self._waited_for(call))
-        if outcome is Outcome.RETURNED:
+        if outcome is _RETURNED:
             call.response_type = plain_name(name)
         else:
             call.exception_type, call.exception_message = plain_name(name), self._redacted(message)
-            self.trace.error_count += outcome is Outcome.RAISED
+            self.trace.error_count += outcome is _RAISED
 
     def _read_batch(self, reader: Reader, fields: list[Any]) -> None:
         start, key, requested = fields
@@ -318,7 +359,7 @@ class Dispatches(State):
             return
         first = dispatch.receiver_calls[0]
         first.start_ns = self._since(start)
-        first.hop_ns = max(start - requested, 0)
+        first.thread_switch_ns = max(start - requested, 0)
         reader.stack.append(Open(dispatch, label, first, is_batch=True))
 
     def _read_batch_end(self, reader: Reader, _fields: list[Any]) -> None:
@@ -329,7 +370,15 @@ class Dispatches(State):
     def _waited_for(self, call: ReceiverCall) -> list[Dispatch]:
         """Return what *call* sent itself, or handed over and waited for."""
         sent = self._sent.get(call.number, ())
-        return [dispatch for dispatch in sent if not dispatch.parent_is_link]
+        return [dispatch for dispatch in sent if not dispatch.is_detached]
+
+
+def pass_cpu(reader: Reader, spent: int | None) -> None:
+    """Count CPU time that is not the running receiver's own; None is unknown."""
+    if reader.stack:
+        opened = reader.stack[-1]
+        if opened.cpu_inside_ns is not None:
+            opened.cpu_inside_ns = None if spent is None else opened.cpu_inside_ns + spent
 
 
 def interval(dispatch: Dispatch) -> tuple[int, int]:
@@ -349,4 +398,4 @@ def _outcome_of(exception_type: str) -> Outcome:
     """Return cancelled for the exceptions that mean so, else raised."""
     if exception_type in {"asyncio.exceptions.CancelledError", "GeneratorExit"}:
         return Outcome.CANCELLED
-    return Outcome.RAISED
+    return _RAISED

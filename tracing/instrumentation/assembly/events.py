@@ -1,12 +1,11 @@
-"""Reading: queries, transactions, callbacks, side effects and whatever else stands in a stream."""
+"""Reading: queries, transactions, callbacks, side effects and others."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tracing.instrumentation.assembly.dispatches import Dispatches
-from tracing.instrumentation.assembly.state import Open, Reader, set_block
-from tracing.instrumentation.assembly.statements import normalised, quotes_text
+from tracing.instrumentation.assembly.dispatches import Dispatches, pass_cpu
+from tracing.instrumentation.assembly.state import Open, Reader, Registered, set_block
 from tracing.instrumentation.attributes.arguments import M2M, NAMED, SAVE
 from tracing.instrumentation.attributes.names import MAX_NAME
 from tracing.instrumentation.connections.receiver_sets import NOTHING
@@ -23,11 +22,14 @@ from tracing.instrumentation.words import (
     CALLBACK,
     CALLBACK_END,
     CONNECTION,
+    CPU,
     CUT,
     EFFECT,
     LINK,
     LOST_RECEIVER,
+    NUMBERS,
     QUERY,
+    QUERY_CPU,
     RAISED,
     REGISTERED,
     RETURNED,
@@ -43,6 +45,7 @@ from tracing.spans.records import (
     Method,
     ReceiverCall,
     SideEffect,
+    SilentWrite,
     TransactionOutcome,
 )
 
@@ -50,8 +53,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+MOST_SILENT: Final = 50
+"""Kinds of writes told of one segment that sent nothing for want of receivers."""
+
+
 class Events(Dispatches):
-    """How all that is no dispatch is read."""
+    """The reading of all that is no dispatch."""
 
     def _read_query(self, reader: Reader, fields: list[Any]) -> None:
         start, end, alias, statement = fields
@@ -75,13 +82,10 @@ class Events(Dispatches):
         statement: str,
         nanoseconds: int,
     ) -> None:
-        mysql = self._mysql.get(alias)
-        if mysql is None:
-            mysql = self._mysql[alias] = quotes_text(alias)
         known = self._statements.get(id(asking))
         if known is None:
             known = self._statements[id(asking)] = (asking, {})
-        counted = known[1].setdefault(normalised(statement, mysql), [0, 0])
+        counted = known[1].setdefault(self._normalised(alias, statement), [0, 0])
         counted[0] += 1
         counted[1] += nanoseconds
 
@@ -93,7 +97,7 @@ class Events(Dispatches):
         alias: str,
         statement: str | None,
     ) -> None:
-        """Count a query for the call that waits for the running callback, if there is one.
+        """Count a query for the call that waits for the running callback.
 
         The call that registered it has mostly returned: what it left for the commit is not its own.
         """
@@ -122,7 +126,7 @@ class Events(Dispatches):
 
     def _read_transaction(self, reader: Reader, fields: list[Any]) -> None:
         alias, block = fields
-        set_block(reader.blocks, alias, block)
+        set_block(reader.blocks, alias, self._block(block))
 
     def _read_values(self, reader: Reader, fields: list[Any]) -> None:
         key, values = fields
@@ -144,13 +148,18 @@ class Events(Dispatches):
 
     def _read_bypass(self, reader: Reader, fields: list[Any]) -> None:
         start, operation, model, signals, receivers, rows, code, instruction = fields
+        if not receivers:
+            write = SilentWrite(operation, model, signals, self._site(code, instruction))
+            if write not in self._silent and len(self._silent) < MOST_SILENT:
+                self._silent.append(write)
+            return
         call = self._running_call(reader)
         self._bypasses.append(
             Bypass(
                 operation=operation,
                 model=model,
                 signals=signals,
-                receivers=receivers,
+                receivers=tuple(map(self._label, receivers)),
                 rows=rows,
                 start_ns=self._since(start),
                 callsite=self._site(code, instruction),
@@ -159,7 +168,7 @@ class Events(Dispatches):
         )
 
     def _read_sql_write(self, reader: Reader, fields: list[Any]) -> None:
-        """Tell what the application's own SQL wrote as bypasses, if the models have receivers."""
+        """Tell what SQL of the application wrote past receivers."""
         start, sql, rows, code, instruction = fields
         try:
             writes = writes_past_receivers(sql)
@@ -171,7 +180,7 @@ class Events(Dispatches):
             self._read_bypass(reader, bypass)
 
     def _read_effect(self, reader: Reader, fields: list[Any]) -> None:
-        start, kind, target, backend, in_on_commit, code, instruction = fields
+        start, kind, target, backend, in_on_commit, code, instruction, task_id = fields
         call = self._running_call(reader)
         at_once_on = next(
             (each.at_once_on for each in reversed(reader.stack) if each.at_once_on), ""
@@ -185,6 +194,7 @@ class Events(Dispatches):
             in_on_commit=in_on_commit,
             callsite=self._site(code, instruction),
             ran_at_once_on=at_once_on,
+            task_id=self._redacted(task_id),
         )
         blocks = tuple(reader.blocks.values())
         if blocks:
@@ -198,12 +208,14 @@ class Events(Dispatches):
         self._effects.append(effect)
 
     def _read_registered(self, reader: Reader, fields: list[Any]) -> None:
-        number, alias = fields
-        self._callbacks[number] = self._running_call(reader), reader.blocks.get(alias)
+        number, alias, callback, code, instruction = fields
+        call, block = self._running_call(reader), reader.blocks.get(alias)
+        self._callbacks[number] = Registered(call, block, alias, callback, code, instruction)
 
     def _read_callback(self, reader: Reader, fields: list[Any]) -> None:
         _start, number, at_once_on = fields
-        registered_in, _block = self._callbacks.pop(number, (None, None))
+        registered = self._callbacks.pop(number, None)
+        registered_in = registered.call if registered is not None else None
         if registered_in is None:
             registered_in = self._running_call(reader)
         # The receiver whose own transaction ends inside its call waits for what it left to the end.
@@ -219,12 +231,13 @@ class Events(Dispatches):
                 if reader.stack:
                     # Of the call that waited it is time of dispatches, whoever registered them.
                     reader.stack[-1].nested_ns += ended.nested_ns
+                    pass_cpu(reader, ended.cpu_inside_ns)
                 return
 
     def _read_lost_receiver(self, _reader: Reader, fields: list[Any]) -> None:
         signal, sender, label, was_called = fields
         name = signal if type(signal) is str else signal.name
-        self._lost.append(LostReceiver(name, sender, label, was_called))
+        self._lost.append(LostReceiver(name, sender, self._label(label), was_called))
 
     def _read_connection(self, reader: Reader, fields: list[Any]) -> None:
         start, change, signal, sender, label, code, instruction = fields
@@ -232,9 +245,9 @@ class Events(Dispatches):
         self._changes.append(
             ConnectionChange(
                 change=change,
-                signal=signal.name,
+                signal=signal if type(signal) is str else signal.name,
                 sender=sender,
-                receiver=label,
+                receiver=self._label(label),
                 start_ns=self._since(start),
                 parent_number=call.number if call is not None else None,
                 callsite=self._site(code, instruction),
@@ -248,6 +261,9 @@ READ: Final[dict[str, tuple[int, Callable[[Events, Reader, list[Any]], None]]]] 
     RETURNED: (3, Events._read_returned),
     RAISED: (5, Events._read_raised),
     CUT: (4, Events._read_cut),
+    NUMBERS: (3, Events._read_numbers),
+    CPU: (2, Events._read_cpu),
+    QUERY_CPU: (2, Events._read_query_cpu),
     QUERY: (5, Events._read_query),
     TRANSACTION: (3, Events._read_transaction),
     ASYNC_OPEN: (7, Events._read_async_open),
@@ -259,15 +275,15 @@ READ: Final[dict[str, tuple[int, Callable[[Events, Reader, list[Any]], None]]]] 
     VALUES: (3, Events._read_values),
     LINK: (3, Events._read_link),
     BYPASS: (9, Events._read_bypass),
-    EFFECT: (8, Events._read_effect),
+    EFFECT: (9, Events._read_effect),
     SQL_WRITE: (6, Events._read_sql_write),
-    REGISTERED: (3, Events._read_registered),
+    REGISTERED: (6, Events._read_registered),
     CALLBACK: (4, Events._read_callback),
     CALLBACK_END: (1, Events._read_callback_end),
     LOST_RECEIVER: (5, Events._read_lost_receiver),
     CONNECTION: (8, Events._read_connection),
 }
-"""Of each word of a stream, how many values it stands for with its fields, and how they are read."""
+"""Of each word of a buffer, how many values it stands for with its fields, and how they are read."""
 
 OPENINGS: Final = frozenset({Method.SEND.value, Method.SEND_ROBUST.value, ASYNC_OPEN})
 """Words whose fields are followed by details."""

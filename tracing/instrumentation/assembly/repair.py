@@ -1,4 +1,4 @@
-"""Spans that every exporter can take: what none of them can write is cut, rounded or left out.
+"""Spans that every exporter can take: the rest is cut or left out.
 
 Used where an exporter has refused a trace, so that one odd value costs itself and not the trace.
 """

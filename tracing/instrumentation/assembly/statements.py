@@ -1,4 +1,4 @@
-"""SQL statements without their values: what the diagnosis compares and the store may keep."""
+"""SQL statements without values, to be compared and stored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DOUBLE: Final = r'"(?:[^"\\]|""|\\.)*(?:"|\\?\Z)'
 
 
 def _tokens(text: str) -> re.Pattern[str]:
-    """Return the pattern of all that is no plain SQL, where *text* is what single quotes hold."""
+    """Return the pattern of all that is no plain SQL."""
     return re.compile(
         rf"(?P<comment>{_COMMENT})|(?P<value>{_OTHER_TEXT}|{_PREFIX}(?:{text})|{_NUMBER})"
         rf"|(?P<name>`(?:[^`]|``)*`)|(?P<double>{_DOUBLE})",
@@ -53,7 +53,7 @@ _SAVEPOINT: Final = re.compile(r"\s*((?:RELEASE |ROLLBACK TO )?SAVEPOINT)\s.*", 
 
 
 def quotes_text(alias: str) -> bool:
-    """Return whether double quotes hold text in the database *alias*, as those of MySQL do."""
+    """Return whether double quotes hold text, as in MySQL."""
     engine = str(settings.DATABASES.get(alias, {}).get("ENGINE", "")).lower()
     return "mysql" in engine or "mariadb" in engine
 
@@ -70,7 +70,7 @@ def _replaced(match: re.Match[str]) -> str:
 
 
 def _names_something(match: re.Match[str]) -> bool:
-    """Return whether double quotes hold a name; SQLite takes them for text where it finds none."""
+    """Return whether double quotes hold a name, as SQLite decides."""
     if _IDENTIFIER.fullmatch(match[0]) is None:
         return False
     text = match.string
@@ -81,7 +81,7 @@ def _names_something(match: re.Match[str]) -> bool:
 
 @lru_cache(maxsize=5_000)
 def normalised(sql: str, mysql: bool = False) -> str:
-    """Return *sql* without comments and values, which are ``?``, as are lists of placeholders.
+    """Return *sql* without comments, with ``?`` for each value or list.
 
     Args:
         sql: The statement, which may have been cut off anywhere.

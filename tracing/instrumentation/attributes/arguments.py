@@ -1,6 +1,6 @@
-"""Details: what is kept of a dispatch's named arguments, as numbers and short strings.
+"""Details: named arguments of a dispatch, as numbers and short strings.
 
-A reader is chosen once per wiring and called once per dispatch. It keeps primary keys, flags and
+A reader is chosen once per receiver set and called once per dispatch. It keeps primary keys, flags and
 names; it never evaluates a value, and what is not exactly of a plain type is not kept.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Details = Callable[[Any, Mapping[str, Any]], tuple[Any, ...]]
 """Reads sender and named arguments into a tuple whose first item says which shape it has.
 
-A reader is kept as long as its wiring, so it holds no sender: it is given the one that sends.
+A reader is kept as long as its receiver set, so it holds no sender: it is given the one that sends.
 """
 
 SAVE: Final = "save"
@@ -66,7 +66,7 @@ _UUID_NUMBER: Final = uuid.UUID.__dict__["int"]
 
 
 def plain(value: object) -> Any:
-    """Return *value* as a plain value, cut if it is a long string; else the name of its type.
+    """Return *value* as a plain value, long text cut; else its type's name.
 
     Members of an enum and marked-safe strings are the numbers and strings that they are made of.
     """
@@ -92,7 +92,7 @@ _Attnames = str | tuple[str, ...] | None
 
 
 def _pk_attname(model: type[Model]) -> _Attnames:
-    """Return the attribute that holds the primary key in an instance's ``__dict__``.
+    """Return the attribute that holds the primary key in ``__dict__``.
 
     Several of a composite key. None if the model intercepts attribute access: then reading it would
     run its code.
@@ -109,7 +109,7 @@ def _pk_attname(model: type[Model]) -> _Attnames:
 
 
 def _composite_key(held: dict[str, Any], attnames: tuple[str, ...]) -> tuple[Any, ...] | None:
-    """Return the parts of a composite key; None while one of them is missing, as Django sees it."""
+    """Return the parts of a composite key; None while one is missing."""
     parts = [held.get(attname) for attname in attnames]
     if any(part is None for part in parts):
         return None
@@ -122,7 +122,7 @@ _kinds: dict[int, _Kind] = {}
 
 
 def _kind_of(kind: type) -> _Kind:
-    """Return what is needed to name an instance of *kind*, and remember it as long as *kind* lives."""
+    """Return what names an instance of *kind*, kept while *kind* lives."""
     key = id(kind)
     is_model = issubclass(kind, Model)
     label = kind._meta.label if is_model else dotted(kind)  # type: ignore[attr-defined]
@@ -133,7 +133,7 @@ def _kind_of(kind: type) -> _Kind:
 
 
 def instance_key(instance: object) -> tuple[str, Any]:
-    """Return (model label, primary key) of a model instance; a class path and None of another object."""
+    """Return (model label, primary key); of no model, (class path, None)."""
     kind = type(instance)
     entry = _kinds.get(id(kind))
     if entry is None or entry[0]() is not kind:
@@ -148,7 +148,7 @@ def instance_key(instance: object) -> tuple[str, Any]:
 
 
 def _key_or_identity(instance: object) -> tuple[str, Any]:
-    """Return the same; instead of a primary key that is not there a tuple of the identity.
+    """Return the same, with the identity in place of a missing key.
 
     While a dispatch is running its instance lives, so below it the identity is nobody else's.
     """
@@ -161,7 +161,7 @@ def _key_or_identity(instance: object) -> tuple[str, Any]:
 
 
 def _save_reader(model: type[Model], signal: Signal) -> Details:
-    """Return a reader for pre_save or post_save of *model*, as ``Model.save_base`` sends them.
+    """Return a reader for saves of *model*, as Django sends them.
 
     Subscripts rather than ``get``: this runs for each save of the application.
     """
@@ -225,7 +225,7 @@ def _flags(named: Mapping[str, Any]) -> tuple[int, str, tuple[str, ...] | None]:
 
 
 def _flag(named: Mapping[str, Any], name: str, told: int, true: int) -> int:
-    """Return what is said by a flag that may have been sent by hand: nothing if it is no plain value."""
+    """Return a flag that may have been sent by hand; None if not plain."""
     value = named.get(name)
     if type(value) not in _FLAGS:
         return 0
@@ -240,7 +240,7 @@ MAX_FIELDS: Final = 200
 
 
 def _strings(values: object) -> tuple[str, ...] | None:
-    """Return the exact strings in a plain collection, sorted; None for anything else."""
+    """Return the exact strings of a plain collection, sorted; else None."""
     if type(values) in {frozenset, set, list, tuple}:
         if len(values) > MAX_FIELDS:  # type: ignore[arg-type]
             values = list(islice(values, MAX_FIELDS))  # type: ignore[call-overload]
@@ -271,7 +271,7 @@ _MOST_SHAPES: Final = 64
 
 
 def _named_reader() -> Details:
-    """Return a reader for dispatches of a signal that is not about models, from one sender.
+    """Return a reader for a signal that is not about models.
 
     Which argument carries the instance is looked for once for each set of names; what its class is
     called, once for as long as the same class comes.
@@ -314,7 +314,7 @@ def _named_reader() -> Details:
 
 
 def _instance_argument(named: Mapping[str, Any], sender: object) -> str:
-    """Return the name of the argument that a dispatch is about; empty if that cannot be told.
+    """Return the name of the argument that a dispatch is about, or "".
 
     It is ``instance``, else the only model instance, else the only one that is of the sender's class.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 import asgiref
@@ -36,7 +37,7 @@ _NEIGHBOURS = tuple(
 
 
 def is_foreign(path: str) -> bool:
-    """Return whether *path* is of an installed package, of Django or of Python: not the project's.
+    """Return whether *path* is of a package or Python, not the project's.
 
     The one definition: of what is *mine*, of what hazards leave alone, and of whose code a callsite is.
     The tracer itself is foreign to the project wherever it lies.
@@ -75,7 +76,7 @@ def classify(filename: str) -> bool:
 
 
 def application_frame(frame: FrameType | None) -> FrameType | None:
-    """Return the innermost frame from *frame* outwards that is the application's; None without one."""
+    """Return the innermost frame that is the application's, or None."""
     while frame is not None:
         filename = frame.f_code.co_filename
         library = is_library.get(filename)
@@ -87,8 +88,26 @@ def application_frame(frame: FrameType | None) -> FrameType | None:
     return None
 
 
+handed: dict[int, tuple[CodeType, int]] = {}
+"""Where the application handed the work over that a thread runs, by the thread's identity."""
+
+
+def place_of(frame: FrameType | None) -> tuple[CodeType | None, int]:
+    """Return (code, instruction) of the application on a stack.
+
+    Where nothing of it is there, the place that handed the work to this thread; (None, 0) without one.
+    """
+    frame = application_frame(frame)
+    if frame is not None:
+        return frame.f_code, frame.f_lasti
+    return handed.get(get_ident(), _NOWHERE)
+
+
+_NOWHERE: tuple[None, int] = (None, 0)
+
+
 def own_frame(frame: FrameType | None) -> FrameType | None:
-    """Return the same, but of the project's own code if there is any: not of an installed package.
+    """Return the same, but preferably of the project's own code.
 
     A client library opens the socket; what is wanted is who called it.
     """
@@ -102,7 +121,7 @@ _callsites: dict[tuple[int, int], tuple[CodeType, Callsite]] = {}
 
 
 def callsite(code: CodeType, instruction: int) -> Callsite:
-    """Return the file, line and qualified name that *code* has at the byte offset *instruction*."""
+    """Return the place in *code* at a byte offset, with its function."""
     key = (id(code), instruction)
     known = _callsites.get(key)
     if known is not None and known[0] is code:

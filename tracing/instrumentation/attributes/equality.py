@@ -1,4 +1,4 @@
-"""Twins: which connected receivers are one function, bound to the same things.
+"""Twins: connected receivers that are one function, bound alike.
 
 One function reaches a dispatch twice when its module was imported under two names, when a factory
 made it twice, or when it was connected under two uids. Nothing here calls a receiver or compares
@@ -36,33 +36,33 @@ def twins_among(
     outline_at: Callable[[int], int],
     receiver_at: Callable[[int], object],
 ) -> tuple[int | None, ...]:
-    """Return for each receiver the position of an earlier twin, or None; empty if all would be None."""
+    """Return the position of each receiver's earlier twin; empty if none."""
     if len({label.line for label in labels}) == len(labels):
         return ()  # The usual case.
     places: dict[tuple[str, int], list[int]] = {}
     for position, label in enumerate(labels):
         places.setdefault((label.file, label.line), []).append(position)
-    same_as: list[int | None] = [None] * len(labels)
+    duplicate_of: list[int | None] = [None] * len(labels)
     for positions in places.values():
         if len(positions) > 1:
-            _compare(positions, outline_at, receiver_at, same_as)
-    return tuple(same_as) if any(other is not None for other in same_as) else ()
+            _compare(positions, outline_at, receiver_at, duplicate_of)
+    return tuple(duplicate_of) if any(other is not None for other in duplicate_of) else ()
 
 
 def _compare(
     positions: list[int],
     outline_at: Callable[[int], int],
     receiver_at: Callable[[int], object],
-    same_as: list[int | None],
+    duplicate_of: list[int | None],
 ) -> None:
-    """Enter into *same_as* the twins among the receivers at *positions*, which name one place."""
+    """Enter the twins among *positions*, which name one place."""
     different: dict[int, list[int]] = {}
     for position in positions:
         others = different.setdefault(outline_at(position), [])
         receiver = receiver_at(position)
         for other in others:
             if receiver is not None and same_function(receiver_at(other), receiver):
-                same_as[position] = other
+                duplicate_of[position] = other
                 break
         else:
             if len(others) < _MOST_COMPARED:
@@ -70,7 +70,7 @@ def _compare(
 
 
 def outline(receiver: object) -> int:
-    """Return a number that is the same for two receivers if ``same_function`` holds of them."""
+    """Return a number that is the same for receivers that are the same."""
     for _ in range(_DEPTH):
         receiver = _without_empty_partials(receiver)
         inner = wrapped_by(receiver)
@@ -111,7 +111,7 @@ def _outline_of_object(target: object) -> int:
 
 
 def _surface(value: object) -> int:
-    """Return a number that is the same for two values if ``_same_value`` holds of them."""
+    """Return a number that is the same for values that are the same."""
     kind = type(value)
     if kind in _SIMPLE:
         return hash((kind, value))
@@ -123,7 +123,7 @@ def _surface(value: object) -> int:
 
 
 def same_function(first: object, second: object, depth: int = _DEPTH) -> bool:
-    """Return whether two receivers would do the same: same code, bound to the same things.
+    """Return whether two receivers have the same code and bound values.
 
     Args:
         first: A receiver, alive.
@@ -158,7 +158,7 @@ def same_function(first: object, second: object, depth: int = _DEPTH) -> bool:
 
 
 def _without_empty_partials(receiver: object) -> object:
-    """Return what a partial without any arguments calls; anything else as it is."""
+    """Return what a partial without arguments calls; else *function*."""
     for _ in range(_DEPTH):
         if type(receiver) is not functools.partial or receiver.args or receiver.keywords:
             break
@@ -167,7 +167,7 @@ def _without_empty_partials(receiver: object) -> object:
 
 
 def _wraps(outer: object, inner: object, depth: int) -> bool:
-    """Return whether *outer* is a decorator's wrapper of the plain function *inner*."""
+    """Return whether *outer* wraps the plain function *inner*."""
     if type(inner) is not FunctionType:
         return False
     for _ in range(depth):
@@ -192,7 +192,7 @@ def _same_plain(first: FunctionType, second: FunctionType, depth: int) -> bool:
 
 
 def _same_code(first: CodeType, second: CodeType) -> bool:
-    """Return whether two code objects were compiled from the same lines of the same file."""
+    """Return whether two code objects are of the same lines of a file."""
     return first is second or (
         first.co_filename == second.co_filename
         and first.co_firstlineno == second.co_firstlineno
@@ -214,7 +214,7 @@ def _same_cells(first: tuple[CellType, ...], second: tuple[CellType, ...], depth
 
 
 def _same_value(first: object, second: object, depth: int) -> bool:
-    """Return whether two bound values are the same, without asking a foreign ``__eq__``."""
+    """Return whether two bound values are the same, by no foreign ``__eq__``."""
     if first is second:
         return True
     kind = type(first)
@@ -255,7 +255,7 @@ def _same_object(first: object, second: object, depth: int) -> bool:
 
 
 def _attributes(target: object) -> dict[str, Any] | None:
-    """Return all that *target* holds, in its ``__dict__`` and in slots; None if that cannot be told."""
+    """Return all that *target* holds; None if that cannot be told."""
     held: dict[str, Any] = {}
     if type(target) is object:
         return None

@@ -1,4 +1,4 @@
-"""Which receivers are *mine*: by where their modules lie, or by the patterns of ``TRACING["MINE"]``.
+"""The receivers that are *mine*, by their modules or ``TRACING["MINE"]``.
 
 Decided here, in the process that records, and kept with the receiver's label: another host, which
 reads the store or the log, may have its packages elsewhere.
@@ -22,7 +22,7 @@ _patterns: tuple[str, ...] = ()
 
 
 def choose(patterns: Iterable[str]) -> bool:
-    """Have receivers be mine whose dotted path one of *patterns* fits; none means the rule.
+    """Have receivers be mine whose dotted path fits one of *patterns*.
 
     Return whether that is something else than before.
     """
@@ -49,7 +49,7 @@ def is_mine(name: str, module: str, file: str) -> bool:
 
 
 def _file_of_module(module: str) -> str:
-    """Return the absolute path of a module that is imported; empty without one."""
+    """Return the absolute path of an imported module; empty without one."""
     try:
         # Not asked by its attribute: a module may answer for what it does not have.
         held: Any = object.__getattribute__(sys.modules[module], "__dict__")

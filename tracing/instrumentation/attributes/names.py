@@ -37,7 +37,7 @@ qualname_of = type.__dict__["__qualname__"].__get__
 
 
 def exact(text: object) -> str:
-    """Return *text* if it is a string, without the class and code that it may have of its own."""
+    """Return *text* as an exact string, without a class of its own."""
     if type(text) is str:
         return text
     return str.__str__(text) if issubclass(type(text), str) else ""
@@ -66,7 +66,7 @@ def is_referable(target: object) -> bool:
 
 
 class IdentityMemory(Generic[T]):
-    """Remember a value per object, by identity, without keeping the object alive.
+    """Remember values by the identity of objects, which may die.
 
     Objects that cannot be weakly referenced are not remembered.
     """
@@ -112,7 +112,7 @@ def dotted(cls: type) -> str:
 
 
 def held_by_modules(wanted: type) -> Iterator[tuple[str, Any]]:
-    """Yield (dotted path, value) of each *wanted* in loaded modules and the classes made in them."""
+    """Yield (dotted path, value) of each *wanted* in loaded modules."""
     for module_name, module in list(sys.modules.items()):
         if type(module) is not types.ModuleType:
             continue
@@ -130,13 +130,18 @@ def held_by_modules(wanted: type) -> Iterator[tuple[str, Any]]:
 # --- senders ---------------------------------------------------------------------------------
 
 
+OF_MIGRATION = " (migration)"
+"""What follows the label of a model as a migration makes it, which is another class than the model."""
+_MIGRATION_MODULE = "__fake__"
+
+
 def is_class(target: object) -> bool:
     """Return whether *target* is a class, without asking it."""
     return issubclass(type(target), type)
 
 
 def sender_name(sender: object) -> str:
-    """Return a model's label, another class's or function's dotted path, or an instance's class."""
+    """Return a model's label, or the dotted path of anything else."""
     if sender is None:
         return "None"
     kind = type(sender)
@@ -144,7 +149,9 @@ def sender_name(sender: object) -> str:
         if issubclass(sender, Model):  # type: ignore[arg-type]
             meta = getattr(sender, "_meta", None)
             if meta is not None:
-                return exact(meta.label)[:MAX_NAME]
+                label = exact(meta.label)[:MAX_NAME]
+                is_of_migration = module_of(sender) == _MIGRATION_MODULE  # type: ignore[arg-type]
+                return label + OF_MIGRATION if is_of_migration else label
         return dotted(sender)[:MAX_NAME]  # type: ignore[arg-type]
     if kind is str:
         return redact_text(f"'{sender[:MAX_NAME]}'")[:MAX_NAME]  # type: ignore[index]
@@ -164,7 +171,7 @@ _MOST_WRAPPERS = 20
 
 
 def wrapped_by(receiver: object) -> object | None:
-    """Return the function that *receiver* is a decorator's wrapper of; None if it is none.
+    """Return the function that *receiver* wraps as a decorator, or None.
 
     ``functools.wraps`` leaves a reference. A wrapper made without it shows itself by its closure:
     it takes what it is given and holds one function that could itself be a receiver.
@@ -175,7 +182,7 @@ def wrapped_by(receiver: object) -> object | None:
         return inner if type(inner) in _WRAPPED else _wrapped_in_closure(receiver)  # type: ignore[arg-type]
     if kind in _LIBRARY_FUNCTIONS or is_class(receiver):
         return None
-    held = _instance_attributes(receiver)
+    held = instance_attributes(receiver)
     name = _WRAPPERS_OF_LIBRARIES.get((module_of(kind), exact(qualname_of(kind))), "__wrapped__")
     inner = held.get(name)
     slot = _class_attribute(kind, "__wrapped__")
@@ -204,8 +211,8 @@ _WRAPPERS_OF_LIBRARIES = {
 """The attribute in which wrappers that leave no ``__wrapped__`` hold what they wrap."""
 
 
-def _instance_attributes(target: object) -> dict[str, Any]:
-    """Return the ``__dict__`` of *target* without asking its class for it; empty without one."""
+def instance_attributes(target: object) -> dict[str, Any]:
+    """Return the ``__dict__`` of *target*, past its class; empty without."""
     try:
         held = object.__getattribute__(target, "__dict__")
     except AttributeError as error:
@@ -216,14 +223,14 @@ def _instance_attributes(target: object) -> dict[str, Any]:
 
 
 def _takes_any(code: types.CodeType) -> bool:
-    """Return whether *code* is called as receivers are: ``(sender, **kwargs)`` or more general."""
+    """Return whether *code* takes ``(sender, **kwargs)``, or more."""
     return bool(code.co_flags & inspect.CO_VARKEYWORDS) and (
         code.co_argcount > 0 or bool(code.co_flags & inspect.CO_VARARGS)
     )
 
 
 def _wrapped_in_closure(function: types.FunctionType) -> types.FunctionType | None:
-    """Return the one function in the closure of *function* that could be a receiver, if it is one."""
+    """Return the one function in a closure that could be a receiver."""
     cells = function.__closure__
     code = function.__code__
     if not cells or code.co_argcount > 1 or code.co_kwonlyargcount or not _takes_any(code):
@@ -242,7 +249,7 @@ def _wrapped_in_closure(function: types.FunctionType) -> types.FunctionType | No
 
 
 def _unwrapped(function: types.FunctionType) -> types.FunctionType:
-    """Return the innermost plain function that *function* wraps; itself if it wraps none."""
+    """Return the innermost plain function in *function*, or itself."""
     for _ in range(_MOST_WRAPPERS):
         inner = wrapped_by(function)
         if type(inner) is not types.FunctionType:
@@ -257,12 +264,12 @@ def _code_of(function: object) -> types.CodeType | None:
 
 
 def _function_name(function: types.FunctionType) -> str:
-    """Return ``module.qualname`` of a function, both of which anybody may have set."""
+    """Return ``module.qualname`` of a function, whatever they are set to."""
     return f"{exact(function.__module__)}.{exact(function.__qualname__)}"
 
 
 def _describe(receiver: object, depth: int = 0) -> tuple[str, types.CodeType | None, str]:
-    """Return (name, code or None, module) of a receiver of any kind, *depth* wrappers within another."""
+    """Return (name, code or None, module) of a receiver of any kind."""
     if depth > _MOST_WRAPPERS:
         return dotted(type(receiver)), None, module_of(type(receiver))
     kind = type(receiver)
@@ -300,7 +307,7 @@ def _describe(receiver: object, depth: int = 0) -> tuple[str, types.CodeType | N
 
 
 def _class_attribute(cls: type, name: str) -> object:
-    """Return what *cls* or a base holds under *name*, without binding or asking it."""
+    """Return what *cls* or a base holds under *name*, unbound."""
     for base in type.__dict__["__mro__"].__get__(cls):
         if name in base.__dict__:
             return base.__dict__[name]
@@ -311,7 +318,7 @@ _app_of_module: Recent[str, str] = Recent(2_000)
 
 
 def app_of(module: str) -> str:
-    """Return the label of the installed application that contains *module*, empty if none does."""
+    """Return the label of the application of *module*; empty without one."""
     known = _app_of_module.get(module)
     if known is None:
         if not apps.apps_ready:
@@ -327,12 +334,12 @@ _labels: Recent[tuple[Any, ...], ReceiverLabel] = Recent(10_000)
 
 
 def forget_labels() -> None:
-    """Make the labels of receivers anew: what was decided of them may be otherwise now."""
+    """Make the labels of receivers anew from now on."""
     _labels.clear()
 
 
 def _file_of(code: types.CodeType) -> str:
-    """Return the absolute path of the file that *code* is from, empty if it is from none."""
+    """Return the absolute path of the file of *code*; empty without one."""
     filename = code.co_filename
     if filename[:1] == "<":
         return ""
@@ -351,7 +358,7 @@ def receiver_label(
     is_async: bool = False,
     any_sender: bool = False,
 ) -> ReceiverLabel:
-    """Return the label of *receiver* as connected with these options, one for all that look alike.
+    """Return the label of *receiver*, one for all that look alike.
 
     A dispatch_uid that is not a string is shown as its type's name, since its repr is not ours to call.
     """

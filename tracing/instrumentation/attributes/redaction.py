@@ -1,4 +1,4 @@
-"""What is never kept: the rules by which keys, texts and paths lose their secrets.
+"""Redaction: the rules by which keys, texts and paths lose secrets.
 
 The one place of these rules. Whatever is recorded passes here before it becomes part of a trace:
 values by the name they stand under, texts by what they look like, primary keys by their type.
@@ -20,31 +20,33 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.db.models import IntegerField, UUIDField
 
+from tracing.patterns import pattern
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 HIDDEN: Final = "********************"
 
-SENSITIVE: Final = re.compile(
+SENSITIVE: Final = pattern(
     r"API|AUTH|TOKEN|KEY|SECRET|PASS|PWD|SIGNATURE|COOKIE|SESSION|[CX]SRF|CARD|CREDENTIAL|BEARER"
     r"|DSN|CVV|CVC|IBAN|SSN|JWT|MNEMONIC|CONN(?:ECTION)?_?STR",
     re.IGNORECASE,
 )
 """Names whose values are hidden: Django's own list for its debug pages, and more."""
 
-_SENSITIVE_WORDS: Final = re.compile(
+_SENSITIVE_WORDS: Final = pattern(
     r"(?<![a-z])(?:pin|otp|[th]otp|mfa|2fa|tan|sid|psk|pw)(?:code|s)?(?![a-z])"
 )
 """The same for words that are part of harmless ones: ``pin``, but not ``shipping``."""
 
-_HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_HUMP: Final = pattern(r"(?<=[a-z0-9])(?=[A-Z])")
 _MOST_NAMES: Final = 5_000
 _LONGEST_NAME: Final = 200
 """Characters of a name that are looked at."""
 
 
 class Policy:
-    """What the settings say about secrets; one for the process, which ``set_policy`` changes."""
+    """The settings about secrets; ``set_policy`` changes those in force."""
 
     __slots__ = ("_names", "clear_keys", "messages", "sensitive")
 
@@ -92,7 +94,7 @@ def set_policy(chosen: Policy) -> None:
 
 
 def name_of(key: object) -> str | None:
-    """Return the text of a key without running code of the application; None if it has none."""
+    """Return the text of a key, running no code; None if it has none."""
     kind = type(key)
     if kind is str:
         return key  # type: ignore[return-value]
@@ -112,14 +114,14 @@ MAX_BITS: Final = 256
 
 
 class TypeName(str):
-    """What stands for a key that is no plain value: the name of its type, which is no secret."""
+    """The name of a type, in place of a key that is no plain value."""
 
     __slots__ = ()
 
 
 @lru_cache(maxsize=1)
 def _secret() -> bytes:
-    """Return what digests are made with; a secret of this process where the project has none."""
+    """Return the secret of digests: the project's, or this process'."""
     try:
         secret: Any = settings.SECRET_KEY
     except ImproperlyConfigured:
@@ -139,7 +141,7 @@ setting_changed.connect(_forget_secret, dispatch_uid="tracing.redaction")
 
 
 def digest(text: str | bytes) -> str:
-    """Return what stands for a key that may be a credential: the same for the same key."""
+    """Return what stands for a secret key, the same for the same key."""
     given = text if isinstance(text, bytes) else text.encode(errors="surrogatepass")
     return hmac.digest(_secret(), given, "sha256").hex()[:DIGITS]
 
@@ -187,7 +189,7 @@ def key_text(model: str, key: object) -> str:
 
 @lru_cache(maxsize=1_000)
 def _has_numbers(model: str) -> bool:
-    """Return whether the keys of *model* are integers or UUIDs, whatever they are given as."""
+    """Return whether the keys of *model* are integers or UUIDs."""
     try:
         field: Any = apps.get_model(model)._meta.pk
         while field.remote_field is not None:
@@ -197,12 +199,12 @@ def _has_numbers(model: str) -> bool:
     return isinstance(field, (IntegerField, UUIDField))
 
 
-_PARTS: Final = re.compile(r"\s*(?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"|([^,]+?))\s*(?:,|$)")
+_PARTS: Final = pattern(r"\s*(?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"|([^,]+?))\s*(?:,|$)")
 
 
 @lru_cache(maxsize=64)
 def known_as(instance: str) -> tuple[str, ...]:
-    """Return how an instance that somebody looks for may be kept: as given, and with its key digested.
+    """Return the forms in which an instance may have been kept.
 
     Args:
         instance: As ``orders.Order:42`` or ``shop.Seat:(1, 'A')``.
@@ -232,50 +234,50 @@ MAX_KEY: Final = 100
 
 
 def cut_key(text: str) -> str:
-    """Return a key that is a string as it is held until it is digested or shown."""
+    """Return a key that is a string, cut, until it is digested or shown."""
     return text if len(text) <= MAX_KEY else text[:MAX_KEY] + "…"
 
 
 # --- texts -----------------------------------------------------------------------------------
 
-_SUSPECT: Final = re.compile(
+_SUSPECT: Final = pattern(
     r"[=:>]|--|['\"]\s*,|\beyJ|AKIA|AIza|gh[a-z]_|[rs]k_|xox|earer|asic|oken|igest|invalid|uplicate|ailing"
 )
 """What a text must hold to be looked at closely; most hold none of it."""
 
-_PRIVATE_KEYS: Final = re.compile(
+_PRIVATE_KEYS: Final = pattern(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)", re.DOTALL
 )
-_USER_IN_URL: Final = re.compile(
+_USER_IN_URL: Final = pattern(
     r"(\b[A-Za-z][\w+.-]{0,30}://)(?:[^\s'\"<>]*@|[^\s/@'\"<>]*:(?!\d*(?:[/?#,;)'\"\s]|\Z))[^\s/@'\"<>]*\Z)"
 )
 """``scheme://user:password@``, also where the text was cut before the ``@``."""
-_SCHEMES: Final = re.compile(
+_SCHEMES: Final = pattern(
     r"\b(Bearer\s+)\S{4,}|\b((?:Basic|Digest|Token|Negotiate)\s+)(?=\S*[\d=+/])\S{6,}",
     re.IGNORECASE,
 )
-_WELL_KNOWN: Final = re.compile(
+_WELL_KNOWN: Final = pattern(
     r"\beyJ[\w-]{8,}(?:\.[\w-]*)*|\b(?:AKIA|ASIA)[0-9A-Z]{12,}|\bAIza[\w-]{20,}"
     r"|\bgh[pousr]_\w{16,}|\b[rs]k_(?:live|test)_\w{8,}|\bxox[abeprs]-[\w-]{8,}"
 )
 """Tokens that show by their first letters whose they are."""
-_ROWS: Final = re.compile(
+_ROWS: Final = pattern(
     r"(Key \([^)]*\)=\().*?(?=\)(?: |\.|\n|\Z)|\Z)|(Failing row contains \().*"
     r"|(Duplicate entry )'.*?'(?= for|\Z)|(invalid input (?:syntax|value) for [^:\n]{1,100}: ).*",
 )
 """Where the messages of databases quote what is in a row."""
-_NAMED: Final = re.compile(
+_NAMED: Final = pattern(
     r"(?:--|<)?(?P<name>[A-Za-z_][\w.\-]{0,63})"
     r"(?:\\*[\"'\])]{0,2}\s*(?:=>|:=|={1,3}|:(?!//)|>)|\\*[\"']\s*,)\s*"
     r"|--(?P<option>[A-Za-z][\w\-]{0,63})\s+"
 )
 """A name and what stands between it and its value: ``name=``, ``"name": ``, ``('name', ``."""
-_QUOTED: Final = re.compile(
+_QUOTED: Final = pattern(
     r"[bBuUrRfF]{0,2}(?:'(?:[^'\\]|\\.|'')*(?:'|\Z)|\"(?:[^\"\\]|\\.|\"\")*(?:\"|\Z)"
     r"|(?P<escaped>\\+[\"']).*?(?:(?P=escaped)|\Z))",
     re.DOTALL,
 )
-_UNTIL_NEXT: Final = re.compile(
+_UNTIL_NEXT: Final = pattern(
     r"\n|[,;&]\s|\s+[\w.\-]+\s*[=:]|[,;&][\w.\-]+=|[\"'<](?=[\s,;)}\]/]|\Z)|[)}\]]+(?=[\s,.;]|\Z)"
 )
 _OF_ERRORS: Final = ("Error", "Exception", "Warning", "Failed", "Denied", "Invalid")
@@ -286,6 +288,12 @@ _CLOSING: Final = ")]}"
 
 MAX_TEXT: Final = 5_000
 """Characters of a text that are read; no longer one is kept."""
+
+
+@lru_cache(maxsize=500)
+def is_suspect(name: str) -> bool:
+    """Return whether a name, as of a route, may hold a secret."""
+    return _SUSPECT.search(name) is not None
 
 
 def redact_text(text: str) -> str:
@@ -336,7 +344,7 @@ def _value_end(text: str, start: int, name: str) -> int:
 
 
 def _closed_at(text: str, start: int) -> int:
-    """Return where the bracket that opens at *start* is closed; the end if it is not."""
+    """Return where the bracket at *start* is closed; the end if it is not."""
     depth = 0
     place = start
     while place < len(text):
@@ -361,10 +369,10 @@ def redact_error(error: str) -> str:
 
 # --- paths -----------------------------------------------------------------------------------
 
-_NUMBER: Final = re.compile(r"-?\d{1,19}")
-_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_NUMBER: Final = pattern(r"-?\d{1,19}")
+_UUID: Final = pattern(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _WORD: Final = r"(?:[A-Z]{2,8}|[A-Z]?[^\W\d_A-Z]{0,20}(?:[A-Z][^\W\d_A-Z]{2,20}){0,2})\d{0,4}"
-_SEGMENT: Final = re.compile(rf"{_WORD}(?:[-_.~+:, ]{{1,2}}{_WORD}){{0,8}}")
+_SEGMENT: Final = pattern(rf"{_WORD}(?:[-_.~+:, ]{{1,2}}{_WORD}){{0,8}}")
 """What somebody may have written in a route: words and short numbers."""
 _UNNAMED: Final = "…"
 

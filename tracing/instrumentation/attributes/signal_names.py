@@ -1,4 +1,4 @@
-"""Names of signals: the dotted path under which a loaded module holds them.
+"""Names of signals: the dotted paths under which modules hold them.
 
 A signal does not know its name, so the modules are searched: some milliseconds. One search names all
 signals that it finds. What is in no module, such as a signal made for each object, is not searched for
@@ -39,7 +39,7 @@ def signal_name(signal: Signal) -> str:
 
 
 def find_signal_name(signal: Signal) -> tuple[str, bool]:
-    """Return the same, and whether it stays so: a module may take up an unnamed signal later."""
+    """Return the same, and whether it stays so."""
     name = _names.get(signal)
     if name is None and _search.is_due():
         for found, path in _search.run().values():
@@ -50,9 +50,14 @@ def find_signal_name(signal: Signal) -> tuple[str, bool]:
     return f"{_public_class(type(signal))} (unnamed)"[:MAX_NAME], False
 
 
+def is_path(name: str) -> bool:
+    """Return whether *name* is of one signal alone: many are unnamed or gone."""
+    return name != GONE and not name.endswith("(unnamed)")
+
+
 def signal_named(name: str) -> Signal | None:
-    """Return the living signal that ``signal_name`` called *name*; None if no module holds it."""
-    if name.endswith("(unnamed)"):
+    """Return the living signal of that name; None if no module holds it."""
+    if not is_path(name):
         return None
     for reference, known in _names.values():
         if known == name:
@@ -65,7 +70,7 @@ def _public_class(cls: type) -> str:
 
 
 def _preference(path: str) -> tuple[bool, bool, int, str]:
-    """Order candidate paths of one signal: where it is defined rather than imported.
+    """Order the paths of a signal: where it is defined comes first.
 
     Django imports nobody's signals; others define theirs in a module of that name, most often.
     """
@@ -79,7 +84,7 @@ def _preference(path: str) -> tuple[bool, bool, int, str]:
 
 
 def _find_all() -> dict[int, tuple[Signal, str]]:
-    """Return (signal, best dotted path) of all signals in loaded modules and their classes."""
+    """Return (signal, best dotted path) of all signals in loaded modules."""
     found: dict[int, tuple[Signal, str]] = {}
     for path, value in held_by_modules(Signal):
         known = found.get(id(value))
@@ -89,7 +94,7 @@ def _find_all() -> dict[int, tuple[Signal, str]]:
 
 
 class Allowance:
-    """How often something may be done: at once a few times, then for a share of the time.
+    """An allowance: a few times at once, then for a share of the time.
 
     Args:
         burst: Times that are free after a rest.
@@ -121,7 +126,7 @@ class Allowance:
 
 
 class Search:
-    """The search through the loaded modules, done when it may find something new."""
+    """A search through loaded modules, when it may find something new."""
 
     __slots__ = ("_extent", "_lock", "_looks", "_places", "_rest", "_searches")
 
@@ -136,7 +141,7 @@ class Search:
         """(names of a module, name, identity) of the signals that modules held then."""
 
     def is_due(self) -> bool:
-        """Return whether the modules hold other things than at the last search, as far as it shows."""
+        """Return whether modules hold other things than at the last search."""
         if not self._searches.has_room():
             return False
         if self._rest.has_room():

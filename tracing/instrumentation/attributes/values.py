@@ -1,4 +1,4 @@
-"""Values of the application as short text: redacted by key, capped in size and depth, never evaluated.
+"""Values as short text: redacted, capped in size, never evaluated.
 
 Only instances of exactly the built-in types are looked into. Everything else is named by its type:
 a queryset is not run, a lazy object not resolved, no ``__repr__``, ``__str__`` or ``__class__`` of
@@ -44,7 +44,7 @@ _OWN_TEXTS: Final = frozenset(
 
 
 def _says_plain_things(error: BaseException) -> bool:
-    """Return whether the text of *error* is made without asking an argument that is no plain value.
+    """Return whether the text of *error* is made of plain values alone.
 
     The argument may be a queryset, whose text is a query. A class with a ``__str__`` of its own is
     trusted: what it says is what its author wants to be read.
@@ -59,7 +59,7 @@ def _says_plain_things(error: BaseException) -> bool:
 
 
 def error_text(error: BaseException) -> tuple[str, str]:
-    """Return (dotted type, message) of an exception; the message is cut, empty if it is not wanted.
+    """Return (dotted type, message) of an exception, the message cut.
 
     Its secrets are taken out in the worker.
     """
@@ -88,7 +88,7 @@ MAX_SIZE: Final = 200
 
 
 class Redaction:
-    """How values of the application become text: redacted by the names they stand under.
+    """The text of an application's values, redacted by their names.
 
     Args:
         max_text: Characters kept of one string.
@@ -192,7 +192,7 @@ class Redaction:
             before = name_of(item) if ordered and not is_hidden else None
 
     def _joined(self, texts: Iterator[str], length: int) -> str:
-        """Return *texts* until they are long enough, and how many of *length* are left out."""
+        """Return *texts* up to a length, and how many are left out."""
         kept: list[str] = []
         room = self.max_length
         for text in texts:
@@ -206,7 +206,7 @@ class Redaction:
 
 
 def _first(items: Iterable[Any], count: int) -> list[Any]:
-    """Return the first *count* of *items*, less if another thread changes them meanwhile."""
+    """Return the first *count* of *items*, whatever other threads do."""
     try:
         return list(islice(items, count))
     except RuntimeError as error:
@@ -222,7 +222,7 @@ MAX_ATTRIBUTE: Final = 200
 
 
 def attribute_text(name: str, value: object) -> str:
-    """Return the attribute *name* of a trace as text, without calling code of the application."""
+    """Return an attribute of a trace as text, calling no foreign code."""
     if policy.is_sensitive(exact(name)):
         return HIDDEN
     kind = type(value)
@@ -240,7 +240,7 @@ _OWN_ZONES: Final = frozenset({type(None), dt.timezone, zoneinfo.ZoneInfo})
 
 
 def _without_foreign_zone(value: object) -> object:
-    """Return *value*, a moment without its time zone where that would be asked for its offset."""
+    """Return a moment, without a zone that would be asked for its offset."""
     kind = type(value)
     if kind is dt.datetime or kind is dt.time:
         return value if type(value.tzinfo) in _OWN_ZONES else value.replace(tzinfo=None)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Connections that change: receivers connected and disconnected while a trace runs, and lost ones.
+"""Changes of connections while a trace runs, and lost receivers.
 
 ``connect``, ``disconnect`` and the clearing of dead receivers note what was different afterwards.
 """
@@ -17,25 +17,26 @@ from typing import TYPE_CHECKING, Any, Final
 # By its own name: a test of the application may watch ``weakref.ref``, as one of Django's does.
 from weakref import ref
 
+from django.db.models.signals import ModelSignal
 from django.dispatch import Signal
 
 from tracing.instrumentation.attributes import names
 from tracing.instrumentation.attributes.callsites import application_frame
-from tracing.instrumentation.buffer import STREAM_LIMIT
-from tracing.instrumentation.connections import missed, registry
+from tracing.instrumentation.buffer import BUFFER_LIMIT
+from tracing.instrumentation.connections import journal, missed, registry
 from tracing.instrumentation.connections.registry import SignalReference
 from tracing.instrumentation.context import current
 from tracing.instrumentation.failures import failed, is_own
 from tracing.instrumentation.inlining import Calls, Inline
 from tracing.instrumentation.recent import forgotten
 from tracing.instrumentation.words import CONNECTION, LOST_RECEIVER
+from tracing.spans.processes import CONNECTED, DIED, IGNORED
 from tracing.spans.records import LostReceiver
 
 if TYPE_CHECKING:
-    from tracing.instrumentation.buffer import Stream
+    from tracing.instrumentation.buffer import Buffer
     from tracing.spans.records import ReceiverLabel
 
-CONNECTED: Final = "connected"
 DISCONNECTED: Final = missed.DISCONNECTED
 
 WAITING_LIMIT: Final = 1_000
@@ -50,7 +51,7 @@ os.register_at_fork(after_in_child=_waiting.clear)
 
 
 def take_waiting() -> list[LostReceiver]:
-    """Return the receivers that were found dead outside any trace since the last call."""
+    """Return receivers found dead outside any trace since the last call."""
     note_cleared()
     taken: list[LostReceiver] = []
     while True:
@@ -61,19 +62,19 @@ def take_waiting() -> list[LostReceiver]:
         taken.append(LostReceiver(signal.name, sender, label, was_called))
 
 
-def _running_stream() -> Stream | None:
-    """Return the stream of the running trace for this thread; None outside any trace."""
-    stream = current()
-    if stream is None or stream.events is None or stream.ended:
+def _running_buffer() -> Buffer | None:
+    """Return the running trace's buffer for this thread, or None."""
+    buffer = current()
+    if buffer is None or buffer.events is None or buffer.ended:
         return None
-    return stream if stream.ident == get_ident() else stream.here()
+    return buffer if buffer.ident == get_ident() else buffer.here()
 
 
 # --- connect and disconnect --------------------------------------------------------------------
 
 
 def _is_receiver(entry: Any, receiver: object) -> bool:
-    """Return whether *entry* of ``Signal.receivers`` refers to *receiver*, without comparing."""
+    """Return whether *entry* refers to *receiver*, by identity."""
     held = registry.receiver_of(entry)
     if held is receiver:
         return held is not None
@@ -86,7 +87,7 @@ def _is_receiver(entry: Any, receiver: object) -> bool:
 
 
 def _entries(signal: Signal) -> list[Any]:
-    """Return a copy of the receivers, empty for a signal that has not even a list. Never raises."""
+    """Return a copy of the receivers; empty without a list. Never raises."""
     try:
         return list(signal.receivers)
     except Exception as error:
@@ -95,19 +96,23 @@ def _entries(signal: Signal) -> list[Any]:
 
 
 def _last(signal: Signal) -> Any:
-    """Return the last connection of *signal*, None if it has none. Never raises."""
+    """Return the last connection of *signal*, or None. Never raises."""
     try:
         return signal.receivers[-1]
     except Exception:
         return None
 
 
-def _note_connected(signal: Signal, receiver: object, sender: object, last: Any) -> None:
-    """Remember the connection that was added after *last*, and note it in the running trace."""
+def _note_connected(
+    signal: Signal, receiver: object, sender: object, last: Any, dispatch_uid: object
+) -> None:
+    """Remember the connection added after *last*; note it in the trace."""
     try:
         note_cleared()
         entry = _last(signal)
         if entry is last or entry is None:
+            if entry is not None:
+                _note_ignored(signal, receiver, sender, dispatch_uid)
             return  # It was connected already.
         if not _is_receiver(entry, receiver):
             # Another thread was at it, too, or a dead one has gone.
@@ -115,9 +120,13 @@ def _note_connected(signal: Signal, receiver: object, sender: object, last: Any)
             if not entries or registry.recall(signal, entries[-1]) is not None:
                 return
             entry = entries[-1]
-        if not registry.is_weak(entry) and current() is None and not missed.left:
-            return
-        connection = registry.remember(signal, entry, sender, receiver)
+        name = names.sender_name(sender)
+        asked = journal.answer(signal, receiver, name)
+        place = asked if asked is not None else journal.place_of(getframe(2))
+        connection = registry.remember(signal, entry, sender, receiver, place)
+        journal.note(
+            CONNECTED, signal, connection.sender, connection.label, place, at_ns=connection.at_ns
+        )
         if missed.left:
             missed.note_connected(signal, connection.sender, connection.label)
         _note_change(CONNECTED, signal, connection.sender, connection.label)
@@ -125,14 +134,39 @@ def _note_connected(signal: Signal, receiver: object, sender: object, last: Any)
         failed("connect", error)
 
 
+def _note_ignored(signal: Signal, receiver: object, sender: object, dispatch_uid: object) -> None:
+    """Write down that connect() did nothing, if another has its key."""
+    if not dispatch_uid:
+        return
+    key = dispatch_uid, registry.dispatcher._make_id(sender)
+    for entry in _entries(signal):
+        # By its type first: a key may hold an object of the application, with its own idea of equality.
+        held = entry[0]
+        if held[1] != key[1] or type(held[0]) is not type(dispatch_uid) or held[0] != dispatch_uid:
+            continue
+        if not _is_receiver(entry, receiver):
+            holder = registry.recall(signal, entry)
+            label = names.receiver_label(
+                receiver, dispatch_uid=dispatch_uid, any_sender=sender is None
+            )
+            journal.note(
+                IGNORED,
+                signal,
+                names.sender_name(sender),
+                label,
+                journal.place_of(getframe(3)),
+                holder=holder if holder is not None else registry.entry_label(entry),
+            )
+        return
+
+
 def _note_disconnected(
     signal: Signal, before: list[Any] | None, receiver: object, sender: object, dispatch_uid: object
 ) -> None:
-    """Forget the connection that is gone since *before*, and note that in the running trace."""
+    """Forget the connection gone since *before*; note it in the trace."""
     try:
         note_cleared()
         if before is None:
-            registry.forget_some(signal)
             return
         gone = _missing(before, signal.receivers)
         gone = [entry for entry in gone if registry.receiver_of(entry) is not None]
@@ -148,15 +182,18 @@ def _note_disconnected(
         entry = gone[0]
         connection = registry.recall(signal, entry)
         registry.forget(signal, entry)
+        label = connection.label if connection is not None else registry.entry_label(entry)
+        journal.note(
+            DISCONNECTED, signal, names.sender_name(sender), label, journal.place_of(getframe(2))
+        )
         if current() is not None:
-            label = connection.label if connection is not None else registry.entry_label(entry)
             _note_change(DISCONNECTED, signal, names.sender_name(sender), label)
     except Exception as error:
         failed("disconnect", error)
 
 
 def _missing(before: list[Any], after: list[Any]) -> list[Any]:
-    """Return what of *before* is not in *after*, which has the rest in the same order, and may have more.
+    """Return what of *before* is not in *after*, which may have more.
 
     Few are missing of many, most often: each is looked for by halves.
     """
@@ -178,14 +215,14 @@ def _missing(before: list[Any], after: list[Any]) -> list[Any]:
 
 
 def _note_change(change: str, signal: Signal, sender: str, label: ReceiverLabel) -> None:
-    stream = _running_stream()
-    if stream is None:
+    buffer = _running_buffer()
+    if buffer is None:
         return
     frame = application_frame(getframe(3))
     moment = clock()
     if change is DISCONNECTED:
         missed.note_disconnected(signal, sender, label, moment, frame)
-    stream.offer(
+    buffer.offer(
         (
             CONNECTION,
             moment,
@@ -207,7 +244,7 @@ _cleared: Final[deque[tuple[ref[Signal], list[Any]]]] = deque(maxlen=WAITING_LIM
 
 
 class _Gone:
-    """What died at once."""
+    """The keys of receivers that died at once."""
 
 
 _DEAD: Final = ref(_Gone())
@@ -252,15 +289,20 @@ def note_cleared() -> None:
 
 
 def _note_lost(signal: Signal, connection: registry.Connection) -> None:
+    place = connection.file, connection.line
+    label = connection.label
+    journal.note(DIED, signal, connection.sender, label, place)
+    if missed.is_librarys(label) and "<" not in label.name and "(" not in label.name:
+        return  # A method of an object of Django's, as each storage has one, dies by design.
     facts = (
         SignalReference(signal),
         connection.sender,
-        connection.label,
+        label,
         connection.was_called,
     )
-    stream = _running_stream()
-    if stream is not None and stream.events is not None and len(stream.events) < STREAM_LIMIT:
-        stream.events.extend((LOST_RECEIVER, *facts))
+    buffer = _running_buffer()
+    if buffer is not None and buffer.events is not None and len(buffer.events) < BUFFER_LIMIT:
+        buffer.events.extend((LOST_RECEIVER, *facts))
     else:
         if len(_waiting) == WAITING_LIMIT:
             forgotten["lost receivers"] += 1
@@ -268,25 +310,30 @@ def _note_lost(signal: Signal, connection: registry.Connection) -> None:
 
 
 class _Hook:
-    """What the functions that change the receivers of a signal call."""
+    """The hooks in functions that change the receivers of a signal."""
 
     __slots__ = ()
 
     last = staticmethod(_last)
 
-    def before(self, signal: Signal, dispatch_uid: object) -> list[Any] | None:
-        """Return the receivers before one is taken out, None if nobody will ask.
+    before = staticmethod(_entries)
 
-        To copy them costs what Django's search does. Nobody asks where nothing runs and the key of
-        what was connected is held, so that it is given out to no other.
-        """
-        plain = dispatch_uid is None or type(dispatch_uid) is str
-        return None if plain and current() is None else _entries(signal)
+    def ask(self, signal: Signal, receiver: object, sender: object) -> None:
+        """Note that *receiver* is to be connected when a model is loaded."""
+        try:
+            if type(sender) is str:
+                journal.ask(signal, receiver, sender, journal.place_of(getframe(1)))
+        except RecursionError:
+            return  # The end of the stack is the application's to meet.
+        except Exception as error:
+            failed("connect", error)
 
-    def connected(self, signal: Signal, receiver: object, sender: object, last: Any) -> None:
+    def connected(
+        self, signal: Signal, receiver: object, sender: object, last: Any, dispatch_uid: object
+    ) -> None:
         """Note the connection that was added after *last*."""
         try:
-            _note_connected(signal, receiver, sender, last)
+            _note_connected(signal, receiver, sender, last, dispatch_uid)
         except RecursionError:
             return  # The end of the stack is the application's to meet.
 
@@ -299,7 +346,7 @@ class _Hook:
         dispatch_uid: object,
         value: Any,
     ) -> Any:
-        """Note what was disconnected, and return *value*, which says whether anything was."""
+        """Note what was disconnected; return *value*, whether anything was."""
         if value is True:
             try:
                 _note_disconnected(signal, before, receiver, sender, dispatch_uid)
@@ -308,7 +355,7 @@ class _Hook:
         return value
 
     def cleared(self, signal: Signal, before: list[Any] | None) -> None:
-        """Note which receivers of *before* were dead; None if there was nothing to clear."""
+        """Note which receivers of *before* were dead; None if none is cleared."""
         if before is not None:
             try:
                 gone = [_pared(entry) for entry in _missing(before, signal.receivers)]
@@ -324,10 +371,10 @@ _CALLS: Final = {
     # Django puts a weak reference into the place of the receiver.
     "connect": Calls(
         before="_tracing = hook.last(self), receiver",
-        returned="hook.connected(self, _tracing[1], sender, _tracing[0])",
+        returned="hook.connected(self, _tracing[1], sender, _tracing[0], dispatch_uid)",
     ),
     "disconnect": Calls(
-        before="_tracing = hook.before(self, dispatch_uid)",
+        before="_tracing = hook.before(self)",
         returned="hook.disconnected(self, _tracing, receiver, sender, dispatch_uid, _value)",
     ),
     "_clear_dead_receivers": Calls(
@@ -341,7 +388,12 @@ def inlines() -> list[Inline]:
     """Return what notes changes of the receivers of a signal."""
     hook = _Hook()
     return [
-        Inline(Signal.__dict__[name], hook, calls)
-        for name, calls in _CALLS.items()
-        if name in Signal.__dict__
+        Inline(
+            ModelSignal.__dict__["connect"], hook, Calls(before="hook.ask(self, receiver, sender)")
+        ),
+        *(
+            Inline(Signal.__dict__[name], hook, calls)
+            for name, calls in _CALLS.items()
+            if name in Signal.__dict__
+        ),
     ]

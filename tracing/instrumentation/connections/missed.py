@@ -1,4 +1,4 @@
-"""Receivers that did not run for what was sent: the answer to "why was my receiver not called?".
+"""Receivers that did not run: answers to "why was mine not called?".
 
 A receiver of the very signal may be connected for a sender that is related to the one which sends: the
 model instead of its manager or its proxy, or a string. Or an earlier unit of work has disconnected it
@@ -9,6 +9,7 @@ found in the worker, from the names of what a trace sent.
 from __future__ import annotations
 
 from functools import cache
+from operator import is_
 from typing import TYPE_CHECKING, Any, Final
 
 # By its own name: a test of the application may watch ``weakref.ref``, as one of Django's does.
@@ -19,7 +20,7 @@ from django.db.models import Model
 
 from tracing.instrumentation.attributes import names
 from tracing.instrumentation.attributes.callsites import callsite, classify, is_library
-from tracing.instrumentation.attributes.signal_names import signal_named
+from tracing.instrumentation.attributes.signal_names import is_path, signal_named
 from tracing.instrumentation.connections import registry
 from tracing.instrumentation.connections.registry import SignalReference
 from tracing.instrumentation.failures import failed
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from django.dispatch import Signal
 
 DISCONNECTED: Final = "disconnected"
+PARENT: Final = "its parent model"
+_DELETES: Final = {f"django.db.models.signals.{name}" for name in ("pre_delete", "post_delete")}
 MOST: Final = 50
 """Receivers told of one trace."""
 MAX_LEFT: Final = 1_000
@@ -85,7 +88,7 @@ def note_connected(signal: Signal, sender: str, label: ReceiverLabel) -> None:
 
 
 def find(sent: Iterable[tuple[str, str]], began: int) -> list[MissedReceiver]:
-    """Return the receivers that did not run for what a trace sent. Never raises.
+    """Return the receivers that did not run in a trace. Never raises.
 
     Args:
         sent: (signal, sender) of its dispatches, with and without receivers.
@@ -104,7 +107,7 @@ def find(sent: Iterable[tuple[str, str]], began: int) -> list[MissedReceiver]:
 
 def _left_disconnected(pairs: Iterable[tuple[str, str]], began: int) -> Iterator[MissedReceiver]:
     for each in list(left.values()):
-        if each.at >= began or _is_librarys(each.label):
+        if each.at >= began or is_librarys(each.label) or not is_path(each.signal.name):
             continue
         site = callsite(each.code, each.instruction) if each.code is not None else None
         for signal, sender in pairs:
@@ -112,22 +115,25 @@ def _left_disconnected(pairs: Iterable[tuple[str, str]], began: int) -> Iterator
                 yield MissedReceiver(signal, sender, each.label, each.sender, DISCONNECTED, site)
 
 
-def _is_librarys(label: ReceiverLabel) -> bool:
+def is_librarys(label: ReceiverLabel) -> bool:
+    """Return whether a receiver is Django's own, or of what it stands on."""
     library = is_library.get(label.file)
     return classify(label.file) if library is None else library
 
 
 # --- related senders ---------------------------------------------------------------------------
 
-_known: Final[dict[tuple[str, str], tuple[tuple[int, ...], list[MissedReceiver]]]] = {}
-"""(identities of the signal's connections, what was found) by signal and sender."""
+_known: Final[dict[tuple[str, str], tuple[list[Any], list[MissedReceiver]]]] = {}
+"""(lookup keys of the signal's connections, what was found) by signal and sender.
+
+The keys themselves: the identity of one that is kept is given out to no other."""
 _MOST_KNOWN: Final = 10_000
 _signals: Final[dict[str, ref[Signal]]] = {}
 """Signals by their names."""
 
 
 def _related(signal_name: str, sender: str) -> list[MissedReceiver]:
-    """Return the receivers of a signal that wait for a sender related to *sender*."""
+    """Return a signal's receivers that wait for a relative of *sender*."""
     reference = _signals.get(signal_name)
     signal = reference() if reference is not None else None
     if signal is None:
@@ -137,14 +143,15 @@ def _related(signal_name: str, sender: str) -> list[MissedReceiver]:
     if signal is None or not signal.receivers:
         return []
     entries = list(signal.receivers)
-    identities = tuple(map(id, entries))
+    keys = [entry[0] for entry in entries]
     known = _known.get((signal_name, sender))
-    if known is not None and known[0] == identities:
+    if known is not None and len(known[0]) == len(keys) and all(map(is_, known[0], keys)):
         return known[1]
     found = list(_waiting_for_another(signal, signal_name, sender, entries))
     if len(_known) >= _MOST_KNOWN:
         _known.clear()
-    _known[signal_name, sender] = identities, found
+    if all(map(registry.is_plain, keys)):
+        _known[signal_name, sender] = keys, found
     return found
 
 
@@ -163,8 +170,11 @@ def _waiting_for_another(
         text = names.sender_name(other) if other is not None else _text_of(signal, entry)
         if label.any_sender or other is model is not None or text == sender:
             running.add((label.name, label.file, label.line))
-        elif not _is_librarys(label) and (
-            reason := relation(sender, model, text, _as_model(other))
+        elif (
+            not is_librarys(label)
+            and (reason := relation(sender, model, text, _as_model(other)))
+            # The parents of what is deleted are deleted with it, and each sends its own.
+            and not (reason == PARENT and signal_name in _DELETES)
         ):
             waiting.append((label, text, reason))
     for label, text, reason in waiting:
@@ -199,7 +209,7 @@ _INSTANCE: Final = " instance"
 def relation(
     sender: str, model: type[Model] | None, other: str, other_model: type[Model] | None
 ) -> str:
-    """Return what the sender *other* is to *sender*, which sends; empty if they are not related.
+    """Return what the sender *other* is to *sender*; empty if unrelated.
 
     Args:
         sender: As it is named, ``shop.Order`` or ``shop.managers.OrderManager instance``.
@@ -245,7 +255,7 @@ def _between_models(model: type[Model], other: type[Model]) -> str:
         if its.abstract:
             return "its abstract base, which never sends"
         is_proxy = mine.proxy and mine.concrete_model is its.concrete_model
-        return "the model of that proxy" if is_proxy else "its parent model"
+        return "the model of that proxy" if is_proxy else PARENT
     if its.proxy and its.concrete_model is mine.concrete_model:
         return "another proxy of its model" if mine.proxy else "a proxy of that model"
     return ""

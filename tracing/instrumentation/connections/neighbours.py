@@ -1,4 +1,4 @@
-"""Neighbours: other tools that have a hand in Django's signals, and Django's own functions behind theirs.
+"""Neighbours: other tools with a hand in Django's signals.
 
 Error trackers replace ``Signal._live_receivers`` and hand out wrappers of the receivers; others wrap the
 send methods. What Django itself defined is looked for behind them, as are the receivers in wrappers.
@@ -14,9 +14,19 @@ from typing import TYPE_CHECKING, Any, Final
 from django.dispatch import Signal, dispatcher
 
 from tracing.instrumentation.attributes.equality import same_function
-from tracing.instrumentation.attributes.names import SLOTS, _class_attribute, dotted, is_class
+from tracing.instrumentation.attributes.names import (
+    SLOTS,
+    _class_attribute,
+    dotted,
+    instance_attributes,
+    is_class,
+)
 from tracing.instrumentation.attributes.signal_names import signal_name
-from tracing.instrumentation.connections.receivers import PLAIN_LIMIT, PlainWiring, plain_wiring
+from tracing.instrumentation.connections.receivers import (
+    PLAIN_LIMIT,
+    UncachedReceivers,
+    uncached_receivers,
+)
 from tracing.instrumentation.connections.registry import living_signals
 from tracing.instrumentation.failures import is_own
 from tracing.spans.records import Method
@@ -31,7 +41,7 @@ _MOST: Final = 300
 
 
 def _held_by(target: object) -> Iterator[object]:
-    """Yield what a wrapper may hold of what it wraps, without asking it anything."""
+    """Yield what a wrapper may hold of what it wraps, unasked."""
     kind = type(target)
     if kind is FunctionType:
         yield target.__dict__.get("__wrapped__")
@@ -54,18 +64,11 @@ def _held_by(target: object) -> Iterator[object]:
         except AttributeError as error:
             if not is_own(error):
                 raise
-        try:
-            held = object.__getattribute__(target, "__dict__")
-        except AttributeError as error:
-            if not is_own(error):
-                raise
-            return
-        if type(held) is dict:
-            yield from held.values()
+        yield from instance_attributes(target).values()
 
 
 def _named_by(target: object) -> Iterator[object]:
-    """Yield the functions that a function of another module than Django's knows by a global name."""
+    """Yield the functions that a foreign function names as globals."""
     if type(target) is FunctionType and target.__globals__ is not vars(dispatcher):
         for name in target.__code__.co_names:
             found = target.__globals__.get(name)
@@ -99,7 +102,7 @@ def _is_django_s(function: object, name: str) -> bool:
 
 
 def stock(name: str) -> Any:
-    """Return Django's own method *name* of ``Signal``, whoever stands before it; None if it is lost."""
+    """Return Django's own method of ``Signal``; None if it is lost."""
     for each in _behind(Signal.__dict__.get(name), _named_by):
         if _is_django_s(each, name):
             return each
@@ -107,7 +110,7 @@ def stock(name: str) -> Any:
 
 
 def copied(function: Any) -> Any:
-    """Return another function that does the same, whatever code is put into the first one."""
+    """Return a copy of a function, safe from new code in the first."""
     copy = FunctionType(
         function.__code__,
         function.__globals__,
@@ -142,7 +145,7 @@ def _is_same(first: object, second: object) -> bool:
 
 
 def stands_for(outer: object, receiver: object) -> bool:
-    """Return whether *outer* is *receiver* or a wrapper of it, however many are around it."""
+    """Return whether *outer* is *receiver*, or wraps it at any depth."""
     if _is_same(outer, receiver):
         return True
     if type(outer) is FunctionType and _is_same(outer.__dict__.get("__wrapped__"), receiver):
@@ -157,33 +160,33 @@ _BESIDE: Final = "_tracing_receiver_sets"
 """Attribute of such a signal. A memory of ours would keep receivers alive that hold their signal."""
 
 
-def own_wiring(signal: Signal, sender: Any) -> PlainWiring | None:
-    """Return the receivers that Django would resolve where somebody else resolves them; None without.
+def own_receivers(signal: Signal, sender: Any) -> UncachedReceivers | None:
+    """Return what Django would resolve where others do; None without.
 
     Django's cache is left alone: who overrides ``_live_receivers`` may keep there what it likes.
     """
     if not signal.receivers:
         return None
-    known: dict[int, PlainWiring] = vars(signal).setdefault(_BESIDE, {})
-    wiring = known.get(id(sender))
+    known: dict[int, UncachedReceivers] = vars(signal).setdefault(_BESIDE, {})
+    cached = known.get(id(sender))
     if (
-        wiring is None
-        or wiring.sender() is not sender
-        or wiring.connections != signal.receivers
+        cached is None
+        or cached.sender() is not sender
+        or cached.connections != signal.receivers
         or signal._dead_receivers  # type: ignore[attr-defined]
     ):
-        wiring = plain_wiring(signal, sender)[0]
-        if wiring is None:
+        cached = uncached_receivers(signal, sender)[0]
+        if cached is None:
             known.pop(id(sender), None)
             return None
         if len(known) >= PLAIN_LIMIT:
             known.clear()
-        known[id(sender)] = wiring
-    return wiring
+        known[id(sender)] = cached
+    return cached
 
 
 def represent(handed_out: list[Any], derefs: tuple[Callable[[], Any], ...]) -> bool:
-    """Return whether *handed_out* are those receivers, in that order, wrapped or not."""
+    """Return whether *handed_out* are those receivers, perhaps wrapped."""
     return len(handed_out) == len(derefs) and all(
         stands_for(outer, deref()) for outer, deref in zip(handed_out, derefs, strict=True)
     )
@@ -193,7 +196,7 @@ def represent(handed_out: list[Any], derefs: tuple[Callable[[], Any], ...]) -> b
 
 
 def replaced() -> list[tuple[str, str]]:
-    """Return (method of Signal, what stands there now) for each that is neither Django's nor ours."""
+    """Return (method of Signal, what stands there) of each foreign one."""
     found = []
     for name in (*(method.value for method in Method), "_live_receivers"):
         current = Signal.__dict__.get(name)
@@ -218,13 +221,13 @@ def _describe(target: object) -> str:
 
 
 def _called_by_proxy(target: object) -> object:
-    """Return what a proxy of wrapt calls with what it stands for; None for anything else."""
+    """Return what a wrapt proxy calls with what it stands for, or None."""
     slot = _class_attribute(type(target), "_self_wrapper")
     return slot.__get__(target) if type(slot) in SLOTS else None  # type: ignore[attr-defined]
 
 
 def getframe_beyond(wrapper: object) -> Callable[[int], FrameType]:
-    """Return a ``sys._getframe`` that passes over the frames of *wrapper*, which sends nothing itself."""
+    """Return a ``sys._getframe`` that passes over frames of *wrapper*."""
     functions = list(_behind(wrapper, None))
     functions += [_called_by_proxy(each) for each in functions]
     codes = [each.__code__ for each in functions if type(each) is FunctionType]
@@ -240,7 +243,7 @@ def getframe_beyond(wrapper: object) -> Callable[[int], FrameType]:
 
 
 def own_sends(cls: type) -> list[str]:
-    """Return the methods of a class of signals that never reach those of ``Signal``."""
+    """Return the methods of a signal class that never reach ``Signal``."""
     return [
         method.value
         for method in Method
@@ -250,7 +253,7 @@ def own_sends(cls: type) -> list[str]:
 
 
 def _reaches_django(cls: type, method: Method) -> bool:
-    """Return whether the first override of *method* in *cls* says ``super()`` or names Signal's own."""
+    """Return whether the override in *cls* calls ``super()`` or Signal."""
     function = next(vars(base)[method.value] for base in cls.__mro__ if method.value in vars(base))
     if type(function) is not FunctionType:
         return True  # Not known; nothing is claimed.
@@ -263,7 +266,7 @@ def _reaches_django(cls: type, method: Method) -> bool:
 
 
 def signals_with_own_send() -> list[tuple[str, str, list[str]]]:
-    """Return (signal, its class, methods) where a dispatch never reaches the methods of ``Signal``."""
+    """Return (signal, class, methods) of signals with their own send."""
     # The classes first: there are few, and only where one has a method of its own is it worth
     # walking through all that the loaded modules hold.
     methods_of = {cls: methods for cls in _kinds_of(Signal) if (methods := own_sends(cls))}

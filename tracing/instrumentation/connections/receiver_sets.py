@@ -1,7 +1,7 @@
-"""Receiver sets: what a dispatch reaches, known by a number and named when it is read.
+"""Receiver sets: known by a number, named when they are read.
 
-A stream holds numbers only. What they stand for is held by the wirings that Django's caches hold, and
-for a while by the memory here, since a stream is read later. Whatever was forgotten meanwhile is read
+A buffer holds numbers only. What they stand for is held by the receivers that Django's caches hold, and
+for a while by the memory here, since a buffer is read later. Whatever was forgotten meanwhile is read
 as the right number of receivers without names, and counted.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from django.dispatch import Signal
 
 GENERATION: Final = 25_000
-"""Receiver sets that are surely remembered: as many as a full stream can hold dispatches."""
+"""Receiver sets that are surely remembered: as many as a full buffer can hold dispatches."""
 
 _BITS: Final = 10
 _MOST: Final = (1 << _BITS) - 1
@@ -31,15 +31,15 @@ _serials = count(1)
 
 
 class ReceiverSet:
-    """The receivers that a signal has for a sender: strings, and the signal if it still lives."""
+    """The receivers of a signal for a sender, as strings."""
 
     __slots__ = (
         "__weakref__",
         "_signal",
         "_signal_name",
+        "duplicate_of",
         "number",
         "receivers",
-        "same_as",
         "sender",
         "sync_count",
     )
@@ -50,7 +50,7 @@ class ReceiverSet:
         sender: str,
         receivers: tuple[ReceiverLabel, ...],
         sync_count: int,
-        same_as: tuple[int | None, ...] = (),
+        duplicate_of: tuple[int | None, ...] = (),
         *,
         signal_name: str = "",
     ) -> None:
@@ -60,7 +60,7 @@ class ReceiverSet:
         self.receivers = receivers
         """In calling order: the sync ones, then the async ones."""
         self.sync_count = sync_count
-        self.same_as = same_as
+        self.duplicate_of = duplicate_of
         """For each receiver the position of an earlier one that is the same function, or None.
 
         Empty where all would be None."""
@@ -71,7 +71,7 @@ class ReceiverSet:
 
     @property
     def signal(self) -> str:
-        """Return the dotted path of the signal. Slow once; call it off the traced thread."""
+        """Return the signal's dotted path. Slow once; off the traced thread."""
         if self._signal_name:
             return self._signal_name
         signal = self._signal() if self._signal is not None else None
@@ -82,13 +82,18 @@ class ReceiverSet:
             self._signal_name = name
         return name
 
+    @property
+    def is_final(self) -> bool:
+        """Return whether its names are known and stay as they are."""
+        return self._signal_name not in {"", FORGOTTEN}
+
     def is_of(self, signal: Signal) -> bool:
-        """Return whether this is a set of *signal* itself, not of one that had its place in memory."""
+        """Return whether this is of *signal* itself, not its address alone."""
         return self._signal is not None and self._signal() is signal
 
 
 class _Numbers(Recent[int, ReceiverSet]):
-    """Receiver sets by number; what somebody else still holds is found after it was let go."""
+    """Receiver sets by number, found while somebody holds them."""
 
     __slots__ = ("_held",)
 
@@ -103,7 +108,8 @@ class _Numbers(Recent[int, ReceiverSet]):
         super().dropped(gone)
 
     def get(self, key: int) -> ReceiverSet | None:
-        found = super().get(key)
+        # Nearly always there, and asked for each dispatch.
+        found = self._new.get(key) or super().get(key)
         if found is None:
             reference = self._held.get(key)
             found = reference() if reference is not None else None
@@ -126,27 +132,27 @@ def receiver_set(
     sender: str,
     receivers: tuple[ReceiverLabel, ...],
     sync_count: int,
-    same_as: tuple[int | None, ...] = (),
+    duplicate_of: tuple[int | None, ...] = (),
 ) -> ReceiverSet:
-    """Return the set of these receivers, the same as before while it is remembered.
+    """Return the set of these receivers, the same while it is remembered.
 
     Keeps nothing but strings, numbers and weak references. Two signals may have one identity, one
     after the other, and so may two tuples of labels: what is found is compared.
     """
     parts = (id(signal), sender, sync_count, *map(id, receivers))
     found = _by_parts.get(parts)
-    if found is not None and found.same_as == same_as and found.is_of(signal):
+    if found is not None and found.duplicate_of == duplicate_of and found.is_of(signal):
         if _by_number.get(found.number) is None:
             _by_number.put(found.number, found)
         return found
-    made = ReceiverSet(signal, sender, receivers, sync_count, same_as)
+    made = ReceiverSet(signal, sender, receivers, sync_count, duplicate_of)
     _by_number.put(made.number, made)
     _by_parts.put(parts, made)
     return made
 
 
 def find(number: int) -> ReceiverSet:
-    """Return the receiver set of *number*, with as many receivers without names if it was forgotten."""
+    """Return the set of *number*; nameless receivers if it was forgotten."""
     found = _by_number.get(number)
     if found is not None:
         return found

@@ -1,6 +1,6 @@
-"""Wirings: the receivers of one signal for one sender, resolved once and known by number.
+"""Receivers of a signal for a sender, known by number.
 
-For a signal that caches, the wiring is stored where Django stores the same fact: as the value in
+For a signal that caches, they are kept where Django stores the same fact: as the value in
 ``sender_receivers_cache``. It is a list with the items that Django puts there, so Django's own code
 goes on working with it, and Django forgets it whenever it forgets its own (connect, disconnect, a
 dead receiver). For other signals it is found by the identities of the parts.
@@ -42,8 +42,8 @@ dispatcher: Final[Any] = _dispatcher
 """Django's module, untyped: its private names are looked up when they are needed."""
 
 
-class Wiring(list[Any]):
-    """Django's cached receivers of a sender, with what recording needs beside them."""
+class CachedReceivers(list[Any]):
+    """Django's cached receivers of a sender, with what recording needs."""
 
     __slots__ = ("async_derefs", "derefs", "details", "number", "receiver_set")
 
@@ -58,7 +58,7 @@ class Wiring(list[Any]):
 
 
 def entry_labels(signal: Signal, sender: Any) -> list[ReceiverLabel]:
-    """Return the labels of the receivers that a send of *signal* from *sender* would reach."""
+    """Return the labels of the receivers that a send would reach."""
     if not signal.receivers:
         return []
     with signal.lock:
@@ -66,25 +66,33 @@ def entry_labels(signal: Signal, sender: Any) -> list[ReceiverLabel]:
     return [entry_label(entry) for entry in entries if receiver_of(entry) is not None]
 
 
+def receiver_set_of(signal: Signal, sender: Any) -> ReceiverSet | None:
+    """Return the live receivers that a send would reach, None if none."""
+    with signal.lock:
+        entries = _reached(signal.receivers, dispatcher.NONE_ID, dispatcher._make_id(sender))
+    entries = [entry for entry in entries if receiver_of(entry) is not None]
+    return _receiver_set(signal, sender, entries) if entries else None
+
+
 def _deref(reference: Any) -> Callable[[], Any]:
-    """Return what gives the receiver when called: a weak reference does, a strong one is repeated."""
+    """Return a callable for the receiver: a weak reference is one."""
     if isinstance(reference, ref):
         return reference
     return repeat(reference).__next__
 
 
 def _receiver_set(signal: Signal, sender: Any, entries: list[Any]) -> ReceiverSet:
-    """Return what is recorded of *entries*, which a send from *sender* reaches."""
+    """Return what is recorded of *entries* for a send from *sender*."""
     sync = [entry for entry in entries if not entry[-1]]
     sync_count = len(sync)
     if sync_count < len(entries):
         entries = sync + [entry for entry in entries if entry[-1]]
-    labels, same_as = reached(signal, sender, entries)
-    return receiver_set(signal, names.sender_name(sender), labels, sync_count, same_as)
+    labels, duplicate_of = reached(signal, sender, entries)
+    return receiver_set(signal, names.sender_name(sender), labels, sync_count, duplicate_of)
 
 
-def cached_wiring(signal: Signal, sender: Any) -> Wiring | None:
-    """Return the wiring of a caching signal and leave it in Django's cache; None without receivers.
+def cached_receivers(signal: Signal, sender: Any) -> CachedReceivers | None:
+    """Return a caching signal's receivers, left in its cache; or None.
 
     Does what ``Signal._live_receivers`` does on a miss, with the same lock, and raises what it
     raises for a sender that cannot be weakly referenced. Nothing else is done under the lock: it is not
@@ -100,28 +108,28 @@ def cached_wiring(signal: Signal, sender: Any) -> Wiring | None:
         else:
             # The items are what this release of Django caches: the entry without its lookup key.
             if len(entries[0]) > ENTRY_OF_5_2:
-                wiring = Wiring([entry[1:] for entry in entries])
+                cached = CachedReceivers([entry[1:] for entry in entries])
             else:
-                wiring = Wiring([(entry[1], entry[2]) for entry in entries])
-            wiring.derefs = UNFINISHED
-            signal.sender_receivers_cache[sender] = wiring
+                cached = CachedReceivers([(entry[1], entry[2]) for entry in entries])
+            cached.derefs = UNFINISHED
+            signal.sender_receivers_cache[sender] = cached
     note_cleared()
     if not entries:
         return None
-    wiring.details = details_reader(signal, sender)
-    wiring.receiver_set = _receiver_set(signal, sender, entries)
-    wiring.number = wiring.receiver_set.number
-    wiring.async_derefs = tuple([_deref(entry[1]) for entry in entries if entry[-1]])
-    wiring.derefs = tuple([_deref(entry[1]) for entry in entries if not entry[-1]])
-    return wiring
+    cached.details = details_reader(signal, sender)
+    cached.receiver_set = _receiver_set(signal, sender, entries)
+    cached.number = cached.receiver_set.number
+    cached.async_derefs = tuple([_deref(entry[1]) for entry in entries if entry[-1]])
+    cached.derefs = tuple([_deref(entry[1]) for entry in entries if not entry[-1]])
+    return cached
 
 
 UNFINISHED: Final = (repeat(None).__next__,)
-"""Finds a dead receiver: whoever finds a wiring before it is finished resolves the receivers himself."""
+"""Finds a dead receiver: whoever finds receivers before they are finished resolves the receivers himself."""
 
 
-class PlainWiring:
-    """The wiring of a signal that does not cache, with what proves that it still holds."""
+class UncachedReceivers:
+    """The receivers of a signal without a cache, and proof they still are."""
 
     __slots__ = (
         "async_derefs",
@@ -158,10 +166,12 @@ def sender_reference(sender: Any) -> Callable[[], Any]:
     return ref(sender) if names.is_referable(sender) else _nobody
 
 
-def plain_wiring(signal: Signal, sender: Any) -> tuple[PlainWiring | None, list[Any], list[Any]]:
-    """Return (wiring, live sync receivers, live async receivers) of a signal that does not cache.
+def uncached_receivers(
+    signal: Signal, sender: Any
+) -> tuple[UncachedReceivers | None, list[Any], list[Any]]:
+    """Return (cached, live sync, live async) of a signal without a cache.
 
-    Scans as ``Signal._live_receivers`` does, under the same lock. The wiring is None without live
+    Scans as ``Signal._live_receivers`` does, under the same lock. The cached is None without live
     receivers.
     """
     with signal.lock:
@@ -181,7 +191,7 @@ def plain_wiring(signal: Signal, sender: Any) -> tuple[PlainWiring | None, list[
             (live_async if entry[-1] else live).append(receiver)
     if not entries:
         return None, live, live_async
-    wiring = PlainWiring(signal, sender, connections, entries)
+    cached = UncachedReceivers(signal, sender, connections, entries)
     # Django keeps an empty dictionary here for signals that do not cache, asks it for senders and
     # clears it with every connect and disconnect: the right place for a memory keyed by sender id.
     # Not the id itself: a sender that hashes as its id would be compared with it, by its own code.
@@ -189,8 +199,8 @@ def plain_wiring(signal: Signal, sender: Any) -> tuple[PlainWiring | None, list[
     if type(memory) is dict and type(sender_id) is int and id(signal) not in boundaries:
         if len(memory) >= PLAIN_LIMIT:
             memory.clear()
-        memory[-id(sender)] = wiring
-    return wiring, live, live_async
+        memory[-id(sender)] = cached
+    return cached, live, live_async
 
 
 PLAIN_LIMIT: Final = 1_000
@@ -198,12 +208,12 @@ PLAIN_LIMIT: Final = 1_000
 
 
 def _reached(receivers: list[Any], none_id: Any, sender_id: Any) -> list[Any]:
-    """Return the entries of ``Signal.receivers`` that a send from this sender reaches."""
+    """Return the entries of receivers that a send from a sender reaches."""
     return [entry for entry in receivers if entry[0][1] == none_id or entry[0][1] == sender_id]
 
 
-class ResolvedWiring:
-    """The wiring of receivers that somebody else resolved: an override of ``_live_receivers``."""
+class ResolvedReceivers:
+    """Receivers that an override of ``_live_receivers`` resolved."""
 
     __slots__ = ("details", "number", "receiver_set")
 
@@ -213,7 +223,7 @@ class ResolvedWiring:
         sender: Any,
         live: list[Any],
         live_async: list[Any],
-        own: PlainWiring | None = None,
+        own: UncachedReceivers | None = None,
         stands_for: Callable[[Any, Any], bool] = is_,
     ) -> None:
         connected = (
@@ -228,7 +238,7 @@ class ResolvedWiring:
         )
 
         def label_of(receiver: Any, is_async: bool) -> ReceiverLabel:
-            """Return the label of the connection that *receiver* is, or is a wrapper of."""
+            """Return the label of the connection that *receiver* is or wraps."""
             for inner, label in connected:
                 if inner is not None and stands_for(receiver, inner):
                     return label
@@ -239,9 +249,9 @@ class ResolvedWiring:
             [label_of(receiver, False) for receiver in live]
             + [label_of(receiver, True) for receiver in live_async]
         )
-        same_as = twins_among(labels, lambda n: outline(receivers[n]), receivers.__getitem__)
+        duplicate_of = twins_among(labels, lambda n: outline(receivers[n]), receivers.__getitem__)
         self.details = details_reader(signal, sender)
         self.receiver_set = receiver_set(
-            signal, names.sender_name(sender), labels, len(live), same_as
+            signal, names.sender_name(sender), labels, len(live), duplicate_of
         )
         self.number = self.receiver_set.number

@@ -1,4 +1,4 @@
-"""Connections that were made: what each receiver is called, described once for all its dispatches.
+"""Connections made: receivers described once for all their dispatches.
 
 When a weak receiver is found dead, nothing is left of it but a lookup key. So its label is resolved
 while it lives, and kept under the identity of that key, per signal. What is kept are strings, numbers
@@ -10,7 +10,9 @@ from __future__ import annotations
 import sys
 import types
 from functools import cache
+from itertools import repeat
 from operator import is_
+from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 # By its own name: a test of the application may watch ``weakref.ref``, as one of Django's does.
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 dispatcher: Final[Any] = _dispatcher
 """Its private names are not in the type stubs."""
 
+Place = tuple[str, int]
+"""File and line; empty and 0 where nobody saw it."""
+
 UNKNOWN: Final = "(unknown)"
 """Name of a receiver that was connected before the recording began and died before it was seen."""
 
@@ -45,6 +50,10 @@ class SignalReference:
         self._signal = ref(signal)
         self._name = ""
 
+    def leads_to(self, signal: Signal) -> bool:
+        """Return whether it is *signal* that is to be named."""
+        return self._signal() is signal
+
     @property
     def name(self) -> str:
         """Return the dotted path of the signal. Slow once."""
@@ -55,9 +64,20 @@ class SignalReference:
 
 
 class Connection:
-    """What is remembered of one connection."""
+    """The memory of one connection."""
 
-    __slots__ = ("_sender", "key", "label", "outline", "sender", "was_called")
+    __slots__ = (
+        "_sender",
+        "at_ns",
+        "file",
+        "is_late",
+        "key",
+        "label",
+        "line",
+        "outline",
+        "sender",
+        "was_called",
+    )
 
     def __init__(
         self, label: ReceiverLabel, sender: object, sender_text: str, lookup_key: Any
@@ -65,7 +85,7 @@ class Connection:
         self.label = label
         self.sender = sender_text
         """Name of the sender it was connected to, ``None`` for any."""
-        self.key = lookup_key if _is_plain(lookup_key) else _parts(lookup_key)
+        self.key = lookup_key if is_plain(lookup_key) else _parts(lookup_key)
         """The lookup key itself, so that its identity is given out to no other; numbers and strings.
 
         What it is made of where it holds an object of the application, which is not kept alive."""
@@ -73,18 +93,25 @@ class Connection:
         """What the receiver looks like, once it was compared; see ``twins``."""
         self.was_called = False
         """Whether a dispatch has reached it."""
+        self.at_ns = 0
+        """When it was connected, on the wall clock; 0 for before anybody watched."""
+        self.is_late = False
+        """Whether that was after the applications were ready."""
+        self.file = ""
+        self.line = 0
+        """Where connect() was called, if that was seen."""
         self._sender: Callable[[], object] | None = None
         if sender is not None and names.is_referable(sender):
             self._sender = ref(sender)
 
     @property
     def is_missed(self) -> bool:
-        """Return whether anybody could still send to it: its sender lives, or it heard every sender."""
+        """Return whether its sender lives, or it heard every sender."""
         return self._sender is None or self._sender() is not None
 
 
 class Connections(dict[int, Connection]):
-    """What is remembered of one signal, by the identity of the lookup key."""
+    """The connections of one signal, by the identity of the lookup key."""
 
     __slots__ = ("reached",)
 
@@ -94,7 +121,7 @@ class Connections(dict[int, Connection]):
         """Lookup keys that the last sender reached, mostly those that the next one does, and labels."""
 
     def find(self, lookup_key: Any) -> Connection | None:
-        """Return what is remembered of the connection with this very key; None if nothing is."""
+        """Return what is remembered of the connection with this key, or None."""
         found = self.get(id(lookup_key))
         if found is not None and found.key is not lookup_key and found.key != _parts(lookup_key):
             return None  # Its identity was another's.
@@ -110,30 +137,30 @@ _memory: Final[names.IdentityMemory[Connections]] = names.IdentityMemory()
 
 
 def receiver_of(entry: Any) -> Any:
-    """Return the receiver of an entry of ``Signal.receivers``, None if it has died."""
+    """Return the receiver of an entry, None if it has died."""
     reference = entry[1]
     return reference() if is_weak(entry) else reference
 
 
 def _sender_reference(entry: Any) -> Any:
-    """Return the weak reference to the sender that Django 6 keeps in an entry; None where it is not."""
+    """Return the weak reference to the sender, which Django 6 keeps."""
     return entry[2] if len(entry) > 3 else None  # noqa: PLR2004 - three parts on 5, four on 6.
 
 
 def sender_lives(entry: Any) -> bool:
-    """Return whether the sender of an entry is still there, as far as Django knows."""
+    """Return whether an entry's sender is there, as far as Django knows."""
     reference = _sender_reference(entry)
     return reference is None or reference() is not None
 
 
 def is_weak(entry: Any) -> bool:
-    """Return whether an entry of ``Signal.receivers`` refers to its receiver weakly."""
+    """Return whether an entry refers to its receiver weakly."""
     # The class is asked, not isinstance(): a receiver may answer for its __class__ itself.
     return issubclass(type(entry[1]), ReferenceType)
 
 
 def _is_identity(uid: Any, receiver: object) -> bool:
-    """Return whether *uid* is what Django puts in the place of a dispatch_uid that was not given."""
+    """Return whether *uid* stands for a dispatch_uid that was not given."""
     if type(uid) is int:
         return uid == id(receiver)
     # A pair of identities stands for a bound method, or whatever else has __self__ and __func__.
@@ -141,7 +168,7 @@ def _is_identity(uid: Any, receiver: object) -> bool:
 
 
 def entry_label(entry: Any, receiver: object = None) -> ReceiverLabel:
-    """Return the label of one entry of ``Signal.receivers``, whose receiver lives."""
+    """Return the label of one entry, whose receiver lives."""
     lookup_key = entry[0]
     if receiver is None:
         receiver = receiver_of(entry)
@@ -157,7 +184,7 @@ def entry_label(entry: Any, receiver: object = None) -> ReceiverLabel:
     )
 
 
-def _is_plain(lookup_key: Any) -> bool:
+def is_plain(lookup_key: Any) -> bool:
     """Return whether *lookup_key* is made of numbers and strings only."""
     first = lookup_key[0]
     numbers = first if type(first) is tuple else (first,)
@@ -165,12 +192,12 @@ def _is_plain(lookup_key: Any) -> bool:
 
 
 def _parts(lookup_key: Any) -> tuple[Any, ...]:
-    """Return the numbers and strings that *lookup_key* is made of, without any object in it."""
-    return (lookup_key[0] if _is_plain(lookup_key) else None, lookup_key[1])
+    """Return the numbers and strings in *lookup_key*, without objects."""
+    return (lookup_key[0] if is_plain(lookup_key) else None, lookup_key[1])
 
 
 def connections_of(signal: Signal, new: Any = None) -> Connections:
-    """Return what is remembered of *signal*; at the first time, of what is connected to it already.
+    """Return what is remembered of *signal*, or is connected already.
 
     Of the connection *new* nothing is remembered yet: that is left to the caller, who knows more.
     """
@@ -186,7 +213,7 @@ def connections_of(signal: Signal, new: Any = None) -> Connections:
 
 
 def possible_senders() -> dict[Any, Any]:
-    """Return the models by their identity: Django 5.2 keeps no more than that of a sender."""
+    """Return the models by identity, all that Django 5.2 keeps of one."""
     if not apps.models_ready:
         return {}
     return {dispatcher._make_id(model): model for model in apps.get_models(True, True)}
@@ -208,7 +235,7 @@ def _remember(known: Connections, entry: Any, sender: Any, receiver: object = No
 
 
 def _describe(entry: Any, sender: Any, receiver: object = None) -> Connection:
-    """Return what can be kept of *entry*; without *receiver* it is asked for it, and may find it dead."""
+    """Return what is kept of *entry*, which may be asked for its receiver."""
     lookup_key = entry[0]
     any_sender = lookup_key[1] == dispatcher.NONE_ID
     if any_sender:
@@ -229,11 +256,24 @@ def _describe(entry: Any, sender: Any, receiver: object = None) -> Connection:
     return Connection(label, sender, text, lookup_key)
 
 
-def remember(signal: Signal, entry: Any, sender: Any, receiver: object) -> Connection:
-    """Remember the new connection *entry* of *signal* to *receiver*, and return what is kept."""
+def remember(
+    signal: Signal, entry: Any, sender: Any, receiver: object, place: Place = ("", 0)
+) -> Connection:
+    """Remember a new connection, and return what is kept of it.
+
+    Args:
+        signal: The signal.
+        entry: The entry of ``Signal.receivers``.
+        sender: For whom it was connected.
+        receiver: The receiver.
+        place: File and line of the ``connect()``.
+    """
     known = connections_of(signal, entry)
     _forget_some(known, signal)
-    return _remember(known, entry, sender, receiver)
+    connection = _remember(known, entry, sender, receiver)
+    connection.at_ns, connection.is_late = time_ns(), apps.ready
+    connection.file, connection.line = place
+    return connection
 
 
 def _forget_some(known: Connections, signal: Signal) -> None:
@@ -248,16 +288,18 @@ def _forget_some(known: Connections, signal: Signal) -> None:
             known.pop(key, None)
 
 
-def forget_some(signal: Signal) -> None:
-    """Do the same after a disconnection."""
-    known = _memory.get(signal)
-    if known is not None:
-        _forget_some(known, signal)
-
-
 def recall(signal: Signal, entry: Any) -> Connection | None:
     """Return what is remembered of the connection *entry*; None if nothing is."""
     return connections_of(signal).find(entry[0])
+
+
+def recall_or_describe(signal: Signal, entry: Any) -> Connection:
+    """Return what is remembered of *entry*, described if nobody saw it."""
+    found = recall(signal, entry)
+    if found is None:
+        sender = sender_of(entry, possible_senders)
+        found = _remember(connections_of(signal), entry, sender)
+    return found
 
 
 def forget(signal: Signal, entry: Any) -> None:
@@ -266,7 +308,7 @@ def forget(signal: Signal, entry: Any) -> None:
 
 
 def reached(signal: Signal, sender: Any, entries: list[Any]) -> Labels:
-    """Return the labels of *entries*, in calling order, whose receivers a dispatch from *sender* calls."""
+    """Return the labels of *entries* that a dispatch from *sender* calls."""
     try:
         return _reached(signal, sender, entries)
     except Exception as error:
@@ -306,7 +348,7 @@ def _reached(signal: Signal, sender: Any, entries: list[Any]) -> Labels:
 def _twins(
     labels: tuple[ReceiverLabel, ...], connections: list[Connection], entries: list[Any]
 ) -> tuple[int | None, ...]:
-    """Return for each connection the position of an earlier twin, or None; empty if all would be None."""
+    """Return each connection's earlier twin by position; empty if none."""
 
     def outline_at(position: int) -> int:
         connection = connections[position]
@@ -320,7 +362,7 @@ def _twins(
 def describe_dead(
     signal: Signal, entry: Any, senders: Callable[[], dict[Any, Any]]
 ) -> Connection | None:
-    """Return what is known of *entry*, whose receiver has died; None if nobody misses it."""
+    """Return what is known of a dead *entry*; None if nobody misses it."""
     found = recall(signal, entry)
     if found is not None:
         return found if found.is_missed else None
@@ -334,32 +376,60 @@ _adopted: set[str] = set()
 
 
 def adopt_known_signals() -> None:
-    """Remember what is connected to the signals that loaded modules hold. Never raises.
+    """Remember what loaded modules' signals have connected. Never raises.
 
     For what was connected before the recording began; some milliseconds, at the start of a process.
     """
     try:
+        kinds = [Signal]
+        for kind in kinds:
+            kinds += type.__subclasses__(kind)
         for name, module in list(sys.modules.items()):
             if name in _adopted or type(module) is not types.ModuleType:
                 continue
             _adopted.add(name)
-            for value in list(module.__dict__.values()):
-                # The class is asked, not isinstance(): a lazy object would wake up.
-                if issubclass(type(value), Signal):
-                    connections_of(value)
+            values = list(module.__dict__.values())
+            for kind in kinds:
+                # Their class and its identity are asked in C, for ten thousands of values. A lazy object
+                # would wake up at isinstance(), and some classes cannot be compared.
+                if any(map(is_, map(type, values), repeat(kind))):
+                    for value in values:
+                        if type(value) is kind:
+                            connections_of(value)
     except Exception as error:
         failed("adopt_known_signals", error)
 
 
+def describe_anew() -> None:
+    """Label the remembered receivers anew, when all applications are there.
+
+    Never raises.
+    """
+    try:
+        for reference, known in list(_memory.values()):
+            signal = reference()
+            for entry in list(signal.receivers) if signal is not None else ():
+                connection = known.find(entry[0])
+                receiver = receiver_of(entry)
+                if connection is not None and receiver is not None:
+                    connection.label = entry_label(entry, receiver)
+            known.reached = [], ((), ())
+    except Exception as error:
+        failed("describe_anew", error)
+
+
+def remembered_signals() -> list[Signal]:
+    """Return the living signals of which connections are remembered."""
+    found = [reference() for reference, _known in list(_memory.values())]
+    return [signal for signal in found if signal is not None]
+
+
 def living_signals() -> list[Signal]:
-    """Return the signals of loaded modules and their classes, and all others that were connected to.
+    """Return the signals of loaded modules, and all connected ones.
 
     The collector's list of objects is not asked: whoever holds that list makes ``tuple(generator)``
     fail in other threads (``SystemError``), the application's among them.
     """
     found = {id(signal): signal for _path, signal in names.held_by_modules(Signal)}
-    for reference, _known in list(_memory.values()):
-        signal = reference()
-        if signal is not None:
-            found[id(signal)] = signal
+    found |= {id(signal): signal for signal in remembered_signals()}
     return list(found.values())

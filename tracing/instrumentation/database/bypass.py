@@ -1,4 +1,4 @@
-"""Bypasses: writes that send no signals although receivers are connected for them.
+"""Bypasses: writes without signals although receivers are connected.
 
 ``bulk_create``, ``bulk_update``, ``QuerySet.update``, raw deletes, what ``on_delete`` sets in other
 rows and the database's own cascade reach the database without a signal. They are recognised when
@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db.models import Model, QuerySet, deletion
 from django.db.models import signals as model_signals
 from django.db.models.deletion import Collector
+from django.db.models.fields import related_descriptors
 from django.db.models.sql.compiler import SQLInsertCompiler
 
-from tracing.instrumentation.attributes.callsites import application_frame
+from tracing.instrumentation.attributes.callsites import place_of
 from tracing.instrumentation.attributes.signal_names import signal_name
 from tracing.instrumentation.connections.receivers import entry_labels
 from tracing.instrumentation.failures import is_own
 from tracing.instrumentation.words import BYPASS, SQL_WRITE
+from tracing.patterns import pattern
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
-    from tracing.instrumentation.buffer import Stream
+    from tracing.instrumentation.buffer import Buffer
 
 _NEAREST: Final = 3
 """How many frames above ``note_write`` the caller of the cursor is, at the least."""
@@ -64,11 +66,15 @@ _INSERT: Final = SQLInsertCompiler.execute_sql.__code__
 _BY_NAME: Final = {code.co_name for code in _OPERATIONS}
 _DB_CASCADE: Final = getattr(deletion, "DB_CASCADE", None)
 """Django 6.1: the database deletes by itself."""
+_RELATIONS: Final = (model_signals.m2m_changed,)
+_RELATION_FILE: Final = related_descriptors.__file__
+_NEAR: Final = 4
+"""Frames between the manager of a relation and the queryset that writes for it."""
 _SAVES: Final = (model_signals.pre_save, model_signals.post_save)
 _DELETES: Final = (model_signals.pre_delete, model_signals.post_delete)
 
 
-def note_write(stream: Stream, cursor: Any, sql: str, start: int) -> None:
+def note_write(buffer: Buffer, cursor: Any, sql: str, start: int) -> None:
     """Record a bypass if the write *sql*, which has just run, was one."""
     # Most writes are saves. To look there makes an object of that frame alone, a search one of each.
     verb = sql[0]
@@ -84,7 +90,7 @@ def note_write(stream: Stream, cursor: Any, sql: str, start: int) -> None:
     frame: FrameType | None = getframe(_NEAREST)
     asked_by = _asking_frame(frame)
     if asked_by is not None and not _is_djangos(asked_by):
-        _note_sql(stream, cursor, sql, asked_by, start)
+        _note_sql(buffer, cursor, sql, asked_by, start)
         return
     operation: str | None = None
     inserted: int | None = None
@@ -106,14 +112,14 @@ def note_write(stream: Stream, cursor: Any, sql: str, start: int) -> None:
     if not operation or frame is None:
         return
     if operation == "collector":
-        _note_cascade(stream, frame, sql, start)
+        _note_collected(buffer, cursor, frame, sql, start)
     else:
         rows = inserted if operation == "bulk_create" else _rows_of(cursor)
-        _note_operation(stream, operation, rows, frame, start)
+        _note_operation(buffer, operation, rows, frame, start)
 
 
 def _note_operation(
-    stream: Stream, operation: str, rows: int | None, frame: FrameType, start: int
+    buffer: Buffer, operation: str, rows: int | None, frame: FrameType, start: int
 ) -> None:
     """Record what *operation*, which *frame* runs, has written."""
     model = getattr(frame.f_locals.get("self"), "model", None)
@@ -124,23 +130,43 @@ def _note_operation(
         elif asking == "collector":
             # Nobody there wrote update(): a row is deleted to which others point.
             operation = "on_delete"
-    if model is None or model._meta.auto_created:
+    if model is None:
         return
+    if _is_of_relation(frame):
+        _note_silent(buffer, "m2m", model, _RELATIONS, frame, start)
     signals = _DELETES if operation == "delete" else _SAVES
-    _note(stream, operation, model, signals, rows, frame, start)
+    # Rows that Django keeps for a relation concern those alone who wait for that very model.
+    if model._meta.auto_created and not any(_is_named(signal, model) for signal in signals):
+        return
+    _note(buffer, operation, model, signals, rows, frame, start)
 
 
-def note_unusual(stream: Stream, cursor: Any, sql: str, start: int) -> None:
-    """Keep *sql*, which has just run and begins as Django's own writes do not, if it may be a write."""
+def _is_named(signal: Any, model: type[Model]) -> bool:
+    """Return whether a receiver of *signal* waits for *model* by name."""
+    return any(not label.any_sender for label in entry_labels(signal, model))
+
+
+def _is_of_relation(frame: FrameType) -> bool:
+    """Return whether a many-to-many manager asked for this write."""
+    outer = frame.f_back
+    for _ in range(_NEAR):
+        if outer is None:
+            return False
+        if outer.f_code.co_filename == _RELATION_FILE:
+            return True
+        outer = outer.f_back
+    return False
+
+
+def note_unusual(buffer: Buffer, cursor: Any, sql: str, start: int) -> None:
+    """Keep *sql* that ran, if it is not Django's own and may be a write."""
     if _WRITE_WORDS.search(sql, 0, _MOST_SQL) is not None:
         frame = _asking_frame(getframe(_NEAREST))
         if frame is not None and not _is_djangos(frame):
-            _note_sql(stream, cursor, sql, frame, start)
+            _note_sql(buffer, cursor, sql, frame, start)
 
 
-_WRITE_WORDS: Final = re.compile(
-    r"\b(?:insert|update|delete|merge|replace|truncate)\b", re.IGNORECASE
-)
+_WRITE_WORDS: Final = pattern(r"\b(?:insert|update|delete|merge|replace|truncate)\b", re.IGNORECASE)
 _MOST_SQL: Final = 10_000
 """Characters of a statement in which tables are looked for."""
 _PLUMBING: Final = frozenset(
@@ -175,14 +201,12 @@ def _is_djangos(frame: FrameType) -> bool:
     return type(module) is str and module.startswith("django.")
 
 
-def _note_sql(stream: Stream, cursor: Any, sql: str, frame: FrameType, start: int) -> None:
-    """Keep a statement that was not written by Django's ORM, to be read in the worker."""
+def _note_sql(buffer: Buffer, cursor: Any, sql: str, frame: FrameType, start: int) -> None:
+    """Keep a foreign statement, to be read in the worker."""
     rows = _rows_of(cursor)
     if rows != 0:
-        place = application_frame(frame)
-        code = place.f_code if place is not None else None
-        instruction = place.f_lasti if place is not None else 0
-        stream.offer((SQL_WRITE, start, sql[:_MOST_SQL], rows, code, instruction))
+        code, instruction = place_of(frame)
+        buffer.offer((SQL_WRITE, start, sql[:_MOST_SQL], rows, code, instruction))
 
 
 def _rows_of(cursor: Any) -> int | None:
@@ -191,24 +215,33 @@ def _rows_of(cursor: Any) -> int | None:
     return rows if type(rows) is int and rows >= 0 else None
 
 
-def _note_cascade(stream: Stream, frame: FrameType, sql: str, start: int) -> None:
-    """Record rows that the database deletes by itself with those of the collector (Django 6.1)."""
-    if _DB_CASCADE is None or not sql.startswith("DELETE "):
+def _note_collected(buffer: Buffer, cursor: Any, frame: FrameType, sql: str, start: int) -> None:
+    """Record rows deleted without signals: of relations, and by the database.
+
+    Of the rows that Django keeps for a relation a collector sends nothing, not even to those who
+    wait for them. What the database deletes by itself (Django 6.1) no collector sees.
+    """
+    if not sql.startswith("DELETE "):
         return
-    collector = frame.f_locals.get("self")
-    deleted = getattr(collector, "data", None)
+    values = frame.f_locals
+    deleted = getattr(values.get("self"), "data", None)
     if not deleted:
+        return
+    model = values.get("model")
+    if model is not None and model._meta.auto_created and model._meta.db_table in sql:
+        _note(buffer, "delete", model, _DELETES, _rows_of(cursor), frame, start)
+    if _DB_CASCADE is None:
         return
     for model in list(deleted):
         table = model._meta.db_table
         for relation in model._meta.related_objects:
             if getattr(relation, "on_delete", None) is _DB_CASCADE and table in sql:
                 related = relation.related_model
-                _note(stream, "db_cascade", related, _DELETES, None, frame, start)
+                _note(buffer, "db_cascade", related, _DELETES, None, frame, start)
 
 
 def _note(
-    stream: Stream,
+    buffer: Buffer,
     operation: str,
     model: type[Model],
     signals: tuple[Any, ...],
@@ -225,10 +258,11 @@ def _note(
         if labels:
             skipped.append(signal_name(signal))
             receivers.extend(labels)
-    if not receivers or stream.events is None:
+    if not receivers:
+        _note_silent(buffer, operation, model, signals, frame, start)
+    if not receivers or buffer.events is None:
         return
-    place = application_frame(frame)
-    stream.offer(
+    buffer.offer(
         (
             BYPASS,
             start,
@@ -237,7 +271,26 @@ def _note(
             tuple(skipped),
             tuple(receivers),
             rows,
-            place.f_code if place is not None else None,
-            place.f_lasti if place is not None else 0,
+            *place_of(frame),
         )
     )
+
+
+def _note_silent(
+    buffer: Buffer,
+    operation: str,
+    model: type[Model],
+    signals: tuple[Any, ...],
+    frame: FrameType | None,
+    start: int,
+) -> None:
+    """Record a write that nobody hears, if others of its signals are heard."""
+    heard = tuple([signal_name(signal) for signal in signals if _waits_for_others(signal, model)])
+    if not heard or buffer.events is None:
+        return
+    code, instruction = place_of(frame)
+    buffer.offer((BYPASS, start, operation, model._meta.label, heard, (), None, code, instruction))
+
+
+def _waits_for_others(signal: Any, model: type[Model]) -> bool:
+    return bool(signal.receivers) and not entry_labels(signal, model)

@@ -1,4 +1,4 @@
-"""Parking: a trace that ends inside an open transaction waits for it, so that its fate is known.
+"""PendingTraces: a trace inside an open transaction waits for its fate.
 
 A lone dispatch or a block within ``atomic()`` is over before the transaction is. It waits until the
 transaction ends, a few seconds at most, and is handed over then.
@@ -15,22 +15,22 @@ from tracing.instrumentation.database.transactions import Block, open_blocks, ro
 from tracing.instrumentation.failures import failed, is_own
 
 if TYPE_CHECKING:
-    from tracing.instrumentation.buffer import LiveTrace
+    from tracing.instrumentation.buffer import ActiveTrace
     from tracing.instrumentation.context import Processor
 
 SECONDS: Final = 10.0
 LIMIT: Final = 1_000
 """Traces that wait at most; the one that has waited longest goes on without knowing."""
 
-_Entry = tuple["LiveTrace", list[Block], float, "Processor"]
+_Entry = tuple["ActiveTrace", list[Block], float, "Processor"]
 _parked: deque[_Entry] = deque()
 
 # A forked child leaves those of the parent to the parent.
 os.register_at_fork(after_in_child=_parked.clear)
 
 
-class Parking:
-    """Stand in front of a processor and keep back the traces whose transaction is still open."""
+class PendingTraces:
+    """A processor's stand-in that keeps traces of open transactions back."""
 
     __slots__ = ("_processor", "on_start")
 
@@ -38,8 +38,8 @@ class Parking:
         self._processor = processor
         self.on_start = processor.on_start
 
-    def on_end(self, trace: LiveTrace) -> None:
-        """Pass it on, or keep it until the transactions that are open now have ended."""
+    def on_end(self, trace: ActiveTrace) -> None:
+        """Pass it on, or keep it until its transactions have ended."""
         blocks = open_blocks()
         if blocks:
             blocks = [block for block in map(root_of, blocks) if not block.settled]
@@ -52,32 +52,32 @@ class Parking:
 
 
 def release_settled() -> None:
-    """Hand over the parked traces whose transactions have ended. Called when one ends."""
+    """Hand over the traces whose transactions have ended."""
     for entry in _entries():
         if all(block.settled for block in entry[1]):
             _let_go(entry)
 
 
 def release_expired() -> list[Any]:
-    """Hand over the parked traces that have waited long enough; a drain of the pipeline."""
+    """Hand over the traces that have waited long enough; a drain."""
     release_all(time.monotonic())
     return []
 
 
 def release_all(now: float = float("inf")) -> None:
-    """Hand over the parked traces whose time is up at *now*; all of them by default."""
+    """Hand over the traces whose time is up at *now*, by default all."""
     for entry in _entries():
         if entry[2] <= now:
             _let_go(entry)
 
 
 def _entries() -> list[_Entry]:
-    """Return what is parked; not by iterating, during which another thread may park or let go."""
+    """Return what is parked, whatever other threads do meanwhile."""
     return [*_parked.copy()]
 
 
 def _let_go(entry: _Entry) -> None:
-    """Hand a parked trace over, then forget it: who interrupts between does not lose it."""
+    """Hand a parked trace over, then forget it, so that none is lost."""
     trace, _blocks, _until, processor = entry
     processor.on_end(trace)
     try:

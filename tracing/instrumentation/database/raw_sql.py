@@ -1,4 +1,4 @@
-"""Raw SQL: which tables a statement of the application writes to, read in the worker.
+"""Raw SQL: the tables that a statement writes to, read in the worker.
 
 Not a parser of SQL: it knows where a table is named that is written to, and what stands there but
 writes to none (``FOR UPDATE``, ``ON CONFLICT DO UPDATE``, comments, literals).
@@ -55,7 +55,7 @@ def _tokens(sql: str) -> list[_Token]:
 
 @lru_cache(maxsize=1_000)
 def tables_written(sql: str) -> tuple[tuple[str, str], ...]:
-    """Return (verb in lower case, table) for each table that *sql* writes to, without its schema."""
+    """Return (verb, table without schema) of each table *sql* writes."""
     tokens = _tokens(sql)
     if tokens and tokens[0][0].upper() == "EXPLAIN":
         return ()
@@ -76,7 +76,7 @@ def tables_written(sql: str) -> tuple[tuple[str, str], ...]:
 
 
 def _is_no_write(tokens: list[_Token], place: int) -> bool:
-    """Return whether a verb is part of another clause, or a function or column of that name."""
+    """Return whether a verb is a clause, a function or a column."""
     before, quoted = tokens[place - 1] if place else (";", False)
     if not quoted and before.upper() in _NO_WRITES_AFTER:
         return True
@@ -88,7 +88,7 @@ def _sign(tokens: list[_Token], at: int) -> str:
 
 
 def _table(tokens: list[_Token], at: int) -> tuple[str, int]:
-    """Return the name of the table at a place, and where what follows it and its alias is."""
+    """Return the table's name at a place, and what follows its alias."""
     if _sign(tokens, at).upper() == "OR":
         at += 2  # INSERT OR REPLACE of SQLite.
     while _sign(tokens, at).upper() in _MODIFIERS:
@@ -132,7 +132,7 @@ def _model_of(table: str) -> type[Model] | None:
 def writes_past_receivers(
     sql: str,
 ) -> list[tuple[str, str, tuple[str, ...], tuple[ReceiverLabel, ...]]]:
-    """Return (operation, model, signals, receivers) for each model whose receivers *sql* went past."""
+    """Return (operation, model, signals, receivers) that *sql* went past."""
     found = []
     for verb, table in tables_written(sql):
         model = _model_of(table)

@@ -8,27 +8,40 @@ are known, and with them the outcome.
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
+from sys import _getframe as getframe
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import debug_transaction
 
-from tracing.instrumentation import buffer, context
+from tracing.instrumentation import buffer as recording_buffer
+from tracing.instrumentation import context
 from tracing.instrumentation.failures import failed, is_own
 from tracing.instrumentation.inlining import Calls, Inline
 from tracing.spans.records import TransactionOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
+
+_TEST_CASES: Final = os.path.join("django", "test", "testcases.py")
+_NEAR: Final = 20
+"""Frames between a statement and whoever ended the block; those of cursor wrappers among them."""
+
+
+_COMMITTED: Final = TransactionOutcome.COMMITTED
+"""Looked up once: at the enum, Python 3.11 runs Python code each time."""
 
 
 class Block:
     """A transaction or a savepoint within one."""
 
-    __slots__ = ("_connection", "_ended", "alias", "depth", "is_test", "name", "outer")
+    __slots__ = ("_ended", "alias", "connection", "depth", "is_test", "name", "outer")
 
     def __init__(self, connection: Any, name: str, outer: Block | None) -> None:
         self.alias: str = connection.alias
@@ -36,7 +49,7 @@ class Block:
         """Of the savepoint; empty for the transaction itself."""
         self.outer = outer
         self.depth: int = 1 if outer is None else outer.depth + 1
-        self._connection = weakref.ref(connection)
+        self.connection = weakref.ref(connection)
         self._ended: TransactionOutcome | None = None
         self.is_test = False
 
@@ -46,8 +59,8 @@ class Block:
             self._ended = outcome
 
     def notice_test(self) -> None:
-        """Find out whether a TestCase opened it, which is known only after it has begun."""
-        connection = self._connection()
+        """Find out whether a TestCase opened it, once it has begun."""
+        connection = self.connection()
         if connection is None or self.is_test:
             return
         blocks: list[Any] = getattr(connection, "atomic_blocks", [])
@@ -70,10 +83,9 @@ class Block:
             # First: a TestCase rolls its blocks back, which is no news about what was tested.
             if block.is_test:
                 return TransactionOutcome.TEST
-            if block._ended not in {None, TransactionOutcome.COMMITTED} or (
-                block._ended is not None and block.outer is None
-            ):
-                return block._ended
+            ended = block._ended
+            if ended is not None and (block.outer is None or ended is not _COMMITTED):
+                return ended
             block = block.outer
         return TransactionOutcome.UNKNOWN
 
@@ -89,7 +101,7 @@ class Block:
 
 
 class _Thread(threading.local):
-    """The open blocks of the running thread: connections belong to one thread at a time."""
+    """The open blocks of the running thread, by connection."""
 
     def __init__(self) -> None:
         self.open: dict[int, Block] = {}
@@ -100,7 +112,7 @@ _thread = _Thread()
 
 
 def adopt() -> None:
-    """Begin with the blocks that are open now in this thread, and none in others.
+    """Begin with the blocks that are open now in this thread.
 
     What was known before the recording was last taken out has ended unseen.
     """
@@ -119,12 +131,18 @@ def adopt() -> None:
 
 
 def open_blocks() -> list[Block]:
-    """Return the innermost open block of each connection of the running thread."""
+    """Return the innermost open block of each connection of the thread."""
     found = _thread.open
     if not found:
         return []
-    blocks = list(found.values())
-    for block in blocks:
+    blocks = []
+    for key, block in list(found.items()):
+        if block.connection() is None:
+            # It died without a word, and the database rolled it back.
+            root_of(block).end(TransactionOutcome.ROLLED_BACK)
+            found.pop(key, None)
+            continue
+        blocks.append(block)
         inner: Block | None = block
         while inner is not None:
             inner.notice_test()
@@ -132,29 +150,27 @@ def open_blocks() -> list[Block]:
     return blocks
 
 
-buffer.open_blocks = open_blocks
+recording_buffer.open_blocks = open_blocks
 
 
-def current_block() -> Block | None:
-    """Return the innermost open block that was opened last in the running thread."""
-    last = None
-    for block in _thread.open.values():
-        last = block
-    return last
+def _innermost(connection: Any) -> Block | None:
+    """Return the innermost open block of *connection* in this thread."""
+    block = _thread.open.get(id(connection))
+    return block if block is not None and block.connection() is connection else None
 
 
 def _moved(connection: Any, block: Block | None) -> None:
-    """Make *block* the innermost open one of *connection* and tell the running trace."""
+    """Make *block* the innermost open one, and tell the running trace."""
     key = id(connection)
     if block is None:
         _thread.open.pop(key, None)
     else:
         _thread.open[key] = block
-    stream = context.current()
-    if stream is not None and stream.events is not None:
-        if stream.ident != threading.get_ident():
-            stream = stream.here()
-        stream.note_block(connection.alias, block)
+    buffer = context.current()
+    if buffer is not None and buffer.events is not None:
+        if buffer.ident != threading.get_ident():
+            buffer = buffer.here()
+        buffer.note_block(connection.alias, block)
 
 
 def began(connection: Any) -> None:
@@ -169,7 +185,7 @@ def began(connection: Any) -> None:
 
 def ended(connection: Any, outcome: TransactionOutcome) -> None:
     """Note that *connection* committed or rolled back."""
-    block = _thread.open.get(id(connection))
+    block = _innermost(connection)
     if block is None:
         return
     while block.outer is not None:
@@ -199,15 +215,15 @@ def root_of(block: Block) -> Block:
 
 def savepoint(connection: Any, name: str) -> None:
     """Note that *connection* opened the savepoint *name*."""
-    outer = _thread.open.get(id(connection))
+    outer = _innermost(connection)
     if outer is not None:
         outer.notice_test()
         _moved(connection, Block(connection, name, outer))
 
 
 def released(connection: Any, name: str) -> None:
-    """Note that *connection* released the savepoint *name*: its fate is that of the block around it."""
-    block = _thread.open.get(id(connection))
+    """Note that *connection* released the savepoint *name*."""
+    block = _innermost(connection)
     found = block
     while found is not None and found.name != name:
         found = found.outer
@@ -218,13 +234,15 @@ def released(connection: Any, name: str) -> None:
 
 
 def rolled_back_to(connection: Any, name: str) -> None:
-    """Note that *connection* rolled back to the savepoint *name*, which stays open."""
-    block = _thread.open.get(id(connection))
+    """Note that *connection* rolled back to *name*, which stays open."""
+    block = _innermost(connection)
     found = block
     while found is not None and found.name != name:
         found = found.outer
     if found is None or found.outer is None:
         return
+    # By now Django has forgotten whose block it was.
+    found.is_test = found.is_test or _by_test_case(getframe(1))
     while block is not None and block is not found.outer:
         block.notice_test()
         block.end(TransactionOutcome.SAVEPOINT_ROLLED_BACK)
@@ -232,8 +250,20 @@ def rolled_back_to(connection: Any, name: str) -> None:
     _moved(connection, Block(connection, name, found.outer))
 
 
+def _by_test_case(frame: FrameType | None) -> bool:
+    """Return whether *frame* runs since a TestCase ends a test."""
+    for _ in range(_NEAR):
+        if frame is None:
+            return False
+        code = frame.f_code
+        if code.co_name == "_rollback_atomics" and code.co_filename.endswith(_TEST_CASES):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def note_statement(connection: Any, sql: str) -> None:
-    """Note what *sql*, which succeeded, did to the blocks of *connection*, if it is about them."""
+    """Note what *sql*, which succeeded, did to the blocks."""
     verb, *rest = sql.upper().split(None, 1)
     name = sql.rsplit(maxsplit=1)[-1].strip('"`[];')
     if verb == "SAVEPOINT":
@@ -251,7 +281,7 @@ STATEMENTS: Final = ("SAVEPOINT ", "RELEASE SAVEPOINT ", "ROLLBACK TO SAVEPOINT 
 
 
 class _Hook:
-    """What ``debug_transaction`` calls, the context manager around BEGIN, COMMIT and ROLLBACK."""
+    """The hooks in ``debug_transaction``, around BEGIN, COMMIT, ROLLBACK."""
 
     __slots__ = ()
 
@@ -263,6 +293,15 @@ class _Hook:
             if not is_own(error):
                 _note(connection, sql)  # Somebody interrupts, and it did happen all the same.
             failed("transaction", error)
+
+    def closed(self, connection: Any) -> None:
+        """Note that *connection* was closed: what was open in it is undone."""
+        try:
+            ended(connection, TransactionOutcome.ROLLED_BACK)
+        except Exception as error:
+            if not is_own(error):
+                ended(connection, TransactionOutcome.ROLLED_BACK)
+            failed("closed connection", error)
 
 
 def _note(connection: Any, sql: str) -> None:
@@ -276,5 +315,9 @@ def _note(connection: Any, sql: str) -> None:
 
 def inlines() -> list[Inline]:
     """Return what follows the transactions of all connections."""
-    calls = Calls(returned="hook.succeeded(connection, sql)")
-    return [Inline(debug_transaction, _Hook(), calls)]
+    hook = _Hook()
+    closed = "hook.closed(self)"
+    return [
+        Inline(debug_transaction, hook, Calls(returned="hook.succeeded(connection, sql)")),
+        Inline(BaseDatabaseWrapper.__dict__["close"], hook, Calls(returned=closed, raised=closed)),
+    ]

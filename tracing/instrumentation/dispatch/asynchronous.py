@@ -1,4 +1,4 @@
-"""The timed ``Signal.asend`` and ``asend_robust``; see ``synchronous`` for what all four have in common."""
+"""The timed ``Signal.asend`` and ``asend_robust``; see ``synchronous``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_finished, request_started
 from django.dispatch import Signal, dispatcher
 
-from tracing.instrumentation.attributes.callsites import application_frame
+from tracing.instrumentation.attributes.callsites import place_of
 from tracing.instrumentation.attributes.names import qualname_of
 from tracing.instrumentation.boundaries import begin as begin_boundary
 from tracing.instrumentation.boundaries import both, boundaries
-from tracing.instrumentation.buffer import STREAM_LIMIT, Stream
+from tracing.instrumentation.buffer import BUFFER_LIMIT, Buffer
 from tracing.instrumentation.connections.neighbours import STOCK_LIVE_RECEIVERS
 from tracing.instrumentation.context import current
 from tracing.instrumentation.dispatch.coroutines import (
@@ -30,25 +30,34 @@ from tracing.instrumentation.dispatch.coroutines import (
     drop,
     no_receivers,
 )
-from tracing.instrumentation.dispatch.orphans import count_unheard
-from tracing.instrumentation.dispatch.receivers import is_unheard, labelled, resolve
+from tracing.instrumentation.dispatch.orphans import count_orphan
+from tracing.instrumentation.dispatch.receivers import is_orphan, labelled, resolve
+from tracing.instrumentation.dispatch.refused import watched
 from tracing.instrumentation.failures import failed, is_own
 from tracing.instrumentation.scopes import requests
-from tracing.instrumentation.scopes.standalone import begin_lone, finish_lone, record_elsewhere
+from tracing.instrumentation.scopes.standalone import (
+    begin_standalone,
+    finish_standalone,
+    record_elsewhere,
+)
 from tracing.instrumentation.words import ASYNC_CLOSE, ASYNC_OPEN, NO_DETAILS, VALUES
 from tracing.spans.records import Method
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
 
-    from tracing.instrumentation.connections.receivers import PlainWiring, ResolvedWiring, Wiring
+    from tracing.instrumentation.connections.receivers import (
+        CachedReceivers,
+        ResolvedReceivers,
+        UncachedReceivers,
+    )
     from tracing.instrumentation.dispatch.options import Options
 
 
 def opening_of(
     method: Method,
     key: int,
-    wiring: Wiring | PlainWiring | ResolvedWiring,
+    cached: CachedReceivers | UncachedReceivers | ResolvedReceivers,
     sender: Any,
     named: dict[str, Any],
     frame: FrameType | None,
@@ -58,17 +67,15 @@ def opening_of(
     code = None
     instruction = 0
     if options.callsite:
-        frame = application_frame(frame)
-        if frame is not None:
-            code, instruction = frame.f_code, frame.f_lasti
+        code, instruction = place_of(frame)
     details: tuple[Any, ...] = NO_DETAILS
-    if options.details and wiring.details is not None:
-        details = wiring.details(sender, named)
-    return (ASYNC_OPEN, clock(), key, wiring.number, method.value, code, instruction, *details)
+    if options.details and cached.details is not None:
+        details = cached.details(sender, named)
+    return (ASYNC_OPEN, clock(), key, cached.number, method.value, code, instruction, *details)
 
 
 def end_of_request(frame: FrameType | None) -> Callable[..., None]:
-    """Return what ends a request when *frame* has sent ``request_finished`` asynchronously."""
+    """Return what ends a request whose end *frame* has sent."""
     if frame is not None and frame.f_code is ASGIHandler.handle.__code__:
         return requests.finished_without_response
     return requests.finished
@@ -77,21 +84,22 @@ def end_of_request(frame: FrameType | None) -> Callable[..., None]:
 def async_sender(
     method: Method, original: Callable[..., Any], options: Options
 ) -> Callable[..., Coroutine[Any, Any, list[tuple[Any, Any]]]]:
-    """Return the timed ``asend`` or ``asend_robust`` that stands in for *original*.
+    """Return the timed ``asend`` that stands in for *original*.
 
     One function, as ``send`` is: what it awaits has to be awaited by the frame that Django has there.
     """
     robust = method is Method.ASEND_ROBUST
 
     async def asend(self: Signal, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
-        after: Callable[[Stream | None], None] | None = None
+        after: Callable[[Buffer | None], None] | None = None
         if self is request_started:
             requests.started(named)
         elif id(self) in boundaries:
             after = begin_boundary(self, named)
-        if not self.receivers or is_unheard(self.sender_receivers_cache.get(sender)):
+        cache = self.sender_receivers_cache
+        if not self.receivers or is_orphan(cache.get(watched(self, sender, method))):
             if current() is not None:
-                count_unheard(self, sender)
+                count_orphan(self, sender)
                 if self is request_finished:
                     end_of_request(getframe(1))()
             if after is not None:
@@ -99,7 +107,7 @@ def async_sender(
             return []
         if "signal" in named:
             return await original(self, sender, **named)  # type: ignore[no-any-return]
-        wiring: Any = None
+        cached: Any = None
         live: list[Any] = []
         live_async: list[Any] = []
         # The type is asked, too: a proxy answers for what it wraps.
@@ -107,11 +115,11 @@ def async_sender(
         stock = type(resolving) is MethodType and resolving.__func__ is STOCK_LIVE_RECEIVERS
         if not stock:
             live, live_async = self._live_receivers(sender)
-            wiring = labelled(self, sender, live, live_async)
+            cached = labelled(self, sender, live, live_async)
         else:
             resolved = True
             try:
-                wiring, live, live_async = resolve(self, sender)
+                cached, live, live_async = resolve(self, sender)
             except Exception as error:
                 if type(error) is not RecursionError and not is_own(error):
                     raise
@@ -120,59 +128,58 @@ def async_sender(
                 live, live_async = self._live_receivers(sender)
         if not live and not live_async:
             if current() is not None:
-                count_unheard(self, sender)
-            wiring = None
+                count_orphan(self, sender)
+            cached = None
 
         merged = {"signal": self, "sender": sender, **named}
-        stream: Stream | None = None
-        root: Stream | None = None
+        buffer: Buffer | None = None
+        root: Buffer | None = None
         opened: list[Any] | None = None
-        key = 0
-        escaped = ""
+        key, escaped = 0, ""
         try:
-            stream = current()
+            buffer = current()
             if self is request_finished:
                 after = end_of_request(getframe(1))
-            if (stream is None or stream.ended) and (live or live_async):
-                stream = None
-                after = finish_lone if after is None else both(finish_lone, after)
-                root = stream = begin_lone(self)
-            root = stream
+            if (buffer is None or buffer.ended) and (live or live_async):
+                buffer = None
+                after = finish_standalone if after is None else both(finish_standalone, after)
+                root = buffer = begin_standalone(self)
+            root = buffer
             try:
-                if stream is not None and stream.events is not None and stream.ident != get_ident():
-                    stream, ends = record_elsewhere(self, stream)
+                if buffer is not None and buffer.events is not None and buffer.ident != get_ident():
+                    buffer, ends = record_elsewhere(self, buffer)
                     if ends is not None:
-                        root, after = stream, ends
-                events = stream.events if stream is not None else None
-                if stream is None or events is None or wiring is None:
-                    stream = None
-                elif len(events) >= STREAM_LIMIT:
-                    drop(stream)
-                    stream = None
+                        root, after = buffer, ends
+                events = buffer.events if buffer is not None else None
+                if buffer is None or events is None or cached is None:
+                    buffer = None
+                elif len(events) >= BUFFER_LIMIT:
+                    drop(buffer)
+                    buffer = None
                 else:
                     key = next(dispatch_keys)
-                    opening = opening_of(method, key, wiring, sender, named, getframe(1), options)
+                    opening = opening_of(method, key, cached, sender, named, getframe(1), options)
                     opened = events
                     events += opening
                     if options.values is not None:
                         events += (VALUES, key, options.values.named(named))
             except Exception as error:
                 failed("async opening", error)
-                stream = None
+                buffer = None
 
             sync_send: Callable[[], Awaitable[list[tuple[Any, Any]]]]
             if live:
                 sync_send = sync_to_async(
-                    partial(call_batch, self, live, merged, robust, stream, key, clock())
+                    partial(call_batch, self, live, merged, robust, buffer, key, clock())
                 )
             else:
                 sync_send = no_receivers
 
             waiting: Generator[Any, None, None]
-            if stream is None and not robust:
+            if buffer is None and not robust:
                 waiting = (receiver(**merged) for receiver in live_async)
             else:
-                waiting = awaitables(self, merged, live_async, robust, stream, key, len(live))
+                waiting = awaitables(self, merged, live_async, robust, buffer, key, len(live))
             if RUNS_PARALLEL:
                 # Django 6.1 finishes the sync receivers first.
                 responses = await sync_send()

@@ -1,4 +1,4 @@
-"""What runs elsewhere: async receivers, step by step, and the sync ones of an async dispatch."""
+"""Receivers that run elsewhere: async ones, and sync ones of ``asend``."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from django.dispatch import Signal, dispatcher
 from tracing.instrumentation import propagation
 from tracing.instrumentation.attributes.names import qualname_of
 from tracing.instrumentation.attributes.values import error_text
-from tracing.instrumentation.context import current, make_current
+from tracing.instrumentation.context import current, set_current
 from tracing.instrumentation.failures import failed, is_own
 from tracing.instrumentation.words import BATCH, BATCH_END, CALL_END, RAISED, RETURNED
 from tracing.spans.records import Outcome
 
 if TYPE_CHECKING:
-    from tracing.instrumentation.buffer import Stream
+    from tracing.instrumentation.buffer import Buffer
 
 RUNS_PARALLEL: Final = hasattr(dispatcher, "_run_parallel")
 """Whether this release of Django has its own way to run async receivers together."""
 UNSEEN: Final = "<frozen tracing.instrumentation.dispatch.coroutines, for importlib._bootstrap>"
 """A file name whose frames ``warnings`` and ``logging`` skip when they count levels of the stack."""
-# In a stream stand plain strings and numbers only, no members of an enum: a tuple of such things is
+# In a buffer stand plain strings and numbers only, no members of an enum: a tuple of such things is
 # let go by the garbage collector, which would otherwise visit it in each collection until it is read.
 BY_RETURN: Final = Outcome.RETURNED.value
 BY_ERROR: Final = Outcome.RAISED.value
@@ -37,14 +37,14 @@ dispatch_keys = count(1)
 
 
 def raised(error: BaseException, *, closes: bool) -> tuple[Any, ...]:
-    """Return the item of a stream for a receiver that raised."""
+    """Return the item of a buffer for a receiver that raised."""
     return (RAISED, clock(), *error_text(error), closes)
 
 
-def drop(stream: Stream) -> None:
-    """Count a dispatch that does not fit into its stream any more."""
-    if stream.trace is not None:
-        stream.trace.dropped += 1
+def drop(buffer: Buffer) -> None:
+    """Count a dispatch that does not fit into its buffer any more."""
+    if buffer.trace is not None:
+        buffer.trace.dropped += 1
 
 
 def response_name(response: object) -> str:
@@ -56,12 +56,12 @@ def response_name(response: object) -> str:
         return ""
 
 
-def open_call(stream: Stream, place: tuple[str, int, int]) -> Stream | None:
-    """Return the stream of the async receiver call at *place*; None if it is not recorded. Never raises."""
+def open_call(buffer: Buffer, place: tuple[str, int, int]) -> Buffer | None:
+    """Return the buffer of an async receiver call, or None. Never raises."""
     try:
-        trace = stream.trace
+        trace = buffer.trace
         if trace is not None:
-            own = trace.open_stream(place)
+            own = trace.open_buffer(place)
             own.recorded.append(clock())  # type: ignore[union-attr]
             return own
     except Exception as error:
@@ -69,8 +69,8 @@ def open_call(stream: Stream, place: tuple[str, int, int]) -> Stream | None:
     return None
 
 
-def settle(own: Stream | None, error: BaseException) -> None:
-    """Record that the async receiver call of *own* ended by *error*. Never raises."""
+def settle(own: Buffer | None, error: BaseException) -> None:
+    """Record how the async receiver call of *own* ended. Never raises."""
     if own is None or own.recorded is None:
         return
     end = clock()
@@ -86,31 +86,31 @@ def settle(own: Stream | None, error: BaseException) -> None:
 
 
 def watched(
-    coroutine: CoroutineType[Any, Any, Any], stream: Stream, key: int, position: int
+    coroutine: CoroutineType[Any, Any, Any], buffer: Buffer, key: int, position: int
 ) -> Generator[Any, Any, Any]:
-    """Await a receiver's coroutine step by step, for a coroutine that awaits this.
+    """Await a receiver's coroutine step by step.
 
-    Does what a ``Stepped`` does. A generator, since Python keeps the frame of who awaits one on the
+    Does what a ``TracedCoroutine`` does. A generator, since Python keeps the frame of who awaits one on the
     stack when an exception is thrown into it, which it does not for other objects: a receiver may
     warn with a stack level after what it awaited has failed.
     """
     before = current()
-    own: Stream | None = None
+    own: Buffer | None = None
     advance: Callable[..., Any] = coroutine.send
     argument: Any = None
     try:
-        own = open_call(stream, ("call", key, position))
+        own = open_call(buffer, ("call", key, position))
         inner = before if own is None else own
         while True:
             try:
-                make_current(inner)
+                set_current(inner)
                 value = advance(argument)
             finally:
                 argument = None
                 try:
                     inner = current()
                 finally:
-                    make_current(before)
+                    set_current(before)
             is_closed = False
             try:
                 argument = yield value
@@ -149,20 +149,20 @@ watched.__code__ = watched.__code__.replace(
 
 
 def stepping(advance: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the method of a ``Stepped`` that takes the next step by *advance*.
+    """Return a method of ``TracedCoroutine`` that steps by *advance*.
 
     All in one frame: each receiver passes through here at least once, and each exception has one
     entry of its traceback to lose.
     """
 
-    def step(self: Stepped, argument: Any = None, *more: Any) -> Any:
+    def step(self: TracedCoroutine, argument: Any = None, *more: Any) -> Any:
         before = current()
         inner = self.inner
         try:
             if inner is None:
-                own = self.own = open_call(self.stream, self.place)
+                own = self.own = open_call(self.buffer, self.place)
                 inner = before if own is None else own
-            make_current(inner)
+            set_current(inner)
             if more:
                 # The older form of throw(): type, value, traceback.
                 return advance(self.coroutine, argument, *more)
@@ -187,18 +187,18 @@ def stepping(advance: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 self.inner = current()
             finally:
-                make_current(before)
+                set_current(before)
 
     # A receiver's warnings.warn(stacklevel=...) has to point where it points without this frame.
     step.__code__ = step.__code__.replace(co_filename=UNSEEN)
     return step
 
 
-class Stepped(Coroutine[Any, Any, Any]):
+class TracedCoroutine(Coroutine[Any, Any, Any]):
     """A receiver's coroutine, watched step by step.
 
     Whatever the coroutine sends while it runs belongs to this call, also where Django lets several
-    receivers share one context: the running stream is set before each step and put back after it,
+    receivers share one context: the running buffer is set before each step and put back after it,
     so the context never holds it in between. Adds no frame to a traceback.
     """
 
@@ -206,28 +206,28 @@ class Stepped(Coroutine[Any, Any, Any]):
     __slots__ = (
         "__qualname__",
         "__weakref__",
+        "buffer",
         "coroutine",
         "inner",
         "own",
         "place",
-        "stream",
     )
 
-    inner: Stream | None
-    """What is the running stream inside. None before the first step."""
+    inner: Buffer | None
+    """What is the running buffer inside. None before the first step."""
 
     place: tuple[str, int, int]
     """("call", key of the dispatch, position of the receiver)."""
 
     def __init__(
-        self, coroutine: CoroutineType[Any, Any, Any], stream: Stream, key: int, position: int
+        self, coroutine: CoroutineType[Any, Any, Any], buffer: Buffer, key: int, position: int
     ) -> None:
         self.__qualname__ = coroutine.__qualname__
         self.coroutine = coroutine
-        self.stream = stream
+        self.buffer = buffer
         self.place = ("call", key, position)
         self.inner = None
-        self.own: Stream | None = None
+        self.own: Buffer | None = None
 
     send = stepping(CoroutineType.send)
     throw = stepping(CoroutineType.throw)
@@ -240,7 +240,7 @@ class Stepped(Coroutine[Any, Any, Any]):
     def __await__(self) -> Generator[Any, Any, Any]:
         return self
 
-    def __iter__(self) -> Stepped:
+    def __iter__(self) -> TracedCoroutine:
         return self
 
     # What asyncio and debuggers ask a coroutine.
@@ -253,19 +253,19 @@ class Stepped(Coroutine[Any, Any, Any]):
     cr_suspended = property(lambda self: self.coroutine.cr_suspended)
 
 
-def stepped(awaitable: Any, stream: Stream | None, key: int, position: int) -> Any:
+def stepped(awaitable: Any, buffer: Buffer | None, key: int, position: int) -> Any:
     """Return *awaitable* watched, or as it is where that cannot be done."""
-    if stream is None or type(awaitable) is not CoroutineType:
+    if buffer is None or type(awaitable) is not CoroutineType:
         return awaitable
-    return watched(awaitable, stream, key, position)
+    return watched(awaitable, buffer, key, position)
 
 
-WATCH: Final[Callable[..., Any]] = watched if RUNS_PARALLEL else Stepped
+WATCH: Final[Callable[..., Any]] = watched if RUNS_PARALLEL else TracedCoroutine
 """Django 6.1 awaits the receivers in coroutines of its own; before, each is the coroutine of a task."""
 
 
 def in_parallel(*awaitables: Awaitable[Any]) -> Awaitable[list[Any]]:
-    """Return what runs *awaitables* together in the way of the installed Django."""
+    """Return what runs *awaitables* together as this Django does."""
     if RUNS_PARALLEL:
         # Looked up each time, as Django itself does.
         return dispatcher._run_parallel(*awaitables)  # type: ignore[attr-defined,no-any-return]
@@ -276,14 +276,14 @@ async def call_robust(
     signal: Signal,
     receiver: Any,
     merged: dict[str, Any],
-    stream: Stream | None,
+    buffer: Buffer | None,
     key: int,
     position: int,
 ) -> Any:
-    """Return what the async *receiver* returns, or the exception that it raises."""
+    """Return what the async *receiver* returns, or its exception."""
     __tracebackhide__ = True
     try:
-        response = await stepped(receiver(**merged), stream, key, position)
+        response = await stepped(receiver(**merged), buffer, key, position)
     except Exception as err:
         signal._log_robust_failure(receiver, err)  # type: ignore[attr-defined]
         return err
@@ -295,7 +295,7 @@ def awaitables(
     merged: dict[str, Any],
     receivers: list[Any],
     robust: bool,
-    stream: Stream | None,
+    buffer: Buffer | None,
     key: int,
     first: int,
 ) -> Generator[Any, None, None]:
@@ -306,11 +306,11 @@ def awaitables(
     position = first
     for receiver in receivers:
         if robust:
-            yield call_robust(signal, receiver, merged, stream, key, position)
+            yield call_robust(signal, receiver, merged, buffer, key, position)
         else:
             awaitable = receiver(**merged)
-            if stream is not None and type(awaitable) is CoroutineType:
-                awaitable = WATCH(awaitable, stream, key, position)
+            if buffer is not None and type(awaitable) is CoroutineType:
+                awaitable = WATCH(awaitable, buffer, key, position)
             yield awaitable
         position += 1
 
@@ -320,20 +320,20 @@ async def async_phase(
     merged: dict[str, Any],
     receivers: list[Any],
     robust: bool,
-    stream: Stream | None,
+    buffer: Buffer | None,
     key: int,
     first: int,
 ) -> Any:
     """Run async *receivers* together; return pairs of receiver and response."""
     __tracebackhide__ = True
     responses = await in_parallel(
-        *awaitables(signal, merged, receivers, robust, stream, key, first)
+        *awaitables(signal, merged, receivers, robust, buffer, key, first)
     )
     return zip(receivers, responses, strict=False)
 
 
 async def no_receivers() -> list[tuple[Any, Any]]:
-    """Stand where Django awaits the sync receivers of a dispatch that has none."""
+    """Stand where Django awaits the sync receivers, with none."""
     return []
 
 
@@ -342,11 +342,11 @@ def call_batch(
     receivers: list[Any],
     merged: dict[str, Any],
     robust: bool,
-    stream: Stream | None,
+    buffer: Buffer | None,
     key: int,
     requested: int,
 ) -> list[tuple[Any, Any]]:
-    """Call the sync *receivers* of an async dispatch, in the thread where they have to run.
+    """Call the sync *receivers* of an async dispatch, in their thread.
 
     *requested* is when the thread was asked for; what passes until it runs is the cost of the hop.
     """
@@ -355,11 +355,11 @@ def call_batch(
     responses = []
     try:
         try:
-            if stream is not None and stream.trace is not None:
-                own = stream.trace.open_stream(("batch", key, 0))
+            if buffer is not None and buffer.trace is not None:
+                own = buffer.trace.open_buffer(("batch", key, 0))
                 events = own.recorded
                 events += (BATCH, clock(), key, requested)  # type: ignore[operator]
-                make_current(own)
+                set_current(own)
         except Exception as error:
             failed("batch", error)
         for receiver in receivers:
@@ -394,10 +394,10 @@ def call_batch(
             try:
                 events.append(BATCH_END)
             finally:
-                make_current(before)
+                set_current(before)
     return responses
 
 
-propagation.own_types.add(Stepped)
+propagation.own_types.add(TracedCoroutine)
 for _function in (call_robust, no_receivers):
     propagation.own_code[id(_function.__code__)] = _function.__code__

@@ -1,4 +1,4 @@
-"""The send methods on a release of Django that was not verified: recorded around Django's own.
+"""The send methods on a release of Django that was not verified.
 
 Which receivers a dispatch has is known, when each of them ran is not: their outcome is unknown, and
 what they send is not put under one of them. A system check says so.
@@ -18,15 +18,19 @@ from django.db.models.signals import post_init, pre_init
 from tracing.instrumentation.attributes.names import qualname_of
 from tracing.instrumentation.boundaries import begin as begin_boundary
 from tracing.instrumentation.boundaries import both, boundaries
-from tracing.instrumentation.buffer import STREAM_LIMIT, Stream
+from tracing.instrumentation.buffer import BUFFER_LIMIT, Buffer
 from tracing.instrumentation.context import current
 from tracing.instrumentation.dispatch.asynchronous import opening_of
 from tracing.instrumentation.dispatch.coroutines import drop
-from tracing.instrumentation.dispatch.orphans import count_unheard
+from tracing.instrumentation.dispatch.orphans import count_orphan
 from tracing.instrumentation.dispatch.receivers import resolve_live
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.scopes import requests
-from tracing.instrumentation.scopes.standalone import begin_lone, finish_lone, record_elsewhere
+from tracing.instrumentation.scopes.standalone import (
+    begin_standalone,
+    finish_standalone,
+    record_elsewhere,
+)
 from tracing.instrumentation.words import ASYNC_CLOSE
 
 if TYPE_CHECKING:
@@ -42,15 +46,15 @@ _keys = count(-1, -1)
 
 
 class Whole:
-    """A dispatch that is recorded from its beginning to its end, and nothing inside it."""
+    """A dispatch that is recorded whole, and nothing inside it."""
 
-    __slots__ = ("_after", "_key", "_root", "_stream")
+    __slots__ = ("_after", "_buffer", "_key", "_root")
 
     def __init__(self) -> None:
-        self._stream: Stream | None = None
+        self._buffer: Buffer | None = None
         self._key = 0
-        self._after: Callable[[Stream | None], None] | None = None
-        self._root: Stream | None = None
+        self._after: Callable[[Buffer | None], None] | None = None
+        self._root: Buffer | None = None
 
     def begin(
         self, signal: Signal, sender: Any, named: dict[str, Any], method: Method, options: Options
@@ -72,39 +76,39 @@ class Whole:
     def _open(
         self, signal: Signal, sender: Any, named: dict[str, Any], method: Method, options: Options
     ) -> None:
-        wiring, live, live_async = (
+        cached, live, live_async = (
             resolve_live(signal, sender) if signal.receivers else (None, [], [])
         )
-        stream = current()
+        buffer = current()
         if not live and not live_async:
-            if stream is not None:
-                count_unheard(signal, sender)
+            if buffer is not None:
+                count_orphan(signal, sender)
             return
-        if stream is None or stream.ended:
+        if buffer is None or buffer.ended:
             after = self._after
-            self._after = finish_lone if after is None else both(finish_lone, after)
-            self._root = stream = begin_lone(signal)
-        if stream is None or stream.events is None or wiring is None:
+            self._after = finish_standalone if after is None else both(finish_standalone, after)
+            self._root = buffer = begin_standalone(signal)
+        if buffer is None or buffer.events is None or cached is None:
             return
-        if stream.ident != get_ident():
-            stream, ends = record_elsewhere(signal, stream)
+        if buffer.ident != get_ident():
+            buffer, ends = record_elsewhere(signal, buffer)
             if ends is not None:
-                self._root, self._after = stream, ends
-        events = stream.events
-        if events is None or len(events) >= STREAM_LIMIT:
-            drop(stream)
+                self._root, self._after = buffer, ends
+        events = buffer.events
+        if events is None or len(events) >= BUFFER_LIMIT:
+            drop(buffer)
             return
         key = next(_keys)
         # Three frames out: this one, begin() and the method that stands in for Django's.
-        opening = opening_of(method, key, wiring, sender, named, getframe(3), options)
-        self._stream, self._key = stream, key
+        opening = opening_of(method, key, cached, sender, named, getframe(3), options)
+        self._buffer, self._key = buffer, key
         events += opening
 
     def end(self, escaped: str) -> None:
-        """Close it; *escaped* is the name of what left it, empty if nothing did. Never raises."""
+        """Close it; *escaped* names what left it, if anything. Never raises."""
         try:
-            if self._stream is not None and self._stream.recorded is not None:
-                self._stream.recorded.extend((ASYNC_CLOSE, clock(), self._key, escaped))
+            if self._buffer is not None and self._buffer.recorded is not None:
+                self._buffer.recorded.extend((ASYNC_CLOSE, clock(), self._key, escaped))
             if self._after is not None:
                 self._after(self._root)
         except Exception as error:
@@ -114,7 +118,7 @@ class Whole:
 def whole_sender(
     method: Method, original: Callable[..., Any], options: Options
 ) -> Callable[..., Any]:
-    """Return a ``send`` or ``send_robust`` that records the dispatch as a whole."""
+    """Return a ``send`` that records the dispatch as a whole."""
 
     def send(self: Signal, sender: Any, **named: Any) -> Any:
         whole = Whole()
@@ -139,7 +143,7 @@ def whole_sender(
 def whole_async_sender(
     method: Method, original: Callable[..., Any], options: Options
 ) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Return an ``asend`` or ``asend_robust`` that records the dispatch as a whole."""
+    """Return an ``asend`` that records the dispatch as a whole."""
 
     async def asend(self: Signal, sender: Any, **named: Any) -> Any:
         whole = Whole()

@@ -1,4 +1,4 @@
-"""What the timed sends record."""
+"""Options of the timed sends."""
 
 from __future__ import annotations
 
@@ -9,19 +9,29 @@ if TYPE_CHECKING:
 
 
 class Options:
-    """What the loops record besides structure, times and outcomes.
+    """Records of the loops besides structure, times and outcomes.
 
     Args:
         callsite: The frame of the application that sent the signal.
         details: Instance, save and m2m details, names of the other named arguments.
         values: How to redact the values of named arguments; None to leave them out.
+        cpu: What receivers take of the thread's CPU clock.
+        spans: Make the spans of receivers current for OpenTelemetry.
     """
 
-    __slots__ = ("callsite", "details", "values")
+    __slots__ = ("callsite", "cpu", "details", "spans", "values")
 
     def __init__(
-        self, *, callsite: bool = True, details: bool = True, values: Redaction | None = None
+        self,
+        *,
+        callsite: bool = True,
+        details: bool = True,
+        values: Redaction | None = None,
+        cpu: bool = False,
+        spans: bool = False,
     ) -> None:
         self.callsite = callsite
         self.details = details
         self.values = values
+        self.cpu = cpu
+        self.spans = spans

@@ -1,4 +1,4 @@
-"""Dispatches that nobody received: counted per signal and sender, no rows.
+"""Dispatches without receivers: counted per signal and sender, no rows.
 
 The send loops count in line: what they find for a signal and a sender says in which trace it was counted
 last, and in which cell. Only a dispatch in another trace looks for the cell of that one.
@@ -30,7 +30,7 @@ from tracing.instrumentation.scopes import requests
 if TYPE_CHECKING:
     from django.dispatch import Signal
 
-    from tracing.instrumentation.buffer import UnheardCell, UnheardCounts
+    from tracing.instrumentation.buffer import OrphanCell, OrphanCounts
 
 
 MOST_COUNTED: Final = 2_000
@@ -40,8 +40,8 @@ MORE_SENDERS: Final = ReceiverSet(
 )
 
 
-class Unheard(list[Any]):
-    """That nobody listens to a sender of a signal: an empty list for Django, which caches a list."""
+class Orphan(list[Any]):
+    """The mark of a sender without receivers, an empty list for Django."""
 
     __slots__ = ("receiver_set", "sender", "tally")
 
@@ -49,7 +49,7 @@ class Unheard(list[Any]):
     """Which signal and sender: without receivers."""
     sender: ref[Any] | None
     """Takes it out of ``known`` when the sender dies."""
-    tally: tuple[UnheardCounts | None, UnheardCell]
+    tally: tuple[OrphanCounts | None, OrphanCell]
     """The counts of the trace in which it was sent last, and its cell there.
 
     One tuple, so that no other thread comes between its halves.
@@ -61,8 +61,8 @@ class Unheard(list[Any]):
         self.sender = None
         self.tally = (None, [0, receiver_set])
 
-    def begin(self, counts: UnheardCounts) -> None:
-        """Count a dispatch, which is the first one in the trace of *counts* or comes after another's."""
+    def begin(self, counts: OrphanCounts) -> None:
+        """Count a dispatch, the first in its trace or after another's."""
         receiver_set = self.receiver_set
         if len(counts) >= MOST_COUNTED and receiver_set.number not in counts:
             receiver_set = MORE_SENDERS
@@ -71,8 +71,8 @@ class Unheard(list[Any]):
         self.tally = (counts, cell)
 
 
-known: Final[dict[int, dict[int, Unheard]]] = {}
-"""What was sent and not received, by the identities of signal and sender.
+known: Final[dict[int, dict[int, Orphan]]] = {}
+"""What was sent without receivers, by the identities of signal and sender.
 
 The death of either takes it out, before the identity can be given out again. Dictionaries of no class
 of their own, whose items Python finds faster.
@@ -82,16 +82,16 @@ _signals: Final[dict[int, tuple[ref[Signal], ref[Signal]]]] = {}
 """What takes a signal that dies out of ``known``, and itself out of here."""
 
 _in_caches: Final[dict[int, ref[Signal]]] = {}
-"""The signals in whose cache an ``Unheard`` stands for Django's own mark, by their identities."""
+"""The signals in whose cache an ``Orphan`` stands for Django's own mark, by their identities."""
 
-_NONE: Final[dict[int, Unheard]] = {}
+_NONE: Final[dict[int, Orphan]] = {}
 
 
-def _unheard(signal: Signal, sender: Any) -> Unheard:
+def _orphan(signal: Signal, sender: Any) -> Orphan:
     """Return what counts a dispatch, and remember it where that is worth it."""
-    unheard = known.get(id(signal), _NONE).get(id(sender))
-    if unheard is None:
-        unheard = Unheard(receiver_set(signal, sender_name(sender), (), 0))
+    orphan = known.get(id(signal), _NONE).get(id(sender))
+    if orphan is None:
+        orphan = Orphan(receiver_set(signal, sender_name(sender), (), 0))
         # Classes come again and live long; instances and strings are named each time. The two signals
         # around a request always take this way, on which more is done than counting.
         if (
@@ -100,22 +100,22 @@ def _unheard(signal: Signal, sender: Any) -> Unheard:
             or signal is request_finished
             or id(signal) in boundaries
         ):
-            return unheard
+            return orphan
         by_sender = known.get(id(signal))
         if by_sender is None:
             key = id(signal)
             _signals[key] = ref(signal, popping(known, key)), ref(signal, popping(_signals, key))
             by_sender = known[key] = {}
         if sender is not None:
-            unheard.sender = ref(sender, popping(by_sender, id(sender)))
-        by_sender[id(sender)] = unheard
+            orphan.sender = ref(sender, popping(by_sender, id(sender)))
+        by_sender[id(sender)] = orphan
     if signal.use_caching and signal.receivers:
-        _leave_in_cache(signal, sender, unheard)
-    return unheard
+        _leave_in_cache(signal, sender, orphan)
+    return orphan
 
 
-def _leave_in_cache(signal: Signal, sender: Any, unheard: Unheard) -> None:
-    """Put *unheard* in the place of Django's mark for a sender without receivers, if that is there."""
+def _leave_in_cache(signal: Signal, sender: Any, orphan: Orphan) -> None:
+    """Put *orphan* in the place of Django's own mark, if that is there."""
     # Django takes no lock where it finds its mark, so nobody may have to wait for us. Not by acquire():
     # who interrupts between it and the next statement would leave the lock taken for ever.
     if signal.lock.locked():
@@ -123,14 +123,14 @@ def _leave_in_cache(signal: Signal, sender: Any, unheard: Unheard) -> None:
     with signal.lock:
         cache = signal.sender_receivers_cache
         if cache.get(sender) is dispatcher.NO_RECEIVERS:
-            cache[sender] = unheard
+            cache[sender] = orphan
             reference = _in_caches.get(id(signal))
             if reference is None or reference() is not signal:
                 _in_caches[id(signal)] = ref(signal, popping(_in_caches, id(signal)))
 
 
 def leave_caches() -> None:
-    """Put Django's own mark back everywhere: its ``asend`` goes another way for an empty list."""
+    """Put Django's own mark back everywhere, which its ``asend`` needs."""
     while _in_caches:
         signal = _in_caches.popitem()[1]()
         if signal is None:
@@ -138,29 +138,29 @@ def leave_caches() -> None:
         with signal.lock:
             cache = signal.sender_receivers_cache
             for sender, receivers in list(cache.items()):
-                if type(receivers) is Unheard:
+                if type(receivers) is Orphan:
                     cache[sender] = dispatcher.NO_RECEIVERS
 
 
-def count_unheard(signal: Signal, sender: Any) -> None:
-    """Count a dispatch of *signal* from *sender* in the running trace. Never raises."""
+def count_orphan(signal: Signal, sender: Any) -> None:
+    """Count a dispatch of *signal* in the running trace. Never raises."""
     try:
-        stream = current()
-        counts = stream.unheard if stream is not None else None
+        buffer = current()
+        counts = buffer.orphans if buffer is not None else None
         # Two for each instance of a model: to count them would cost more than all the rest.
         if counts is not None and signal is not pre_init and signal is not post_init:
-            _unheard(signal, sender).begin(counts)
+            _orphan(signal, sender).begin(counts)
     except Exception as error:
-        failed("count_unheard", error)
+        failed("count_orphan", error)
 
 
-def pass_unheard(signal: Signal, sender: Any, named: dict[str, Any]) -> None:
-    """Count a dispatch, and begin or end a request if that is what it tells. Never raises."""
+def pass_orphan(signal: Signal, sender: Any, named: dict[str, Any]) -> None:
+    """Count a dispatch; begin or end a request by it. Never raises."""
     try:
         after = begin_boundary(signal, named)
         if signal is request_started:
             requests.started(named)
-        count_unheard(signal, sender)
+        count_orphan(signal, sender)
         if signal is request_finished:
             requests.finished()
         if after is not None:

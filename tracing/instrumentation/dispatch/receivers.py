@@ -1,4 +1,4 @@
-"""Which receivers a dispatch has: as Django resolves them, or whoever stands in its place."""
+"""The receivers of a dispatch, as Django or its stand-in resolves them."""
 
 from __future__ import annotations
 
@@ -9,90 +9,92 @@ from django.dispatch import Signal, dispatcher
 
 from tracing.instrumentation.connections.neighbours import (
     STOCK_LIVE_RECEIVERS,
-    own_wiring,
+    own_receivers,
     represent,
     stands_for,
 )
 from tracing.instrumentation.connections.receivers import (
     UNFINISHED,
-    PlainWiring,
-    ResolvedWiring,
-    Wiring,
-    cached_wiring,
-    plain_wiring,
+    CachedReceivers,
+    ResolvedReceivers,
+    UncachedReceivers,
+    cached_receivers,
+    uncached_receivers,
 )
-from tracing.instrumentation.dispatch.orphans import Unheard
+from tracing.instrumentation.dispatch.orphans import Orphan
 from tracing.instrumentation.failures import failed
 
 NO_RECEIVERS: Final = dispatcher.NO_RECEIVERS
 
-Resolved = tuple[Wiring | PlainWiring | ResolvedWiring | None, list[Any], list[Any]]
+Resolved = tuple[
+    CachedReceivers | UncachedReceivers | ResolvedReceivers | None, list[Any], list[Any]
+]
 
 
 def is_overridden(signal: Signal) -> bool:
-    """Return whether somebody else decides which receivers *signal* has: a subclass or a patch."""
+    """Return whether a subclass or a patch decides who receives *signal*."""
     resolving = signal._live_receivers
     return type(resolving) is not MethodType or resolving.__func__ is not STOCK_LIVE_RECEIVERS
 
 
 def resolve(signal: Signal, sender: Any) -> Resolved:
-    """Return (wiring, live sync receivers, live async receivers), as ``_live_receivers`` would."""
-    wiring: Any
+    """Return (cached, live sync, live async), as ``_live_receivers`` would."""
+    cached: Any
     if signal.use_caching:
-        wiring = None if signal._dead_receivers else signal.sender_receivers_cache.get(sender)  # type: ignore[attr-defined]
-        if is_unheard(wiring):
+        cached = None if signal._dead_receivers else signal.sender_receivers_cache.get(sender)  # type: ignore[attr-defined]
+        if is_orphan(cached):
             return None, [], []
-        if type(wiring) is not Wiring or wiring.derefs is UNFINISHED:
-            wiring = cached_wiring(signal, sender)
-            if wiring is None:
+        if type(cached) is not CachedReceivers or cached.derefs is UNFINISHED:
+            cached = cached_receivers(signal, sender)
+            if cached is None:
                 return None, [], []
     else:
-        wiring = signal.sender_receivers_cache.get(-id(sender))
+        cached = signal.sender_receivers_cache.get(-id(sender))
         if (
-            type(wiring) is not PlainWiring
+            type(cached) is not UncachedReceivers
             or signal._dead_receivers  # type: ignore[attr-defined]
-            or wiring.sender() is not sender
-            or wiring.connections != signal.receivers
+            or cached.sender() is not sender
+            or cached.connections != signal.receivers
         ):
-            return plain_wiring(signal, sender)
-    live = [deref() for deref in wiring.derefs]
-    live_async = [deref() for deref in wiring.async_derefs]
+            return uncached_receivers(signal, sender)
+    live = [deref() for deref in cached.derefs]
+    live_async = [deref() for deref in cached.async_derefs]
     for receiver in live:
         if receiver is None:
             return resolve_live(signal, sender)
     for receiver in live_async:
         if receiver is None:
             return resolve_live(signal, sender)
-    return wiring, live, live_async
+    return cached, live, live_async
 
 
-def is_unheard(cached: Any) -> bool:
-    """Return whether Django's cache says of a sender that nobody listens to it."""
-    return cached is NO_RECEIVERS or type(cached) is Unheard
+def is_orphan(cached: Any) -> bool:
+    """Return whether Django's cache says that nobody hears a sender."""
+    return cached is NO_RECEIVERS or type(cached) is Orphan
 
 
 def resolve_live(signal: Signal, sender: Any) -> Resolved:
-    """Return the same from the signal's own ``_live_receivers``, whoever wrote it."""
+    """Return the same from the signal's own ``_live_receivers``."""
     live, live_async = signal._live_receivers(sender)
     return labelled(signal, sender, live, live_async), live, live_async
 
 
 def labelled(
     signal: Signal, sender: Any, live: list[Any], live_async: list[Any]
-) -> PlainWiring | ResolvedWiring | None:
-    """Return the wiring of receivers that somebody else resolved; None if it cannot be had.
+) -> UncachedReceivers | ResolvedReceivers | None:
+    """Return receivers that somebody else resolved, or None.
 
     That of the receivers that are connected, if it is these that were handed out, wrapped or not.
     """
     try:
-        own = own_wiring(signal, sender)
+        own = own_receivers(signal, sender)
         if (
             own is not None
             and represent(live, own.derefs)
             and represent(live_async, own.async_derefs)
         ):
             return own
-        return ResolvedWiring(signal, sender, live, live_async, own, stands_for)
+        return ResolvedReceivers(signal, sender, live, live_async, own, stands_for)
     except Exception as error:
         failed("labelled", error)
         return None

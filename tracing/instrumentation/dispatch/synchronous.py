@@ -1,4 +1,4 @@
-"""The timed send loops: what ``Signal.send`` and its three siblings are while tracing is installed.
+"""The timed send loops: ``Signal.send`` and its siblings while traced.
 
 Each does what Django's method does, in the same order, with the same objects, and takes the time on
 the way: one reading when a dispatch opens and one as each receiver returns, the end of one being
@@ -25,20 +25,25 @@ from asgiref.sync import async_to_sync
 from django.core.signals import request_finished, request_started
 from django.db.models.signals import post_init, pre_init
 
-from tracing.instrumentation.attributes.callsites import application_frame, is_library
+from tracing.instrumentation.attributes.callsites import is_library, place_of
 from tracing.instrumentation.attributes.names import qualname_of
 from tracing.instrumentation.boundaries import begin as begin_boundary
 from tracing.instrumentation.boundaries import both, boundaries
-from tracing.instrumentation.buffer import STREAM_LIMIT, Stream
+from tracing.instrumentation.buffer import BUFFER_LIMIT, Buffer
 from tracing.instrumentation.connections.neighbours import STOCK_LIVE_RECEIVERS
-from tracing.instrumentation.connections.receivers import PlainWiring, Wiring
+from tracing.instrumentation.connections.receivers import CachedReceivers, UncachedReceivers
 from tracing.instrumentation.context import current
 from tracing.instrumentation.dispatch.coroutines import async_phase, dispatch_keys, drop, raised
-from tracing.instrumentation.dispatch.orphans import Unheard, count_unheard, known, pass_unheard
+from tracing.instrumentation.dispatch.orphans import Orphan, count_orphan, known, pass_orphan
 from tracing.instrumentation.dispatch.receivers import NO_RECEIVERS, labelled, resolve
+from tracing.instrumentation.dispatch.refused import watched
 from tracing.instrumentation.failures import failed, is_own
 from tracing.instrumentation.scopes import requests
-from tracing.instrumentation.scopes.standalone import begin_lone, finish_lone, record_elsewhere
+from tracing.instrumentation.scopes.standalone import (
+    begin_standalone,
+    finish_standalone,
+    record_elsewhere,
+)
 from tracing.instrumentation.words import (
     ASYNC_CLOSE,
     ASYNC_PHASE,
@@ -64,7 +69,7 @@ UNKNOWN: Final = object()
 def sync_sender(
     method: Method, original: Callable[..., Any], options: Options
 ) -> Callable[..., list[tuple[Any, Any]]]:
-    """Return the timed ``send`` or ``send_robust`` that stands in for *original*.
+    """Return the timed ``send`` that stands in for *original*.
 
     What is done for each dispatch stands in one function: receivers are called from the frame that
     Django would call them from, and a call costs more than most of what is done here.
@@ -77,12 +82,12 @@ def sync_sender(
         if not self.receivers:
             if self is pre_init or self is post_init:
                 return []  # Two for each instance of a model: nothing may be spent on them.
-            stream = current()
-            if stream is None:
+            buffer = current()
+            if buffer is None:
                 if self is request_started:
-                    pass_unheard(self, sender, named)
+                    pass_orphan(self, sender, named)
             else:
-                counts = stream.unheard
+                counts = buffer.orphans
                 if counts is not None:
                     try:
                         owner, cell = known[id(self)][id(sender)].tally
@@ -100,66 +105,66 @@ def sync_sender(
                         ) and not is_own(error):
                             raise
                     try:
-                        pass_unheard(self, sender, named)
+                        pass_orphan(self, sender, named)
                     except RecursionError:
                         pass  # The end of the stack is the application's to meet.
                 elif self is request_started or self is request_finished:
-                    pass_unheard(self, sender, named)
+                    pass_orphan(self, sender, named)
             return []
-        wiring: Any
+        cached: Any
         if self.use_caching:
             try:
                 # What WeakKeyDictionary.get() does, without its frame.
-                wiring = self.sender_receivers_cache.data.get(ref(sender))  # type: ignore[attr-defined]
+                cached = self.sender_receivers_cache.data.get(ref(sender))  # type: ignore[attr-defined]
             except Exception as error:
                 if type(error) is not RecursionError and not is_own(error):
                     raise
-                wiring = UNKNOWN
-            if wiring is UNKNOWN:
+                cached = UNKNOWN
+            if cached is UNKNOWN:
                 # Not in the except clause: Django's error has nothing in its context.
-                wiring = self.sender_receivers_cache.get(sender)
-            if wiring is NO_RECEIVERS:
+                cached = self.sender_receivers_cache.get(watched(self, sender, method))
+            if cached is NO_RECEIVERS:
                 if self is pre_init or self is post_init:
                     return []
-                stream = current()
-                if stream is not None and stream.unheard is not None:
+                buffer = current()
+                if buffer is not None and buffer.orphans is not None:
                     try:
-                        count_unheard(self, sender)
+                        count_orphan(self, sender)
                     except RecursionError:
                         pass  # The end of the stack is the application's to meet.
                 return []
-            kind = type(wiring)
-            if kind is not Wiring:
-                if kind is Unheard:
-                    stream = current()
-                    if stream is not None:
-                        counts = stream.unheard
+            kind = type(cached)
+            if kind is not CachedReceivers:
+                if kind is Orphan:
+                    buffer = current()
+                    if buffer is not None:
+                        counts = buffer.orphans
                         if counts is not None:
-                            owner, cell = wiring.tally
+                            owner, cell = cached.tally
                             if owner is counts:
                                 cell[0] += 1
                             else:
                                 try:
-                                    wiring.begin(counts)
+                                    cached.begin(counts)
                                 except RecursionError:
                                     pass
                     return []
-                wiring = None
+                cached = None
         else:
             # First as Django asks, which raises for a sender that cannot be hashed.
-            wiring = self.sender_receivers_cache.get(sender)
-            wiring = self.sender_receivers_cache.get(-id(sender))
+            cached = self.sender_receivers_cache.get(sender)
+            cached = self.sender_receivers_cache.get(-id(sender))
             try:
                 if (
-                    type(wiring) is not PlainWiring
-                    or wiring.sender() is not sender
-                    or wiring.connections != self.receivers
+                    type(cached) is not UncachedReceivers
+                    or cached.sender() is not sender
+                    or cached.connections != self.receivers
                 ):
-                    wiring = None
+                    cached = None
             except Exception as error:
                 if type(error) is not RecursionError and not is_own(error):
                     raise
-                wiring = None
+                cached = None
         if "signal" in named:
             return original(self, sender, **named)  # type: ignore[no-any-return]
         merged = {"signal": self, "sender": sender, **named}
@@ -167,51 +172,51 @@ def sync_sender(
         live_async = None
         resolving = self._live_receivers
         if (
-            wiring is not None
+            cached is not None
             # The type is asked, too: a proxy answers for what it wraps.
             and type(resolving) is MethodType
             and resolving.__func__ is STOCK_LIVE_RECEIVERS
             and not self._dead_receivers  # type: ignore[attr-defined]
         ):
-            for deref in wiring.derefs:
+            for deref in cached.derefs:
                 receiver = deref()
                 if receiver is None:
-                    wiring = None
+                    cached = None
                     break
                 live.append(receiver)
             else:
-                if wiring.async_derefs:
-                    wiring = None
+                if cached.async_derefs:
+                    cached = None
         else:
-            wiring = None
-        after: Callable[[Stream | None], None] | None = None
-        if wiring is None:
+            cached = None
+        after: Callable[[Buffer | None], None] | None = None
+        if cached is None:
             if type(resolving) is not MethodType or resolving.__func__ is not STOCK_LIVE_RECEIVERS:
                 live, live_async = self._live_receivers(sender)
                 try:
-                    wiring = labelled(self, sender, live, live_async)
+                    cached = labelled(self, sender, live, live_async)
                 except RecursionError:
-                    wiring = None
+                    cached = None
             else:
-                wiring = UNKNOWN
+                cached = UNKNOWN
                 try:
-                    wiring, live, live_async = resolve(self, sender)
+                    cached, live, live_async = resolve(self, sender)
                 except Exception as error:
                     if type(error) is not RecursionError and not is_own(error):
                         raise
-                if wiring is UNKNOWN:
+                if cached is UNKNOWN:
                     # Also where Django raises something for a sender that it cannot look up. Not in
                     # the except clause: our failure is not the context of what receivers raise.
-                    wiring = None
+                    cached = None
                     live, live_async = self._live_receivers(sender)
             if not live and not live_async:
                 try:
-                    pass_unheard(self, sender, named)
+                    pass_orphan(self, sender, named)
                 except RecursionError:
                     pass  # The end of the stack is the application's to meet.
                 return []
             if id(self) in boundaries:
-                stream = None
+                buffer = None
                 after = begin_boundary(self, named)
 
         responses: list[tuple[Any, Any]] = []
@@ -222,28 +227,28 @@ def sync_sender(
                 if self is request_started:
                     requests.started(named)
                 elif self is request_finished:
-                    stream = None
+                    buffer = None
                     after = requests.finished
-            stream = current()
-            events = stream.events if stream is not None else None
-            if events is None and (stream is None or stream.ended):
-                stream = None
-                after = finish_lone if after is None else both(finish_lone, after)
+            buffer = current()
+            events = buffer.events if buffer is not None else None
+            if events is None and (buffer is None or buffer.ended):
+                buffer = None
+                after = finish_standalone if after is None else both(finish_standalone, after)
                 try:
-                    stream = begin_lone(self)
+                    buffer = begin_standalone(self)
                 except RecursionError:
                     pass  # The end of the stack is the application's to meet.
-                if stream is not None:
-                    events = stream.events
+                if buffer is not None:
+                    events = buffer.events
             if events is not None:
                 try:
-                    if stream.ident != get_ident():  # type: ignore[union-attr]
-                        stream, end = record_elsewhere(self, stream)  # type: ignore[arg-type]
+                    if buffer.ident != get_ident():  # type: ignore[union-attr]
+                        buffer, end = record_elsewhere(self, buffer)  # type: ignore[arg-type]
                         if end is not None:
                             after = end
-                        events = stream.events
-                    if len(events) >= STREAM_LIMIT or wiring is None:  # type: ignore[arg-type]
-                        drop(stream)  # type: ignore[arg-type]
+                        events = buffer.events
+                    if len(events) >= BUFFER_LIMIT or cached is None:  # type: ignore[arg-type]
+                        drop(buffer)  # type: ignore[arg-type]
                         events = None
                     else:
                         if callsite:
@@ -253,20 +258,19 @@ def sync_sender(
                                 while is_library[code.co_filename]:
                                     frame = frame.f_back
                                     code = frame.f_code
+                                instruction = frame.f_lasti
                             except (KeyError, AttributeError) as error:
                                 if not is_own(error):
                                     raise
-                                frame = application_frame(frame)
-                                code = frame.f_code if frame is not None else None
-                            instruction = 0 if frame is None else frame.f_lasti
+                                code, instruction = place_of(frame)
                             frame = None
                         else:
                             code = None
                             instruction = 0
                         start = clock()
-                        kept = wiring.details(sender, named) if details else NO_DETAILS
+                        kept = cached.details(sender, named) if details else NO_DETAILS
                         # Nothing is called between, so that nobody reads or interrupts half of it.
-                        events += (word, start, wiring.number, code, instruction)  # type: ignore[operator]
+                        events += (word, start, cached.number, code, instruction)  # type: ignore[operator]
                         events += kept
                         opening = start
                         if values is not None:
@@ -329,7 +333,7 @@ def sync_sender(
                 try:
                     responses.extend(
                         async_to_sync(async_phase)(
-                            self, merged, live_async, robust, stream, key, len(live)
+                            self, merged, live_async, robust, buffer, key, len(live)
                         )
                     )
                 except BaseException as error:
@@ -356,10 +360,10 @@ def sync_sender(
         finally:
             if after is not None:
                 try:
-                    after(stream)
+                    after(buffer)
                 except BaseException:
                     # Somebody interrupts: once more, what is done is passed over.
-                    after(stream)
+                    after(buffer)
                     raise
 
     return send

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand
 
 from tracing.instrumentation import context, in_tests
 from tracing.instrumentation.attributes.values import error_text
-from tracing.instrumentation.buffer import LiveTrace, Stream
+from tracing.instrumentation.buffer import ActiveTrace, Buffer
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.inlining import Calls, Inline
 from tracing.instrumentation.sampling import decide
@@ -24,12 +24,12 @@ def command_name(command: Any) -> str:
     return type(command).__module__.rpartition(".")[2]
 
 
-def _begin(command: Any) -> Stream | None:
-    """Begin the trace of *command*, or leave it out as a whole; None if it is part of something else."""
+def _begin(command: Any) -> Buffer | None:
+    """Begin the trace of *command*; None if it is part of another."""
     try:
         if in_tests.is_test_command(command):
             in_tests.mark_test_run()
-        before = context.running_stream()
+        before = context.running_buffer()
         if around(before) is not None:
             return None
         name = command_name(command)
@@ -38,7 +38,7 @@ def _begin(command: Any) -> Stream | None:
         if not decide(Kind.COMMAND, name):
             # Else each dispatch of the command would be a trace of its own.
             return context.leave_out("command", before)
-        trace = LiveTrace(Kind.COMMAND, name, outer=before)
+        trace = ActiveTrace(Kind.COMMAND, name, outer=before)
         context.begin(trace)
         return trace.root
     except Exception as error:
@@ -46,36 +46,36 @@ def _begin(command: Any) -> Stream | None:
         return None
 
 
-def _end(stream: Stream | None, raised: BaseException | None) -> None:
+def _end(buffer: Buffer | None, raised: BaseException | None) -> None:
     """End what ``_begin`` began. Idempotent."""
-    if stream is None:
+    if buffer is None:
         return
     try:
         try:
-            if raised is not None and stream.trace is not None and not _is_success(raised):
+            if raised is not None and buffer.trace is not None and not _is_success(raised):
                 name, message = error_text(raised)
-                stream.trace.error = f"{name}: {message}"[:500]
+                buffer.trace.error = f"{name}: {message}"[:500]
         finally:
-            context.end(stream)
+            context.end(buffer)
     except Exception as error:
         failed("command", error)
 
 
 def _is_success(raised: BaseException) -> bool:
-    """Return whether *raised* ends the process without an error, as ``sys.exit()`` does."""
+    """Return whether *raised* ends the process well, as ``sys.exit()``."""
     return type(raised) is SystemExit and (raised.code is None or raised.code == 0)
 
 
 class _Hook:
-    """What ``BaseCommand.execute`` calls."""
+    """The hooks in ``BaseCommand.execute``."""
 
     __slots__ = ()
 
     begin = staticmethod(_begin)
 
-    def end(self, stream: Stream | None, output: Any) -> Any:
+    def end(self, buffer: Buffer | None, output: Any) -> Any:
         """End the trace and return *output*, which the command returns."""
-        _end(stream, None)
+        _end(buffer, None)
         return output
 
     fail = staticmethod(_end)

@@ -1,7 +1,7 @@
-"""How the handling of a request ends where nobody tells: its response is never closed.
+"""The end of requests whose responses are never closed.
 
 ``request_finished`` is sent by ``response.close()``, which a server has to call. A test that leaves a
-streaming response unread, an exception that goes through all of Django, a server that forgets: none
+streaming response discard_buffer, an exception that goes through all of Django, a server that forgets: none
 of them calls it. Where the middleware saw the response leave is where such a request has ended.
 """
 
@@ -21,17 +21,19 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.http import FileResponse, HttpResponse
 from django.http.response import HttpResponseBase
 
-from tracing.instrumentation import buffer, context
-from tracing.instrumentation.buffer import LEFT, OVER, Stream
+from tracing.instrumentation import buffer as recording_buffer
+from tracing.instrumentation import context
+from tracing.instrumentation.buffer import LEFT, OVER, Buffer
 from tracing.instrumentation.context import enter
 from tracing.spans.records import UNFINISHED, Kind
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
-    from tracing.instrumentation.buffer import LiveTrace
+    from tracing.instrumentation.buffer import ActiveTrace
 
-HANDLERS: Final[set[CodeType]] = {WSGIHandler.__call__.__code__, ASGIHandler.handle.__code__}
+_SENDING: Final = ASGIHandler.handle.__code__
+HANDLERS: Final[set[CodeType]] = {WSGIHandler.__call__.__code__, _SENDING}
 """Code that is on the stack while a request is being handled, once for each."""
 
 _CLOSING: Final[set[CodeType]] = {HttpResponseBase.close.__code__}
@@ -47,7 +49,7 @@ NOT_CLOSED: Final = (
 
 
 def _know_test_clients() -> None:
-    """Let the handlers of Django's test clients be known, once they have been imported."""
+    """Learn the handlers of Django's test clients, once imported."""
     client = sys.modules.get("django.test.client")
     if client is None or client.ClientHandler.__call__.__code__ in HANDLERS:
         return
@@ -63,7 +65,7 @@ def _know_test_clients() -> None:
 class Handling:
     """The handling of one request: who does it, and what was seen of its end."""
 
-    __slots__ = ("ident", "is_known", "left", "response", "sender_task", "task")
+    __slots__ = ("ident", "is_known", "is_sent", "left", "response", "sender_task", "task")
 
     def __init__(self) -> None:
         self.ident = get_ident()
@@ -74,14 +76,17 @@ class Handling:
         self.left: int | None = None
         """When the response, or what was raised in its place, left the middleware."""
         self.response: weakref.ref[Any] | None = None
-        self.is_known = _begins_in_handler()
+        handler = _handler()
+        self.is_known = handler is not None
         """Whether a handler of Django's is on the stack: what is not there once may be so always."""
+        self.is_sent = handler is _SENDING
+        """Whether that handler sends the response to the end, and tells so, before its task is over."""
         if _get_running_loop() is not None:
             task = asyncio.current_task()
             self.task = weakref.ref(task) if task is not None else None
 
     def is_same_place(self) -> bool:
-        """Return whether this is the thread, and the task, in which the handling began."""
+        """Return whether the handling began in this thread and task."""
         if self.ident != get_ident():
             return False
         task = self.task() if self.task is not None else None
@@ -110,29 +115,28 @@ class Handling:
         return unless_known and type(iterator) not in _INERT
 
 
-def _begins_in_handler() -> bool:
+def _handler() -> CodeType | None:
+    """Return the code of the handler that begins the request, if it is near."""
     _know_test_clients()
     frame: FrameType | None = sys._getframe(2)
     for _ in range(6):
-        if frame is None:
-            return False
-        if frame.f_code in HANDLERS:
-            return True
+        if frame is None or frame.f_code in HANDLERS:
+            break
         frame = frame.f_back
-    return False
+    return frame.f_code if frame is not None and frame.f_code in HANDLERS else None
 
 
-def handling_of(stream: Stream | None) -> Handling | None:
-    """Return the handling of the request that *stream* belongs to, recorded or not; None if none."""
-    if stream is None:
+def handling_of(buffer: Buffer | None) -> Handling | None:
+    """Return the handling of the request of *buffer*, or None."""
+    if buffer is None:
         return None
-    root = stream.trace.root if stream.trace is not None else stream
+    root = buffer.trace.root if buffer.trace is not None else buffer
     handling: Handling | None = root.handling
     return handling
 
 
 def _count(frame: FrameType | None, own: int = 0) -> tuple[int, bool]:
-    """Return how many requests the callers of *frame* handle, and whether one is being closed there.
+    """Return how many requests the callers handle, and if one is closing.
 
     The innermost *own* of them are left out.
     """
@@ -148,14 +152,14 @@ def _count(frame: FrameType | None, own: int = 0) -> tuple[int, bool]:
     return handlers, closing
 
 
-def is_inside(stream: Stream, beginning: Handling | None = None) -> bool:
-    """Return whether what runs here is part of the request of *stream*, as far as can be told.
+def is_inside(buffer: Buffer, beginning: Handling | None = None) -> bool:
+    """Return whether what runs here is part of the request of *buffer*.
 
     Args:
-        stream: The root of a request that is the running one.
+        buffer: The root of a request that is the running one.
         beginning: Another request that is about to begin, whose handler may be on the stack as well.
     """
-    handling = stream.handling
+    handling = buffer.handling
     if handling is None:
         return True
     if handling.has_no_task():
@@ -166,20 +170,20 @@ def is_inside(stream: Stream, beginning: Handling | None = None) -> bool:
         return True
     own = beginning.is_known if beginning is not None else 0
     handlers, closing = _count(sys._getframe(1), own)
-    return closing or handlers >= 1 + _handled_around(stream, handling)
+    return closing or handlers >= 1 + _handled_around(buffer, handling)
 
 
 def is_over(handling: Handling) -> bool:
-    """Return whether nothing can tell of the end of a request any more, outside of it."""
+    """Return whether nothing can tell of the end of a request any more."""
     if handling.has_no_task():
         return True
     return handling.left is not None and (handling.response is None or handling.response() is None)
 
 
-def _handled_around(stream: Stream, handling: Handling) -> int:
-    """Return how many requests around that of *stream* have a handler on this stack."""
+def _handled_around(buffer: Buffer, handling: Handling) -> int:
+    """Return how many requests around that of *buffer* are on this stack."""
     count = 0
-    outer = stream.outer
+    outer = buffer.outer
     while outer is not None:
         root = outer.trace.root if outer.trace is not None else outer
         around = root.handling
@@ -189,21 +193,21 @@ def _handled_around(stream: Stream, handling: Handling) -> int:
     return count
 
 
-def response_left(stream: Stream, response: HttpResponseBase | None) -> None:
-    """Note that the request of *stream* is answered, as far as the middleware sees.
+def response_left(buffer: Buffer, response: HttpResponseBase | None) -> None:
+    """Note that the request of *buffer* is answered.
 
     Whatever is recorded from here on, in the thread that handles it, asks first whether it still is
     part of it.
 
     Args:
-        stream: What was the running one when the request came to the middleware.
+        buffer: What was the running one when the request came to the middleware.
         response: What was answered; None if an exception left in its place.
     """
-    root = stream.trace.root if stream.trace is not None else stream
+    root = buffer.trace.root if buffer.trace is not None else buffer
     handling = root.handling
     if handling is None or root.ended:
         return
-    _end_inner(stream)
+    _end_inner(buffer)
     handling.left = clock()
     handling.response = weakref.ref(response) if response is not None else None
     if _get_running_loop() is not None:
@@ -214,15 +218,15 @@ def response_left(stream: Stream, response: HttpResponseBase | None) -> None:
         root.ended = True
         return
     if root.ident == handling.ident:
-        # What nobody receives is counted without asking: apart, until it is known whose it is.
-        root.counted_before, root.unheard = root.unheard, {}
+        # Orphans are counted without asking: apart, until it is known whose it is.
+        root.counted_before, root.orphans = root.orphans, {}
         root.ident = LEFT
 
 
-def _end_inner(stream: Stream) -> None:
-    """End the requests made within that of *stream* that were answered and not closed."""
+def _end_inner(buffer: Buffer) -> None:
+    """End the inner requests of *buffer* that were never closed."""
     inner = context.current()
-    while inner is not None and inner is not stream:
+    while inner is not None and inner is not buffer:
         handling = inner.handling
         if handling is None or handling.left is None:
             return
@@ -233,21 +237,21 @@ def _end_inner(stream: Stream) -> None:
         inner = context.current()
 
 
-def ask_here(stream: Stream) -> Stream:
-    """Return the stream in which the running thread records after the response of *stream* has left.
+def ask_here(buffer: Buffer) -> Buffer:
+    """Return where to record after the response of *buffer* left.
 
     What a body does that is read later is part of the request; what is done meanwhile is not.
     """
-    handling = stream.handling
-    trace = stream.trace
+    handling = buffer.handling
+    trace = buffer.trace
     if handling is None or trace is None:
-        return stream
-    if is_inside(stream):
+        return buffer
+    if is_inside(buffer):
         if handling.ident != get_ident():
-            return trace.branch(stream, get_ident())
+            return trace.branch(buffer, get_ident())
         handling.left = clock()
-        return stream
-    outer = stream.outer
+        return buffer
+    outer = buffer.outer
     if is_over(handling):
         end_untold(trace)
     while outer is not None and outer.ended:
@@ -257,47 +261,47 @@ def ask_here(stream: Stream) -> Stream:
     return outer if outer.ident == get_ident() else outer.here()
 
 
-buffer.ask_here = ask_here
+recording_buffer.ask_here = ask_here
 
 
-def around_unrecorded(stream: Stream) -> Stream | None:
-    """Return *stream*, the root of an unrecorded request that is answered, or what is around it here."""
-    handling = stream.handling
-    if handling is None or is_inside(stream):
-        return stream
-    if is_over(handling) and context.current() is stream:
-        enter(stream.outer)
-    return stream.outer
+def around_unrecorded(buffer: Buffer) -> Buffer | None:
+    """Return an unrecorded request's *buffer*, or what is around it."""
+    handling = buffer.handling
+    if handling is None or is_inside(buffer):
+        return buffer
+    if is_over(handling) and context.current() is buffer:
+        enter(buffer.outer)
+    return buffer.outer
 
 
-def around(stream: Stream | None) -> Stream | None:
-    """Return *stream*, the running one, or what is around it where its request has been answered."""
-    if stream is None:
+def around(buffer: Buffer | None) -> Buffer | None:
+    """Return *buffer*, or what is around it if its request is answered."""
+    if buffer is None:
         return None
-    if stream.ident == LEFT:
-        found = ask_here(stream)
+    if buffer.ident == LEFT:
+        found = ask_here(buffer)
         return found if found is not OVER else None
-    handling = stream.handling
-    if stream.trace is None and handling is not None and handling.left is not None:
-        return around_unrecorded(stream)
-    return stream
+    handling = buffer.handling
+    if buffer.trace is None and handling is not None and handling.left is not None:
+        return around_unrecorded(buffer)
+    return buffer
 
 
-def end_untold(trace: LiveTrace) -> None:
-    """End *trace* where its response left, and say that nothing told of its end."""
+def end_untold(trace: ActiveTrace) -> None:
+    """End *trace* where its response left, its end untold."""
     root = trace.root
     handling = root.handling
     if handling is not None and handling.left is not None:
         trace.end = trace.end or handling.left
         if root.counted_before is not None:
-            root.unheard, root.counted_before = root.counted_before, None
+            root.orphans, root.counted_before = root.counted_before, None
     trace.attributes[UNFINISHED] = NOT_CLOSED
     context.finish(trace)
 
 
-def was_cut(stream: Stream) -> bool:
-    """Return whether the task that was sending the response of *stream* was cancelled."""
-    handling = handling_of(stream)
+def was_cut(buffer: Buffer) -> bool:
+    """Return whether the task sending the response was cancelled."""
+    handling = handling_of(buffer)
     if handling is None or handling.sender_task is None:
         return False
     task = handling.sender_task()
@@ -305,7 +309,7 @@ def was_cut(stream: Stream) -> bool:
 
 
 def end_abandoned() -> list[Any]:
-    """End the requests of which nobody can tell the end any more; a drain of the pipeline.
+    """End the requests whose end nobody can tell; a drain.
 
     Their task is over, since a server that cancels it lets it send no ``request_finished``; or their
     response is gone and was not closed.
@@ -315,7 +319,7 @@ def end_abandoned() -> list[Any]:
         if handling is None or trace.end is not None or trace.kind is not Kind.REQUEST:
             continue
         if handling.has_no_task():
-            if not trace.error and trace.http_status is None:
+            if not trace.error and (trace.http_status is None or handling.is_sent):
                 trace.cancelled = True
             end_untold(trace)
         elif _is_forgotten(handling):
@@ -324,7 +328,7 @@ def end_abandoned() -> list[Any]:
 
 
 def _is_forgotten(handling: Handling) -> bool:
-    """Return whether the response has left its handler and does not exist any more."""
+    """Return whether the response left its handler and is gone."""
     if handling.left is None or handling.task is not None or not handling.is_known:
         return False
     return is_over(handling) and _count(sys._current_frames().get(handling.ident))[0] == 0

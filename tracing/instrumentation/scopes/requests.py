@@ -1,4 +1,4 @@
-"""Request traces: from ``request_started`` to ``request_finished``, both inside."""
+"""Request traces, with both ``request_started`` and ``_finished`` inside."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from django.core.exceptions import RequestAborted
 
 from tracing.instrumentation import context
 from tracing.instrumentation.attributes.names import MAX_NAME
-from tracing.instrumentation.buffer import LiveTrace, Stream
+from tracing.instrumentation.buffer import ActiveTrace, Buffer
 from tracing.instrumentation.context import current
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.inlining import Calls, Inline, Later
 from tracing.instrumentation.sampling import decide, switch
 from tracing.instrumentation.scopes.handling import Handling, end_untold, is_inside, was_cut
 from tracing.instrumentation.scopes.trust import Trust
+from tracing.patterns import pattern
 from tracing.spans.records import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_TRACEPARENT: Final = re.compile(
-    r"^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$"
-)
+_TRACEPARENT: Final = pattern(r"^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$")
 
 _excluded: re.Pattern[str] | None = None
 """Matches the paths that are not recorded."""
@@ -47,14 +46,14 @@ def trust_parents(trust: Trust) -> None:
 
 
 def exclude_paths(patterns: Iterable[str]) -> None:
-    """Leave out requests whose path matches one of *patterns*, as ``fnmatch`` reads them, from now on."""
+    """Leave out requests whose path matches one of *patterns*."""
     global _excluded  # noqa: PLW0603 - one list per process, replaced as a whole.
     parts = [translate(str(pattern)) for pattern in patterns]
     _excluded = re.compile("|".join(parts)) if parts else None
 
 
 def parse_traceparent(header: str) -> tuple[str, str, bool] | None:
-    """Return (trace id, parent span id, sampled) of a W3C ``traceparent``; None if it is not valid."""
+    """Return (trace id, parent span id, sampled) of a header, or None."""
     match = _TRACEPARENT.match(header.strip().lower())
     if match is None:
         return None
@@ -70,14 +69,33 @@ def parse_traceparent(header: str) -> tuple[str, str, bool] | None:
 
 
 def opentelemetry_parent() -> tuple[str, str, bool] | None:
-    """Return the same of OpenTelemetry's current span; None where it is not loaded or not active."""
-    api = sys.modules.get("opentelemetry.trace")
-    if api is None:
+    """Return the same of OpenTelemetry's current span, or None."""
+    # Nor while another thread is about to load it: the worker does, to export there.
+    current_span = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
+    if current_span is None:
         return None
-    found = api.get_current_span().get_span_context()
+    found = current_span().get_span_context()
     if not found.is_valid:
         return None
     return f"{found.trace_id:032x}", f"{found.span_id:016x}", bool(found.trace_flags.sampled)
+
+
+def follow_current_span(trace: ActiveTrace) -> None:
+    """Put *trace* under OpenTelemetry's current span.
+
+    Only if its own spans may be current: all are of one trace then. Not where it has another parent, nor if
+    one of its spans was current already or some of it is exported: it is known by its id. Never raises.
+    """
+    try:
+        spans = trace.root.spans
+        parent = opentelemetry_parent() if spans is not None else None
+        if parent is None or spans.are_used or trace.reading is not None:
+            return
+        trace_id, span_id, is_sampled = parent
+        if is_sampled and (not trace.parent_span_id or trace_id == trace.trace_id):
+            trace.trace_id, trace.parent_span_id = trace_id, span_id
+    except Exception as error:
+        failed("current span", error)
 
 
 def _facts(named: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -114,7 +132,7 @@ _OTHER_METHOD: Final = "OTHER"
 
 
 def request_name(method: str, route: str | None = None) -> str:
-    """Return the name of a request: its method and *route*, or that it has none.
+    """Return a request's name: its method and *route*.
 
     Names are kept for good as labels, so nothing in them is for visitors to choose: the path and
     an odd method are columns of the trace.
@@ -126,9 +144,9 @@ def request_name(method: str, route: str | None = None) -> str:
 
 
 def started(named: Mapping[str, Any]) -> None:
-    """Open the trace of a request, just before ``request_started`` is sent. Never raises."""
+    """Open a request's trace, before ``request_started``. Never raises."""
     try:
-        outer = context.running_stream()
+        outer = context.running_buffer()
         if (outer is not None and outer.suppresses) or not switch.installed:
             return
         handling = Handling()
@@ -145,9 +163,10 @@ def started(named: Mapping[str, Any]) -> None:
         # The active span of OpenTelemetry has its flag from the same header.
         flag = parent[2] if parent is not None and trusts(named) else None
         if is_excluded or not decide(Kind.REQUEST, path, flag):
-            context.leave_out("request", outer).handling = handling
+            reason = "excluded path" if is_excluded else ""
+            context.leave_out("request", outer, reason=reason).handling = handling
             return
-        trace = LiveTrace(
+        trace = ActiveTrace(
             Kind.REQUEST,
             request_name(method),
             trace_id=parent[0] if parent is not None else "",
@@ -165,30 +184,30 @@ def started(named: Mapping[str, Any]) -> None:
         failed("request_started", error)
 
 
-def _is_request(stream: Stream) -> bool:
-    if stream.trace is not None:
-        return stream.trace.kind is Kind.REQUEST
-    return stream.origin is not None and stream.origin[0] == "request"
+def _is_request(buffer: Buffer) -> bool:
+    if buffer.trace is not None:
+        return buffer.trace.kind is Kind.REQUEST
+    return buffer.origin is not None and buffer.origin[0] == "request"
 
 
-def finished(stream: Stream | None = None) -> None:
-    """Close the trace of a request, just after ``request_finished`` was sent in *stream*.
+def finished(buffer: Buffer | None = None) -> None:
+    """Close a request's trace, after ``request_finished``.
 
     Without one, of the running request. Idempotent; never raises anything of its own.
     """
     try:
-        if stream is None or not _is_request(stream):
-            stream = current()
-        if stream is not None and _is_request(stream):
-            if stream.trace is not None and was_cut(stream):
-                stream.trace.cancelled = True
-            context.end(stream)
+        if buffer is None or not _is_request(buffer):
+            buffer = current()
+        if buffer is not None and _is_request(buffer):
+            if buffer.trace is not None and was_cut(buffer):
+                buffer.trace.cancelled = True
+            context.end(buffer)
     except Exception as error:
         failed("request_finished", error)
 
 
-def finished_without_response(_stream: Stream | None = None) -> None:
-    """Close the trace of a request that Django's ASGI handler ends itself: there is no response to close.
+def finished_without_response(_buffer: Buffer | None = None) -> None:
+    """Close the trace of a request that the ASGI handler ends itself.
 
     It does so where the client has gone. Never raises.
     """
@@ -199,20 +218,20 @@ def finished_without_response(_stream: Stream | None = None) -> None:
 
 
 class _Hook:
-    """What Django's ASGI handler calls where it has stopped to listen for the client's going."""
+    """The hook in Django's ASGI handler after its wait for the client."""
 
     __slots__ = ()
 
     def stopped(self, error: BaseException) -> None:
-        """Note that the running request is cancelled, if the client has gone. Never raises."""
+        """Note that the running request is cancelled. Never raises."""
         try:
-            stream = current()
+            buffer = current()
             if (
                 isinstance(error, RequestAborted)
-                and stream is not None
-                and stream.trace is not None
+                and buffer is not None
+                and buffer.trace is not None
             ):
-                stream.trace.cancelled = stream.trace.kind is Kind.REQUEST
+                buffer.trace.cancelled = buffer.trace.kind is Kind.REQUEST
         except Exception as failure:
             failed("request_finished", failure)
 
@@ -223,7 +242,7 @@ def _has_handler(module: str) -> list[Inline]:
 
 
 def later() -> list[Later]:
-    """Return (module, what gives hooks for it): a handler that does not tell otherwise who has gone.
+    """Return (module, function for hooks) of the ASGI handler of Django 6.1.
 
     Until Django 6.0 the task that sends is another one, and cancelled. From 6.1 on it is the one that
     goes on to ``request_finished``.

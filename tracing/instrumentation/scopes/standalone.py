@@ -1,4 +1,4 @@
-"""Lone dispatches: a dispatch outside any request, command, task, test or block is its own trace."""
+"""Lone dispatches: outside any unit of work each is its own trace."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from django.core.signals import request_finished
 from django.utils.autoreload import autoreload_started, file_changed
 
 from tracing.instrumentation import context
-from tracing.instrumentation.buffer import LEFT, OVER, LiveTrace, Stream, unread
-from tracing.instrumentation.context import current, make_current, running
+from tracing.instrumentation.buffer import LEFT, OVER, ActiveTrace, Buffer, discard_buffer
+from tracing.instrumentation.context import current, running, set_current
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.sampling import decide, switch
 from tracing.instrumentation.scopes.handling import around_unrecorded
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from django.dispatch import Signal
 
 
-def begin_lone(signal: Signal) -> Stream | None:
-    """Begin the trace of a lone dispatch and return its stream; None if it is not to be recorded.
+def begin_standalone(signal: Signal) -> Buffer | None:
+    """Begin the trace of a lone dispatch; None if it is not recorded.
 
     What the development server's reloader sends is not: one dispatch for each file that it sees changed.
     """
@@ -45,7 +45,7 @@ def begin_lone(signal: Signal) -> Stream | None:
                 return around
         # What goes on after the end of its trace, or in a process forked from it, knows that trace.
         ended = outer.trace if outer is not None and outer.ended else None
-        trace = LiveTrace(
+        trace = ActiveTrace(
             Kind.DISPATCH,
             "",
             parent_trace_id=ended.trace_id if ended is not None else "",
@@ -54,47 +54,47 @@ def begin_lone(signal: Signal) -> Stream | None:
         context.begin(trace)
         return trace.root
     except Exception as error:
-        failed("begin_lone", error)
+        failed("begin_standalone", error)
         return None
 
 
 def record_elsewhere(
-    signal: Signal, stream: Stream
-) -> tuple[Stream, Callable[[Stream | None], None] | None]:
-    """Return where the running thread, which does not write *stream*, records a dispatch of *signal*.
+    signal: Signal, buffer: Buffer
+) -> tuple[Buffer, Callable[[Buffer | None], None] | None]:
+    """Return where a thread that does not write *buffer* records.
 
-    And what ends it, if it is a trace of its own: the request of *stream* may be over.
+    And what ends it, if it is a trace of its own: the request of *buffer* may be over.
     """
-    if stream.ident == LEFT and signal is request_finished:
+    if buffer.ident == LEFT and signal is request_finished:
         # It ends the request; nobody need ask whether that is over.
-        handling = stream.handling
+        handling = buffer.handling
         if handling is None or handling.ident == get_ident():
-            return stream, None
-        return stream.trace.branch(stream, get_ident()), None  # type: ignore[union-attr]
-    found = stream.here()
+            return buffer, None
+        return buffer.trace.branch(buffer, get_ident()), None  # type: ignore[union-attr]
+    found = buffer.here()
     if found is not OVER:
-        return (found if found.events is not None else unread()), None
-    begun = begin_lone(signal)
+        return (found if found.events is not None else discard_buffer()), None
+    begun = begin_standalone(signal)
     if begun is None or begun.events is None:
-        return unread(), None
-    return begun, finish_lone
+        return discard_buffer(), None
+    return begun, finish_standalone
 
 
-def finish_lone(stream: Stream | None) -> None:
-    """End the trace that ``begin_lone`` began. Idempotent."""
-    trace = stream.trace if stream is not None else None
-    # After the end of an unrecorded request the stream may be that of what is around it.
-    if trace is None or trace.kind is not Kind.DISPATCH or trace.root is not stream:
+def finish_standalone(buffer: Buffer | None) -> None:
+    """End the trace that ``begin_standalone`` began. Idempotent."""
+    trace = buffer.trace if buffer is not None else None
+    # After the end of an unrecorded request the buffer may be that of what is around it.
+    if trace is None or trace.kind is not Kind.DISPATCH or trace.root is not buffer:
         return
     try:
         context.finish(trace)
     except RecursionError:
         # At the end of the stack there is no frame left to finish in: it is given up here, by calls of
         # C functions alone.
-        stream.ended = True
-        stream.events = None
-        running.pop(stream.number, None)
-        if current() is stream:
-            make_current(stream.outer)
+        buffer.ended = True
+        buffer.events = None
+        running.pop(buffer.number, None)
+        if current() is buffer:
+            set_current(buffer.outer)
     except Exception as error:
-        failed("finish_lone", error)
+        failed("finish_standalone", error)

@@ -1,4 +1,4 @@
-"""Task traces: a task of django.tasks (Django 6.0 and later), from start to finish, both signals inside.
+"""Task traces: runs of django.tasks (Django 6.0 and later).
 
 Whoever runs tasks, Django's immediate backend or the worker of another package, sends ``task_started``
 and ``task_finished``. A message has no place for a trace's id: the caller is known where the task
@@ -19,8 +19,8 @@ from tracing.instrumentation.attributes.names import MAX_NAME, dotted
 from tracing.instrumentation.attributes.redaction import policy
 from tracing.instrumentation.attributes.values import error_text
 from tracing.instrumentation.boundaries import Boundary, boundaries
-from tracing.instrumentation.buffer import LiveTrace, Stream
-from tracing.instrumentation.context import current, make_current
+from tracing.instrumentation.buffer import ActiveTrace, Buffer
+from tracing.instrumentation.context import current, set_current
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.inlining import Calls, Inline, Later
 from tracing.instrumentation.process import process_lock
@@ -29,7 +29,7 @@ from tracing.spans.records import Kind
 
 MAX_ERROR: Final = 500
 """Characters kept of an error."""
-MAX_ATTRIBUTE: Final = 200
+MAX_ATTRIBUTE: Final = effects.MAX_TASK_ID
 """Characters kept of an attribute."""
 OPEN_LIMIT: Final = 1_000
 """Tasks that may be open at once; of one that never ends the trace is ended when it is the oldest."""
@@ -38,25 +38,25 @@ ENQUEUED_LIMIT: Final = 10_000
 
 
 class Run:
-    """A task that is running: its trace, or that it is not recorded, and what was running before."""
+    """A running task: its trace, if any, and what was running before."""
 
-    __slots__ = ("_effects", "stream", "trace")
+    __slots__ = ("_effects", "buffer", "trace")
 
-    def __init__(self, trace: LiveTrace | None, stream: Stream) -> None:
+    def __init__(self, trace: ActiveTrace | None, buffer: Buffer) -> None:
         self.trace = trace
-        self.stream = stream
-        self._effects = effects.set_aside()
+        self.buffer = buffer
+        self._effects = effects.suspend()
 
     def end(self, error: str = "") -> None:
         """End it; *error* is the text of the exception that ended the task."""
-        effects.take_up(self._effects)
+        effects.resume(self._effects)
         if self.trace is None:
-            context.close(self.stream)
+            context.close(self.buffer)
         else:
             self.give_up(error)
 
     def give_up(self, error: str) -> None:
-        """End its trace; called from anywhere, for a task that will not say that it has finished."""
+        """End the trace of a task that will not say that it has finished."""
         if self.trace is not None and self.trace.end is None:
             if error and not self.trace.error:
                 self.trace.error = error[:MAX_ERROR]
@@ -71,11 +71,11 @@ def begin_run(
     parent_sampled: bool | None = None,
     attributes: dict[str, str] | None = None,
 ) -> Run:
-    """Open the trace of a task called *name* in the running context, and return it, to be ended.
+    """Open the trace of a task called *name*; return its run.
 
     Without a parent that travelled with the task, the trace around it is its parent.
     """
-    outer = context.running_stream()
+    outer = context.running_buffer()
     if outer is not None and outer.ended:
         outer = None
     if not decide(Kind.TASK, name, parent_sampled):
@@ -84,7 +84,7 @@ def begin_run(
     around = context.trace_around(outer)
     if not parent_trace_id and around is not None:
         parent_trace_id, parent_span_id = around.trace_id, around.root_span_id
-    trace = LiveTrace(
+    trace = ActiveTrace(
         Kind.TASK,
         name[:MAX_NAME],
         parent_trace_id=parent_trace_id,
@@ -98,10 +98,10 @@ def begin_run(
 
 
 def leave_ended() -> None:
-    """Go back to what is still running, from a trace that was given up meanwhile."""
-    stream = current()
-    if stream is not None and stream.ended:
-        make_current(context.living(stream))
+    """Go back from a trace that was given up to what still runs."""
+    buffer = current()
+    if buffer is not None and buffer.ended:
+        set_current(context.living(buffer))
 
 
 def describe(error: BaseException) -> str:
@@ -124,16 +124,16 @@ def _text(value: object) -> str:
 
 
 def enqueued(named: dict[str, Any]) -> None:
-    """Remember who enqueues a task, in case this process runs it. Never raises."""
+    """Remember who enqueues a task, if it runs here. Never raises."""
     try:
-        stream = current()
-        if stream is None or stream.trace is None or stream.ended:
+        buffer = current()
+        if buffer is None or buffer.trace is None or buffer.ended:
             return
         result_id = _text(getattr(named.get("task_result"), "id", None))
         if not result_id:
             return
         with _lock:
-            _callers[result_id] = stream.trace.trace_id, stream.trace.root_span_id
+            _callers[result_id] = buffer.trace.trace_id, buffer.trace.root_span_id
             if len(_callers) > ENQUEUED_LIMIT:
                 _callers.popitem(last=False)
     except Exception as error:
@@ -141,7 +141,7 @@ def enqueued(named: dict[str, Any]) -> None:
 
 
 def started(named: dict[str, Any]) -> None:
-    """Open the trace of a task, just before ``task_started`` is sent. Never raises."""
+    """Open a task's trace, before ``task_started``. Never raises."""
     try:
         result = named.get("task_result")
         task = getattr(result, "task", None)
@@ -173,7 +173,7 @@ def started(named: dict[str, Any]) -> None:
 
 
 def finished(named: dict[str, Any]) -> None:
-    """End the trace of a task, just after ``task_finished`` was sent. Never raises."""
+    """End a task's trace, after ``task_finished``. Never raises."""
     try:
         result = named.get("task_result")
         run = _take_run(_text(getattr(result, "id", None)))
@@ -197,7 +197,7 @@ def _take_run(result_id: str) -> Run | None:
 
 
 def _error_of(result: Any) -> str:
-    """Return type and message of the exception that a failed *result* holds, empty if it succeeded."""
+    """Return the error of a failed *result*; empty if it succeeded."""
     if str(getattr(result, "status", "")) != "FAILED" or not result.errors:
         return ""
     path = str(result.errors[-1].exception_class_path)
@@ -212,7 +212,7 @@ def _error_of(result: Any) -> str:
 
 
 class _Hook:
-    """What Django's immediate backend calls: it lets a KeyboardInterrupt pass without ``task_finished``."""
+    """The hook in Django's immediate backend, for KeyboardInterrupts."""
 
     __slots__ = ()
 
@@ -250,7 +250,7 @@ def _has_backend(module: str) -> list[Inline]:
 
 
 def later() -> list[Later]:
-    """Return (module, what gives hooks for it) of this interface: Django's, and its forerunner's."""
+    """Return (module, function for hooks) of Django's tasks and django-tasks."""
     return [
         (f"{package}.{module}", partial(made, f"{package}.{module}"))
         for package in ("django.tasks", "django_tasks")

@@ -1,4 +1,4 @@
-"""Whose sampling decision is followed: that of a request's ``traceparent`` is its sender's.
+"""Senders whose sampling decision is followed: those of ``traceparent``.
 
 Anybody can send the header. Its id is only a name; its flag would let a visitor hide his requests, or
 have each of them recorded.
@@ -26,7 +26,7 @@ LOCAL: Final = "unix"
 
 
 def parse_networks(given: Iterable[object]) -> tuple[list[Network], bool]:
-    """Return the networks that *given* names, and whether it trusts peers without an address.
+    """Return the networks in *given*, and whether no address is trusted.
 
     Raises:
         ValueError: If an entry is no network; the message names it.
@@ -47,7 +47,7 @@ def parse_networks(given: Iterable[object]) -> tuple[list[Network], bool]:
 
 
 def trust_networks(given: Iterable[object]) -> TrustRule:
-    """Return a rule that trusts a request whose peer lies in one of the networks *given*."""
+    """Return a rule that trusts peers in the networks *given*."""
     networks, trusts_local = parse_networks(given)
 
     @lru_cache(maxsize=1_000)
@@ -72,7 +72,7 @@ def trust_networks(given: Iterable[object]) -> TrustRule:
 
 
 class _Peer:
-    """What a rule about networks asks of a request, without the cost of making one."""
+    """The parts of a request that a rule about networks asks for."""
 
     __slots__ = ("META",)
 
@@ -119,7 +119,7 @@ def _address(named: Mapping[str, Any]) -> str:
 
 
 def _request(named: Mapping[str, Any]) -> Any:
-    """Return a request for a rule to look at, without a body: that is the application's."""
+    """Return a request without a body, for a rule to look at."""
     environ = named.get("environ")
     if isinstance(environ, dict):
         return WSGIRequest({**environ, "wsgi.input": BytesIO()})

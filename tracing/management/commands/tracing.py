@@ -1,4 +1,4 @@
-"""``manage.py tracing``: read, diagnose, compare and keep traces, from the terminal."""
+"""``manage.py tracing``: read, diagnose, compare and keep traces."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from contextlib import suppress as suppress_errors
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 
-from tracing.api import suppress
-from tracing.management.terminal import NEEDS_RICH, Terminal
+from tracing.api import leave_out
+from tracing.instrumentation.context import OWN
+from tracing.management.terminal import Terminal
 from tracing.management.verbs import VERBS, Run
+from tracing.management.verbs.base import NO_STORE
+from tracing.spans.escapes import escape_control
 from tracing.units import DURATION_UNITS, SIZE_UNITS
 
 if TYPE_CHECKING:
@@ -25,8 +29,8 @@ A TIME is a number and a unit, as 250ms, 1.5s or 2h (units: {DURATION_UNITS}); W
 or a date; a SIZE is a number of bytes, as 500MB or 1GiB (units: {SIZE_UNITS}).
 
 Exit codes: 0 all is well; 1 something was found that you asked to be told of (wiring --check,
-hazards --fail-on, compare --fail); 2 wrong arguments; 3 no such trace, or nothing to show;
-4 the store is missing, unreachable or not migrated.
+hazards --fail-on, compare --fail, review --fail-on-change); 2 wrong arguments, or no record; 3 no such
+trace, or nothing to show; 4 the store is missing, unreachable or not migrated.
 """
 
 
@@ -57,18 +61,17 @@ class Command(BaseCommand):
             force_color=bool(options.get("force_color")),
         )
         # What the command itself sends is nobody's business.
-        with suppress():
+        with leave_out(OWN):
             try:
                 code = verb.run(Run(options, terminal))
                 # Now, while a reader who has gone can be told from a failure.
                 terminal.flush()
-            except ModuleNotFoundError as error:
-                # Whatever is rendered first asks for a part of it.
-                if (error.name or "").partition(".")[0] != "rich":
-                    raise
-                raise CommandError(NEEDS_RICH) from None
             except KeyboardInterrupt:
                 code = 130
+            except DatabaseError as error:
+                told = escape_control(f"The store cannot be asked: {error}.")
+                advice = "Are its tables of this release? manage.py migrate brings them up to date."
+                raise CommandError(f"{told} {advice}", returncode=NO_STORE) from error
             except BrokenPipeError:
                 # `| head` has read enough.
                 _write_to_nowhere()
@@ -86,7 +89,7 @@ def _write_to_nowhere() -> None:
 
 
 def _take_common_options(parser: CommandParser) -> None:
-    """Let what every command of Django takes (``--settings``, ``--no-color``) follow the verb, too.
+    """Let what every command of Django takes follow the verb, too.
 
     A parser of a verb knows only its own. Without defaults: what stood before the verb holds.
     """

@@ -1,4 +1,4 @@
-"""What verbs have in common: arguments, times and ids as people write them, errors that help."""
+"""Common parts of verbs: arguments, times, ids, errors that help."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.core.management.base import CommandError
-from django.db import DatabaseError, connections
+from django.db import DatabaseError
 from django.utils import timezone
 
-from tracing import models
 from tracing.conf import store_alias
-from tracing.management.terminal import Terminal, plain, text
+from tracing.management.terminal import Terminal, text
 from tracing.routers import misplaced
-from tracing.store.backends import open_database
+from tracing.search.query import EVERYTHING
+from tracing.spans.escapes import escape_control
+from tracing.store import traces
+from tracing.store.availability import has_tables, make_tables
 from tracing.store.embedded import makes_tables
+from tracing.store.finding import find
 from tracing.store.pages import TraceSearch
-from tracing.units import format_ns, parse_age, parse_duration, parse_moment, parse_size
+from tracing.units import format_ns, parse_age, parse_duration, parse_size, parse_timestamp, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rich.text import Text
-
-    from tracing.store.queries import TraceQuerySet
+    from tracing.management.layout import Text
+    from tracing.spans.summary import TraceSummary
 
 FOUND: Final = 1
 WRONG: Final = 2
@@ -97,13 +99,13 @@ def hidden_line(note: str) -> Text:
 def add_period(parser: argparse.ArgumentParser) -> None:
     """Add ``--since`` and ``--until``."""
     parser.add_argument(
-        "--since", type=moment, metavar="WHEN", help="e.g. 2h, 3d, 2026-11-22, 2026-11-22T14:30"
+        "--since", type=timestamp, metavar="WHEN", help="e.g. 2h, 3d, 2026-11-22, 2026-11-22T14:30"
     )
-    parser.add_argument("--until", type=moment, metavar="WHEN", help="the same, the end")
+    parser.add_argument("--until", type=timestamp, metavar="WHEN", help="the same, the end")
 
 
 def argument(parse: Callable[[str], _T]) -> Callable[[str], _T]:
-    """Return *parse* as a type of argparse, which tells the words of no other error."""
+    """Return *parse* as a type of argparse that keeps its error messages."""
 
     def parsed(text: str) -> _T:
         try:
@@ -119,12 +121,12 @@ duration: Final = argument(parse_duration)
 age: Final = argument(parse_age)
 size: Final = argument(parse_size)
 """Bytes."""
-moment: Final = argument(lambda text: parse_moment(text, time.time_ns()))
+timestamp: Final = argument(lambda text: parse_timestamp(text, time.time_ns()))
 """Nanoseconds since the epoch."""
 
 
 def positive(text: str) -> int:
-    """Return a whole number above 0, which may be written as in Python: 10_000_000."""
+    """Return a whole number above 0, as ``10_000_000``."""
     try:
         number = int(text)
     except ValueError:
@@ -142,11 +144,6 @@ def fail(message: str, code: int) -> CommandError:
     return CommandError(message, returncode=code)
 
 
-def traces() -> TraceQuerySet:
-    """Return all traces of the store."""
-    return models.Trace.objects.get_queryset()
-
-
 def require_store() -> str:
     """Return the alias of the store after checking that it can be read.
 
@@ -158,16 +155,19 @@ def require_store() -> str:
     if problem:
         raise fail(problem, NO_STORE)
     alias = store_alias()
-    if makes_tables(alias):
-        _make_tables(alias)
+    if makes_tables(alias) and (reason := make_tables(alias)):
+        raise fail(
+            f"The store (database alias {alias!r}) cannot be used: {escape_control(reason)}",
+            NO_STORE,
+        )
     try:
-        with connections[alias].cursor() as cursor:
-            tables = connections[alias].introspection.table_names(cursor)
+        is_there = has_tables(alias)
     except DatabaseError as error:
         raise fail(
-            f"The store (database alias {alias!r}) cannot be reached: {plain(error)}", NO_STORE
+            f"The store (database alias {alias!r}) cannot be reached: {escape_control(error)}",
+            NO_STORE,
         ) from None
-    if "tracing_trace" not in tables:
+    if not is_there:
         database = "" if alias == "default" else f" --database {alias}"
         raise fail(
             f"The store (database alias {alias!r}) has no tables yet. "
@@ -177,28 +177,10 @@ def require_store() -> str:
     return alias
 
 
-def _make_tables(alias: str) -> None:
-    """Make the tables of the embedded store where they are missing: nothing was recorded yet.
-
-    Raises:
-        CommandError: Its file cannot be written.
-    """
-    database = open_database(alias)
-    try:
-        database.connect()
-    except Exception as error:  # noqa: BLE001 - drivers raise what they like.
-        reason = plain(database.translate(error))
-        raise fail(
-            f"The store (database alias {alias!r}) cannot be used: {reason}", NO_STORE
-        ) from None
-    finally:
-        database.close()
-
-
 def require_traces() -> str:
-    """Return the alias of the store after checking that there is something in it."""
+    """Return the alias of the store, after checking that it has traces."""
     alias = require_store()
-    if not traces().exists():
+    if traces.is_empty():
         raise fail(
             "The store is empty. Use the site with tracing on (manage.py tracing status says "
             "whether it is), or read logs with manage.py tracing import.",
@@ -211,19 +193,42 @@ _LISTED = 20
 """Traces that are listed where several are meant."""
 
 
-def find_trace(wanted: str) -> models.Trace:
-    """Return the trace that *wanted* names: an id, the beginning of one, or ``last``.
+LAST: Final = "last"
+NAMES_OF_TRACES: Final = "trace id, the beginning of one, last, or last^ for the one before it"
+
+
+def before_last(wanted: str) -> int | None:
+    """Return how far *wanted*, as ``last^^`` or ``last~2``, counts back.
+
+    None if it is another name.
+    """
+    match = re.fullmatch(rf"{LAST}(?:(\^*)|~([0-9]{{1,6}}))", wanted)
+    if match is None:
+        return None
+    return int(match[2]) if match[2] else len(match[1])
+
+
+def find_trace(wanted: str, *, method: str = "") -> TraceSummary:
+    """Return the trace that *wanted* names, an id or ``last``.
+
+    Of requests by *method* alone, if one is given.
 
     Raises:
         CommandError: There is none, or there are several; the message lists what comes close.
     """
     require_traces()
-    stored = traces()
-    if wanted == "last":
-        return stored.get(pk=stored.last_row_id())
+    if (back := before_last(wanted)) is not None:
+        newest = traces.newest(1, skip=back, method=method)
+        if not newest:
+            count = traces.request_count(method) if method else traces.counts().traces
+            of = f" of requests by {escape_control(method)}" if method else ""
+            raise fail(f"The store has {plural(count, 'trace')}{of}.", NOT_FOUND)
+        return newest[0]
+    if method:
+        raise fail("--method goes with last: show last --method POST", WRONG)
     prefix = wanted.lower().replace("-", "")
     if re.fullmatch(r"[0-9a-f]{1,32}|[0-9a-f]{32}/[0-9a-f]{1,16}", prefix):
-        found = list(stored.with_digits(prefix).order_by("-pk")[: _LISTED + 1])
+        found = traces.beginning_with(prefix, _LISTED + 1)
         if len(found) == 1:
             return found[0]
         if found:
@@ -237,27 +242,26 @@ def find_trace(wanted: str) -> models.Trace:
 
 
 def _no_such(wanted: str, prefix: str) -> str:
-
-    newest = list(traces().order_by("-pk")[:500])
+    newest = traces.newest(500)
     by_id = {row.trace_id: row for row in reversed(newest)}
     heads = {trace_id[: len(prefix)]: trace_id for trace_id in by_id}
     near = [by_id[heads[head]] for head in get_close_matches(prefix, heads, n=3, cutoff=0.6)]
     hint = "The nearest ids are"
     if not near:
-        near = traces().search(TraceSearch(text=wanted), size=3).traces
+        near = find(EVERYTHING, wanted=TraceSearch(text=wanted), size=3).traces
         hint = "Traces of that name are"
     if not near:
         near, hint = newest[:3], "The newest traces are"
-    return f"There is no trace {plain(wanted)}. {hint}:\n{_listed(near)}"
+    return f"There is no trace {escape_control(wanted)}. {hint}:\n{_listed(near)}"
 
 
-def _listed(rows: list[models.Trace]) -> str:
+def _listed(rows: list[TraceSummary]) -> str:
     return "\n".join(
-        f"  {row.address}  {format_ns(row.duration_ns):>8}  {plain(row.kind)} {plain(row.name)}"
+        escape_control(f"  {row.address}  {format_ns(row.duration_ns):>8}  {row.kind} {row.name}")
         for row in rows
     )
 
 
-def when(row: models.Trace) -> str:
+def when(row: TraceSummary) -> str:
     """Return when a trace started, in the zone of the project, to the second."""
     return timezone.localtime(row.started_at).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,4 +1,4 @@
-"""The verbs that compare: ``compare`` two periods or releases, ``diff`` two traces."""
+"""The verbs that compare: ``compare`` for periods, ``diff`` for traces."""
 
 from __future__ import annotations
 
@@ -6,31 +6,30 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
-from django.db.models import Min
 
 from tracing.analysis import comparison
 from tracing.analysis.regression import ALPHA, RATIO, Sample, compare_samples, samples
 from tracing.management import report_tables, tables
-from tracing.management.terminal import joined, plain, text
+from tracing.management.terminal import joined, text
 from tracing.management.verbs.base import (
     FOUND,
+    NAMES_OF_TRACES,
     NOT_FOUND,
     Run,
     Verb,
     add_format,
     fail,
     find_trace,
-    moment,
     positive,
     require_traces,
-    traces,
+    timestamp,
 )
+from tracing.spans.escapes import escape_control
+from tracing.store import traces
 from tracing.units import plural
 
 if TYPE_CHECKING:
-    from tracing import models
     from tracing.analysis.regression import Regression
-    from tracing.store.queries import TraceQuerySet
 
 # --- compare -------------------------------------------------------------------------------------
 
@@ -72,8 +71,10 @@ def _share(text: str) -> float:
     return found
 
 
-def side(wanted: str, *, later: bool) -> tuple[TraceQuerySet, str]:
-    """Return the traces that one side of a comparison means, and what to call them.
+def side(wanted: str, *, later: bool) -> tuple[dict[str, Any], str]:
+    """Return the traces that one side of a comparison means, and its name.
+
+    They are returned as arguments of ``traces.newest``.
 
     A release wins over a moment of the same spelling. A moment is a border: before it, or from it
     on.
@@ -81,21 +82,20 @@ def side(wanted: str, *, later: bool) -> tuple[TraceQuerySet, str]:
     Raises:
         CommandError: It is none of the three.
     """
-    released = traces().filter(release=wanted)
-    if released.exists():
-        return released, f"release {wanted}"
+    if traces.is_release(wanted):
+        return {"release": wanted}, f"release {wanted}"
     first, dots, last = wanted.partition("..")
     try:
         if dots:
-            since = moment(first) if first else None
-            until = moment(last) if last else None
-            return traces().between(since, until), wanted
-        border = moment(wanted)
+            since = timestamp(first) if first else None
+            until = timestamp(last) if last else None
+            return {"since_ns": since, "until_ns": until}, wanted
+        border = timestamp(wanted)
     except argparse.ArgumentTypeError:
         raise CommandError(_no_side(wanted), returncode=NOT_FOUND) from None
     if later:
-        return traces().between(since_ns=border), f"from {wanted} on"
-    return traces().between(until_ns=border), f"before {wanted}"
+        return {"since_ns": border}, f"from {wanted} on"
+    return {"until_ns": border}, f"before {wanted}"
 
 
 def sides(before: str, after: str) -> tuple[str, str]:
@@ -106,10 +106,9 @@ def sides(before: str, after: str) -> tuple[str, str]:
     """
     if before and after:
         return before, after
-    if before and not traces().filter(release=before).exists() and ".." not in before:
+    if before and not traces.is_release(before) and ".." not in before:
         return before, before
-    first = traces().exclude(release="").order_by().values("release").annotate(first=Min("pk"))
-    known = [release for release, _ in first.order_by("first").values_list("release", "first")]
+    known = traces.releases()
     after = after or (known[-1] if known else "")
     earlier = known[: known.index(after)] if after in known else []
     before = before or (earlier[-1] if earlier else "")
@@ -123,24 +122,19 @@ def sides(before: str, after: str) -> tuple[str, str]:
 
 
 def _no_side(wanted: str) -> str:
-    known = traces().exclude(release="").order_by().values_list("release", flat=True)
-    releases = ", ".join(plain(release) for release in sorted(set(known.distinct()[:50])))
+    releases = ", ".join(escape_control(release) for release in sorted(traces.releases()[-50:]))
     hint = (
         f"The store has the releases {releases}."
         if releases
         else ('No trace in the store has a release; set TRACING["RELEASE"].')
     )
-    return (
-        f"{plain(wanted)!r} is neither a release nor a moment (2h, 2026-11-20) nor FROM..TO. {hint}"
-    )
+    forms = "neither a release nor a moment (2h, 2026-11-20) nor FROM..TO"
+    return f"{escape_control(wanted)!r} is {forms}. {hint}"
 
 
-def _taken(options: dict[str, Any], chosen: TraceQuerySet) -> dict[str, Sample]:
-    if options["kind"]:
-        chosen = chosen.filter(kind=options["kind"])
-    if options["name"]:
-        chosen = chosen.filter(label__name=options["name"])
-    return samples(traces().load_rows(chosen.order_by("-pk")[: options["sample"]]))
+def _taken(options: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Sample]:
+    newest = traces.newest(options["sample"], kind=options["kind"], name=options["name"], **chosen)
+    return samples(traces.load_all(newest))
 
 
 def _sample_record(sample: Sample | None) -> dict[str, Any] | None:
@@ -177,7 +171,7 @@ def _compare(run: Run) -> int:
     taken = [_taken(options, chosen) for chosen, _ in compared]
     for (_, name), sample in zip(compared, taken, strict=True):
         if not sample:
-            raise fail(f"No receiver was called {plain(name)}.", NOT_FOUND)
+            raise fail(f"No receiver was called {escape_control(name)}.", NOT_FOUND)
     found = compare_samples(*taken, alpha=options["alpha"], ratio=options["ratio"])
     if run.as_json:
         run.terminal.json([regression_record(regression) for regression in found])
@@ -191,7 +185,7 @@ def _compare(run: Run) -> int:
             run.terminal.print(text(f"{plural(same, 'receiver')} without a difference.", "dim"))
         run.terminal.print(
             text(
-                f"Own time and SQL per call: Mann-Whitney U; errors: Fisher's exact test; "
+                f"Self time and SQL per call: Mann-Whitney U; errors: Fisher's exact test; "
                 f"p corrected by Holm, alpha {options['alpha']:g}, ratio {options['ratio']:g}.",
                 "dim",
             )
@@ -204,7 +198,7 @@ def _compare(run: Run) -> int:
 
 
 def _diff_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("before", metavar="TRACE", help="trace id, the beginning of one, or: last")
+    parser.add_argument("before", metavar="TRACE", help=NAMES_OF_TRACES)
     parser.add_argument("after", metavar="TRACE")
     parser.add_argument("--all", action="store_true", help="also what did not change")
     add_format(parser)
@@ -236,8 +230,7 @@ def _node_record(node: Any) -> dict[str, Any] | None:
 
 
 def _diff(run: Run) -> int:
-    rows: list[models.Trace] = [find_trace(run.options[name]) for name in ("before", "after")]
-    before, after = (row.load() for row in rows)
+    before, after = (traces.load(find_trace(run.options[name])) for name in ("before", "after"))
     found = comparison.compare(before, after)
     everything = run.options["all"]
     if run.as_json:

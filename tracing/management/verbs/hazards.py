@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
-from tracing import models
 from tracing.analysis import wiring
 from tracing.analysis.hazards import (
     SEVERITIES,
@@ -21,23 +20,30 @@ from tracing.analysis.hazards import (
     find_again,
 )
 from tracing.analysis.hazards.connected import diagnose_wiring
+from tracing.analysis.hazards.processes import diagnose_processes
+from tracing.analysis.names import in_library
 from tracing.management import report_tables
-from tracing.management.terminal import joined, plain, text
+from tracing.management.terminal import joined, text
+from tracing.management.verbs import processes
 from tracing.management.verbs.base import (
     FOUND,
+    NAMES_OF_TRACES,
     NOT_FOUND,
     WRONG,
     Run,
     Verb,
+    add_everything,
     add_format,
     add_period,
     fail,
     find_trace,
     positive,
     require_store,
-    traces,
 )
 from tracing.spans.escapes import json_text
+from tracing.store import traces
+from tracing.store.processes import compared
+from tracing.store.statistics import calls_of_receivers
 from tracing.units import plural
 
 if TYPE_CHECKING:
@@ -46,13 +52,12 @@ if TYPE_CHECKING:
 
     from tracing.analysis.wiring import Route
     from tracing.spans.records import Hazard, Trace
-    from tracing.store.statistics import RollupQuerySet
 
 # --- hazards -------------------------------------------------------------------------------------
 
 
 def _hazards_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--trace", help="only this trace: id, the beginning of one, or: last")
+    parser.add_argument("--trace", help=f"only this trace: {NAMES_OF_TRACES}")
     parser.add_argument(
         "--hazard", action="append", metavar="ID", help="only this hazard; may be repeated"
     )
@@ -63,7 +68,9 @@ def _hazards_arguments(parser: ArgumentParser) -> None:
     )
     add_period(parser)
     parser.add_argument(
-        "--no-wiring", action="store_true", help="leave out what is connected in this process"
+        "--no-wiring",
+        action="store_true",
+        help="leave out what is connected, in this process and in others",
     )
     parser.add_argument("--rules", action="store_true", help="list the rules instead")
     parser.add_argument(
@@ -93,7 +100,10 @@ def _hazards(run: Run) -> int:
     elif found:
         seen = Counter(hazard.fingerprint for hazard in found)
         each = {hazard.fingerprint: hazard for hazard in reversed(found)}
-        order = sorted(each.values(), key=lambda hazard: SEVERITIES.index(hazard.severity))
+        order = sorted(
+            each.values(),
+            key=lambda hazard: (SEVERITIES.index(hazard.severity), in_library(hazard.file)),
+        )
         run.terminal.print(report_tables.hazards(order, seen))
     else:
         run.terminal.print(text("No hazards found."))
@@ -113,11 +123,13 @@ def _found(run: Run) -> list[Hazard]:
     """Return the hazards of the traces that were asked for, known ones too."""
     options = run.options
     if options["trace"]:
-        return find_again(find_trace(options["trace"]).load())
+        return find_again(traces.load(find_trace(options["trace"])))
     found: list[Hazard] = []
     if not options["no_wiring"]:
         found += diagnose_wiring(wiring.read_wiring(), include_known=True)
     recent = _recent(run)
+    if not options["no_wiring"]:
+        found += diagnose_processes(compared()[1], include_known=True)
     for trace in recent:
         found += find_again(trace)
     return found + diagnose_across(recent, include_known=True)
@@ -125,8 +137,9 @@ def _found(run: Run) -> list[Hazard]:
 
 def _recent(run: Run) -> list[Trace]:
     require_store()
-    rows = traces().between(run.options["since"], run.options["until"]).order_by("-pk")
-    return list(traces().load_rows(rows[: run.options["limit"]]))
+    options = run.options
+    newest = traces.newest(options["limit"], since_ns=options["since"], until_ns=options["until"])
+    return list(traces.load_all(newest))
 
 
 def _rules(run: Run) -> int:
@@ -176,11 +189,21 @@ def _wiring_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--check", type=Path, metavar="FILE", help="compare with what was written; exit 1 if not"
     )
+    parser.add_argument(
+        "--processes",
+        action="store_true",
+        help="which receivers some kinds of processes have connected and others have not",
+    )
+    add_everything(parser)
     add_format(parser)
 
 
 def _wiring(run: Run) -> int:
     options = run.options
+    if options["processes"]:
+        if clashing := [name for name in ("check", "write", "unseen") if options[name]]:
+            raise fail(f"--processes does not go with --{clashing[0]}.", WRONG)
+        return processes.show_processes(run)
     routes = wiring.matching(
         wiring.read_wiring(),
         signal=options["signal"],
@@ -207,23 +230,18 @@ def _wiring(run: Run) -> int:
 
 
 def seen_receivers(*, required: bool) -> dict[str, int] | None:
-    """Return how often the store saw each receiver called, by name; None if it cannot say.
+    """Return how often the store saw each receiver called; None without one.
 
     Args:
         required: Fail rather than answer None.
     """
-    rollups: RollupQuerySet = models.Rollup.objects.get_queryset()  # type: ignore[assignment]
     try:
         require_store()
-        statistics = rollups.by_receiver(limit=100_000)
+        return calls_of_receivers()
     except (CommandError, DatabaseError):
         if required:
             raise
         return None
-    seen: Counter[str] = Counter()
-    for each in statistics:
-        seen[each.receiver] += each.count
-    return seen
 
 
 def _write(run: Run, path: Path, routes: Iterable[Route]) -> int:
@@ -269,11 +287,9 @@ def _check(run: Run, path: Path, routes: list[Route]) -> int:
         styles = {"+": "green", "-": "red", "~": "yellow", "↕": "yellow"}
         for line in wiring.change_lines(changes):
             run.terminal.print(text(line, styles.get(line.strip()[:1], "bold")))
-        run.terminal.print(
-            text(
-                f"\nThe wiring differs from {plain(path)}. If that is meant: --write {plain(path)}"
-            )
-        )
+        run.terminal.print()
+        meant = f"If that is meant: --write {path}"
+        run.terminal.print(text(f"The wiring differs from {path}. {meant}"))
     else:
         run.terminal.print(text(f"The wiring is that of {path}."))
     return FOUND if changes else 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tracing import models
 from tracing.analysis.names import short_receiver, signal_of
 from tracing.management import tables
 from tracing.management.terminal import table, text
@@ -20,13 +19,13 @@ from tracing.management.verbs.base import (
     positive,
     require_store,
 )
-from tracing.store.statistics import ShownRollups
+from tracing.store import statistics
 from tracing.units import format_count, format_ns, format_spent
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-    from tracing.store.statistics import RollupQuerySet, Statistics
+    from tracing.analysis.histogram import Statistics
 
 _ORDERS = ("total_ns", "count", "error_count", "query_count", "query_ns")
 
@@ -61,11 +60,11 @@ def statistics_record(found: Statistics) -> dict[str, Any]:
 def _stats(run: Run) -> int:
     require_store()
     options = run.options
-    statistics: RollupQuerySet = models.Rollup.objects.get_queryset()  # type: ignore[assignment]
-    rollups = statistics.between(options["since"], options["until"])
-    chosen = ShownRollups.of(rollups, options["by"], everything=run.shows_everything)
-    ask = getattr(chosen.rollups, f"by_{options['by']}")
-    found: list[Statistics] = ask(order_by=f"-{options['order']}", limit=options["limit"])
+    chosen = statistics.by(
+        options["by"], since_ns=options["since"], until_ns=options["until"],
+        order_by=f"-{options['order']}", limit=options["limit"], everything=run.shows_everything,
+    )  # fmt: skip
+    found = chosen.rows
     if run.as_json:
         run.terminal.json([statistics_record(each) for each in found])
         return 0

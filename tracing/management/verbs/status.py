@@ -1,40 +1,31 @@
-"""The verbs about the recording itself: ``pause``, ``resume`` and ``status``."""
+"""The verbs about recording: ``pause``, ``resume`` and ``status``."""
 
 from __future__ import annotations
 
 import getpass
-import json
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 from django.core.management.base import CommandError
-from django.db import connections
 
-from tracing import models
-from tracing.conf import get_settings
-from tracing.exporters.build import build_retention
-from tracing.instrumentation.recent import FORGOTTEN
+from tracing.conf import get_settings, retention_in_force
+from tracing.exporters.build import spool_path
 from tracing.management.terminal import joined, text
-from tracing.management.verbs.base import Run, Verb, add_format, require_store, traces
+from tracing.management.verbs.base import Run, Verb, add_format, require_store
 from tracing.project import installation
 from tracing.setup import log_path
+from tracing.spool.folder import Folder
+from tracing.spool.progress import progress
+from tracing.store import recorder, traces
+from tracing.store.availability import vendor
 from tracing.store.retention import first_pruned_ns, store_size
 from tracing.units import format_bytes, format_count, format_ns, plural
-
-if TYPE_CHECKING:
-    from argparse import ArgumentParser
-
-ALIVE_NS = 60_000_000_000
-"""A recorder that wrote nothing for so long is taken for gone."""
 
 
 def _set_paused(run: Run, *, paused: bool) -> int:
     require_store()
-    models.RecorderControl.objects.update_or_create(
-        id=1,
-        defaults={"paused": paused, "changed_ns": time.time_ns(), "changed_by": _me()},
-    )
+    recorder.set_paused(paused=paused, by=_me())
     if run.as_json:
         run.terminal.json({"paused": paused})
     else:
@@ -80,6 +71,8 @@ def _status(run: Run) -> int:
     write(joined(("recording  ", "dim"), (recording, "" if recording == "on" else "bold yellow")))
     write(joined(("exporters  ", "dim"), ", ".join(found["exporters"]) or "none"))
     write(joined(("log        ", "dim"), found["log"] or "none"))
+    if found["collector"] is not None:
+        _write_collector(run, found["collector"])
     label = "installed  "
     for setting, what in found["installed"]:
         write(joined((label, "dim"), f"{setting}: {what}"))
@@ -87,23 +80,48 @@ def _status(run: Run) -> int:
     write(joined(("kept       ", "dim"), _kept(found["retention"])))
     if not found["recorders"]:
         write(joined(("processes  ", "dim"), "none has recorded lately"))
-    for recorder in found["recorders"]:
-        ago = format_ns(max(0, time.time_ns() - recorder["seen_ns"]))
-        lost = f", {format_count(recorder['dropped'])} lost" if recorder["dropped"] else ""
+    for process in found["recorders"]:
+        ago = format_ns(max(0, time.time_ns() - process["seen_ns"]))
+        lost = f", {format_count(process['dropped'])} lost" if process["dropped"] else ""
         write(
             joined(
                 ("process    ", "dim"),
-                f"{recorder['host']}:{recorder['process']}, seen {ago} ago, "
-                f"{plural(recorder['recorded'], 'trace')} recorded, "
-                f"{format_count(recorder['queued'])} waiting",
+                f"{process['host']}:{process['process']}, seen {ago} ago, "
+                f"{plural(process['recorded'], 'trace')} recorded, "
+                f"{format_count(process['queued'])} waiting",
                 (lost, "bold red"),
             )
         )
-        for name, count in recorder["forgotten"].items():
+        for name, count in process["forgotten"].items():
             write(joined(("           ", ""), (f"{name} forgotten: {format_count(count)}", "dim")))
-        for name, error in recorder["errors"].items():
+        for name, error in process["errors"].items():
             write(joined(("           ", ""), (f"{name}: {error}", "bold red")))
     return 0
+
+
+def _write_collector(run: Run, collector: dict[str, Any]) -> None:
+    """Write whether the spool is collected, and how far behind that is."""
+    write = run.terminal.print
+    if collector["is_alive"]:
+        who = f"{collector['host']}:{collector['process']}, "
+        alive = (f"{who}{plural(collector['collected'], 'trace')} collected", "")
+    else:
+        alive = ("nobody collects", "bold yellow")
+    behind = collector["behind_bytes"]
+    late = f"{collector['behind_seconds']:.1f} s behind ({format_bytes(behind)})"
+    write(joined(("collector  ", "dim"), alive, f", {late if behind else 'nothing waits'}"))
+    write(joined(("           ", ""), (collector["folder"], "dim")))
+    if collector["unreadable_files"] or collector["unreadable_traces"]:
+        unreadable = (
+            f"{plural(collector['unreadable_files'], 'file')} and "
+            f"{plural(collector['unreadable_traces'], 'trace')} could not be read"
+        )
+        write(joined(("           ", ""), (unreadable, "bold red")))
+    for name, error in collector["errors"].items():
+        write(joined(("           ", ""), (f"{name}: {error}", "bold red")))
+
+
+_LIMITS: Final = {"older_than": "for", "max_size": "at most", "max_rows": "dispatches at most"}
 
 
 def _kept(retention: dict[str, Any] | None) -> str:
@@ -111,7 +129,7 @@ def _kept(retention: dict[str, Any] | None) -> str:
     if retention is None:
         return "everything"
     limits = [
-        f"{name.replace('_', ' ')} {value}"
+        f"{_LIMITS.get(name, name.replace('_', ' '))} {value}"
         for name, value in retention["limits"].items()
         if not isinstance(value, bool)
     ]
@@ -125,16 +143,12 @@ def _day(moment_ns: int) -> str:
 
 
 def _retention() -> dict[str, Any] | None:
-    """Return the limits in force; None if everything is kept, or they cannot be read."""
-    settings = get_settings()
-    try:
-        chosen = build_retention(settings)
-    except ValueError:
-        return None
+    """Return the limits in force; None if everything is kept."""
+    chosen = retention_in_force(get_settings())
     if chosen is None:
         return None
     return {
-        "limits": {str(name).lower(): value for name, value in settings.prune.items()},
+        "limits": dict(chosen.written),
         "is_default": chosen.is_default,
         "first_pruned_ns": first_pruned_ns(),
     }
@@ -149,6 +163,9 @@ def status() -> dict[str, Any]:
         "release": settings.release or None,
         "exporters": list(settings.exporters),
         "log": str(log_path()) if "log" in settings.exporters else None,
+        "collector": progress(Folder(spool_path(settings)))
+        if settings.collector != "thread"
+        else None,
         "installed": [list(entry) for entry in installation.added],
         "retention": None,
         "store": None,
@@ -169,49 +186,33 @@ def status() -> dict[str, Any]:
 def _store(alias: str) -> dict[str, Any]:
     return {
         "alias": alias,
-        "engine": connections[alias].vendor,
+        "engine": vendor(alias),
         "bytes": store_size(alias),
-        "traces": traces().count(),
-        "dispatches": models.Dispatch.objects.count(),
-        "failed": traces().failed().count(),
+        "traces": traces.counts().traces,
+        "dispatches": traces.dispatch_count(),
+        "failed": traces.failed_count(),
     }
 
 
 def _recorders() -> dict[str, Any]:
-    control = models.RecorderControl.objects.filter(id=1).first()
-    alive = models.RecorderState.objects.filter(seen_ns__gte=time.time_ns() - ALIVE_NS)
+    alive = sorted(recorder.recorders(fresh=True), key=lambda found: (found.host, found.process))
     return {
-        "paused": control is not None and control.paused,
-        "recorders": [_recorder(row) for row in alive.order_by("host", "process")],
+        "paused": recorder.control().paused,
+        "recorders": [_recorder(found) for found in alive],
     }
 
 
-def _recorder(row: models.RecorderState) -> dict[str, Any]:
-    exporters = json.loads(row.exporters) if row.exporters else {}
-    return {
-        "host": row.host,
-        "process": row.process,
-        "started_ns": row.started_ns,
-        "seen_ns": row.seen_ns,
-        "recorded": row.recorded,
-        "dropped": row.dropped,
-        "queued": row.queued,
-        "version": row.version,
-        "forgotten": exporters.pop(FORGOTTEN, {}),
-        "errors": {
-            name: state["error"]
-            for name, state in exporters.items()
-            if isinstance(state, dict) and state.get("error")
-        },
+def _recorder(found: recorder.Recorder) -> dict[str, Any]:
+    document = found._asdict()
+    exporters = document.pop("exporters")
+    document["errors"] = {
+        name: state["error"] for name, state in exporters.items() if state.get("error")
     }
-
-
-def _format_only(parser: ArgumentParser) -> None:
-    add_format(parser)
+    return document
 
 
 VERBS = (
-    Verb("pause", "pause recording in every process", _format_only, _pause),
-    Verb("resume", "resume recording", _format_only, _resume),
-    Verb("status", "how recording and the store are doing", _format_only, _status),
+    Verb("pause", "pause recording in every process", add_format, _pause),
+    Verb("resume", "resume recording", add_format, _resume),
+    Verb("status", "how recording and the store are doing", add_format, _status),
 )

@@ -6,9 +6,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tracing.conf.parts import Retention
 from tracing.exporters import formats
 from tracing.exporters.log_file import log_files
 from tracing.exporters.log_import import import_logs
@@ -19,6 +21,7 @@ from tracing.management.verbs.base import (
     WRONG,
     Run,
     Verb,
+    add_format,
     age,
     fail,
     find_trace,
@@ -26,31 +29,35 @@ from tracing.management.verbs.base import (
     require_store,
     require_traces,
     size,
-    traces,
 )
-from tracing.management.verbs.traces import add_filters, chosen, trace_document
+from tracing.management.verbs.listing import add_filters, chosen
+from tracing.management.verbs.traces import trace_document
 from tracing.spans.escapes import json_text
-from tracing.store.retention import Retention, prune
-from tracing.units import format_bytes, format_count, plural
+from tracing.store import traces
+from tracing.store.retention import prune
+from tracing.units import format_bytes, format_count, format_percent, plural
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-    from tracing import models
+    from tracing.spans.summary import TraceSummary
 
 Progress = Callable[[int, int], object]
 
 
 @contextmanager
 def progress_bar(run: Run, what: str) -> Iterator[Progress | None]:
-    """Yield what reports (done, of all): a bar on stderr if somebody is looking, else None."""
+    """Yield what reports (done, of all) on stderr; None if nobody looks."""
     if run.as_json or not sys.stderr.isatty():
         yield None
         return
-    # Optional: JSON works without it.
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress as Bar  # noqa: PLC0415
-
+    try:
+        from rich.console import Console  # noqa: PLC0415 - an extra.
+        from rich.progress import Progress as Bar  # noqa: PLC0415
+    except ImportError:
+        with _plain_bar(what) as report_plainly:
+            yield report_plainly
+        return
     with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
 
@@ -60,8 +67,19 @@ def progress_bar(run: Run, what: str) -> Iterator[Progress | None]:
         yield report
 
 
-def _add_format(parser: ArgumentParser) -> None:
-    parser.add_argument("--format", choices=["text", "json"], default="text")
+@contextmanager
+def _plain_bar(what: str) -> Iterator[Progress]:
+    """Yield what writes the share of *what* that is done, on one line."""
+
+    def report(done: int, whole: int) -> None:
+        sys.stderr.write(f"\r{what} {format_percent(done / max(whole, 1))}  ")
+        sys.stderr.flush()
+
+    report(0, 1)
+    try:
+        yield report
+    finally:
+        sys.stderr.write(f"\r{' ' * (len(what) + 10)}\r")
 
 
 # --- prune ---------------------------------------------------------------------------------------
@@ -84,7 +102,7 @@ def _prune_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     parser.add_argument("--yes", "--noinput", "--no-input", action="store_true", help="do not ask")
-    _add_format(parser)
+    add_format(parser)
 
 
 def _prune(run: Run) -> int:
@@ -154,7 +172,7 @@ _FORMATS: Final = ("jsonl", "json", "csv", "speedscope", "chrome", "otlp")
 
 
 def _export_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("traces", nargs="*", help="trace ids, beginnings of them, or: last")
+    parser.add_argument("traces", nargs="*", help="trace ids, beginnings of them, last or last^")
     add_filters(parser)
     parser.add_argument("--limit", type=positive, default=1000, help="traces (default 1000)")
     parser.add_argument("--format", choices=_FORMATS, default="jsonl")
@@ -174,7 +192,7 @@ class _Out:
 
 def _export(run: Run) -> int:
     options = run.options
-    rows: list[models.Trace]
+    rows: list[TraceSummary]
     if options["traces"]:
         rows = [find_trace(wanted) for wanted in options["traces"]]
     else:
@@ -198,8 +216,8 @@ def _export(run: Run) -> int:
     return 0
 
 
-def _write(name: str, rows: list[models.Trace], file: formats.TextOut) -> None:
-    loaded = traces().load_rows(rows)
+def _write(name: str, rows: list[TraceSummary], file: formats.TextOut) -> None:
+    loaded = traces.load_all(rows)
     if name == "jsonl":
         formats.write_jsonl(loaded, file)
     elif name == "csv":
@@ -226,7 +244,7 @@ def _import_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "files", nargs="+", type=Path, help="log files; rotated ones of the same name come along"
     )
-    _add_format(parser)
+    add_format(parser)
 
 
 def _import(run: Run) -> int:
@@ -243,21 +261,7 @@ def _import(run: Run) -> int:
             message = f"{failure.filename} cannot be read: {failure.strerror}"
             raise fail(message, NOT_FOUND) from None
     if run.as_json:
-        run.terminal.json(
-            {
-                "files": [str(path) for path in paths],
-                "traces": result.traces,
-                "known": result.known,
-                "dispatches": result.dispatches,
-                "other_lines": result.other_lines,
-                "bad_lines": result.bad_lines,
-                "bad_traces": result.bad_traces,
-                "broken_files": result.broken_files,
-                "foreign_files": result.foreign_files,
-                "incomplete": result.incomplete,
-                "errors": result.errors,
-            }
-        )
+        run.terminal.json({"files": [str(path) for path in paths], **asdict(result)})
     else:
         run.terminal.print(
             text(
@@ -274,9 +278,6 @@ def _import(run: Run) -> int:
             )
     wrong = result.bad_lines + result.bad_traces + result.broken_files + result.foreign_files
     return FOUND if wrong else 0
-
-
-# --- fill ----------------------------------------------------------------------------------------
 
 
 VERBS = (

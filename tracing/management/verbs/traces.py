@@ -1,203 +1,78 @@
-"""The verbs that read traces: ``list``, ``show`` and ``tail``."""
+"""The verbs that show traces: ``show`` and ``tail``."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracing.analysis import tree
 from tracing.analysis.hazards import as_dict, find_again
-from tracing.analysis.mine import NONE_OF_MINE, hidden_text, view_of
+from tracing.analysis.mine import beside_tree, view_of
+from tracing.analysis.totals import totals
 from tracing.analysis.why import why
 from tracing.exporters import log_file
 from tracing.management import report_tables, tables
-from tracing.management.terminal import joined, table, text
+from tracing.management.terminal import joined, text
 from tracing.management.verbs.base import (
+    LAST,
+    NAMES_OF_TRACES,
     NOT_FOUND,
     Run,
     Verb,
     add_everything,
     add_format,
-    add_period,
+    before_last,
     duration,
     fail,
     find_trace,
     hidden_line,
     positive,
     require_store,
-    require_traces,
-    traces,
     when,
 )
+from tracing.management.verbs.listing import SHORT_ID, row_record
+from tracing.presentation.application_log import (
+    application_lines_of,
+    lines_document,
+    remarks,
+)
+from tracing.presentation.rows import Tree
+from tracing.presentation.task_links import task_document, told_tasks
 from tracing.setup import log_path
 from tracing.spans.codec import LineError, Reader, flat_document
-from tracing.spans.records import Status
-from tracing.store.pages import TracePage, TraceSearch
-from tracing.store.queries import follow
-from tracing.units import SECOND_NS, format_count, format_ns
+from tracing.spans.summary import summary_of
+from tracing.store import traces
+from tracing.store.redirects import redirected_from, redirected_to
+from tracing.store.task_links import task_links
+from tracing.units import SECOND_NS, plural
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Callable, Iterator
 
-    from tracing import models
     from tracing.analysis.mine import MineView
     from tracing.spans.records import Trace
-
-SHORT_ID = 12
-"""Digits of a trace id in a list: enough to name it to the other verbs."""
-
-# --- list ----------------------------------------------------------------------------------------
-
-
-def _list_arguments(parser: ArgumentParser) -> None:
-    add_filters(parser)
-    parser.add_argument("--limit", type=positive, default=20, help="traces (default 20)")
-    add_everything(parser)
-    add_format(parser)
-
-
-def add_filters(parser: ArgumentParser) -> None:
-    """Add the conditions that choose traces."""
-    kinds = ["request", "command", "task", "test", "block", "dispatch"]
-    parser.add_argument("--kind", choices=kinds, default="")
-    parser.add_argument("--name", default="", help="exactly this route, command or test")
-    parser.add_argument("--text", default="", help="part of the name or the path")
-    parser.add_argument("--signal", default="", help="dotted path, or its last part")
-    parser.add_argument("--sender", default="", help="as orders.Order")
-    parser.add_argument("--receiver", default="", help="dotted path, or the end of it")
-    outcomes = ["returned", "raised", "skipped", "cancelled"]
-    parser.add_argument("--outcome", choices=outcomes, default="", help="of a receiver call")
-    parser.add_argument("--instance", default="", help="as orders.Order:42")
-    parser.add_argument("--failed", action="store_true", help="only traces with an error")
-    parser.add_argument("--hazards", action="store_true", help="only traces with a hazard")
-    parser.add_argument(
-        "--slower-than", type=duration, default=0, metavar="TIME", help="e.g. 250ms"
-    )
-    add_period(parser)
-
-
-_AT_ONCE = 200
-"""Traces that are asked for in one go."""
-
-
-def chosen(options: dict[str, Any], limit: int, *, mine: bool = False) -> TracePage:
-    """Return the newest traces that fit the options of ``add_filters``, newest first.
-
-    Only those that are *mine*, if that is wanted.
-    """
-    wanted = TraceSearch(
-        kind=options["kind"],
-        failed=True if options["failed"] else None,
-        hazardous=options["hazards"],
-        name=options["name"],
-        text=options["text"],
-        slower_than_ns=options["slower_than"],
-        since_ns=options["since"],
-        until_ns=options["until"],
-        signal=options["signal"],
-        sender=options["sender"],
-        receiver=options["receiver"],
-        outcome=options["outcome"],
-        instance=options["instance"],
-        mine=mine,
-    )
-    found = TracePage([])
-    while len(found.traces) < limit:
-        room = min(limit - len(found.traces), _AT_ONCE)
-        page = traces().search(wanted, before=found.older, size=room)
-        found.traces += page.traces
-        found.hidden += page.hidden
-        found.hidden_more |= page.hidden_more
-        found.older = page.older
-        if not page.older:
-            break
-    return found
-
-
-def row_record(row: models.Trace) -> dict[str, Any]:
-    """Return a trace of a list as a JSON object."""
-    names = (
-        "trace_id",
-        "root_span_id",
-        "kind",
-        "name",
-        "status",
-        "failed",
-        "started_ns",
-        "duration_ns",
-        "http_method",
-        "http_path",
-        "http_status",
-        "user_id",
-        "host",
-        "process",
-        "release",
-        "error",
-        "dispatch_count",
-        "receiver_call_count",
-        "query_count",
-        "query_ns",
-        "signal_ns",
-        "error_count",
-        "hazard_count",
-        "dropped_count",
-        "mine",
-        "pinned",
-    )
-    record = {name: getattr(row, name) for name in names}
-    record["started_at"] = row.started_at.isoformat()
-    return record
-
-
-def _list(run: Run) -> int:
-    require_traces()
-    options, limit = run.options, run.options["limit"]
-    found = chosen(options, limit, mine=not run.shows_everything)
-    heading = ""
-    if not (found.traces or run.shows_everything):
-        found, heading = chosen(options, limit), NONE_OF_MINE
-    rows = found.traces
-    if run.as_json:
-        run.terminal.json([row_record(row) for row in rows])
-        return 0
-    if not rows:
-        raise fail("No trace has what you asked for.", NOT_FOUND)
-    narrow = run.terminal.width < tables.NARROW
-    numbers = ("time", "SQL") if narrow else ("time", "signals", "dispatches", "calls", "SQL")
-    kind = () if narrow else ("kind",)
-    shown = table("trace", "started", *numbers, "result", *kind, "name", right=numbers)
-    for row in rows:
-        started = when(row)
-        cells = [text(row.trace_id[:SHORT_ID], "dim"), text(started[11:] if narrow else started)]
-        cells.append(text(format_ns(row.duration_ns)))
-        if not narrow:
-            cells.append(text(format_ns(row.signal_ns)))
-            cells.append(text(format_count(row.dispatch_count)))
-            cells.append(text(format_count(row.receiver_call_count)))
-        cells += [text(format_count(row.query_count)), tables.result(row)]
-        if not narrow:
-            cells.append(text(row.kind))
-        shown.add_row(*cells, text(row.name, "bold"))
-    if heading:
-        run.terminal.print(text(heading, "bold"))
-    run.terminal.print(shown)
-    if found.hidden or found.hidden_more:
-        run.terminal.print(hidden_line(hidden_text(found.hidden, "trace", more=found.hidden_more)))
-    return 0
-
+    from tracing.spans.summary import TraceSummary
+    from tracing.store.task_links import LinkedTrace
 
 # --- show ----------------------------------------------------------------------------------------
 
 
 def _show_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("trace", help="trace id, the beginning of one, or: last")
+    parser.add_argument("trace", help=NAMES_OF_TRACES)
+    parser.add_argument(
+        "--method",
+        default="",
+        type=str.upper,
+        help="with last: of requests by this method, as POST",
+    )
     parser.add_argument("--all", action="store_true", help="do not fold repetitions")
     parser.add_argument("--totals", action="store_true", help="add what each receiver cost")
     parser.add_argument("--sql", action="store_true", help="add the statements of receivers")
+    parser.add_argument(
+        "--logs", action="store_true", help="add the application's log lines of the trace"
+    )
     parser.add_argument(
         "--why", type=positive, metavar="SPAN", help="say why the span of this number ran"
     )
@@ -206,48 +81,113 @@ def _show_arguments(parser: ArgumentParser) -> None:
 
 
 def trace_document(trace: Trace) -> dict[str, Any]:
-    """Return a trace with its dispatches and hazards, found anew, as one JSON object."""
-    return flat_document(trace) | {"hazards": [as_dict(hazard) for hazard in find_again(trace)]}
+    """Return a trace, its hazards found anew, as one JSON object."""
+    found = flat_document(trace) | {"hazards": [as_dict(hazard) for hazard in find_again(trace)]}
+    tasks = task_document(task_links(trace))
+    return found | ({"tasks": tasks} if tasks else {})
 
 
 def _show(run: Run) -> int:
-    trace = find_trace(run.options["trace"]).load()
+    row = find_trace(run.options["trace"], method=run.options["method"])
+    trace = traces.load(row)
     number = run.options["why"]
     if number is not None:
         return _why(run, trace, number)
     if run.as_json:
-        run.terminal.json(trace_document(trace))
+        logs = run.options["logs"]
+        found = {"log": lines_document(trace, application_lines_of(trace))} if logs else {}
+        run.terminal.json(trace_document(trace) | found)
         return 0
     write = run.terminal.print
     write(tables.heading(trace))
     write(tables.summary(trace))
+    for line in _way(row, run.options["trace"], run.options["method"]):
+        write(text(line, "dim"))
+    for line in _tasks(trace):
+        write(text(line, "dim"))
     write()
-    view = view_of(trace, everything=run.shows_everything)
-    _write_tree(run, trace, view, unfold=run.options["all"], sql=run.options["sql"])
-    for extra in tables.extras(trace, everything=run.options["all"]):
+    view, unfold = view_of(trace, everything=run.shows_everything), run.options["all"]
+    _write_tree(run, trace, view, unfold=unfold, sql=run.options["sql"])
+    changes = ["connection_changes"] if unfold else []
+    noted, hidden = beside_tree(trace, view, "side_effects", *changes)
+    for extra in tables.extras(noted, everything=unfold):
         write(extra)
+    if hidden:
+        write(hidden_line(hidden))
     if run.options["totals"]:
         write()
-        write(tables.totals(tree.totals(trace, view.shown), run.terminal.width))
+        write(tables.totals(totals(trace, view.shown), run.terminal.width))
     hazards = [hazard for hazard in find_again(trace) if not hazard.known]
     if hazards:
         write()
         write(report_tables.hazards(hazards))
+    if run.options["logs"]:
+        write()
+        _write_log(run, trace)
     return 0
+
+
+def _write_log(run: Run, trace: Trace) -> None:
+    """Write the application's lines, each with the number of its span."""
+    found = application_lines_of(trace)
+    for line in found.lines:
+        fields = [f"{name}={value}" for name, value in line.fields.items()]
+        number = [] if line.number is None else [f"#{line.number}"]
+        parts = [line.timestamp, line.level, line.text, *fields, *number]
+        run.terminal.print(text(" ".join(part for part in parts if part)))
+    for remark in remarks(found):
+        run.terminal.print(text(remark, "dim"))
+
+
+def _way(row: TraceSummary, wanted: str, method: str) -> Iterator[str]:
+    """Yield which trace ``last`` is, and the requests around a redirect."""
+    if (back := before_last(wanted)) is not None:
+        which = f"{back} before the newest" if back else "the newest trace"
+        asked = f" by {method}" if method else ""
+        before = f"{LAST}~{back + 1}" if "~" in wanted else f"{wanted}^"
+        before += f" --method {method}" if method else ""
+        yield f"{wanted}: {which}{asked}; the one before it: show {before}"
+    if (source := redirected_from(row)) is not None:
+        did = f"{plural(source.receiver_call_count, 'receiver call')}"
+        yield f"after the redirect of {_request(source)}, {did}: show {source.trace_id[:SHORT_ID]}"
+    if (target := redirected_to(row)) is not None:
+        yield f"redirected to {_request(target)}: show {target.trace_id[:SHORT_ID]}"
+
+
+def _tasks(trace: Trace) -> Iterator[str]:
+    """Yield what enqueued the task that ran, and what ran those enqueued."""
+    told = told_tasks(task_links(trace))
+    if told is None:
+        return
+    if told.sender:
+        senders = [f"{each.summary.name}: {_shown(each)}" for each in told.links.enqueued_by]
+        yield f"enqueued by {', '.join(senders) or f'a trace that is {told.sender}'}"
+    for task, state in told.enqueued:
+        runs = [f"attempt {run.attempt} {run.summary.status}: {_shown(run)}" for run in task.runs]
+        yield f"enqueued {task.name} ({task.task_id}), {', '.join(runs) or state}"
+    if told.links.left_out:
+        yield f"enqueued {plural(told.links.left_out, 'further task')}"
+
+
+def _shown(linked: LinkedTrace) -> str:
+    return f"show {linked.summary.trace_id[:SHORT_ID]}"
+
+
+def _request(row: TraceSummary) -> str:
+    return f"{row.http_method} {row.http_path} ({row.http_status})"
 
 
 def _write_tree(
     run: Run, trace: Trace, view: MineView, *, unfold: bool = False, sql: bool = False
 ) -> None:
-    """Write what *view* shows of the tree of *trace*, what its marks mean and what is hidden."""
-    nodes = (tree.unfolded if unfold else tree.fold)(trace, view.shown)
-    critical = tree.critical_numbers(trace)
+    """Write what *view* shows of the tree of *trace*, and what is hidden."""
+    rows = Tree(trace, shown=view.shown, is_folded=not unfold).rows()
     write = run.terminal.print
     if view.heading:
         write(text(view.heading, "bold"))
-    if nodes:
-        write(tables.trace_tree(nodes, critical, run.terminal.width, sql=sql))
-    if (legend := tables.legend(nodes, critical)) is not None:
+    if rows:
+        write(tables.trace_tree(rows, run.terminal.width, sql=sql))
+    if (legend := tables.legend(rows)) is not None:
         write(legend)
     if view.note:
         write(hidden_line(view.note))
@@ -299,41 +239,22 @@ def _tail_arguments(parser: ArgumentParser) -> None:
     add_format(parser)
 
 
-class LoggedTrace:
-    """A trace that was read from the log, with what a row of the store has."""
-
-    pinned = False
-
-    def __init__(self, trace: Trace) -> None:
-        self._trace = trace
-        self.failed = bool(trace.error_count) or trace.status is Status.ERROR
-        self.mine = trace.is_mine
-        self.started_at = datetime.fromtimestamp(trace.started_ns // 1000 / 1_000_000, tz=UTC)
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what is a field of the trace."""
-        return getattr(self._trace, name)
-
-    def load(self) -> Trace:
-        """Return the trace."""
-        return self._trace
-
-
-def _tail_log(run: Run, show: Callable[[Any], None]) -> None:
-    """Show the last traces of the log file and, with ``--follow``, those that come."""
+def _tail_log(run: Run, show: Callable[[TraceSummary, Trace], None]) -> None:
+    """Show the last traces of the log and, with ``--follow``, new ones."""
     options = run.options
     path: Path = log_path() if options["log"] == Path() else options["log"]
     if not path.exists() and not options["follow"]:
         raise fail(f"There is no file {path}.", NOT_FOUND)
     reader = Reader()
-    last: deque[LoggedTrace] = deque(maxlen=options["lines"])
+    last: deque[Trace] = deque(maxlen=options["lines"])
     is_at_end = False
 
     def show_last() -> None:
         nonlocal is_at_end
         is_at_end = True
         while last:
-            show(last.popleft())
+            trace = last.popleft()
+            show(summary_of(trace), trace)
         run.terminal.flush()
 
     def pause(seconds: float) -> None:
@@ -354,27 +275,28 @@ def _tail_log(run: Run, show: Callable[[Any], None]) -> None:
             continue
         if trace is None:
             continue
-        found = LoggedTrace(trace)
+        found = summary_of(trace)
         if options["failed"] and not found.failed:
             continue
         if is_at_end:
-            show(found)
+            show(found, trace)
         else:
-            last.append(found)
+            last.append(trace)
     show_last()
 
 
-def newest(run: Run) -> Iterator[models.Trace]:
-    """Yield the last traces and, with ``--follow``, those that come, oldest first."""
+def newest(run: Run) -> Iterator[TraceSummary]:
+    """Yield the last traces and, with ``--follow``, new ones."""
     options = run.options
-    wanted = traces().failed() if options["failed"] else traces()
-    last = list(wanted.order_by("-pk")[: options["lines"]])
+    last = traces.newest(options["lines"], failed=options["failed"])
     yield from reversed(last)
     if options["follow"]:
         run.terminal.flush()
         seconds = options["every"] / SECOND_NS
-        after = last[0].pk if last else 0
-        yield from follow(wanted, after=after, poll_seconds=seconds, wait=wait)
+        after = last[0].row if last else 0
+        yield from traces.follow(
+            failed=options["failed"], after=after, poll_seconds=seconds, wait=wait
+        )
 
 
 wait = time.sleep
@@ -382,13 +304,13 @@ wait = time.sleep
 
 
 def _tail(run: Run) -> int:
-    def show(row: models.Trace) -> None:
+    def show(row: TraceSummary, logged: Trace | None = None) -> None:
         if run.as_json:
             run.terminal.json(row_record(row), lines=True)
             return
         run.terminal.print(tables.tail_line(row, when(row)))
         if run.options["tree"]:
-            trace = row.load()
+            trace = logged or traces.load(row)
             _write_tree(run, trace, view_of(trace, everything=run.shows_everything))
         run.terminal.flush()
 
@@ -402,7 +324,6 @@ def _tail(run: Run) -> int:
 
 
 VERBS = (
-    Verb("list", "list traces, newest first", _list_arguments, _list),
     Verb("show", "show one trace as a tree", _show_arguments, _show),
     Verb("tail", "show the last traces, and those that come", _tail_arguments, _tail),
 )

@@ -1,10 +1,14 @@
 /* Preferences of this browser: theme, density and hidden columns, put on <html> before it is painted. */
-"use strict";
 
-window.tracingPreferences = (() => {
+/** @typedef {{ theme?: string, density?: string, hide?: string[] }} Preferences */
+
+// A classic script, not a module: modules run after the first painting.
+// biome-ignore lint/correctness/noUnusedVariables: The viewer uses it.
+const tracingPreferences = (() => {
   const key = "tracing.viewer";
   const root = document.documentElement;
 
+  /** @returns {Preferences} */
   function read() {
     try {
       const kept = JSON.parse(localStorage.getItem(key) || "{}");
@@ -14,6 +18,7 @@ window.tracingPreferences = (() => {
     }
   }
 
+  /** @param {Preferences} kept */
   function apply(kept) {
     if (kept.theme === "light" || kept.theme === "dark") root.dataset.theme = kept.theme;
     else delete root.dataset.theme;
@@ -22,6 +27,7 @@ window.tracingPreferences = (() => {
     root.dataset.hide = Array.isArray(kept.hide) ? kept.hide.join(" ") : "";
   }
 
+  /** @param {Preferences} changes */
   function set(changes) {
     const kept = { ...read(), ...changes };
     try {

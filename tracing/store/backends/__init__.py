@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from tracing.pipeline import TemporaryError
-from tracing.store.backends.base import Database, MissingTablesError, delete_rows
+from tracing.store.backends.base import (
+    KEYS_AT_ONCE,
+    Database,
+    MissingTablesError,
+    delete_rows,
+    marks,
+)
 from tracing.store.backends.mariadb import MariaDB
 from tracing.store.backends.postgresql import PostgreSQL
 from tracing.store.backends.sqlite import SQLite
@@ -17,11 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "KEYS_AT_ONCE",
     "VENDORS",
     "Database",
     "MissingTablesError",
     "beside_the_application",
     "delete_rows",
+    "marks",
     "open_database",
 ]
 
@@ -44,7 +52,7 @@ def open_database(alias: str, *, shared: bool = False) -> Database:
 
 @contextmanager
 def beside_the_application(alias: str) -> Iterator[Database]:
-    """Open the store for a face, on a connection of its own; errors are Django's.
+    """Open the store for a face, on its own connection; errors are Django's.
 
     Inside a transaction of the application, as tests have one, and in memory, it is that of the
     running thread: nobody else sees what is there.

@@ -1,4 +1,4 @@
-"""What a database is to the store: a connection below the ORM, on the raw driver.
+"""A database below the ORM: a connection on the raw driver.
 
 Django's own cursors are avoided on purpose: they would send ``connection_created``, show up in
 ``connection.queries`` and in ``assertNumQueries()``, and cost more than the writing itself.
@@ -13,9 +13,10 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from tracing.instrumentation.in_tests import address
 from tracing.pipeline import TemporaryError
+from tracing.store.ranges import chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -23,14 +24,15 @@ if TYPE_CHECKING:
 BUSY_SECONDS = 5
 """How long a writer waits for another one's lock, and for a server to answer."""
 
-_KEYS_AT_ONCE = 500
+KEYS_AT_ONCE = 500
+"""Parameters in a list of a statement."""
 
 _leaked: list[Any] = []
 """Connections inherited over fork(): they belong to the parent and are never closed here."""
 
 
 class MissingTablesError(TemporaryError):
-    """The database has no tables for traces, or older ones: it was not migrated."""
+    """The database lacks the tables for traces, or has older ones."""
 
     # The command that makes them is traced as well, before it has made them.
     patience = 10.0
@@ -100,7 +102,7 @@ class Database:
                 raise
 
     def is_elsewhere(self) -> bool:
-        """Return whether the alias leads to another database now: tests have been given theirs."""
+        """Return whether the alias leads elsewhere now, as in tests."""
         return self._address != address(connections.settings[self.alias])
 
     def parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +124,7 @@ class Database:
                 raw.close()
 
     def forget(self) -> None:
-        """Let go of a connection that belongs to the parent process, without closing it."""
+        """Let go of the parent process's connection without closing it."""
         if self.raw is not None:
             _leaked.append(self.raw)
             self.raw = None
@@ -186,13 +188,13 @@ class Database:
 
     @property
     def streams(self) -> bool:
-        """Return whether ``insert_stream`` works: the server stores while rows are being made."""
+        """Return whether ``insert_stream`` works, so that both sides are busy."""
         return False
 
     def insert_stream(
-        self, table: str, columns: Sequence[str], chunks: Iterable[Sequence[tuple[Any, ...]]]
+        self, table: str, columns: Sequence[str], parts: Iterable[Sequence[tuple[Any, ...]]]
     ) -> None:
-        """Insert all rows of *chunks*, sending each while the next is being made."""
+        """Insert all rows of *parts*, sending each while the next is being made."""
         raise NotImplementedError
 
     def insert_new(
@@ -208,7 +210,7 @@ class Database:
         columns: Sequence[str],
         rows: Iterable[tuple[Any, ...]],
     ) -> None:
-        """Insert *rows* (keys, then columns) or give the columns of existing ones these values."""
+        """Insert *rows* (keys, then columns), or update those that are there."""
         cursor = self.raw.cursor()
         try:
             cursor.executemany(
@@ -227,11 +229,10 @@ class Database:
     def insert_statement(self, table: str, columns: Sequence[str], verb: str = "INSERT") -> str:
         """Return an INSERT of one row."""
         names = ", ".join(map(self.quote, columns))
-        values = ", ".join(["%s"] * len(columns))
-        return f"{verb} INTO {self.quote(table)} ({names}) VALUES ({values})"
+        return f"{verb} INTO {self.quote(table)} ({names}) VALUES {marks(columns)}"
 
     def allocate(self, needed: Mapping[str, int]) -> dict[str, int]:
-        """Return the id before the first new one of each sequence in *needed*, by name.
+        """Return the last id given away of each sequence, taking *needed* more.
 
         It is a transaction of its own: other writers wait for these few rows only, and not while
         the batch is written. Sequences that do not exist are left out.
@@ -241,26 +242,19 @@ class Database:
         """
         change, parameters = self._raise_by(needed)
         table = self.quote("tracing_sequence")
-        self.begin()
-        try:
+        with self.transaction():
             self.execute(change, parameters)
-            names = ", ".join(["%s"] * len(needed))
             found = self.rows(
-                f"SELECT name, value FROM {table} WHERE name IN ({names})", tuple(needed)
+                f"SELECT name, value FROM {table} WHERE name IN {marks(needed)}", tuple(needed)
             )
-        except BaseException:
-            self.rollback()
-            raise
-        self.commit()
         return {name: value - needed[name] for name, value in found}
 
     def _raise_by(self, needed: Mapping[str, int]) -> tuple[str, list[Any]]:
         """Return the UPDATE for ``allocate`` and its parameters."""
         cases = " ".join(["WHEN name = %s THEN %s"] * len(needed))
-        names = ", ".join(["%s"] * len(needed))
         statement = (
             f"UPDATE {self.quote('tracing_sequence')} "
-            f"SET value = value + CASE {cases} ELSE 0 END WHERE name IN ({names})"
+            f"SET value = value + CASE {cases} ELSE 0 END WHERE name IN {marks(needed)}"
         )
         return statement, [*(part for pair in needed.items() for part in pair), *needed]
 
@@ -283,9 +277,11 @@ class Database:
 
 
 def delete_rows(database: Database, table: str, keys: Sequence[int]) -> None:
-    """Delete the rows of *table* with the ids *keys*; in a transaction, if there are many."""
-    for start in range(0, len(keys), _KEYS_AT_ONCE):
-        chunk = keys[start : start + _KEYS_AT_ONCE]
-        database.execute(
-            f"DELETE FROM {table} WHERE id IN ({', '.join(['%s'] * len(chunk))})", chunk
-        )
+    """Delete the rows *keys*; if there are many, in a transaction."""
+    for chunk in chunks(keys, KEYS_AT_ONCE):
+        database.execute(f"DELETE FROM {table} WHERE id IN {marks(chunk)}", chunk)
+
+
+def marks(values: Collection[Any]) -> str:
+    """Return placeholders for *values*, in parentheses."""
+    return f"({', '.join(['%s'] * len(values))})"

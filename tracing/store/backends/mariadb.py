@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class MariaDB(Database):
-    """MariaDB and MySQL: executemany, which both drivers turn into multi-row INSERTs."""
+    """MariaDB and MySQL: executemany, which makes multi-row INSERTs."""
 
     vendor = "mysql"
     share_lock = " LOCK IN SHARE MODE"
 
     def parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return what Django would use, with limits on waiting for a server that is gone."""
+        """Return Django's parameters, with limits on waiting for the server."""
         limits = {
             "connect_timeout": BUSY_SECONDS,
             "read_timeout": 2 * BUSY_SECONDS,

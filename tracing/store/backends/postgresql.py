@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tracing.store.backends.base import BUSY_SECONDS, Database
+from tracing.store.ranges import chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
 class PostgreSQL(Database):
-    """PostgreSQL, or what speaks its protocol: COPY with psycopg 3, multi-row INSERT with 2."""
+    """PostgreSQL: COPY with psycopg 3, multi-row INSERT with psycopg 2."""
 
     vendor = "postgresql"
     share_lock = " FOR SHARE"
@@ -22,13 +24,13 @@ class PostgreSQL(Database):
         self._commits = "on"
 
     def parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return what Django would use, with limits on waiting for a server that is gone."""
+        """Return Django's parameters, with limits on waiting for the server."""
         # libpq's tcp_user_timeout is in ms.
         limits = {"connect_timeout": BUSY_SECONDS, "tcp_user_timeout": BUSY_SECONDS * 2000}
         return {**limits, "application_name": "tracing", **parameters}
 
     def prepare(self) -> None:
-        """Leave transactions to the statements; wait for the disk with those of batches alone."""
+        """Leave transactions to the statements; sync only those of batches."""
         self.raw.autocommit = True
         self._types.clear()
         # Labels and ids that a crash of the server takes back are given away again.
@@ -36,7 +38,7 @@ class PostgreSQL(Database):
         self.execute("SET synchronous_commit TO off")
 
     def begin_statement(self) -> str:
-        """Return the statement that begins a transaction as durable as the server's others."""
+        """Return the statement that begins a transaction, as durable as others."""
         return f"BEGIN; SET LOCAL synchronous_commit TO {self._commits}"
 
     def is_stale(self) -> bool:
@@ -62,27 +64,28 @@ class PostgreSQL(Database):
         return hasattr(self.raw.cursor(), "copy")
 
     def insert_stream(
-        self, table: str, columns: Sequence[str], chunks: Iterable[Sequence[tuple[Any, ...]]]
+        self, table: str, columns: Sequence[str], parts: Iterable[Sequence[tuple[Any, ...]]]
     ) -> None:
-        """Insert all rows of *chunks* through one COPY, whose statement begins at once."""
+        """Insert all rows of *parts* through one COPY, which begins at once."""
         names = ", ".join(map(self.quote, columns))
         # Binary spares the server reading numbers, which is most of what it has to read.
-        form = " (FORMAT BINARY)" if _IN_C else ""
-        types = self._column_types(table, columns) if _IN_C else ()
+        is_in_c = _is_in_c()
+        form = " (FORMAT BINARY)" if is_in_c else ""
+        types = self._column_types(table, columns) if is_in_c else ()
         with (
             self.raw.cursor() as cursor,
             cursor.copy(f"COPY {self.quote(table)} ({names}) FROM STDIN{form}") as copy,
         ):
-            if _IN_C:
+            if is_in_c:
                 copy.set_types(types)
                 write = copy.write_row
-                for rows in chunks:
+                for rows in parts:
                     for row in rows:
                         write(row)
             else:
-                for rows in chunks:
-                    for start in range(0, len(rows), 500):
-                        copy.write(_copy_text(rows[start : start + 500]))
+                for rows in parts:
+                    for some in chunks(rows, 500):
+                        copy.write(_copy_text(some))
 
     def _column_types(self, table: str, columns: Sequence[str]) -> list[str]:
         """Return the names of the types of *columns*."""
@@ -101,8 +104,7 @@ class PostgreSQL(Database):
         self, statement: str, rows: Sequence[tuple[Any, ...]], ending: str = ""
     ) -> None:
         head, _, values = statement.rpartition("VALUES ")
-        for start in range(0, len(rows), 200):
-            chunk = rows[start : start + 200]
+        for chunk in chunks(rows, 200):
             self.execute(
                 f"{head}VALUES {', '.join([values] * len(chunk))}{ending}",
                 [value for row in chunk for value in row],
@@ -115,7 +117,7 @@ class PostgreSQL(Database):
         self._insert_many(self.insert_statement(table, columns), rows, " ON CONFLICT DO NOTHING")
 
     def allocate(self, needed: Mapping[str, int]) -> dict[str, int]:
-        """Return the id before the first new one of each sequence; one statement does it all."""
+        """Return the last id given away of each sequence, in one statement."""
         change, parameters = self._raise_by(needed)
         found = self.rows(f"{change} RETURNING name, value", parameters)
         return {name: value - needed[name] for name, value in found}
@@ -126,13 +128,16 @@ class PostgreSQL(Database):
         return state in {"42P01", "42703"}
 
 
-try:
-    from psycopg import pq
+@cache
+def _is_in_c() -> bool:
+    """Return whether the driver is in C, where write_row() is the quicker."""
+    # Asked on a connection of that driver, which is therefore there already.
+    try:
+        from psycopg import pq  # noqa: PLC0415 - most stores are no PostgreSQL.
+    except ImportError:
+        return False
+    return pq.__impl__ != "python"
 
-    # Only in C is write_row() quicker than making the text here.
-    _IN_C = pq.__impl__ != "python"
-except ImportError:
-    _IN_C = False
 
 _COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 

@@ -23,7 +23,7 @@ _SWITCH_SECONDS = 0.01
 
 
 class SQLite(Database):
-    """SQLite: one writer at a time, which takes its lock at once and holds it briefly."""
+    """SQLite: one writer at a time, which takes its lock at once."""
 
     vendor = "sqlite"
     # SQLite allows 32,766 parameters in a statement since 3.32 and 999 before.
@@ -34,7 +34,7 @@ class SQLite(Database):
     _file: tuple[str, int] | None = None
 
     def parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return what Django would use, with a patient timeout; a new file is for its owner alone."""
+        """Return Django's parameters, more patient; make a new file private."""
         if self.is_dedicated() and not self._name.startswith((":", "file:")):
             # SQLite gives its log and its index the mode of the file. What exists keeps its own.
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
@@ -43,7 +43,7 @@ class SQLite(Database):
         return parameters | {"timeout": max(parameters.get("timeout", 0), BUSY_SECONDS)}
 
     def prepare(self) -> None:
-        """Use a write-ahead log in a file that only holds traces, and sync at checkpoints alone."""
+        """Use a write-ahead log in our own file, synced at checkpoints."""
         # Without it sqlite3 begins a transaction of its own before the first INSERT, and the next
         # explicit BEGIN fails.
         self.raw.isolation_level = None
@@ -56,7 +56,7 @@ class SQLite(Database):
         if makes_tables:
             try:
                 embedded.bring_up_to_date(self.raw)
-            except embedded.NewerStoreError as error:
+            except embedded.UnknownTablesError as error:
                 raise TemporaryError(f"the file {self._name} cannot be used: {error}") from None
         # The mode is the file's, the rest is this connection's.
         is_ahead = execute("PRAGMA journal_mode").fetchone()[0] == "wal"
@@ -72,7 +72,7 @@ class SQLite(Database):
         return str(self._wrapper.settings_dict["NAME"])
 
     def translate(self, error: Exception) -> Exception:
-        """Return the error to raise; of a file that cannot be written it names the file."""
+        """Return the error to raise; it names a file that cannot be written."""
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
             return TemporaryError(f"the file {self._name} cannot be written: {error}")
@@ -101,7 +101,7 @@ class SQLite(Database):
         return has_own_sqlite_file(self.alias)
 
     def is_stale(self) -> bool:
-        """Return whether the file was deleted or replaced: SQLite would write to the old one."""
+        """Return whether the file was replaced: SQLite would write to the old."""
         if self._file is None:
             return False
         name, inode = self._file
@@ -111,7 +111,7 @@ class SQLite(Database):
             return True
 
     def begin(self) -> None:
-        """Begin a transaction, beside the application's in its own file only when it has none.
+        """Begin a transaction; in the application's file only between others.
 
         There, whoever has read and wants to write fails at once, however patient, when another
         writer waits for the readers to go. So this one does not wait with its lock in hand: it
@@ -139,7 +139,7 @@ class SQLite(Database):
             self.raw.execute(f"PRAGMA busy_timeout = {patience}")
 
     def begin_statement(self) -> str:
-        """Return the statement that takes the write lock at once instead of failing halfway."""
+        """Return the statement that takes the write lock at once."""
         return "BEGIN IMMEDIATE"
 
     def dialect(self, statement: str) -> str:

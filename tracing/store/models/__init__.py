@@ -1,26 +1,33 @@
-"""The store: traces, dispatches and receiver calls, with names kept once as label rows.
+"""The store: traces, dispatches and calls, with names kept as labels.
 
 Rows are written by ``tracing.store.writer`` in plain SQL and read through the querysets,
 by the viewer, the admin and the command. There is no logic here. A name that ends in ``_ns`` is a
 whole number of nanoseconds. Python sees the words of ``tracing.spans.records``, the database small
-numbers (``CodeField``). docs/storage.md explains the layout and what it costs.
+numbers (``CodeField``). docs/guides/storage.md explains the layout and what it costs.
 """
 
 from __future__ import annotations
 
-from tracing.store.models.hazards import SEVERITY_CODES, Hazard, HazardSighting
+from tracing.store.models.hazards import SEVERITY_CODES, Hazard, HazardOccurrence
 from tracing.store.models.labels import (
     CallsiteLabel,
-    FactsLabel,
     Label,
     ReceiverLabel,
     SenderLabel,
     Sequence,
+    SharedAttributes,
     SignalLabel,
     StatementLabel,
     TraceLabel,
 )
-from tracing.store.models.operations import RecorderControl, RecorderState, Rollup, SavedSearch
+from tracing.store.models.operations import (
+    RecorderControl,
+    RecorderState,
+    Rollup,
+    SavedSearch,
+    TaskLink,
+    WiringVersion,
+)
 from tracing.store.models.traces import (
     KIND_CODES,
     METHOD_CODES,
@@ -30,9 +37,9 @@ from tracing.store.models.traces import (
     Bypass,
     Dispatch,
     FailedCall,
+    Orphan,
     ReceiverCall,
     Trace,
-    Unheard,
 )
 
 __all__ = [
@@ -45,11 +52,11 @@ __all__ = [
     "Bypass",
     "CallsiteLabel",
     "Dispatch",
-    "FactsLabel",
     "FailedCall",
     "Hazard",
-    "HazardSighting",
+    "HazardOccurrence",
     "Label",
+    "Orphan",
     "ReceiverCall",
     "ReceiverLabel",
     "RecorderControl",
@@ -58,9 +65,11 @@ __all__ = [
     "SavedSearch",
     "SenderLabel",
     "Sequence",
+    "SharedAttributes",
     "SignalLabel",
     "StatementLabel",
+    "TaskLink",
     "Trace",
     "TraceLabel",
-    "Unheard",
+    "WiringVersion",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from tracing.store.fields import CodeField, RowIdField
+from tracing.store.fields import CodeField, RowIdField, reference
 from tracing.store.models.traces import Trace
 
 # Only ever append, as with the codes of ``traces``.
@@ -32,14 +32,8 @@ class Hazard(models.Model):
     count = models.PositiveBigIntegerField(default=0)
     first_seen_ns = models.BigIntegerField()
     last_seen_ns = models.BigIntegerField(db_index=True)
-    trace = models.ForeignKey(
-        Trace,
-        models.DO_NOTHING,
-        related_name="+",
-        null=True,
-        db_constraint=False,
-        db_index=False,
-        help_text=_("The trace that showed it last; it may have been pruned."),
+    trace = reference(
+        Trace, null=True, help_text=_("The trace that showed it last; it may have been pruned.")
     )
     known = models.BooleanField(default=False, help_text=_("Accepted: shown apart from the rest."))
     reason = models.CharField(max_length=500, blank=True, help_text=_("Why it was accepted."))
@@ -51,16 +45,12 @@ class Hazard(models.Model):
         return f"{self.hazard}: {self.message}"
 
 
-class HazardSighting(models.Model):
+class HazardOccurrence(models.Model):
     """A hazard as one trace showed it."""
 
     id = RowIdField(primary_key=True)
-    hazard = models.ForeignKey(
-        Hazard, models.DO_NOTHING, related_name="sightings", db_constraint=False
-    )
-    trace = models.ForeignKey(
-        Trace, models.DO_NOTHING, related_name="sightings", db_constraint=False
-    )
+    hazard = reference(Hazard, related_name="occurrences", db_index=True)
+    trace = reference(Trace, related_name="occurrences", db_index=True)
     data = models.TextField(help_text=_("JSON object: the finding."))
 
     class Meta:

@@ -45,7 +45,7 @@ class SenderLabel(Label):
 
 
 class StatementLabel(models.Model):
-    """The text of an SQL statement, normalised; receiver calls refer to it in their details."""
+    """The text of a normalised SQL statement, which calls refer to."""
 
     id = models.BigAutoField(primary_key=True)
     key = models.CharField(max_length=32, unique=True, help_text=_("Hash of the statement."))
@@ -76,7 +76,7 @@ class ReceiverLabel(Label):
 
 
 class CallsiteLabel(Label):
-    """A place in the application's code that sends signals: ``name`` is the function's."""
+    """A place in the code that sends; ``name`` is the function's."""
 
     file = models.CharField(max_length=500)
     line = models.PositiveIntegerField()
@@ -85,12 +85,12 @@ class CallsiteLabel(Label):
         return f"{self.file}:{self.line}"
 
 
-class FactsLabel(models.Model):
-    """Facts that many dispatches share: created, raw, using, update_fields, action, named ..."""
+class SharedAttributes(models.Model):
+    """Attributes that many dispatches share, as created and using."""
 
     id = models.BigAutoField(primary_key=True)
-    key = models.CharField(max_length=32, unique=True, help_text=_("Hash of the facts."))
-    facts = models.TextField(help_text=_("JSON object without what has its default."))
+    key = models.CharField(max_length=32, unique=True, help_text=_("Hash of the attributes."))
+    shared = models.TextField(help_text=_("JSON object without what has its default."))
 
     def __str__(self) -> str:
-        return self.facts
+        return self.shared

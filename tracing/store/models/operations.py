@@ -1,19 +1,21 @@
-"""What is kept beside traces: sums by hour, what the recorder does, searches."""
+"""Models beside traces: sums by hour, tasks, recorders, searches."""
 
 from __future__ import annotations
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from tracing.store.fields import RowIdField, reference
 from tracing.store.models.labels import SenderLabel, SignalLabel
-from tracing.store.statistics import RollupQuerySet
+from tracing.store.models.traces import Trace
+from tracing.store.rollups import RollupQuerySet
 
 
 class Rollup(models.Model):
-    """An hour of one signal from one sender, or of one receiver of it, as one process saw it.
+    """An hour of a pair of signal and sender, or of a receiver of it.
 
     The worker of each process owns its rows, so that no two writers ever wait for one another;
-    readers add the parts together. ``receiver`` is 0 for the dispatch itself. ``histogram`` is
+    readers add the writers together. ``receiver`` is 0 for the dispatch itself. ``histogram`` is
     explained in ``tracing.analysis.histogram``.
 
     Dispatches nest: the rows of a signal's senders share moments and queries. How much is too often in
@@ -23,13 +25,9 @@ class Rollup(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     hour = models.PositiveIntegerField(help_text=_("Hours since the epoch, UTC."))
-    part = models.CharField(max_length=16, help_text=_("Random id of the writing worker."))
-    signal = models.ForeignKey(
-        SignalLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
-    sender = models.ForeignKey(
-        SenderLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
+    writer = models.CharField(max_length=16, help_text=_("Random id of the writing worker."))
+    signal = reference(SignalLabel)
+    sender = reference(SenderLabel)
     # No foreign key: MariaDB's backend refuses a reference to 0.
     receiver = models.PositiveBigIntegerField(
         default=0,
@@ -49,7 +47,7 @@ class Rollup(models.Model):
         ordering = ["-hour"]
         constraints = [
             models.UniqueConstraint(
-                fields=["hour", "signal", "sender", "receiver", "part"],
+                fields=["hour", "signal", "sender", "receiver", "writer"],
                 name="tracing_rollup_once",
             ),
         ]
@@ -75,8 +73,27 @@ class Rollup(models.Model):
         return f"hour {self.hour}: {self.count} x {self.signal_id}/{self.sender_id}"
 
 
+class TaskLink(models.Model):
+    """A trace that enqueued a task or ran it, by the id of the task.
+
+    Of a trace that was pruned the row stays, without the trace, while another of the task is stored.
+    """
+
+    id = RowIdField(primary_key=True)
+    task_id = models.CharField(max_length=200, help_text=_("As the traces of its runs have it."))
+    ran = models.BooleanField(help_text=_("It ran the task; else it enqueued it."))
+    trace = reference(Trace, null=True, db_index=True)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["task_id", "ran"], name="tracing_task_link")]
+
+    def __str__(self) -> str:
+        return f"{'ran' if self.ran else 'enqueued'} {self.task_id}"
+
+
 class RecorderControl(models.Model):
-    """What every recording process obeys: one row, with id 1."""
+    """The one row, with id 1, that every recording process obeys."""
 
     id = models.BigAutoField(primary_key=True)
     paused = models.BooleanField(default=False)
@@ -88,7 +105,7 @@ class RecorderControl(models.Model):
 
 
 class RecorderState(models.Model):
-    """How the recorder of one process is doing: written every few seconds by its worker."""
+    """The state of one process's recorder, written every few seconds."""
 
     id = models.BigAutoField(primary_key=True)
     host = models.CharField(max_length=100)
@@ -102,6 +119,9 @@ class RecorderState(models.Model):
         blank=True, help_text=_("JSON object: exported, dropped, failures, error by exporter.")
     )
     version = models.CharField(max_length=30, blank=True)
+    wiring = models.TextField(  # noqa: DJ001 - written apart from the rest, and later.
+        null=True, help_text=_("JSON object: what it has connected, and what happened before.")
+    )
 
     class Meta:
         ordering = ["-seen_ns"]
@@ -115,8 +135,32 @@ class RecorderState(models.Model):
         return f"{self.host}:{self.process}"
 
 
+class WiringVersion(models.Model):
+    """The connections of one kind and release, while they were the same."""
+
+    id = models.BigAutoField(primary_key=True)
+    kind = models.CharField(max_length=100, help_text=_("As web, worker celery, command migrate."))
+    release = models.CharField(max_length=100, blank=True)
+    fingerprint = models.CharField(max_length=32, help_text=_("Hash of what was connected."))
+    first_seen_ns = models.BigIntegerField()
+    last_seen_ns = models.BigIntegerField(db_index=True)
+    started_ns = models.BigIntegerField(help_text=_("When the process began that told of it last."))
+    connections = models.TextField(help_text=_("JSON array: each with the line that connected it."))
+
+    class Meta:
+        ordering = ["-last_seen_ns"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "release", "fingerprint"], name="tracing_wiring_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.release}".strip()
+
+
 class SavedSearch(models.Model):
-    """A search of the viewer under a name, seen by everybody who may see traces."""
+    """A search of the viewer under a name, for all who may see traces."""
 
     id = models.BigAutoField(primary_key=True)
     name = models.CharField(max_length=100, unique=True)

@@ -9,13 +9,13 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from tracing.spans.records import Kind, Method, Outcome, Status, TransactionOutcome
-from tracing.store.fields import CodeField, NewestFirstIndex, RowIdField
+from tracing.store.fields import CodeField, NewestFirstIndex, RowIdField, reference
 from tracing.store.load import DispatchQuerySet, ReceiverCallQuerySet
 from tracing.store.models.labels import (
     CallsiteLabel,
-    FactsLabel,
     ReceiverLabel,
     SenderLabel,
+    SharedAttributes,
     SignalLabel,
     TraceLabel,
 )
@@ -24,7 +24,7 @@ from tracing.store.queries import TraceManager, TraceQuerySet
 if TYPE_CHECKING:
     from tracing.spans import records
 
-# The order is the format of the store: only ever append. Words without an enum follow one rule:
+# The order is the format of the store: only ever append. Text without an enum follow one rule:
 # the commonest first, because 0 and 1 take no space on SQLite.
 KIND_CODES = (
     Kind.REQUEST,
@@ -55,7 +55,7 @@ TRANSACTION_CODES = (
 
 
 class Trace(models.Model):
-    """One unit of work: a request, a command, a task, a test, a block or a lone dispatch."""
+    """A unit of work: a request, command, task, test, block or dispatch."""
 
     id = RowIdField(primary_key=True)
     trace_id = models.CharField(
@@ -64,9 +64,7 @@ class Trace(models.Model):
     root_span_id = models.CharField(
         max_length=16, help_text=_("Id of the span that encloses it, 16 hex digits: its own.")
     )
-    label = models.ForeignKey(
-        TraceLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
+    label = reference(TraceLabel)
     kind = CodeField(codes=KIND_CODES)
     status = CodeField(codes=STATUS_CODES)
     failed = models.BooleanField(
@@ -86,7 +84,7 @@ class Trace(models.Model):
     release = models.CharField(max_length=100, blank=True)
     error = models.CharField(max_length=500, blank=True)
     attributes = models.TextField(blank=True, help_text=_("JSON object; empty for none."))
-    details = models.TextField(
+    extra = models.TextField(
         blank=True, help_text=_("JSON object: side effects and lost receivers; empty for none.")
     )
     dispatch_count = models.PositiveIntegerField(default=0)
@@ -97,7 +95,7 @@ class Trace(models.Model):
     error_count = models.PositiveIntegerField(default=0)
     hazard_count = models.PositiveIntegerField(default=0)
     dropped_count = models.PositiveIntegerField(default=0)
-    unheard_count = models.PositiveIntegerField(default=0)
+    orphan_count = models.PositiveIntegerField(default=0)
     overhead_ns = models.BigIntegerField(default=0)
     segment = models.PositiveIntegerField(default=0, help_text=_("Number of the last segment."))
     final = models.BooleanField(default=True)
@@ -143,7 +141,7 @@ class Trace(models.Model):
 
     @property
     def name(self) -> str:
-        """Return the route, command, task, test or block; for a lone dispatch signal and sender."""
+        """Return the route, command, task, test, block, or signal and sender."""
         return self.label.name
 
     @property
@@ -165,29 +163,14 @@ class Dispatch(models.Model):
     """
 
     id = RowIdField(primary_key=True)
-    trace = models.ForeignKey(
-        Trace, models.DO_NOTHING, related_name="dispatches", db_constraint=False
-    )
+    trace = reference(Trace, related_name="dispatches", db_index=True)
     number = models.IntegerField(help_text=_("Span number within the trace."))
     parent_number = models.IntegerField(null=True)
     depth = models.SmallIntegerField(default=0)
-    signal = models.ForeignKey(
-        SignalLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
-    sender = models.ForeignKey(
-        SenderLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
-    callsite = models.ForeignKey(
-        CallsiteLabel,
-        models.DO_NOTHING,
-        related_name="+",
-        null=True,
-        db_constraint=False,
-        db_index=False,
-    )
-    facts = models.ForeignKey(
-        FactsLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
+    signal = reference(SignalLabel)
+    sender = reference(SenderLabel)
+    callsite = reference(CallsiteLabel, null=True)
+    shared = reference(SharedAttributes)
     method = CodeField(codes=METHOD_CODES)
     transaction = CodeField(codes=TRANSACTION_CODES)
     start_ns = models.BigIntegerField(help_text=_("From the start of the trace."))
@@ -200,7 +183,7 @@ class Dispatch(models.Model):
     receiver_call_count = models.IntegerField(default=0)
     query_count = models.IntegerField(default=0)
     query_ns = models.BigIntegerField(default=0)
-    details = models.TextField(null=True, help_text=_("JSON object of what is rare."))  # noqa: DJ001
+    extra = models.TextField(null=True, help_text=_("JSON object of what is rare."))  # noqa: DJ001
 
     objects = DispatchQuerySet.as_manager()
 
@@ -219,18 +202,10 @@ class ReceiverCall(models.Model):
     """One call of one receiver for one dispatch."""
 
     id = RowIdField(primary_key=True)
-    dispatch = models.ForeignKey(
-        Dispatch,
-        models.DO_NOTHING,
-        related_name="receiver_calls",
-        db_constraint=False,
-        db_index=False,
-    )
+    dispatch = reference(Dispatch, related_name="receiver_calls")
     number = models.IntegerField(help_text=_("Span number within the trace."))
     position = models.SmallIntegerField()
-    receiver = models.ForeignKey(
-        ReceiverLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
+    receiver = reference(ReceiverLabel)
     outcome = CodeField(codes=OUTCOME_CODES)
     start_ns = models.BigIntegerField(help_text=_("From the start of the dispatch."))
     duration_ns = models.BigIntegerField()
@@ -239,7 +214,7 @@ class ReceiverCall(models.Model):
     )
     query_count = models.IntegerField(default=0)
     query_ns = models.BigIntegerField(default=0)
-    details = models.TextField(null=True, help_text=_("JSON object of what is rare."))  # noqa: DJ001
+    extra = models.TextField(null=True, help_text=_("JSON object of what is rare."))  # noqa: DJ001
 
     objects = ReceiverCallQuerySet.as_manager()
 
@@ -252,15 +227,11 @@ class ReceiverCall(models.Model):
 
 
 class FailedCall(models.Model):
-    """A receiver call that raised: few rows, so that failures are found without an index on all."""
+    """A receiver call that raised: few rows, in place of an index on all."""
 
     id = RowIdField(primary_key=True, help_text=_("Id of the receiver call."))
-    dispatch = models.ForeignKey(
-        Dispatch, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
-    receiver = models.ForeignKey(
-        ReceiverLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
+    dispatch = reference(Dispatch)
+    receiver = reference(ReceiverLabel)
     exception_type = models.CharField(max_length=255)
 
     class Meta:
@@ -275,22 +246,13 @@ class Bypass(models.Model):
     """A write that sent no signals although receivers were connected for them."""
 
     id = RowIdField(primary_key=True)
-    trace = models.ForeignKey(
-        Trace, models.DO_NOTHING, related_name="bypasses", db_constraint=False
-    )
+    trace = reference(Trace, related_name="bypasses", db_index=True)
     operation = models.CharField(max_length=20)
     model = models.CharField(max_length=255)
     rows = models.PositiveBigIntegerField(null=True)
     start_ns = models.BigIntegerField()
     parent_number = models.PositiveIntegerField(null=True)
-    callsite = models.ForeignKey(
-        CallsiteLabel,
-        models.DO_NOTHING,
-        related_name="+",
-        null=True,
-        db_constraint=False,
-        db_index=False,
-    )
+    callsite = reference(CallsiteLabel, null=True)
     signals = models.TextField(help_text=_("JSON array of dotted paths."))
     receivers = models.TextField(help_text=_("JSON array of ids of receiver labels."))
 
@@ -302,22 +264,17 @@ class Bypass(models.Model):
         return f"{self.operation} of {self.model}"
 
 
-class Unheard(models.Model):
-    """How often a trace sent a signal that had no receiver."""
+class Orphan(models.Model):
+    """A count of dispatches that had no receiver, in one trace."""
 
     id = RowIdField(primary_key=True)
-    trace = models.ForeignKey(Trace, models.DO_NOTHING, related_name="unheard", db_constraint=False)
-    signal = models.ForeignKey(
-        SignalLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
-    sender = models.ForeignKey(
-        SenderLabel, models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
-    )
+    trace = reference(Trace, related_name="orphans", db_index=True)
+    signal = reference(SignalLabel)
+    sender = reference(SenderLabel)
     count = models.PositiveIntegerField()
 
     class Meta:
         ordering = ["id"]
-        verbose_name_plural = "unheard"
 
     def __str__(self) -> str:
         return f"{self.count} x {self.signal} from {self.sender}"

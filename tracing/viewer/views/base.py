@@ -1,4 +1,4 @@
-"""What every page has: permission asked first, nothing cached, HTML or JSON from the same data."""
+"""The base of pages: permissions, no caching, HTML or JSON."""
 
 from __future__ import annotations
 
@@ -37,55 +37,81 @@ from tracing.presentation.templating import (
 from tracing.routers import misplaced
 from tracing.spans.escapes import escape_json
 from tracing.store import deadlines
+from tracing.store.availability import has_tables
 from tracing.store.embedded import makes_tables
-from tracing.store.models import Trace
-from tracing.units import parse_moment
+from tracing.units import parse_timestamp
 from tracing.viewer.access import NotPermittedError, Permission, is_allowed, lacking, username
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-DEFAULT_SECONDS: Final = 5.0
 LONGEST_SECONDS: Final = 86_400
+LONGEST_ID: Final = 18
+"""Digits that surely fit into 64 bits."""
 
 
 def max_seconds() -> float:
     """Return how long a page may take: ``TRACING["VIEWER"]["MAX_SECONDS"]``."""
-    chosen = get_settings().viewer.get("MAX_SECONDS")
-    if isinstance(chosen, int | float) and not isinstance(chosen, bool) and chosen > 0:
-        return float(min(chosen, LONGEST_SECONDS))
-    return DEFAULT_SECONDS
+    return float(min(get_settings().viewer.max_seconds, LONGEST_SECONDS))
 
 
 def read_since(given: str, default: str) -> tuple[str, int | None]:
-    """Return since when a page looks, as text and as a moment: *default* where *given* is no time.
+    """Return the beginning of the shown time, as text and in ns.
+
+    *default* replaces what is no time. Nothing given is all time.
 
     Nothing given is all time.
     """
     now_ns = time.time_ns()
     try:
-        return given, parse_moment(given, now_ns) if given else None
+        return given, parse_timestamp(given, now_ns) if given else None
     except ValueError:
-        return default, parse_moment(default, now_ns)
+        return default, parse_timestamp(default, now_ns)
+
+
+def whole_number(text: str | None) -> int | None:
+    """Return the number that *text* of an address is, or None."""
+    is_number = text and text.isascii() and text.isdecimal() and len(text) <= LONGEST_ID
+    return int(text) if text and is_number else None
+
+
+def sortable(columns: Mapping[str, str], order: str) -> dict[str, dict[str, str]]:
+    """Return name, title, next order and state of each of *columns*, by name.
+
+    Args:
+        columns: The titles by name.
+        order: The name of the one that is sorted by, with ``-`` for descending.
+    """
+    return {
+        name: {
+            "name": name,
+            "title": title,
+            "next": name if order == f"-{name}" else f"-{name}",
+            "sorted": {f"-{name}": "descending", name: "ascending"}.get(order, "none"),
+        }
+        for name, title in columns.items()
+    }
 
 
 def store_problem() -> str | None:
-    """Return why the store cannot be asked: empty if its tables are missing, None for no reason."""
+    """Return why the store cannot be asked; None if it can.
+
+    Empty if its tables are missing.
+    """
     if wrong := misplaced():
         return wrong
     try:
-        tables = connections[store_alias()].introspection.table_names()
+        return None if has_tables(store_alias()) else ""
     except DatabaseError as error:
         return str(error) or type(error).__name__
-    return None if Trace._meta.db_table in tables else ""  # noqa: SLF001 - documented by Django as public.
 
 
 def login_url() -> str:
-    """Return where to log in: the project's page or, if it has none, the admin's."""
+    """Return the project's log-in page or, without one, the admin's."""
     url = resolve_url(settings.LOGIN_URL)
     path = urlsplit(url).path
     if urlsplit(url).netloc:
@@ -116,7 +142,7 @@ class Switch:
 # asked for where the project has no middleware that does.
 @method_decorator([login_not_required, csrf_protect], name="dispatch")
 class Page(View):
-    """A page: ``data`` gathers what it shows, ``document`` says the same as JSON."""
+    """A page that answers in HTML or JSON."""
 
     permission: ClassVar[Permission] = Permission.VIEW
     """What one must be allowed to see it."""
@@ -151,7 +177,7 @@ class Page(View):
         return response
 
     def guarded(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Answer *request* within the time for a page, or say why there is no answer."""
+        """Answer *request* in the time for a page, or say why not."""
         seconds = self.seconds or max_seconds()
         changes = request.method not in SAFE_METHODS
         problem: str | None = None
@@ -175,7 +201,9 @@ class Page(View):
         except Http404 as error:
             return self.missing(request, str(error))
         # Here the application's own connection is back, and no deadline.
-        return self.too_late(request, seconds) if is_late else self.without_store(request, problem)
+        return (
+            self.too_late(request, seconds) if is_late else self.store_unavailable(request, problem)
+        )
 
     def answer(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answer *request* if its sender may change what it changes."""
@@ -184,7 +212,7 @@ class Page(View):
         return super().dispatch(request, *args, **kwargs)
 
     def refused(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer one who may not see it: a stranger may log in, a script or a known user gets 403."""
+        """Send a stranger to the log-in page, and refuse all others with 403."""
         user = getattr(request, "user", None)
         is_stranger = user is not None and not user.is_authenticated
         wants_page = not self.wants_json and "HX-Request" not in request.headers
@@ -196,7 +224,7 @@ class Page(View):
         return self.denied(request, self.permission)
 
     def denied(self, request: HttpRequest, permission: Permission) -> HttpResponse:
-        """Say what the sender may not do, which permission is missing and who grants it."""
+        """Say what is not permitted, and which permission is missing."""
         message = str(NotPermittedError(permission))
         missing = lacking(request, permission)
         if self.wants_json:
@@ -236,8 +264,8 @@ class Page(View):
         context = {**self.frame(), "message": message, "advice": advice}
         return respond(request, "tracing/too_late.html", context, status=503)
 
-    def without_store(self, request: HttpRequest, problem: str | None) -> HttpResponse:
-        """Say what to do when the store cannot be reached or its tables are missing."""
+    def store_unavailable(self, request: HttpRequest, problem: str | None) -> HttpResponse:
+        """Say what to do about a store that is unreachable or not migrated."""
         alias = store_alias()
         if not problem and makes_tables(alias):
             return self.nothing_recorded(request)

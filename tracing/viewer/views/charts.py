@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from django.urls import reverse
 
 from tracing.presentation import charts
-from tracing.search.query import EVERYTHING, Both, Term, terms
-from tracing.store.documents import row_document
-from tracing.store.finding import find
-from tracing.store.models import Trace
-from tracing.store.stored import all_traces
+from tracing.search.query import EVERYTHING, And, Term, terms
+from tracing.spans.summary import summary_document
+from tracing.store import traces
+from tracing.store.finding import sample
 from tracing.units import plural
 from tracing.viewer.views.base import Page
 from tracing.viewer.views.traces import Search, read_search
@@ -22,15 +21,16 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest, HttpResponse
 
+    from tracing.spans.summary import TraceSummary
+
 SAMPLE: Final = 1_000
 """The newest matches that are drawn."""
-SECONDS: Final = 0.4
+SECONDS: Final = 0.1
 """How long they may be looked for."""
-_FAILED: Final = 5_000
 
 
 class Charts(Page):
-    """A histogram over time and a scatter of durations, for the same search as the list."""
+    """A histogram over time and a scatter of durations, for a search."""
 
     template_name = "tracing/charts.html"
     section = "traces"
@@ -47,7 +47,7 @@ class Charts(Page):
                          "count": column.count, "failed": column.failed}
                         for column in data["columns"]
                     ],
-                    "traces": [row_document(point.row) for point in data["scatter"].points],
+                    "traces": [summary_document(point.row) for point in data["scatter"].points],
                     "complete": data["complete"],
                 }
             )  # fmt: skip
@@ -56,12 +56,8 @@ class Charts(Page):
 
     def data(self, search: Search) -> dict[str, Any]:
         """Return both charts."""
-        # The few names are read once and shared: joined, each of the rows would get one of its own.
-        traces = all_traces().select_related(None).prefetch_related("label")
         everything = self.everything
-        if not everything:
-            traces = traces.of_mine()
-        found = find(search.query, size=SAMPLE, seconds=SECONDS, among=traces)
+        found = sample(search.query, SAMPLE, SECONDS, mine=not everything)
         rows = found.traces[:SAMPLE]
         moments = [row.started_ns for row in rows]
         is_whole = not found.older and len(rows) < SAMPLE
@@ -100,23 +96,22 @@ class Charts(Page):
         }
 
     def _counted(self, search: Search) -> tuple[list[charts.Column], str]:
-        """Return columns that count every stored trace of the wanted time, by its index."""
+        """Return columns that count all traces of the time, by its index."""
         low = max((t.number for t in terms(search.query) if t.key.name == "since"), default=None)
         high = min((t.number for t in terms(search.query) if t.key.name == "until"), default=None)
-        traces = all_traces().select_related(None)
         if low is None:
-            low = traces.order_by("started_ns").values_list("started_ns", flat=True).first() or 0
+            low = traces.oldest_ns() or 0
         if high is None:
             high = time.time_ns()
         marks = charts.edges(low, max(high, low + 1))
-        counts = Trace.objects.counts_between(marks)
-        failed = traces.failed().order_by("-pk").values_list("started_ns", flat=True)[:_FAILED]
-        columns = charts.columns(marks, counts, charts.count_between(marks, failed))
+        counts = traces.started_between(marks)
+        failed = charts.count_between(marks, traces.failed_starts())
+        columns = charts.columns(marks, counts, failed)
         return columns, f"all {plural(sum(counts), 'trace')}"
 
 
-def _addresses() -> Callable[[Trace], str]:
-    """Return what gives the address of a trace: asking for each of hundreds would take long."""
+def _addresses() -> Callable[[TraceSummary], str]:
+    """Return a function for the addresses of traces, which resolves once."""
     placeholder = f"{'0' * 32}/{'0' * 16}"
     before, _, after = reverse("tracing:trace", args=[placeholder]).rpartition(placeholder)
     return lambda row: f"{before}{row.address}{after}"
@@ -126,5 +121,5 @@ def _only_time(search: Search) -> bool:
     """Return whether nothing but the time limits the search."""
     if search.query == EVERYTHING:
         return True
-    parts = search.query.parts if isinstance(search.query, Both) else (search.query,)
+    parts = search.query.parts if isinstance(search.query, And) else (search.query,)
     return all(isinstance(part, Term) and part.key.name in {"since", "until"} for part in parts)

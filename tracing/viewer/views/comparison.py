@@ -8,34 +8,35 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracing.analysis.comparison import Change, compare
 from tracing.analysis.regression import Regression, compare_samples, samples
-from tracing.store.cache import load
-from tracing.store.documents import row_document
-from tracing.store.pages import TraceSearch
-from tracing.store.stored import all_traces
-from tracing.units import parse_moment
+from tracing.presentation.rows import DRAWN_LEVELS
+from tracing.spans.summary import summary_document
+from tracing.store import traces
+from tracing.units import parse_timestamp
 from tracing.viewer.views.base import Page
-from tracing.viewer.waterfall import DRAWN_LEVELS
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from tracing.spans import records
-    from tracing.store.models import Trace
+    from tracing.spans.summary import TraceSummary
 
 SAMPLE: Final = 300
 """Traces of each period or release that are compared, the newest."""
 MOST: Final = 800
+OFFERED: Final = 20
+"""Newest traces to choose from: of mine, where there are any among those looked at."""
+_LOOKED_AT: Final = 200
 _LARGEST: Final = 5_000
 
 
 class Compare(Page):
-    """Two traces side by side: what appeared, vanished, moved, and what got slower."""
+    """Two traces side by side, with what changed."""
 
     template_name = "tracing/compare.html"
     section = "compare"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """Return the comparison of ``?a=`` (before) and ``?b=`` (after), or a choice of traces."""
+        """Return the comparison of ``?a=`` and ``?b=``, or a choice of traces."""
         before, problem_a = self._trace(request.GET.get("a", ""))
         after, problem_b = self._trace(request.GET.get("b", ""))
         data: dict[str, Any] = {
@@ -46,7 +47,7 @@ class Compare(Page):
             "problems": [problem for problem in (problem_a, problem_b) if problem],
         }
         if before is not None and after is not None:
-            comparison = compare(load(before), load(after))
+            comparison = compare(traces.load(before), traces.load(after))
             only_changed = request.GET.get("show") == "changed"
             changes = comparison.changed if only_changed else comparison.changes
             data |= {
@@ -61,25 +62,26 @@ class Compare(Page):
             if self.wants_json:
                 return self.json(
                     {
-                        "before": row_document(before),
-                        "after": row_document(after),
+                        "before": summary_document(before),
+                        "after": summary_document(after),
                         "changes": [_change_document(change) for change in comparison.changed],
                     }
                 )
         elif self.wants_json:
             return self.json({"error": "Give the ids of two traces as a and b."}, status=400)
         else:
-            data["recent"] = all_traces().order_by("-pk")[:20]
+            recent = traces.newest(_LOOKED_AT)
+            data["recent"] = ([row for row in recent if row.mine] or recent)[:OFFERED]
         return self.page(data, status=404 if data["problems"] else 200)
 
     @staticmethod
-    def _trace(given: str) -> tuple[Trace | None, str]:
+    def _trace(given: str) -> tuple[TraceSummary | None, str]:
         wanted = given.strip().lower()
         if not wanted:
             return None, ""
         if not re.fullmatch(r"[0-9a-f]{1,32}|[0-9a-f]{32}/[0-9a-f]{1,16}", wanted):
             return None, f"“{given[:60]}” is no trace id."
-        found = all_traces().with_digits(wanted).order_by("-pk")[:2]
+        found = traces.beginning_with(wanted, 2)
         if not found:
             return None, f"No trace {wanted} is stored."
         if len(found) > 1 and found[0].trace_id == found[1].trace_id:
@@ -131,7 +133,7 @@ def _change_document(change: Change) -> dict[str, Any]:
 
 
 class ComparePeriods(Page):
-    """Two periods or releases: which receivers changed more than chance explains."""
+    """The receivers that changed between two periods or releases."""
 
     template_name = "tracing/periods.html"
     section = "compare"
@@ -175,15 +177,6 @@ class ComparePeriods(Page):
                     "receivers": [_regression_document(found) for found in regressions],
                 }
             )
-        releases = (
-            all_traces()
-            .select_related(None)
-            .filter(pk__gt=all_traces().last_row_id() - 20_000)
-            .exclude(release="")
-            .order_by()
-            .values_list("release", flat=True)
-            .distinct()[:50]
-        )
         return self.page(
             {
                 "given": given,
@@ -191,7 +184,7 @@ class ComparePeriods(Page):
                 "regressions": regressions,
                 "sizes": sizes,
                 "sample": SAMPLE,
-                "releases": sorted(releases),
+                "releases": sorted(traces.releases(recent=True)[-50:]),
                 "by_release": by_release,
             },
             status=400 if problems else 200,
@@ -202,28 +195,22 @@ class ComparePeriods(Page):
         limits: list[int | None] = []
         for text in (since, until):
             try:
-                limits.append(parse_moment(text, now_ns) if text else None)
+                limits.append(parse_timestamp(text, now_ns) if text else None)
             except ValueError as error:
                 problems.append(str(error))
         if problems:
             return []
-        page = all_traces().search(
-            TraceSearch(since_ns=limits[0], until_ns=limits[1]), size=SAMPLE, seconds=0.5
-        )
-        return _loaded(page.traces)
+        return _loaded(traces.started_within(limits[0], limits[1], SAMPLE, seconds=0.5))
 
     @staticmethod
     def _of_release(release: str) -> list[records.Trace]:
         if "\0" in release:
             return []
-        newest = all_traces().last_row_id()
-        # Bounded: there is no index on the release, and what is compared is recent.
-        rows = all_traces().filter(pk__gt=newest - 50_000, release=release).order_by("-pk")[:SAMPLE]
-        return _loaded(list(rows))
+        return _loaded(traces.of_release(release, SAMPLE))
 
 
-def _loaded(rows: list[Trace]) -> list[records.Trace]:
-    return list(all_traces().load_rows([row for row in rows if row.dispatch_count <= _LARGEST]))
+def _loaded(rows: list[TraceSummary]) -> list[records.Trace]:
+    return list(traces.load_all(row for row in rows if row.dispatch_count <= _LARGEST))
 
 
 def _regression_document(found: Regression) -> dict[str, Any]:

@@ -1,83 +1,37 @@
-"""Hazards: what the rules found, grouped, with evidence and remedy; and marking them as known."""
+"""Hazards: findings in groups, with evidence and remedy; known ones."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from django.db.models import Q
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from tracing.analysis.hazards import BUILT_IN, active_rules, current
-from tracing.analysis.hazards.known import known_reason
-from tracing.spans import records
-from tracing.store.models import Hazard, HazardSighting
+from tracing.analysis.hazards import BUILT_IN, OF_PROCESSES, active_rules
+from tracing.analysis.names import in_library
+from tracing.store import hazards as stored
+from tracing.store.hazards import hazard_document
 from tracing.viewer.access import Permission
 from tracing.viewer.forms import ReasonForm
 from tracing.viewer.views.base import Page
 
 if TYPE_CHECKING:
-    from django.db.models import QuerySet
     from django.http import HttpRequest
 
+    from tracing.store.hazards import StoredHazard
+
 MOST: Final = 300
-MOST_JUDGED: Final = 5_000
-"""Of so many hazards, the newest, it is asked whether the project accepts them."""
-_JUDGED: Final = ("hazard", "severity", "message", "signal", "sender", "receiver", "file", "line")
+MOST_TRACES: Final = 30
 SEVERITIES: Final = ("error", "warning", "info")
 
 
 def _rules() -> dict[str, Any]:
-    """Return the rules by id: those in force, and the built-in ones that are switched off."""
-    rules = {rule.id: rule for rule in BUILT_IN}
+    """Return the rules in force and the switched-off ones, by id."""
+    rules = {rule.id: rule for rule in (*BUILT_IN, *OF_PROCESSES)}
     for active in active_rules():
         rule = getattr(active, "rule", active)
         rules[rule.id] = rule
     return rules
-
-
-def _accepted(rows: QuerySet[Hazard]) -> dict[int, str]:
-    """Return why the project's settings and sources accept which of *rows*, by primary key.
-
-    As they are now: what was found before it was marked counts as known, as it does for the command.
-    """
-    marks = current().marks
-    found = {}
-    for pk, name, *values in rows.values_list("pk", "trace__label__name", *_JUDGED):
-        hazard = records.Hazard(**dict(zip(_JUDGED, values, strict=True)))
-        if reason := known_reason(hazard, marks, name or ""):
-            found[pk] = reason
-    return found
-
-
-def hazard_document(hazard: Hazard) -> dict[str, Any]:
-    """Return a hazard as JSON."""
-    return {
-        "fingerprint": hazard.fingerprint,
-        "hazard": hazard.hazard,
-        "severity": hazard.severity,
-        "signal": hazard.signal,
-        "sender": hazard.sender,
-        "receiver": hazard.receiver,
-        "file": hazard.file,
-        "line": hazard.line,
-        "message": hazard.message,
-        "remedy": hazard.remedy,
-        "evidence": _lines(hazard),
-        "count": hazard.count,
-        "first_seen_ns": hazard.first_seen_ns,
-        "last_seen_ns": hazard.last_seen_ns,
-        "known": hazard.known,
-        "reason": hazard.reason,
-    }
-
-
-def _lines(hazard: Hazard) -> list[str]:
-    try:
-        return [str(line) for line in json.loads(hazard.evidence or "[]")]
-    except ValueError:
-        return []
 
 
 class HazardList(Page):
@@ -87,30 +41,26 @@ class HazardList(Page):
     section = "hazards"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """Return the hazards: open ones, or with ``?known=yes`` those that are accepted."""
+        """Return the open hazards; with ``?known=yes``, the accepted ones."""
         rule, severity = request.GET.get("rule", ""), request.GET.get("severity", "")
         shows_known = request.GET.get("known") == "yes"
-        accepted = _accepted(Hazard.objects.filter(known=False)[:MOST_JUDGED])
-        known = Q(known=True) | Q(pk__in=list(accepted))
-        hazards = Hazard.objects.filter(known if shows_known else ~known)
-        if rule:
-            hazards = hazards.filter(hazard=rule.replace("\0", ""))
-        if severity in SEVERITIES:
-            hazards = hazards.filter(severity=severity)
-        found = list(hazards.order_by("-last_seen_ns")[:MOST])
-        for hazard in found:
-            if hazard.pk in accepted:
-                hazard.known, hazard.reason = True, accepted[hazard.pk]
+        found = stored.find(
+            MOST, known=shows_known, rule=rule, severity=severity if severity in SEVERITIES else ""
+        )
         if self.wants_json:
-            return self.json({"hazards": [hazard_document(hazard) for hazard in found]})
+            return self.json({"hazards": [hazard_document(hazard) for hazard in found.hazards]})
         rules = _rules()
-        groups: dict[str, list[Hazard]] = {}
-        for hazard in found:
+        groups: dict[str, list[StoredHazard]] = {}
+        for hazard in found.hazards:
             groups.setdefault(hazard.hazard, []).append(hazard)
+        for group in groups.values():
+            # Those in the project's own code first: a package's are seldom for its users to mend.
+            group.sort(key=lambda hazard: in_library(hazard.file))
         ranked = sorted(
             groups.items(),
             key=lambda group: (
                 min(SEVERITIES.index(hazard.severity) for hazard in group[1]),
+                in_library(group[1][0].file),
                 -sum(hazard.count for hazard in group[1]),
             ),
         )
@@ -125,14 +75,14 @@ class HazardList(Page):
                     }
                     for name, members in ranked
                 ],
-                "known_count": Hazard.objects.filter(known).count(),
-                "open_count": Hazard.objects.exclude(known).count(),
+                "known_count": found.known_count,
+                "open_count": found.open_count,
                 "shows_known": shows_known,
                 "rules": sorted(rules),
                 "rule": rule,
                 "severity": severity,
                 "severities": SEVERITIES,
-                "is_cut": len(found) == MOST,
+                "is_cut": len(found.hazards) == MOST,
             }
         )
 
@@ -144,9 +94,9 @@ class HazardDetail(Page):
     section = "hazards"
     changing: ClassVar[Permission] = Permission.ANNOTATE
 
-    def hazard(self, fingerprint: str) -> Hazard:
+    def hazard(self, fingerprint: str) -> StoredHazard:
         """Return the hazard of that fingerprint."""
-        found = Hazard.objects.filter(fingerprint=fingerprint.lower()).first()
+        found = stored.of_fingerprint(fingerprint)
         if found is None:
             raise Http404(f"No hazard {fingerprint} is stored.")
         return found
@@ -159,40 +109,27 @@ class HazardDetail(Page):
         """Mark the hazard as known, with a reason, or take the mark away."""
         hazard = self.hazard(fingerprint)
         if "forget" in request.POST:
-            hazard.known, hazard.reason = False, ""
+            stored.accept(hazard, known=False)
         else:
             form = ReasonForm(request.POST)
             if not form.is_valid():
                 return self._shown(hazard, form, status=400)
-            hazard.known, hazard.reason = True, form.cleaned_data["reason"]
-        hazard.save(update_fields=["known", "reason"])
+            stored.accept(hazard, known=True, reason=form.cleaned_data["reason"])
         if self.wants_json:
-            return self.json(hazard_document(hazard))
+            return self.json(hazard_document(self.hazard(fingerprint)))
         return HttpResponseRedirect(reverse("tracing:hazard", args=[hazard.fingerprint]))
 
-    def _shown(self, hazard: Hazard, form: ReasonForm, status: int = 200) -> HttpResponse:
-        accepted = _accepted(Hazard.objects.filter(pk=hazard.pk, known=False))
-        if accepted:
-            hazard.known, hazard.reason = True, accepted[hazard.pk]
+    def _shown(self, hazard: StoredHazard, form: ReasonForm, status: int = 200) -> HttpResponse:
         if self.wants_json:
             return self.json(hazard_document(hazard), status=status)
-        sightings = (
-            HazardSighting.objects.filter(hazard=hazard)
-            .select_related("trace__label")
-            .order_by("-pk")[:30]
-        )
-        traces = {}
-        for sighting in sightings:
-            # The trace may have been pruned: there is no constraint that would have kept it.
-            if sighting.trace is not None:
-                traces[sighting.trace.pk] = sighting.trace
         return self.page(
             {
                 "hazard": hazard,
-                "is_accepted": bool(accepted),
-                "evidence": _lines(hazard),
+                "is_accepted": hazard.is_by_project,
+                "evidence": hazard.evidence,
                 "rule": _rules().get(hazard.hazard),
-                "traces": list(traces.values()),
+                "traces": stored.showing(hazard, MOST_TRACES),
+                "is_of_processes": hazard.hazard in {rule.id for rule in OF_PROCESSES},
                 "form": form,
             },
             status=status,

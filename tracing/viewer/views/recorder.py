@@ -1,9 +1,7 @@
-"""The recorder: whether it records, what it drops and costs, how large the store is; and its switches."""
+"""The recorder: its state, losses, costs and store; and its switches."""
 
 from __future__ import annotations
 
-import json
-import time
 from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -11,23 +9,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from django.db import DatabaseError
 from django.http import HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from msgspec import to_builtins
 
 from tracing import pipeline
-from tracing.conf import get_settings, store_alias
-from tracing.exporters.build import build_retention
+from tracing.conf import get_problems, get_settings, retention_in_force, store_alias
+from tracing.exporters.build import spool_path
 from tracing.instrumentation.failures import counts as failure_counts
-from tracing.instrumentation.recent import FORGOTTEN
+from tracing.spool.folder import Folder
+from tracing.spool.progress import progress
+from tracing.store import recorder, traces
 from tracing.store import retention as pruning
-from tracing.store.models import RecorderControl, RecorderState
-from tracing.store.stored import all_traces
 from tracing.viewer.access import NotPermittedError, Permission, username
 from tracing.viewer.views.base import Page
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-FRESH_SECONDS: Final = 60
-"""A recorder that was heard of within this time is alive."""
 PRUNE_SECONDS: Final = 10.0
 """How long pruning may take while the page waits."""
 _SAMPLE: Final = 500
@@ -49,54 +46,38 @@ class Recorder(Page):
     def data(self) -> dict[str, Any]:
         """Return what the page shows."""
         chosen = get_settings()
-        now_ns = time.time_ns()
-        states = list(RecorderState.objects.order_by("-seen_ns")[:50])
-        control = RecorderControl.objects.filter(pk=1).first()
-        newest = list(
-            all_traces()
-            .select_related(None)
-            .order_by("-pk")
-            .values_list("overhead_ns", "duration_ns", "dispatch_count")[:_SAMPLE]
-        )
-        overhead = sum(row[0] for row in newest)
-        duration = sum(row[1] for row in newest)
-        dispatches = sum(row[2] for row in newest)
-        try:
-            retention, retention_problem = build_retention(chosen), ""
-        except ValueError as error:
-            retention, retention_problem = None, str(error)
+        control = recorder.control()
+        cost = traces.overhead(_SAMPLE)
+        retention = retention_in_force(chosen)
         return {
             "control": control,
-            "is_paused": control is not None and control.paused,
+            "is_paused": control.paused,
             "is_enabled": chosen.enabled,
-            "processes": [
-                {
-                    "state": state,
-                    "is_fresh": now_ns - state.seen_ns < FRESH_SECONDS * 1_000_000_000,
-                    "exporters": _exporters(state.exporters),
-                    "forgotten": _counts(state.exporters).get(FORGOTTEN, {}),
-                }
-                for state in states
-            ],
+            "processes": recorder.recorders(),
             "here": pipeline.default.statistics(),
             "failures": sorted(failure_counts.items(), key=lambda item: -item[1]),
             "store": self._store(),
             "overhead": {
-                "sample": len(newest),
-                "share": overhead / duration if duration else 0.0,
-                "per_dispatch_ns": overhead // dispatches if dispatches else 0,
-                "total_ns": overhead,
+                "sample": cost.sample,
+                "share": cost.overhead_ns / cost.duration_ns if cost.duration_ns else 0.0,
+                "per_dispatch_ns": cost.overhead_ns // cost.dispatches if cost.dispatches else 0,
+                "total_ns": cost.overhead_ns,
             },
             "sampling": {
                 "ratio": chosen.sample_ratio,
                 "by_kind": chosen.sample_by_kind,
                 "by_path": chosen.sample_by_path,
                 "parent_based": chosen.sample_parent_based and bool(chosen.trusted_parents),
-                "keep": chosen.keep,
+                "keep": chosen.keep.rules,
             },
             "exporter_names": chosen.exporters,
+            "collector": progress(Folder(spool_path(chosen)))
+            if chosen.collector != "thread"
+            else None,
             "retention": retention,
-            "retention_problem": retention_problem,
+            "retention_problem": next(
+                (told.message for told in get_problems() if "['PRUNE']" in told.message), ""
+            ),
         }
 
     @staticmethod
@@ -110,15 +91,15 @@ class Recorder(Page):
             size = pruning.store_size(alias)
             file_size = pruning.file_size(alias)
             first_pruned = pruning.first_pruned_ns(alias)
-        started = all_traces().select_related(None).order_by("started_ns")
+        counts = traces.counts()
         return {
             "alias": alias,
             "size": size,
             "file_size": file_size,
-            "traces": all_traces().select_related(None).count(),
-            "pinned": all_traces().select_related(None).pinned().count(),
+            "traces": counts.traces,
+            "pinned": counts.pinned,
             "first_pruned_ns": first_pruned,
-            "oldest_ns": started.values_list("started_ns", flat=True).first(),
+            "oldest_ns": counts.oldest_ns,
         }
 
     @staticmethod
@@ -129,46 +110,22 @@ class Recorder(Page):
             "paused": data["is_paused"],
             "enabled": data["is_enabled"],
             "processes": [
-                {
-                    "host": process["state"].host,
-                    "process": process["state"].process,
-                    "started_ns": process["state"].started_ns,
-                    "seen_ns": process["state"].seen_ns,
-                    "recorded": process["state"].recorded,
-                    "dropped": process["state"].dropped,
-                    "queued": process["state"].queued,
-                    "exporters": process["exporters"],
-                    "forgotten": process["forgotten"],
-                    "version": process["state"].version,
-                    "fresh": process["is_fresh"],
-                }
-                for process in data["processes"]
+                process._asdict() | {"fresh": process.is_fresh} for process in data["processes"]
             ],
-            "this_process": asdict(data["here"]),
+            "this_process": to_builtins(data["here"]),
             "failures": dict(data["failures"]),
             "store": data["store"],
             "overhead": data["overhead"],
             "sampling": data["sampling"],
             "exporters": data["exporter_names"],
+            "collector": data["collector"],
             "retention": {
                 name: str(value) if hasattr(value, "total_seconds") else value
-                for name, value in asdict(retention).items()
+                for name, value in vars(retention).items()
             }
             if retention is not None
             else None,
         }
-
-
-def _counts(text: str) -> dict[str, dict[str, Any]]:
-    try:
-        found = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return {str(name): values for name, values in found.items() if isinstance(values, dict)}
-
-
-def _exporters(text: str) -> dict[str, dict[str, Any]]:
-    return {name: values for name, values in _counts(text).items() if name != FORGOTTEN}
 
 
 class Switch(Page):
@@ -180,14 +137,7 @@ class Switch(Page):
     def post(self, request: HttpRequest) -> HttpResponse:
         """Pause or resume, as ``paused`` says; the processes obey within seconds."""
         paused = request.POST.get("paused") == "yes"
-        RecorderControl.objects.update_or_create(
-            pk=1,
-            defaults={
-                "paused": paused,
-                "changed_ns": time.time_ns(),
-                "changed_by": username(request),
-            },
-        )
+        recorder.set_paused(paused=paused, by=username(request))
         if self.wants_json:
             return self.json({"paused": paused})
         return HttpResponseRedirect(reverse("tracing:recorder"))
@@ -206,7 +156,7 @@ class Prune(Page):
         """Return what would be pruned, for confirmation."""
         if not self.may(Permission.PRUNE):
             raise NotPermittedError(Permission.PRUNE)
-        retention = build_retention(get_settings())
+        retention = retention_in_force(get_settings())
         would = pruning.prune(retention, dry_run=True, seconds=2) if retention else None
         if self.wants_json:
             return self.json({"would": asdict(would) if would else None})
@@ -214,7 +164,7 @@ class Prune(Page):
 
     def post(self, _request: HttpRequest) -> HttpResponse:
         """Prune for up to ``PRUNE_SECONDS`` and say what went."""
-        retention = build_retention(get_settings())
+        retention = retention_in_force(get_settings())
         pruned = pruning.prune(retention, seconds=PRUNE_SECONDS) if retention else None
         if self.wants_json:
             return self.json({"pruned": asdict(pruned) if pruned else None})

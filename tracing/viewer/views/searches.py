@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from django.http import HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 
-from tracing.store.models import SavedSearch
+from tracing.store import searches as kept_searches
 from tracing.viewer.access import NotPermittedError, Permission, username
 from tracing.viewer.forms import FilterForm, SavedSearchForm
-from tracing.viewer.views.base import Page
-from tracing.viewer.views.traces import LONGEST_ID
+from tracing.viewer.views.base import Page, whole_number
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
+
+    from tracing.store.searches import Saved
 
 _STATE = ("q", *FilterForm.base_fields)
 
@@ -31,47 +31,39 @@ class Searches(Page):
         return self._shown(SavedSearchForm())
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Keep a search under a name, which replaces one of that name; or delete one."""
+        """Keep or replace a search under a name, or delete one."""
         if "delete" in request.POST:
             return self._delete(request.POST["delete"])
         form = SavedSearchForm(request.POST)
         if not form.is_valid():
             return self._shown(form, status=400)
         name, query = form.cleaned_data["name"], _parameters(form.cleaned_data["query"])
-        kept = SavedSearch.objects.filter(name=name).first()
+        kept = kept_searches.named(name)
         if kept is not None:
             return self._replace(kept, query, form)
         if not self.may(Permission.ADD_SEARCH):
             raise NotPermittedError(Permission.ADD_SEARCH)
-        # Of two who save one name at once, the second finds the first one's.
-        search, is_new = SavedSearch.objects.get_or_create(
-            name=name,
-            defaults={
-                "query": query,
-                "created_ns": time.time_ns(),
-                "created_by": username(request),
-            },
-        )
+        search, is_new = kept_searches.add(name, query, username(request))
         return self._done() if is_new else self._replace(search, query, form)
 
-    def _replace(self, kept: SavedSearch, query: str, form: SavedSearchForm) -> HttpResponse:
+    def _replace(self, kept: Saved, query: str, form: SavedSearchForm) -> HttpResponse:
         if not self._may_change(kept, Permission.CHANGE_SEARCH):
             form.add_error("name", "Somebody else has a search of this name: choose another name.")
             return self._shown(form, status=403)
-        SavedSearch.objects.filter(pk=kept.pk).update(query=query, created_ns=time.time_ns())
+        kept_searches.replace(kept, query)
         return self._done()
 
     def _delete(self, key: str) -> HttpResponse:
-        is_key = key.isascii() and key.isdecimal() and len(key) <= LONGEST_ID
-        kept = SavedSearch.objects.filter(pk=key).first() if is_key else None
+        number = whole_number(key)
+        kept = None if number is None else kept_searches.of_key(number)
         if kept is not None:
             if not self._may_change(kept, Permission.DELETE_SEARCH):
                 raise NotPermittedError(Permission.DELETE_SEARCH)
-            SavedSearch.objects.filter(pk=kept.pk).delete()
+            kept_searches.delete(kept)
         return self._done()
 
-    def _may_change(self, search: SavedSearch, permission: Permission) -> bool:
-        """Return whether the sender may change *search*: it is their own, or all are theirs."""
+    def _may_change(self, search: Saved, permission: Permission) -> bool:
+        """Return whether *search* is the sender's own, or they may change all."""
         own = username(self.request)
         return bool(own and search.created_by == own) or self.may(permission)
 
@@ -81,7 +73,7 @@ class Searches(Page):
         return HttpResponseRedirect(reverse("tracing:searches"))
 
     def _shown(self, form: SavedSearchForm, status: int = 200) -> HttpResponse:
-        searches = list(SavedSearch.objects.all()[:200])
+        searches = kept_searches.saved()
         if self.wants_json:
             document = {
                 "searches": [
@@ -101,7 +93,7 @@ class Searches(Page):
 
 
 def _parameters(text: str) -> str:
-    """Return the parameters of a list in *text*, and nothing else that may stand in an address."""
+    """Return only the parameters of a list that *text* holds."""
     given = QueryDict(text.lstrip("?"))
     kept = QueryDict(mutable=True)
     for name in _STATE:

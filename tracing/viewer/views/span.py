@@ -1,4 +1,4 @@
-"""One span of a trace: what is known of it, and the repetitions that were folded into it."""
+"""One span of a trace: its fields, and the repetitions folded into it."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from typing import TYPE_CHECKING, Any
 from django.http import Http404, HttpResponse
 
 from tracing.analysis import tree
+from tracing.analysis.index import Index, Span, failed
 from tracing.analysis.mine import view_of
-from tracing.analysis.names import place
 from tracing.analysis.why import why
-from tracing.presentation.links import editor_link
+from tracing.presentation.links import Links
+from tracing.presentation.rows import Tree, source_of
+from tracing.presentation.span_fields import dispatch_fields, linked, span_fields
 from tracing.search.parser import quoted
 from tracing.spans.codec import call_document, dispatch_document
 from tracing.spans.records import Dispatch, Outcome, ReceiverCall, span_id
-from tracing.store.cache import load
+from tracing.store import traces
 from tracing.viewer.access import Permission
 from tracing.viewer.source import source_lines
-from tracing.viewer.views.trace import PAGE_LINES, TracePage, offset_of, tree_data, whole_number
+from tracing.viewer.views.base import whole_number
+from tracing.viewer.views.trace import PAGE_LINES, TracePage, offset_of, tree_data
 from tracing.viewer.views.traces import list_address
-from tracing.viewer.waterfall import Waterfall
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from tracing.spans import records
-    from tracing.store.models import Trace
+    from tracing.spans.summary import TraceSummary
 
 
 class SpanDetail(TracePage):
-    """One dispatch or receiver call: a panel beside the tree, and a page of its own."""
+    """A dispatch or receiver call, beside the tree or as a page."""
 
     template_name = "tracing/trace.html"
     has_switch = True
@@ -37,8 +39,8 @@ class SpanDetail(TracePage):
     def get(self, request: HttpRequest, address: str, number: int) -> HttpResponse:
         """Return everything known about the span *number*."""
         row = self.row(address)
-        trace = load(row)
-        index = tree.Index(trace)
+        trace = traces.load(row)
+        index = Index(trace)
         span = index.span(number)
         if span is None:
             raise Http404(f"The trace has no span {number}.")
@@ -63,13 +65,14 @@ class SpanDetail(TracePage):
         )
 
     def _panel(
-        self, row: Trace, trace: records.Trace, index: tree.Index, span: tree.Span
+        self, row: TraceSummary, trace: records.Trace, index: Index, span: Span
     ) -> dict[str, Any]:
         call = span if isinstance(span, ReceiverCall) else None
         dispatch = index.dispatch_of(span) if isinstance(span, ReceiverCall) else span
-        file, line = _place_of(span)
-        site = dispatch.callsite
-        shows_source = self.may(Permission.SOURCE)
+        fields = [*span_fields(index, span)]
+        if call is not None:
+            fields += dispatch_fields(trace, dispatch)
+        links, shows_source = Links(row.address), self.may(Permission.SOURCE)
         return {
             "row": row,
             "trace": trace,
@@ -78,12 +81,9 @@ class SpanDetail(TracePage):
             "dispatch": dispatch,
             "span_label": tree.label(span),
             "span_id": span_id(trace.root_span_id, span.number),
-            "self_ns": tree.self_ns(span),
-            "place": place(file, line),
-            "editor": editor_link(file, line, of="viewer"),
-            "site_place": place(site.file, site.line) if site else "",
-            "site_editor": editor_link(site.file, site.line, of="viewer") if site else "",
-            "source": source_lines(file, line) if shows_source else [],
+            "fields": linked(fields, links),
+            "links": links,
+            "source": source_lines(*source_of(span)) if shows_source else [],
             "shows_source": shows_source,
             "steps": why(trace, span.number),
             "span_hazards": [found for found in trace.hazards if span.number in found.numbers],
@@ -94,7 +94,7 @@ class SpanDetail(TracePage):
                 effect for effect in trace.side_effects if effect.parent_number == span.number
             ],
             "children": [
-                {"span": child, "label": tree.label(child), "failed": tree.failed(child)}
+                {"span": child, "label": tree.label(child), "failed": failed(child)}
                 for child in index.below(span)[:50]
             ],
             "nests": call is not None and bool(index.below(call)),
@@ -103,21 +103,12 @@ class SpanDetail(TracePage):
             "same_dispatch": list_address(
                 f"signal={quoted(dispatch.signal)} sender={quoted(dispatch.sender)}"
             ),
-            "same_instance": list_address(f"instance:{quoted(dispatch.instance)}")
-            if dispatch.instance
-            else "",
             "was_called": call is not None and call.outcome is not Outcome.SKIPPED,
         }
 
 
-def _place_of(span: tree.Span) -> tuple[str, int]:
-    if isinstance(span, ReceiverCall):
-        return span.receiver.file, span.receiver.line
-    return (span.callsite.file, span.callsite.line) if span.callsite else ("", 0)
-
-
-def _siblings(dispatch: Dispatch, span: tree.Span) -> dict[str, int | None]:
-    """Return the numbers of the receiver calls before and after *span* in its dispatch."""
+def _siblings(dispatch: Dispatch, span: Span) -> dict[str, int | None]:
+    """Return the numbers of the calls before and after *span*."""
     if isinstance(span, Dispatch):
         return {"before": None, "after": None}
     numbers = [call.number for call in dispatch.receiver_calls]
@@ -134,19 +125,19 @@ class Repetitions(TracePage):
     template_name = "tracing/repetitions.html"
 
     def get(self, request: HttpRequest, address: str, number: int) -> HttpResponse:
-        """Return the spans that were folded into the line called *number*, a page of them."""
+        """Return a page of the spans folded into the line *number*."""
         row = self.row(address)
-        trace = load(row)
-        root = tree.Index(trace).span(whole_number(request.GET.get("root")))
+        trace = traces.load(row)
+        root = Index(trace).span(whole_number(request.GET.get("root")))
         shown = view_of(trace, everything=self.everything, root=root).shown
-        waterfall = Waterfall(trace, root=root, shown=shown)
+        drawn = Tree(trace, root=root, shown=shown, links=Links(trace.address))
         # Without cookies a page of everything asks here for what is mine.
-        node = waterfall.repeated(number) or Waterfall(trace, root=root).repeated(number)
+        node = drawn.repeated(number) or Tree(trace, root=root).repeated(number)
         if node is None:
             raise Http404(f"The trace has no line {number}.")
         start = offset_of(request)
         numbers = node.numbers[start : start + PAGE_LINES]
-        spans_here = [span for one in numbers if (span := waterfall.index.span(one)) is not None]
+        spans_here = [span for one in numbers if (span := drawn.index.span(one)) is not None]
         if self.wants_json:
             return self.json(
                 {
@@ -167,7 +158,7 @@ class Repetitions(TracePage):
             "start": start,
             "last": min(start + PAGE_LINES, node.count),
             "next_start": start + PAGE_LINES if start + PAGE_LINES < node.count else None,
-            "lines": [waterfall.single(span) for span in spans_here],
+            "rows": [drawn.single(span) for span in spans_here],
             "row": row,
             "trace": trace,
             "view_box": "0 0 100 10",

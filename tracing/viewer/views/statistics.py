@@ -1,29 +1,24 @@
-"""Statistics: what receivers, signals and senders cost, over hours and days."""
+"""Statistics: costs of receivers, signals and senders, over time."""
 
 from __future__ import annotations
 
-import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from django.db.models import Max, Sum
 from django.utils import timezone
 
-from tracing.analysis.histogram import GAMMA, HOUR_NS, Histogram
-from tracing.analysis.mine import NONE_OF_MINE
+from tracing.analysis.histogram import GAMMA, HOUR_NS
 from tracing.presentation import charts
 from tracing.search.parser import quoted
-from tracing.store.documents import statistics_document
-from tracing.store.models import ReceiverLabel, SenderLabel, SignalLabel
-from tracing.store.statistics import ShownRollups
-from tracing.store.stored import all_rollups
-from tracing.viewer.views.base import Page, read_since
+from tracing.store import statistics
+from tracing.store.statistics import names_of, statistics_document
+from tracing.viewer.views.base import Page, read_since, sortable
 from tracing.viewer.views.traces import list_address
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
-    from tracing.store.statistics import RollupQuerySet, Statistics
+    from tracing.analysis.histogram import Statistics
 
 RANGES: Final = (
     ("1h", "last hour"),
@@ -38,18 +33,18 @@ SUBJECTS: Final = {
     "sender": "Senders",
     "dispatch": "Signals by sender",
 }
-ORDERS: Final = ("count", "total_ns", "error_count", "query_count")
+ORDERS: Final = {
+    "count": "Dispatches",
+    "total_ns": "Share of time",
+    "error_count": "Errors",
+    "query_count": "Queries",
+}
 """Columns that the database sorts by; percentiles are read for what is shown."""
 LIMIT: Final = 50
 TREND_HOURS: Final = 168
 HEAT_HOURS: Final = 72
 LEAST_HOURS: Final = 24
 """Hours that a trend and the heat map show at least."""
-_LABELS: Final[dict[str, Any]] = {
-    "receiver": ReceiverLabel,
-    "signal": SignalLabel,
-    "sender": SenderLabel,
-}
 
 
 class StatisticsPage(Page):
@@ -60,22 +55,23 @@ class StatisticsPage(Page):
     has_switch = True
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """Return the statistics by ``?by=`` over ``?since=``, sorted by ``?order=``."""
+        """Return the statistics by ``?by=`` since ``?since=``."""
         subject = request.GET.get("by", "receiver")
         subject = subject if subject in SUBJECTS else "receiver"
         order = request.GET.get("order", "-total_ns")
         if order.lstrip("-") not in ORDERS:
             order = "-total_ns"
-        since, rollups = self.rollups()
-        shown = ShownRollups.of(rollups, subject, everything=self.everything)
-        ask = getattr(shown.rollups, f"by_{subject}")
-        rows: list[Statistics] = ask(order_by=order, limit=LIMIT)
+        since, since_ns = self.since()
+        shown = statistics.by(
+            subject, since_ns=since_ns, order_by=order, limit=LIMIT, everything=self.everything
+        )
+        rows = shown.rows
         if self.wants_json:
             return self.json(
                 {"by": subject, "since": since, "statistics": statistics_document(rows)}
             )
-        totals = self._totals(rollups, subject)
-        trends = self._trends(rollups, subject, rows)
+        totals = statistics.totals(subject, since_ns)
+        trends = self._trends(subject, rows, since_ns)
         whole = totals["total_ns"] or 1
         return self.page(
             {
@@ -89,28 +85,17 @@ class StatisticsPage(Page):
                 "shown": "everything" if self.everything or shown.heading else "mine",
                 "totals": totals,
                 "heat_hours": HEAT_HOURS,
-                "columns": [
-                    {
-                        "name": name,
-                        "title": title,
-                        "next": name if order == f"-{name}" else f"-{name}",
-                        "sorted": {f"-{name}": "descending", name: "ascending"}.get(order, "none"),
-                    }
-                    for name, title in (
-                        ("count", "Calls" if subject == "receiver" else "Dispatches"),
-                        ("total_ns", "Share of time"),
-                        ("error_count", "Errors"),
-                        ("query_count", "Queries"),
-                    )
-                ],
+                "columns": sortable(
+                    ORDERS | ({"count": "Calls"} if subject == "receiver" else {}), order
+                ).values(),
                 "rows": [
                     {
                         "row": row,
-                        "names": _names(subject, row),
+                        "names": names_of(subject, row),
                         "share": row.total_ns / whole,
                         "share_bar": charts.number(min(row.total_ns / whole, 1) * 100),
                         "per_call": f"{row.query_count / row.count:.1f}" if row.count else "0",
-                        "trend": trends.get(_names(subject, row), ""),
+                        "trend": trends.get(names_of(subject, row), ""),
                         "address": list_address(_query(subject, row)),
                     }
                     for row in rows
@@ -119,66 +104,26 @@ class StatisticsPage(Page):
             }
         )
 
-    def rollups(self) -> tuple[str, RollupQuerySet]:
-        """Return the wanted range as given, and the hours in it."""
-        since, moment = read_since(self.request.GET.get("since", "24h"), "24h")
-        return since, all_rollups().between(moment)
-
-    @staticmethod
-    def _totals(rollups: RollupQuerySet, subject: str) -> dict[str, int]:
-        """Return the sums over all; the time is that of the dispatches, in which all receivers ran."""
-        dispatches = rollups.of_all()
-        names = ("count", "error_count", "query_count")
-        if subject == "receiver":
-            found = rollups.filter(receiver__gt=0).order_by()
-            sums = found.aggregate(**{f"{name}_sum": Sum(name) for name in names})
-            totals = {name: sums[f"{name}_sum"] or 0 for name in names}
-        else:
-            totals = {name: getattr(dispatches, name) for name in names}
-        return totals | {"total_ns": dispatches.total_ns}
+    def since(self) -> tuple[str, int | None]:
+        """Return the wanted range as given, and its first moment."""
+        return read_since(self.request.GET.get("since", "24h"), "24h")
 
     @staticmethod
     def _trends(
-        rollups: RollupQuerySet, subject: str, rows: list[Statistics]
+        subject: str, rows: list[Statistics], since_ns: int | None
     ) -> dict[tuple[str, ...], str]:
         """Return the line of each row's calls by hour, by its names."""
-        keys = ("signal", "sender") if subject == "dispatch" else (subject,)
-        chosen = (
-            rollups.filter(receiver__gt=0) if subject == "receiver" else rollups.filter(receiver=0)
-        )
-        ids: dict[str, dict[int, str]] = {}
-        for key in keys:
-            wanted = {getattr(row, key) for row in rows}
-            labels = _LABELS[key].objects.filter(name__in=wanted).values_list("pk", "name")
-            ids[key] = dict(labels)
-            chosen = chosen.filter(**{f"{key}__in": list(ids[key])})
-        counts: dict[tuple[str, ...], dict[int, int]] = {}
-        hours: set[int] = set()
         # Of a very long time the newest part is drawn: a line has no room for more.
-        newest = rollups.filter(receiver=0).order_by().aggregate(last=Max("hour"))["last"] or 0
-        chosen = chosen.filter(hour__gt=newest - TREND_HOURS)
-        for hour, *parts, count in (
-            chosen.order_by().values_list("hour", *keys).annotate(calls=Sum("count"))
-        ):
-            names = tuple(ids[key][part] for key, part in zip(keys, parts, strict=True))
-            by_hour = counts.setdefault(names, {})
-            by_hour[hour] = by_hour.get(hour, 0) + count
-            hours.add(hour)
+        counts = statistics.counts_by_hour(subject, rows, TREND_HOURS, since_ns)
+        hours = {hour for by_hour in counts.values() for hour in by_hour}
         if not hours:
             return {}
-        # Of a very long time the newest part is drawn: a line has no room for more.
         last = max(hours)
-        first = min(max(min(hours), last - 167), last - LEAST_HOURS + 1)
+        first = min(max(min(hours), last - TREND_HOURS + 1), last - LEAST_HOURS + 1)
         return {
             names: charts.line([by_hour.get(hour, 0) for hour in range(first, last + 1)])
             for names, by_hour in counts.items()
         }
-
-
-def _names(subject: str, row: Statistics) -> tuple[str, ...]:
-    if subject == "dispatch":
-        return row.signal, row.sender
-    return (getattr(row, subject),)
 
 
 def _query(subject: str, row: Statistics) -> str:
@@ -194,28 +139,14 @@ class HeatMapPage(StatisticsPage):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Return the heat map: alone for htmx, as a page, or as JSON."""
-        since, rollups = self.rollups()
+        since, since_ns = self.since()
         subject = request.GET.get("by", "receiver")
         subject = subject if subject in SUBJECTS else "dispatch"
         name = request.GET.get("name", "").replace("\0", "")
-        newest = (time.time_ns() // HOUR_NS) - HEAT_HOURS
-        rollups = rollups.filter(hour__gt=newest)
-        chosen = (
-            rollups.filter(receiver__gt=0) if subject == "receiver" else rollups.filter(receiver=0)
+        found, heading = statistics.durations_by_hour(
+            subject, HEAT_HOURS, name=name, since_ns=since_ns, everything=self.everything
         )
-        heading = ""
-        if name and subject in _LABELS:
-            labels = _LABELS[subject].objects.filter(name=name).values_list("pk", flat=True)
-            chosen = chosen.filter(**{f"{subject}__in": list(labels)})
-        elif not self.everything:
-            mine = rollups.of_mine(subject)
-            chosen, heading = (mine, "") if mine.exists() else (chosen, NONE_OF_MINE)
-        texts: dict[int, list[str]] = {}
-        for hour, text in chosen.order_by("hour").values_list("hour", "histogram"):
-            texts.setdefault(hour, []).append(text)
-        hours = [
-            (hour, _hour_name(hour), Histogram.decode(*found)) for hour, found in texts.items()
-        ]
+        hours = [(hour, _hour_name(hour), histogram) for hour, histogram in found]
         if self.wants_json:
             return self.json(
                 {

@@ -1,4 +1,4 @@
-"""The list of traces: search, filters, paging, charts of what was found, and new ones as they come."""
+"""The list of traces: search, filters, pages, charts, live ones."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from tracing.analysis.mine import NONE_OF_MINE, hidden_text
 from tracing.search.completion import Problem, place_at, problem_of
 from tracing.search.parser import parse, quoted
 from tracing.search.query import EVERYTHING, Query, QueryError
-from tracing.store.documents import row_document
-from tracing.store.finding import Found, and_also, complete, find, fitting_newer, unknown_names
-from tracing.store.pages import PAGE_SIZE
-from tracing.store.stored import all_traces
+from tracing.spans.summary import summary_document
+from tracing.store import traces
+from tracing.store.finding import Found, and_also, find, fitting_newer
+from tracing.store.pages import TraceSearch
+from tracing.store.redirects import grouped
+from tracing.store.suggestions import complete, unknown_names, unknown_words
 from tracing.units import plural
 from tracing.viewer.forms import FilterForm
-from tracing.viewer.views.base import Page
+from tracing.viewer.views.base import Page, sortable, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from django.http import HttpRequest, HttpResponse, QueryDict
 
-    from tracing.store.models import Trace
+    from tracing.spans.summary import TraceSummary
 
 _STATE = ("q", *FilterForm.base_fields, "order")
 COLUMNS: Final = {
@@ -39,6 +41,12 @@ COLUMNS: Final = {
 }
 """What the list may be sorted by."""
 NEWEST_FIRST: Final = "-time"
+PAGE_SIZE: Final = 50
+"""Traces on a page, unless the address says otherwise."""
+MOST_PARTS: Final = 12
+"""Parts of a page that the script asks for by itself, each with the time of a page."""
+PARTS_HEADER: Final = "X-Search-Parts"
+"""In a request for the next part: how many there are, and the traces found in them (``2 14``)."""
 IN_TIME: Final = (
     "A search that looks into spans finds traces in the order of time: they are not sorted by"
 )
@@ -46,7 +54,7 @@ IN_TIME: Final = (
 
 @dataclass(slots=True)
 class Search:
-    """What the address of a list asks for."""
+    """The search in the address of a list."""
 
     text: str
     """The query as typed."""
@@ -98,15 +106,19 @@ def read_search(given: QueryDict) -> Search:
 class ListLine:
     """One line of the list."""
 
-    row: Trace
+    row: TraceSummary
     bar: str
     """Percent of a duration that nine of ten on the page are shorter than."""
     is_over: bool
     """It is longer than the bar has room for."""
+    is_source: bool = False
+    """Its redirect led to the request of the line above."""
 
 
-def list_lines(rows: Sequence[Trace]) -> list[ListLine]:
-    """Return *rows* with bars for their durations.
+def list_lines(rows: Sequence[TraceSummary], *, newest_first: bool = True) -> list[ListLine]:
+    """Return *rows* as lines with bars of their durations.
+
+    Newest first, a redirect stands below the request it led to.
 
     One command of minutes would leave every request without a bar that can be seen. So the bars
     have room for nine of ten, and what is longer is marked.
@@ -118,8 +130,9 @@ def list_lines(rows: Sequence[Trace]) -> list[ListLine]:
             row,
             f"{min(max(row.duration_ns / room * 100, 0.5), 100):.2f}",
             is_over=row.duration_ns > room,
+            is_source=is_source,
         )
-        for row in rows
+        for row, is_source in (grouped(rows) if newest_first else [(row, False) for row in rows])
     ]
 
 
@@ -133,7 +146,9 @@ class TraceList(Page):
     def get(self, request: HttpRequest) -> HttpResponse:
         """Return the page, its results alone, or the same as JSON."""
         search = read_search(request.GET)
-        size = min(_whole(request.GET.get("size"), PAGE_SIZE) or PAGE_SIZE, 500)
+        size = min(whole_number(request.GET.get("size")) or PAGE_SIZE, 500)
+        parts, shown = self._parts_before()
+        size = max(size - shown, 1)
         if search.problem and self.wants_json:
             document = {
                 "error": search.problem.message,
@@ -156,16 +171,37 @@ class TraceList(Page):
             **self.data(search, found),
             "heading": heading,
             "shown": "everything" if heading or self.everything else "mine",
+            "parts": parts + 1,
+            "in_parts": shown + len(found.traces),
+            "goes_on": bool(
+                not found.complete
+                and found.older
+                and parts + 1 < MOST_PARTS
+                and not request.GET.get("after")
+            ),
         }
-        template = "tracing/includes/results.html" if self.wants_part else ""
-        return self.page(context, template)
+        if not self.wants_part:
+            return self.page(context)
+        # Nothing found before: there is no table yet to which the next part could add.
+        name = "more" if shown else "results"
+        return self.page(context, f"tracing/includes/{name}.html")
+
+    def _parts_before(self) -> tuple[int, int]:
+        """Return how many parts of the page there are, and their traces."""
+        if not self.wants_part:
+            return 0, 0
+        parts, _, shown = self.request.headers.get(PARTS_HEADER, "").partition(" ")
+        return whole_number(parts) or 0, min(whole_number(shown) or 0, 500)
 
     def found(self, search: Search, size: int) -> tuple[Found, str]:
-        """Return the page of traces, and a heading where nothing in it is mine but all was shown."""
+        """Return a page of traces, and a heading if everything was shown."""
         before, after = self.request.GET.get("before", ""), self.request.GET.get("after", "")
         mine = not self.everything
         order = "" if search.order == NEWEST_FIRST else search.order
-        found = find(search.query, before=before, after=after, size=size, mine=mine, order=order)
+        found = find(
+            search.query, before=before, after=after, size=size, wanted=TraceSearch(mine=mine),
+            order=order,
+        )  # fmt: skip
         if not mine or found.traces or not found.complete or before or after:
             return found, ""
         found = find(search.query, size=size, order=order)
@@ -174,7 +210,7 @@ class TraceList(Page):
     def document(self, found: Found) -> dict[str, Any]:
         """Return the page of traces as JSON."""
         return {
-            "traces": [row_document(row) for row in found.traces],
+            "traces": [summary_document(row) for row in found.traces],
             "older": found.older,
             "newer": found.newer,
             "complete": found.complete,
@@ -190,7 +226,8 @@ class TraceList(Page):
             hidden = "" if self.everything else "Traces that are not yours were not looked into"
         elif found.hidden or found.hidden_more:
             hidden = hidden_text(found.hidden, "trace", more=found.hidden_more)
-        hints = [
+        hints = [] if found.traces else _word_hints(search)
+        hints += [
             {
                 "what": f"No {term.key.name} called “{term.value}” was recorded.",
                 "suggestion": near,
@@ -208,39 +245,26 @@ class TraceList(Page):
         ]
         name = search.order.lstrip("-")
         is_by_time = name == "time" or not found.is_sortable
+        is_newest_first = is_by_time and search.order != "time"
         if is_by_time and name != "time":
             hints.append({"what": f"{IN_TIME} {COLUMNS[name].lower()}."})
         return {
             "search": search,
             "found": found,
-            "columns": _columns(search.order if found.is_sortable or name == "time" else "-time"),
-            "is_newest_first": is_by_time and search.order != "time",
-            "lines": list_lines(found.traces),
+            "columns": sortable(
+                COLUMNS, search.order if found.is_sortable or name == "time" else "-time"
+            ),
+            "is_newest_first": is_newest_first,
+            "lines": list_lines(found.traces, newest_first=is_newest_first),
             "hints": hints,
             "hidden": hidden,
             "is_first": is_first,
-            "last_row": all_traces().last_row_id() if is_first else 0,
-            "is_empty_store": not found.traces
-            and search.is_everything
-            and not all_traces().exists(),
+            "last_row": traces.last_row() if is_first else 0,
+            "is_empty_store": not found.traces and search.is_everything and traces.is_empty(),
             "examples": EXAMPLES,
         }
 
 
-def _columns(order: str) -> dict[str, dict[str, str]]:
-    """Return for each column by which the list may be sorted what its heading says and leads to."""
-    return {
-        name: {
-            "title": title,
-            "next": name if order == f"-{name}" else f"-{name}",
-            "sorted": {f"-{name}": "descending", name: "ascending"}.get(order, "none"),
-        }
-        for name, title in COLUMNS.items()
-    }
-
-
-LONGEST_ID: Final = 18
-"""Digits that surely fit into 64 bits."""
 EXAMPLES = (
     ("outcome:raised", "a receiver raised"),
     ("duration>100ms", "slow"),
@@ -251,43 +275,51 @@ EXAMPLES = (
 )
 
 
+def _word_hints(search: Search) -> list[dict[str, str]]:
+    """Return what there is to say of plain words that no name holds."""
+    return [
+        {
+            "what": f"No name that was recorded holds “{word}”; paths were looked into.",
+            "suggestion": near,
+            "address": urlencode({**search.state, "q": search.text.replace(word, near)}),
+        }
+        for word, near in unknown_words(search.query)
+    ]
+
+
 def _corrected(search: Search, name: str, value: str, near: str) -> dict[str, str]:
-    """Return the parameters in which the unknown name is replaced by the near one."""
+    """Return the parameters with the near name in place of the unknown."""
     if search.state.get(name) == value:
         return {name: near}
     return {"q": search.text.replace(f"{name}:{value}", f"{name}:{quoted(near)}")}
 
 
-def _whole(text: str | None, default: int) -> int:
-    is_whole = text and text.isascii() and text.isdecimal() and len(text) <= LONGEST_ID
-    return int(text) if text and is_whole else default
-
-
 class Live(Page):
-    """The traces recorded after a row: what the list asks for while it is live."""
+    """The traces recorded after a row, for a list that is live."""
 
     template_name = "tracing/includes/live.html"
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Return the lines of the new traces, newest first, and where to go on."""
         search = read_search(request.GET)
-        row = _whole(request.GET.get("row"), 0)
+        row = whole_number(request.GET.get("row")) or 0
         rows, last = fitting_newer(search.query, row, mine=not self.everything)
         if self.wants_json:
-            return self.json({"traces": [row_document(row) for row in rows], "row": last})
+            return self.json({"traces": [summary_document(row) for row in rows], "row": last})
         return self.page({"search": search, "lines": list_lines(rows), "last_row": last})
 
 
 class Complete(Page):
-    """What may be typed at a place of a query."""
+    """The completions at a place of a query."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """Return the completions as JSON, and which part of the query each replaces."""
+        """Return the completions as JSON, with the range they replace."""
         text = request.GET.get("q", "")[:2_000].replace("\0", "")
         key = request.GET.get("key", "")
         if key:
             text = f"{key}:{text}"
-        place = place_at(text, _whole(request.GET.get("at"), len(text)) if not key else len(text))
+        at = None if key else whole_number(request.GET.get("at"))
+        place = place_at(text, len(text) if at is None else at)
         return self.json(
             {
                 "start": place.start,

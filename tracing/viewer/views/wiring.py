@@ -1,4 +1,4 @@
-"""The map of what sends to whom: observed in the store, and connected in this process."""
+"""The map: flows observed in the store, and connected in this process."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus, urlencode
 
-from django.db.models import Max
-
 from tracing.analysis.mine import NONE_OF_MINE, MineView, hidden_text
 from tracing.analysis.wiring import ANY, read_wiring
 from tracing.presentation.charts import HEATS
 from tracing.search.parser import quoted
-from tracing.store.models import Dispatch, ReceiverLabel, Trace
-from tracing.store.stored import all_rollups
+from tracing.store.nesting import sent_on
+from tracing.store.statistics import busiest_calls
 from tracing.viewer.graph import (
     Flow,
     focused,
     lay_out,
+    named_by,
     receiver_key,
     sender_app,
     sender_key,
@@ -31,31 +30,24 @@ from tracing.viewer.views.traces import list_address
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse, QueryDict
 
-    from tracing.store.load import DispatchQuerySet, SentOn
-    from tracing.store.statistics import RollupQuerySet, Statistics
 
 MOST_FLOWS: Final = 600
 """Flows of the busiest that are drawn or listed."""
 MOST_NODES: Final = 320
 """Nodes that can be read on one page; of more, the busiest are drawn."""
-_SAMPLE: Final = 60
-"""Newest traces that are read for what receivers send on."""
-_LARGEST: Final = 400
-_NEWEST: Final = 200_000
-"""Ids of dispatches and calls in which nested ones are looked for."""
-_NESTED: Final = (1_000, 20_000)
-"""Nested dispatches in which that many traces are looked for: at first, and if those are too few."""
+MOST_ROWS: Final = 100
+"""Rows of the table below the map, unless all are asked for."""
 
 
 class Map(Page):
-    """The graph sender → signal → receiver → what it sends, as a drawing and as a table."""
+    """The graph sender → signal → receiver, as a drawing and a table."""
 
     template_name = "tracing/map.html"
     section = "map"
     has_switch = True
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """Return the map, narrowed by ``?focus=``, ``?app=``, ``?q=`` and ``?since=``."""
+        """Return the map, narrowed by the parameters of the address."""
         since, moment = read_since(request.GET.get("since", "7d"), "7d")
         with_connected = request.GET.get("connected", "yes") != "no"
         flows, is_cut = observed(moment)
@@ -74,28 +66,14 @@ class Map(Page):
         drawn, left_out = _readable(shown)
         app, into = request.GET.get("app", ""), request.GET.get("into", "")
         focus = request.GET.get("focus", "")
-        around = _Addresses(request.GET)
-        graph = lay_out(drawn, focus)
+        around, graph = _Addresses(request.GET), lay_out(drawn, focus)
         for node in graph.nodes:
             node.address = around[node.key]
-        listed = list_address("")
+        rows = shown if request.GET.get("rows") == "all" else shown[:MOST_ROWS]
         return self.page(
             {
-                "flows": [
-                    {
-                        "flow": flow,
-                        "sender": sender_text(flow),
-                        "receiver_address": around[receiver_key(flow.receiver)],
-                        "sender_address": around[sender_key(flow.sender)],
-                        "signal_address": around[signal_key(flow.signal, flow.sender)],
-                        "address": listed
-                        + quote_plus(
-                            f"signal={quoted(flow.signal)} sender={quoted(flow.sender)}"
-                            f" receiver={quoted(flow.receiver)}"
-                        ),
-                    }
-                    for flow in shown
-                ],
+                "flows": _table(rows, around),
+                "all_flows": len(shown),
                 "graph": graph,
                 "view": MineView(None, heading),
                 "hidden": hidden,
@@ -106,6 +84,7 @@ class Map(Page):
                 "coupling": coupling(shown),
                 "text": request.GET.get("q", ""),
                 "focus": focus,
+                "about": named_by(focus),
                 "focus_text": focus.partition(":")[2].replace(":", " from "),
                 "since": since,
                 "with_connected": with_connected,
@@ -136,7 +115,7 @@ class Map(Page):
 
 
 class _Addresses(dict[str, str]):
-    """The addresses of the map around each node, by its key: a page has each several times."""
+    """The addresses of the map around nodes, by key, each made once."""
 
     def __init__(self, parameters: QueryDict) -> None:
         super().__init__()
@@ -148,34 +127,38 @@ class _Addresses(dict[str, str]):
         return address
 
 
+def _table(flows: list[Flow], around: _Addresses) -> list[dict[str, Any]]:
+    """Return the rows of the table that says the same as the drawing."""
+    listed = list_address("")
+    return [
+        {
+            "flow": flow,
+            "sender": sender_text(flow),
+            "receiver_address": around[receiver_key(flow.receiver)],
+            "sender_address": around[sender_key(flow.sender)],
+            "signal_address": around[signal_key(flow.signal, flow.sender)],
+            "address": listed
+            + quote_plus(
+                f"signal={quoted(flow.signal)} sender={quoted(flow.sender)}"
+                f" receiver={quoted(flow.receiver)}"
+            ),
+        }
+        for flow in flows
+    ]
+
+
 def observed(since_ns: int | None) -> tuple[list[Flow], bool]:
-    """Return the flows that were recorded since a moment, the busiest first, and whether there are more.
+    """Return the flows since *since_ns*, busiest first, and if any are cut.
 
     Of what is mine as many are returned as of all.
     """
-    rollups = all_rollups().between(since_ns)
-
-    def busiest(rollups: RollupQuerySet) -> list[Statistics]:
-        return rollups.by_call(order_by="-count", limit=MOST_FLOWS, percentiles=False)
-
-    rows = busiest(rollups)
-    is_cut = len(rows) == MOST_FLOWS
-    if is_cut:
-        found = {(row.signal, row.sender, row.receiver_id) for row in rows}
-        rows += [
-            row
-            for row in busiest(rollups.of_mine("call"))
-            if (row.signal, row.sender, row.receiver_id) not in found
-        ]
-    labels = ReceiverLabel.objects.filter(pk__in={row.receiver_id for row in rows})
-    facts = {key: (app, mine) for key, app, mine in labels.values_list("pk", "app", "mine")}
+    rows, is_cut = busiest_calls(MOST_FLOWS, since_ns)
     flows: dict[tuple[str, str, str], Flow] = {}
     for row in rows:
         key = (row.signal, row.sender, row.receiver)
-        app, mine = facts.get(row.receiver_id or 0, ("", False))
         # Two labels may have one name: connected with and without a dispatch_uid.
-        flow = flows.setdefault(key, Flow(*key, app=app))
-        flow.mine |= mine
+        flow = flows.setdefault(key, Flow(*key, app=row.app))
+        flow.mine |= row.mine
         flow.count += row.count
         flow.error_count += row.error_count
         flow.total_ns += row.total_ns
@@ -189,7 +172,7 @@ def observed(since_ns: int | None) -> tuple[list[Flow], bool]:
 
 
 def _spread(flows: list[Flow]) -> None:
-    """Have those of *flows* be mine, too, that send what a receiver of mine hears, however far below."""
+    """Mark as mine what leads to a receiver of mine, however far above."""
     heard = {(flow.signal, flow.sender) for flow in flows if flow.mine}
     others = [flow for flow in flows if not flow.mine and flow.sends]
     while found := [flow for flow in others if not heard.isdisjoint(flow.sends)]:
@@ -199,24 +182,8 @@ def _spread(flows: list[Flow]) -> None:
         others = [flow for flow in others if not flow.mine]
 
 
-def sent_on() -> dict[SentOn, int]:
-    """Return how often receivers sent what in the newest traces."""
-    newest = Dispatch.objects.aggregate(last=Max("pk"))["last"] or 0
-    # Bounded by ids: no index says which dispatches were sent from inside a receiver.
-    nested = Dispatch.objects.filter(pk__gt=newest - _NEWEST, parent_number__isnull=False)
-    newest_first = nested.order_by("-pk").values_list("trace_id", flat=True)
-    keys: list[int] = []
-    for most in _NESTED:
-        keys = list(dict.fromkeys(newest_first[:most]))
-        if len(keys) >= _SAMPLE:
-            break
-    small = Trace.objects.filter(pk__in=keys[:_SAMPLE], dispatch_count__lte=_LARGEST)
-    dispatches: DispatchQuerySet = Dispatch.objects.get_queryset()  # type: ignore[assignment]
-    return dispatches.sent_by_receivers(list(small.order_by().values_list("pk", flat=True)))
-
-
 def never_run(flows: list[Flow]) -> list[Flow]:
-    """Return the receivers connected in this process that none of *flows* has seen."""
+    """Return the receivers connected here that *flows* have not seen."""
     seen = {(flow.signal, flow.receiver) for flow in flows}
     found: dict[tuple[str, str, str], Flow] = {}
     for route in read_wiring(with_holders=False):
@@ -232,7 +199,7 @@ def never_run(flows: list[Flow]) -> list[Flow]:
 
 @dataclass(slots=True)
 class Coupling:
-    """What one application sends to the receivers of another."""
+    """The calls from one application to the receivers of another."""
 
     sender_app: str
     app: str
@@ -259,7 +226,7 @@ class CouplingTable:
 
 
 def coupling(flows: list[Flow]) -> CouplingTable:
-    """Return how often each application of a sender calls the receivers of each application."""
+    """Return how often applications call receivers of one another."""
     found: dict[tuple[str, str], Coupling] = {}
     for flow in flows:
         if not flow.was_seen:
@@ -287,7 +254,7 @@ def coupling(flows: list[Flow]) -> CouplingTable:
 
 
 def _readable(flows: list[Flow]) -> tuple[list[Flow], int]:
-    """Return as many of *flows* as can be read in a drawing, and how many are left out."""
+    """Return the *flows* that fit a drawing, and the number left out."""
     keys: set[tuple[str, ...]] = set()
     for place, flow in enumerate(flows):
         keys |= {

@@ -19,11 +19,12 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, verbosity: int, **_options: Any) -> None:
         """Let both happen and say what it was."""
+        write_price_list()
         told = ["A price list was written with update(), past the receivers that follow prices."]
+        # Last, so that `tracing show last` has something to tell.
         try:
             sell_by_phone()
         except PaymentRefusedError as error:
-            told.insert(0, f"A sale by telephone was rolled back: {error}")
-        write_price_list()
+            told.append(f"A sale by telephone was rolled back: {error}")
         if verbosity > 0:
             self.stdout.write("\n".join(told))

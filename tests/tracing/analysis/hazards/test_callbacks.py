@@ -140,7 +140,7 @@ def test_n_plus_one_of_callbacks_is_told_again_where_statements_were_kept():
             Group.objects.create(name=f"g{number}")
     trace = captured.trace
     trace.hazards = captured.hazards
-    trace.carried.asked_later = []
+    trace.diagnosis_context.callback_queries = []
     again = [hazard.receiver for hazard in find_again(trace) if hazard.hazard == "n-plus-one"]
 
     assert sorted(again) == [f"{__name__}.query_after_commit", f"{__name__}.query_in_call"]
@@ -221,7 +221,7 @@ def test_repeated_save_in_a_callback_is_named_as_such():
         group.save()
 
     hazard = only(captured, "repeated-save")
-    assert "saves auth.Group:1 again in what it left for later" in hazard.message.replace(
+    assert "saves auth.Group:1 again in detached work" in hazard.message.replace(
         f":{group.pk} ", ":1 "
     )
     assert hazard.evidence[0].endswith(", in an on_commit callback, thread or task")
@@ -238,5 +238,5 @@ def test_time_of_what_a_callback_sends_is_not_the_own_time_of_the_call_that_wait
 
     outer, *inside = captured.trace.dispatches
     [call] = outer.receiver_calls
-    assert [each.parent_is_link for each in inside] == [False, True]
+    assert [each.is_detached for each in inside] == [False, True]
     assert call.self_ns == call.duration_ns - sum(each.duration_ns for each in inside)

@@ -325,7 +325,7 @@ def test_async_hop_is_found_when_hops_add_up(name, method):
     build = TraceBuilder()
     for number in range(3):
         dispatch = build.dispatch("order_placed", method=method, at=f"core.views.v:{number}")
-        build.call(dispatch, name, hop_ns=2 * MS)
+        build.call(dispatch, name, thread_switch_ns=2 * MS)
     hazard = only(build, "async-hop")
 
     assert hazard.message.startswith("3 hops into a thread cost 6.00 ms, because ")
@@ -333,14 +333,14 @@ def test_async_hop_is_found_when_hops_add_up(name, method):
 
 
 @pytest.mark.parametrize(
-    ("method", "hop_ns"),
+    ("method", "thread_switch_ns"),
     [(Method.ASEND, 1 * MS), (Method.ASEND, 5 * MS // 2), (Method.SEND, 90 * MS)],
 )
-def test_async_hop_leaves_alone(method, hop_ns):
+def test_async_hop_leaves_alone(method, thread_switch_ns):
     build = TraceBuilder()
     for number in range(2):
         dispatch = build.dispatch("order_placed", method=method, at=f"core.views.v:{number}")
-        build.call(dispatch, hop_ns=hop_ns)
+        build.call(dispatch, thread_switch_ns=thread_switch_ns)
 
     assert ids(build) == set()
 
@@ -351,7 +351,7 @@ def test_async_hop_of_django_alone_is_left_alone():
         dispatch = build.dispatch(
             "django.core.signals.request_started", method=Method.ASEND, at=f"core.views.v:{number}"
         )
-        build.call(dispatch, "django.db.reset_queries", hop_ns=4 * MS)
+        build.call(dispatch, "django.db.reset_queries", thread_switch_ns=4 * MS)
 
     assert ids(build) == set()
 

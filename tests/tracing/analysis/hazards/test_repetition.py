@@ -21,11 +21,11 @@ def only(build, name):
 # --- duplicate-receiver --------------------------------------------------------------------------
 
 
-def twice(first, second, *, same_as=None, **options):
+def twice(first, second, *, duplicate_of=None, **options):
     build = TraceBuilder()
     dispatch = build.dispatch(**options)
     build.call(dispatch, first)
-    build.call(dispatch, second, same_as=same_as)
+    build.call(dispatch, second, duplicate_of=duplicate_of)
     return build
 
 
@@ -35,7 +35,7 @@ def test_duplicate_receiver_is_found_under_two_import_paths():
         twice(
             label("core.orders.receivers.make_sale", **place),
             label("orders.receivers.make_sale", **place),
-            same_as=0,
+            duplicate_of=0,
         ),
         "duplicate-receiver",
     )
@@ -52,7 +52,7 @@ def test_duplicate_receiver_is_found_under_two_import_paths():
 def test_duplicate_receiver_is_found_under_two_uids():
     name = "core.orders.receivers.make_sale"
     hazard = only(
-        twice(label(name, dispatch_uid="a"), label(name, dispatch_uid="b"), same_as=0),
+        twice(label(name, dispatch_uid="a"), label(name, dispatch_uid="b"), duplicate_of=0),
         "duplicate-receiver",
     )
 
@@ -61,7 +61,9 @@ def test_duplicate_receiver_is_found_under_two_uids():
 
 def test_duplicate_receiver_is_found_with_and_without_a_sender():
     name = "core.orders.receivers.make_sale"
-    hazard = only(twice(label(name), label(name, any_sender=True), same_as=0), "duplicate-receiver")
+    hazard = only(
+        twice(label(name), label(name, any_sender=True), duplicate_of=0), "duplicate-receiver"
+    )
 
     assert hazard.message.endswith("connected once for this sender and once for every sender.")
 
@@ -81,7 +83,7 @@ def test_duplicate_receiver_is_found_where_the_recording_saw_twins(name, method)
     dispatch = build.dispatch("order_placed", method=method)
     build.call(dispatch, name)
     build.call(dispatch, "core.mail.send")
-    build.call(dispatch, name, same_as=0)
+    build.call(dispatch, name, duplicate_of=0)
     hazard = only(build, "duplicate-receiver")
 
     assert hazard.receiver == name
@@ -93,9 +95,9 @@ def test_duplicate_receiver_is_reported_once_for_many_dispatches():
     build = TraceBuilder()
     for number in range(4):
         dispatch = build.dispatch(instance=f"orders.Order:{number}", at=f"core.views.v:{number}")
-        for uid, same_as in (("a", None), ("b", 0)):
+        for uid, duplicate_of in (("a", None), ("b", 0)):
             receiver = label("core.orders.receivers.make_sale", dispatch_uid=uid)
-            build.call(dispatch, receiver, same_as=same_as)
+            build.call(dispatch, receiver, duplicate_of=duplicate_of)
 
     assert len(only(build, "duplicate-receiver").numbers) == 8
 
@@ -104,7 +106,7 @@ def test_duplicate_receiver_leaves_one_that_was_skipped_alone():
     build = TraceBuilder()
     dispatch = build.dispatch()
     build.call(dispatch, "core.mail.send", outcome=Outcome.RAISED, exception_type="ValueError")
-    build.call(dispatch, "core.mail.send", outcome=Outcome.SKIPPED, same_as=0)
+    build.call(dispatch, "core.mail.send", outcome=Outcome.SKIPPED, duplicate_of=0)
 
     assert "duplicate-receiver" not in ids(build)
 

@@ -204,7 +204,7 @@ def test_finding_as_json_has_what_machines_need():
         "file": "/app/core/orders/receivers.py",
         "line": hazard.line,
         "span_ids": [span_id(trace.root_span_id, 2)],
-        "evidence": ["own time 200 ms, in all 200 ms, 0 queries in 0 ns"],
+        "evidence": ["self time 200 ms, in all 200 ms, 0 queries in 0 ns"],
         "remedy": "Move the work to a task enqueued in on_commit, or make it cheaper.",
         "known": "",
     }

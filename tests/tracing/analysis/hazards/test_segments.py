@@ -16,11 +16,16 @@ from msgspec.structs import replace
 
 from tests.tracing.analysis.building import TraceBuilder, label
 from tracing.analysis.hazards import find
-from tracing.analysis.hazards.segments import KEPT, KEPT_PER_SENDER, Ongoing, diagnose_segment
+from tracing.analysis.hazards.segments import (
+    KEPT,
+    KEPT_PER_SENDER,
+    RunningDiagnosis,
+    diagnose_segment,
+)
 from tracing.api import instrument
 from tracing.instrumentation import context
 from tracing.instrumentation.assembly.assembler import Assembly, assemble
-from tracing.instrumentation.buffer import LiveTrace
+from tracing.instrumentation.buffer import ActiveTrace
 from tracing.spans.records import CallbackQueries, Carried, Kind, Method, Outcome
 
 SQL = "SELECT price FROM cars WHERE id = %s"
@@ -106,7 +111,7 @@ def test_queries_of_all_segments_count_against_the_budget(settings):
 
 
 def test_what_is_remembered_is_bounded():
-    ongoing = Ongoing()
+    ongoing = RunningDiagnosis()
     for sender in range(60):
         build = TraceBuilder(Kind.COMMAND)
         for number in range(80):
@@ -165,7 +170,7 @@ class Segments:
 
 @contextmanager
 def long_trace():
-    live = LiveTrace(Kind.COMMAND, "long", outer=context.current())
+    live = ActiveTrace(Kind.COMMAND, "long", outer=context.current())
     live.held = True
     segments = Segments(live)
     undo = instrument()
@@ -265,8 +270,8 @@ def test_queries_of_callbacks_are_counted_over_segments_and_told_once():
     trace = loop(8, at="core.views.checkout:0")
     segments = cut(trace, 3, 6)
     for segment in segments:
-        segment.carried = Carried(
-            asked_later=[
+        segment.diagnosis_context = Carried(
+            callback_queries=[
                 CallbackQueries(call.number, call.receiver, [(SQL, 1, 100)])
                 for dispatch in segment.dispatches
                 for call in dispatch.receiver_calls
@@ -284,8 +289,8 @@ def test_queries_of_callbacks_are_counted_over_segments_and_told_once():
 def test_queries_of_callbacks_whose_calls_are_not_remembered_are_counted():
     trace = loop(1)
     made_by = trace.dispatches[0].receiver_calls[0].receiver
-    trace.carried = Carried(
-        asked_later=[CallbackQueries(1_000 + n, made_by, [(SQL, 1, 100)]) for n in range(7)]
+    trace.diagnosis_context = Carried(
+        callback_queries=[CallbackQueries(1_000 + n, made_by, [(SQL, 1, 100)]) for n in range(7)]
     )
     (hazard,) = find(trace)
 

@@ -26,7 +26,7 @@ MEASURES: Final[Mapping[str, tuple[str, Callable[[Trace], float]]]] = {
     "receiver_queries": (
         "queries in receivers",
         lambda trace: (
-            (trace.carried.receiver_queries if trace.carried is not None else 0)
+            (trace.diagnosis_context.receiver_queries if trace.diagnosis_context is not None else 0)
             + sum(
                 call.query_count
                 for dispatch in trace.dispatches
@@ -40,7 +40,7 @@ MEASURES: Final[Mapping[str, tuple[str, Callable[[Trace], float]]]] = {
 
 
 def parse_budgets(entries: Iterable[Any]) -> tuple[list[Mapping[str, Any]], list[str]]:
-    """Return the entries of ``BUDGETS`` that are budgets, and what is wrong with the others."""
+    """Return the valid entries of ``BUDGETS``, and the problems of the others."""
     budgets, problems = [], []
     for entry in entries:
         wrong = _wrong_with(entry)
@@ -73,7 +73,7 @@ def _wrong_with(entry: object) -> str:
 
 
 def applies(budget: Mapping[str, Any], trace: Trace) -> bool:
-    """Return whether *budget* is for *trace*: its kind, and its name or path by pattern."""
+    """Return whether *budget* is for *trace*, by kind and name or path."""
     if budget.get("kind", trace.kind) != trace.kind:
         return False
     pattern = budget.get("name", "*")
@@ -113,7 +113,7 @@ def budget_exceeded(facts: Facts, options: Options) -> Iterator[Hazard]:
 
 
 def _amounts(used: float, limit: float) -> tuple[str, str]:
-    """Return what was used and what was allowed, with the decimals that tell them apart."""
+    """Return used and allowed with the decimals that tell them apart."""
     if isinstance(used, int):
         return format_count(used), format_count(limit)
     for places in range(3):
@@ -124,7 +124,7 @@ def _amounts(used: float, limit: float) -> tuple[str, str]:
 
 
 def _most(trace: Trace, measure: str) -> str:
-    """Return which receiver had more than half of what receivers used; empty if none had."""
+    """Return the receiver that had more than half of the use, or nothing."""
     by_identity: defaultdict[int, float] = defaultdict(float)
     labels: dict[int, ReceiverLabel] = {}
     for dispatch in trace.dispatches:

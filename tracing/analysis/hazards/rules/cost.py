@@ -1,4 +1,4 @@
-"""Rules about time and queries: slow receivers, fixtures, instances and hops."""
+"""Rules about time and queries: slow receivers, fixtures, hops."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def slow_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
             evidence=lines(
                 calls,
                 lambda pair: (
-                    f"own time {format_ns(pair[0].self_ns)}, in all {format_ns(pair[0].duration_ns)}, "
+                    f"self time {format_ns(pair[0].self_ns)}, in all {format_ns(pair[0].duration_ns)}, "
                     f"{query_text(pair[0].query_count)} in {format_ns(pair[0].query_ns)}"
                 ),
             ),
@@ -68,14 +68,14 @@ def slow_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
 
 
 def _all_queries(call: ReceiverCall, below: Below) -> int:
-    """Return the queries of *call* and of what it sent, without what it left for later."""
+    """Return the queries of *call* and below it, without detached dispatches."""
     return call.query_count + sum(
-        dispatch.query_count for dispatch in below.sent(call) if not dispatch.parent_is_link
+        dispatch.query_count for dispatch in below.sent(call) if not dispatch.is_detached
     )
 
 
 def _questions(call: ReceiverCall, below: Below) -> int:
-    """Return the same without savepoints: a receiver may return early from inside an atomic block."""
+    """Return the same without savepoints, which an early return leaves open."""
     questions = 0
     todo = [call]
     while todo:
@@ -83,7 +83,7 @@ def _questions(call: ReceiverCall, below: Below) -> int:
         questions += each.query_count
         questions -= sum([count for sql, count, _ in each.statements if is_control(sql)])
         for dispatch in below.sent(each):
-            if dispatch.query_count and not dispatch.parent_is_link:
+            if dispatch.query_count and not dispatch.is_detached:
                 todo += dispatch.receiver_calls
     return questions
 
@@ -100,7 +100,7 @@ def _questions(call: ReceiverCall, below: Below) -> int:
     wants="raw",
 )
 def raw_query(facts: Facts, _options: Options) -> Iterator[Hazard]:
-    """Yield receivers that queried under raw=True, once per receiver and sender."""
+    """Yield receivers that queried under raw=True, once for each sender."""
     found: dict[tuple[int, str], list[tuple[ReceiverCall, Dispatch]]] = {}
     labels, below = facts.labels, facts.index.below
     for dispatch in facts.raw:
@@ -141,7 +141,7 @@ def raw_query(facts: Facts, _options: Options) -> Iterator[Hazard]:
     total_ms=10,
 )
 def init_receiver_cost(facts: Facts, options: Options) -> Iterator[Hazard]:
-    """Yield receivers of pre_init and post_init that cost queries or much time in all."""
+    """Yield receivers of pre_init and post_init that cost queries or time."""
     found: defaultdict[int, list[tuple[ReceiverCall, Dispatch]]] = defaultdict(list)
     labels = facts.labels
     for dispatch in facts.init:
@@ -178,7 +178,7 @@ def init_receiver_cost(facts: Facts, options: Options) -> Iterator[Hazard]:
     summary="A model-signal receiver without sender runs for many models.",
     why="It is called for every model there is, sessions and log entries included.",
     remedy="Connect it with sender=…, once for each model that it means.",
-    wants="hearing_all",
+    wants="calls_for_any_sender",
     models=5,
 )
 def unfiltered_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
@@ -188,7 +188,7 @@ def unfiltered_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
 
 
 def unfiltered(calls: Calls, models: int) -> Iterator[Hazard]:
-    """Yield a finding for each signal that brought the receiver at least *models* senders.
+    """Yield a finding for each signal with at least *models* senders.
 
     None for a receiver of an installed package: how it is connected is not the project's to say.
     """
@@ -230,7 +230,7 @@ def unfiltered(calls: Calls, models: int) -> Iterator[Hazard]:
     wants="sync_sends_of_async",
 )
 def sync_send_in_loop(facts: Facts, _options: Options) -> Iterator[Hazard]:
-    """Yield sync sends that met async receivers in an event loop, once per place."""
+    """Yield sync sends to async receivers in an event loop, once per place."""
     found: dict[tuple[str, str, object], list[Dispatch]] = {}
     for dispatch in facts.sync_sends_of_async:
         if dispatch.method in ASYNC or not _async_calls(dispatch):
@@ -258,7 +258,7 @@ def _async_calls(dispatch: Dispatch) -> list[ReceiverCall]:
 
 
 def _raised_by_django(dispatch: Dispatch) -> bool:
-    """Return whether a RuntimeError left the dispatch that none of its receivers raised."""
+    """Return whether a RuntimeError came from no receiver of the dispatch."""
     return dispatch.exception_type == "RuntimeError" and not any(
         call.outcome is Outcome.RAISED and not call.receiver.is_async
         for call in dispatch.receiver_calls
@@ -266,7 +266,7 @@ def _raised_by_django(dispatch: Dispatch) -> bool:
 
 
 def _is_djangos(dispatch: Dispatch) -> bool:
-    """Return whether all its sync receivers are Django's own, as at both ends of an ASGI request."""
+    """Return whether all its sync receivers are Django's own."""
     return all(
         call.receiver.is_async or call.receiver.name.startswith("django.")
         for call in dispatch.receiver_calls
@@ -283,16 +283,16 @@ def _is_djangos(dispatch: Dispatch) -> bool:
     total_ms=5,
 )
 def async_hop(facts: Facts, options: Options) -> Iterator[Hazard]:
-    """Yield one finding if the hops of the trace add up to too much; it names the dearest."""
+    """Yield one finding if hops add up to too much; it names the dearest."""
     hops = [
         (call, dispatch)
         for call, dispatch in facts.async_hops
         if dispatch.method in ASYNC and not _is_djangos(dispatch)
     ]
-    total = sum(call.hop_ns for call, _ in hops)
+    total = sum(call.thread_switch_ns for call, _ in hops)
     if total <= options["total_ms"] * _MS:
         return
-    call, dispatch = max(hops, key=lambda pair: pair[0].hop_ns)
+    call, dispatch = max(hops, key=lambda pair: pair[0].thread_switch_ns)
     receivers = {
         id(other.receiver): other.receiver
         for _, owner in hops
@@ -308,7 +308,7 @@ def async_hop(facts: Facts, options: Options) -> Iterator[Hazard]:
         evidence=lines(
             hops,
             lambda pair: (
-                f"{signal_of(pair[1].signal, pair[1].sender)}: {format_ns(pair[0].hop_ns)}"
+                f"{signal_of(pair[1].signal, pair[1].sender)}: {format_ns(pair[0].thread_switch_ns)}"
             ),
         ),
     )

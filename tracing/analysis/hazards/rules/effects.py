@@ -1,4 +1,4 @@
-"""Rules about transactions: what was done to the world while nothing was certain yet."""
+"""Rules about transactions: side effects while nothing was certain."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DATABASE_BACKENDS: Final = (
 def _risky(
     facts: Facts, options: Options, *, rolled_back: bool
 ) -> Iterator[tuple[SideEffect, ReceiverCall]]:
-    """Yield what receivers did to the world inside an open transaction of the application."""
+    """Yield side effects inside an open transaction of the application."""
     harmless = (*_DATABASE_BACKENDS, *options["transactional_backends"])
     for effect in facts.side_effects:
         if effect.in_on_commit or effect.transaction_depth < 1:
@@ -100,7 +100,7 @@ def _findings(
     transactional_backends=(),
 )
 def side_effect_in_transaction(facts: Facts, options: Options) -> Iterator[Hazard]:
-    """Yield side effects whose transaction was open, and did not turn out to roll back."""
+    """Yield side effects in an open transaction that did not roll back."""
     yield from _findings(facts, options, "was still open", rolled_back=False)
 
 

@@ -1,4 +1,4 @@
-"""Rules about receivers that raised, were skipped, were lost or never heard of a write."""
+"""Rules about receivers that raised, were skipped, lost or bypassed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,7 @@ from tracing.analysis.names import (
     signal_of,
     write_text,
 )
-from tracing.spans.records import (
-    Bypass,
-    Dispatch,
-    Kind,
-    Outcome,
-    ReceiverCall,
-    ReceiverLabel,
-)
+from tracing.spans.records import Bypass, Dispatch, Kind, Outcome, ReceiverCall, ReceiverLabel
 from tracing.units import plural
 
 if TYPE_CHECKING:
@@ -53,7 +46,7 @@ def _raised(call: ReceiverCall) -> str:
     wants="raised",
 )
 def swallowed_error(facts: Facts, _options: Options) -> Iterator[Hazard]:
-    """Yield receivers whose exceptions went no further, once per receiver and type."""
+    """Yield receivers with swallowed exceptions, once for each type."""
     found: dict[tuple[int, str, str], list[tuple[ReceiverCall, Dispatch]]] = {}
     labels = facts.labels
     for pair in facts.raised:
@@ -87,7 +80,7 @@ def swallowed_error(facts: Facts, _options: Options) -> Iterator[Hazard]:
     wants="raised",
 )
 def skipped_receivers(facts: Facts, _options: Options) -> Iterator[Hazard]:
-    """Yield receivers that kept others from running, once per receiver, signal and sender."""
+    """Yield receivers that kept others from running, once for each sender."""
     found: dict[tuple[int, str, str], list[tuple[ReceiverCall, Dispatch]]] = {}
     labels, skipped_outcome = facts.labels, Outcome.SKIPPED
     for pair in facts.raised:
@@ -179,7 +172,7 @@ def bypassed_receivers(facts: Facts, _options: Options) -> Iterator[Hazard]:
 
 
 def _is_of_packages(facts: Facts, bypass: Bypass) -> bool:
-    """Return whether an installed package wrote past receivers of packages: nothing to mend here.
+    """Return whether a package wrote past the receivers of packages.
 
     A package writes where its code calls, or where its receiver is running: ``create_permissions()``
     of Django writes for the ``manage.py`` that runs ``migrate``.
@@ -193,7 +186,7 @@ def _is_of_packages(facts: Facts, bypass: Bypass) -> bool:
 
 
 def _on_purpose(facts: Facts, bypass: Bypass) -> bool:
-    """Return whether a receiver of the model's save wrote past its own signals."""
+    """Return whether a receiver of the save wrote past its own signals."""
     if bypass.operation not in {"update", "sql_update"} or bypass.parent_number is None:
         return False
     call = facts.index.call(bypass.parent_number)
@@ -242,6 +235,6 @@ def lost_receiver(facts: Facts, _options: Options) -> Iterator[Hazard]:
 
 
 def _is_local(label: ReceiverLabel) -> bool:
-    """Return whether a receiver is a lambda, a closure or a partial: nobody's but the signal's."""
+    """Return whether a receiver is a lambda, a closure or a partial."""
     name = label.name
     return "<lambda>" in name or "<locals>" in name or name.startswith("functools.partial(")

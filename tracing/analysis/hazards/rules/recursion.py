@@ -1,4 +1,4 @@
-"""Rules about what nests in itself: cycles of dispatches, and saves repeated by a receiver."""
+"""Rules about nesting: cycles of dispatches, and repeated saves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def _about(dispatch: Dispatch) -> str:
-    """Return what *dispatch* is about, for a reader: ``shop.Order:7`` or ``a new shop.Order``."""
+    """Return the subject of *dispatch*, as ``shop.Order:7`` or ``a new …``."""
     if has_identity(dispatch.instance):
         return dispatch.instance
     label = dispatch.instance.removesuffix(":None")
@@ -35,7 +35,7 @@ def _about(dispatch: Dispatch) -> str:
 
 
 def chain(facts: Facts, dispatch: Dispatch) -> Iterator[tuple[ReceiverCall, Dispatch]]:
-    """Yield the receiver calls above *dispatch* and their dispatches, the nearest first."""
+    """Yield the calls above *dispatch* with their dispatches, nearest first."""
     index = facts.index
     call = index.call(dispatch.parent_number)
     while call is not None:
@@ -44,17 +44,17 @@ def chain(facts: Facts, dispatch: Dispatch) -> Iterator[tuple[ReceiverCall, Disp
         call = index.call(above.parent_number)
 
 
-def _left_for_later(dispatch: Dispatch) -> str:
-    """Return what to add where the receiver did not wait for *dispatch*; mostly nothing."""
-    return ", in an on_commit callback, thread or task" if dispatch.parent_is_link else ""
+def _detached_text(dispatch: Dispatch) -> str:
+    """Return a remark if the receiver did not wait for *dispatch*."""
+    return ", in an on_commit callback, thread or task" if dispatch.is_detached else ""
 
 
 def _cycle_text(calls: list[ReceiverCall], dispatches: list[Dispatch]) -> str:
     """Return the cycle from the outer dispatch down to the same one again."""
     parts = [signal_of(dispatches[0].signal, dispatches[0].sender)]
     for call, dispatch in zip(calls, dispatches[1:], strict=True):
-        later = " (later)" if dispatch.parent_is_link else ""
-        parts.append(f"{who(call.receiver)}{later}")
+        detached = " (detached)" if dispatch.is_detached else ""
+        parts.append(f"{who(call.receiver)}{detached}")
         parts.append(signal_of(dispatch.signal, dispatch.sender))
     return " \N{RIGHTWARDS ARROW} ".join(parts)
 
@@ -93,7 +93,7 @@ def recursion(facts: Facts, options: Options) -> Iterator[Hazard]:
 
 
 def _is_guarded(dispatches: list[Dispatch]) -> bool:
-    """Return whether a cycle that came round once is a save repeated under a guard."""
+    """Return whether a cycle of one turn is a save repeated under a guard."""
     outer, inner = dispatches[0], dispatches[-1]
     direct = len(dispatches) == 2  # noqa: PLR2004 - the outer dispatch and the inner one.
     if inner.signal in SAVES:
@@ -117,7 +117,7 @@ def _recursion_finding(
         evidence=lines(
             dispatches,
             lambda inner: (
-                f"{signal_of(inner.signal, about)} sent at {site(inner)}{_left_for_later(inner)}"
+                f"{signal_of(inner.signal, about)} sent at {site(inner)}{_detached_text(inner)}"
             ),
         ),
     )
@@ -130,7 +130,7 @@ def _recursion_finding(
 
 
 def _nameless_recursion(facts: Facts, levels: int, *, overflowed: bool) -> Iterator[Hazard]:
-    """Yield a runaway whose instances are unknown: very deep, or at Python's limit."""
+    """Yield a runaway of unknown instances: very deep, or at Python's limit."""
     deepest = max(facts.nested, key=lambda dispatch: dispatch.depth)
     if deepest.depth < (3 if overflowed else levels):
         return
@@ -207,7 +207,7 @@ def repeated_save(facts: Facts, _options: Options) -> Iterator[Hazard]:
 
 
 class _SavedAgain:
-    """What one receiver saved again, of one model."""
+    """The instances of one model that one receiver saved again."""
 
     __slots__ = ("calls", "outer", "saves", "unguarded")
 
@@ -222,8 +222,8 @@ class _SavedAgain:
 def _repeated_save_finding(again: _SavedAgain) -> Hazard:
     outer, saves, label = again.outer, again.saves, again.calls[0].receiver
     when = f"while its {short_signal(outer.signal)} is being signalled"
-    if all(save.parent_is_link for save in saves):
-        when = "in what it left for later when that was saved"
+    if all(save.is_detached for save in saves):
+        when = "in detached work when that was saved"
     hazard = finding(
         f"{who(label)} saves {_about(outer)} again {when} "
         f"({plural(len(saves), 'more save')}, at {', '.join(sites(saves))}).",
@@ -234,7 +234,7 @@ def _repeated_save_finding(again: _SavedAgain) -> Hazard:
             saves,
             lambda save: (
                 f"{short_signal(save.signal)} of {save.instance} sent at {site(save)}"
-                f"{_left_for_later(save)}"
+                f"{_detached_text(save)}"
             ),
         ),
     )
@@ -244,7 +244,7 @@ def _repeated_save_finding(again: _SavedAgain) -> Hazard:
 
 
 def _saves_among(sent: Sequence[Dispatch], outer: Dispatch) -> list[Dispatch]:
-    """Return the saves of the instance of *outer* among what a call *sent*, each by one of its signals."""
+    """Return the saves of the instance of *outer* in *sent*, by one signal."""
     instance, sender, using = instance_identity(outer), outer.sender, outer.using
     if instance is None:
         return []
@@ -264,7 +264,7 @@ def _saves_among(sent: Sequence[Dispatch], outer: Dispatch) -> list[Dispatch]:
 
 
 def _is_unguarded(call: ReceiverCall, outer: Dispatch, saves: list[Dispatch], below: Below) -> bool:
-    """Return whether these second saves are more than one that a guard lets through once."""
+    """Return whether second saves are more than one that a guard lets through."""
     whole = [save for save in saves if save.update_fields is None]
     if len(whole) > 1 or (whole and outer.created is not True):
         return True

@@ -1,4 +1,4 @@
-"""Rules about things that happen more often than they should: receivers, calls, queries."""
+"""Rules about repetition: of receivers, calls, queries."""
 
 from __future__ import annotations
 
@@ -6,13 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tracing.analysis.hazards.cycles import has_identity
-from tracing.analysis.hazards.facts import (
-    INITS,
-    INSTANCE_SIGNALS,
-    Facts,
-    by_function,
-    is_control,
-)
+from tracing.analysis.hazards.facts import INITS, INSTANCE_SIGNALS, Facts, by_function, is_control
 from tracing.analysis.hazards.rule import Options, finding, lines, rule, site, sites, who
 from tracing.analysis.hazards.rules.recursion import chain
 from tracing.analysis.names import short_signal, shorten_middle, signal_of
@@ -60,7 +54,7 @@ def duplicate_receiver(facts: Facts, _options: Options) -> Iterator[Hazard]:
     for call, dispatch in facts.twins:
         if call.outcome is Outcome.SKIPPED:
             continue
-        first = _at(dispatch.receiver_calls, call.same_as)
+        first = _at(dispatch.receiver_calls, call.duplicate_of)
         if first is None:
             continue
         one, two = labels[id(first.receiver)], labels[id(call.receiver)]
@@ -90,7 +84,7 @@ def duplicate_receiver(facts: Facts, _options: Options) -> Iterator[Hazard]:
 
 
 def _at(calls: list[ReceiverCall], position: int | None) -> ReceiverCall | None:
-    """Return the call at a place in the calling order; mostly they stand in it."""
+    """Return the call at a place in the calling order."""
     if position is not None and position < len(calls) and calls[position].position == position:
         return calls[position]
     return next((call for call in calls if call.position == position), None)
@@ -112,7 +106,7 @@ def _at(calls: list[ReceiverCall], position: int | None) -> ReceiverCall | None:
     calls=5,
 )
 def repeated_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
-    """Yield receivers called again and again for one instance, or by a loop that saves one by one.
+    """Yield receivers repeated for one instance, or by a loop of single saves.
 
     Left alone: calls for different instances from different places, deletions in cascade, loops
     of a test outside any receiver, fixtures, and what ``recursion`` explains.
@@ -189,7 +183,7 @@ def _same_instance(facts: Facts, least: int) -> Iterator[Hazard]:
 
 
 def _says_one_thing(dispatch: Dispatch) -> bool:
-    """Return whether a dispatch says no more than its instance: an own signal may say much more."""
+    """Return whether a dispatch says no more than its instance."""
     return dispatch.signal in INSTANCE_SIGNALS or len(dispatch.named) <= 1
 
 
@@ -216,7 +210,7 @@ def _loops(facts: Facts, least: int) -> Iterator[Hazard]:
 
 
 def _are_many(dispatches: list[Dispatch], least: int) -> bool:
-    """Return whether a loop is about many things; of one thing it has been found already."""
+    """Return whether a loop is about many things, not one already found."""
     if dispatches[0].signal not in INSTANCE_SIGNALS and not _says_one_thing(dispatches[0]):
         return True
     named = [each for each in {each.instance for each in dispatches} if has_identity(each)]
@@ -257,7 +251,7 @@ _LOOKED_UP: Final = 50
 
 
 def _nests_in_like(facts: Facts, group: _Pairs) -> bool:
-    """Return whether these calls, all for the same, run inside one another: recursion."""
+    """Return whether these calls, all for the same, are nested: recursion."""
     if not facts.again:
         return False
     numbers = {call.number for call, _ in group}
@@ -273,7 +267,7 @@ def _nests_in_like(facts: Facts, group: _Pairs) -> bool:
 
 
 def _nests(facts: Facts, group: _Pairs) -> bool:
-    """Return whether these calls run inside one another: recursion, not repetition."""
+    """Return whether these calls are nested: recursion, not repetition."""
     nested = [pair for pair in group if pair[1].parent_number is not None]
     if len(nested) * 2 < len(group):
         return False
@@ -364,9 +358,9 @@ OF_CALLBACKS: Final = "in on_commit callbacks that it registered"
 
 
 def _asked_later(facts: Facts, least: int) -> list[tuple[ReceiverLabel, list[CallbackQueries]]]:
-    """Return what callbacks asked, by the function that registered them, where it may be enough."""
+    """Return queries of callbacks by the function that registered them."""
     by_receiver: defaultdict[Hashable, list[CallbackQueries]] = defaultdict(list)
-    for asked in facts.carried.asked_later:
+    for asked in facts.diagnosis_context.callback_queries:
         by_receiver[by_function(asked.receiver)].append(asked)
     return [
         (several[0].receiver, several)

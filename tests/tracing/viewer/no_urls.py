@@ -1,0 +1,5 @@
+"""No addresses at all."""
+
+from __future__ import annotations
+
+urlpatterns: list[object] = []

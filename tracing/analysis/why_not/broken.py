@@ -1,0 +1,180 @@
+"""Imports of a module that cannot succeed, as far as its source says."""
+
+from __future__ import annotations
+
+import ast
+import importlib.machinery
+import os
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from tracing.analysis.why_not.syntax import import_bases
+from tracing.analysis.why_not.words import Evidence
+
+if TYPE_CHECKING:
+    from tracing.analysis.why_not.source import Project
+    from tracing.analysis.why_not.syntax import Module
+
+
+_DEEP: Final = 6
+"""Modules that import one another that are followed."""
+
+
+def broken_import(
+    module: Module, project: Project, importing: tuple[tuple[Module, int], ...] = ()
+) -> Evidence | None:
+    """Return the first import that cannot succeed, from *module* on.
+
+    Args:
+        module: What is imported.
+        project: Its source.
+        importing: The modules that are importing it, the outermost first, and the line of each.
+    """
+    try:
+        ast.parse(module.text)
+    except SyntaxError as error:
+        return Evidence(f"it has a syntax error ({error.msg})", module.path, error.lineno or 0)
+    for node in module.tree.body:
+        problem = _problem_at(node, module, project, importing)
+        if problem is not None:
+            return problem
+    return None
+
+
+def _problem_at(
+    node: ast.stmt, module: Module, project: Project, importing: tuple[tuple[Module, int], ...]
+) -> Evidence | None:
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+        missing = next((name for name in names if not _can_be_found(name, project)), "")
+        if missing:
+            return Evidence(f"there is no module {missing}", module.path, node.lineno)
+    elif isinstance(node, ast.ImportFrom):
+        names = [base for base in import_bases(node, module) if base]
+        problem = _problem_of(node, module, project) or _circle(node, names, project, importing)
+        if problem:
+            return Evidence(problem, module.path, node.lineno)
+        names += [f"{base}.{alias.name}" for base in names for alias in node.names]
+    else:
+        return None
+    around = (*importing, (module, node.lineno))
+    for name in names if len(around) < _DEEP else ():
+        path = project.file_of(name)
+        if (
+            path in project.files
+            and name not in sys.modules
+            and all(path != each.path for each, _ in around)
+        ):
+            found = broken_import(project.module(path), project, around)
+            if found is not None:
+                return found
+    return None
+
+
+def _circle(
+    node: ast.ImportFrom,
+    bases: list[str],
+    project: Project,
+    importing: tuple[tuple[Module, int], ...],
+) -> str:
+    """Return what *node* takes from a module that is still being imported."""
+    for outer, line in importing:
+        if not any(project.file_of(base) == outer.path for base in bases):
+            continue
+        early = ast.Module([each for each in outer.tree.body if each.lineno < line], [])
+        known = _names_in(early)
+        late = [each.name for each in node.names if known is not None and each.name not in known]
+        if late:
+            return (
+                f"{outer.names[0]}, which is importing it at line {line}, has no {late[0]} yet: "
+                "they import one another"
+            )
+    return ""
+
+
+def _problem_of(node: ast.ImportFrom, module: Module, project: Project) -> str:
+    bases = [base for base in import_bases(node, module) if base]
+    if not bases:
+        return ""
+    if not any(_can_be_found(base, project) for base in bases):
+        return f"there is no module {bases[0]}"
+    for base in bases:
+        path = project.file_of(base)
+        if not path or path not in project.files:
+            held = sys.modules.get(base)
+            if held is not None:
+                missing = [
+                    a.name
+                    for a in node.names
+                    if a.name != "*"
+                    and not hasattr(held, a.name)
+                    and f"{base}.{a.name}" not in sys.modules
+                    and not _can_be_found(f"{base}.{a.name}", project)
+                ]
+                if missing:
+                    return f"{base} has no {missing[0]}"
+            continue
+        known = _names_in(project.module(path).tree)
+        for alias in node.names:
+            if (
+                alias.name != "*"
+                and known is not None
+                and alias.name not in known
+                and not project.file_of(f"{base}.{alias.name}")
+            ):
+                return f"{base} has no {alias.name}"
+    return ""
+
+
+def _names_in(tree: ast.Module) -> set[str] | None:
+    """Return what a module defines at its top; None if unreadable."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+            return None
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if node.name == "__getattr__":
+                return None
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found.update((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+    return found
+
+
+def _can_be_found(name: str, project: Project) -> bool:
+    """Return whether there is a module *name*, without importing any."""
+    if name in sys.modules or project.file_of(name):
+        return True
+    return _finds(name.partition(".")[0]) if "." not in name else _finds_below(name)
+
+
+@cache
+def _finds(name: str) -> bool:
+    if name in sys.builtin_module_names:
+        return True
+    try:
+        return importlib.machinery.PathFinder.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _finds_below(name: str) -> bool:
+    head, _, rest = name.partition(".")
+    if not _finds(head):
+        return False
+    spec = importlib.machinery.PathFinder.find_spec(head)
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    parts = rest.split(".")
+    for folder in folders:
+        stem = os.path.join(folder, *parts)
+        if os.path.isdir(stem):
+            return True
+        parent = os.path.dirname(stem)
+        if os.path.isdir(parent) and any(
+            entry.partition(".")[0] == parts[-1] for entry in os.listdir(parent)
+        ):
+            return True
+    return False

@@ -1,0 +1,89 @@
+"""Coroutines of ``asend()`` that nobody awaits, as the source has it."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING, Final
+
+from tracing.analysis.why_not.syntax import Function, last_name, place, walk
+
+if TYPE_CHECKING:
+    from tracing.analysis.why_not.source import Project
+    from tracing.analysis.why_not.syntax import Module, Place
+
+_SENDING: Final = frozenset({"asend", "asend_robust"})
+_DEEP: Final = 3
+"""Functions that give a coroutine to one another which are followed."""
+
+
+def unawaited(signal: str, project: Project) -> list[Place]:
+    """Return where a coroutine that would send *signal* is dropped."""
+    found: list[Place] = []
+    waiting: set[tuple[str, str]] = set()
+    for module in project.containing("asend"):
+        if signal in module.text:
+            for node, chain in walk(module.tree):
+                if _is_sending(node, signal):
+                    _sort(module, node, chain, found, waiting)
+    seen: set[tuple[str, str]] = set()
+    for _ in range(_DEEP):
+        new = waiting - seen
+        seen |= new
+        for name, path in sorted(new):
+            home = project.module(path)
+            for module in project.containing(name):
+                for node, chain in walk(module.tree):
+                    if _calls(node, name, module, home):
+                        _sort(module, node, chain, found, waiting)
+    return found
+
+
+def _is_sending(node: ast.AST, signal: str) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in _SENDING
+        and last_name(node.func.value) == signal
+    )
+
+
+def _calls(node: ast.AST, name: str, module: Module, home: Module) -> bool:
+    """Return whether *node* calls the function *name* of *home* itself."""
+    if not isinstance(node, ast.Call) or last_name(node.func) != name:
+        return False
+    stem = home.names[0].rpartition(".")[2] if home.names else ""
+    if isinstance(node.func, ast.Name):
+        return module is home or stem in module.text
+    return last_name(node.func.value) in ({"self", "cls"} if module is home else {stem})  # type: ignore[attr-defined]
+
+
+def _sort(
+    module: Module,
+    call: ast.AST,
+    chain: tuple[ast.AST, ...],
+    found: list[Place],
+    waiting: set[tuple[str, str]],
+) -> None:
+    """Enter *call*, a coroutine, as dropped or as given on."""
+    outer = chain[-1] if chain else None
+    function = next((each for each in reversed(chain) if isinstance(each, Function)), None)
+    if isinstance(outer, ast.Expr) or (
+        isinstance(outer, ast.Assign) and function is not None and not _is_used(outer, function)
+    ):
+        found.append(place(module, call, chain))
+    elif function is not None and (
+        isinstance(outer, ast.Return)
+        or (isinstance(outer, ast.Await) and isinstance(function, ast.AsyncFunctionDef))
+    ):
+        waiting.add((function.name, module.path))
+
+
+def _is_used(assignment: ast.Assign, function: ast.AST) -> bool:
+    """Return whether what is assigned is looked at anywhere in its function."""
+    names = {each.id for each in assignment.targets if isinstance(each, ast.Name)}
+    if len(names) < len(assignment.targets):
+        return True
+    return any(
+        isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load) and each.id in names
+        for each in ast.walk(function)
+    )

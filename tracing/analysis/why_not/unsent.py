@@ -1,0 +1,79 @@
+"""Sendings of the source that never came: dropped coroutines, mocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tracing.analysis.names import place, short_signal, signal_of
+from tracing.analysis.why_not.replaced import replaced
+from tracing.analysis.why_not.unawaited import unawaited
+from tracing.analysis.why_not.words import Answer, Evidence
+from tracing.spans.records import Method
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tracing.analysis.why_not.history import Link
+    from tracing.analysis.why_not.running import Running
+    from tracing.analysis.why_not.source import Project
+    from tracing.analysis.why_not.target import Target
+
+_MOST_PLACES: Final = 5
+"""Lines of the source that are told, which send a signal."""
+
+
+def sending_lines(signal: str, project: Project) -> list[Evidence]:
+    """Return where the source sends *signal*."""
+    places = project.sends(short_signal(signal), *(method.value for method in Method))
+    text = f"{short_signal(signal)} is sent here"
+    return [Evidence(text, each.file, each.line) for each in places[:_MOST_PLACES]]
+
+
+def connected_at(target: Target, link: Link, text: str) -> Evidence:
+    """Return where *target* was connected, or else where it is defined."""
+    if link.line:
+        return Evidence(text, link.file, link.line)
+    return Evidence(text, target.file, target.line)
+
+
+def never_awaited(target: Target, link: Link, running: Running) -> Iterator[Answer]:
+    """Yield that the source drops the coroutine that would have sent."""
+    signal = short_signal(link.signal)
+    found = filter(running.may_have, unawaited(signal, running.project))
+    first = next(found, None)
+    if first is None:
+        return
+    places = sending_lines(link.signal, running.project)
+    yield Answer(
+        "never-awaited",
+        f"The coroutine of {signal}.asend() is dropped at {place(first.file, first.line)}: "
+        "without await nothing is sent.",
+        [
+            Evidence("the coroutine is not awaited", first.file, first.line),
+            *(each for each in places if (each.file, each.line) != (first.file, first.line)),
+            connected_at(target, link, f"connected to {signal_of(link.signal, link.sender)}"),
+        ],
+        "Write await before it.",
+        signal=link.signal,
+        sender=link.sender,
+    )
+
+
+def send_replaced(target: Target, link: Link, running: Running) -> Iterator[Answer]:
+    """Yield that a mock stands where the signal would have been sent."""
+    signal = short_signal(link.signal)
+    first = next(filter(running.may_have, replaced(signal, running.project)), None)
+    if first is None:
+        return
+    yield Answer(
+        "muted",
+        f"What sends {signal} is replaced at {place(first.file, first.line)}, and what stands there "
+        f"instead sent nothing: {target.leaf} is connected to a signal that was never sent.",
+        [
+            Evidence(f"{signal} is replaced here, or what sends it", first.file, first.line),
+            connected_at(target, link, "it is connected here"),
+        ],
+        "Send outside of the patch, or patch the receiver alone.",
+        signal=link.signal,
+        sender=link.sender,
+    )

@@ -1,0 +1,150 @@
+"""The verb ``explain``: what follows a signal, receiver or trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tracing import pipeline
+from tracing.analysis.explain import UnknownNameError
+from tracing.analysis.explain.steps import as_dict
+from tracing.management.layout import rows_of
+from tracing.management.tables import NARROW
+from tracing.management.terminal import joined, table, text
+from tracing.management.verbs.base import (
+    WRONG,
+    Run,
+    Verb,
+    add_everything,
+    add_format,
+    add_period,
+    fail,
+    hidden_line,
+    positive,
+    require_store,
+)
+from tracing.presentation.explanation import tell
+from tracing.presentation.mermaid import flowchart
+from tracing.presentation.templating import draw
+from tracing.spans.escapes import escape_control
+from tracing.store.explaining import MOST_TRACES, Wanted, explain
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+    from tracing.management.layout import Table, Text
+    from tracing.presentation.explanation import Line, Told
+
+_NUMBERS: Final = ("follows", "times", "p50", "p95", "SQL")
+_MIDDLE, _LAST, _BELOW, _ASIDE = "├─ ", "└─ ", "│  ", "   "
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "what",
+        help="a sender (orders.Order), a signal, a receiver, or the name of traces: a route, a command, a "
+        "task; the end of a dotted path will do",
+    )
+    parser.add_argument("signal", nargs="?", default="", help="a signal of that sender")
+    parser.add_argument(
+        "--limit",
+        type=positive,
+        help=f"how many of the newest traces are read (default: as many as are read in a moment, "
+        f"at most {MOST_TRACES})",
+    )
+    add_period(parser)
+    add_everything(parser)
+    add_format(parser, "mermaid", "html")
+
+
+def _explain(run: Run) -> int:
+    options = run.options
+    # What this process itself has recorded, if it is asked from inside.
+    pipeline.default.force_flush(5)
+    require_store()
+    wanted = Wanted(
+        options["what"], options["signal"], options["since"], options["until"], options["limit"]
+    )
+    try:
+        found = explain(wanted)
+    except UnknownNameError as error:
+        raise fail("\n".join(map(escape_control, str(error).splitlines())), WRONG) from None
+    if run.as_json:
+        run.terminal.json(as_dict(found))
+        return 0
+    told = tell(found, everything=run.shows_everything)
+    if options["format"] == "mermaid":
+        run.terminal.raw(flowchart(told))
+    elif options["format"] == "html":
+        run.terminal.raw(draw("tracing/explain_file.html", {"told": told}))
+    else:
+        _write(run, told)
+    return 0
+
+
+def _write(run: Run, told: Told) -> None:
+    write = run.terminal.print
+    write(joined("What follows ", (told.title, "bold")))
+    for sentence in told.sentences:
+        write(text(sentence))
+    write()
+    heading, *rows = rows_of(_table(told, run.terminal.width), run.terminal.width)
+    if told.is_recorded:
+        write(heading)
+    for line, row in zip(told.lines, rows, strict=True):
+        write(row)
+        for note in line.notes:
+            write(joined(f"{_aside(line)}  ", (note.text, "yellow" if note.is_bad else "dim")))
+    if told.hidden:
+        write(hidden_line(told.hidden))
+
+
+def _table(told: Told, width: int) -> Table:
+    numbers = _NUMBERS if told.is_recorded else ()
+    wide = width >= NARROW or not told.is_recorded
+    shown = table(
+        "", *numbers, *(("where",) if wide else ()), right=numbers, flexible="where" if wide else ""
+    )
+    for line in told.lines:
+        cells: list[Text] = [joined((_branch(line), "dim"), (line.label, _style(line)))]
+        if told.is_recorded:
+            cells += [text(each) for each in (line.share, line.times, line.p50, line.p95)]
+            cells.append(text(line.queries))
+        if wide:
+            cells.append(text(line.where, "dim"))
+        shown.add_row(*cells)
+    return shown
+
+
+def _style(line: Line) -> str:
+    if line.is_failed:
+        return "red"
+    if line.step.is_unseen:
+        return "dim"
+    return "bold" if line.is_receiver else "cyan"
+
+
+def _branch(line: Line) -> str:
+    """Return the branches of the tree that lead to *line*."""
+    if not line.level:
+        return ""
+    outer = "".join(_ASIDE if is_last else _BELOW for is_last in line.lasts[1:-1])
+    return outer + (_LAST if line.lasts[-1] else _MIDDLE)
+
+
+def _aside(line: Line) -> str:
+    """Return the branches of the tree that pass by the notes of *line*."""
+    outer = "".join(_ASIDE if is_last else _BELOW for is_last in line.lasts[1:])
+    return outer + (_BELOW if line.step.children else _ASIDE)
+
+
+VERBS: tuple[Verb, ...] = (
+    Verb(
+        "explain",
+        "what follows a signal, a receiver or a unit of work",
+        _arguments,
+        _explain,
+        description="What follows a signal, a receiver, a request, a command or a task: one tree, merged "
+        "from the newest traces that hold it; without any, what is connected. Exit codes: 0 an answer; "
+        "2 wrong arguments, an unknown or ambiguous name; 4 no store.",
+    ),
+)

@@ -1,0 +1,92 @@
+"""The verb ``make-test``: a recorded trace as the source of a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracing.analysis.index import Index
+from tracing.management.terminal import text
+from tracing.management.verbs.base import (
+    NAMES_OF_TRACES,
+    NOT_FOUND,
+    WRONG,
+    Run,
+    Verb,
+    fail,
+    find_trace,
+    positive,
+)
+from tracing.presentation.made_test import made_test
+from tracing.store import traces
+from tracing.units import plural
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+    from tracing.analysis.index import Span
+    from tracing.spans.records import Trace
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("trace", help=NAMES_OF_TRACES)
+    parser.add_argument(
+        "--method",
+        default="",
+        type=str.upper,
+        help="with last: of requests by this method, as POST",
+    )
+    parser.add_argument(
+        "--span",
+        type=positive,
+        metavar="N",
+        help="only the dispatch of this number, or what the receiver call of it sent",
+    )
+    parser.add_argument(
+        "--output", "-o", type=Path, metavar="FILE", help="a new file, instead of stdout"
+    )
+
+
+def _make_test(run: Run) -> int:
+    options = run.options
+    path: Path | None = options["output"]
+    if path is not None and path.exists():
+        raise fail(f"{path} is there already: name a new file.", WRONG)
+    trace = traces.load(find_trace(options["trace"], method=options["method"]))
+    span = _span(trace, options["span"])
+    source = made_test(trace, span=span)
+    if trace.dropped_count:
+        lost = plural(trace.dropped_count, "item")
+        run.terminal.warn(f"{lost} of the trace were not recorded: its tree is not whole.")
+    if path is None:
+        run.terminal.raw(source)
+        return 0
+    try:
+        path.write_text(source, encoding="utf-8")
+    except OSError as error:
+        raise fail(f"{path} cannot be written: {error.strerror}", WRONG) from None
+    run.terminal.print(text(f"{path}: fill in what it marks, then run it: pytest {path}"))
+    return 0
+
+
+def _span(trace: Trace, number: int | None) -> Span | None:
+    if number is None:
+        return None
+    span = Index(trace).span(number)
+    if span is None:
+        way = f"show {trace.address} --all --everything"
+        raise fail(f"The trace has no span {number}; its numbers are in: {way}", NOT_FOUND)
+    return span
+
+
+VERBS = (
+    Verb(
+        "make-test",
+        "turn a trace into a test that asserts its tree",
+        _arguments,
+        _make_test,
+        "Write a pytest function that does again what was recorded and asserts the tree of its dispatches. A "
+        "request is written with method and path; what no trace holds, as bodies and what was in the "
+        "database, is marked.",
+    ),
+)

@@ -1,0 +1,31 @@
+"""The presence of a store to ask."""
+
+from __future__ import annotations
+
+from django.db import connections
+
+from tracing.store.backends import open_database
+
+
+def has_tables(alias: str) -> bool:
+    """Return whether the database *alias* has the tables of the store."""
+    connection = connections[alias]
+    with connection.cursor() as cursor:
+        return "tracing_trace" in connection.introspection.table_names(cursor)
+
+
+def vendor(alias: str) -> str:
+    """Return the kind of the database *alias*, as Django calls it."""
+    return connections[alias].vendor
+
+
+def make_tables(alias: str) -> str:
+    """Make the tables of the embedded store; return why not, or nothing."""
+    database = open_database(alias)
+    try:
+        database.connect()
+    except Exception as error:  # noqa: BLE001 - drivers raise what they like.
+        return str(database.translate(error))
+    finally:
+        database.close()
+    return ""

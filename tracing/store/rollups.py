@@ -1,0 +1,204 @@
+"""Questions about the sums by hour."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.db import models
+from django.db.models import ExpressionWrapper, F, Q, Sum
+from django.db.models.functions import Coalesce
+
+from tracing.analysis.histogram import HOUR_NS, Histogram, Statistics
+from tracing.store.conditions import flag_is
+from tracing.store.generics import Rollup, all_of
+from tracing.store.ranges import KEYS_AT_ONCE
+
+
+class RollupQuerySet(models.QuerySet[Rollup]):
+    """Statistics by hour, which outlive the traces that they were made of."""
+
+    def between(self, since_ns: int | None = None, until_ns: int | None = None) -> RollupQuerySet:
+        """Return the hours in [*since_ns*, *until_ns*), wall clock."""
+        found = self
+        if since_ns is not None:
+            found = found.filter(hour__gte=since_ns // HOUR_NS)
+        if until_ns is not None:
+            found = found.filter(hour__lt=-(-until_ns // HOUR_NS))
+        return found
+
+    def of_mine(self, subject: str) -> RollupQuerySet:
+        """Return those of mine, for statistics by *subject*.
+
+        A receiver is mine by its label; a signal, a sender or both, if such a receiver ran for it.
+        """
+        labels = all_of("ReceiverLabel", self.db)
+        calls = self.filter(receiver__in=labels.filter(flag_is("mine", True)).values("pk"))
+        keys = SUBJECTS[subject]
+        if "receiver" in keys:
+            return calls
+        if len(keys) == 1:
+            return self.filter(receiver=0, **{f"{keys[0]}__in": calls.order_by().values(keys[0])})
+        senders: dict[int, list[int]] = {}
+        for signal, sender in calls.order_by().values_list("signal", "sender").distinct():
+            senders.setdefault(signal, []).append(sender)
+        pairs = Q(pk__in=())
+        for signal, of_signal in senders.items():
+            # Too many for the parameters of a statement are classes made while running: all of them.
+            few = len(of_signal) <= KEYS_AT_ONCE
+            pairs |= Q(signal=signal, sender__in=of_signal) if few else Q(signal=signal)
+        return self.filter(pairs, receiver=0)
+
+    def count_of(self, subject: str) -> int:
+        """Return how many rows statistics by *subject* have without a limit."""
+        keys = SUBJECTS[subject]
+        each = {"receiver__gt": 0} if "receiver" in keys else {"receiver": 0}
+        chosen = self.filter(**each, **{f"{key}__gte": 1 for key in keys})
+        rows: int = chosen.order_by().values(*keys).distinct().count()
+        return rows
+
+    def by_dispatch(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
+        """Return the statistics of each signal and sender.
+
+        Args:
+            order_by: A field of ``Statistics`` that is a column, with ``-`` for descending.
+            limit: At most so many; percentiles are read for these alone.
+        """
+        pairs = self.filter(receiver=0, signal__gte=1, sender__gte=1)
+        return statistics(pairs, ("signal", "sender"), order_by, limit)
+
+    def by_receiver(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
+        """Return the statistics of each receiver; see above."""
+        return statistics(self.filter(receiver__gt=0), ("receiver",), order_by, limit)
+
+    def by_call(
+        self, order_by: str = "-total_ns", limit: int = 100, *, percentiles: bool = True
+    ) -> list[Statistics]:
+        """Return the statistics of each receiver by signal and sender.
+
+        Without *percentiles* no histogram is read, which is most of the work.
+        """
+        keys = ("signal", "sender", "receiver")
+        return statistics(
+            self.filter(receiver__gt=0), keys, order_by, limit, percentiles=percentiles
+        )
+
+    def by_signal(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
+        """Return the statistics of the dispatches of each signal; see above."""
+        each = self.filter(receiver=0, signal__gte=1)
+        return statistics(each, ("signal",), order_by, limit, repeats="sender")
+
+    def by_sender(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
+        """Return the statistics of the dispatches from each sender; see above."""
+        each = self.filter(receiver=0, sender__gte=1)
+        return statistics(each, ("sender",), order_by, limit, repeats="signal")
+
+    def of_all(self) -> Statistics:
+        """Return the sum over all dispatches, without percentiles."""
+        pairs = Q(signal__gte=1, sender__gte=1)
+        sums = (
+            self.filter(pairs | Q(signal__lt=1, sender__lt=1), receiver=0)
+            .order_by()
+            .aggregate(**{f"{name}__sum": _sum_once(name, "sender") for name in SUMS})
+        )
+        found = Statistics("", "", "", 0, 0, 0, 0, 0)
+        for name in SUMS:
+            setattr(found, name, sums[f"{name}__sum"] or 0)
+        return found
+
+    def by_hour(self) -> list[tuple[int, Statistics]]:
+        """Return (hour since the epoch, sum of dispatches), oldest first."""
+        hours: dict[int, Statistics] = {}
+        histograms: dict[int, list[str]] = {}
+        pairs = Q(signal__gte=1, sender__gte=1)
+        for hour, sender, *sums, histogram in (
+            self.filter(pairs | Q(signal__lt=1, sender__lt=1), receiver=0)
+            .order_by("hour")
+            .values_list("hour", "sender", *SUMS, "histogram")
+        ):
+            total = hours.setdefault(hour, Statistics("", "", "", 0, 0, 0, 0, 0))
+            sign = 1 if sender else -1
+            for name, value in zip(SUMS, sums, strict=True):
+                setattr(total, name, getattr(total, name) + sign * value)
+            histograms.setdefault(hour, []).append(histogram)
+        for hour, total in hours.items():
+            total.histogram = Histogram.decode(*histograms[hour])
+        return list(hours.items())
+
+
+SUBJECTS: Final[dict[str, tuple[str, ...]]] = {
+    "receiver": ("receiver",),
+    "call": ("signal", "sender", "receiver"),
+    "dispatch": ("signal", "sender"),
+    "signal": ("signal",),
+    "sender": ("sender",),
+}
+"""What statistics are grouped by."""
+
+SUMS = ("count", "error_count", "total_ns", "query_count", "query_ns")
+
+
+def _sum_once(column: str, repeats: str) -> ExpressionWrapper[Any]:
+    """Return the sum of *column* less what rows without *repeats* say."""
+    # A key of 0 is asked for as "less than 1": MariaDB's backend refuses it. Two sums: an unsigned
+    # column has no negative.
+    all_of_them = Sum(column, filter=Q(**{f"{repeats}__gte": 1}))
+    too_often = Coalesce(Sum(column, filter=Q(**{f"{repeats}__lt": 1})), 0)
+    return ExpressionWrapper(all_of_them - too_often, output_field=models.BigIntegerField())
+
+
+def statistics(
+    rollups: RollupQuerySet,
+    keys: tuple[str, ...],
+    order_by: str,
+    limit: int | None,
+    *,
+    percentiles: bool = True,
+    repeats: str = "",
+) -> list[Statistics]:
+    """Return the sums of *rollups* by *keys*, repeats subtracted."""
+    direction, column = order_by[:1] == "-", order_by.lstrip("-")
+    ordering = F(f"{column}__sum")
+    groups = (
+        rollups.order_by()
+        .values(*keys)
+        .annotate(
+            **{f"{name}__sum": _sum_once(name, repeats) if repeats else Sum(name) for name in SUMS}
+        )
+        .order_by(ordering.desc() if direction else ordering.asc(), *keys)[:limit]
+    )
+    found: dict[tuple[int, ...], Statistics] = {}
+    for group in groups:
+        key = tuple(group[name] for name in keys)
+        found[key] = Statistics("", "", "", *(group[f"{name}__sum"] for name in SUMS))
+    if not found:
+        return []
+    if percentiles:
+        _read_histograms(rollups, keys, found)
+    for place, name in enumerate(keys):
+        columns = ("name", "app", "mine") if name == "receiver" else ("name",)
+        every = all_of(f"{name.title()}Label", rollups.db)
+        labels = every.filter(pk__in={key[place] for key in found})
+        rows = {row[0]: row[1:] for row in labels.values_list("pk", *columns)}
+        for key, each in found.items():
+            if name == "receiver":
+                each.receiver_id = key[place]
+                each.receiver, each.app, each.mine = rows.get(key[place], ("", "", False))
+            else:
+                setattr(each, name, rows.get(key[place], ("",))[0])
+    return list(found.values())
+
+
+def _read_histograms(
+    rollups: RollupQuerySet, keys: tuple[str, ...], found: dict[tuple[int, ...], Statistics]
+) -> None:
+    """Add up the histograms of each of *found*."""
+    chosen = Q()
+    for place, name in enumerate(keys):
+        chosen &= Q(**{f"{name}__in": {key[place] for key in found}})
+    texts: dict[tuple[int, ...], list[str]] = {key: [] for key in found}
+    for *parts, histogram in rollups.filter(chosen).values_list(*keys, "histogram").order_by():
+        # Other pairs of the same signals and senders come along.
+        if (key := tuple(parts)) in texts:
+            texts[key].append(histogram)
+    for key, statistics in found.items():
+        statistics.histogram = Histogram.decode(*texts[key])

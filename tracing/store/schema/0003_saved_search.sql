@@ -1,1 +1,0 @@
-CREATE TABLE "tracing_savedsearch" ("id" integer NOT NULL PRIMARY KEY AUTOINCREMENT, "name" varchar(100) NOT NULL UNIQUE, "query" varchar(4000) NOT NULL, "created_ns" bigint NOT NULL, "created_by" varchar(150) NOT NULL);

@@ -1,0 +1,1 @@
+ALTER TABLE "tracing_recorderstate" ADD COLUMN "wiring" text NULL;

@@ -1,1 +1,0 @@
-CREATE INDEX "tracing_rollup_sums" ON "tracing_rollup" ("receiver_id", "hour", "signal_id", "sender_id", "count", "error_count", "total_ns", "query_count", "query_ns");
