@@ -5,7 +5,8 @@
     python -m benchmarks --here               this interpreter and its Django only
     python -m benchmarks --quick              fewer rounds, for a first impression
     python -m benchmarks --phases instructions --python 3.11
-    python -m benchmarks --publish            put the report into docs/performance.md
+    python -m benchmarks --phases traffic     throughput and latency behind servers, some five minutes
+    python -m benchmarks --publish            put the report into docs/performance/index.md
 
 All numbers are ratios to stock Django, measured in the same run. Exit status 1 if a goal was missed
 and ``--strict`` was given.
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from benchmarks import goals, measuring, report
+from benchmarks import goals, measuring, report, traffic
 from benchmarks.environments import (
     CACHE,
     PAIRS,
@@ -39,13 +40,14 @@ from benchmarks.environments import (
     make_environment,
 )
 from benchmarks.measuring import Progress, Worker
+from benchmarks.start import start_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PHASES = ("instructions", "clock", "request", "memory")
+PHASES = ("traffic", "instructions", "clock", "request", "start", "memory")
 REPORT = CACHE / "report.md"
-PAGE = ROOT / "docs" / "performance.md"
+PAGE = ROOT / "docs" / "performance" / "index.md"
 BEGIN = "<!-- benchmarks: begin -->"
 END = "<!-- benchmarks: end -->"
 
@@ -179,21 +181,29 @@ def memory_all(environment: Environment, tell: Progress) -> dict[str, Any]:
     return found
 
 
-def measure(environment: Environment, options: argparse.Namespace) -> dict[str, Any]:
-    """Return all results of one environment."""
+def measure(
+    environment: Environment, options: argparse.Namespace, served: Environment | None
+) -> dict[str, Any]:
+    """Return all results of one environment, behind servers if there is one for that."""
     facts = asdict(environment)
     del facts["interpreter"]
     result: dict[str, Any] = facts
     with progress(str(environment)) as tell:
+        if served is not None:
+            result["traffic"] = traffic.measure(served, tell, peers=options.peers)
         if reason := measuring.can_count():
             result["not_counted"] = reason
         else:
             result["instructions"] = count_all(environment, options, tell)
         result["clock"] = clock_all(environment, options, tell)
+        if "start" in options.phases:
+            result["start"] = start_all(environment, tell)
         if "memory" in options.phases:
             result["memory"] = memory_all(environment, tell)
     for table in report.tables(result, str(environment)):
         console.print(table)
+    for name, error in result.get("traffic", {}).get("errors", {}).items():
+        console.print(f"[red]{name} could not be measured:[/red] {error}")
     return result
 
 
@@ -246,12 +256,25 @@ def measure_peers(environment: Environment, options: argparse.Namespace) -> dict
     return peers
 
 
+def serving(options: argparse.Namespace, *, is_first: bool) -> Environment | None:
+    """Return the environment that has servers; None for all but the first that is measured."""
+    if "traffic" not in options.phases or not is_first:
+        return None
+    if options.here:
+        return describe(Path(sys.executable))
+    found = find_interpreters()
+    version = next(each for each in options.python or PAIRS if each in found)
+    return make_environment(version, found[version], peers=True)
+
+
 def environments(options: argparse.Namespace) -> list[Callable[[], Environment]]:
     """Return what makes or finds each environment to measure."""
     if options.here:
         return [lambda: describe(Path(sys.executable))]
     found = find_interpreters()
     wanted = options.python or list(PAIRS)
+    if set(options.phases) == {"traffic"}:
+        wanted = [each for each in wanted if each in found][:1]
     for version in sorted(set(wanted) - set(found)):
         console.print(f"Python {version} is not on this machine: not measured.")
     return [
@@ -286,10 +309,11 @@ def main() -> int:
         "machine": machine(),
         "environments": [],
     }
-    for make in environments(options):
+    for number, make in enumerate(environments(options)):
         with progress("environment"):
             environment = make()
-        results["environments"].append(measure(environment, options))
+            served = serving(options, is_first=number == 0)
+        results["environments"].append(measure(environment, options, served))
         # What is measured by now is worth reading, should the rest be broken off.
         write(results)
     if options.peers:

@@ -1,4 +1,4 @@
-"""What it costs to write the records of a request with nothing but the drivers.
+"""The cost of a request's records written with the drivers alone.
 
     python benchmarks/floor.py
 

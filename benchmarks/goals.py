@@ -117,6 +117,7 @@ MODES: Final = {
 
 REQUEST_MODES: Final = {
     "complete": "complete: worker, database, log file",
+    "spool": "spool: the application's process alone",
     "complete-unsampled": "complete, not sampled",
 }
 
@@ -124,8 +125,52 @@ REQUEST_THREAD: Final = 1.05
 """CPU of the thread that handles a request, in units of stock's."""
 REQUEST_PROCESS: Final = 1.30
 """CPU of the whole process for a request, until all is exported, in units of stock's."""
+START_TIME: Final = 1.29
+"""CPU of ``django.setup()`` of a bare project, in units of stock's: 40 ms where that takes 140."""
+START_MB: Final = 8.0
+LOADED_MB: Final = 15.0
+"""Memory of a process beside stock's: after ``django.setup()``, and after a few hundred requests."""
+REQUEST_SPOOL: Final = 1.15
+"""The same where a collector does the rest: CPU of the application's process."""
 HELD_BYTES: Final = 500
 """Memory held for each dispatch with one receiver until it is drained."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficGoal:
+    """What a mode may show behind a server, in units of stock's."""
+
+    throughput: float | None = None
+    """Least requests a second, saturated."""
+    p99: float | None = None
+    """Most that the slowest hundredth of answers may take, saturated."""
+
+
+TRAFFIC: Final = {
+    "gunicorn": {
+        "diagnosed": TrafficGoal(0.88),
+        "complete": TrafficGoal(0.75),
+        "spool": TrafficGoal(0.90),
+    },
+    "uvicorn": {
+        "complete": TrafficGoal(0.80, 1.3),
+        "spool": TrafficGoal(0.80, 1.1),
+    },
+}
+
+TRAFFIC_MODES: Final = {
+    "complete-unsampled": "not sampled",
+    "nowhere": "no exporter: recorded and let go unread",
+    "diagnosed": "read and diagnosed, then thrown away",
+    "log": "log file",
+    "database": "database",
+    "complete": "database and log file",
+    "spool": "spool: all else in a collector",
+    "opentelemetry": "opentelemetry-sdk, a span per receiver, exported nowhere",
+    "sentry": "sentry-sdk, spans for receivers, sent nowhere",
+    "hand-written": "hand-written, a row per dispatch",
+    "silk": "django-silk",
+}
 
 PEERS: Final = {
     "complete": "tracing, complete",

@@ -177,7 +177,7 @@ def failing(size: int) -> Trace:
             calls=2,
             outcome=Outcome.RAISED,
             exception_type="ValueError",
-            same_as=0,
+            duplicate_of=0,
             query_count=1,
             statements=[("SELECT name FROM shop_order WHERE id = %s", 1, 100)],
         )

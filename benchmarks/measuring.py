@@ -258,6 +258,10 @@ class Counter:
         """Stop counting: faster from here on."""
         self._monitor("instrumentation", "off")
 
+    def warm(self, workload: str, number: int) -> None:
+        """Fill caches and specialise bytecode, as in a process that has run for a while."""
+        self._worker.ask("run", workload, number=number)
+
     def run(self, workload: str, number: int) -> tuple[int, int]:
         """Return the instructions from before to after one run: of the main thread, and of all."""
         self._monitor("zero")
@@ -322,8 +326,7 @@ def count(
         for workload in ("loop", *chosen):
             progress(f"instructions: {workload}, {mode}")
             counter.stop() if counted else None
-            # Warm caches and specialised bytecode, as in a process that has run for a while.
-            counter._worker.ask("run", workload, number=many)  # noqa: SLF001
+            counter.warm(workload, many)
             counter.start()
             counter.run(workload, few)
             less, less_of_all = counter.run(workload, few)

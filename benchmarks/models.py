@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Car(models.Model):
-    """What is loaded by the thousand; nobody receives its signals."""
+    """A row that is loaded by the thousand; its signals have no receivers."""
 
     make = models.CharField(max_length=50)
     model = models.CharField(max_length=50)
@@ -17,13 +17,13 @@ class Car(models.Model):
 
 
 class Item(models.Model):
-    """What a request saves five times."""
+    """A row that a request saves five times."""
 
     name = models.CharField(max_length=50)
     stock = models.IntegerField()
 
 
-class Unheard(models.Model):
+class Orphan(models.Model):
     """A sender without receivers, of a signal that has some."""
 
 

@@ -55,12 +55,13 @@ class Tracing(Mode):
         project.set_up(folder, tracing={"ENABLED": False}, instances=instances)
 
     def begin(self) -> None:
-        from tracing.instrumentation import buffer, context, patching
+        from tracing.instrumentation import buffer as recording_buffer
+        from tracing.instrumentation import context, patching
         from tracing.spans.records import Kind
 
         context.set_processor(None)
         patching.instrument(**self.arguments())
-        self.trace = buffer.LiveTrace(Kind.BLOCK, "benchmark")
+        self.trace = recording_buffer.ActiveTrace(Kind.BLOCK, "benchmark")
         context.begin(self.trace)
 
     def arguments(self) -> dict[str, Any]:
@@ -73,13 +74,14 @@ class Tracing(Mode):
         self.trace.root.events.clear()  # type: ignore[union-attr]
 
     async def rest_async(self) -> None:
-        from tracing.instrumentation import buffer, context
+        from tracing.instrumentation import buffer as recording_buffer
+        from tracing.instrumentation import context
         from tracing.spans.records import Kind
 
         context.finish(self.trace)
         # As the worker does when it has read it: nothing is left to the garbage collector.
         self.trace.let_go()
-        self.trace = buffer.LiveTrace(Kind.BLOCK, "benchmark")
+        self.trace = recording_buffer.ActiveTrace(Kind.BLOCK, "benchmark")
         context.begin(self.trace)
 
 
@@ -108,10 +110,11 @@ class Unsampled(Tracing):
 
     def begin(self) -> None:
         super().begin()
-        from tracing.instrumentation import buffer, context
+        from tracing.instrumentation import buffer as recording_buffer
+        from tracing.instrumentation import context
 
         context.finish(self.trace)
-        context.enter(buffer.UNRECORDED)
+        context.enter(recording_buffer.UNRECORDED)
 
     def rest(self) -> None:
         pass
@@ -131,20 +134,22 @@ class Complete(Mode):
 
     def begin(self) -> None:
         import tracing
-        from tracing.instrumentation import buffer, context
+        from tracing.instrumentation import buffer as recording_buffer
+        from tracing.instrumentation import context
         from tracing.spans.records import Kind
 
         if not tracing.is_instrumented():
             raise RuntimeError("the tracer was not installed")
-        self.trace = buffer.LiveTrace(Kind.BLOCK, "benchmark")
+        self.trace = recording_buffer.ActiveTrace(Kind.BLOCK, "benchmark")
         context.begin(self.trace)
 
     def rest(self) -> None:
-        from tracing.instrumentation import buffer, context
+        from tracing.instrumentation import buffer as recording_buffer
+        from tracing.instrumentation import context
         from tracing.spans.records import Kind
 
         context.finish(self.trace)
-        self.trace = buffer.LiveTrace(Kind.BLOCK, "benchmark")
+        self.trace = recording_buffer.ActiveTrace(Kind.BLOCK, "benchmark")
         context.begin(self.trace)
 
     def flush(self) -> None:
@@ -152,6 +157,56 @@ class Complete(Mode):
 
         if not tracing.flush(60):
             raise RuntimeError("the exporters did not take what was recorded")
+
+
+class Nowhere(Complete):
+    """Recorded, and let go unread, since there is no exporter."""
+
+    name = "nowhere"
+    settings = {"EXPORTERS": []}
+
+
+class Discarding:
+    """An exporter that throws away what it gets."""
+
+    name = "discarding"
+
+    def export(self, batch: Any) -> None:
+        """Throw *batch* away."""
+
+    def force_flush(self) -> None:
+        """Do nothing."""
+
+    def shutdown(self) -> None:
+        """Do nothing."""
+
+
+class Diagnosed(Complete):
+    """Recorded, read and diagnosed; then thrown away."""
+
+    name = "diagnosed"
+    settings = {"EXPORTERS": ["benchmarks.modes.Discarding"]}
+
+
+class LogOnly(Complete):
+    """The same with the log alone."""
+
+    name = "log"
+    settings = {"EXPORTERS": ["log"]}
+
+
+class DatabaseOnly(Complete):
+    """The same with the database alone."""
+
+    name = "database"
+    settings = {"EXPORTERS": ["database"]}
+
+
+class Spool(Complete):
+    """Both exporters, but all except the recording in a collector elsewhere."""
+
+    name = "spool"
+    settings = {"COLLECTOR": "service"}
 
 
 class CompleteUnsampled(Complete):
@@ -334,6 +389,11 @@ MODES: dict[str, type[Mode]] = {
         Default,
         Unsampled,
         Complete,
+        Nowhere,
+        Diagnosed,
+        LogOnly,
+        DatabaseOnly,
+        Spool,
         CompleteUnsampled,
         Sentry,
         OpenTelemetry,

@@ -42,13 +42,13 @@ def set_up(
     tracing: dict[str, Any] | None = None,
     instances: bool = False,
 ) -> None:
-    """Create tables and rows, and configure Django.
+    """Create tables and rows unless they are there, and configure Django.
 
     The tables by another process, as everywhere: a process that migrates makes so many fields that
     Python 3.13 gives up its cache of the attributes of their classes, and is slower from then on.
 
     Args:
-        folder: Where database and log files go; empty.
+        folder: Where database and log files go; empty, or as another process has set it up.
         apps: Further applications.
         middleware: Classes to put first.
         tracing: The setting ``TRACING``; with it the tracer is installed as its manual says.
@@ -83,15 +83,17 @@ def set_up(
         configured["DATABASE_ROUTERS"] = ["tracing.routers.TracingRouter"]
         # Nothing is pruned: what a benchmark measures stays as large as it was made.
         log = {"path": str(folder / "tracing.jsonl")}
-        configured["TRACING"] = {"LOG": log, "PRUNE": {}, **tracing}
+        spool = {"path": str(folder / "spool")}
+        configured["TRACING"] = {"LOG": log, "PRUNE": {}, "SPOOL": spool, **tracing}
     unrecorded = {"TRACING": {"ENABLED": False}} if tracing is not None else {}
-    subprocess.run(
-        [sys.executable, "-m", "benchmarks.project", json.dumps(instances)],
-        input=json.dumps({**configured, **unrecorded}),
-        text=True,
-        check=True,
-        cwd=Path(__file__).resolve().parent.parent,
-    )
+    if not (folder / "site.sqlite3").exists():
+        subprocess.run(
+            [sys.executable, "-m", "benchmarks.project", json.dumps(instances)],
+            input=json.dumps({**configured, **unrecorded}),
+            text=True,
+            check=True,
+            cwd=Path(__file__).resolve().parent.parent,
+        )
     settings.configure(**configured)
     django.setup()
 

@@ -26,8 +26,70 @@ def verdict(ratio: float | None, goal: float | None) -> str:
     return f"**{ratio:.2f}, not ≤ {goal:.2f}**"
 
 
+def verdict_at_least(ratio: float, goal: float | None) -> str:
+    """Return the same for what is to be large: ``0.92 (≥ 0.90)``, or ``**0.62, not ≥ 0.75**``."""
+    if goal is None:
+        return f"{ratio:.2f}"
+    if round(ratio, 2) >= goal:
+        return f"{ratio:.2f} (≥ {goal:.2f})"
+    return f"**{ratio:.2f}, not ≥ {goal:.2f}**"
+
+
 def _ratio(by_mode: dict[str, float], mode: str) -> float | None:
     return by_mode[mode] / by_mode["stock"] if mode in by_mode and by_mode.get("stock") else None
+
+
+def gunicorn_rows(result: Results) -> Iterator[list[str]]:
+    """Yield the cells of each row about gunicorn."""
+    return _traffic_rows(result, "gunicorn")
+
+
+def uvicorn_rows(result: Results) -> Iterator[list[str]]:
+    """Yield the cells of each row about uvicorn."""
+    return _traffic_rows(result, "uvicorn")
+
+
+def _traffic_rows(result: Results, server: str) -> Iterator[list[str]]:
+    by_mode = result.get("traffic", {}).get(server)
+    if not by_mode:
+        return
+    stock = by_mode["stock"]
+    yield [
+        "stock",
+        f"{stock['throughput']:,.0f}/s",
+        f"{stock['cpu_ms']:.2f} ms",
+        *(f"{stock[key]:.1f} ms" for key in ("saturated_p99", "p50", "p99")),
+        "–",
+    ]
+    for mode, title in goals.TRAFFIC_MODES.items():
+        found = by_mode.get(mode)
+        if found:
+            goal = goals.TRAFFIC[server].get(mode, goals.TrafficGoal())
+            yield [
+                title,
+                verdict_at_least(found["throughput_ratio"], goal.throughput),
+                f"{found['cpu_ratio']:.2f}",
+                verdict(found["saturated_p99"] / stock["saturated_p99"], goal.p99),
+                *(f"{found[key] / stock[key]:.2f}" for key in ("p50", "p99")),
+                _lost(found["lost"]) if "lost" in found else "–",
+            ]
+
+
+def _lost(number: float) -> str:
+    return "0 (≤ 0)" if not number else f"**{number:,.0f}, not ≤ 0**"
+
+
+def four_workers_rows(result: Results) -> Iterator[list[str]]:
+    """Yield the row about four workers that record into one store."""
+    found = result.get("traffic", {}).get("four workers")
+    if found:
+        yield [
+            "database and log file",
+            f"{found['stock']:,.0f}/s",
+            f"{found['complete'] / found['stock']:.2f}",
+            f"{found['stored']:,.0f} of {found['answered']:,.0f}",
+            _lost(found["answered"] - found["stored"]),
+        ]
 
 
 def instruction_rows(result: Results) -> Iterator[list[str]]:
@@ -62,14 +124,15 @@ def request_rows(result: Results) -> Iterator[list[str]]:
     counts_of_all = result.get("instructions", {}).get("request-process", {})
     for mode, title in goals.REQUEST_MODES.items():
         if mode in clock or mode in counts:
-            sampled = mode == "complete"
+            thread = goals.REQUEST_THREAD if mode != "complete-unsampled" else None
+            process = {"complete": goals.REQUEST_PROCESS, "spool": goals.REQUEST_SPOOL}.get(mode)
             cell = clock.get(mode, {})
             yield [
                 title,
-                verdict(_ratio(counts, mode), goals.REQUEST_THREAD if sampled else None),
-                verdict(_ratio(counts_of_all, mode), goals.REQUEST_PROCESS if sampled else None),
-                verdict(cell.get("thread"), goals.REQUEST_THREAD if sampled else None),
-                verdict(cell.get("process"), goals.REQUEST_PROCESS if sampled else None),
+                verdict(_ratio(counts, mode), thread),
+                verdict(_ratio(counts_of_all, mode), process),
+                verdict(cell.get("thread"), thread),
+                verdict(cell.get("process"), process),
             ]
 
 
@@ -103,6 +166,30 @@ def memory_rows(result: Results) -> Iterator[list[str]]:
             ]
 
 
+def start_rows(result: Results) -> Iterator[list[str]]:
+    """Yield the cells of each row about starting of one environment."""
+    start = result.get("start")
+    if not start:
+        return
+    stock, traced = start["stock"], start["complete"]
+    yield [
+        "`django.setup()` of a bare project, CPU",
+        f"{stock['ms']:.0f} ms",
+        f"{traced['ms'] - stock['ms']:+.0f} ms",
+        verdict(traced["ms"] / stock["ms"], goals.START_TIME),
+    ]
+    for key, title, most in (
+        ("kb", "memory after `django.setup()`", goals.START_MB),
+        ("loaded_kb", "memory after 200 requests", goals.LOADED_MB),
+    ):
+        more = (traced[key] - stock[key]) / 1024
+        reached = more <= most
+        text = (
+            f"{more:+.1f} MB (≤ {most:.0f})" if reached else f"**{more:+.1f} MB, not ≤ {most:.0f}**"
+        )
+        yield [title, f"{stock[key] / 1024:.1f} MB", text, f"{traced[key] / stock[key]:.2f}"]
+
+
 def peer_rows(peers: Results) -> Iterator[list[str]]:
     """Yield the cells of each row about peers: CPU of the sending thread / of the whole process."""
     for mode, title in goals.PEERS.items():
@@ -113,6 +200,11 @@ def peer_rows(peers: Results) -> Iterator[list[str]]:
         yield [title, *cells]
 
 
+TRAFFIC_COLUMNS = ("requests/s", "CPU", "p99", "p50 at 60 %", "p99 at 60 %", "traces lost")
+"""Of a saturated server, but for the two at 60 % of stock's requests; CPU is that of a request."""
+GUNICORN_HEAD = ["gunicorn, five saves", *TRAFFIC_COLUMNS]
+UVICORN_HEAD = ["uvicorn, five `asend()`", *TRAFFIC_COLUMNS]
+FOUR_WORKERS_HEAD = ["four workers, one store", "stock", "requests/s", "stored", "traces lost"]
 INSTRUCTION_HEAD = ["instructions, sending thread", "stock", *goals.MODES.values()]
 CLOCK_HEAD = ["CPU time, sending thread", "stock", *goals.MODES.values(), "stock again"]
 REQUEST_HEAD = [
@@ -123,15 +215,20 @@ REQUEST_HEAD = [
     "CPU, whole process",
 ]
 MEMORY_HEAD = ["memory", "found"]
+START_HEAD = ["start", "stock", "traced: more", "ratio"]
 PEER_HEAD = [
     "CPU, sending thread / whole process",
     *(title for _, title in goals.PEER_WORKLOADS.values()),
 ]
 
 SECTIONS = (
+    (GUNICORN_HEAD, gunicorn_rows),
+    (UVICORN_HEAD, uvicorn_rows),
+    (FOUR_WORKERS_HEAD, four_workers_rows),
     (INSTRUCTION_HEAD, instruction_rows),
     (CLOCK_HEAD, clock_rows),
     (REQUEST_HEAD, request_rows),
+    (START_HEAD, start_rows),
     (MEMORY_HEAD, memory_rows),
 )
 
@@ -180,7 +277,7 @@ def missed(results: Results) -> list[str]:
 def goals_judged(results: Results) -> int:
     """Return how many goals a run has judged."""
     return sum(
-        "≤" in cell
+        "≤" in cell or "≥" in cell
         for result in results["environments"]
         for head, cells in SECTIONS
         if head is not CLOCK_HEAD
@@ -209,6 +306,8 @@ def markdown(results: Results) -> str:
             rows = list(cells(result))
             if rows:
                 lines += _markdown_table(head, rows)
+        for name, error in result.get("traffic", {}).get("errors", {}).items():
+            lines += [f"{name} could not be measured: {error}", ""]
         if reason := result.get("not_counted"):
             lines += [f"Instructions were not counted: {reason}.", ""]
     if peers := results.get("peers"):

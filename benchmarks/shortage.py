@@ -1,4 +1,4 @@
-"""What happens when there is too little: a full disk, a queue that nobody empties.
+"""Shortage: a full disk, a queue that nobody empties.
 
     python benchmarks/shortage.py
 
@@ -42,15 +42,16 @@ def _full_disk(folder: Path) -> bool:
     from django.db import connections
 
     from tests.tracing.samples import plain_trace
+    from tracing.conf.parts import PipelineOptions
     from tracing.exporters.database import DatabaseExporter
     from tracing.exporters.log import LogExporter
     from tracing.models import Trace
-    from tracing.pipeline import Options, Pipeline
+    from tracing.pipeline import Pipeline
 
     call_command("migrate", "tracing", database="tracing", verbosity=0)
     ballast = folder / "ballast"
     ballast.write_bytes(b"x" * 5_000_000)
-    pipeline = Pipeline(Options(queue_limit=10**7, retry_seconds=600))
+    pipeline = Pipeline(PipelineOptions(queue_limit=10**7, retry_seconds=600))
     pipeline.add_exporter(LogExporter(folder / "t.jsonl", max_bytes=0))
     pipeline.add_exporter(DatabaseExporter("tracing"))
     slowest, number = 0.0, 0
@@ -81,7 +82,8 @@ def _full_disk(folder: Path) -> bool:
 def full_queue() -> bool:
     """Submit far more than the queue holds while the exporter stands still; look at the memory."""
     from tests.tracing.samples import plain_trace
-    from tracing.pipeline import Options, Pipeline
+    from tracing.conf.parts import PipelineOptions
+    from tracing.pipeline import Pipeline
 
     opened = threading.Event()
 
@@ -97,7 +99,7 @@ def full_queue() -> bool:
         def shutdown(self) -> None:
             pass
 
-    pipeline = Pipeline(Options())
+    pipeline = Pipeline(PipelineOptions())
     pipeline.add_exporter(Stuck())
     peaks = []
     for round_ in range(6):

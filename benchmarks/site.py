@@ -1,4 +1,7 @@
-"""The request that is measured: five saves in a transaction, with signals that send signals."""
+"""The requests that are measured.
+
+Five saves in a transaction, with signals that send signals; and five ``asend()`` of a custom signal.
+"""
 
 from __future__ import annotations
 
@@ -52,4 +55,27 @@ def restock(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"stock": {item.name: item.stock for item in items}})
 
 
-urlpatterns = [path("restock/", restock)]
+def _async_receivers(number: int) -> list[Any]:
+    def make() -> Any:
+        async def receiver(sender: Any, **_named: Any) -> None:
+            pass
+
+        return receiver
+
+    return [make() for _ in range(number)]
+
+
+announced = Signal()
+"""Sent five times by each announcement, with ``stock``."""
+_listening = _async_receivers(3)
+for _receiver in _listening:
+    announced.connect(_receiver)
+
+
+async def announce_all(request: HttpRequest) -> JsonResponse:
+    for stock in range(5):
+        await announced.asend(sender=Item, stock=stock)
+    return JsonResponse({"announced": 5})
+
+
+urlpatterns = [path("restock/", restock), path("announce/", announce_all)]

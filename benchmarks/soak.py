@@ -74,11 +74,12 @@ def write(folder: Path, alias: str, number: int, seconds: float, port: str) -> N
     """Be one of the writers: submit traces, flush now and then, and say what was flushed."""
     configure(folder, alias, port)
     from tests.tracing.samples import plain_trace
+    from tracing.conf.parts import PipelineOptions
     from tracing.exporters.database import DatabaseExporter
     from tracing.exporters.log import LogExporter
-    from tracing.pipeline import Options, Pipeline, flush_on_sigterm
+    from tracing.pipeline import Pipeline, flush_on_sigterm
 
-    pipeline = Pipeline(Options(queue_limit=10**7, retry_seconds=600, exit_seconds=60))
+    pipeline = Pipeline(PipelineOptions(queue_limit=10**7, retry_seconds=600, exit_seconds=60))
     pipeline.add_exporter(LogExporter(folder / "t.jsonl", max_bytes=2_000_000, keep=10**6))
     pipeline.add_exporter(DatabaseExporter("tracing"))
     flush_on_sigterm(pipeline)

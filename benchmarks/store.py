@@ -1,4 +1,4 @@
-"""How fast and how small traces are stored and logged, against the bare drivers in the same run.
+"""Speed and size of stored and logged traces, against bare drivers.
 
     python benchmarks/store.py [sqlite] [postgresql] [mariadb] [log] [size]
 
@@ -114,7 +114,7 @@ def configure(
         USE_TZ=True,
         DATABASES=databases,
         DATABASE_ROUTERS=["tracing.routers.TracingRouter"],
-        TRACING={"ENABLED": False, "EXPORTERS": [], "DATABASE": database},
+        TRACING={"ENABLED": False, "EXPORTERS": [], "DATABASE": database, "PRUNE": {}},
     )
     django.setup()
 

@@ -1,4 +1,4 @@
-"""How long the viewer's questions and pages take over a store of any size.
+"""Times of the viewer's questions and pages, over any store.
 
     python benchmarks/store_queries.py [DISPATCHES] [sqlite|postgresql] [--store NAME]
 
@@ -113,6 +113,11 @@ def pages() -> dict[str, str]:
         "since and until": "since:200h until:190h",
         "words": "shop7",
         "words, nowhere": "nowhere",
+        "word, a receiver": "notify_7",
+        "word, many receivers": "index_",
+        "word, callers": "create_view",
+        "words, two": "notify_7 shop3.Order",
+        "word or a user": "notify_7 OR user:77",
         "signal": "signal:post_save",
         "sender": "sender:shop3.Order",
         "signal, sender, receiver": "signal:post_save sender:shop3.Order receiver:index_1",
@@ -132,6 +137,8 @@ def pages() -> dict[str, str]:
     found = {"list": "", "list, as JSON": "traces.json", "live": f"live/?row={row.pk}"}
     found |= {f"search {name}": f"?{urlencode({'q': q})}" for name, q in searches.items()}
     found |= {
+        "search sorted": "?q=notify_7&order=-duration",
+        "search sorted, rare": "?q=user%3A77&order=-duration",
         "charts": "charts/",
         "charts of a day": "charts/?q=since:24h",
         "charts of failures": "charts/?q=errors%3E0",
@@ -143,6 +150,10 @@ def pages() -> dict[str, str]:
         "periods": "compare/periods/",
         "map": "map/",
         "map of all time": "map/?since=",
+        "explain a signal and sender": "explain/?what=shop3.Order&signal=post_save",
+        "explain a receiver": "explain/?what=shop3.receivers.index_1",
+        "explain a request": "explain/?what=name:shop7:save",
+        "story": "story/?object=shop3.Order:123456",
         "heat map": "statistics/heat/",
         "hazards": "hazards/",
         "recorder": "recorder/",

@@ -188,6 +188,7 @@ class Filler:
         return replace(
             model,
             trace_id=f"{roll.getrandbits(128):032x}",
+            root_span_id="",  # The store gave the model one.
             started_ns=started_ns,
             duration_ns=int(model.duration_ns * pace),
             http_path=f"{path}/{roll.randrange(1, _KEYS)}/",
@@ -238,8 +239,8 @@ class Filler:
         if trace.error_count:
             trace.http_status = 500
             trace.error = "ValueError: out of stock"
-        trace.unheard = [(_MODEL_SIGNALS + "post_init", "shop0.Order", roll.randrange(1, 90))]
-        trace.unheard_count = trace.unheard[0][2]
+        trace.orphans = [(_MODEL_SIGNALS + "post_init", "shop0.Order", roll.randrange(1, 90))]
+        trace.orphan_count = trace.orphans[0][2]
         trace.overhead_ns = 900 * trace.dispatch_count
         if self.diagnose is not None:
             self.diagnose(trace)
@@ -322,19 +323,19 @@ _MADE: dict[str, dict[str, str]] = {
     "sqlite": {
         "trace_id": "lower(hex(randomblob(16)))",
         "root_span_id": "lower(hex(randomblob(8)))",
-        "part": "substr(part, 1, 11) || '+{number}'",
+        "writer": "substr(writer, 1, 11) || '+{number}'",
         "instance": "':' || ((CAST(substr(instance, 2) AS integer) + {salt}) % {keys} + 1)",
     },
     "postgresql": {
         "trace_id": "md5(id::text || ':{salt}')",
         "root_span_id": "substr(md5(id::text || '/{salt}'), 1, 16)",
-        "part": "substr(part, 1, 11) || '+{number}'",
+        "writer": "substr(writer, 1, 11) || '+{number}'",
         "instance": "':' || ((substr(instance, 2)::bigint + {salt}) % {keys} + 1)",
     },
     "mysql": {
         "trace_id": "MD5(CONCAT(id, ':{salt}'))",
         "root_span_id": "LEFT(MD5(CONCAT(id, '/{salt}')), 16)",
-        "part": "CONCAT(SUBSTR(part, 1, 11), '+{number}')",
+        "writer": "CONCAT(SUBSTR(writer, 1, 11), '+{number}')",
         "instance": "CONCAT(':', (CAST(SUBSTR(instance, 2) AS UNSIGNED) + {salt}) % {keys} + 1)",
     },
 }
@@ -345,8 +346,8 @@ _SEQUENCES = {
     "tracing_dispatch": "dispatch",
     "tracing_receivercall": "dispatch",
     "tracing_failedcall": "dispatch",
-    "tracing_unheard": "other",
-    "tracing_hazardsighting": "other",
+    "tracing_orphan": "other",
+    "tracing_hazardoccurrence": "other",
 }
 """The tables that are copied, and what their ids are numbered with."""
 
@@ -414,9 +415,9 @@ class _Repeating:
                 value += f" + {self.step[ids[name]] * number}"
             elif name == "hour":
                 value += f" + {self.hours * number}"
-            elif name == "part":
+            elif name == "writer":
                 # Made up from the middle of an hour, the last hour of one copy is the first of the
-                # next: they are parts of it that must not have one name.
+                # next: they are writers of it that must not have one name.
                 value = made[name].format(number=number)
             elif name == "started_ns":
                 value += f" + {self.hours * HOUR_NS * number}"

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.modes import MODES, Mode
+from benchmarks.stages import STAGES
+from benchmarks.start import resident_kb
 from benchmarks.workloads import WORKLOADS, Run, held_bytes, pauses
 
 
@@ -42,6 +44,8 @@ def answer(command: dict[str, Any], mode: Mode, runs: dict[str, Run]) -> Any:
         gc.collect()
         gc.freeze()
         return None
+    if command["do"] == "resident":
+        return resident_kb()
     if command["do"] == "held":
         return held_bytes(run, mode)
     return pauses(run, mode, drained=command["drained"])
@@ -54,9 +58,10 @@ def main() -> None:
     out, sys.stdout = sys.stdout, sys.stderr
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         mode.set_up(Path(folder), instances="instances" in workloads)
-        if "request" not in workloads:
+        made = {**WORKLOADS, **STAGES}
+        if not {"request", *STAGES} & {*workloads}:
             mode.begin()
-        runs = {workload: WORKLOADS[workload](mode) for workload in workloads}
+        runs = {workload: made[workload](mode) for workload in workloads}
         print(json.dumps("ready"), file=out, flush=True)
         for line in sys.stdin:
             print(json.dumps(answer(json.loads(line), mode, runs)), file=out, flush=True)

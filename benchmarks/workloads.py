@@ -50,16 +50,16 @@ def nobody(mode: Mode) -> Run:
     """Return sends of a signal that has no receiver at all."""
     from django.db.models.signals import ModelSignal
 
-    from benchmarks.models import Unheard
+    from benchmarks.models import Orphan
 
     signal = ModelSignal(use_caching=True)
-    instance = Unheard(id=5)
+    instance = Orphan(id=5)
 
     def run(number: int) -> None:
         for _ in range(number // UNIT):
             for _ in range(UNIT):
                 signal.send(
-                    sender=Unheard,
+                    sender=Orphan,
                     instance=instance,
                     created=False,
                     update_fields=None,
@@ -85,12 +85,12 @@ def init(mode: Mode) -> Run:
     """Return sends of ``pre_init`` with the arguments of ``Model.__init__``, to no receiver."""
     from django.db.models.signals import pre_init
 
-    from benchmarks.models import Unheard
+    from benchmarks.models import Orphan
 
     def run(number: int) -> None:
         for _ in range(number // UNIT):
             for _ in range(UNIT):
-                pre_init.send(sender=Unheard, args=(), kwargs={})
+                pre_init.send(sender=Orphan, args=(), kwargs={})
             mode.rest()
 
     return run
@@ -102,7 +102,7 @@ def caching(mode: Mode, receivers: int) -> Run:
 
     from benchmarks import models
 
-    model: Any = {0: models.Unheard, 1: models.One, 3: models.Three, 10: models.Ten}[receivers]
+    model: Any = {0: models.Orphan, 1: models.One, 3: models.Three, 10: models.Ten}[receivers]
     # Model signals have receivers of some sender in every real project.
     for receiver in _receivers(receivers):
         _kept.append(receiver)

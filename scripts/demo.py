@@ -66,10 +66,26 @@ def chosen_port() -> int:
     return port
 
 
+def set_aside_early_store() -> None:
+    """Move a store aside that has tables from before the first release, which nothing migrates."""
+    from django.db import connections
+
+    connection = connections["tracing"]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pragma_table_info('tracing_trace') WHERE name = 'details'")
+        is_early = cursor.fetchone() is not None
+    connection.close()
+    if is_early:
+        store = Path(connection.settings_dict["NAME"])
+        kept = store.replace(store.with_suffix(".before-first-release.sqlite3"))
+        print(f"Traces from before the first release: moved to {kept.name}")
+
+
 def migrate() -> None:
     """Bring every database up to date."""
     from django.core.management import call_command
 
+    set_aside_early_store()
     call_command("migrate", interactive=False, verbosity=0)
     print("Databases: up to date")
 

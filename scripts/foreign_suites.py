@@ -20,7 +20,7 @@ PANELS = "the panels of the toolbar"
 
 @dataclass(frozen=True)
 class Suite:
-    """Where a package has its tests, and what they need.
+    """The tests of a package, and their needs.
 
     Attributes:
         package: Its name on the index.

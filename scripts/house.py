@@ -1,9 +1,10 @@
-"""What the house of `tracing` looks like, and what must not come back.
+"""The house of `tracing`: its sizes, and names that must not come back.
 
 Prints lines and files for each room, the longest files and functions, the functions with most branches,
 and definitions that several files have under one name. Fails where a file or a function is longer or more
-complex than `scripts/words.toml` allows, where more modules lie at the root than it allows, and where it
-finds a name that was retired. Circles of imports are `make contracts`' business.
+complex than `scripts/words.toml` allows, where more modules lie at the root than it allows, where a
+docstring begins as a question or with a long line, and where it finds a name that was retired. Circles
+of imports are `make contracts`' business.
 """
 
 from __future__ import annotations
@@ -25,11 +26,19 @@ RULES = tomllib.loads((ROOT / "scripts" / "words.toml").read_text())
 BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.match_case)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 SHOWN = 12
+QUESTIONS = {"what", "who", "whose", "how", "where", "when", "why", "which", "whether"}
+"""Words with which no docstring begins: a class is a noun, a function a command."""
 
 
 def sources() -> list[Path]:
     """Return the Python files of the house but for migrations, which are generated."""
     return sorted(path for path in HOUSE.rglob("*.py") if "migrations" not in path.parts)
+
+
+def scripts() -> list[Path]:
+    """Return the scripts of the house but for those of others."""
+    found = HOUSE.glob("static/**/*.js")
+    return sorted(path for path in found if "vendor" not in path.parts)
 
 
 def name_of(path: Path) -> str:
@@ -109,20 +118,55 @@ def show_namesakes() -> None:
 
 
 def retired() -> list[str]:
-    """Return where a name stands that was retired."""
-    problems = []
+    """Return where a name stands that was retired, in its room or anywhere."""
+    rooms: dict[str, dict[str, str]] = {"": {}}
     for word, use in RULES["retired"].items():
-        pattern = re.compile(rf"(?<![\w.]){re.escape(word)}(?!\w)")
-        for path in sources():
-            for number, line in enumerate(path.read_text().splitlines(), 1):
-                if pattern.search(line):
-                    problems.append(f"{name_of(path)}:{number}: {word} is called {use} now.")
+        if isinstance(use, dict):
+            rooms[word] = use
+        else:
+            rooms[""][word] = use
+    problems = []
+    for room, words in rooms.items():
+        for word, use in words.items():
+            before = r"(?<![\w.])" if "." in word else r"(?<!\w)"
+            pattern = re.compile(rf"{before}{re.escape(word)}(?!\w)")
+            for path in sources():
+                if not path.is_relative_to(HOUSE / room):
+                    continue
+                for number, line in enumerate(path.read_text().splitlines(), 1):
+                    if pattern.search(line) and not line.endswith("# retired"):
+                        problems.append(f"{name_of(path)}:{number}: {word} is called {use} now.")
+    return problems
+
+
+def summaries() -> Iterator[tuple[str, str]]:
+    """Yield where each docstring is, and its first line."""
+    for path in sources():
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, (*FUNCTIONS, ast.ClassDef, ast.Module)):
+                name = f"{name_of(path)}:{getattr(node, 'name', '')}".rstrip(":")
+                if text := ast.get_docstring(node):
+                    yield name, text.splitlines()[0]
+
+
+def wordy() -> list[str]:
+    """Return which docstrings begin as a question, and whose first line is too long."""
+    limit = RULES["limits"]["summary"]
+    problems = []
+    for name, line in summaries():
+        if line.split()[0].lower() in QUESTIONS:
+            problems.append(f"{name} begins as a question: {line}")
+        if len(line) > limit:
+            problems.append(
+                f"{name} has a first line of {len(line)} characters, not {limit}: {line}"
+            )
     return problems
 
 
 def main() -> int:
     show_rooms()
-    lengths = {name_of(path): lines_of(path) for path in sources()}
+    lengths = {name_of(path): lines_of(path) for path in [*sources(), *scripts()]}
     limits = RULES["limits"]
     problems = too_much("files", "lines", lengths, limits["file"], RULES["files"])
     found = [each for path in sources() for each in functions(path)]
@@ -136,7 +180,7 @@ def main() -> int:
     root = [path.name for path in HOUSE.glob("*.py") if path.name != "__init__.py"]
     if len(root) > limits["root"]:
         problems.append(f"{len(root)} modules lie at the root: {', '.join(sorted(root))}.")
-    problems += retired()
+    problems += wordy() + retired()
     for problem in problems:
         print(problem, file=sys.stderr)
     return bool(problems)

@@ -70,7 +70,7 @@ def live() -> Trace:
 
 
 class Map:
-    """Who sends what, who hears it, and what that sends in turn."""
+    """The map of senders, signals, receivers, and what these send."""
 
     def __init__(self, heard: dict[Sending, list[str]], trace: Trace) -> None:
         self.heard = heard

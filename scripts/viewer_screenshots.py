@@ -29,7 +29,9 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         request = playwright.request.new_context()
-        found = request.get(f"{viewer}traces.json?q=receiver:make_sale+kind:request&size=2").json()
+        found = request.get(
+            f"{viewer}traces.json?q=receiver:make_sale+name:check-out&size=2"
+        ).json()
         if len(found["traces"]) < 2:  # noqa: PLR2004 - two are compared.
             raise SystemExit("There are too few requests that made a sale: simulate sales first.")
         after, before = (trace["trace_id"] for trace in found["traces"])
@@ -45,6 +47,7 @@ def main() -> None:
             "receivers": f"traces/{after}/receivers/",
             "map": "map/",
             "statistics": "statistics/",
+            "explain": "explain/?what=orders.Order&signal=post_save",
             "compare": f"compare/?a={before}&b={after}",
             "hazards": "hazards/",
             "recorder": "recorder/",
