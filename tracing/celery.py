@@ -14,7 +14,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing import pipeline
-from tracing.instrumentation import patching
+from tracing.instrumentation import effects, patching
 from tracing.instrumentation.context import current, end
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.imports import when_imported
@@ -33,6 +33,8 @@ OPEN_LIMIT: Final = 1_000
 """Tasks that may be open at once; of one that never ends the trace is ended when it is the oldest."""
 SECONDS_TO_FLUSH: Final = 5.0
 """How long a worker that ends waits at most for its traces to be written."""
+MOST_BODIES: Final = 5
+"""Tasks of a chord's body whose ids are kept, if it is a group; so many fit into an attribute."""
 
 _lock = process_lock()
 _runs: dict[str, dict[Run, int]] = {}
@@ -131,16 +133,75 @@ def _guarded(place: str) -> Callable[[Callable[..., None]], Callable[..., None]]
 
 
 @_guarded("publishing")
-def _publishing(headers: Any = None, **_named: Any) -> None:
+def _publishing(headers: Any = None, body: Any = None, **_named: Any) -> None:
     """Put the running trace into a message's headers, if none is there."""
-    if type(headers) is not dict or HEADER in headers or not patching.is_instrumented():
+    if type(headers) is not dict or not patching.is_instrumented():
         return
     buffer = current()
     if buffer is None or buffer.trace is None or buffer.ended:
         return
-    span_id = buffer.trace.root_span_id
-    headers[HEADER] = f"00-{buffer.trace.trace_id}-{span_id}-01"
-    headers.setdefault(MARK, f"tracing={span_id}")
+    if HEADER not in headers:
+        span_id = buffer.trace.root_span_id
+        headers[HEADER] = f"00-{buffer.trace.trace_id}-{span_id}-01"
+        headers.setdefault(MARK, f"tracing={span_id}")
+    match body:
+        case (_, _, dict() as embedded):
+            _note_chord(headers, embedded, buffer.trace.attributes.get("chord", "").split())
+
+
+def _note_chord(headers: dict[str, Any], embedded: dict[str, Any], own: list[str]) -> None:
+    """Note the body of a chord with the first task of its header.
+
+    Not in a run of that header, which sends a later task of it.
+
+    Args:
+        headers: Of the message.
+        embedded: What goes with it: its chord, and the rest of its chain.
+        own: Ids of the bodies of the running task's own chord.
+    """
+    member, chord = _chord_of(embedded.get("chord"), embedded.get("chain"), headers)
+    # Each of the header's tasks carries the whole body.
+    if chord is None or member.get("group_index") != 0:
+        return
+    for name, task_id in _bodies_of(chord):
+        if task_id not in own:
+            effects.note_task(name, "celery", task_id)
+
+
+def _chord_of(chord: Any, chain: Any, member: Any) -> tuple[Any, Any]:
+    """Return (options of the member, body) of a chord; (…, None) for none.
+
+    The last task of a chain has the chord of the whole chain; Celery has the next task last.
+    """
+    if chord is None and chain:
+        member = chain[0].get("options") or {}
+        chord = member.get("chord")
+    return member, chord
+
+
+def _bodies_of(signature: Any) -> list[tuple[str, str]]:
+    """Return (name, id) of the tasks with which the body of a chord begins.
+
+    Several for a group, the first of a chain, and the header of a chord.
+    """
+    found: list[tuple[str, str]] = []
+    waiting = [signature]
+    while waiting and len(found) < MOST_BODIES:
+        each = waiting.pop(0)
+        inner = each.get("kwargs") or {}
+        match each.get("subtask_type"):
+            case "group":
+                waiting[:0] = (inner.get("tasks") or ())[:MOST_BODIES]
+            case "chain":
+                waiting[:0] = (inner.get("tasks") or ())[:1]
+            case "chord":
+                header = inner.get("header") or ()
+                waiting[:0] = [header] if isinstance(header, dict) else header[:MOST_BODIES]
+            case _:
+                task_id = (each.get("options") or {}).get("task_id")
+                if type(task_id) is str:
+                    found.append((str(each.get("task") or ""), task_id))
+    return found
 
 
 # --- the worker --------------------------------------------------------------------------------
@@ -188,6 +249,9 @@ def _starting(task_id: Any = None, task: Any = None, **_named: Any) -> None:
     }
     if eager:
         attributes["eager"] = "True"
+    _, chord = _chord_of(request.chord, request.chain, None)
+    if chord is not None:
+        attributes["chord"] = " ".join(task_id for _, task_id in _bodies_of(chord))
     before = current()
     try:
         run = begin_run(

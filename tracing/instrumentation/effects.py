@@ -112,6 +112,11 @@ def _note(
         failed("side effect", error)
 
 
+def note_task(name: str, backend: str, task_id: str) -> None:
+    """Record that the running trace enqueues a task. Never raises."""
+    _note("task", name, backend, task_id=task_id[:MAX_TASK_ID])
+
+
 class _Effect:
     """The hook of a function that does something to the world."""
 

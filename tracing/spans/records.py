@@ -329,6 +329,11 @@ class Trace(Record, eq=False):
         return self.attributes.get("task_id", "") if self.kind is Kind.TASK else ""
 
     @property
+    def chord_ids(self) -> list[str]:
+        """Return the ids of the tasks that follow its Celery group."""
+        return self.attributes.get("chord", "").split() if self.kind is Kind.TASK else []
+
+    @property
     def is_mine(self) -> bool:
         """Return whether a receiver that is mine was in it, called or skipped."""
         return any(

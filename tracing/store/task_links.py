@@ -20,6 +20,8 @@ MOST_TASKS: Final = 50
 """Tasks of one trace whose runs are looked for."""
 _MOST_LINKS: Final = 500
 """Runs of those tasks, or traces that enqueued one, that are read."""
+_AFTER_GROUP: Final = "the task after its group"
+"""A chord's body in the trace of a run of its header, until it has run itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ def task_links(trace: records.Trace) -> TaskLinks:
         if effect.task_id:
             task = EnqueuedTask(effect.target, effect.backend, effect.task_id)
             tasks.setdefault(effect.task_id, task)
+    for chord_id in trace.chord_ids:
+        tasks.setdefault(chord_id, EnqueuedTask(_AFTER_GROUP, "celery", chord_id))
     enqueued = list(tasks.values())[:MOST_TASKS]
     _find_runs(enqueued, own, attempt)
     found = TaskLinks(own, enqueued, len(tasks) - len(enqueued), [])
@@ -91,12 +95,15 @@ def _find_runs(tasks: list[EnqueuedTask], own: str, attempt: int) -> None:
             elif task.task_id != own or linked.attempt > attempt:
                 task.runs.append(linked)
         task.runs.sort(key=_by_attempt)
+        if task.runs and task.name == _AFTER_GROUP:
+            task.name = task.runs[0].summary.name
 
 
 def _linked(task_ids: list[str], *, ran: bool) -> dict[str, list[LinkedTrace | None]]:
     """Return the traces of each task; None for one that was pruned."""
     rows = TaskLink.objects.filter(task_id__in=task_ids, ran=ran).order_by("pk")
-    links = list(rows.values_list("task_id", "trace_id")[:_MOST_LINKS])
+    # A trace may have two rows for one task, one of an early segment.
+    links = [*dict.fromkeys(rows.values_list("task_id", "trace_id")[:_MOST_LINKS])]
     traces = {row.pk: row for row in Trace.objects.filter(pk__in={key for _, key in links})}
     found: dict[str, list[LinkedTrace | None]] = {}
     for task_id, key in links:

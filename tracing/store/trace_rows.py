@@ -80,6 +80,8 @@ def is_stored(trace: records.Trace, known: dict[str, Known]) -> bool:
 def task_links(trace: records.Trace, *, is_new: bool) -> list[tuple[str, bool]]:
     """Return (task id, ran) of the tasks that *trace* enqueued or is a run of.
 
+    The task that follows a group counts as enqueued by each of its runs.
+
     Args:
         trace: A trace, or a segment of one.
         is_new: Nothing of it is stored yet.
@@ -88,8 +90,9 @@ def task_links(trace: records.Trace, *, is_new: bool) -> list[tuple[str, bool]]:
         return []
     found = [(effect.task_id, False) for effect in trace.side_effects if effect.task_id]
     if is_new and (task_id := trace.task_id):
+        found += ((chord_id, False) for chord_id in trace.chord_ids)
         found.append((task_id, True))
-    return found
+    return [*dict.fromkeys(found)]
 
 
 _Occurrence = tuple[int, "records.Hazard", int, int]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
-from celery import Celery, chain, group, signals
+from celery import Celery, chain, chord, group, signals
 
 import tracing.celery
 from tests.services import require_service
@@ -110,6 +110,39 @@ def test_ids_of_a_group_are_kept(connected, published):
     [block] = connected.traces()
 
     assert [effect.task_id for effect in block.side_effects] == [each.id for each in result.results]
+
+
+def a_chord(body: Any) -> Any:
+    """Return a chord of two tasks and a chain, and of *body*."""
+    wash = worker_project.wash.si()
+    return chord([wash, wash, chain(wash, wash)], body)
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        (worker_project.count.s(), ["count"]),
+        (chain(worker_project.count.s(), worker_project.wash.si()), ["count"]),
+        (group(worker_project.count.s(), worker_project.wash.si()), ["count", "wash"]),
+        (group([worker_project.count.s()] * 9), ["count"] * 5),
+        (chord([worker_project.wash.si()] * 2, worker_project.count.s()), ["wash"] * 2),
+    ],
+    ids=["task", "chain", "group", "large-group", "chord"],
+)
+def test_body_of_a_chord_is_kept_once_where_the_chord_is_enqueued(
+    connected, published, monkeypatch, body, names
+):
+    # As backends do that count the runs of a header; the others enqueue a task that waits.
+    monkeypatch.setattr(worker_project.app.backend, "apply_chord", lambda *_args, **_named: None)
+    with connected.block():
+        a_chord(body).apply_async()
+    [block] = connected.traces()
+
+    header = [message.headers["id"] for message in published]
+    targets = [(effect.target, effect.task_id) for effect in block.side_effects]
+    assert len(header) == 3
+    assert [name for name, task_id in targets if task_id not in header] == names
+    assert len({task_id for _, task_id in targets}) == len(targets)
 
 
 def test_task_that_cannot_be_enqueued_has_no_id(connected):
@@ -427,6 +460,11 @@ def send_tasks(app: Celery) -> tuple[dict[str, Trace], dict[str, Any]]:
                 wash = app.signature("wash", immutable=True)
                 result = chain(wash, wash, app=app).apply_async()
             results["chain"] = result.get(timeout=180)
+            with keeper.block("chord"):
+                header = [wash, chain(wash, wash)]
+                result = chord(header, app.signature("count"), app=app).apply_async()
+            results["chord"] = result.get(timeout=180)
+            results["chord_id"] = result.id
             results["another"] = app.AsyncResult(results["wash_another"]).get(timeout=180)
             results["outside"] = app.send_task("wash").get(timeout=180)
         finally:
@@ -517,7 +555,7 @@ class TestWorker:
         tasks = [trace for trace in worked.run if trace.kind is Kind.TASK]
 
         assert sorted(trace.name for trace in tasks) == sorted(
-            ["wash"] * 6 + ["crash", "try_twice", "try_twice", "wash_another"]
+            ["wash"] * 9 + ["count", "crash", "try_twice", "try_twice", "wash_another"]
         )
 
     @pytest.mark.django_db(databases="__all__")
@@ -549,3 +587,24 @@ class TestWorker:
         [second] = [run for run in worked.of("wash") if run.task_id == following.task_id]
         [sender] = task_links(second).enqueued_by
         assert sender.summary.address == first.address
+
+    @pytest.mark.django_db(databases="__all__")
+    def test_body_of_a_chord_is_joined_to_its_sender_and_to_its_header(
+        self, worked: Worked
+    ) -> None:
+        store(*worked.run, *worked.sent.values())
+        sender = worked.sent["chord"]
+        [body] = worked.of("count")
+        header = [run for run in worked.of("wash") if run.chord_ids == [body.task_id]]
+
+        assert (worked.results["chord"], worked.results["chord_id"]) == (2, body.task_id)
+        assert len(header) == 3
+        assert body.parent_trace_id in {run.trace_id for run in header}
+        found = task_links(body).enqueued_by
+        assert {linked.summary.address for linked in found} == {
+            each.address for each in [sender, *header]
+        }
+        for trace in [sender, *header]:
+            by_id = {task.task_id: task for task in task_links(trace).enqueued}
+            [run] = by_id[body.task_id].runs
+            assert (by_id[body.task_id].name, run.summary.address) == ("count", body.address)

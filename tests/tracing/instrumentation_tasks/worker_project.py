@@ -80,6 +80,12 @@ def wash_another() -> str:
     return str(wash.delay().id)
 
 
+@app.task(name="count")
+def count(washed: list[Any]) -> int:
+    """Return how many tasks ran before it."""
+    return len(washed)
+
+
 @app.task(name="wash_here")
 def wash_here() -> None:
     """Run another task in this one."""

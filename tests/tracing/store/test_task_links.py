@@ -116,6 +116,45 @@ def test_task_that_enqueues_another_has_both_ends():
     assert told(middle) == ([("seen", [(3, 1)])], ("seen", [1]))
 
 
+def header_run(number, *, sends=False):
+    """Return a run of a chord's header; the last one sends the body."""
+    attributes = {"task_id": f"part {number}", "attempt": "1", "chord": TASK}
+    build = TraceBuilder(Kind.TASK, "shop.count", attributes=attributes)
+    if sends:
+        build.side_effect(None, "task", target="shop.index", task_id=TASK)
+    return identify(build.build(), number, ago=60 - number)
+
+
+def test_body_of_a_chord_is_joined_to_its_sender_and_to_each_run_of_the_header():
+    request, *header, body = store(
+        sender(1, TASK), header_run(2), header_run(3, sends=True), run(4)
+    )
+
+    assert told(request)[0] == [("seen", [(4, 1)])]
+    assert [told(each)[0] for each in header] == [[("seen", [(4, 1)])]] * 2
+    assert told(body) == ([], ("seen", [1, 2, 3]))
+    found = task_document(task_links(header[0]))["enqueued"]
+    assert [task["task"] for task in found] == ["shop.index"]
+
+
+def test_body_of_a_chord_that_has_not_run_is_told_by_its_header():
+    [first] = store(header_run(2))
+
+    [task] = task_document(task_links(first))["enqueued"]
+    assert (task["task"], task["state"]) == ("the task after its group", "not seen yet")
+
+
+def test_segments_of_a_run_of_a_header_are_one_sender_of_the_body():
+    beginning, end = header_run(2), header_run(2, sends=True)
+    end.started_ns, end.root_span_id = beginning.started_ns, beginning.root_span_id
+    beginning.final, end.segment = False, 1
+    store(beginning)
+    store(end)
+    [body] = store(run(4))
+
+    assert told(body) == ([], ("seen", [2]))
+
+
 def test_segments_of_a_sender_add_their_tasks():
     beginning = sender(1, "first")
     beginning.final = False

@@ -38,7 +38,7 @@ def test_page_tells_each_attempt(developer):
     of_request, of_second = page(developer, request), page(developer, second)
     assert f'<a href="/tracing/traces/{first.address}/">attempt 1</a>' in of_request
     assert f'<a href="/tracing/traces/{second.address}/">attempt 2</a>' in of_request
-    assert f'again by <a href="/tracing/traces/{first.address}/">' in of_second
+    assert f', by <a href="/tracing/traces/{first.address}/">' in of_second
 
 
 def test_page_tells_what_is_missing(developer):
