@@ -22,6 +22,7 @@ from tracing.instrumentation.assembly.assembler import assemble_ended
 from tracing.instrumentation.attributes.values import Redaction
 from tracing.instrumentation.buffer import UNRECORDED, ActiveTrace
 from tracing.instrumentation.dispatch import asynchronous, synchronous
+from tracing.instrumentation.dispatch.current_spans import SpanTraces
 from tracing.instrumentation.dispatch.options import Options
 from tracing.instrumentation.patching import instrument, uninstrument
 from tracing.spans.records import Kind
@@ -85,11 +86,13 @@ def full():
 
 
 CONDITIONS = [recorded, lone, unrecorded, paused, full]
+SPANS = Options(spans=True)
 OPTIONS = [
     Options(),
     Options(callsite=False, details=False),
     Options(values=Redaction()),
     Options(cpu=True),
+    SPANS,
 ]
 
 
@@ -118,10 +121,19 @@ def is_repeatable(program):
     return all(log == logs[0] for log in logs)
 
 
-def run_instrumented(program, option, condition, tries=1):
+@contextmanager
+def instrumented(option, condition):
     with ExitStack() as stack:
+        if option.spans:
+            outer = context.set_processor(SpanTraces(context.processor))
+            stack.callback(context.set_processor, outer)
         stack.enter_context(condition())
         stack.callback(instrument(options=option, sql=False, side_effects=False))
+        yield
+
+
+def run_instrumented(program, option, condition, tries=1):
+    with instrumented(option, condition):
         log = run(program, tries)
     assert context.current() is None
     return log
@@ -142,6 +154,15 @@ def test_sync_sends_do_what_django_does_in_any_program(no_failures, program, con
 @EVERYTHING
 def test_all_four_sends_do_what_django_does_in_any_program(no_failures, program, condition):
     compare(program, [condition])
+
+
+@pytest.mark.thorough
+@given(programs(asynchronous=True), st.sampled_from([recorded, full]))
+@settings(EVERYTHING, max_examples=max(EXAMPLES // 2, 30))
+def test_all_four_sends_do_what_django_does_where_spans_are_current(
+    no_failures, program, condition
+):
+    compare(program, [condition], [SPANS])
 
 
 @pytest.mark.thorough
@@ -170,7 +191,7 @@ def test_options_of_the_recording_change_nothing_in_any_program(no_failures, pro
     programs(asynchronous=False),
     st.integers(1, 1_000),
     st.sampled_from(WAYS),
-    st.sampled_from([OPTIONS[0], OPTIONS[-1]]),
+    st.sampled_from([OPTIONS[0], OPTIONS[-2], SPANS]),
 )
 @settings(EVERYTHING, max_examples=max(EXAMPLES // 4, 15))
 def test_programs_meet_what_interrupts_the_recording_and_nothing_of_it_later(
@@ -181,9 +202,7 @@ def test_programs_meet_what_interrupts_the_recording_and_nothing_of_it_later(
     interruption = Interruption(at, Limit, way)
     logs = []
 
-    with ExitStack() as stack:
-        stack.enter_context(recorded())
-        stack.callback(instrument(options=option, sql=False, side_effects=False))
+    with instrumented(option, recorded):
         reached = interruption.run(lambda: logs.append(run(program)))
         again = run(program)
 
