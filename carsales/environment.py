@@ -14,6 +14,8 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("CARSALES_DATA_DIR") or BASE_DIR)
 LOG_DIR = DATA_DIR / "logs"
@@ -48,18 +50,37 @@ def sqlite(name: str) -> dict[str, Any]:
 
 
 def logging_to(name: str) -> dict[str, Any]:
-    """Return ``LOGGING`` with a file in the folder of logs."""
+    """Return ``LOGGING`` with a file of JSON lines in the folder of logs.
+
+    Each line has the ids of its trace: the tracer finds it there (``APPLICATION_LOGS``).
+    """
+    line = structlog.stdlib.ProcessorFormatter
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}
+            "json": {
+                "()": line,
+                "foreign_pre_chain": [
+                    structlog.processors.TimeStamper("iso"),
+                    structlog.stdlib.add_log_level,
+                    structlog.stdlib.add_logger_name,
+                    structlog.stdlib.ExtraAdder(["trace_id", "span_id"]),
+                ],
+                "processors": [
+                    line.remove_processors_meta,
+                    structlog.processors.format_exc_info,
+                    structlog.processors.JSONRenderer(),
+                ],
+            },
         },
+        "filters": {"trace": {"()": "tracing.log.TraceIds"}},
         "handlers": {
             "file": {
                 "class": "logging.FileHandler",
                 "filename": LOG_DIR / name,
-                "formatter": "plain",
+                "filters": ["trace"],
+                "formatter": "json",
                 "delay": True,
                 "encoding": "utf-8",
             },

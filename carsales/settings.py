@@ -72,8 +72,7 @@ if django.VERSION >= (6, 1):
 else:
     EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
 
-LANGUAGE_CODE = "en"
-TIME_ZONE = "UTC"
+LANGUAGE_CODE, TIME_ZONE = "en", "UTC"
 
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "staticfiles"
@@ -89,7 +88,7 @@ CONTENT_SECURITY_POLICY = {
 }
 CSRF_FAILURE_VIEW = "carsales.errors.csrf_failure"
 
-LOGGING = environment.logging_to("carsales.log")
+LOGGING = environment.logging_to("carsales.jsonl")
 DEBUG_TOOLBAR_CONFIG = {"SHOW_COLLAPSED": True}
 DEBUG_TOOLBAR_PANELS = [
     f"debug_toolbar.panels.{name}Panel"
@@ -108,6 +107,7 @@ tracing.install(
     RELEASE=environment.RELEASE,
     CAPTURE_STATEMENTS=True,  # Without parameters, which are never kept.
     EXCLUDE_COMMANDS=["runserver", "shell", "dbshell", "test", "tracing", "incidents"],
+    APPLICATION_LOGS=[environment.LOG_DIR / "carsales.jsonl"],  # What the site itself logs.
     LOG={"path": environment.LOG_DIR / "tracing.jsonl"},
     PRUNE={"max_size": "2GB"},  # By size alone: made-up traces of weeks ago are to be looked at.
     BUDGETS=[{"name": "lab: budget-exceeded", "dispatches": 2}],  # Exceeded there alone.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import logging
+import logging.config
 import stat
 from pathlib import Path
 
 import pytest
 
 from carsales import environment as module
+from tracing.exporters.application_log import application_lines
+from tracing.testing import capture_dispatches
 
 
 def test_the_secret_key_is_made_once_and_kept_private(tmp_path, monkeypatch):
@@ -51,6 +55,33 @@ def test_the_settings_are_read_in_one_go_and_end_with_the_tracer():
     last = ast.unparse(ast.parse(text).body[-1])
     assert len(text.splitlines()) <= 120
     assert last.startswith("tracing.install(globals(), RELEASE=")
+
+
+def test_lines_of_the_site_are_found_by_the_id_of_their_trace(tmp_path, monkeypatch, settings):
+    monkeypatch.setattr(module, "LOG_DIR", tmp_path)
+    [path] = settings.TRACING_OF_CARSALES["APPLICATION_LOGS"]
+    told = module.logging_to(path.name)
+    logger = logging.getLogger("tests.of_the_site")
+    told["loggers"] = {logger.name: {"handlers": ["file"], "level": "INFO", "propagate": False}}
+    logging.config.dictConfig({**told, "incremental": False})
+    try:
+        with capture_dispatches() as captured:
+            logger.info("sale %s is complete", 7)
+            logger.error("not reported", exc_info=LookupError("no registry"))
+        logger.info("outside")
+    finally:
+        [handler] = logger.handlers
+        logger.removeHandler(handler)
+        handler.close()
+
+    first, second = application_lines(captured.trace, [tmp_path / path.name]).lines
+    assert (first.text, first.level, first.fields) == (
+        "sale 7 is complete",
+        "info",
+        {"logger": logger.name},
+    )
+    assert (second.text, second.level) == ("not reported", "error")
+    assert "LookupError: no registry" in second.fields["exception"]
 
 
 def test_the_tracer_finds_its_place_in_the_settings(settings):

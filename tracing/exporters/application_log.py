@@ -223,7 +223,7 @@ class _Search:
     @staticmethod
     def _of_json(found: dict[str, Any], number: int | None) -> LogLine:
         told = {
-            name[:100]: attribute_text(name, value)
+            name[:100]: attribute_text(name, value, _LONGEST_TEXT)
             for name, value in list(found.items())[:_MOST_FIELDS]
             if name not in {"trace_id", "span_id"}
         }

@@ -221,18 +221,24 @@ MAX_ATTRIBUTE: Final = 200
 """Characters kept of an attribute of a trace."""
 
 
-def attribute_text(name: str, value: object) -> str:
-    """Return an attribute of a trace as text, calling no foreign code."""
+def attribute_text(name: str, value: object, limit: int = MAX_ATTRIBUTE) -> str:
+    """Return an attribute of a trace as text, calling no foreign code.
+
+    Args:
+        name: Its name, which may say that the value is to be hidden.
+        value: Of whatever type.
+        limit: Characters kept.
+    """
     if policy.is_sensitive(exact(name)):
         return HIDDEN
     kind = type(value)
     if kind is int:
         return number_text(value)  # type: ignore[arg-type]
     if issubclass(kind, str):
-        return redact_text(str.__str__(value)[: 4 * MAX_ATTRIBUTE])[:MAX_ATTRIBUTE]
+        return redact_text(str.__str__(value)[: 4 * limit])[:limit]
     is_plain = kind in PLAIN_TYPES or kind in _PRINTABLE
     text = str(_without_foreign_zone(value)) if is_plain else _AS_TEXT.text(value)
-    return text[:MAX_ATTRIBUTE]
+    return text[:limit]
 
 
 _OWN_ZONES: Final = frozenset({type(None), dt.timezone, zoneinfo.ZoneInfo})
