@@ -214,9 +214,12 @@ def current_trace_id() -> str:
 
 
 def current_span_id() -> str:
-    """Return the id of the running trace's root span; empty without one."""
+    """Return the id of the running trace's root span; empty without one.
+
+    Of the running receiver's span where those are current for OpenTelemetry.
+    """
     active = context.current_trace()
-    return active.root_span_id if active is not None else ""
+    return context.span_id_of(active) if active is not None else ""
 
 
 def flush(timeout: float = 5.0) -> bool:

@@ -32,13 +32,14 @@ MOST: Final = 30
 def add_trace_ids(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
     """Add ``trace_id`` and ``span_id`` to a line, as a structlog processor.
 
-    The span is that of the trace itself: what is inside it is numbered later, in the worker. Ids
-    that are there already stay: another tracer's, or those bound by the application.
+    The span is the running receiver's where those are current for OpenTelemetry, else that of the
+    trace itself: what is inside it is numbered later, in the worker. Ids that are there already
+    stay: another tracer's, or those bound by the application.
     """
     trace = context.current_trace()
     if trace is not None and line.setdefault("trace_id", trace.trace_id) == trace.trace_id:
         # Beside the id of another trace, our span would lead nowhere.
-        line.setdefault("span_id", trace.root_span_id)
+        line.setdefault("span_id", context.span_id_of(trace))
     return line
 
 

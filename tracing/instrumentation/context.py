@@ -192,6 +192,15 @@ def current_trace() -> ActiveTrace | None:
     return trace_around(current())
 
 
+def span_id_of(trace: ActiveTrace) -> str:
+    """Return the id of the current span of *trace*, a receiver's or its root.
+
+    Receivers have ids while they run only where their spans are current for OpenTelemetry.
+    """
+    spans = trace.root.spans
+    return (spans.current_id() if spans is not None else "") or trace.root_span_id
+
+
 def trace_around(buffer: Buffer | None) -> ActiveTrace | None:
     """Return the trace around what begins while *buffer* is running."""
     if buffer is None:

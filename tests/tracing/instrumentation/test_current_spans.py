@@ -29,8 +29,9 @@ from tracing.instrumentation.dispatch.asynchronous import async_sender
 from tracing.instrumentation.dispatch.current_spans import ReceiverSpan, SpanTraces
 from tracing.instrumentation.dispatch.options import Options
 from tracing.instrumentation.dispatch.synchronous import sync_sender
+from tracing.log import add_trace_ids
 from tracing.middleware import TracingMiddleware
-from tracing.spans.records import Kind, Method
+from tracing.spans.records import Kind, Method, span_id
 
 pytestmark = pytest.mark.usefixtures("stock", "no_failures")
 
@@ -118,6 +119,38 @@ def nobody_connected():
         signal.sender_receivers_cache.clear()
 
 
+def test_line_of_a_receiver_has_the_id_of_its_span(current):
+    lines = []
+
+    def outer(sender, **kwargs):
+        lines.append(add_trace_ids(None, "info", {"event": "before"}))
+        placed.send(sender)
+        lines.append(add_trace_ids(None, "info", {"event": "after"}))
+
+    def inner(sender, **kwargs):
+        lines.append(add_trace_ids(None, "info", {"event": "inside"}))
+
+    saved.connect(outer)
+    placed.connect(inner)
+    with unit():
+        saved.send(None)
+        lines.append(add_trace_ids(None, "info", {"event": "outside"}))
+    [trace] = current.traces()
+
+    ids = {
+        call.receiver.name.rpartition(".")[2]: span_id(trace.root_span_id, call.number)
+        for dispatch in trace.dispatches
+        for call in dispatch.receiver_calls
+    }
+    ids["trace"] = trace.root_span_id
+    assert [(line["event"], line["span_id"]) for line in lines] == [
+        ("before", ids["outer"]),
+        ("inside", ids["inner"]),
+        ("after", ids["outer"]),
+        ("outside", ids["trace"]),
+    ]
+
+
 def test_client_spans_hang_under_the_receiver_that_they_ran_in(current, collected):
     def outer(sender, **kwargs):
         client(collected, "first")
@@ -165,8 +198,6 @@ def test_ids_are_those_of_the_log_and_the_store(current):
     with unit() as live:
         saved.send(None)
     (trace,) = current.traces()
-
-    from tracing.spans.records import span_id
 
     (call,) = trace.dispatches[0].receiver_calls
     assert f"{seen[0].trace_id:032x}" == trace.trace_id == live.trace_id

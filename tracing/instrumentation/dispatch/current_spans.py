@@ -88,6 +88,13 @@ class TraceSpans:
         self.are_used = False
         """Whether one has been current: the trace cannot have another id any more."""
 
+    def current_id(self) -> str:
+        """Return the id of the current receiver's span; empty without one."""
+        span = get_current_span()
+        if type(span) is not ReceiverSpan or span.spans is not self:
+            return ""
+        return f"{span.get_span_context().span_id:016x}"
+
 
 class ReceiverSpan(NonRecordingSpan):
     """A receiver's span while it runs: the parent of what others record."""
