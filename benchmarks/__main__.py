@@ -292,12 +292,10 @@ def publish(text: str) -> None:
     PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
 
 
-def write(results: dict[str, Any]) -> str:
-    """Write results and report where the next run overwrites them; return the report."""
+def write(results: dict[str, Any]) -> None:
+    """Write results and report where the next run overwrites them."""
     (CACHE / "results.json").write_text(json.dumps(results, indent=1))
-    text = report.markdown(results)
-    REPORT.write_text(text, encoding="utf-8")
-    return text
+    REPORT.write_text(report.markdown(results), encoding="utf-8")
 
 
 def main() -> int:
@@ -321,14 +319,14 @@ def main() -> int:
         with progress("environment of the peers"):
             environment = make_environment(version, interpreter, peers=True)
         results["peers"] = measure_peers(environment, options)
-    text = write(results)
+    write(results)
     failed = report.missed(results)
     judged = report.goals_judged(results)
     console.print(
         f"{judged - len(failed)} of {judged} goals reached. Report: {REPORT.relative_to(ROOT)}"
     )
     if options.publish:
-        publish(text)
+        publish(report.markdown(results, published=True))
         console.print(f"Published in {PAGE.relative_to(ROOT)}")
     return 1 if options.strict and failed else 0
 

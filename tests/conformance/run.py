@@ -25,7 +25,7 @@ import tarfile
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import django
@@ -127,7 +127,7 @@ class Comparison:
 
 
 class ConformanceError(Exception):
-    """The run could not be diagnosis_context out; the message says why."""
+    """The run could not be carried out; the message says why."""
 
 
 def fetch_tests(version: str) -> Path:
@@ -274,8 +274,21 @@ def failure_of(test: str, log: str) -> str:
     return ""
 
 
-def markdown(comparisons: list[Comparison]) -> str:
-    """Return the summary as a Markdown table, with the new failures below it."""
+def in_all(comparisons: list[Comparison]) -> Comparison:
+    """Return the sums of all modules, as one row."""
+    names = [each.name for each in fields(Comparison) if each.type in {"int", "float"}]
+    sums = {name: sum(getattr(row, name) for row in comparisons) for name in names}
+    failures = {test: change for row in comparisons for test, change in row.new_failures.items()}
+    return Comparison(f"all {len(comparisons)}", **sums, new_failures=failures)
+
+
+def markdown(comparisons: list[Comparison], rows: list[Comparison] | None = None) -> str:
+    """Return the summary as a Markdown table, with the new failures below it.
+
+    Args:
+        comparisons: The modules.
+        rows: What the table has instead of them.
+    """
     lines = [
         f"Django {django.get_version()}'s own tests, Python {platform.python_version()}",
         "",
@@ -288,7 +301,7 @@ def markdown(comparisons: list[Comparison]) -> str:
         f"| {row.dropped_traces} "
         f"| {row.stock_seconds:.1f} | {row.traced_seconds:.1f} "
         f"| {'see below' if row.problem else len(row.new_failures)} |"
-        for row in comparisons
+        for row in (comparisons if rows is None else rows)
     ]
     for row in comparisons:
         if row.problem:
@@ -355,7 +368,9 @@ def main() -> int:
         json.dumps([asdict(row) for row in comparisons], indent=2) + "\n"
     )
     if options.publish:
-        runpy.run_path(str(PUBLISHING))["publish"]("Django", version, summary)
+        runpy.run_path(str(PUBLISHING))["publish"](
+            "Django", version, markdown(comparisons, [in_all(comparisons)])
+        )
     print("\n" + summary)
 
     dispatches = sum(row.dispatches for row in comparisons)

@@ -150,3 +150,20 @@ def test_changes_of_a_failure_that_only_tracing_has():
     assert run.changes({}, {"setUpClass (x.Y)": "error"}) == {
         "setUpClass (x.Y)": "not run stock, error traced"
     }
+
+
+def test_documents_have_the_sums_of_all_modules_and_each_new_failure():
+    rows = [
+        run.Comparison("signals", stock_passed=3, traced_passed=3, dispatches=7, stock_seconds=0.5),
+        run.Comparison(
+            "delete", stock_passed=2, traced_passed=1, new_failures={"a.B.test": "gone"}
+        ),
+    ]
+    total = run.in_all(rows)
+    lines = run.markdown(rows, [total]).splitlines()
+
+    assert (total.stock_passed, total.traced_passed, total.dispatches) == (5, 4, 7)
+    assert [line for line in lines if line.startswith("| ")][1:] == [
+        "| all 2 | 5 | 4 | 0 | 0 | 0 | 7 | 0 | 0 | 0.5 | 0.0 | 1 |"
+    ]
+    assert "### a.B.test" in lines
