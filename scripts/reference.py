@@ -125,8 +125,18 @@ def _default(value: Any) -> str:
 # -- the command ---------------------------------------------------------------------------------
 
 
+LIKE = {"export": "list"}
+"""Verbs of whose options only those are told that another verb has not."""
+
+
 def options(name: str) -> str:
     """Return the table of a verb's arguments and options, without what most verbs have."""
+    rows = _options_of(name)
+    told = _options_of(LIKE[name]) if name in LIKE else []
+    return table(["option", "what it does"], (row for row in rows if row not in told))
+
+
+def _options_of(name: str) -> list[list[str]]:
     from tracing.management.verbs import VERBS
 
     parser = argparse.ArgumentParser(prog="manage.py tracing", add_help=False)
@@ -144,7 +154,7 @@ def options(name: str) -> str:
             choices = ", ".join(f"`{choice}`" for choice in action.choices if choice)
             text = f"{text}: {choices}" if text else choices
         rows.append([_spelled(action), text])
-    return table(["option", "what it does"], rows)
+    return rows
 
 
 def _spelled(action: argparse.Action) -> str:
@@ -245,6 +255,8 @@ def signature(name: str, thing: Callable[..., Any], *, is_method: bool = False) 
     return call if inspect.isclass(thing) or is_method else f"{call} -> {returned}"
 
 
+OF_EVERY_ASSERTION = ("captured: ", "AssertionError: ")
+"""What every assertion takes and raises, which is told once."""
 OF_THE_LIBRARY = {"Captured", "DispatchAssertions", "Exporter"}
 """Classes that projects are given, mix in or write: how they are made is nobody's business."""
 
@@ -259,7 +271,13 @@ def described(text: str) -> str:
         elif head in {"Returns", "Yields"}:
             lines.append(f"{head}: {prose(body)}\n")
         else:
-            items = re.split(r"\n(?=\S)", textwrap.dedent(body).strip())
+            items = [
+                item
+                for item in re.split(r"\n(?=\S)", textwrap.dedent(body).strip())
+                if not item.startswith(OF_EVERY_ASSERTION)
+            ]
+            if not items:
+                continue
             shown = [re.sub(r"^([\w*.]+(?:, [\w.]+)*): ", r"`\1`: ", prose(item)) for item in items]
             lines.append(
                 f"{head}:\n\n" * (head != "Args") + "".join(f"- {item}\n" for item in shown)
