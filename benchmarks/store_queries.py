@@ -148,6 +148,10 @@ def pages() -> dict[str, str]:
         "span": f"traces/{row.address}/spans/1/",
         "compare": f"compare/?a={row.trace_id}&b={other.trace_id}",
         "periods": "compare/periods/",
+        "periods, two days": (
+            "compare/periods/?before_since=3d&before_until=2d&after_since=2d&after_until=1d"
+        ),
+        "why not": "why-not/?receiver=shop3.receivers.index_1",
         "map": "map/",
         "map of all time": "map/?since=",
         "explain a signal and sender": "explain/?what=shop3.Order&signal=post_save",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tracing.analysis.index import Below, Index, Span, end_of, roots
 from tracing.spans.intervals import covered_within
-from tracing.spans.records import Dispatch, Method, ReceiverCall, Trace
+from tracing.spans.records import Dispatch, ReceiverCall, Trace
+from tracing.spans.words import ASYNC_METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,7 @@ def self_times(trace: Trace) -> dict[int, int]:
     threads: dict[str, list[ReceiverCall]] = {}
     for dispatch in trace.dispatches:
         threads.setdefault(dispatch.thread, []).extend(dispatch.receiver_calls)
-    concurrent = {each.thread for each in trace.dispatches if each.method in _ASYNC}
+    concurrent = {each.thread for each in trace.dispatches if each.method in ASYNC_METHODS}
     if not concurrent:
         return times
     below = Below(trace)
@@ -41,9 +42,6 @@ def self_times(trace: Trace) -> dict[int, int]:
         for number, part in _parts(threads[thread], below).items():
             times[number] = min(times[number], part)
     return times
-
-
-_ASYNC: Final = (Method.ASEND, Method.ASEND_ROBUST)
 
 
 def _parts(calls: list[ReceiverCall], below: Below) -> dict[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec.structs import replace
 
@@ -13,7 +13,7 @@ from tracing.spans.records import Bypass, SideEffect
 from tracing.units import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from tracing.spans.records import Trace
 
@@ -57,6 +57,43 @@ def hidden_text(count: int, one: str, *, more: bool = False, failures: int = 0) 
     )
     line = f"{line} yours {'is' if is_one else 'are'} hidden"
     return f"{line}, {plural(failures, 'failure')} among them" if failures else line
+
+
+class _OfReceiver(Protocol):
+    """A line about a receiver."""
+
+    @property
+    def mine(self) -> bool: ...
+
+
+_Line = TypeVar("_Line", bound=_OfReceiver)
+
+
+class Listed(NamedTuple, Generic[_Line]):
+    """The shown lines of a list, and the words about the others."""
+
+    rows: list[_Line]
+    heading: str = ""
+    """That nothing is mine, though only that was asked for: all of it is there."""
+    note: str = ""
+    """How many lines are hidden, in one line; empty if none is."""
+
+
+def listed(lines: Sequence[_Line], one: str, *, everything: bool = False) -> Listed[_Line]:
+    """Return the shown ones of *lines*: mine, or *everything*.
+
+    Where nothing is mine all of it is shown, too.
+
+    Args:
+        lines: Of a receiver each.
+        one: What one of them is called.
+        everything: Show also what is not mine.
+    """
+    own = list(lines) if everything else [line for line in lines if line.mine]
+    if not own:
+        return Listed(list(lines), NONE_OF_MINE if lines else "")
+    hidden = len(lines) - len(own)
+    return Listed(own, note=hidden_text(hidden, one) if hidden else "")
 
 
 @dataclass(frozen=True, slots=True)

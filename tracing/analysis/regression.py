@@ -48,12 +48,27 @@ class Sample:
     receiver: str
     file: str = ""
     line: int = 0
+    mine: bool = False
+    """It is the project's own."""
     count: int = 0
     error_count: int = 0
     total_ns: int = 0
     durations: Histogram = field(default_factory=Histogram)
     queries: Counter[int] = field(default_factory=Counter)
     """Calls by how many queries they ran."""
+
+    def add(self, other: Sample) -> None:
+        """Add the calls of *other*."""
+        self.mine |= other.mine
+        self.count += other.count
+        self.error_count += other.error_count
+        self.total_ns += other.total_ns
+        self.queries += other.queries
+        self.durations = Histogram(dict(self._buckets + other._buckets))
+
+    @property
+    def _buckets(self) -> Counter[int]:
+        return Counter(self.durations.buckets)
 
     @property
     def median_ns(self) -> int:
@@ -97,6 +112,16 @@ class Regression:
     p_errors: float | None = None
 
     @property
+    def mine(self) -> bool:
+        """Return whether the receiver is the project's own, on either side."""
+        return any(sample.mine for sample in (self.before, self.after) if sample is not None)
+
+    @property
+    def is_changed(self) -> bool:
+        """Return whether anything changed, or it was called on one side only."""
+        return bool({*self.verdicts} - {"too few calls"})
+
+    @property
     def is_worse(self) -> bool:
         """Return whether it became slower, or has more queries or errors."""
         return bool({"slower", "more queries", "more errors"} & set(self.verdicts))
@@ -119,7 +144,9 @@ def samples(traces: Iterable[Trace]) -> dict[str, Sample]:
                 label = call.receiver
                 sample = found.get(label.name)
                 if sample is None:
-                    sample = found[label.name] = Sample(label.name, label.file, label.line)
+                    sample = found[label.name] = Sample(
+                        label.name, label.file, label.line, label.mine
+                    )
                     times[label.name] = []
                 sample.count += 1
                 sample.error_count += call.outcome is Outcome.RAISED
@@ -202,8 +229,7 @@ def _badness(regression: Regression) -> tuple[int, int, str]:
     cost = (new.total_ns if new else 0) - (old.total_ns if old else 0)
     if regression.is_worse:
         return 0, -cost, regression.receiver
-    silent = not regression.verdicts or regression.verdicts == ["too few calls"]
-    return 2 if silent else 1, -abs(cost), regression.receiver
+    return 1 if regression.is_changed else 2, -abs(cost), regression.receiver
 
 
 # --- tests ---------------------------------------------------------------------------------------

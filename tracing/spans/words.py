@@ -58,6 +58,9 @@ class Method(StrEnum):
     ASEND_ROBUST = "asend_robust"
 
 
+ASYNC_METHODS: Final = frozenset({Method.ASEND, Method.ASEND_ROBUST})
+
+
 class TransactionOutcome(StrEnum):
     """The ends of the transaction in which a dispatch was sent."""
 

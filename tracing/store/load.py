@@ -26,7 +26,7 @@ from tracing.store.generics import Dispatch, ReceiverCall, Trace, all_of
 from tracing.store.ranges import chunks, conditions_on, merge_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 
 class SentOn(NamedTuple):
@@ -239,7 +239,13 @@ def _callsites(keys: set[int | None], manager: Any) -> dict[Any, records.Callsit
     return {key: records.Callsite(*place) for key, place in labels.items()}
 
 
-def _receivers(keys: set[int], manager: Any) -> dict[int, records.ReceiverLabel]:
+def receivers_of(keys: Collection[int], manager: Any) -> dict[int, records.ReceiverLabel]:
+    """Return the labels *keys* of receivers, by key.
+
+    Args:
+        keys: Their row ids.
+        manager: Returns all rows of a model, by its name.
+    """
     labels = _labels(
         manager("ReceiverLabel"), keys, "name", "file", "line", "dispatch_uid", "weak", "is_async",
         "app", "any_sender", "mine",
@@ -268,7 +274,7 @@ def _load_calls(
                 "nested_ns", "query_count", "query_ns", "extra", "receiver_id",
             )
         )  # fmt: skip
-        receivers |= _receivers({row[10] for row in rows} - receivers.keys(), manager)
+        receivers |= receivers_of({row[10] for row in rows} - receivers.keys(), manager)
         for (
             owner, number, position, outcome, start, duration, nested, query_count, query_ns,
             extra, label,
@@ -322,7 +328,7 @@ def _load_bypasses(traces: dict[int, records.Trace], manager: Any) -> None:
         (row, json.loads(row.receivers))
         for row in manager("Bypass").filter(trace__in=list(traces)).order_by("pk")
     ]
-    receivers = _receivers({key for _, keys in rows for key in keys}, manager)
+    receivers = receivers_of({key for _, keys in rows for key in keys}, manager)
     callsites = _callsites({row.callsite_id for row, _ in rows}, manager)
     for row, keys in rows:
         bypass = records.Bypass(

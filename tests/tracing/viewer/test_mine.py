@@ -27,6 +27,7 @@ from tracing.store.index_scan import HIDDEN_COUNTED
 pytestmark = pytest.mark.django_db(databases="__all__")
 
 COOKIE = "tracing_show"
+CHOICES = ("mine", "everything")
 connected = Signal()
 
 
@@ -646,3 +647,59 @@ def test_hazards_in_code_of_mine_come_first(developer):
     page = text(developer.get("/tracing/hazards/"))
 
     assert re.findall(r"Hazard (\w) of all", page) == ["b", "c", "a"]
+
+
+# -- Two periods
+
+PERIODS = "/tracing/compare/periods/?before_since=1d&before_until=2h&after_since=2h"
+
+
+def receivers_in(page):
+    table = page.partition("<tbody>")[2].partition("</tbody>")[0]
+    return re.findall(r"<tr[^>]*>\s*<td>(?:<[^>]*>)*([\w.]+)", table)
+
+
+def test_periods_show_the_receivers_of_mine_and_count_the_others(developer):
+    store(order(1), visit(2))
+
+    page, everything = (text(developer.get(f"{PERIODS}&show={show}")) for show in CHOICES)
+
+    assert pressed(page) == ["mine"]
+    assert "core.sales.receivers.make_sale" in receivers_in(page)
+    assert "django.db.close_old_connections" not in receivers_in(page)
+    assert "1 receiver that is not yours is hidden" in page
+    assert {*receivers_in(everything)} - {*receivers_in(page)} == {
+        "django.db.close_old_connections"
+    }
+    assert "hidden-line" not in everything
+
+
+def test_periods_in_which_nothing_is_mine_are_shown_whole(developer):
+    store(visit(1))
+
+    page = text(developer.get(PERIODS))
+
+    assert "No receiver of yours ran" in page
+    assert receivers_in(page) == ["django.db.close_old_connections"]
+
+
+def test_json_of_periods_holds_everything(developer):
+    store(order(1), visit(2))
+
+    found = developer.get(PERIODS.replace("periods/", "periods.json")).json()["receivers"]
+
+    assert "django.db.close_old_connections" in {row["receiver"] for row in found}
+
+
+def test_receivers_that_did_not_change_are_counted_and_one_click_away(developer):
+    store(
+        *(order(number, ago=7_300 + number) for number in range(1, 21)),
+        *(order(number, ago=600 + number, slow=30) for number in range(21, 41)),
+    )
+
+    page, whole = (text(developer.get(PERIODS + more)) for more in ("", "&all=1"))
+
+    assert receivers_in(page) == ["core.sales.receivers.make_sale"]
+    assert "3 receivers did not change, or too few calls were recorded to tell." in page
+    assert len(receivers_in(whole)) == 4
+    assert "did not change" not in whole

@@ -46,7 +46,6 @@ INSTANCE_SIGNALS: Final = SAVES | INITS | DELETES | {M2M_CHANGED}
 
 # Tuples: the hash of an enum's member is worked out in Python, each time.
 ROBUST: Final = (Method.SEND_ROBUST, Method.ASEND_ROBUST)
-ASYNC: Final = (Method.ASEND, Method.ASEND_ROBUST)
 
 
 class Calls:

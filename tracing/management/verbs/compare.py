@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import CommandError
 
 from tracing.analysis import comparison
-from tracing.analysis.regression import ALPHA, RATIO, Sample, compare_samples, samples
+from tracing.analysis.regression import ALPHA, RATIO, Sample, compare_samples
 from tracing.management import report_tables, tables
 from tracing.management.terminal import joined, text
 from tracing.management.verbs.base import (
@@ -26,6 +26,7 @@ from tracing.management.verbs.base import (
 )
 from tracing.spans.escapes import escape_control
 from tracing.store import traces
+from tracing.store.receiver_samples import receiver_samples
 from tracing.units import plural
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _no_side(wanted: str) -> str:
 
 def _taken(options: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Sample]:
     newest = traces.newest(options["sample"], kind=options["kind"], name=options["name"], **chosen)
-    return samples(traces.load_all(newest))
+    return receiver_samples(newest)
 
 
 def _sample_record(sample: Sample | None) -> dict[str, Any] | None:

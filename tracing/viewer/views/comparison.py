@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 import time
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.analysis.comparison import Change, compare
-from tracing.analysis.regression import Regression, compare_samples, samples
+from tracing.analysis.mine import listed
+from tracing.analysis.regression import Regression, compare_samples
 from tracing.presentation.rows import DRAWN_LEVELS
 from tracing.spans.summary import summary_document
 from tracing.store import traces
+from tracing.store.receiver_samples import receiver_samples
 from tracing.units import parse_timestamp
 from tracing.viewer.views.base import Page
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
-    from tracing.spans import records
     from tracing.spans.summary import TraceSummary
 
 SAMPLE: Final = 300
@@ -26,7 +28,8 @@ MOST: Final = 800
 OFFERED: Final = 20
 """Newest traces to choose from: of mine, where there are any among those looked at."""
 _LOOKED_AT: Final = 200
-_LARGEST: Final = 5_000
+_MOST_CALLS: Final = 10_000
+"""Receiver calls of each period or release that are read, some 30 ms."""
 
 
 class Compare(Page):
@@ -137,6 +140,7 @@ class ComparePeriods(Page):
 
     template_name = "tracing/periods.html"
     section = "compare"
+    has_switch = True
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Return the comparison of two ranges of time or of two releases."""
@@ -165,7 +169,7 @@ class ComparePeriods(Page):
                 ]
             if not problems:
                 sizes = len(sides[0]), len(sides[1])
-                regressions = compare_samples(samples(sides[0]), samples(sides[1]))
+                regressions = compare_samples(*map(receiver_samples, sides))
         if self.wants_json:
             if problems or sizes is None:
                 message = " ".join(problems) or "Give two periods or two releases."
@@ -177,13 +181,19 @@ class ComparePeriods(Page):
                     "receivers": [_regression_document(found) for found in regressions],
                 }
             )
+        unfolded = "all" in request.GET
+        view = listed(regressions, "receiver", everything=self.everything)
         return self.page(
             {
                 "given": given,
                 "problems": problems,
-                "regressions": regressions,
+                "view": view,
+                "hidden": view.note,
+                "regressions": [found for found in view.rows if unfolded or found.is_changed],
+                "folded": sum(not found.is_changed for found in view.rows) if not unfolded else 0,
                 "sizes": sizes,
                 "sample": SAMPLE,
+                "most_calls": _MOST_CALLS,
                 "releases": sorted(traces.releases(recent=True)[-50:]),
                 "by_release": by_release,
             },
@@ -191,7 +201,7 @@ class ComparePeriods(Page):
         )
 
     @staticmethod
-    def _of_period(since: str, until: str, now_ns: int, problems: list[str]) -> list[records.Trace]:
+    def _of_period(since: str, until: str, now_ns: int, problems: list[str]) -> list[TraceSummary]:
         limits: list[int | None] = []
         for text in (since, until):
             try:
@@ -200,17 +210,20 @@ class ComparePeriods(Page):
                 problems.append(str(error))
         if problems:
             return []
-        return _loaded(traces.started_within(limits[0], limits[1], SAMPLE, seconds=0.5))
+        return _readable(traces.started_within(limits[0], limits[1], SAMPLE, seconds=0.5))
 
     @staticmethod
-    def _of_release(release: str) -> list[records.Trace]:
+    def _of_release(release: str) -> list[TraceSummary]:
         if "\0" in release:
             return []
-        return _loaded(traces.of_release(release, SAMPLE))
+        return _readable(traces.of_release(release, SAMPLE))
 
 
-def _loaded(rows: list[TraceSummary]) -> list[records.Trace]:
-    return list(traces.load_all(row for row in rows if row.dispatch_count <= _LARGEST))
+def _readable(rows: list[TraceSummary]) -> list[TraceSummary]:
+    """Return the first of *rows* that are small and read in a moment."""
+    small = [row for row in rows if row.receiver_call_count <= _MOST_CALLS]
+    until = accumulate(row.receiver_call_count for row in small)
+    return [row for row, calls in zip(small, until, strict=True) if calls <= _MOST_CALLS]
 
 
 def _regression_document(found: Regression) -> dict[str, Any]:

@@ -6,12 +6,13 @@ import itertools
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from tracing.analysis.hazards.facts import ASYNC, INSTANCE_SIGNALS, Calls, Facts, is_control
+from tracing.analysis.hazards.facts import INSTANCE_SIGNALS, Calls, Facts, is_control
 from tracing.analysis.hazards.rule import Options, finding, lines, names, rule, who
 from tracing.analysis.index import outermost
 from tracing.analysis.names import callsite_text, is_of_library, short_signal, signal_of
 from tracing.spans.intervals import time_once
 from tracing.spans.records import Dispatch, Kind, Outcome, ReceiverCall
+from tracing.spans.words import ASYNC_METHODS
 from tracing.units import format_ns, plural, query_text
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ def sync_send_in_loop(facts: Facts, _options: Options) -> Iterator[Hazard]:
     """Yield sync sends to async receivers in an event loop, once per place."""
     found: dict[tuple[str, str, object], list[Dispatch]] = {}
     for dispatch in facts.sync_sends_of_async:
-        if dispatch.method in ASYNC or not _async_calls(dispatch):
+        if dispatch.method in ASYNC_METHODS or not _async_calls(dispatch):
             continue
         if not dispatch.in_event_loop and not _raised_by_django(dispatch):
             continue
@@ -287,7 +288,7 @@ def async_hop(facts: Facts, options: Options) -> Iterator[Hazard]:
     hops = [
         (call, dispatch)
         for call, dispatch in facts.async_hops
-        if dispatch.method in ASYNC and not _is_djangos(dispatch)
+        if dispatch.method in ASYNC_METHODS and not _is_djangos(dispatch)
     ]
     total = sum(call.thread_switch_ns for call, _ in hops)
     if total <= options["total_ms"] * _MS:
