@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tracing.conf.parts import PipelineOptions
+    from tracing.pipeline.exporter import Gathering
     from tracing.spans import records
 
 logger = logging.getLogger("tracing")
@@ -29,13 +30,18 @@ logger = logging.getLogger("tracing")
 class _Batch:
     """Traces that an exporter has not taken yet."""
 
-    __slots__ = ("_packed", "_traces", "count", "deadline", "weight")
+    __slots__ = ("_packed", "_traces", "count", "deadline", "is_joined", "since", "weight")
 
-    def __init__(self, traces: list[records.Trace], deadline: float) -> None:
+    def __init__(
+        self, traces: list[records.Trace], deadline: float, since: float | None = None
+    ) -> None:
         self._traces: list[records.Trace] | None = traces
         self._packed = b""
         self.count = len(traces)
         self.deadline = deadline
+        self.is_joined = since is not None
+        """It stays as it is from now on: another try is with the same."""
+        self.since = time.monotonic() if since is None else since
         self.weight = sum(map(weight_of, traces))
 
     def open(self) -> list[records.Trace]:
@@ -74,6 +80,17 @@ class Delivery:
         self._failing_since = 0.0
         self._announced = False
         self._blamed: set[str] = set()
+        self._gathers: Gathering | None = getattr(exporter, "gathers", None)
+
+    @property
+    def is_gathering(self) -> bool:
+        """Return whether all that waits, if anything does, waits for more."""
+        if not self.waiting:
+            return True
+        if self._gathers is None or self.streak or self.waiting[0].is_joined:
+            return False
+        waited = time.monotonic() - self.waiting[0].since
+        return self.items < self._gathers.items and waited < self._gathers.seconds
 
     def offer(self, traces: list[records.Trace], options: PipelineOptions) -> None:
         """Queue *traces* behind the backlog; drop the oldest if that is much."""
@@ -87,14 +104,14 @@ class Delivery:
 
     def run(self, *, forced: bool) -> None:
         """Hand over what is waiting, unless the exporter is to be left alone."""
-        if not self.waiting:
+        if not self.waiting or (self.is_gathering and not forced):
             return
         now = time.monotonic()
         if now < self.retry_at and not forced:
             self._drop_late(now)
             return
         while self.waiting:
-            parcel = self.waiting[0]
+            parcel = self._join()
             traces = parcel.open()
             try:
                 self.exporter.export(traces)
@@ -109,6 +126,20 @@ class Delivery:
                 self.items -= parcel.weight
                 self.exported += parcel.count
                 self._recovered()
+
+    def _join(self) -> _Batch:
+        """Return the first batch, joined with others if the exporter wants that."""
+        first = self.waiting[0]
+        if self._gathers is None or first.is_joined:
+            return first
+        parts, weight = [], 0
+        while self.waiting and weight < self._gathers.items:
+            parts.append(self.waiting.popleft())
+            weight += parts[-1].weight
+        traces = [trace for part in parts for trace in part.open()]
+        joined = _Batch(traces, parts[-1].deadline, first.since)
+        self.waiting.appendleft(joined)
+        return joined
 
     def statistics(self) -> ExporterStatistics:
         """Return the counts so far."""
@@ -163,7 +194,7 @@ class Delivery:
         if len(traces) > 1:
             middle = len(traces) // 2
             for half in (traces[middle:], traces[:middle]):
-                part = _Batch(half, parcel.deadline)
+                part = _Batch(half, parcel.deadline, parcel.since)
                 self.waiting.appendleft(part)
                 self.items += part.weight
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -23,11 +23,21 @@ class TemporaryError(Exception):
     """Seconds for which this may last before it is worth a line in the log."""
 
 
+class Gathering(NamedTuple):
+    """The amount that an exporter wants at once, and its patience."""
+
+    items: int
+    """Traces, dispatches and receiver calls."""
+    seconds: float
+    """How long the first of them waits for the others."""
+
+
 class Exporter(Protocol):
     """A receiver of finished traces.
 
     An exporter may also have ``tick(statistics)``, called every few seconds, and ``after_fork()``,
-    called in a child process: what it holds open belongs to the parent.
+    called in a child process: what it holds open belongs to the parent. With an attribute ``gathers``, a
+    ``Gathering``, batches are joined before it gets them.
     """
 
     @property

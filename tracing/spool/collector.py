@@ -90,6 +90,10 @@ class Collector:
         while time.monotonic() < give_up_at and self.step():
             pass
         for delivery in self._deliveries:
+            # What failed waits in the spool.
+            delivery.run(forced=delivery.is_gathering)
+        self._commit_what_is_exported()
+        for delivery in self._deliveries:
             exporter = delivery.exporter
             guard(f"flush of exporter {exporter.name}", exporter.force_flush)
             guard(f"shutdown of exporter {exporter.name}", exporter.shutdown)
@@ -100,29 +104,29 @@ class Collector:
         """Export some traces; return whether there are, or may be, more."""
         if not self._deliver():
             return False
-        if self._uncommitted:
-            self._commit()
+        self._commit_what_is_exported()
         batch = self._reader.read()
         if not batch:
-            # What is through without a trace, as a file that ends, is let go as well.
-            self._reader.exported()
+            if not self._uncommitted:
+                # What is through without a trace, as a file that ends, is let go as well.
+                self._reader.exported()
             return False
         traces = self._process(batch)
         self._uncommitted = True
         for delivery in self._deliveries:
             if new := self._new_to(delivery, traces):
                 delivery.offer(new, self._options)
-        if self._deliver():
-            self._commit()
+        takes_more = self._deliver()
+        self._commit_what_is_exported()
         if time.monotonic() >= self._told_at:
             self._look_after()
-        return not self._uncommitted
+        return takes_more
 
     def _deliver(self) -> bool:
-        """Hand over what waits; return whether nothing does any more."""
+        """Hand over what waits; return whether all exporters take more."""
         for delivery in self._deliveries:
             delivery.run(forced=False)
-        return not any(delivery.waiting for delivery in self._deliveries)
+        return all(delivery.is_gathering for delivery in self._deliveries)
 
     def _process(self, batch: list[Trace]) -> list[Trace]:
         kept = []
@@ -158,8 +162,10 @@ class Collector:
                 new.append(trace)
         return new
 
-    def _commit(self) -> None:
-        """Write down that all that was read has been exported."""
+    def _commit_what_is_exported(self) -> None:
+        """Write down that all that was read has been exported, if it has."""
+        if not self._uncommitted or any(delivery.waiting for delivery in self._deliveries):
+            return
         self._reader.exported()
         # If that fails it is exported all the same; only a crash now would have it exported twice.
         guard("the checkpoint of the collector", self._write_checkpoint, {})

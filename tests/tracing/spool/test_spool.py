@@ -13,7 +13,7 @@ from tests.tracing.samples import full_trace, plain_trace
 from tracing.conf.parts import PipelineOptions
 from tracing.exporters.log import LogExporter
 from tracing.exporters.memory import MemoryExporter
-from tracing.pipeline import Statistics, TemporaryError
+from tracing.pipeline import Gathering, Statistics, TemporaryError
 from tracing.spool import reader as reading
 from tracing.spool import writer as writing
 from tracing.spool.collector import Collector
@@ -374,6 +374,50 @@ def test_while_an_exporter_cannot_write_the_spool_waits(folder, writer, collecto
 
     assert list(failing.traces) == list(memory.traces) == [plain_trace(1), plain_trace(2)]
     assert waiting._reader.behind() == (0, 0.0)
+
+
+class Wanting(MemoryExporter):
+    """Wants four traces at once."""
+
+    gathers = Gathering(4 * 3, 1e9)
+
+
+def test_while_an_exporter_gathers_the_collector_reads_on(folder, writer, collector):
+    gathering, memory = Wanting(), MemoryExporter()
+    reading = collector(gathering, memory)
+    for number in (1, 2, 3):
+        writer.append([plain_trace(number)])
+        assert reading.step()
+    assert (len(gathering.traces), len(memory.traces)) == (0, 3)
+    assert reading._reader.behind()[0] > 0
+
+    writer.append([plain_trace(4)])
+    assert reading.step()
+    assert len(gathering.traces) == 4
+    assert reading._reader.behind() == (0, 0.0)
+
+
+def test_what_was_gathered_is_exported_at_the_end(folder, writer, collector):
+    gathering = Wanting()
+    ending = collector(gathering)
+    writer.append([plain_trace(1)])
+    ending.step()
+
+    ending.end()
+
+    assert list(gathering.traces) == [plain_trace(1)]
+    assert collector(MemoryExporter())._reader.behind() == (0, 0.0)
+
+
+def test_what_was_gathered_by_a_collector_that_was_killed_is_read_again(folder, writer, collector):
+    killed = collector(Wanting())
+    writer.append([plain_trace(1)])
+    killed.step()
+
+    memory = MemoryExporter()
+    collect(collector(memory))
+
+    assert list(memory.traces) == [plain_trace(1)]
 
 
 def test_the_collector_says_how_far_it_is(folder, writer, collector):
