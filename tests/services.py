@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
 from typing import NoReturn
@@ -127,6 +129,15 @@ def require_program(*names: str) -> str:
     if paths := [path for name in names if (path := shutil.which(name))]:
         return paths[0]
     return give_up(f"none of these programs is installed: {', '.join(names)}")
+
+
+def require_chdb() -> str:
+    """Return a Python that has ``chdb``: CHDB_PYTHON names one, else the running one."""
+    python = os.environ.get("CHDB_PYTHON") or sys.executable
+    asked = subprocess.run([python, "-c", "import chdb, lz4"], capture_output=True, check=False)
+    if asked.returncode:
+        give_up(f"{python} has no chdb; CHDB_PYTHON names a Python that has it")
+    return python
 
 
 def give_up(reason: str) -> NoReturn:

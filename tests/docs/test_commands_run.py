@@ -18,6 +18,7 @@ from tests.tracing.analysis.building import MS, TraceBuilder
 from tests.tracing.analysis.review.building import behaviour, calls, group, write_record
 from tests.tracing.command_line import run, store
 from tracing import models
+from tracing.exporters.clickhouse.connection import Address
 from tracing.management.verbs import VERBS, collect, traces
 from tracing.spans.records import Outcome, derived_root_span_id
 
@@ -141,6 +142,7 @@ def test_every_command_line_of_the_documents_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(traces, "wait", interrupted)
     # It would go on for ever.
+    monkeypatch.setattr(Address, "run", lambda _address, statements: list(statements))
     monkeypatch.setattr(collect.Collector, "run", lambda collector, **_options: collector.end())
     monkeypatch.setattr("tracing.management.verbs.profile.call_command", lambda *_words: None)
     log = tmp_path / "logs" / "tracing.jsonl"

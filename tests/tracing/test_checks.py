@@ -15,7 +15,7 @@ from django.urls import re_path
 
 from tracing import checks, tracing_urls
 from tracing.analysis.hazards.ruleset import current
-from tracing.conf.parts import OtlpOptions
+from tracing.conf.parts import ClickHouseOptions, OtlpOptions
 from tracing.instrumentation import patching
 from tracing.middleware import TracingMiddleware
 from tracing.project import MAKES_TABLES, MIDDLEWARE, installation, is_overridden
@@ -267,7 +267,10 @@ def test_known_hazard_of_no_rule_is_reported(settings):
             "['TRUSTED_PARENTS'] is wrong: '10.0.0.1/8' is no network: ",
         ),
         ({"TRUSTED_PARENTS": "no.such"}, "['TRUSTED_PARENTS'] is wrong: "),
-        ({"EXPORTERS": ["databse"]}, "['EXPORTERS'] has 'databse'; there are database, "),
+        (
+            {"EXPORTERS": ["databse"]},
+            "['EXPORTERS'] has 'databse'; there are clickhouse, database, ",
+        ),
         (
             {"EXPORTERS": ["nowhere.Exporter"]},
             "['EXPORTERS'] has 'nowhere.Exporter', which cannot be imported: ",
@@ -288,6 +291,7 @@ def test_right_values_inside_the_settings_are_in_order(settings):
         "KEEP": {"errors": True, "slow_ms": 500, "hazards": True, "else": 0.1},
         "LOG": {"PATH": "x", "max_size": "2MB", "EVERY": "day", "LEVEL": "ERROR"},
         "OTLP": {"endpoint": "http://127.0.0.1:4317"},
+        "CLICKHOUSE": {"url": "http://127.0.0.1:8123", "keep": "30d"},
         "PIPELINE": {"QUEUE_LIMIT": 5, "synchronous": True},
         "PRUNE": {"older_than": "7d", "EVERY_SECONDS": 60},
         "SAMPLE_BY_KIND": {"request": 0.5, "command": 1},
@@ -307,6 +311,14 @@ def test_keys_of_the_otlp_exporter_are_those_that_it_takes():
     taken = set(inspect.signature(OTLPExporter).parameters)
 
     assert taken | {"current_spans"} == set(vars(OtlpOptions()))
+
+
+def test_keys_of_the_clickhouse_exporter_are_those_that_it_takes():
+    from tracing.exporters.clickhouse.exporter import ClickHouseExporter
+
+    taken = set(inspect.signature(ClickHouseExporter).parameters)
+
+    assert taken | {"keep"} == set(vars(ClickHouseOptions()))
 
 
 def test_store_that_does_not_exist_is_reported(settings):

@@ -138,9 +138,12 @@ def test_what_is_no_pattern_is_left_out_of_the_patterns():
 
 
 def test_secret_is_not_shown_with_what_is_wrong_with_it():
-    settings, [problem] = read({"OTLP": {"headers": "Authorization=hunter2"}})
-
-    assert settings.otlp.headers is None
-    assert problem.message == (
-        "TRACING['OTLP'] has a wrong headers: it must be a dictionary of strings."
+    settings, [headers, password] = read(
+        {"OTLP": {"headers": "Authorization=hunter2"}, "CLICKHOUSE": {"password": b"hunter2"}}
     )
+
+    assert (settings.otlp.headers, settings.clickhouse.password) == (None, "")
+    assert [headers.message, password.message] == [
+        "TRACING['OTLP'] has a wrong headers: it must be a dictionary of strings.",
+        "TRACING['CLICKHOUSE'] has a wrong password: it must be a string.",
+    ]

@@ -15,6 +15,7 @@ from django.core.signals import setting_changed
 from tracing.conf import parts
 from tracing.conf.parts import (
     DEFAULT_RETENTION,
+    ClickHouseOptions,
     KeepOptions,
     LogOptions,
     OtlpOptions,
@@ -109,7 +110,8 @@ class Settings(Options):
 
     # -- where traces go
     exporters: list[str] = option(["database", "log"], TEXTS)
-    """``database``, ``log``, ``memory``, ``metrics``, ``otlp``, or dotted paths of exporter classes."""
+    """``database``, ``log``, ``memory``, ``metrics``, ``otlp``, ``clickhouse``, or dotted paths of exporter
+    classes."""
     database: str = option("", TEXT)
     """Alias of the store; empty for ``tracing`` if there is such an alias, else ``default``."""
     store_in_tests: bool = option(False, FLAG)
@@ -119,6 +121,8 @@ class Settings(Options):
     """The log file: docs/reference/logs.md. Its keys are below, as those of the next ones."""
     otlp: OtlpOptions = option(OtlpOptions(), parts.OTLP)
     """The OTLP exporter: docs/guides/otel.md."""
+    clickhouse: ClickHouseOptions = option(ClickHouseOptions(), parts.CLICKHOUSE)
+    """The ClickHouse exporter: docs/guides/clickhouse.md."""
     pipeline: PipelineOptions = option(PipelineOptions(), parts.PIPELINE)
     """Limits of the queue and the worker."""
     collector: str = option("thread", choice("thread", "process", "service"))

@@ -93,6 +93,32 @@ class OtlpOptions(Options):
     """Make the spans of receivers current: docs/guides/otel.md#spans-that-are-current."""
 
 
+class ClickHouseOptions(Options):
+    """``CLICKHOUSE``: the exporter to it, which is in an extra."""
+
+    url: str = option("http://localhost:8123", TEXT)
+    """Address of its HTTP interface; ``https`` for TLS."""
+    user: str = option("default", TEXT)
+    """The user."""
+    password: str = option("", TEXT._replace(is_secret=True))
+    """The user's password, never shown by checks."""
+    database: str = option("default", TEXT)
+    """The database of the table."""
+    table: str = option("otel_traces", TEXT)
+    """The table, that of the OpenTelemetry collector."""
+    service: str | None = option(None, TEXT)
+    """The name of the service; without it ``OTEL_SERVICE_NAME`` says, else it is ``django``."""
+    timeout: float = option(10, POSITIVE)
+    """Seconds that one attempt may take."""
+    rows: int = option(10_000, POSITIVE)
+    """Rows (a trace, dispatch and receiver call each) that are written at once, if so many come in time."""
+    seconds: float = option(5, NUMBER)
+    """How long the first of them waits for the others."""
+    keep: timedelta | None = option(None, AGE)
+    """How long ClickHouse keeps them, as ``"30d"``; put into the table by ``manage.py tracing
+    clickhouse-schema``."""
+
+
 class PipelineOptions(Options):
     """``PIPELINE``: how queue and worker work, by default for the web."""
 
@@ -175,6 +201,7 @@ def _retention(value: Any, say: Say) -> Retention:
 KEEP: Final = part(KeepOptions, whole=True)
 LOG: Final = part(LogOptions)
 OTLP: Final = part(OtlpOptions)
+CLICKHOUSE: Final = part(ClickHouseOptions)
 PIPELINE: Final = part(PipelineOptions)
 SPOOL: Final = part(SpoolOptions)
 PRUNE: Final = _RETENTION._replace(read=_retention)

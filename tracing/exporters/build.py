@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tracing")
 
 
-NAMES: Final = ("memory", "metrics", "log", "database", "otlp")
+NAMES: Final = ("memory", "metrics", "log", "database", "otlp", "clickhouse")
 """Those that have a name, the quick ones first."""
 
 
@@ -83,12 +83,8 @@ def build_exporter(
         from tracing.exporters.metrics import MetricsExporter
 
         return MetricsExporter()
-    if name == "otlp":
-        from tracing.exporters.otlp import OTLPExporter
-
-        chosen = dict(vars(settings.otlp))
-        del chosen["current_spans"]  # What runs in the process is another's.
-        return OTLPExporter(**chosen)
+    if name in {"otlp", "clickhouse"}:
+        return _build_with_driver(name, settings)
     if "." in name:
         made: Exporter = import_string(name)()
         return made
@@ -96,6 +92,21 @@ def build_exporter(
         f'TRACING["EXPORTERS"] has {name!r}; it must be {", ".join(sorted(NAMES))} or '
         "the dotted path of a class."
     )
+
+
+def _build_with_driver(name: str, settings: Settings) -> Exporter:
+    """Return a new exporter that an extra brings the packages for."""
+    if name == "otlp":
+        from tracing.exporters.otlp import OTLPExporter
+
+        chosen = dict(vars(settings.otlp))
+        del chosen["current_spans"]  # What runs in the process is another's.
+        return OTLPExporter(**chosen)
+    from tracing.exporters.clickhouse.exporter import ClickHouseExporter
+
+    chosen = dict(vars(settings.clickhouse))
+    del chosen["keep"]  # It is in the tables.
+    return ClickHouseExporter(**chosen)
 
 
 def default_log_path() -> Path:

@@ -12,7 +12,6 @@ import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from opentelemetry._logs import LogRecord, SeverityNumber
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -29,8 +28,9 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from tracing.exporters.formats import OtlpSpan, otlp_spans
-from tracing.pipeline import TemporaryError, is_worker_thread
+from tracing.exporters.formats import OtlpSpan, otlp_spans, resource_attributes
+from tracing.exporters.suppression import OnlyOthers, unrecorded
+from tracing.pipeline import TemporaryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,8 +46,6 @@ _SPANS_AT_ONCE = 512
 
 _SCOPE = InstrumentationScope("tracing")
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
-# What OpenTelemetry's instrumentations look at before they record: older ones at the plain name.
-_SUPPRESS = ("suppress_instrumentation", _SUPPRESS_INSTRUMENTATION_KEY)
 
 EXCEPTIONS = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
 """The variable of OpenTelemetry that says how exceptions are told: ``logs`` or ``logs/dup``."""
@@ -59,14 +57,6 @@ _NOISY = (
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "opentelemetry.exporter.otlp.proto.http._common",
 )
-
-
-class _OnlyOthers(logging.Filter):
-    """Silence the SDK in our worker: the pipeline says it once."""
-
-    def filter(self, _record: logging.LogRecord) -> bool:
-        """Return whether the record was logged on any other thread."""
-        return not is_worker_thread()
 
 
 class OTLPExporter:
@@ -112,7 +102,7 @@ class OTLPExporter:
         self._sends_logs = log_endpoint(endpoint, protocol) is not None
         self._adds_events = not self._sends_logs or os.environ.get(EXCEPTIONS) == "logs/dup"
         self._leaked: list[SpanExporter | LogRecordExporter] = []
-        self._filter = _OnlyOthers()
+        self._filter = OnlyOthers()
         for name in _NOISY:
             logging.getLogger(name).addFilter(self._filter)
 
@@ -133,8 +123,7 @@ class OTLPExporter:
             if span.exception is not None and self._sends_logs
         ]
         # The requests of the exporter must not become spans themselves.
-        token = attach(set_value(_SUPPRESS[0], True, set_value(_SUPPRESS[1], True)))
-        try:
+        with unrecorded():
             for start in range(0, len(made), _SPANS_AT_ONCE):
                 result = sender.export(made[start : start + _SPANS_AT_ONCE])
                 if result is not SpanExportResult.SUCCESS:
@@ -142,8 +131,6 @@ class OTLPExporter:
                     raise TemporaryError(f"the collector at {where} did not take the spans")
             for start in range(0, len(raised), _SPANS_AT_ONCE):
                 self._send_logs(raised[start : start + _SPANS_AT_ONCE])
-        finally:
-            detach(token)
 
     def _send_logs(self, records: list[ReadableLogRecord]) -> None:
         if self._sends_logs and self._connected_for_logs().export(records).name != "SUCCESS":
@@ -213,10 +200,7 @@ class OTLPExporter:
     def _resource(self, trace: records.Trace) -> Resource:
         key = (trace.host, trace.process)
         if key not in self._resources:
-            attributes: dict[str, Any] = {"host.name": trace.host, "process.pid": trace.process}
-            if trace.release:
-                attributes["service.version"] = trace.release
-            self._resources[key] = self._base.merge(Resource(attributes))
+            self._resources[key] = self._base.merge(Resource(resource_attributes(trace)))
         return self._resources[key]
 
     def _span(self, trace: records.Trace, span: OtlpSpan) -> ReadableSpan:

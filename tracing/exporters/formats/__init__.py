@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tracing.exporters.formats.attributes import resource_attributes
 from tracing.exporters.formats.otlp import OtlpSpan, otlp_json, otlp_spans
 from tracing.exporters.formats.profiles import chrome_trace, lanes, speedscope
 from tracing.exporters.formats.spreadsheet import CSV_COLUMNS, write_csv
@@ -15,6 +16,7 @@ __all__ = [
     "lanes",
     "otlp_json",
     "otlp_spans",
+    "resource_attributes",
     "speedscope",
     "write_csv",
     "write_jsonl",

@@ -32,6 +32,22 @@ def span_name(trace: Trace) -> str:
     return f"{method} {request_route(trace)}".strip()
 
 
+def resource_attributes(trace: Trace, service: str = "") -> dict[str, Any]:
+    """Return the attributes of the process that recorded *trace*.
+
+    Args:
+        trace: The trace.
+        service: Value of ``service.name``; empty to leave it to others.
+    """
+    found = {
+        "service.name": service,
+        "service.version": trace.release,
+        "host.name": trace.host,
+        "process.pid": trace.process,
+    }
+    return {name: value for name, value in found.items() if value != ""}
+
+
 def trace_attributes(trace: Trace) -> dict[str, Any]:
     """Return the attributes of the span of *trace* itself."""
     found: dict[str, Any] = {

@@ -9,6 +9,7 @@ from tracing.exporters.formats.attributes import (
     call_attributes,
     dispatch_attributes,
     exception_attributes,
+    resource_attributes,
     span_name,
     trace_attributes,
 )
@@ -107,21 +108,18 @@ def otlp_json(traces: Iterable[Trace], service: str = "django") -> dict[str, Any
         traces: The traces.
         service: Value of the resource attribute ``service.name``.
     """
-    by_host: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    by_process: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for trace in traces:
-        spans = by_host.setdefault((trace.host, trace.process), [])
+        resource = tuple(resource_attributes(trace, service).items())
+        spans = by_process.setdefault(resource, [])
         spans += [_otlp_json_span(span) for span in otlp_spans(trace)]
     return {
         "resourceSpans": [
             {
-                "resource": {
-                    "attributes": _key_values(
-                        {"service.name": service, "host.name": host, "process.pid": process}
-                    )
-                },
+                "resource": {"attributes": _key_values(dict(resource))},
                 "scopeSpans": [{"scope": {"name": "tracing"}, "spans": spans}],
             }
-            for (host, process), spans in by_host.items()
+            for resource, spans in by_process.items()
         ]
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tracing.management.verbs import (
+    clickhouse,
     collect,
     compare,
     explain,
@@ -36,5 +37,6 @@ VERBS: tuple[Verb, ...] = (
     *store.VERBS,
     *status.VERBS,
     *collect.VERBS,
+    *clickhouse.VERBS,
     *mcp.VERBS,
 )

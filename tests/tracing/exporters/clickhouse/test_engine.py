@@ -1,0 +1,191 @@
+"""The exporter and its tables on ClickHouse's own engine."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.tracing.samples import full_trace, plain_trace
+from tracing.exporters.clickhouse.connection import Address
+from tracing.exporters.clickhouse.exporter import ClickHouseExporter
+from tracing.exporters.clickhouse.schema import Schema
+from tracing.exporters.formats import otlp_spans
+from tracing.pipeline import TemporaryError
+
+pytestmark = [pytest.mark.process, pytest.mark.services]
+
+GUIDE = Path(__file__).resolve().parents[4] / "docs" / "guides" / "clickhouse.md"
+
+
+@pytest.fixture
+def exporter(address):
+    made = ClickHouseExporter(address.url, database=address.database, service="shop", timeout=60)
+    yield made
+    made.shutdown()
+
+
+def shown(heading):
+    """Return the SQL below a heading of the guide, about the test's database."""
+    text = GUIDE.read_text().partition(f"## {heading}\n")[2]
+    return re.search(r"```sql\n(.*?)```", text, re.DOTALL)[1].replace("default.", "{db}.")
+
+
+def test_spans_are_stored_as_they_are(exporter, ask):
+    trace = full_trace()
+
+    exporter.export([trace])
+
+    rows = ask(
+        "SELECT SpanId, ParentSpanId, SpanName, toUnixTimestamp64Nano(Timestamp), Duration, "
+        "StatusMessage, Events.Name, Links.SpanId FROM {db}.otel_traces ORDER BY Timestamp"
+    )
+    spans = sorted(otlp_spans(trace), key=lambda span: span.start_ns)
+    assert [tuple(row) for row in rows] == [
+        (
+            span.span_id,
+            span.parent_span_id,
+            span.name,
+            span.start_ns,
+            span.end_ns - span.start_ns,
+            span.error or "",
+            ["exception"] if span.exception else [],
+            [span.link_span_id] if span.link_span_id else [],
+        )
+        for span in spans
+    ]
+
+
+def test_values_of_every_script_arrive_unchanged(exporter, ask):
+    name = "é 🚗 \t\n\\N 'x' \"y\" \0"
+
+    exporter.export([plain_trace(attributes={"note": name}, release="1;2")])
+
+    assert ask(
+        "SELECT SpanAttributes['note'], ResourceAttributes['service.version'] "
+        "FROM {db}.otel_traces WHERE SpanKind = 'Server'"
+    ) == [(name, "1;2")]
+
+
+def test_batch_that_comes_again_is_stored_and_counted_once(exporter, ask):
+    for _ in range(3):
+        exporter.export([plain_trace(1), plain_trace(2)])
+    exporter.export([plain_trace(3)])
+
+    assert ask("SELECT count(), uniqExact(TraceId) FROM {db}.otel_traces") == [(9, 3)]
+    assert ask("SELECT count() FROM {db}.otel_traces_trace_id_ts") == [(3,)]
+    assert ask("SELECT sum(Calls) FROM {db}.otel_traces_receivers_by_hour") == [(3,)]
+
+
+def test_segments_add_up_to_one_trace(exporter, ask):
+    first, last = plain_trace(1, dispatches=1), plain_trace(1, dispatches=2)
+    first.final = False
+    del last.dispatches[0]
+
+    exporter.export([first])
+    exporter.export([last])
+
+    assert ask("SELECT count(), uniqExact(SpanId) FROM {db}.otel_traces") == [(5, 5)]
+
+
+def test_query_of_grafana_finds_one_trace(exporter, ask):
+    trace = full_trace()
+    exporter.export([trace, plain_trace(2)])
+
+    rows = ask(shown("One trace in Grafana").replace("YOUR-TRACE-ID", trace.trace_id))
+
+    assert {row[1] for row in rows} == {span.span_id for span in otlp_spans(trace)}
+    assert {row[3] for row in rows} == {"shop"}
+    root = next(row for row in rows if row[4] == trace.name)
+    assert root[5:7] == (trace.started_ns / 1e6, trace.duration_ns / 1e6)
+    assert {"key": "django.tracing.kind", "value": "task"} in root[7]
+
+
+def test_query_of_receivers_by_hour_has_all_of_them(exporter, ask):
+    exporter.export([full_trace(), plain_trace(2)])
+
+    rows = ask(shown("Receivers by hour"))
+
+    assert {(row[1], row[2], row[3]) for row in rows} == {
+        ("shop.receivers.index", 1, 0),
+        ("shop.receivers.count", 1, 0),
+        ("functools.partial(shop.receivers.mail)", 2, 1),
+    }
+
+
+def test_rows_of_other_writers_stay_and_are_no_receivers(exporter, ask, address):
+    columns, values = "Timestamp, TraceId, ServiceName", "now64(9), 'not ours', 'billing'"
+    address.run([f"INSERT INTO {address.quoted()} ({columns}) VALUES ({values})"])
+    exporter.export([plain_trace()])
+
+    assert ask("SELECT ServiceName, count() FROM {db}.otel_traces GROUP BY 1 ORDER BY 1") == [
+        ("billing", 1),
+        ("shop", 3),
+    ]
+    assert ask("SELECT sum(Calls) FROM {db}.otel_traces_receivers_by_hour") == [(1,)]
+
+
+def test_table_of_an_older_collector_takes_what_it_has_columns_for(exporter, ask, address):
+    for column in ("ScopeName", "ScopeVersion"):
+        address.run([f"ALTER TABLE {address.quoted()} DROP COLUMN {column}"])
+
+    exporter.export([plain_trace()])
+
+    assert ask("SELECT count() FROM {db}.otel_traces") == [(3,)]
+
+
+def test_schema_leaves_what_is_there_and_changes_how_long_it_stays(exporter, ask, address):
+    exporter.export([plain_trace()])
+    address.run(Schema(address.database, keep=timedelta(days=9_000)).statements())
+
+    assert ask("SELECT count() FROM {db}.otel_traces") == [(3,)]
+    [(made,)] = ask(
+        "SELECT create_table_query FROM system.tables WHERE name = 'otel_traces' "
+        f"AND database = '{address.database}'"
+    )
+    assert f"toIntervalSecond({9_000 * 86_400})" in made
+    assert "non_replicated_deduplication_window = 1000" in made
+
+
+def test_what_is_to_stay_for_ever_does(exporter, ask, address):
+    # A century on, the clock of the table has begun anew: all would be too old.
+    address.run(Schema(address.database, keep=timedelta(days=36_500)).statements())
+
+    exporter.export([plain_trace()])
+
+    assert ask("SELECT count() FROM {db}.otel_traces") == [(3,)]
+
+
+def test_what_is_too_old_goes(ask, address):
+    address.run(Schema(address.database, keep=timedelta(days=30)).statements())
+    values = "(now64(9) - INTERVAL 31 DAY, 'old'), (now64(9), 'new')"
+    address.run([f"INSERT INTO {address.quoted()} (Timestamp, TraceId) VALUES {values}"])
+    address.run([f"OPTIMIZE TABLE {address.quoted()} FINAL"])
+
+    assert ask("SELECT TraceId FROM {db}.otel_traces") == [("new",)]
+
+
+def test_missing_table_and_wrong_password_are_told(engine):
+    missing = ClickHouseExporter(engine, database="nowhere", timeout=60)
+    refused = ClickHouseExporter(engine, user="reader", password="hunter2", timeout=60)
+
+    with pytest.raises(TemporaryError, match=r"it has no `nowhere`\.`otel_traces`; manage\.py"):
+        missing.export([plain_trace()])
+    with pytest.raises(TemporaryError, match="does not let 'reader' in"):
+        refused.export([plain_trace()])
+
+
+def test_statements_of_a_cluster_are_understood(engine):
+    client = Address(engine, "default", "", "x", "y", 60).connect()
+    statements = Schema("shop's", "otel_traces", "main", timedelta(days=7)).statements()
+
+    for statement in statements:
+        literal = statement.replace("\\", "\\\\").replace("'", "\\'")
+        assert client.query(f"SELECT formatQuery('{literal}')").result_rows[0][0]
+    client.close()
+
+    assert sum("ENGINE = Replicated" in statement for statement in statements) == 3
+    assert sum("ENGINE = Distributed" in statement for statement in statements) == 3
+    assert all(" ON CLUSTER `main`" in statement for statement in statements)

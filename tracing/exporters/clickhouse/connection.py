@@ -1,0 +1,187 @@
+"""The connection to ClickHouse, and its errors in our words."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from tracing.exporters.suppression import OnlyOthers
+from tracing.pipeline import TemporaryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from clickhouse_connect.driver.client import Client
+
+OLDEST: Final = (22, 8)
+"""The release that takes the settings of the inserts; a server before it is refused by name."""
+
+_NO_TABLE: Final = {60, 81}
+_NO_RIGHTS: Final = {164, 194, 497, 516}
+_NO_COLUMN: Final = {10, 16, 47, 80}
+_BAD_DATA: Final = {6, 25, 26, 27, 38, 41, 53, 72, 117, 190, 259, 321}
+"""Codes of values that cannot be read: who sent the block is to find them."""
+
+
+_NOISY: Final = (
+    "urllib3.connectionpool",
+    "clickhouse_connect.driver._backend.http_sync",
+    "clickhouse_connect.driver._backend.httpcommon",
+)
+
+
+def load_driver() -> Any:
+    """Return the package of the driver, which changes no logging.
+
+    Raises:
+        ImportError: It is not installed.
+    """
+    pool = logging.getLogger("urllib3")
+    level = pool.level
+    try:
+        import clickhouse_connect  # noqa: PLC0415 - an extra.
+    except ImportError as error:
+        raise ImportError(
+            f"{error}: pip install 'django-signal-tracing[clickhouse]'", name=error.name
+        ) from None
+    finally:
+        # The driver chooses for everybody what urllib3 logs.
+        pool.setLevel(level)
+    for name in _NOISY:
+        logging.getLogger(name).addFilter(_only_others)
+    return clickhouse_connect
+
+
+_only_others: Final = OnlyOthers()
+
+
+class BadValueError(ValueError):
+    """ClickHouse cannot read a value of the block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A ClickHouse and a table in it."""
+
+    url: str
+    """As ``http://localhost:8123`` or ``https://host:8443``."""
+    user: str
+    password: str = field(repr=False)
+    database: str
+    table: str
+    timeout: float
+    """Seconds that an answer may take."""
+
+    def connect(self) -> Client:
+        """Return a connection with a pool of its own.
+
+        Raises:
+            TemporaryError: It is down, slow, too old, or does not let this user in.
+            ImportError: The driver is not installed.
+        """
+        driver = load_driver()
+        try:
+            client: Client = driver.get_client(
+                dsn=self.url,
+                username=self.user,
+                password=self.password,
+                # The table is named in full: a database that is not there yet is told with it.
+                database="",
+                connect_timeout=max(int(self.timeout), 1),
+                send_receive_timeout=max(int(self.timeout), 1),
+                client_name="django-signal-tracing",
+                autogenerate_session_id=False,
+                dedicated_pool=True,
+            )
+        except Exception as error:  # noqa: BLE001 - the driver raises what it likes.
+            raise self.translate(error) from None
+        if _version(client.server_version or "") < OLDEST:
+            client.close()
+            oldest = ".".join(map(str, OLDEST))
+            raise TemporaryError(
+                f"ClickHouse at {self.url} is {client.server_version}; {oldest} or later is needed"
+            )
+        return client
+
+    def insert(self, client: Client, block: bytes, settings: Mapping[str, Any]) -> None:
+        """Send *block*, compressed, and wait until it is stored.
+
+        Raises:
+            TemporaryError: It is not taken now.
+            BadValueError: A value in it cannot be read.
+        """
+        import lz4.frame  # noqa: PLC0415 - comes with the driver.
+
+        try:
+            client.raw_insert(
+                self.quoted(),
+                insert_block=lz4.frame.compress(block),
+                settings=dict(settings),
+                fmt="JSONEachRow",
+                compression="lz4",
+            )
+        except Exception as error:  # noqa: BLE001 - the driver raises what it likes.
+            raise self.translate(error) from None
+
+    def run(self, statements: Iterable[str]) -> None:
+        """Run *statements* one after the other.
+
+        Raises:
+            TemporaryError, BadValueError: One of them was not run, and none behind it.
+            ImportError: The driver is not installed.
+        """
+        client = self.connect()
+        try:
+            for statement in statements:
+                client.command(statement)
+        except Exception as error:  # noqa: BLE001 - the driver raises what it likes.
+            raise self.translate(error) from None
+        finally:
+            client.close()
+
+    def quoted(self, suffix: str = "") -> str:
+        """Return the name of the table, or of one beside it, for a statement."""
+        return f"{quote(self.database)}.{quote(self.table + suffix)}"
+
+    def translate(self, error: Exception) -> Exception:
+        """Return what *error* of the driver means here, without the password."""
+        if isinstance(error, ImportError):
+            return error
+        code = getattr(error, "code", None)
+        told = _reason(error)
+        if self.password:
+            told = told.replace(self.password, "…")
+        if code in _BAD_DATA:
+            return BadValueError(told)
+        where = f"ClickHouse at {self.url}"
+        if code in _NO_TABLE:
+            told = (
+                f"it has no {self.quoted()}; manage.py tracing clickhouse-schema --apply makes it"
+            )
+        elif code in _NO_COLUMN:
+            told = f"{self.quoted()} is no table of the collector's: {told}"
+        elif code in _NO_RIGHTS:
+            told = f"it does not let {self.user!r} in, or not write: {told}"
+        return TemporaryError(f"{where}: {told}")
+
+
+def quote(name: str) -> str:
+    """Return *name* as an identifier."""
+    escaped = name.replace("\\", "\\\\").replace("`", "\\`")
+    return f"`{escaped}`"
+
+
+_REASON: Final = re.compile(r"DB::Exception: (?:Code: \d+\. DB::Exception: )?(.*?\([A-Z_]+\))")
+"""The part of a server's answer that says what is wrong."""
+
+
+def _reason(error: Exception) -> str:
+    told = " ".join(str(error).split())
+    found = _REASON.search(told)
+    return (found[1] if found else told)[:300] or type(error).__name__
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())

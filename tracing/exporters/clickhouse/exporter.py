@@ -1,0 +1,111 @@
+"""The exporter that writes spans into ClickHouse."""
+
+from __future__ import annotations
+
+import os
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+from tracing import __version__
+from tracing.exporters.clickhouse.connection import Address, load_driver
+from tracing.exporters.clickhouse.rows import block_of
+from tracing.exporters.suppression import unrecorded
+from tracing.pipeline import Gathering
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clickhouse_connect.driver.client import Client
+
+    from tracing.spans import records
+
+_SETTINGS: Final[dict[str, Any]] = {
+    # The answer comes when all is stored, also behind a Distributed table.
+    "async_insert": 0,
+    "insert_distributed_sync": 1,
+    # What comes again, because the answer was lost, is stored once: in the views, too.
+    "insert_deduplicate": 1,
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    # Collectors of some years ago made tables with fewer columns.
+    "input_format_skip_unknown_fields": 1,
+}
+
+
+class ClickHouseExporter:
+    """Write spans into the table of the OpenTelemetry collector's exporter.
+
+    Args:
+        url: As ``http://localhost:8123``.
+        user: The user.
+        password: The user's.
+        database: The database of the table.
+        table: Its name.
+        service: ``service.name``; None for what OTEL_SERVICE_NAME says, else ``django``.
+        timeout: Seconds that one attempt may take.
+        rows: Rows that are written at once, if so many come in time.
+        seconds: How long the first of them waits.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://localhost:8123",
+        *,
+        user: str = "default",
+        password: str = "",
+        database: str = "default",
+        table: str = "otel_traces",
+        service: str | None = None,
+        timeout: float = 10,
+        rows: int = 10_000,
+        seconds: float = 5,
+    ) -> None:
+        load_driver()
+        self.name = "clickhouse"
+        self.address = Address(url, user, password, database, table, timeout)
+        self.service = service or os.environ.get("OTEL_SERVICE_NAME") or "django"
+        self.gathers = Gathering(rows, seconds)
+        self._client: Client | None = None
+        self._leaked: list[Client] = []
+
+    def export(self, batch: Sequence[records.Trace]) -> None:
+        """Send the rows of *batch* and wait until they are stored.
+
+        The same batch again is the same rows with the same token, which ClickHouse stores once.
+
+        Raises:
+            TemporaryError: ClickHouse does not take them now.
+            BadValueError: It cannot read a value among them.
+        """
+        block = block_of(batch, self.service, __version__)
+        if not block:
+            return
+        token = blake2b(block, digest_size=16).hexdigest()
+        with unrecorded():
+            if self._client is None:
+                self._client = self.address.connect()
+            try:
+                self.address.insert(
+                    self._client, block, {**_SETTINGS, "insert_deduplication_token": token}
+                )
+            except Exception:
+                # A server that was replaced, or has other settings by now, is asked anew.
+                self._close()
+                raise
+
+    def force_flush(self) -> None:
+        """Do nothing: what was exported is stored."""
+
+    def shutdown(self) -> None:
+        """Close the connection."""
+        self._close()
+
+    def after_fork(self) -> None:
+        """Leave the connection to the parent."""
+        if self._client is not None:
+            self._leaked.append(self._client)
+            self._client = None
+
+    def _close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()

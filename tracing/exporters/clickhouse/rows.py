@@ -1,0 +1,128 @@
+"""Spans as rows of ``otel_traces``, in the JSON that ClickHouse takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from tracing.exporters.formats import OtlpSpan, otlp_spans, resource_attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tracing.spans import records
+
+_COLUMNS: Final = {
+    "events_timestamp": "Events.Timestamp",
+    "events_name": "Events.Name",
+    "events_attributes": "Events.Attributes",
+    "links_trace_id": "Links.TraceId",
+    "links_span_id": "Links.SpanId",
+    "links_trace_state": "Links.TraceState",
+    "links_attributes": "Links.Attributes",
+}
+"""Nested columns: arrays of one length."""
+_SECOND: Final = 1_000_000_000
+
+Attributes = dict[str, str]
+
+
+def _column(field: str) -> str:
+    return _COLUMNS.get(field) or field.title().replace("_", "")
+
+
+class Row(msgspec.Struct, rename=_column, omit_defaults=True, gc=False):
+    """A span as the collector writes it; what is left out is empty."""
+
+    timestamp: str
+    """Seconds since the epoch, with nine decimals."""
+    trace_id: str
+    span_id: str
+    span_name: str
+    span_kind: str
+    service_name: str
+    resource_attributes: Attributes
+    span_attributes: Attributes
+    duration: int
+    """Nanoseconds."""
+    status_code: str
+    parent_span_id: str = ""
+    status_message: str = ""
+    scope_name: str = ""
+    scope_version: str = ""
+    events_timestamp: tuple[str, ...] = ()
+    events_name: tuple[str, ...] = ()
+    events_attributes: tuple[Attributes, ...] = ()
+    links_trace_id: tuple[str, ...] = ()
+    links_span_id: tuple[str, ...] = ()
+    links_trace_state: tuple[str, ...] = ()
+    links_attributes: tuple[Attributes, ...] = ()
+
+
+def rows_of(trace: records.Trace, service: str, version: str) -> Iterator[Row]:
+    """Yield the rows of *trace*: its own once it has ended, and the others.
+
+    Args:
+        trace: The trace, or a segment of one.
+        service: Value of ``service.name``.
+        version: Of the tracer; the version of the scope.
+    """
+    resource = _texts(resource_attributes(trace, service))
+    for span in otlp_spans(trace):
+        row = Row(
+            _moment(span.start_ns),
+            span.trace_id,
+            span.span_id,
+            span.name,
+            "Server" if span.server else "Internal",
+            service,
+            resource,
+            _texts(span.attributes),
+            span.end_ns - span.start_ns,
+            "Unset" if span.error is None else "Error",
+            span.parent_span_id,
+            span.error or "",
+            "tracing",
+            version,
+        )
+        _add_exception(row, span)
+        if span.link_span_id:
+            row.links_trace_id, row.links_span_id = (span.trace_id,), (span.link_span_id,)
+            row.links_trace_state, row.links_attributes = ("",), ({},)
+        yield row
+
+
+def _add_exception(row: Row, span: OtlpSpan) -> None:
+    if span.exception is not None:
+        row.events_timestamp, row.events_name = (_moment(span.end_ns),), ("exception",)
+        row.events_attributes = (_texts(span.exception),)
+
+
+def block_of(traces: Iterable[records.Trace], service: str, version: str) -> bytes:
+    """Return the rows of *traces*, a line each.
+
+    Raises:
+        ValueError, TypeError, OverflowError: A value is none that JSON in UTF-8 has.
+    """
+    rows = [row for trace in traces for row in rows_of(trace, service, version)]
+    return _encode_lines(rows)
+
+
+_encode_lines: Final = msgspec.json.Encoder().encode_lines
+
+
+def _moment(at_ns: int) -> str:
+    seconds, rest = divmod(at_ns, _SECOND)
+    return f"{seconds}.{rest:09d}"
+
+
+def _texts(attributes: dict[str, Any]) -> Attributes:
+    """Return *attributes* as text, as the collector writes them."""
+    return {name: _text(value) for name, value in attributes.items()}
+
+
+def _text(value: Any) -> str:
+    if value is True:
+        return "true"
+    return "false" if value is False else str(value)
