@@ -107,7 +107,7 @@ class Buffer:
     task: weakref.ref[asyncio.Task[Any]] | None = None
     """The task that writes it, if one does."""
     late: dict[str, Any] | None = None
-    """Open transaction blocks by alias that the buffer had no room for; they are read after it."""
+    """Open transaction blocks, by connection, that the buffer had no room for; they are read after it."""
     spans: Any = None
     """For the root of a trace: the numbers of its spans, where they are given while it runs."""
     outer: Buffer | None = None
@@ -183,8 +183,8 @@ class Buffer:
         events += item
         return True
 
-    def note_block(self, alias: str, block: Any) -> None:
-        """Note that *block*, or None, is the innermost open one of *alias*.
+    def note_block(self, key: str, block: Any) -> None:
+        """Note that *block*, or None, is the innermost open one of *key*.
 
         It must not get lost: the fate of all later dispatches hangs on it. Of the blocks that came
         and went while the buffer was full only the last state is kept, which is no loss.
@@ -195,7 +195,7 @@ class Buffer:
         if len(events) >= BUFFER_LIMIT:
             if self.late is None:
                 self.late = {}
-            self.late[alias] = block
+            self.late[key] = block
             if len(events) >= BUFFER_LIMIT:
                 return
             # It was drained in this very moment.
@@ -206,7 +206,7 @@ class Buffer:
                 if not is_own(error):
                     raise
                 break  # The reader was quicker.
-        events += (TRANSACTION, alias, block)
+        events += (TRANSACTION, key, block)
 
     @property
     def is_over(self) -> bool:
@@ -317,8 +317,8 @@ class ActiveTrace:
             buffer.trace = None
             return buffer
         buffers.append(buffer)
-        for block in open_blocks():
-            buffer.events.extend((TRANSACTION, block.alias, block))  # type: ignore[union-attr]
+        for key, block in open_blocks():
+            buffer.events.extend((TRANSACTION, key, block))  # type: ignore[union-attr]
         return buffer
 
     def branch(self, buffer: Buffer, ident: int) -> Buffer:
@@ -380,8 +380,8 @@ OVER: Final = Buffer(None, 0)
 OVER.ended = True
 
 
-def open_blocks() -> list[Any]:
-    """Return this thread's open transaction blocks, innermost by alias.
+def open_blocks() -> list[tuple[str, Any]]:
+    """Return the thread's innermost open blocks and their connections' keys.
 
     Replaced by ``tracing.instrumentation.database.transactions``, which knows them.
     """

@@ -23,7 +23,9 @@ QUERY_CPU: Final = "query_cpu"
 QUERY: Final = "query"
 """(QUERY, start, end, alias, statement or None)."""
 TRANSACTION: Final = "transaction"
-"""(TRANSACTION, alias, Block or None): the innermost open block of the alias is now this one."""
+"""(TRANSACTION, key, Block or None): the innermost open block of a connection is now this one.
+
+The key is the alias, or for a connection beside the one that the alias stands for, something else."""
 ASYNC_OPEN: Final = "async_open"
 """(ASYNC_OPEN, start, key, receiver set, method, code, instruction, *details): an asend began."""
 ASYNC_PHASE: Final = "async_phase"

@@ -97,10 +97,10 @@ class Assembly(Segments):
         blocks = self._readers[buffer.number].blocks
         while buffer.late:
             try:
-                alias, block = buffer.late.popitem()
+                key, block = buffer.late.popitem()
             except KeyError:
                 return  # The writer was quicker, and has appended them.
-            set_block(blocks, alias, block)
+            set_block(blocks, key, block)
 
     def _forget_done(self, buffers: list[Buffer], over: set[int]) -> None:
         """Let go of the buffers of receivers, threads and tasks that ended.

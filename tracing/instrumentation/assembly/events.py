@@ -125,8 +125,8 @@ class Events(Dispatches):
         return self._call_around(reader)
 
     def _read_transaction(self, reader: Reader, fields: list[Any]) -> None:
-        alias, block = fields
-        set_block(reader.blocks, alias, self._block(block))
+        key, block = fields
+        set_block(reader.blocks, key, self._block(block))
 
     def _read_values(self, reader: Reader, fields: list[Any]) -> None:
         key, values = fields

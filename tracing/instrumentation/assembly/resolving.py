@@ -150,8 +150,8 @@ class _Resolving(Knowledge):
         ]
         buffers = []
         for buffer, events in reversed(taken):
-            for alias, block in (buffer.late or {}).items():
-                events.extend((TRANSACTION, alias, block))
+            for key, block in (buffer.late or {}).items():
+                events.extend((TRANSACTION, key, block))
             self._resolve(events)
             buffers.append(RecordedBuffer(buffer.number, buffer.origin, buffer.thread, events))
         orphans = self._resolve_orphans()

@@ -220,8 +220,8 @@ class State(Knowledge):
             counted[key] = counted.get(key, 0) + count
 
 
-def set_block(blocks: dict[str, Block], alias: str, block: Block | None) -> None:
-    """Make *block* the innermost of *alias*, and the last of all."""
-    blocks.pop(alias, None)
+def set_block(blocks: dict[str, Block], key: str, block: Block | None) -> None:
+    """Make *block* the innermost of the connection *key*, and the last of all."""
+    blocks.pop(key, None)
     if block is not None:
-        blocks[alias] = block
+        blocks[key] = block

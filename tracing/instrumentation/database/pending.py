@@ -40,9 +40,8 @@ class PendingTraces:
 
     def on_end(self, trace: ActiveTrace) -> None:
         """Pass it on, or keep it until its transactions have ended."""
-        blocks = open_blocks()
-        if blocks:
-            blocks = [block for block in map(root_of, blocks) if not block.settled]
+        blocks = [root_of(block) for _, block in open_blocks()]
+        blocks = [block for block in blocks if not block.settled]
         if not blocks:
             self._processor.on_end(trace)
             return

@@ -41,7 +41,7 @@ _COMMITTED: Final = TransactionOutcome.COMMITTED
 class Block:
     """A transaction or a savepoint within one."""
 
-    __slots__ = ("_ended", "alias", "connection", "depth", "is_test", "name", "outer")
+    __slots__ = ("_ended", "alias", "connection", "depth", "is_current", "is_test", "name", "outer")
 
     def __init__(self, connection: Any, name: str, outer: Block | None) -> None:
         self.alias: str = connection.alias
@@ -50,6 +50,8 @@ class Block:
         self.outer = outer
         self.depth: int = 1 if outer is None else outer.depth + 1
         self.connection = weakref.ref(connection)
+        self.is_current: bool = _is_current(connection) if outer is None else outer.is_current
+        """Whether its alias stood for the connection in the thread that began it."""
         self._ended: TransactionOutcome | None = None
         self.is_test = False
 
@@ -101,14 +103,20 @@ class Block:
 
 
 class _Thread(threading.local):
-    """The open blocks of the running thread, by connection."""
+    """The connections in transactions that the running thread knows of."""
 
     def __init__(self) -> None:
-        self.open: dict[int, Block] = {}
-        """The innermost open block by the identity of the connection."""
+        self.keys: dict[int, str] = {}
+        """How the buffers of the thread know a connection with an open block, by its identity."""
+        self.current: dict[str, weakref.ref[Any]] = {}
+        """The connections that aliases stood for when a transaction last began."""
 
 
 _thread = _Thread()
+_open: dict[int, Block] = {}
+"""The innermost open block of each connection of the process, by the identity of the connection.
+
+One that is shared may be handed to another thread in the middle of a transaction."""
 
 
 def adopt() -> None:
@@ -118,6 +126,7 @@ def adopt() -> None:
     """
     global _thread  # noqa: PLW0603 - of all threads at once; a local of each has no other way.
     _thread = _Thread()
+    _open.clear()
     if not settings.configured:
         return
     for connection in connections.all(initialized_only=True):
@@ -127,22 +136,27 @@ def adopt() -> None:
         for name in connection.savepoint_ids:
             if name is not None:
                 block = Block(connection, name, block)
-        _thread.open[id(connection)] = block
+        _open[id(connection)] = block
+        _thread.keys[id(connection)] = connection.alias
 
 
-def open_blocks() -> list[Block]:
-    """Return the innermost open block of each connection of the thread."""
-    found = _thread.open
-    if not found:
+def open_blocks() -> list[tuple[str, Block]]:
+    """Return the thread's innermost open blocks and their connections' keys.
+
+    The key is the alias where the connection is the one that the alias stands for in this thread.
+    """
+    if not _open:
         return []
+    keys = _thread.keys
+    if len(_open) > len(keys):
+        _take_over(keys)
     blocks = []
-    for key, block in list(found.items()):
-        if block.connection() is None:
-            # It died without a word, and the database rolled it back.
-            root_of(block).end(TransactionOutcome.ROLLED_BACK)
-            found.pop(key, None)
+    for number, key in list(keys.items()):
+        block = _open.get(number)
+        if block is None or not _is_there(number, block):
+            keys.pop(number, None)
             continue
-        blocks.append(block)
+        blocks.append((key, block))
         inner: Block | None = block
         while inner is not None:
             inner.notice_test()
@@ -153,31 +167,109 @@ def open_blocks() -> list[Block]:
 recording_buffer.open_blocks = open_blocks
 
 
+def _take_over(keys: dict[int, str]) -> None:
+    """Add the connections to *keys* that were handed to this thread.
+
+    In the middle of a transaction, that is.
+    """
+    for number, block in list(_open.items()):
+        if number not in keys and _is_there(number, block):
+            connection = block.connection()
+            # Not by the property, which takes a lock.
+            if getattr(connection, "_thread_sharing_count", 0) and _is_current(connection):
+                keys[number] = block.alias
+
+
+def _is_there(number: int, block: Block) -> bool:
+    """Return whether the connection of *block* lives; forget a dead one."""
+    if block.connection() is not None:
+        return True
+    # The database rolled it back.
+    root_of(block).end(TransactionOutcome.ROLLED_BACK)
+    _open.pop(number, None)
+    return False
+
+
+def _is_current(connection: Any) -> bool:
+    """Return whether its alias stands for *connection* in this thread.
+
+    Makes no connection.
+    """
+    alias = connection.alias
+    current = _thread.current.get(alias)
+    if current is not None and current() is connection:
+        return True  # To ask costs more than all the rest of a BEGIN.
+    if getattr(getattr(connections, "_connections", None), alias, None) is not connection:
+        return False
+    _thread.current[alias] = weakref.ref(connection)
+    return True
+
+
 def _innermost(connection: Any) -> Block | None:
-    """Return the innermost open block of *connection* in this thread."""
-    block = _thread.open.get(id(connection))
+    """Return the innermost open block of *connection*."""
+    block = _open.get(id(connection))
     return block if block is not None and block.connection() is connection else None
 
 
 def _moved(connection: Any, block: Block | None) -> None:
     """Make *block* the innermost open one, and tell the running trace."""
-    key = id(connection)
+    number, keys = id(connection), _thread.keys
+    before = keys.pop(number, "")
     if block is None:
-        _thread.open.pop(key, None)
+        _open.pop(number, None)
+        notes: list[tuple[str, Block | None]] = [(before, None)] if before else []
+        if keys:
+            notes += _renamed(keys, 0)
     else:
-        _thread.open[key] = block
+        _open[number] = block
+        others = bool(keys)
+        keys[number] = before or (block.alias if block.is_current else f"{block.alias} {number}")
+        notes = _renamed(keys, number) if others else [(keys[number], block)]
     buffer = context.current()
-    if buffer is not None and buffer.events is not None:
+    if notes and buffer is not None and buffer.events is not None:
         if buffer.ident != threading.get_ident():
             buffer = buffer.here()
-        buffer.note_block(connection.alias, block)
+        for note in notes:
+            buffer.note_block(*note)
+
+
+def _renamed(keys: dict[int, str], moved: int) -> list[tuple[str, Block | None]]:
+    """Put *keys* right, and return what to note of it.
+
+    What left a key comes first, the newest block last.
+
+    Args:
+        keys: Those of the thread, the one that moved last at the end.
+        moved: The one whose block is noted in any case.
+    """
+    left: list[tuple[str, Block | None]] = []
+    came: list[tuple[str, Block | None]] = []
+    taken = set()
+    for number, before in reversed([*keys.items()]):
+        block = _open.get(number)
+        if block is None or not _is_there(number, block):
+            # Another thread ended it, or it died.
+            del keys[number]
+            left.append((before, None))
+            continue
+        key = block.alias
+        if not block.is_current or key in taken:
+            # Made beside the one that the alias stands for, or another was put in its place meanwhile.
+            key = f"{key} {number}"
+        taken.add(key)
+        if key != before:
+            keys[number] = key
+            left.append((before, None))
+        if key != before or number == moved:
+            came.append((key, block))
+    return left + came[::-1]
 
 
 def began(connection: Any) -> None:
     """Note that *connection* began a transaction."""
-    left_open = _thread.open.get(id(connection))
+    left_open = _open.get(id(connection))
     while left_open is not None:
-        # The connection was closed in the middle of it, or handed over: the database rolled it back.
+        # The connection was closed in the middle of it: the database rolled it back.
         left_open.end(TransactionOutcome.ROLLED_BACK)
         left_open = left_open.outer
     _moved(connection, Block(connection, "", None))
