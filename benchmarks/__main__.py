@@ -326,7 +326,7 @@ def main() -> int:
         f"{judged - len(failed)} of {judged} goals reached. Report: {REPORT.relative_to(ROOT)}"
     )
     if options.publish:
-        publish(report.markdown(results, published=True))
+        publish(report.published(results))
         console.print(f"Published in {PAGE.relative_to(ROOT)}")
     return 1 if options.strict and failed else 0
 

@@ -103,6 +103,31 @@ class Default(Tracing):
     name = "default"
 
 
+class Unread:
+    """A processor that throws away what ends."""
+
+    def on_start(self, trace: Any) -> None:
+        """Do nothing."""
+
+    def on_end(self, trace: Any) -> None:
+        """Do nothing."""
+
+
+class CurrentSpans(Default):
+    """The default settings, with receivers' spans current for OpenTelemetry."""
+
+    name = "current-spans"
+
+    def arguments(self) -> dict[str, Any]:
+        from tracing.instrumentation import context
+        from tracing.instrumentation.dispatch.current_spans import SpanTraces
+
+        context.set_processor(SpanTraces(Unread()))
+        arguments = super().arguments()
+        arguments["options"].spans = True
+        return arguments
+
+
 class Unsampled(Tracing):
     """The default settings, in a trace that the sampler left out."""
 
@@ -387,6 +412,7 @@ MODES: dict[str, type[Mode]] = {
         Again,
         Structure,
         Default,
+        CurrentSpans,
         Unsampled,
         Complete,
         Nowhere,

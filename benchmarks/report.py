@@ -286,53 +286,85 @@ def goals_judged(results: Results) -> int:
     )
 
 
-PUBLISHED = (
-    GUNICORN_HEAD,
-    UVICORN_HEAD,
-    FOUR_WORKERS_HEAD,
-    INSTRUCTION_HEAD,
-    REQUEST_HEAD,
-    START_HEAD,
-)
-"""What stands in the documents as well; there a missed goal is bold, and not told again."""
-
-
-def markdown(results: Results, *, published: bool = False) -> str:
-    """Return the report, or the part of it that is *published*."""
-    machine = results["machine"]
+def published(results: Results) -> str:
+    """Return what stands in the documents: what a user decides by, of each environment a column."""
+    environments = results["environments"]
+    names = [f"Python {each['python']}, Django {each['django']}" for each in environments]
     lines = [
+        *_heading(results),
+        "Ratios of instructions to stock Django, by the default settings:",
+        "",
+    ]
+    rows = []
+    for row in goals.ROWS:
+        counts = [each.get("instructions", {}).get(row.workload, {}) for each in environments]
+        if any(counts):
+            goal = row.goals.get("default")
+            rows.append([row.title, *(verdict(_ratio(each, "default"), goal) for each in counts)])
+    thread = (
+        _ratio(each.get("instructions", {}).get("request", {}), "complete") for each in environments
+    )
+    process = (
+        _ratio(each.get("instructions", {}).get("request-process", {}), "complete")
+        for each in environments
+    )
+    rows += [
+        ["a request, its thread", *(verdict(ratio, goals.REQUEST_THREAD) for ratio in thread)],
+        [
+            "a request, whole process: worker, database, log file",
+            *(verdict(ratio, goals.REQUEST_PROCESS) for ratio in process),
+        ],
+    ]
+    lines += _markdown_table(["instructions", *names], rows)
+    for head, cells in ((GUNICORN_HEAD, gunicorn_rows), (UVICORN_HEAD, uvicorn_rows)):
+        for result in environments:
+            if found := list(cells(result)):
+                lines += _markdown_table(head, found)
+    if peers := results.get("peers"):
+        lines += _peers(peers)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _heading(results: Results) -> list[str]:
+    machine = results["machine"]
+    failed, judged = missed(results), goals_judged(results)
+    return [
         (
             f"Run on {results['date']}: {machine['cpu']}, {machine['cores']} cores, {machine['system']}. "
             f"Load average at the start {machine['load']:.1f}. Commit {results['commit']}."
         ),
         "",
+        f"{judged - len(failed)} of {judged} goals reached.",
+        "",
     ]
-    failed = missed(results)
-    judged = goals_judged(results)
-    lines += [f"{judged - len(failed)} of {judged} goals reached.", ""]
+
+
+def _peers(peers: Results) -> Iterator[str]:
+    """Yield the section about other tools."""
+    versions = ", ".join(f"{name} {version}" for name, version in peers["versions"].items())
+    yield f"### Peers, on Python {peers['python']} and Django {peers['django']}"
+    yield from ("", f"{versions}.", "")
+    yield from _markdown_table(PEER_HEAD, list(peer_rows(peers)))
+    for name, error in peers["errors"].items():
+        yield f"{name} could not be measured: {error}."
+
+
+def markdown(results: Results) -> str:
+    """Return the report."""
+    lines = _heading(results)
     for result in results["environments"]:
         built = "" if result["optimised"] else ", built without profile-guided optimisation"
         lines += [f"### Python {result['python']}{built}, Django {result['django']}", ""]
         for head, cells in SECTIONS:
             rows = list(cells(result))
-            if rows and (head in PUBLISHED or not published):
+            if rows:
                 lines += _markdown_table(head, rows)
         for name, error in result.get("traffic", {}).get("errors", {}).items():
             lines += [f"{name} could not be measured: {error}", ""]
         if reason := result.get("not_counted"):
             lines += [f"Instructions were not counted: {reason}.", ""]
     if peers := results.get("peers"):
-        versions = ", ".join(f"{name} {version}" for name, version in peers["versions"].items())
-        lines += [
-            f"### Peers, on Python {peers['python']} and Django {peers['django']}",
-            "",
-            f"{versions}.",
-            "",
-            *_markdown_table(PEER_HEAD, list(peer_rows(peers))),
-        ]
-        lines += [
-            f"{name} could not be measured: {error}." for name, error in peers["errors"].items()
-        ]
-    if failed and not published:
+        lines += _peers(peers)
+    if failed := missed(results):
         lines += ["### Goals not reached", "", *(f"- {sentence}" for sentence in failed), ""]
     return "\n".join(lines).rstrip() + "\n"
