@@ -218,7 +218,8 @@ def stored_panel(address: str, request_id: str) -> str:
 
 def accessibility_problems(page: Page) -> list[str]:
     """Return what axe-core finds in the panel."""
-    page.evaluate(AXE.read_text(encoding="utf-8"))
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text(encoding="utf-8"))
     looked_at, found = page.evaluate(
         """async () => {
             const result = await axe.run(
@@ -722,17 +723,19 @@ def test_the_hazard_tab_says_what_to_do_and_leads_to_the_row(parcel_panel, parce
     expect(parcel_panel.locator(".inspector")).to_contain_text("The scales say <b>nothing</b>.")
 
 
-@pytest.mark.parametrize("tab", ["Tree", "Receivers", "Slowest", "Hazards", "Bypassed"])
-def test_axe_finds_nothing_in_the_panel(open_page, parcels_address, theme, tab):
+def test_axe_finds_nothing_in_the_panel(open_page, parcels_address, theme):
     # axe-core is injected, which the policy of the page forbids.
     page = open_page(parcels_address, theme=theme, bypass_csp=True)
     page.goto("/parcel/broken scales/")
     panel = open_panel(page)
-    panel.get_by_role("tab", name=tab).click()
-    if tab == "Tree":
-        row(panel, "weigh").click()
+    found = {}
+    for tab in ("Tree", "Receivers", "Slowest", "Hazards", "Bypassed"):
+        panel.get_by_role("tab", name=tab).click()
+        if tab == "Tree":
+            row(panel, "weigh").click()
+        found[tab] = accessibility_problems(page)
 
-    assert accessibility_problems(page) == []
+    assert {tab: problems for tab, problems in found.items() if problems} == {}
 
 
 def test_the_panel_follows_the_toolbars_theme(parcel_panel, parcels_page):
