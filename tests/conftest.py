@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 from tests.databases import Copies
 from tests.services import Service, require_program, require_service
+from tests.template_engines import keep_engines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -234,11 +235,17 @@ def first_example(_: None) -> None:
     """Have Hypothesis look who refers to its random numbers, which a frozen heap would hide."""
 
 
-def pytest_collection_finish() -> None:
-    """Leave what is there now out of collections, which then only look at what tests have made."""
-    first_example()
+def leave_out_of_collections() -> None:
+    """Leave what is there now out of collections, which then only look at what comes after it."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_collection_finish() -> None:
+    """Leave modules and tests out of collections, and keep engines of templates."""
+    keep_engines()
+    first_example()
+    leave_out_of_collections()
 
 
 # -- Coverage ----------------------------------------------------------------------------------
@@ -548,9 +555,3 @@ def debug(settings: Any) -> Iterator[None]:
 def page(open_page: Callable[..., Page], live_server: Any) -> Page:
     """Return a light page at desktop width on the live server, which runs with DEBUG off."""
     return open_page(live_server.url)
-
-
-@pytest.fixture
-def phone_page(open_page: Callable[..., Page], live_server: Any) -> Page:
-    """Return a light page as wide as a phone on the live server."""
-    return open_page(live_server.url, viewport=PHONE, has_touch=True)

@@ -7,6 +7,7 @@ back within a millisecond or two. On a server the databases are filled and empti
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -91,6 +92,9 @@ class Copies:
             put_back(copy, alias)
             return made
         made = make()
+        # It stays to the end, so collections need not look at it.
+        gc.collect()
+        gc.freeze()
         if can_be_copied(alias):
             self._filled[make] = copy_of(alias), made
         return made
