@@ -126,6 +126,7 @@ def test_environment_that_cannot_be_installed_shows_what_pip_said(pip, tmp_path)
     assert not list((tmp_path / "venv").glob(".installed-*"))
 
 
+@pytest.mark.slow  # It waits for the eleven seconds.
 def test_environment_that_takes_long_says_what_it_does(pip, tmp_path):
     source = pip("echo Collecting Django", "echo Collecting rich", "sleep 11", "exit 0")
 
