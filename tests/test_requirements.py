@@ -46,6 +46,7 @@ def test_requirements_of_the_site(package):
     assert distributions_imported_by(package) - required - {"asgiref"} == set()
 
 
+@pytest.mark.thorough
 def test_requirements_of_the_tracer():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = [line for lines in project["optional-dependencies"].values() for line in lines]

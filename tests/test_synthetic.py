@@ -20,6 +20,7 @@ def fill(dispatches, **options):
     return synthetic.fill(store_alias(), dispatches, **options)
 
 
+@pytest.mark.thorough
 def test_fill_makes_up_the_same_traces_for_the_same_seed():
     reported = []
     made = fill(300, applications=3, seed=5, report=lambda *counts: reported.append(counts))
@@ -41,6 +42,7 @@ def test_fill_keeps_each_variation_of_a_trace(monkeypatch):
     assert sum(models.Trace.objects.values_list("dispatch_count", flat=True)) == 400
 
 
+@pytest.mark.thorough
 def test_fill_copies_what_it_made_up_when_much_is_wanted(monkeypatch):
     monkeypatch.setattr(synthetic, "_MADE_UP", 250)
     found = fill(1001, applications=2, days=5)
@@ -63,6 +65,7 @@ def test_fill_copies_what_it_made_up_when_much_is_wanted(monkeypatch):
     assert models.Trace.objects.count() == len(traces) + 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("minute", [0, 1, 30, 59])
 def test_fill_counts_everything_at_whatever_minute_it_begins(monkeypatch, minute):
     now_ns = time.time_ns() // HOUR_NS * HOUR_NS + minute * HOUR_NS // 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ def recipe(target):
     return re.search(rf"^{target}:.*\n((?:\t.*\n)+)", text, re.MULTILINE)[1]
 
 
+@cache
 def chosen(target, markers):
     """Return whether pytest runs a test of these markers for *target*."""
     [expression] = re.findall(r'-m "([^"]+)"', recipe(target)) or ["True"]
@@ -56,12 +58,12 @@ def test_what_a_run_leaves_out_has_the_marker_that_says_why(runs, request):
 
 
 def test_markers_are_told_apart():
-    assert [chosen(target, {"slow"}) for target in TARGETS] == [False, False, True]
-    assert [chosen(target, {"thorough"}) for target in TARGETS] == [False, True, True]
-    assert [chosen(target, {"process"}) for target in TARGETS] == [False, True, True]
-    assert [chosen(target, {"browser"}) for target in TARGETS] == [False, True, True]
-    assert [chosen(target, {"services"}) for target in TARGETS] == [False, True, True]
-    assert [chosen(target, {"django_db"}) for target in TARGETS] == [True, True, True]
+    assert [chosen(target, frozenset(["slow"])) for target in TARGETS] == [False, False, True]
+    assert [chosen(target, frozenset(["thorough"])) for target in TARGETS] == [False, True, True]
+    assert [chosen(target, frozenset(["process"])) for target in TARGETS] == [False, True, True]
+    assert [chosen(target, frozenset(["browser"])) for target in TARGETS] == [False, True, True]
+    assert [chosen(target, frozenset(["services"])) for target in TARGETS] == [False, True, True]
+    assert [chosen(target, frozenset(["django_db"])) for target in TARGETS] == [True, True, True]
 
 
 def test_ci_runs_every_test_once_on_the_first_interpreter():

@@ -138,6 +138,7 @@ def interrupted(_seconds):
     raise KeyboardInterrupt
 
 
+@pytest.mark.thorough
 def test_every_command_line_of_the_documents_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(traces, "wait", interrupted)

@@ -340,6 +340,7 @@ def test_parse_duration_is_exact_to_the_nanosecond(number, unit):
     assert abs(units.parse_duration(f"{number}{unit}") - Fraction(number) * whole) <= Fraction(1, 2)
 
 
+@pytest.mark.thorough
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused(text):
     for parser in (units.parse_duration, units.parse_size, lambda t: units.parse_timestamp(t, NOW)):

@@ -75,6 +75,7 @@ def demo(recording, settings, cars, request):
     return run("show", "last")
 
 
+@pytest.mark.thorough
 def test_each_question_is_one_click_and_one_command_from_its_answer(demo, admin_client):
     kinds = set(HazardOccurrence.objects.values_list("hazard__hazard", flat=True))
     assert {"rolled-back-side-effect", "bypassed-receivers", "n-plus-one"} <= kinds

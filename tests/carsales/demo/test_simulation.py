@@ -120,6 +120,7 @@ class TestSimulation:
     def stock(self, make_car):
         return [make_car(make=make) for make in ("Audi", "BMW", "Ford") for _ in range(5)]
 
+    @pytest.mark.thorough
     def test_makes_the_sales_and_counts_what_happened(self, stock):
         summary = run(sales=8, seed=5)
 
@@ -131,6 +132,7 @@ class TestSimulation:
         assert counted["requests"] > 8 * 5
         assert_books_are_right()
 
+    @pytest.mark.thorough
     def test_with_the_same_seed_sells_the_same_cars(self, stock):
         sold = []
         for _ in range(2):
@@ -166,6 +168,7 @@ class TestSimulation:
         assert counted["cancellations"] >= 7
         assert_books_are_right()
 
+    @pytest.mark.thorough
     def test_contested_cars_are_counted_as_conflicts(self, stock, monkeypatch):
         monkeypatch.setattr("carsales.demo.simulation.CONTESTED", 100)
 
@@ -174,6 +177,7 @@ class TestSimulation:
         assert counted["conflicts"] == 2
         assert_books_are_right()
 
+    @pytest.mark.thorough
     def test_without_a_free_car_cancels_sales_of_an_earlier_run(self, make_car, make_buyer):
         car = make_car()
         earlier = make_buyer(username=f"{USER_PREFIX}before")
@@ -204,6 +208,7 @@ class TestSimulation:
         with pytest.raises(CommandError, match="There are no cars on the site: run load_cars"):
             run(sales=1)
 
+    @pytest.mark.thorough
     def test_drives_a_running_site_by_its_url(self, live_server, stock):
         counted = counts(run(sales=1, seed=3, url=live_server.url))
 

@@ -333,6 +333,7 @@ def test_status_word(options, word):
     assert status_word(TraceBuilder(**options).build()) == word
 
 
+@pytest.mark.thorough
 def test_twenty_thousand_dispatches_are_walked_without_recursion():
     build = TraceBuilder(Kind.COMMAND, "load_cars")
     for number in range(5_000):

@@ -177,6 +177,7 @@ def thawed_heap():
     gc.freeze()
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("thawed_heap")
 @pytest.mark.parametrize("make_receiver", [make, lambda: functools.partial(first, None)])
 def test_wiring_sees_that_only_debug_keeps_a_receiver(settings, make_receiver):
@@ -264,6 +265,7 @@ def test_wiring_of_a_known_hazard_is_left_out(settings):
     assert len(diagnose_wiring(read(), include_known=True)) == 1
 
 
+@pytest.mark.thorough
 def test_wiring_of_the_whole_process_has_djangos_own_signals():
     placed.connect(first)
     signals = wiring.all_signals()

@@ -81,6 +81,7 @@ def test_hazards_of_each_trace_keep_their_order(exporter):
         ]
 
 
+@pytest.mark.thorough
 @stored
 def test_two_exporters_share_labels_and_numbers(exporter):
     other = DatabaseExporter()

@@ -167,6 +167,7 @@ def test_orphan_dispatches_are_counted_by_name(signal):
     assert recorded.trace.orphan_count == 7
 
 
+@pytest.mark.thorough
 def test_orphan_dispatch_of_a_sender_in_the_place_of_a_dead_one_counts_under_its_own_name():
     signal = Signal()
     identities = set()

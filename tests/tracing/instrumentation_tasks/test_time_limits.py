@@ -53,6 +53,7 @@ def run_after(keeper: Keeper) -> None:
     assert (trace.name, trace.error, trace.attributes["state"]) == ("rest", "", "SUCCESS")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", [SoftTimeLimitExceeded, KeyError])
 def test_soft_time_limit_in_our_receivers_reaches_celery(connected, caplog, kind, way):

@@ -477,6 +477,7 @@ def test_show_puts_places_on_their_own_line_in_a_narrow_terminal(traces, monkeyp
     assert max(map(len, lines)) <= 72
 
 
+@pytest.mark.thorough
 def test_show_folds_repetitions_unless_asked_for_all():
     build = TraceBuilder(Kind.COMMAND, "load_cars")
     for number in range(214):

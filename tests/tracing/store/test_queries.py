@@ -187,6 +187,7 @@ def test_search_comes_back_the_way_it_went(stored, wanted):
     assert [trace.pk for trace in back.traces] == [trace.pk for trace in first.traces]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("word", ["shop1", "index_2", "services", "edit_view", "shop1:list"])
 def test_word_of_very_many_names_is_looked_for_along_the_rows(stored, monkeypatch, word):
     monkeypatch.setattr(occurrences, "LISTED", 1)
@@ -318,6 +319,7 @@ def test_search_without_time_gives_up_and_can_be_continued(stored, wanted):
         assert page.older
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("wanted", IN_PIECES, ids=describe)
 def test_search_without_time_finds_the_same_piece_by_piece(stored, wanted):
     pages, last = all_pages(wanted, 40, seconds=-1)

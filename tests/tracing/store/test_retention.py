@@ -117,6 +117,7 @@ def test_prune_of_statistics_by_age(days):
     assert 4 <= sum(s.count for s in Rollup.objects.all().by_dispatch()) <= 6
 
 
+@pytest.mark.thorough
 def test_prune_goes_in_steps_and_reports_progress(transactional_db):
     store([plain_trace(n, dispatches=30) for n in range(300)])
     steps = []
@@ -136,6 +137,7 @@ def test_prune_stops_when_its_time_is_over(transactional_db):
     assert Trace.objects.count() == 10
 
 
+@pytest.mark.thorough
 def test_prune_to_a_size_shrinks_the_file(transactional_db, monkeypatch):
     if connections[store_alias()].vendor != "sqlite":
         pytest.skip("files of servers do not shrink")
@@ -165,6 +167,7 @@ def test_prune_to_a_size_of_a_server_estimates(transactional_db):
     assert 0 < Dispatch.objects.count() < 2_000
 
 
+@pytest.mark.thorough
 def test_hours_and_days_are_added_up_without_loss(transactional_db):
     now = 1_800_000_000_000_000_000 // DAY_NS * DAY_NS
     traces = [

@@ -148,6 +148,7 @@ def test_sums_that_wait_while_names_go_find_them_again(transactional_db, monkeyp
     assert models.ReceiverLabel.objects.get(pk=found).name == "shop.receivers.on_two"
 
 
+@pytest.mark.thorough
 def test_rows_written_while_labels_are_looked_for_keep_theirs(transactional_db, monkeypatch):
     exporter = DatabaseExporter()
     exporter.export([trace_of(1), plain_trace(5)])
@@ -206,6 +207,7 @@ def taken(exporter, trace):
     return True
 
 
+@pytest.mark.thorough
 def test_writers_and_sweepers_at_work_leave_no_row_without_its_name(transactional_db):
     failures = []
 

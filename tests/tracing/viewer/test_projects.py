@@ -133,6 +133,7 @@ def test_usual_pages_are_there(usual):
     }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", OTHERS)
 def test_pages_are_the_same_under_other_settings(usual, name):
     with override_settings(DEBUG=True, **OTHERS[name]):
@@ -148,26 +149,28 @@ VERBS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_command_says_the_same_under_other_settings(name):
+@pytest.mark.thorough
+def test_command_says_the_same_under_other_settings():
     usual = [run(*verb) for verb in VERBS]
 
-    with override_settings(**OTHERS[name]):
-        assert [run(*verb) for verb in VERBS] == usual
+    for name, others in OTHERS.items():
+        with override_settings(**others):
+            assert (name, [run(*verb) for verb in VERBS]) == (name, usual)
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_panel_is_the_same_under_other_settings(name, monkeypatch):
+def test_panel_is_the_same_under_other_settings(monkeypatch):
     # What is connected in this process changes by itself.
     monkeypatch.setattr(panel, "read_wiring", list)
     stored = json.loads(json.dumps(describe(traces()[0])))
     usual = panel.render(stored)
 
-    with override_settings(**OTHERS[name]):
-        assert panel.render(stored) == usual
+    for name, others in OTHERS.items():
+        with override_settings(**others):
+            assert (name, panel.render(stored)) == (name, usual)
     assert "make_sale" in usual
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("templates", [[], [{"BACKEND": ENGINE["BACKEND"]}]])
 def test_pages_are_drawn_without_an_engine_and_say_so(developer, usual, settings, templates):
     settings.TEMPLATES = templates

@@ -23,6 +23,7 @@ def links(response):
     return [parse_qs(urlsplit(unescape(address)).query) for address in found]
 
 
+@pytest.mark.thorough
 def test_page_says_the_verdict_and_the_lines(developer):
     store(order(1))
 
@@ -34,6 +35,7 @@ def test_page_says_the_verdict_and_the_lines(developer):
     assert "manage.py tracing why-not core.sales.receivers.make_sale" in page
 
 
+@pytest.mark.thorough
 def test_json_is_that_of_the_command(developer):
     store(order(1))
 
@@ -46,6 +48,7 @@ def test_json_is_that_of_the_command(developer):
     assert found == tracing.why_not("make_sale")
 
 
+@pytest.mark.thorough
 def test_unknown_receiver_is_answered_with_near_ones(developer):
     store(order(1))
 
@@ -57,6 +60,7 @@ def test_unknown_receiver_is_answered_with_near_ones(developer):
         tracing.why_not("mak_sale")
 
 
+@pytest.mark.thorough
 def test_unknown_signal_or_sender_is_answered_with_near_ones(developer):
     store(order(1))
 

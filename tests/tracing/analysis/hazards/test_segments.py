@@ -110,6 +110,7 @@ def test_queries_of_all_segments_count_against_the_budget(settings):
     assert segments[-1].hazards[0].message.startswith("long used 8 queries in receivers")
 
 
+@pytest.mark.thorough
 def test_what_is_remembered_is_bounded():
     ongoing = RunningDiagnosis()
     for sender in range(60):
