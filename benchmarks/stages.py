@@ -25,7 +25,7 @@ PREPARED: Final = FEW + 2 * MANY
 """The traces of a stage, each of which goes through it once."""
 
 
-def recorded(mode: Mode) -> list[Any]:
+def recorded(mode: Mode, requests: int = PREPARED) -> list[Any]:
     """Return active traces of requests that have ended, and that nobody has read."""
     from benchmarks.workloads import request
     from tracing.instrumentation import context
@@ -40,7 +40,7 @@ def recorded(mode: Mode) -> list[Any]:
     kept = Kept()
     before = context.set_processor(PendingTraces(kept))
     try:
-        request(mode)(PREPARED)
+        request(mode)(requests)
     finally:
         context.set_processor(before)
     return kept

@@ -21,6 +21,7 @@ from tracing.instrumentation.assembly.repair import repaired
 from tracing.instrumentation.in_tests import is_test_database, is_test_run
 from tracing.instrumentation.recent import FORGOTTEN
 from tracing.pipeline import TemporaryError
+from tracing.pipeline.news import News
 from tracing.store.backends import Database, MissingTablesError, open_database
 from tracing.store.columns import dump
 from tracing.store.processes import WiringReports, decode, encode
@@ -98,8 +99,8 @@ class DatabaseExporter:
         self._works = False
         self._sweep: Iterator[int] | None = None
         self._swept: Database | None = None
-        self._wiring_version: object = None
-        """Of the wiring that is stored; None for none."""
+        self._news = News()
+        """Of the wiring that is stored."""
         self._reports = WiringReports()
 
     # -- The exporter's protocol -------------------------------------------------------------
@@ -209,6 +210,7 @@ class DatabaseExporter:
         """Close the connection."""
         with self._lock:
             if self._database is not None:
+                self._news.hurry()
                 self.force_flush()
                 self._database.close()
                 self._database = None
@@ -273,7 +275,7 @@ class DatabaseExporter:
             self._database = None
         self._writer.forget()
         self._started_ns = time.time_ns()
-        self._wiring_version = None
+        self._news.forget()
         self._reports.forget()
         self._works = False
 
@@ -357,10 +359,10 @@ class DatabaseExporter:
                 return
 
     def _write_wiring(self, database: Database) -> None:
-        """Store what this process has connected, if that is not what is stored."""
+        """Store what this process has connected, if that is news and due."""
         found, keys = version(), self._keys()
         self._reports.refresh(database, (keys,))
-        if found == self._wiring_version and self._reports.knows(keys):
+        if self._reports.knows(keys) and not self._news.is_due(found):
             return
         wiring = this_process()
         self._reports.tell(database, keys, wiring)
@@ -380,7 +382,7 @@ class DatabaseExporter:
                 (*columns, "recorded", "dropped", "queued", "exporters", "version"),
                 [(*keys, time.time_ns(), text, 0, 0, 0, "", __version__)],
             )
-        self._wiring_version = found
+        self._news.written(found, len(text))
 
     def _keys(self) -> tuple[str, int, int]:
         return socket.gethostname()[:100], getpid(), self._started_ns

@@ -225,7 +225,7 @@ class Pipeline(WorkerSide):
                 module.Finalize(None, self._at_exit, exitpriority=10)
 
     def _at_exit(self) -> None:
-        Yielder.is_over = True
+        Yielder.is_alone = True
         # The store is to hear that nothing waits any more, not what waited seconds ago.
         self._tick_at = 0.0
         guard("exit", self.force_flush, self.options.exit_seconds)

@@ -54,8 +54,8 @@ class Yielder:
 
     _EVERY_NS = 1_000_000
 
-    is_over = False
-    """The process ends: its other threads, if any still run, have to make do with their share."""
+    is_alone = False
+    """Nobody is let go first: the process ends, or has no thread but this one that works."""
 
     def __init__(self) -> None:
         self._since = time.perf_counter_ns()
@@ -63,7 +63,7 @@ class Yielder:
     def yield_interpreter(self) -> None:
         """Let others go first if this thread has worked for a millisecond."""
         now = time.perf_counter_ns()
-        if now - self._since > self._EVERY_NS and not Yielder.is_over:
+        if now - self._since > self._EVERY_NS and not Yielder.is_alone:
             time.sleep(0)
             self._since = time.perf_counter_ns()
 

@@ -16,6 +16,7 @@ from tracing.instrumentation.assembly.resolving import Names, resolve
 from tracing.instrumentation.connections.changes import take_waiting
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.recent import FORGOTTEN
+from tracing.pipeline.news import News
 from tracing.spool.frames import appendable, write_name
 from tracing.spool.writer import Writer
 
@@ -59,7 +60,7 @@ class SpoolExporter:
         self._keep_collecting = keep_collecting
         self._version = version
         self._wiring = wiring
-        self._wiring_version: object = None
+        self._news = News()
         self._lock = threading.Lock()
         self._started_ns = time.time_ns()
         self._paused: bool | None = None
@@ -98,9 +99,15 @@ class SpoolExporter:
         """Do nothing: what was appended is with the operating system."""
 
     def shutdown(self) -> None:
-        """Close the file."""
+        """Close the file, and tell of the wiring what waits to be told."""
         with self._lock:
             self._writer.close()
+        if self._works:
+            self._news.hurry()
+            try:
+                self._tell_wiring()
+            except OSError as error:
+                failed("telling what the process has connected", error)
 
     def tick(self, statistics: Statistics) -> None:
         """Tell how this process is doing; obey what the collector says."""
@@ -124,12 +131,13 @@ class SpoolExporter:
         return f"{os.getpid()}-{self._started_ns}"
 
     def _tell_wiring(self) -> None:
-        """Write what this process has connected, if that is news."""
+        """Write what this process has connected, if that is news and due."""
         if self._wiring is not None:
             describe, version = self._wiring
-            if (found := version()) != self._wiring_version:
-                self._folder.write(f"{self._name}.wiring", {"wiring": describe()})
-                self._wiring_version = found
+            if self._news.is_due(found := version()):
+                text = describe()
+                self._folder.write(f"{self._name}.wiring", {"wiring": text})
+                self._news.written(found, len(text))
 
     def _state(self, statistics: Statistics) -> dict[str, Any]:
         exporters: dict[str, Any] = {
@@ -155,4 +163,5 @@ class SpoolExporter:
         with suppress(OSError):
             self._writer.after_fork()
         self._started_ns = time.time_ns()
-        self._works, self._wiring_version = False, None
+        self._works = False
+        self._news.forget()

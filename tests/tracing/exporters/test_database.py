@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import os
 import sqlite3
@@ -9,6 +10,7 @@ import threading
 import warnings
 from collections import defaultdict
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.conf import settings as django_settings
@@ -30,7 +32,7 @@ from tracing.exporters.database import DatabaseExporter
 from tracing.exporters.log import LogExporter
 from tracing.exporters.log_import import import_logs
 from tracing.models import ReceiverLabel, RecorderControl, RecorderState, Rollup, Trace
-from tracing.pipeline import Pipeline, Statistics, TemporaryError
+from tracing.pipeline import Pipeline, Statistics, TemporaryError, news
 from tracing.spans.intervals import time_once
 from tracing.spans.records import Carried, Outcome
 from tracing.store import retention
@@ -468,6 +470,27 @@ def test_worker_reports_how_it_is_doing_and_obeys(exporter):
     assert (state.recorded, state.dropped) == (1, 0)
     assert json.loads(state.exporters)["database"]["exported"] == 1
     assert heard == [True, False]
+
+
+@stored
+def test_a_large_wiring_that_changes_all_the_time_is_stored_now_and_then(exporter, monkeypatch):
+    now, changes, stored = [1000.0], itertools.count(), []
+
+    def encode(_wiring):
+        stored.append(now[0])
+        return "x" * 900_000
+
+    monkeypatch.setattr(news, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("tracing.exporters.database.version", lambda: next(changes))
+    monkeypatch.setattr("tracing.exporters.database.encode", encode)
+    exporter.export([plain_trace(1)])
+    for _ in range(40):
+        exporter.tick(Statistics())
+        now[0] += 5
+
+    assert stored == [1000, 1090, 1180]
+    exporter.shutdown()  # What came last is told all the same.
+    assert stored == [1000, 1090, 1180, 1200]
 
 
 @stored

@@ -6,6 +6,7 @@ import logging
 import os
 import stat
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.tracing.samples import full_trace, plain_trace
 from tracing.conf.parts import PipelineOptions
 from tracing.exporters.log import LogExporter
 from tracing.exporters.memory import MemoryExporter
-from tracing.pipeline import Gathering, Statistics, TemporaryError
+from tracing.pipeline import Gathering, Statistics, TemporaryError, Yielder, news
 from tracing.spool import reader as reading
 from tracing.spool import writer as writing
 from tracing.spool.collector import Collector
@@ -495,6 +496,20 @@ def test_a_process_tells_how_it_is_and_obeys(folder):
     exporter.shutdown()
 
 
+def test_the_collector_lets_no_other_thread_go_first(folder, writer):
+    class Exporter(MemoryExporter):
+        def export(self, batch):
+            super().export(batch)
+            alone.append(Yielder.is_alone)
+
+    alone = []
+    writer.append([plain_trace(1)])
+    collector = Collector(folder, [Exporter()], [])
+    collector.run(is_ending=lambda: bool(alone))
+
+    assert (alone, Yielder.is_alone) == ([True], False)
+
+
 def test_what_a_process_has_connected_comes_when_that_is_news(folder):
     connected = ["one"]
     wiring = (lambda: connected[0], lambda: connected[0])
@@ -516,6 +531,26 @@ def test_what_a_process_has_connected_comes_when_that_is_news(folder):
     (state,) = folder.states(written + 1)
     assert state["wiring"] == "two"
     exporter.shutdown()
+
+
+def test_a_large_wiring_that_changes_all_the_time_is_written_now_and_then(folder, monkeypatch):
+    now, changes = [1000.0], iter(range(1000))
+    monkeypatch.setattr(news, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    written = []
+
+    def describe():
+        written.append(now[0])
+        return "x" * 900_000
+
+    exporter = SpoolExporter(folder, max_bytes=10**6, wiring=(describe, lambda: next(changes)))
+    exporter.export([plain_trace(1)])
+    for _ in range(60):
+        exporter.tick(Statistics())
+        now[0] += 5
+
+    assert written == [1000, 1090, 1180, 1270]
+    exporter.shutdown()  # What came last is told all the same.
+    assert written == [1000, 1090, 1180, 1270, 1300]
 
 
 def test_old_states_are_forgotten(folder):
