@@ -55,6 +55,11 @@ class Histogram:
             number = int(place) + 1
             buckets[number] = buckets.get(number, 0) + count
 
+    def merge(self, other: Histogram) -> None:
+        """Count what *other* has, too."""
+        for number, count in other.buckets.items():
+            self.buckets[number] = self.buckets.get(number, 0) + count
+
     @property
     def count(self) -> int:
         """Return how many values were counted."""

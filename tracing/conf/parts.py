@@ -159,7 +159,7 @@ class Retention(Options):
     keep_pinned: bool = option(True, FLAG)
     """Keep pinned traces."""
     keep_rollups: timedelta | None = option(None, AGE)
-    """Prune statistics by hour that are older than this duration; without it they stay."""
+    """Prune statistics by hour, and sums by path, older than this duration; without it they stay."""
     every_seconds: float = option(600, NUMBER)
     """Seconds between two turns, by one of all processes."""
     is_default: bool = option(False)

@@ -199,10 +199,10 @@ class DatabaseExporter:
         with self._lock:
             if not self._works or not self._may_store():
                 return
-            if not self._writer.summing.is_empty:
+            if not (self._writer.summing.is_empty and self._writer.paths.is_empty):
                 # A database that is gone is noticed, and told, with the next batch.
                 with suppress(TemporaryError):
-                    self._writer.write_sums(self._connected())
+                    self._writer.write_sums(self._connected(), everything=True)
             if not self._shared:
                 self._ask(self._write_wiring)
 
@@ -388,8 +388,7 @@ class DatabaseExporter:
         return socket.gethostname()[:100], getpid(), self._started_ns
 
     def _beat(self, database: Database, statistics: Statistics) -> None:
-        if self._writer.summing.is_due:
-            self._writer.write_sums(database)
+        self._writer.write_sums(database)
         self._prune_in_turn(database)
         exporters: dict[str, Any] = {
             name: asdict(values) for name, values in statistics.exporters.items()

@@ -204,13 +204,14 @@ def _sentences(found: Explanation) -> Iterator[str]:
         )
         yield f"{none}: this is what is connected in this process, in calling order."
         return
-    traces = plural(found.trace_count, "trace")
-    asked = ""
+    parts = []
+    if found.trace_count is not None:
+        parts.append(plural(found.trace_count, "trace"))
     if not found.question.name:
         one, many = _NOUNS[found.roots[0].kind]
-        asked = f" with {plural(found.asked_count, one, many)}"
+        parts.append(plural(found.asked_count, one, many))
     newest = "the newest " if found.has_more else ""
-    yield f"From {newest}{traces}{asked}, {_period(found)}."
+    yield f"From {newest}{' with '.join(parts)}, {_period(found)}."
     recorded = sum(step.recorded or 0 for step in found.roots)
     if recorded > found.asked_count + found.nested_count:
         one, many = _NOUNS[found.roots[0].kind]

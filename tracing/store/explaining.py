@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,12 +10,14 @@ from django.apps import apps
 
 from tracing.analysis.explain import Known, Merging, add_connected, resolve
 from tracing.analysis.explain.wired import wired_pairs
+from tracing.analysis.histogram import HOUR_NS
 from tracing.analysis.wiring import ANY, all_signals, read_wiring
 from tracing.instrumentation.attributes.names import sender_name
 from tracing.instrumentation.attributes.signal_names import signal_name
 from tracing.spans import records
 from tracing.store.models import ReceiverLabel, SenderLabel, SignalLabel, Trace, TraceLabel
 from tracing.store.pages import TraceSearch
+from tracing.store.path_rollups import explain_by_sums
 from tracing.store.statistics import calls_of_pairs
 from tracing.store.traces import count_named
 
@@ -33,6 +36,8 @@ _MOST_SPANS: Final = 10_000
 _SEARCH_SECONDS: Final = 0.15
 _LONG_SEARCH_SECONDS: Final = 30.0
 """Where somebody said how many traces to read."""
+_SUMS_FROM_NS: Final = 12 * HOUR_NS
+"""The first hour of a shorter time would be too much of it."""
 _MOST_NAMES: Final = 1_000
 """Names of a kind among which the meant one is looked for, besides those that hold what was written."""
 
@@ -48,13 +53,27 @@ class Wanted:
     """When traces started, at the earliest (wall clock, ns)."""
     until_ns: int | None = None
     limit: int | None = None
-    """How many of the newest traces are read; None for as many as are read in a moment."""
+    """How many of the newest traces are read; None for the sums, or for as many as are read in a moment."""
+
+    @property
+    def is_of_sums(self) -> bool:
+        """Return whether sums by hour can tell.
+
+        They cannot for a number of traces, nor for a few hours.
+        """
+        return (
+            self.limit is None
+            and self.until_ns is None
+            and (self.since_ns is None or time.time_ns() - self.since_ns >= _SUMS_FROM_NS)
+        )
 
 
 def explain(wanted: Wanted) -> Explanation:
-    """Return what follows *wanted*, from the newest traces that hold it.
+    """Return what follows *wanted*, from all traces that were recorded.
 
-    Where no trace does, it is what this process has connected.
+    Those are in the sums by path. For a number of traces, for some hours, for a time that is over, and where
+    the sums have nothing, the newest traces that hold it are read; where none does, it is what this
+    process has connected.
 
     Raises:
         UnknownNameError: Nothing is called so, or several things are.
@@ -63,17 +82,25 @@ def explain(wanted: Wanted) -> Explanation:
     routes = read_wiring(signals, with_holders=False)
     models = frozenset(map(sender_name, apps.get_models(include_auto_created=True)))
     question = resolve(wanted.what, wanted.signal, _known(wanted, routes, models, signals))
+    found = explain_by_sums(question, wanted.since_ns) if wanted.is_of_sums else None
+    if found is None:
+        found = _from_traces(question, wanted)
+    pairs = wired_pairs(found, routes, models)
+    recorded = calls_of_pairs(pairs, wanted.since_ns, wanted.until_ns)
+    add_connected(found, routes, models=models, recorded=recorded)
+    if question.name and found.roots and wanted.since_ns is None and wanted.until_ns is None:
+        found.roots[0].recorded = count_named(question.name)
+    return found
+
+
+def _from_traces(question: Question, wanted: Wanted) -> Explanation:
+    """Return what the newest traces have."""
     merging = Merging(question)
     rows, has_more, passed_over = _rows(question, wanted)
     for trace in Trace.objects.load_rows(rows):
         merging.add(trace)
     found = merging.explanation()
     found.has_more, found.passed_over = has_more, passed_over
-    pairs = wired_pairs(found, routes, models)
-    recorded = calls_of_pairs(pairs, wanted.since_ns, wanted.until_ns)
-    add_connected(found, routes, models=models, recorded=recorded)
-    if question.name and found.roots and wanted.since_ns is None and wanted.until_ns is None:
-        found.roots[0].recorded = count_named(question.name)
     return found
 
 

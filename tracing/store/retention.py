@@ -18,7 +18,7 @@ from tracing.conf import store_alias
 from tracing.conf.parts import DEFAULT_RETENTION
 from tracing.store import unused_labels
 from tracing.store.backends import beside_the_application, delete_rows
-from tracing.store.compaction import DAY_HOURS, PAUSE_SECONDS, ROWS_AT_ONCE, compact
+from tracing.store.compaction import DAY_HOURS, PAUSE_SECONDS, ROWS_AT_ONCE, SUMS, compact
 from tracing.store.delete import delete_traces
 from tracing.store.size import Reader, size_of, used_size_of
 
@@ -303,11 +303,12 @@ class _Pruning:
         if age is None:
             return
         before = (time.time_ns() - int(age.total_seconds() * 1_000_000_000)) // HOUR_NS
-        while keys := self.database.rows(
-            f"SELECT id FROM tracing_rollup WHERE hour < %s LIMIT {ROWS_AT_ONCE}", (before,)
-        ):
-            with self.database.transaction():
-                delete_rows(self.database, "tracing_rollup", [key for (key,) in keys])
+        for sums in SUMS:
+            while keys := self.database.rows(
+                f"SELECT id FROM {sums.table} WHERE hour < %s LIMIT {ROWS_AT_ONCE}", (before,)
+            ):
+                with self.database.transaction():
+                    delete_rows(self.database, sums.table, [key for (key,) in keys])
 
     def _is_late(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tracing.store.backends import delete_rows, marks
+from tracing.store.backends import KEYS_AT_ONCE, delete_rows, marks
 from tracing.store.ranges import chunks
 
 if TYPE_CHECKING:
@@ -50,11 +50,13 @@ LABELS: Final[dict[str, tuple[_Source, ...]]] = {
     "tracing_signallabel": (
         _Source("tracing_dispatch", "signal_id", is_indexed=True),
         _Source("tracing_rollup", "signal_id"),
+        _Source("tracing_pathrollup", "signal_id"),
         _Source("tracing_orphan", "signal_id"),
     ),
     "tracing_senderlabel": (
         _Source("tracing_dispatch", "sender_id", is_indexed=True),
         _Source("tracing_rollup", "sender_id"),
+        _Source("tracing_pathrollup", "sender_id"),
         _Source("tracing_orphan", "sender_id"),
     ),
     "tracing_receiverlabel": (
@@ -143,7 +145,18 @@ class _Sweep:
                 _end_epoch(self.database)
                 rest = self._still_unused(chunk)
                 delete_rows(self.database, self.table, sorted(rest))
+                if self.table == "tracing_tracelabel":
+                    self._delete_trees(sorted(rest))
             yield len(rest)
+
+    def _delete_trees(self, keys: Sequence[int]) -> None:
+        """Delete the sums by path of names that no trace has any more."""
+        for chunk in chunks(keys, KEYS_AT_ONCE):
+            self.database.execute(
+                "DELETE FROM tracing_pathrollup WHERE signal_id = 0 AND sender_id = 0 "
+                f"AND label_id IN {marks(chunk)}",
+                chunk,
+            )
 
     def _still_unused(self, keys: Sequence[int]) -> set[int]:
         """Return those of *keys* that nothing written in the meantime refers to."""

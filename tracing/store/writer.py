@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.pipeline import TemporaryError
@@ -15,6 +17,7 @@ from tracing.store.labels import (
     name_columns,
     receiver_columns,
 )
+from tracing.store.path_sums import PATH_COLUMNS, PATH_KEYS, PathBuffer, label_ids, path_rows
 from tracing.store.ranges import chunks
 from tracing.store.summing import RollupBuffer
 from tracing.store.trace_rows import (
@@ -29,7 +32,7 @@ from tracing.store.trace_rows import (
 from tracing.store.unused_labels import begin_epoch, epoch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tracing.spans import records
     from tracing.store.backends import Database
@@ -71,6 +74,7 @@ class Writer:
         # In which they were learned; see ``tracing.store.unused_labels``.
         self._epoch = -1
         self.summing = RollupBuffer()
+        self.paths = PathBuffer()
 
     def store(
         self, database: Database, batch: Sequence[records.Trace], *, check: bool = False
@@ -129,8 +133,8 @@ class Writer:
         self._store_hazards(database, rows)
         database.commit()
         self.summing.add(rows.sums)
-        if self.summing.is_due or self.sums_at_once:
-            self.write_sums(database)
+        self.paths.add(batch)
+        self.write_sums(database, everything=self.sums_at_once)
         return len(batch)
 
     def _build(
@@ -187,30 +191,63 @@ class Writer:
                 add_labels(database, table, found, list(names.values()), columns)
             self.summing.rename(place, {row: found[name] for row, name in names.items()})
 
-    def write_sums(self, database: Database) -> None:
-        """Write the rollups; what fails waits for the next batch."""
+    def write_sums(self, database: Database, *, everything: bool = False) -> None:
+        """Write the rollups that are due, or *everything* that waits.
+
+        What fails waits for the next batch: the batch itself is stored.
+        """
+        if self.summing.is_due or (everything and not self.summing.is_empty):
+            with suppress(Exception), self._undone(database):
+                self._write_rollups(database)
+        if self.paths.is_due or (everything and not self.paths.is_empty):
+            began = time.monotonic()
+            with suppress(Exception), self._undone(database):
+                self._write_paths(database)
+            self.paths.wait(time.monotonic() - began)
+
+    @contextmanager
+    def _undone(self, database: Database) -> Iterator[None]:
+        """Roll back what the block began if it fails."""
         try:
-            try:
-                self._begin(database)
-            except LabelsPrunedError:
-                self._relearn(database)
-                self._begin(database)
-            due = self.summing.due()
-            database.upsert(
-                "tracing_rollup",
-                ROLLUP_KEYS,
-                ROLLUP_COLUMNS,
-                [
-                    (hour, *key, writer, *total.columns())
-                    for hour, writer, totals in due
-                    for key, total in totals.items()
-                ],
-            )
-            database.commit()
-        except Exception:  # noqa: BLE001 - the batch itself is stored; the next one will tell.
+            yield
+        except Exception:
             database.rollback()
-        else:
-            self.summing.written(due)
+            raise
+
+    def _write_rollups(self, database: Database) -> None:
+        try:
+            self._begin(database)
+        except LabelsPrunedError:
+            self._relearn(database)
+            self._begin(database)
+        due = self.summing.due()
+        database.upsert(
+            "tracing_rollup",
+            ROLLUP_KEYS,
+            ROLLUP_COLUMNS,
+            [
+                (hour, *key, writer, *total.columns())
+                for hour, writer, totals in due
+                for key, total in totals.items()
+            ],
+        )
+        database.commit()
+        self.summing.written(due)
+
+    def _write_paths(self, database: Database) -> None:
+        due = self.paths.due()
+        roots = [root for _, root in due]
+        label_ids(database, self.labels, roots)
+        try:
+            self._begin(database)
+        except LabelsPrunedError:
+            self._relearn(database)
+            label_ids(database, self.labels, roots)
+            self._begin(database)
+        rows = path_rows(self.paths, due, self.labels)
+        database.upsert("tracing_pathrollup", PATH_KEYS, PATH_COLUMNS, rows)
+        database.commit()
+        self.paths.written()
 
     def _known(self, database: Database, traces: Sequence[records.Trace]) -> dict[str, Known]:
         """Return what is stored of *traces*, by root span id."""

@@ -49,15 +49,15 @@ def test_text_is_one_tree_of_all_traces(monkeypatch):
     assert lines[1].startswith("From 2 traces with 2 dispatches, 2023-11-14 ")
     found = [re.sub(r"  /app/\S+$", "", line) for line in lines[4:]]
     assert [re.sub(r"(?<=[\w%]) {2,}", "  ", line) for line in found] == [
-        "post_save of orders.Order  2  2.01 ms  2.01 ms  2",
+        "post_save of orders.Order  2  2.05 ms  2.05 ms  2",
         "│    2 committed",
-        "├─ make_sale  100 %  2  2.00 ms  2.00 ms  2",
+        "├─ make_sale  100 %  2  1.97 ms  1.97 ms  2",
         "│  │    update() of cars.Car (once) sends no post_save: follow_price is not called",
-        "│  └─ order_placed  50 %  1  11.0 µs  11.0 µs  0",
-        "│     └─ thank  50 %  1  10.0 µs  10.0 µs  0",
+        "│  └─ order_placed  50 %  1  11.1 µs  11.1 µs  0",
+        "│     └─ thank  50 %  1  9.87 µs  9.87 µs  0",
         "│             raised once: SmtpError",
         "│             not connected in this process",
-        "└─ index  100 %  2  10.0 µs  10.0 µs  0",
+        "└─ index  100 %  2  9.87 µs  9.87 µs  0",
         "        not connected in this process",
     ]
 
@@ -96,7 +96,7 @@ def test_json_holds_the_tree():
         "receiver": None,
         "name": None,
     }
-    assert (found["source"], found["trace_count"], found["asked_count"]) == ("traces", 2, 2)
+    assert (found["source"], found["trace_count"], found["asked_count"]) == ("sums", 2, 2)
     make = found["steps"][0]["steps"][0]
     assert (make["name"], make["count"], make["connected"]) == (
         "core.sales.receivers.make_sale", 2, True,

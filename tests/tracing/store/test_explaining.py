@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from django.db.models import Max, Min
 
 from tests.tracing.viewer.traces import MAKE_SALE, order, store
 from tracing.analysis.explain import UnknownNameError
 from tracing.analysis.explain.steps import with_parents
-from tracing.store import explaining
+from tracing.analysis.histogram import HOUR_NS
+from tracing.store import explaining, path_rollups
 from tracing.store.explaining import Wanted, explain
-from tracing.store.models import Trace
+from tracing.store.models import PathRollup, Trace
+
+POST_SAVE = "django.db.models.signals.post_save"
 
 pytestmark = pytest.mark.django_db(databases=["default", "tracing"])
 
@@ -40,6 +46,60 @@ def test_receiver_trace_and_signal_are_explained_too():
     assert explain(Wanted("sale_made")).roots[0].sender == "sales.Sale"
 
 
+def test_all_traces_are_in_the_sums_of_several_writers():
+    store(*(order(number) for number in range(1, 4)))
+    store(order(4, fails=True))
+
+    found = explain(Wanted("orders.Order", "post_save"))
+
+    assert (found.source, found.trace_count, found.has_more) == ("sums", 4, False)
+    assert label_counts(found)["print_receipt"] == 4
+    assert (found.oldest_ns, found.newest_ns) == tuple(
+        Trace.objects.aggregate(Min("started_ns"), Max("started_ns")).values()
+    )
+
+
+def test_sums_outlive_the_traces():
+    store(order(1))
+    Trace.objects.all().delete()
+
+    found = explain(Wanted("make_sale"))
+
+    (root,) = found.roots
+    assert (root.count, root.heard) == (1, {(POST_SAVE, "orders.Order"): 1})
+    assert [(step.label, step.asked_count) for step in root.children] == [
+        ("sale_made of sales.Sale", 1)
+    ]
+
+
+def test_a_few_hours_and_what_is_over_are_read_from_the_traces():
+    store(order(1, ago=50 * 3600), order(2))
+
+    newest = explain(Wanted("orders.Order", since_ns=time.time_ns() - 24 * HOUR_NS))
+    hours = explain(Wanted("orders.Order", since_ns=time.time_ns() - HOUR_NS))
+    until = explain(Wanted("orders.Order", until_ns=time.time_ns() - HOUR_NS))
+
+    assert [(found.source, found.asked_count) for found in (newest, hours, until)] == [
+        ("sums", 1), ("traces", 1), ("traces", 1),
+    ]  # fmt: skip
+
+
+def test_sums_that_are_read_are_bounded(monkeypatch):
+    monkeypatch.setattr(path_rollups, "MOST_TREES", 1)
+    store(order(1, ago=50 * 3600), order(2))
+
+    found = explain(Wanted("orders.Order", "post_save"))
+
+    assert (found.asked_count, found.has_more) == (1, True)
+
+
+def test_store_without_sums_is_answered_from_its_traces():
+    store(order(1))
+    PathRollup.objects.all().delete()
+
+    assert explain(Wanted("orders.Order", "post_save")).source == "traces"
+
+
 def test_newest_traces_are_read_and_older_ones_told():
     store(*(order(number) for number in range(1, 6)))
 
@@ -60,6 +120,7 @@ def test_period_leaves_others_out():
 
 def test_spans_that_are_read_are_bounded(monkeypatch):
     monkeypatch.setattr(explaining, "_MOST_SPANS", 20)
+    monkeypatch.setattr(explaining, "explain_by_sums", lambda *_asked: None)
     store(*(order(number) for number in range(1, 6)))
     # Each has two dispatches and four calls; one is too large to be read beside others.
     Trace.objects.filter(trace_id=f"{4:032x}").update(dispatch_count=50)
@@ -73,6 +134,7 @@ def test_spans_that_are_read_are_bounded(monkeypatch):
 
 def test_one_large_trace_is_read_where_there_are_no_others(monkeypatch):
     monkeypatch.setattr(explaining, "_MOST_SPANS", 1)
+    monkeypatch.setattr(explaining, "explain_by_sums", lambda *_asked: None)
     store(order(1), order(2))
 
     found = explain(Wanted("orders.Order", "post_save"))

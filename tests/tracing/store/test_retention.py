@@ -18,7 +18,7 @@ from tracing.analysis.histogram import HOUR_NS
 from tracing.conf import store_alias
 from tracing.conf.parts import Retention
 from tracing.exporters.database import DatabaseExporter
-from tracing.models import Dispatch, ReceiverCall, RecorderState, Rollup, Trace
+from tracing.models import Dispatch, PathRollup, ReceiverCall, RecorderState, Rollup, Trace
 from tracing.store import retention as pruning
 from tracing.store.backends import beside_the_application
 from tracing.store.delete import delete_traces
@@ -178,13 +178,13 @@ def test_hours_and_days_are_added_up_without_loss(transactional_db):
         store(traces[third::3])
         store([plain_trace(1_000 + third, started_ns=now - 10 * DAY_NS + third)])
     before = [(s.count, s.total_ns, s.p95_ns) for s in Rollup.objects.all().by_receiver()]
-    rows = Rollup.objects.count()
+    rows = Rollup.objects.count() + PathRollup.objects.count()
 
     went = compact_rollups(now_ns=now)
     again = compact_rollups(now_ns=now)
 
     assert [(s.count, s.total_ns, s.p95_ns) for s in Rollup.objects.all().by_receiver()] == before
-    assert Rollup.objects.count() == rows - went
+    assert Rollup.objects.count() + PathRollup.objects.count() == rows - went
     # Two keys; seven whole days and three of hours.
     assert Rollup.objects.count() == 2 * (7 + 3 * 24)
     assert again == 0
@@ -202,8 +202,8 @@ def test_adding_up_that_has_no_time_gets_on_step_by_step(transactional_db):
         complete = pruned.complete
         turns += 1
 
-    # Three hours, then the day.
-    assert turns == 4
+    # Three hours, then the day, and with it the first hour of the sums by path.
+    assert turns == 4 + 3
     assert Rollup.objects.count() == 2
     assert [s.count for s in Rollup.objects.all().by_dispatch()] == [4]
 

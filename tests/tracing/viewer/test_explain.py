@@ -35,7 +35,7 @@ def test_page_shows_the_tree(developer):
     page = text(developer.get("/tracing/explain/?what=orders.Order&signal=post_save"))
 
     assert "From 2 traces with 2 dispatches" in page
-    assert "1 rolled back, 1 committed" in page
+    assert "1 committed, 1 rolled back" in page
     assert "raised once: PrinterError" in page
     assert page.index("make_sale") < page.index("sale_made of sales.Sale")
     assert "manage.py tracing explain orders.Order post_save" in page
@@ -58,7 +58,7 @@ def test_json_is_that_of_the_command(developer):
 
     found = developer.get("/tracing/explain.json?what=orders.Order&signal=post_save").json()
 
-    assert (found["source"], found["trace_count"]) == ("traces", 1)
+    assert (found["source"], found["trace_count"]) == ("sums", 1)
     assert found["question"]["signal"] == POST_SAVE
     assert developer.get("/tracing/explain.json").status_code == 400
     assert developer.get("/tracing/explain.json?what=nobody.Knows").status_code == 404

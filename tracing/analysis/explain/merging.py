@@ -11,19 +11,20 @@ from tracing.analysis.explain.steps import (
     DISPATCH,
     RECEIVER,
     TRACE,
+    TRACES,
     Bypassed,
     Explanation,
     Key,
     Step,
 )
 from tracing.analysis.index import Index, Span, roots
-from tracing.spans.records import Dispatch, Outcome, ReceiverCall, Status, Trace
+from tracing.spans.records import Bypass, Dispatch, Outcome, ReceiverCall, Status, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from tracing.analysis.explain.question import Question
-    from tracing.spans.records import Bypass, SideEffect
+    from tracing.spans.records import SideEffect
 
 MOST_LEVELS: Final = 40
 """Steps below one another; a receiver and what it sends are two."""
@@ -55,7 +56,8 @@ class Merging:
     def add(self, trace: Trace) -> None:
         """Add what *trace* has of it."""
         found = self._found
-        found.trace_count += 1
+        found.source = TRACES
+        found.trace_count = (found.trace_count or 0) + 1
         found.oldest_ns = min(found.oldest_ns or trace.started_ns, trace.started_ns)
         found.newest_ns = max(found.newest_ns or trace.started_ns, trace.started_ns)
         merged = _Trace(trace)
@@ -191,29 +193,28 @@ class _Trace:
         self.trace = trace
         self.index = Index(trace)
         self.below = self.index.below
-        self._bypasses: dict[int | None, list[Bypass]] = {}
-        self._effects: dict[int | None, list[SideEffect]] = {}
-        for bypass in trace.bypasses:
-            self._bypasses.setdefault(bypass.parent_number, []).append(bypass)
-        for effect in trace.side_effects:
-            self._effects.setdefault(effect.parent_number, []).append(effect)
+        self._notes: dict[int | None, list[Bypass | SideEffect]] = {}
+        for note in notes_of(trace):
+            self._notes.setdefault(note.parent_number, []).append(note)
 
     def add_notes(self, step: Step, number: int | None) -> None:
         """Add bypasses and side effects of a call, or of none, to its step."""
-        for bypass in self._bypasses.get(number, ()):
-            key = (bypass.operation, bypass.model, bypass.signals)
-            names = tuple(label.name for label in bypass.receivers)
-            entry = next(
-                (each for each in step.bypasses
-                 if (each.operation, each.model, each.signals) == key and each.receivers == names),
-                None,
-            )  # fmt: skip
-            if entry is None:
-                entry = Bypassed(*key, names)
-                step.bypasses.append(entry)
-            entry.count += 1
-        for effect in self._effects.get(number, ()):
-            step.effects[effect.kind, effect.target] += 1
+        add_notes(step, self._notes.get(number, ()))
+
+
+def notes_of(trace: Trace) -> list[Bypass | SideEffect]:
+    """Return the bypasses and side effects of a trace."""
+    return [*trace.bypasses, *trace.side_effects]
+
+
+def add_notes(step: Step, notes: Iterable[Bypass | SideEffect]) -> None:
+    """Add bypasses and side effects to their step."""
+    for note in notes:
+        if isinstance(note, Bypass):
+            names = tuple(label.name for label in note.receivers)
+            step.bypass(Bypassed(note.operation, note.model, note.signals, names, 1))
+        else:
+            step.effects[note.kind, note.target] += 1
 
 
 def _count(step: Step, duration_ns: int, queries: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import floor
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from tracing.analysis.histogram import Histogram
 from tracing.analysis.names import short_receiver, signal_of
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from tracing.spans.words import TransactionOutcome
 
 TRACE, DISPATCH, RECEIVER = "trace", "dispatch", "receiver"
+TRACES, SUMS, WIRING = "traces", "sums", "wiring"
+"""What an explanation is from: traces that were read, sums of all, or what is connected."""
 Key: TypeAlias = tuple[str, str, str, str]
 """Kind, name, sender and action: what makes spans the same step below one parent."""
 
@@ -30,6 +33,10 @@ class Bypassed:
     signals: tuple[str, ...]
     receivers: tuple[str, ...]
     count: int = 0
+
+    def is_like(self, other: Bypassed) -> bool:
+        """Return whether the other is of the same kind."""
+        return replace(self, count=0) == replace(other, count=0)
 
 
 @dataclass(slots=True)
@@ -51,7 +58,9 @@ class Step:
     parent_count: int = 0
     """Steps directly above, in how many of those it happened at least once."""
     durations: list[int] = field(default_factory=list, repr=False)
-    """Nanoseconds of each that was timed."""
+    """Nanoseconds of each that was timed; empty where it is of sums."""
+    histogram: Histogram = field(default_factory=Histogram, repr=False)
+    """Those of sums."""
     query_count: int = 0
     """Own queries of a receiver; of a dispatch or a trace with all that is below."""
     error_count: int = 0
@@ -99,11 +108,39 @@ class Step:
     def quantile(self, fraction: float) -> int | None:
         """Return the duration (ns) below which *fraction* of them lie, or None.
 
-        It is the sorted list's element ``floor(fraction * (count - 1))``, as in the statistics.
+        It is the sorted list's element ``floor(fraction * (count - 1))``, as in the statistics; of sums
+        within 2 %.
         """
         if not self.durations:
-            return None
+            return self.histogram.quantile(fraction)
         return sorted(self.durations)[floor(fraction * (len(self.durations) - 1))]
+
+    def bypass(self, other: Bypassed) -> None:
+        """Count writes that went past receivers."""
+        for each in self.bypasses:
+            if each.is_like(other):
+                each.count += other.count
+                return
+        self.bypasses.append(replace(other))
+
+    def add(self, other: Step) -> None:
+        """Add what another step of the same key has, but for what is below."""
+        self.receiver = other.receiver or self.receiver
+        self.count += other.count
+        self.query_count += other.query_count
+        self.error_count += other.error_count
+        self.skipped_count += other.skipped_count
+        self.detached_count += other.detached_count
+        # Most are empty, and ``Counter.update`` takes longer than all the rest.
+        for end, count in other.transactions.items():
+            self.transactions[end] += count
+        for error, count in other.errors.items():
+            self.errors[error] += count
+        for effect, count in other.effects.items():
+            self.effects[effect] += count
+        for each in other.bypasses:
+            self.bypass(each)
+        self.histogram.merge(other.histogram)
 
 
 @dataclass(slots=True)
@@ -112,10 +149,12 @@ class Explanation:
 
     question: Question
     roots: list[Step]
-    trace_count: int = 0
-    """Traces that were read."""
+    source: str = WIRING
+    """``traces``, ``sums`` or ``wiring``."""
+    trace_count: int | None = 0
+    """Traces that were read or added up; None where that is not known."""
     has_more: bool = False
-    """There are older traces that were not read."""
+    """There are older traces that it is not from."""
     passed_over: int = 0
     """Newer traces that were not read because they are too large."""
     oldest_ns: int | None = None
@@ -135,8 +174,8 @@ class Explanation:
 
     @property
     def is_recorded(self) -> bool:
-        """Return whether it is from traces; else it is from the wiring alone."""
-        return self.trace_count > 0
+        """Return whether it is from records; else it is from the wiring alone."""
+        return self.source != WIRING
 
 
 def with_parents(steps: Iterable[Step]) -> Iterator[tuple[Step, tuple[Step, ...]]]:
@@ -159,7 +198,7 @@ def as_dict(found: Explanation) -> dict[str, Any]:
             "receiver": question.receiver.name if question.receiver is not None else None,
             "name": question.name or None,
         },
-        "source": "traces" if found.is_recorded else "wiring",
+        "source": found.source,
         "trace_count": found.trace_count,
         "has_more": found.has_more,
         "passed_over": found.passed_over,

@@ -86,16 +86,18 @@ def _pairs(
         if route.sender == question.sender or not question.sender:
             pairs[route.signal, route.sender] = None
         elif route.sender == ANY and (
-            question.signal or (question.sender in models and _place(route.signal) < len(_ORDER))
+            question.signal
+            or (question.sender in models and life_place(route.signal) < len(_ORDER))
         ):
             pairs[route.signal, question.sender] = None
     if question.signal and question.sender:
         # Nothing listens, and that is the answer.
         pairs[question.signal, question.sender] = None
-    return sorted(pairs, key=lambda pair: (_place(pair[0]), pair))
+    return sorted(pairs, key=lambda pair: (life_place(pair[0]), pair))
 
 
-def _place(signal: str) -> int:
+def life_place(signal: str) -> int:
+    """Return the place of a signal in a model's life; that of others is last."""
     name = signal.removeprefix(_MODEL_SIGNALS)
     return _ORDER.index(name) if name in _ORDER else len(_ORDER)
 

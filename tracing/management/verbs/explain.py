@@ -48,8 +48,8 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--limit",
         type=positive,
-        help=f"how many of the newest traces are read (default: as many as are read in a moment, "
-        f"at most {MOST_TRACES})",
+        help="read so many of the newest traces, and not the sums of all (where those have nothing: as many "
+        f"as are read in a moment, at most {MOST_TRACES})",
     )
     add_period(parser)
     add_everything(parser)
@@ -144,7 +144,7 @@ VERBS: tuple[Verb, ...] = (
         _arguments,
         _explain,
         description="What follows a signal, a receiver, a request, a command or a task: one tree, merged "
-        "from the newest traces that hold it; without any, what is connected. Exit codes: 0 an answer; "
+        "from all traces that were recorded; without any, what is connected. Exit codes: 0 an answer; "
         "2 wrong arguments, an unknown or ambiguous name; 4 no store.",
     ),
 )

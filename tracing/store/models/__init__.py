@@ -21,6 +21,7 @@ from tracing.store.models.labels import (
     TraceLabel,
 )
 from tracing.store.models.operations import (
+    PathRollup,
     RecorderControl,
     RecorderState,
     Rollup,
@@ -57,6 +58,7 @@ __all__ = [
     "HazardOccurrence",
     "Label",
     "Orphan",
+    "PathRollup",
     "ReceiverCall",
     "ReceiverLabel",
     "RecorderControl",

@@ -1,4 +1,4 @@
-"""Models beside traces: sums by hour, tasks, recorders, searches."""
+"""Models beside traces: sums by hour and path, tasks, recorders, searches."""
 
 from __future__ import annotations
 
@@ -71,6 +71,41 @@ class Rollup(models.Model):
 
     def __str__(self) -> str:
         return f"hour {self.hour}: {self.count} x {self.signal_id}/{self.sender_id}"
+
+
+class PathRollup(models.Model):
+    """An hour of what follows a signal and sender, by path.
+
+    It may be of the traces of a name, too: ``label`` is that name, and 0 for a signal and sender, which are
+    0 for a name. ``tree`` is written by ``tracing.analysis.explain.trees``; writers, and the hours of a day,
+    are as a ``Rollup``'s.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    hour = models.PositiveIntegerField(help_text=_("Hours since the epoch, UTC."))
+    writer = models.CharField(max_length=16, help_text=_("Random id of the writing worker."))
+    signal = reference(SignalLabel)
+    sender = reference(SenderLabel)
+    # No foreign key, which would keep the label: the tree goes with the last trace of its name.
+    label = models.PositiveBigIntegerField(
+        db_column="label_id", help_text=_("Id of the label of the traces' name; 0 for none.")
+    )
+    tree = models.BinaryField()
+
+    class Meta:
+        ordering = ["-hour"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["signal", "sender", "label", "hour", "writer"], name="tracing_path_once"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["sender", "hour"], name="tracing_path_sender"),
+            models.Index(fields=["hour"], name="tracing_path_hour"),
+        ]
+
+    def __str__(self) -> str:
+        return f"hour {self.hour}: {self.signal_id}/{self.sender_id}/{self.label}"
 
 
 class TaskLink(models.Model):

@@ -1,0 +1,205 @@
+"""Tests of the sums by path: they tell what the traces themselves do."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+
+from tests.tracing.analysis.building import MS, TraceBuilder, label
+from tracing.analysis.explain import Merging, Question, paths, trees
+from tracing.analysis.explain.paths import PathSums
+from tracing.analysis.explain.steps import with_parents
+from tracing.analysis.explain.trees import Tree, Trees
+from tracing.analysis.histogram import HOUR_NS
+from tracing.spans.records import Bypass, Carried, Kind, Outcome, SideEffect, TransactionOutcome
+
+SAVE = "django.db.models.signals.post_save"
+ORDER = (SAVE, "orders.Order", "")
+
+
+def sale(times=1, *, fails=False, name="shop:sell"):
+    """Return a trace: an order is saved, whose receiver sends *times* ``sold``, which one of two hears."""
+    build = TraceBuilder(name=name)
+    saved = build.dispatch(SAVE, "orders.Order", transaction=TransactionOutcome.COMMITTED)
+    make = build.call(saved, label("shop.make"), query_count=2, own_ns=MS)
+    for number in range(times):
+        sold = build.dispatch("shop.sold", "shop.Sale", make)
+        build.call(sold, label("shop.thank"))
+        build.call(
+            sold,
+            label("shop.count"),
+            outcome=Outcome.RAISED if fails and not number else Outcome.RETURNED,
+            exception_type="OSError" if fails and not number else "",
+        )
+    build.call(saved, label("shop.index"), outcome=Outcome.SKIPPED if fails else Outcome.RETURNED)
+    trace = build.build()
+    trace.side_effects = [SideEffect("mail", "1 recipient", 5, make.number)]
+    follow = (label("cars.follow"),)
+    trace.bypasses = [Bypass("update", "cars.Car", (SAVE,), follow, 1, 7, None, make.number)]
+    return trace
+
+
+def summed(*traces, at_once=True):
+    """Return the trees of *traces*, by root, folded at once or one by one."""
+    sums, kept = PathSums(), Trees()
+    for trace in traces:
+        sums.add(trace)
+        if not at_once:
+            sums.fold(kept)
+    sums.fold(kept)
+    found = {}
+    for roots in kept.hours.values():
+        for root, tree in roots.items():
+            found.setdefault(root, Tree()).merge(tree)
+    return found
+
+
+def merged(question, *traces):
+    """Return the steps of *question* as the traces themselves give them."""
+    merging = Merging(question)
+    for trace in traces:
+        merging.add(trace)
+    return merging.explanation()
+
+
+def rows(roots):
+    """Return what is told of each step, but for its durations."""
+    return [
+        (
+            len(above), step.kind, step.name, step.sender, step.count, step.asked_count,
+            step.parent_count, step.query_count, step.error_count, dict(step.errors),
+            step.skipped_count, dict(step.transactions), dict(step.effects),
+            [(each.model, each.receivers, each.count) for each in step.bypasses],
+        )
+        for step, above in with_parents(roots)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_sums_tell_what_the_traces_tell(at_once):
+    traces = [sale(), sale(3), sale(0), sale(2, fails=True), sale(name="shop:other")]
+
+    found = summed(*traces, at_once=at_once)
+
+    by_pair = merged(Question(SAVE, "orders.Order"), *traces)
+    assert rows([root.steps() for root in found[ORDER].roots.values()]) == rows(by_pair.roots)
+    inner = merged(Question("shop.sold", "shop.Sale"), *traces)
+    assert rows(
+        [root.steps() for root in found["shop.sold", "shop.Sale", ""].roots.values()]
+    ) == rows(inner.roots)
+    by_name = merged(Question(name="shop:sell"), *traces[:4])
+    assert rows([root.steps() for root in found["", "", "shop:sell"].roots.values()]) == rows(
+        by_name.roots
+    )
+
+
+def test_trees_are_the_same_after_being_written_down():
+    found = summed(sale(2, fails=True))[ORDER]
+
+    again = Tree.decode(found.encode())
+    twice = Tree.decode(found.encode(), found.encode())
+
+    (before,), (after,), (double,) = (
+        [root.steps() for root in tree.roots.values()] for tree in (found, again, twice)
+    )
+    assert rows([after]) == rows([before])
+    assert [step.quantile(0.5) for step, _ in with_parents([after])] == [
+        step.quantile(0.5) for step, _ in with_parents([before])
+    ]
+    assert after.children[0].receiver == before.children[0].receiver
+    assert double.count == 2 * before.count
+
+
+@pytest.mark.parametrize("data", [b"", b"nothing", zlib.compress(b"[2,0,[]]")])
+def test_what_cannot_be_read_adds_nothing(data):
+    found = summed(sale())[ORDER]
+
+    (root,) = Tree.decode(data, found.encode()).roots.values()
+
+    assert root.step.count == 1
+
+
+def test_names_that_no_database_takes_are_written_without():
+    build = TraceBuilder()
+    build.call(build.dispatch(sender="shop.\udce9"), label("shop.receive"))
+    (tree,) = [tree for root, tree in summed(build.build()).items() if root[1] == "shop.\udce9"]
+
+    (key,) = Tree.decode(tree.encode()).roots
+
+    assert key[2] == "shop.?"
+
+
+def test_what_is_inside_its_like_is_no_root():
+    build = TraceBuilder()
+    outer = build.call(build.dispatch(SAVE, "orders.Order"), label("shop.make"))
+    build.call(build.dispatch(SAVE, "orders.Order", outer), label("shop.make"))
+
+    tree = summed(build.build())[ORDER]
+
+    (root,) = tree.roots.values()
+    assert (root.step.count, tree.nested) == (1, 1)
+
+
+def test_segments_continue_what_is_running():
+    whole = sale()
+    saved, sold = whole.dispatches
+    first, last = sale(), sale()
+    first.dispatches, first.final = [sold], False
+    first.side_effects, first.bypasses = [], []
+    first.diagnosis_context = Carried(unfinished=[saved])
+    last.dispatches, last.segment = [saved], 1
+
+    found = summed(first, last)
+
+    assert rows([root.steps() for root in found[ORDER].roots.values()]) == rows(
+        merged(Question(SAVE, "orders.Order"), whole).roots
+    )
+    (top,) = found["", "", whole.name].roots.values()
+    assert top.step.count == 1
+
+
+def test_paths_are_bounded_and_what_is_beyond_is_counted(monkeypatch):
+    monkeypatch.setattr(paths, "MOST_PENDING", 2)
+    few = summed(sale(2))[ORDER]
+    monkeypatch.undo()
+    monkeypatch.setattr(trees, "MOST_PATHS", 3)
+    kept = summed(sale(2))
+
+    # Two dispatches and a call found no room; what is below those is not looked at.
+    assert (few.roots[("dispatch", *ORDER)].left_out, len(few.roots)) == (3, 1)
+    assert sum(1 + len(root.below) for tree in kept.values() for root in tree.roots.values()) == 3
+    assert sum(root.left_out for tree in kept.values() for root in tree.roots.values()) > 0
+
+
+def test_deep_traces_are_cut():
+    build = TraceBuilder()
+    call = None
+    for number in range(60):
+        call = build.call(build.dispatch(f"shop.s{number}", "shop.Sale", call), label(f"r{number}"))
+
+    (top,) = summed(build.build())["", "", build.trace.name].roots.values()
+
+    assert top.left_out == 1
+    assert max(len(above) for _, above in with_parents([top.steps()])) == paths.MOST_LEVELS
+
+
+def test_tests_and_lone_dispatches_have_no_tree_by_name():
+    lone = sale()
+    lone.kind = Kind.DISPATCH
+
+    assert not [root for root in summed(lone) if root[2]]
+
+
+def test_each_hour_has_trees_of_its_own():
+    early, late = sale(), sale()
+    late.started_ns += HOUR_NS
+    sums, kept = PathSums(), Trees()
+    sums.add(early)
+    sums.add(late)
+    sums.fold(kept)
+
+    assert len(kept.hours) == 2
+    assert not sums
+    kept.forget(early.started_ns // HOUR_NS)
+    assert {hour for hour, _ in kept.changed} == {late.started_ns // HOUR_NS}
