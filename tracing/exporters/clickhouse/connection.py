@@ -105,8 +105,8 @@ class Address:
             )
         return client
 
-    def insert(self, client: Client, block: bytes, settings: Mapping[str, Any]) -> None:
-        """Send *block*, compressed, and wait until it is stored.
+    def insert(self, client: Client, block: bytes, form: str, settings: Mapping[str, Any]) -> None:
+        """Send *block*, which is of the format *form*; wait until it is stored.
 
         Raises:
             TemporaryError: It is not taken now.
@@ -119,7 +119,7 @@ class Address:
                 self.quoted(),
                 insert_block=lz4.frame.compress(block),
                 settings=dict(settings),
-                fmt="JSONEachRow",
+                fmt=form,
                 compression="lz4",
             )
         except Exception as error:  # noqa: BLE001 - the driver raises what it likes.

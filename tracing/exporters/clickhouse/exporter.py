@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracing import __version__
 from tracing.exporters.clickhouse.connection import Address, load_driver
-from tracing.exporters.clickhouse.rows import block_of
+from tracing.exporters.clickhouse.rows import FORMAT, block_of
 from tracing.exporters.suppression import unrecorded
 from tracing.pipeline import Gathering
 
@@ -84,9 +84,8 @@ class ClickHouseExporter:
             if self._client is None:
                 self._client = self.address.connect()
             try:
-                self.address.insert(
-                    self._client, block, {**_SETTINGS, "insert_deduplication_token": token}
-                )
+                settings = {**_SETTINGS, "insert_deduplication_token": token}
+                self.address.insert(self._client, block, FORMAT, settings)
             except Exception:
                 # A server that was replaced, or has other settings by now, is asked anew.
                 self._close()

@@ -13,7 +13,8 @@ from tracing.exporters.formats.attributes import (
     span_name,
     trace_attributes,
 )
-from tracing.spans.records import Kind, Outcome, Status, Trace, span_id
+from tracing.spans.ids import span_ids
+from tracing.spans.records import Kind, Outcome, Status, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -45,6 +46,7 @@ class OtlpSpan:
 def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
     """Yield the spans of *trace*, its own first unless it is still running."""
     trace_id, started, root = trace.trace_id, trace.started_ns, trace.root_span_id
+    id_of = span_ids(root)
     if trace.final:
         yield OtlpSpan(
             trace_id,
@@ -65,8 +67,8 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
         if each.exception_type and not each.is_detached
     }
     for dispatch in trace.dispatches:
-        parent = span_id(root, dispatch.parent_number or 0)
-        own = span_id(root, dispatch.number)
+        parent = id_of(dispatch.parent_number or 0)
+        own = id_of(dispatch.number)
         begin = started + dispatch.start_ns
         yield OtlpSpan(
             trace_id,
@@ -87,7 +89,7 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
             raised = call.outcome is Outcome.RAISED
             yield OtlpSpan(
                 trace_id,
-                span_id(root, call.number),
+                id_of(call.number),
                 own,
                 call.receiver.name,
                 server=False,

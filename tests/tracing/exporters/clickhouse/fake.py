@@ -19,6 +19,15 @@ SETTINGS = (
 )
 
 
+def rows_in(block):
+    """Return the rows of a block by column, without what is empty."""
+    names, *rows = map(json.loads, block.splitlines())
+    return [
+        {name: value for name, value in zip(names, row, strict=True) if value not in ("", [])}
+        for row in rows
+    ]
+
+
 def _native(columns):
     """Return a block in the format Native: (name, type, values as bytes) for each column."""
     count = len(columns[0][2])
@@ -86,6 +95,8 @@ class FakeClickHouse:
         """Rows by token: what comes again is there already."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.fake = self
+        # Clients that have given up.
+        self._server.handle_error = lambda *_request: None
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -101,7 +112,7 @@ class FakeClickHouse:
         return [row for rows in self.stored.values() for row in rows]
 
     def take(self, handler, parameters, block):
-        rows = [json.loads(line) for line in block.splitlines()]
+        rows = rows_in(block)
         self.inserts.append((parameters, rows))
         self.stands_still.wait(60)
         if self.refuses is not None:

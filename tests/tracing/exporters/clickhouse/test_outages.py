@@ -44,7 +44,10 @@ def test_rows_arrive_with_token_and_settings(clickhouse, exporter):
     exporter.export([trace, plain_trace(2)])
 
     [(parameters, rows)] = clickhouse.inserts
-    assert parameters["query"] == "INSERT INTO `default`.`otel_traces` FORMAT JSONEachRow"
+    assert (
+        parameters["query"]
+        == "INSERT INTO `default`.`otel_traces` FORMAT JSONCompactEachRowWithNames"
+    )
     assert len(parameters["insert_deduplication_token"]) == 32
     assert parameters["async_insert"] == "0"
     assert parameters["deduplicate_blocks_in_dependent_materialized_views"] == "1"

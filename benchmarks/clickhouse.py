@@ -1,0 +1,171 @@
+"""Speed and size of spans in ClickHouse: ``python benchmarks/clickhouse.py [DISPATCHES]``.
+
+The engine is that of chdb (CHDB_PYTHON names a Python that has it), served by ``tests/chdb_server.py`` on
+this machine, so that both share its cores. Traces are a made-up shop's, with one receiver call for each
+dispatch. The exporter's time stands beside that of sending the same blocks, made beforehand.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.store import configure, timed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tracing.spans.records import Trace
+
+SERVER = Path(__file__).resolve().parents[1] / "tests" / "chdb_server.py"
+DISPATCHES = 400_000
+ROWS = 10_000
+DISPATCHES_OF_A_REQUEST = 20
+"""With a receiver: of some 140 that a page of a shop sends, most have none."""
+
+
+def one_call_each(dispatches: int) -> Iterator[Trace]:
+    """Yield traces of a shop of which each dispatch has one receiver call."""
+    from benchmarks.synthetic import Filler
+
+    for trace in Filler(newest_ns=time.time_ns(), days=1).traces(dispatches):
+        numbers = {0}
+        kept = []
+        for dispatch in trace.dispatches:
+            # What was sent by a call that is left out goes with it.
+            if (dispatch.parent_number or 0) in numbers and dispatch.receiver_calls:
+                del dispatch.receiver_calls[1:]
+                numbers.add(dispatch.receiver_calls[0].number)
+                kept.append(dispatch)
+        trace.dispatches = kept
+        yield trace
+
+
+def batches(traces: Iterator[Trace]) -> Iterator[list[Trace]]:
+    """Yield *traces* in batches of at least so many rows as the exporter gathers."""
+    batch: list[Trace] = []
+    rows = 0
+    for trace in traces:
+        batch.append(trace)
+        rows += 1 + 2 * len(trace.dispatches)
+        if rows >= ROWS:
+            yield batch
+            batch, rows = [], 0
+    if batch:
+        yield batch
+
+
+def server_seconds(process: int) -> Callable[[], float]:
+    """Return what tells the CPU seconds of a process."""
+    ticks = os.sysconf("SC_CLK_TCK")
+
+    def seconds() -> float:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / ticks
+
+    return seconds
+
+
+def measure(url: str, process: int, dispatches: int) -> None:
+    """Print rates and sizes."""
+    from tracing import __version__
+    from tracing.exporters.clickhouse.exporter import ClickHouseExporter
+    from tracing.exporters.clickhouse.rows import FORMAT, block_of
+    from tracing.exporters.clickhouse.schema import Schema
+
+    exporter = ClickHouseExporter(url, database="ours", timeout=600)
+    bare = ClickHouseExporter(url, database="bare", timeout=600)
+    for each in (exporter, bare):
+        each.address.run(Schema(each.address.database).statements())
+    parts = list(batches(one_call_each(dispatches)))
+    count = sum(len(trace.dispatches) for part in parts for trace in part)
+    blocks = [block_of(part, "shop", __version__) for part in parts]
+    client = bare.address.connect()
+
+    def send() -> None:
+        for number, block in enumerate(blocks):
+            bare.address.insert(client, block, FORMAT, {"insert_deduplication_token": str(number)})
+
+    def export() -> None:
+        for part in parts:
+            exporter.export(part)
+
+    seconds = server_seconds(process)
+    times = {}
+    for name, work in (("exporter", export), ("bare", send)):
+        cpu, wall, server = times[name] = timed(work, seconds)
+        print(
+            f"{name:9} {count / wall:9,.0f} dispatches/s   {1e6 * cpu / count:5.1f} us CPU each"
+            f"   and {1e6 * server / count:5.1f} us of the server"
+        )
+    print(f"{sum(map(len, blocks)) / count:9.0f} bytes of JSON each, before they are compressed")
+    size = tell_sizes(client, count)
+    ours, _wall, theirs = times["exporter"]
+    tell_needs(size, ours / count, theirs / count)
+    exporter.shutdown()
+    client.close()
+
+
+def tell_sizes(client: Any, count: int) -> float:
+    """Print bytes on disk for each dispatch, by table and by column.
+
+    Returns:
+        Those of all tables but the statistics, which do not grow with it.
+    """
+    for suffix in ("", "_trace_id_ts", "_receivers_by_hour"):
+        client.command(f"OPTIMIZE TABLE bare.otel_traces{suffix} FINAL")
+    tables = client.query(
+        "SELECT table, sum(bytes_on_disk), sum(rows), sum(secondary_indices_compressed_bytes) "
+        "FROM system.parts WHERE database = 'bare' AND active GROUP BY table ORDER BY 2 DESC"
+    ).result_rows
+    for table, size, rows, indices in tables:
+        print(
+            f"{size / count:9.1f} bytes each in {table} ({rows:,} rows; indices {indices / count:.1f})"
+        )
+    columns = client.query(
+        "SELECT column, sum(column_data_compressed_bytes) FROM system.parts_columns "
+        "WHERE database = 'bare' AND table = 'otel_traces' AND active GROUP BY column ORDER BY 2 DESC LIMIT 9"
+    ).result_rows
+    for column, size in columns:
+        print(f"{size / count:13.2f} {column}")
+    return sum(row[1] for row in tables if not row[0].endswith("by_hour")) / count
+
+
+def tell_needs(size: float, ours: float, theirs: float) -> None:
+    """Print what sites need, from bytes and CPU seconds of a dispatch."""
+    print(
+        "\n| requests/s | dispatches/s | GB a day | TB in 30 days | cores, server | cores, exporters |"
+    )
+    print("|---:|---:|---:|---:|---:|---:|")
+    for requests in (1_000, 10_000, 100_000):
+        rate = requests * DISPATCHES_OF_A_REQUEST
+        daily = rate * 86_400 * size / 1e9
+        print(
+            f"| {requests:,} | {rate:,} | {daily:,.0f} | {daily * 30 / 1e3:,.1f} "
+            f"| {rate * theirs:,.1f} | {rate * ours:,.1f} |"
+        )
+
+
+def main() -> None:
+    dispatches = int(sys.argv[1]) if sys.argv[1:] else DISPATCHES
+    with tempfile.TemporaryDirectory() as scratch:
+        configure(Path(scratch), set())
+        python = os.environ.get("CHDB_PYTHON", sys.executable)
+        command = [python, str(SERVER), str(Path(scratch) / "clickhouse")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                port = process.stdout.readline().strip() if process.stdout else ""
+                measure(f"http://127.0.0.1:{port}", process.pid, dispatches)
+            finally:
+                process.kill()
+
+
+if __name__ == "__main__":
+    main()
