@@ -193,6 +193,17 @@ def clean_process(request: pytest.FixtureRequest) -> Iterator[None]:
 
 # -- Runs: make test-fast, make test, make test-all ------------------------------------------------
 
+QUICK_EXAMPLES = 25
+"""Values that Hypothesis tries where the slow tests are left out; otherwise its own 100."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the runs without slow tests try fewer values."""
+    settings_of_hypothesis.register_profile("quick", max_examples=QUICK_EXAMPLES)
+    if "slow" in config.option.markexpr:
+        settings_of_hypothesis.load_profile("quick")
+
+
 all_tests = pytest.StashKey[list[tuple[str, frozenset[str]]]]()
 """Each test that was collected and its markers, those that the run leaves out as well."""
 started: list[str] = []
@@ -235,17 +246,12 @@ def first_example(_: None) -> None:
     """Have Hypothesis look who refers to its random numbers, which a frozen heap would hide."""
 
 
-def leave_out_of_collections() -> None:
-    """Leave what is there now out of collections, which then only look at what comes after it."""
-    gc.collect()
-    gc.freeze()
-
-
 def pytest_collection_finish() -> None:
-    """Leave modules and tests out of collections, and keep engines of templates."""
+    """Leave what is there now out of collections, and keep engines of templates from now on."""
     keep_engines()
     first_example()
-    leave_out_of_collections()
+    gc.collect()
+    gc.freeze()
 
 
 # -- Coverage ----------------------------------------------------------------------------------

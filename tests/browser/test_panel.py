@@ -439,6 +439,7 @@ def test_the_panel_and_the_viewer_lead_to_each_other(parcels_page, parcels_addre
     assert f"{href}spans/" in opened.value.url
 
 
+@pytest.mark.slow
 def test_the_panel_records_for_itself_what_is_not_sampled(open_page, tmp_path):
     with parcels(tmp_path, tracing={"SAMPLE_RATIO": 0.0}) as address:
         page = open_page(address)
@@ -474,6 +475,7 @@ def test_a_request_that_fails_is_no_trouble_for_the_panel(parcels_address):
     assert "The scales say" in response.text
 
 
+@pytest.mark.slow
 def test_five_thousand_dispatches_are_folded_cut_and_linked(parcels_page, parcels_address):
     parcels_page.goto("/many/2500/")
     panel = open_panel(parcels_page)

@@ -687,6 +687,7 @@ def test_table_is_sorted_by_its_headings(viewer):
     assert labels == sorted(labels, key=str.lower)
 
 
+@pytest.mark.slow
 def test_trace_of_20_000_dispatches_opens(viewer):
     store(command(5, cars=20_000), shared=False)
 

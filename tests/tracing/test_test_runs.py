@@ -120,7 +120,8 @@ def run(database, settings, log):
 
 @pytest.mark.process
 @pytest.mark.parametrize(
-    "server", ["memory", pytest.param("postgresql", marks=pytest.mark.services)]
+    "server",
+    ["memory", pytest.param("postgresql", marks=[pytest.mark.services, pytest.mark.slow])],
 )
 @pytest.mark.parametrize("synchronous", [False, True])
 def test_tests_of_a_project_are_not_disturbed(server, synchronous, tmp_path):

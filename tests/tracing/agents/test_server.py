@@ -11,11 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from mcp import Client, StdioServerParameters, stdio_client
 
 from tests.tracing.command_line import error_of, run
 from tracing.agents.answers import CHARACTERS_PER_TOKEN
-from tracing.agents.server import answer
 from tracing.management.verbs.mcp import manage_command
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -43,6 +41,8 @@ def site(tmp_path_factory):
 
 def session(environment, *calls):
     """Return what a server says of itself, its tools, and what it answers to *calls*."""
+    # Here, as below: its import takes as long as a hundred tests, and most runs have none of these.
+    from mcp import Client, StdioServerParameters, stdio_client
 
     async def talk():
         server = StdioServerParameters(
@@ -108,12 +108,18 @@ def test_an_interpreter_without_a_script_runs_django_itself(monkeypatch):
     assert manage_command() == [sys.executable, "-m", "django"]
 
 
+def answer_of(program):
+    """Return what an agent is told when *program* is run in the place of manage.py."""
+    from tracing.agents.server import answer
+
+    return asyncio.run(answer([sys.executable, "-c", program], "statistics", {}))
+
+
 @pytest.mark.process
 def test_an_answer_that_takes_too_long_is_given_up(monkeypatch):
     monkeypatch.setattr("tracing.agents.server.PATIENCE_SECONDS", 0.2)
-    sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
 
-    text, is_error = asyncio.run(answer(sleeping, "statistics", {}))
+    text, is_error = answer_of("import time; time.sleep(60)")
 
     assert (text.startswith("There was no answer within"), is_error) == (True, True)
 
@@ -127,7 +133,7 @@ def test_an_answer_that_takes_too_long_is_given_up(monkeypatch):
     ],
 )
 def test_a_command_that_failed_is_an_error_in_its_words(code, text):
-    assert asyncio.run(answer([sys.executable, "-c", code], "statistics", {})) == (text, True)
+    assert answer_of(code) == (text, True)
 
 
 def test_without_the_package_the_command_says_what_to_install(monkeypatch):

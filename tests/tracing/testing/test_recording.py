@@ -106,6 +106,7 @@ def files(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_each_process_writes_a_file_and_the_same_run_the_same_bytes(project):
     project("-n", "2")
 
