@@ -114,7 +114,7 @@ class ProcessKind:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DifferenceSide:
     """A kind of processes in which a receiver is connected, or is not."""
 
     kind: str
@@ -138,12 +138,12 @@ class Difference:
     signal: str
     sender: str
     receiver: ReceiverLabel
-    connected: list[Place] = field(default_factory=list)
-    missing: list[Place] = field(default_factory=list)
-    excused: list[Place] = field(default_factory=list)
+    connected: list[DifferenceSide] = field(default_factory=list)
+    missing: list[DifferenceSide] = field(default_factory=list)
+    excused: list[DifferenceSide] = field(default_factory=list)
 
     @property
-    def since(self) -> Place:
+    def since(self) -> DifferenceSide:
         """Return the side that made the difference: the later one."""
         first = min(self.connected, key=lambda place: place.since_ns)
         lacking = min(self.missing or self.excused, key=lambda place: place.since_ns)
@@ -224,13 +224,13 @@ def _difference(key: Key, kinds: Sequence[ProcessKind], now_ns: int) -> Differen
     for kind in holders:
         held, version = kind.connections[key], kind.since(key, is_connected=True)
         difference.connected.append(
-            Place(kind.name, version.release, version.first_seen_ns, held.file, held.line)
+            DifferenceSide(kind.name, version.release, version.first_seen_ns, held.file, held.line)
         )
     for kind in kinds:
         if key in kind.connections:
             continue
         version = kind.since(key, is_connected=False)
-        place = Place(
+        place = DifferenceSide(
             kind.name,
             version.release,
             version.first_seen_ns,
@@ -333,7 +333,7 @@ def _difference_dict(difference: Difference) -> dict[str, Any]:
     }
 
 
-def _lacking_dict(place: Place) -> dict[str, Any]:
+def _lacking_dict(place: DifferenceSide) -> dict[str, Any]:
     return {
         "kind": place.kind,
         "since_release": place.release or None,

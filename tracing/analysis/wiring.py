@@ -40,7 +40,7 @@ DEAD: Final = "(dead)"
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class WiredReceiver:
     """One receiver as it is connected."""
 
     receiver: ReceiverLabel
@@ -63,7 +63,7 @@ class Route:
     signal: str
     sender: str
     """``None``: the receivers that any other sender reaches."""
-    connections: list[Connection] = field(default_factory=list)
+    connections: list[WiredReceiver] = field(default_factory=list)
     own_send: str = ""
     """The class of the signal if it calls receivers itself, so that dispatches are not recorded."""
 
@@ -119,7 +119,7 @@ def _routes_of(
     return routes
 
 
-def _connection(entry: Any, *, with_holders: bool) -> Connection:
+def _connection(entry: Any, *, with_holders: bool) -> WiredReceiver:
     lookup_key, reference = entry[0], entry[1]
     weak = isinstance(reference, weakref.ReferenceType)
     receiver = reference() if weak else reference
@@ -129,12 +129,12 @@ def _connection(entry: Any, *, with_holders: bool) -> Connection:
         text = lookup_key[0] if type(lookup_key[0]) is str else ""
         dead = ReceiverLabel(DEAD, dispatch_uid=text, any_sender=any_sender, **options)
         method = isinstance(reference, weakref.WeakMethod)
-        return Connection(dead, alive=False, was_method=method)
+        return WiredReceiver(dead, alive=False, was_method=method)
     uid = lookup_key[0]
     if uid == dispatcher._make_id(receiver):  # type: ignore[attr-defined]  # noqa: SLF001
         uid = None
     label = names.receiver_label(receiver, dispatch_uid=uid, **options)
-    return Connection(
+    return WiredReceiver(
         structs.replace(label, any_sender=True) if any_sender else label,
         kept_by_debug=with_holders and weak and _kept_by_debug(receiver, label),
         unawaited=not entry[-1] and _returns_coroutine(receiver),
@@ -172,9 +172,9 @@ def _returns_coroutine(receiver: object) -> bool:
     return type(call) is FunctionType and inspect.iscoroutinefunction(call)
 
 
-def _with_twins(heard: list[tuple[Any, Connection]]) -> list[Connection]:
+def _with_twins(heard: list[tuple[Any, WiredReceiver]]) -> list[WiredReceiver]:
     """Return the connections of a route with the twins among them marked."""
-    connections: list[Connection] = []
+    connections: list[WiredReceiver] = []
     earlier: list[object] = []
     for entry, connection in heard:
         receiver = entry[1]() if connection.receiver.weak else entry[1]
@@ -225,7 +225,7 @@ def as_dicts(routes: Iterable[Route], seen: dict[str, int] | None = None) -> lis
     ]
 
 
-def describe(connection: Connection) -> str:
+def describe(connection: WiredReceiver) -> str:
     """Return a receiver as one line of a wiring file."""
     label = connection.receiver
     parts = [label.name]
@@ -410,12 +410,12 @@ def matching(
     return found
 
 
-def where(connection: Connection) -> str:
+def where(connection: WiredReceiver) -> str:
     """Return the place of a receiver, relative to the project, or nothing."""
     return place(connection.receiver.file, connection.receiver.line)
 
 
-def origin(connection: Connection) -> str:
+def origin(connection: WiredReceiver) -> str:
     """Return the application of a receiver, else its package or file."""
     label = connection.receiver
     return label.app or short_path(label.file).partition("/")[0]

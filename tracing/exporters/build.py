@@ -129,7 +129,7 @@ def build_spool(
     starter, why = None, "" if CAN_LOCK else "there are no file locks on this system"
     if settings.collector == "process":
         module = getattr(django_settings, "SETTINGS_MODULE", None) or ""
-        why = why or starting.why_not(module)
+        why = why or starting.why_impossible(module)
         starter = starting.Starter(folder, module)
     if why:
         logger.warning(

@@ -32,7 +32,7 @@ from tracing.store.writer import Writer, apart
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from tracing.pipeline import Statistics
+    from tracing.pipeline import PipelineStatistics
     from tracing.spans import records
 
 logger = logging.getLogger("tracing")
@@ -216,7 +216,7 @@ class DatabaseExporter:
                 self._database = None
                 self._writer.forget()
 
-    def tick(self, statistics: Statistics) -> None:
+    def tick(self, statistics: PipelineStatistics) -> None:
         """Tell the store how this process does; obey what it says."""
         with self._lock:
             if not self._works or self._shared or not self._may_store():
@@ -387,7 +387,7 @@ class DatabaseExporter:
     def _keys(self) -> tuple[str, int, int]:
         return socket.gethostname()[:100], getpid(), self._started_ns
 
-    def _beat(self, database: Database, statistics: Statistics) -> None:
+    def _beat(self, database: Database, statistics: PipelineStatistics) -> None:
         self._writer.write_sums(database)
         self._prune_in_turn(database)
         exporters: dict[str, Any] = {

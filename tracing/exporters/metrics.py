@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import MeterProvider
 
-    from tracing.pipeline import Statistics
+    from tracing.pipeline import PipelineStatistics
     from tracing.spans.records import Trace
 
 BUCKETS: Final = (
@@ -102,7 +102,7 @@ class MetricsExporter:
                 count, {"django.tracing.hazard": rule, "django.tracing.severity": severity}
             )
 
-    def tick(self, statistics: Statistics) -> None:
+    def tick(self, statistics: PipelineStatistics) -> None:
         """Record what is lost, and how far behind the export is."""
         lost = statistics.dropped + statistics.failed
         lost += sum(each.dropped for each in statistics.exporters.values())

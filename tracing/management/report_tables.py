@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tracing.analysis.comparison import Comparison
     from tracing.analysis.regression import Regression, Sample
-    from tracing.analysis.wiring import Connection, Route
+    from tracing.analysis.wiring import Route, WiredReceiver
     from tracing.management.layout import Table, Text
     from tracing.spans.records import Hazard
 
@@ -65,7 +65,7 @@ def wiring(routes: Sequence[Route], seen: dict[str, int] | None) -> Text:
 
 
 def _connection_line(
-    route: Route, position: int, connection: Connection, seen: dict[str, int] | None
+    route: Route, position: int, connection: WiredReceiver, seen: dict[str, int] | None
 ) -> Text:
     label = connection.receiver
     words = ["weak" if label.weak else "strong", "async" if label.is_async else "sync"]

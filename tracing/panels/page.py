@@ -25,7 +25,7 @@ from tracing.units import plural
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tracing.analysis.wiring import Connection, Route
+    from tracing.analysis.wiring import Route, WiredReceiver
     from tracing.presentation.receivers import Receivers
     from tracing.spans.records import Trace
 
@@ -164,7 +164,7 @@ def _idle(trace: Trace, wiring: Iterable[Route]) -> Iterable[IdleReceiver]:
             yield IdleReceiver(label, route.signal, sender, reason)
 
 
-def _reason(connection: Connection, *, was_sent: bool) -> str:
+def _reason(connection: WiredReceiver, *, was_sent: bool) -> str:
     if not connection.alive:
         return "dead: connected weakly, and nothing else held it"
     return "sent, but by other senders" if was_sent else "signal not sent"

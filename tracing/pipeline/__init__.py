@@ -16,8 +16,8 @@ from tracing.pipeline.exporter import (
     Exporter,
     ExporterStatistics,
     Gathering,
+    PipelineStatistics,
     Processor,
-    Statistics,
     TemporaryError,
 )
 from tracing.pipeline.processes import flush_on_sigterm
@@ -30,8 +30,8 @@ __all__ = [
     "ExporterStatistics",
     "Gathering",
     "Pipeline",
+    "PipelineStatistics",
     "Processor",
-    "Statistics",
     "TemporaryError",
     "Yielder",
     "add_drain",

@@ -75,7 +75,7 @@ class ExporterStatistics(Struct):
     """What the last attempt failed with; empty after a success."""
 
 
-class Statistics(Struct):
+class PipelineStatistics(Struct):
     """The state of the pipeline, since the process began."""
 
     recorded: int = 0

@@ -16,7 +16,7 @@ from tracing.instrumentation.in_tests import is_test_run
 from tracing.instrumentation.process import before_fork
 from tracing.instrumentation.recent import forgotten
 from tracing.pipeline.delivery import Delivery, guard, logger
-from tracing.pipeline.exporter import Drain, Exporter, Processor, Statistics
+from tracing.pipeline.exporter import Drain, Exporter, PipelineStatistics, Processor
 from tracing.spans import records
 from tracing.units import plural
 
@@ -129,9 +129,9 @@ class WorkerSide:
         self._tick_at = 0.0
         self._told: set[str] = set()
 
-    def statistics(self) -> Statistics:
+    def statistics(self) -> PipelineStatistics:
         """Return the counts so far."""
-        return Statistics(
+        return PipelineStatistics(
             recorded=self._recorded,
             discarded=self._discarded,
             dropped=self._dropped,

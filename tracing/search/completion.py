@@ -9,7 +9,7 @@ from tracing.search.query import KEYS, Key, Match, QueryError
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WordAtCursor:
     """The word that is being typed in a query."""
 
     start: int
@@ -21,17 +21,17 @@ class Place:
     """The key whose value it is; None where a key may stand."""
 
 
-def place_at(text: str, cursor: int) -> Place:
+def place_at(text: str, cursor: int) -> WordAtCursor:
     """Return the word typed at *cursor* of the query *text*."""
     cursor = min(max(cursor, 0), len(text))
     before = text[:cursor]
     match = re.search(r'(?:^|[\s(-])([a-z]+)(>=|<=|[:=<>])("?[^\s"]*)$', before)
     if match is not None and match[1] in KEYS:
         start = match.start(3)
-        return Place(start, _word_end(text, cursor), match[3].lstrip('"'), KEYS[match[1]])
+        return WordAtCursor(start, _word_end(text, cursor), match[3].lstrip('"'), KEYS[match[1]])
     match = re.search(r'[^\s()"-]*$', before)
     start = match.start() if match is not None else cursor
-    return Place(start, _word_end(text, cursor), before[start:])
+    return WordAtCursor(start, _word_end(text, cursor), before[start:])
 
 
 def _word_end(text: str, cursor: int) -> int:
@@ -48,7 +48,7 @@ class Completion:
     hint: str = ""
 
 
-def complete_key(place: Place) -> list[Completion]:
+def complete_key(place: WordAtCursor) -> list[Completion]:
     """Return the keys that fit at *place*, those that begin as typed first."""
     typed = place.typed.lower()
     starting = [key for key in KEYS.values() if key.name.startswith(typed)]

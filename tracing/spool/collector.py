@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from tracing.conf.parts import PipelineOptions
 from tracing.instrumentation.failures import failed
 from tracing.pipeline.delivery import Delivery, guard
-from tracing.pipeline.exporter import Statistics
+from tracing.pipeline.exporter import PipelineStatistics
 from tracing.pipeline.worker import Yielder
 from tracing.spool.folder import CHECKPOINT, COLLECTOR, Folder
-from tracing.spool.reader import Reader
+from tracing.spool.reader import SpoolReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,7 +49,7 @@ class Collector:
         self, folder: Folder, exporters: Iterable[Exporter], processors: Iterable[Processor]
     ) -> None:
         self._folder = folder
-        self._reader = Reader(folder)
+        self._reader = SpoolReader(folder)
         self._processors = list(processors)
         self._deliveries = [Delivery(exporter) for exporter in exporters]
         self._options = PipelineOptions(retry_seconds=_FOR_EVER, queue_limit=2**62)
@@ -232,9 +232,9 @@ class Collector:
             },
         )
 
-    def statistics(self) -> Statistics:
+    def statistics(self) -> PipelineStatistics:
         """Return the counts so far, as the pipeline of a process has them."""
-        return Statistics(
+        return PipelineStatistics(
             recorded=self._recorded,
             discarded=self._discarded,
             failed=self._reader.counts.unreadable_traces,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tracing.instrumentation.buffer import ActiveTrace
-    from tracing.pipeline import Statistics
+    from tracing.pipeline import PipelineStatistics
     from tracing.spans.records import Trace
     from tracing.spool.folder import Folder
     from tracing.spool.frames import Appendable
@@ -109,7 +109,7 @@ class SpoolExporter:
             except OSError as error:
                 failed("telling what the process has connected", error)
 
-    def tick(self, statistics: Statistics) -> None:
+    def tick(self, statistics: PipelineStatistics) -> None:
         """Tell how this process is doing; obey what the collector says."""
         if not self._works:
             return
@@ -139,7 +139,7 @@ class SpoolExporter:
                 self._folder.write(f"{self._name}.wiring", {"wiring": text})
                 self._news.written(found, len(text))
 
-    def _state(self, statistics: Statistics) -> dict[str, Any]:
+    def _state(self, statistics: PipelineStatistics) -> dict[str, Any]:
         exporters: dict[str, Any] = {
             name: asdict(values) for name, values in statistics.exporters.items()
         }

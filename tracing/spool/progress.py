@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.spool.folder import COLLECTOR
-from tracing.spool.reader import Reader
+from tracing.spool.reader import SpoolReader
 
 if TYPE_CHECKING:
     from tracing.spool.folder import Folder
@@ -19,7 +19,7 @@ def progress(folder: Folder) -> dict[str, Any]:
     """Return as JSON who collects *folder*, and how far behind that is."""
     told = folder.read(COLLECTOR)
     # From the files themselves: also while nobody collects.
-    waiting, oldest = Reader(folder).behind()
+    waiting, oldest = SpoolReader(folder).behind()
     seen_ns = told.get("seen_ns", 0)
     return {
         "folder": str(folder.path),

@@ -126,7 +126,7 @@ class _File:
         return True
 
 
-class Reader:
+class SpoolReader:
     """Read the spool in *folder* from its checkpoint on."""
 
     def __init__(self, folder: Folder) -> None:

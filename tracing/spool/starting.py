@@ -48,7 +48,7 @@ def impossible(settings_module: str) -> str:
     return ""
 
 
-def why_not(settings_module: str) -> str:
+def why_impossible(settings_module: str) -> str:
     """Return the same after trying whether this process can start one at all."""
     if why := impossible(settings_module):
         return why

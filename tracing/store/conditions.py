@@ -86,7 +86,7 @@ def started_between(since_ns: int | None, until_ns: int | None) -> Q:
     return conditions
 
 
-class TraceRows(models.QuerySet[Trace]):
+class TraceConditions(models.QuerySet[Trace]):
     """Rows of traces, chosen by their columns."""
 
     def of_kind(self, kind: str) -> Self:

@@ -20,7 +20,7 @@ from tracing.instrumentation.attributes.redaction import known_as
 from tracing.spans import records
 from tracing.store import deadlines
 from tracing.store.columns import full_instance
-from tracing.store.conditions import TraceRows, flag_is, row_conditions
+from tracing.store.conditions import TraceConditions, flag_is, row_conditions
 from tracing.store.generics import Trace, all_of
 from tracing.store.pages import Cursor, TracePage, TraceSearch, read_cursor
 from tracing.store.ranges import chunks, ends_of, keys_of
@@ -47,7 +47,7 @@ class Walk(Scan[Cursor, Trace]):
 
     def __init__(
         self,
-        traces: TraceRows,
+        traces: TraceConditions,
         wanted: TraceSearch,
         cursor: Cursor | None,
         *,
@@ -187,7 +187,7 @@ class Walk(Scan[Cursor, Trace]):
         first, last = ends_of(self.traces.select_related(None))
         return max(self.low, first), min(self.high, last)
 
-    def _rare(self, matching: TraceRows) -> list[Trace] | None:
+    def _rare(self, matching: TraceConditions) -> list[Trace] | None:
         """Return all slow traces, or of an id, beyond the cursor; None if many."""
         wanted, candidates = self.wanted, self.traces.select_related(None)
         if wanted.trace_id:

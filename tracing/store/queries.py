@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from django.apps import apps
 from django.db import connections, models
 
-from tracing.store.conditions import TraceRows
+from tracing.store.conditions import TraceConditions
 from tracing.store.generics import Trace
 from tracing.store.ranges import chunks, keys_of
 
@@ -59,7 +59,7 @@ def readable_at_once(rows: Iterable[_T]) -> Iterator[list[_T]]:
         yield waiting
 
 
-class TraceQuerySet(TraceRows):
+class TraceQuerySet(TraceConditions):
     """Questions about traces."""
 
     # -- One trace ---------------------------------------------------------------------------

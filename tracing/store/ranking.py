@@ -20,7 +20,7 @@ from tracing.store.scan import Scan
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tracing.store.conditions import TraceRows
+    from tracing.store.conditions import TraceConditions
     from tracing.store.generics import Trace
 
 ORDERS: Final = {
@@ -38,7 +38,7 @@ _SORTED_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Rank:
     """The place of a trace in the order: its value, then its row."""
 
     value: int
@@ -48,17 +48,17 @@ class Place:
         return f"{self.value}-{self.row}"
 
 
-def read_place(text: str) -> Place | None:
+def read_place(text: str) -> Rank | None:
     """Return what *text* says, None if it is no place."""
     cursor = read_cursor(text)
     return (
-        Place(cursor.row, cursor.trace)
+        Rank(cursor.row, cursor.trace)
         if cursor is not None and cursor.trace and not cursor.own
         else None
     )
 
 
-class Ranking(Scan[Place, bool]):
+class Ranking(Scan[Rank, bool]):
     """One search in the order of a column, down or up.
 
     Args:
@@ -71,10 +71,10 @@ class Ranking(Scan[Place, bool]):
 
     def __init__(
         self,
-        traces: TraceRows,
+        traces: TraceConditions,
         wanted: TraceSearch,
         order: str,
-        place: Place | None,
+        place: Rank | None,
         *,
         backwards: bool,
     ) -> None:
@@ -90,7 +90,7 @@ class Ranking(Scan[Place, bool]):
         """Return what the row said."""
         return found
 
-    def traces_of(self, found: Sequence[tuple[Place, bool]]) -> list[Trace]:
+    def traces_of(self, found: Sequence[tuple[Rank, bool]]) -> list[Trace]:
         """Return the rows at the places *found* that are still there."""
         rows: dict[int, Trace] = {}
         for keys in chunks([place.row for place, _ in found], KEYS_AT_ONCE):
@@ -99,7 +99,7 @@ class Ranking(Scan[Place, bool]):
 
     # -- In the order of the column
 
-    def batches(self, size: int) -> Iterator[list[tuple[Place, bool]]]:  # noqa: ARG002 - any.
+    def batches(self, size: int) -> Iterator[list[tuple[Rank, bool]]]:  # noqa: ARG002 - any.
         """Yield the traces that fit, in order, each with whether it is mine."""
         if self.conditions is None:
             return
@@ -117,7 +117,7 @@ class Ranking(Scan[Place, bool]):
                 return
             step = min(step * 2, _LARGEST_STEP)
 
-    def _of_a_short_time(self) -> list[tuple[Place, bool]] | None:
+    def _of_a_short_time(self) -> list[tuple[Rank, bool]] | None:
         """Return all that fit in a time of few traces; None for another."""
         if self.wanted.since_ns is None and self.wanted.until_ns is None:
             return None
@@ -125,7 +125,7 @@ class Ranking(Scan[Place, bool]):
         if len(keys_of(rows)[: _SORTED_AT_ONCE + 1]) > _SORTED_AT_ONCE:
             return None
         found = [
-            (Place(value, row), mine)
+            (Rank(value, row), mine)
             for value, row, mine in rows.filter(self.conditions).values_list(
                 self.column, "pk", "mine"
             )
@@ -140,7 +140,7 @@ class Ranking(Scan[Place, bool]):
             if entry[0] != self.begin and ((entry[0].value, entry[0].row) < begin) is self.falls
         ]
 
-    def _next(self, step: int) -> list[tuple[Place, bool]]:
+    def _next(self, step: int) -> list[tuple[Rank, bool]]:
         """Return the next *step* traces in order, whether they fit or not."""
         sign = "-" if self.falls else ""
         rows = self.rows.order_by(f"{sign}{self.column}", f"{sign}pk").values_list(
@@ -156,7 +156,7 @@ class Ranking(Scan[Place, bool]):
             if len(found) < step:
                 others = rows.filter(**{f"{self.column}__{beyond}": self._position.value})
                 found += others[: step - len(found)]
-        return [(Place(value, row), mine) for value, row, mine in found]
+        return [(Rank(value, row), mine) for value, row, mine in found]
 
     def _fitting(self, keys: list[int]) -> set[int] | None:
         """Return those of *keys* whose traces fit; None if all do."""

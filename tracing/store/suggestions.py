@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tracing.search.completion import Completion, Place, complete_key
+from tracing.search.completion import Completion, WordAtCursor, complete_key
 from tracing.search.parser import quoted
 from tracing.search.query import Key, Match, Query, Term, nearest, terms
 from tracing.store.matching import words
@@ -81,7 +81,7 @@ def _complete_word(typed: str, size: int) -> list[Completion]:
     return [completion for *_, completion in found[:size]]
 
 
-def complete(place: Place, size: int = 12) -> list[Completion]:
+def complete(place: WordAtCursor, size: int = 12) -> list[Completion]:
     """Return the keys, or the values of a key, that fit at *place*."""
     if place.key is None:
         keys = complete_key(place)[:size]

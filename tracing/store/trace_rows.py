@@ -51,7 +51,7 @@ _RETURNED = models.OUTCOME_CODES[0]
 _SKIPPED = records.Outcome.SKIPPED
 
 
-class Known:
+class StoredTrace:
     """A stored trace: its row, last segment, whether it is mine, ``extra``."""
 
     __slots__ = ("extra", "final", "mine", "row", "segment")
@@ -71,7 +71,7 @@ class Known:
         self.extra = extra
 
 
-def is_stored(trace: records.Trace, known: dict[str, Known]) -> bool:
+def is_stored(trace: records.Trace, known: dict[str, StoredTrace]) -> bool:
     """Return whether *trace*, or its segment, is stored as far as it goes."""
     stored = known.get(trace.root_span_id)
     return stored is not None and (stored.final or stored.segment >= trace.segment)
@@ -108,7 +108,9 @@ class TraceRows:
         first: The first id of each sequence.
     """
 
-    def __init__(self, labels: Labels, known: dict[str, Known], first: dict[str, int]) -> None:
+    def __init__(
+        self, labels: Labels, known: dict[str, StoredTrace], first: dict[str, int]
+    ) -> None:
         self.labels = labels
         self.known = known
         self._trace = first.get("trace", 0)

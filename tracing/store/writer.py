@@ -24,7 +24,7 @@ from tracing.store.trace_rows import (
     CALL_COLUMNS,
     CHANGING_COLUMNS,
     FIRST_CHANGING,
-    Known,
+    StoredTrace,
     TraceRows,
     is_stored,
     task_links,
@@ -141,7 +141,7 @@ class Writer:
         self,
         database: Database,
         batch: Sequence[records.Trace],
-        known: dict[str, Known],
+        known: dict[str, StoredTrace],
         first: dict[str, int],
     ) -> TraceRows:
         """Begin the transaction of *batch*, and make its rows.
@@ -249,9 +249,9 @@ class Writer:
         database.commit()
         self.paths.written()
 
-    def _known(self, database: Database, traces: Sequence[records.Trace]) -> dict[str, Known]:
+    def _known(self, database: Database, traces: Sequence[records.Trace]) -> dict[str, StoredTrace]:
         """Return what is stored of *traces*, by root span id."""
-        known: dict[str, Known] = {}
+        known: dict[str, StoredTrace] = {}
         ids = sorted({trace.root_span_id for trace in traces})
         columns = ("root_span_id", "id", "segment", "final", "mine", "extra")
         for chunk in chunks(ids, KEYS_AT_ONCE):
@@ -261,14 +261,14 @@ class Writer:
                 f"WHERE root_span_id IN {marks(chunk)}",
                 chunk,
             ):
-                known[root_span_id] = Known(*values)
+                known[root_span_id] = StoredTrace(*values)
         return known
 
     def _allocate(
         self,
         database: Database,
         batch: Sequence[records.Trace],
-        known: dict[str, Known],
+        known: dict[str, StoredTrace],
     ) -> dict[str, int]:
         """Return the first id of each sequence for *batch*."""
         needed = {
@@ -320,7 +320,7 @@ class Writer:
         self,
         database: Database,
         batch: Sequence[records.Trace],
-        known: dict[str, Known],
+        known: dict[str, StoredTrace],
     ) -> None:
         """Remove dispatches of earlier segments that come again."""
         quote = database.quote

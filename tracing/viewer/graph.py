@@ -85,7 +85,7 @@ def sender_app(sender: str) -> str:
 
 
 @dataclass(slots=True)
-class Node:
+class Box:
     """A box of the map."""
 
     key: str
@@ -144,8 +144,8 @@ class Node:
 class Edge:
     """A line of the map."""
 
-    source: Node
-    target: Node
+    source: Box
+    target: Box
     count: int
     error_count: int
     crosses: bool
@@ -192,7 +192,7 @@ class Group:
 class Graph:
     """The map, laid out."""
 
-    nodes: list[Node]
+    nodes: list[Box]
     edges: list[Edge]
     groups: list[Group]
     height: int
@@ -285,21 +285,21 @@ class _Drawing:
 
     def __init__(self, focus: str) -> None:
         self.focus = focus
-        self.nodes: dict[tuple[str, str], Node] = {}
+        self.nodes: dict[tuple[str, str], Box] = {}
         self.edges: dict[tuple[str, str, str], Edge] = {}
 
-    def node(self, column: str, key: str, app: str, text: str, title: str) -> Node:
+    def node(self, column: str, key: str, app: str, text: str, title: str) -> Box:
         """Return the node *key* of *column*, made if it is not there."""
         found = self.nodes.get((column, key))
         if found is None:
-            found = self.nodes[column, key] = Node(
+            found = self.nodes[column, key] = Box(
                 key, column, app, text, title,
                 is_focus=key == self.focus, was_seen=False,
             )  # fmt: skip
         return found
 
     def edge(
-        self, source: Node, target: Node, flow: Flow, count: int, errors: int, *, crosses: bool
+        self, source: Box, target: Box, flow: Flow, count: int, errors: int, *, crosses: bool
     ) -> None:
         """Add *count* dispatches or calls of *flow* to the edge between two nodes."""
         key = (source.column, source.key, target.key)
@@ -331,7 +331,7 @@ class _Drawing:
         if flow.total_ns and "in all" not in receiver.title:
             receiver.title = f"{flow.receiver}, {format_ns(flow.total_ns)} in all for {signal}"
 
-    def _add_sends(self, flow: Flow, receiver: Node) -> None:
+    def _add_sends(self, flow: Flow, receiver: Box) -> None:
         for (signal, sent_by), count in flow.sends.items():
             app, key = sender_app(sent_by), signal_key(signal, sent_by)
             text = f"{short_signal(signal)} {sent_by}"
@@ -366,9 +366,9 @@ def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:
     return Graph(ordered, found_edges, groups, height, titles)
 
 
-def _order(nodes: list[Node], edges: list[Edge]) -> list[Node]:
+def _order(nodes: list[Box], edges: list[Edge]) -> list[Box]:
     """Return *nodes* by column and application, near what they are tied to."""
-    ties: dict[int, list[Node]] = defaultdict(list)
+    ties: dict[int, list[Box]] = defaultdict(list)
     for edge in edges:
         ties[id(edge.source)].append(edge.target)
         ties[id(edge.target)].append(edge.source)
@@ -408,7 +408,7 @@ def _order(nodes: list[Node], edges: list[Edge]) -> list[Node]:
     return [node for name in COLUMNS for node in columns[name]]
 
 
-def _place(nodes: list[Node]) -> tuple[list[Group], int]:
+def _place(nodes: list[Box]) -> tuple[list[Group], int]:
     """Give each node its place; return the groups and the whole height."""
     groups: list[Group] = []
     height = 0

@@ -32,7 +32,7 @@ from tracing.exporters.database import DatabaseExporter
 from tracing.exporters.log import LogExporter
 from tracing.exporters.log_import import import_logs
 from tracing.models import ReceiverLabel, RecorderControl, RecorderState, Rollup, Trace
-from tracing.pipeline import Pipeline, Statistics, TemporaryError, news
+from tracing.pipeline import Pipeline, PipelineStatistics, TemporaryError, news
 from tracing.spans.intervals import time_once
 from tracing.spans.records import Carried, Outcome
 from tracing.store import retention
@@ -485,7 +485,7 @@ def test_a_large_wiring_that_changes_all_the_time_is_stored_now_and_then(exporte
     monkeypatch.setattr("tracing.exporters.database.encode", encode)
     exporter.export([plain_trace(1)])
     for _ in range(40):
-        exporter.tick(Statistics())
+        exporter.tick(PipelineStatistics())
         now[0] += 5
 
     assert stored == [1000, 1090, 1180]
@@ -867,7 +867,7 @@ def test_histogram_keeps_counts_of_any_size():
 def test_what_the_recorder_forgot_is_told_with_its_state(exporter):
     exporter.export([plain_trace(1)])
 
-    exporter.tick(Statistics(forgotten={"receiver sets": 3}))
+    exporter.tick(PipelineStatistics(forgotten={"receiver sets": 3}))
 
     assert json.loads(RecorderState.objects.get().exporters)["(forgotten)"] == {"receiver sets": 3}
 

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.tracing.exporters.test_otlp import start_http
 from tests.tracing.samples import full_trace, plain_trace
 from tracing.exporters.metrics import BUCKETS, MetricsExporter
-from tracing.pipeline import ExporterStatistics, Statistics
+from tracing.pipeline import ExporterStatistics, PipelineStatistics
 from tracing.spans.records import Hazard
 
 
@@ -117,12 +117,12 @@ def test_names_beyond_the_limit_share_a_series(measured):
 def test_what_is_lost_and_how_far_behind_the_export_is(measured):
     exporter = MetricsExporter(measured.provider)
 
-    exporter.tick(Statistics(dropped=2, failed=1, queued=4, behind_seconds=1.5))
+    exporter.tick(PipelineStatistics(dropped=2, failed=1, queued=4, behind_seconds=1.5))
     state = {"process": 7, "started_ns": 1, "dropped": 5}
     exporter.tell_of([state, state | {"process": 8, "dropped": 1}])
     exporter.tell_of([state | {"dropped": 6}])
     exporter.tick(
-        Statistics(
+        PipelineStatistics(
             dropped=2,
             failed=1,
             behind_seconds=2.5,
@@ -139,7 +139,7 @@ def test_without_a_provider_of_the_project_nothing_is_kept():
     exporter = MetricsExporter()
 
     exporter.export([full_trace()])
-    exporter.tick(Statistics(dropped=1))
+    exporter.tick(PipelineStatistics(dropped=1))
 
 
 def test_metrics_reach_a_collector():
@@ -176,7 +176,7 @@ def test_prometheus_scrapes_them():
     try:
         exporter = MetricsExporter(provider)
         exporter.export([full_trace()])
-        exporter.tick(Statistics(queued=3))
+        exporter.tick(PipelineStatistics(queued=3))
         with urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=30) as answer:
             text = answer.read().decode()
     finally:

@@ -13,7 +13,7 @@ from tests.tracing.analysis.building import MS, TraceBuilder, label
 from tests.tracing.command_line import ANSI, Screen, checkout, error_of, run, store
 from tracing.analysis import tree
 from tracing.analysis.totals import totals
-from tracing.analysis.wiring import Connection, Route
+from tracing.analysis.wiring import Route, WiredReceiver
 from tracing.management import report_tables, tables
 from tracing.management.terminal import Terminal, table, text
 from tracing.presentation.rows import Tree
@@ -180,10 +180,10 @@ def test_wiring_says_what_is_wrong_in_words():
         "shop.signals.placed",
         "shop.Order",
         [
-            Connection(label("(dead)", file="", any_sender=True), alive=False),
-            Connection(label("shop.a.<lambda>"), kept_by_debug=True),
-            Connection(label("shop.Index()", is_async=False), unawaited=True),
-            Connection(label("shop.b", app="shop"), duplicate_of=1),
+            WiredReceiver(label("(dead)", file="", any_sender=True), alive=False),
+            WiredReceiver(label("shop.a.<lambda>"), kept_by_debug=True),
+            WiredReceiver(label("shop.Index()", is_async=False), unawaited=True),
+            WiredReceiver(label("shop.b", app="shop"), duplicate_of=1),
         ],
     )
     lines = shown(report_tables.wiring([route], {"shop.b": 1200})).splitlines()

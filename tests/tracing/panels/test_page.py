@@ -13,7 +13,7 @@ from django.utils import translation
 from tests.tracing.analysis.building import MS, TraceBuilder, label
 from tests.tracing.panels.traces import foreign_trace, mixed_trace, order_trace
 from tracing.analysis.hazards import diagnose
-from tracing.analysis.wiring import Connection, Route
+from tracing.analysis.wiring import Route, WiredReceiver
 from tracing.panels import page, panel
 from tracing.panels.stored import describe
 from tracing.presentation import links
@@ -71,8 +71,8 @@ def test_rows_and_receivers_lead_to_what_follows_in_a_tab_of_its_own():
 
 def test_rows_that_are_not_mine_are_marked_and_counted():
     wiring = [
-        Route("x.sent", "None", [Connection(label("django.x.idle"))]),
-        Route("x.sent", "None", [Connection(label("core.x.idle", mine=True))]),
+        Route("x.sent", "None", [WiredReceiver(label("django.x.idle"))]),
+        Route("x.sent", "None", [WiredReceiver(label("core.x.idle", mine=True))]),
     ]
     found = context(mixed_trace(), wiring)
     html = draw("tracing/panel.html", found)
@@ -92,7 +92,7 @@ def test_rows_that_are_not_mine_are_marked_and_counted():
 
 
 def test_a_panel_in_which_nothing_is_mine_is_shown_whole_under_a_heading():
-    wiring = [Route("x.sent", "None", [Connection(label("django.x.idle"))])]
+    wiring = [Route("x.sent", "None", [WiredReceiver(label("django.x.idle"))])]
     html = content(foreign_trace(), wiring)
 
     assert html.count("No receiver of yours ran") == 3
@@ -196,19 +196,19 @@ def test_receivers_not_called_are_told_with_the_reason():
         Route(
             "django.db.models.signals.post_save",
             "None",
-            [Connection(label("core.x.hears_all", any_sender=True))],
+            [WiredReceiver(label("core.x.hears_all", any_sender=True))],
         ),
         Route(
             "django.db.models.signals.post_save",
             "sales.Sale",
             [
-                Connection(label("core.x.hears_all", any_sender=True)),
-                Connection(label("core.x.hears_sales")),
-                Connection(label("core.orders.receivers.make_sale")),
+                WiredReceiver(label("core.x.hears_all", any_sender=True)),
+                WiredReceiver(label("core.x.hears_sales")),
+                WiredReceiver(label("core.orders.receivers.make_sale")),
             ],
         ),
-        Route("django.db.models.signals.pre_delete", "x.Y", [Connection(label("core.x.other"))]),
-        Route("x.gone", "None", [Connection(label("(dead)", any_sender=True), alive=False)]),
+        Route("django.db.models.signals.pre_delete", "x.Y", [WiredReceiver(label("core.x.other"))]),
+        Route("x.gone", "None", [WiredReceiver(label("(dead)", any_sender=True), alive=False)]),
     ]
 
     idle = context(order_trace(), wiring)["idle"]

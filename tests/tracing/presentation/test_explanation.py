@@ -8,7 +8,7 @@ from tests.tracing.analysis.building import MS, SIGNALS, TraceBuilder, label
 from tracing.analysis.explain import Merging, Question
 from tracing.analysis.explain.steps import Step
 from tracing.analysis.explain.wired import add_connected
-from tracing.analysis.wiring import Connection, Route
+from tracing.analysis.wiring import Route, WiredReceiver
 from tracing.presentation.explanation import tell
 from tracing.presentation.mermaid import MOST_NODES, flowchart
 from tracing.spans.records import Outcome, TransactionOutcome
@@ -101,7 +101,7 @@ def test_notes_tell_failures_transactions_and_what_was_left_for_later():
 def test_notes_tell_what_is_connected_and_was_not_called():
     explanation = found(saved())
     first, second = label("shop.receivers.first"), label("shop.receivers.second")
-    routes = [Route(POST_SAVE, "orders.Order", [Connection(first), Connection(second)])]
+    routes = [Route(POST_SAVE, "orders.Order", [WiredReceiver(first), WiredReceiver(second)])]
     recorded = {(POST_SAVE, "orders.Order", first.name): 7}
 
     add_connected(explanation, routes, recorded=recorded)

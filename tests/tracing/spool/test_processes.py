@@ -304,16 +304,16 @@ while True:
 
 
 def test_where_none_can_be_started_is_told(monkeypatch):
-    assert "in no module" in starting.why_not("")
+    assert "in no module" in starting.why_impossible("")
     monkeypatch.setattr(sys, "executable", "/usr/bin/uwsgi")
-    assert "uwsgi is no Python" in starting.why_not("settings")
+    assert "uwsgi is no Python" in starting.why_impossible("settings")
     monkeypatch.undo()
 
     def refused(_command):
         raise OSError(1, "Operation not permitted")
 
     monkeypatch.setattr(starting, "start_apart", refused)
-    assert "Operation not permitted" in starting.why_not("settings")
+    assert "Operation not permitted" in starting.why_impossible("settings")
 
 
 def test_a_collector_that_does_not_stay_is_started_less_and_less_often(

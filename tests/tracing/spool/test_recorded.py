@@ -23,7 +23,7 @@ from tracing.spans.records import Kind, Trace
 from tracing.spool.exporter import SpoolExporter
 from tracing.spool.folder import Folder
 from tracing.spool.frames import NAMES, TRACE, Appendable, Encoder, frame, frames
-from tracing.spool.reader import Reader
+from tracing.spool.reader import SpoolReader
 
 signal = Signal()
 
@@ -68,7 +68,7 @@ def recorded(name="work", sends=2, receiver=returning):
 
 def rest(folder):
     """Return all traces of a spool."""
-    reader, found = Reader(folder), []
+    reader, found = SpoolReader(folder), []
     while batch := reader.read():
         found += batch
     reader.close()
@@ -210,7 +210,7 @@ def test_a_frame_that_is_no_recorded_trace_is_counted_and_passed(traced, spool):
     with path.open("ab") as file:
         file.write(frame(ord("r"), b"\x93\x01\x02\x03") + frame(TRACE, b"\x80"))
         file.write(Encoder().encode([plain_trace(1)]))
-    reader = Reader(spool._folder)
+    reader = SpoolReader(spool._folder)
 
     assert [trace.name for trace in reader.read()] == ["work", plain_trace(1).name]
     assert reader.counts.unreadable_traces == 2

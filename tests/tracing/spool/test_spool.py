@@ -14,13 +14,13 @@ from tests.tracing.samples import full_trace, plain_trace
 from tracing.conf.parts import PipelineOptions
 from tracing.exporters.log import LogExporter
 from tracing.exporters.memory import MemoryExporter
-from tracing.pipeline import Gathering, Statistics, TemporaryError, Yielder, news
+from tracing.pipeline import Gathering, PipelineStatistics, TemporaryError, Yielder, news
 from tracing.spool import reader as reading
 from tracing.spool import writer as writing
 from tracing.spool.collector import Collector
 from tracing.spool.exporter import SpoolExporter
 from tracing.spool.folder import CHECKPOINT, COLLECTOR, CONTROL, Folder, Turn
-from tracing.spool.reader import Reader
+from tracing.spool.reader import SpoolReader
 from tracing.spool.writer import Writer
 
 
@@ -70,7 +70,7 @@ def rest(reader):
 
 
 def test_what_was_appended_is_read_in_its_order_while_it_grows(folder, writer):
-    reader = Reader(folder)
+    reader = SpoolReader(folder)
     writer.append([full_trace(), plain_trace(1)])
     assert rest(reader) == [full_trace(), plain_trace(1)]
 
@@ -109,14 +109,14 @@ def test_a_full_file_is_followed_by_another_that_can_be_read_by_itself(folder, m
     writer.close()
 
     assert len(folder.files()) > 5
-    reader = Reader(folder)
+    reader = SpoolReader(folder)
     assert [trace.trace_id for trace in rest(reader)] == [f"{n:032x}" for n in range(20)]
     reader.exported()
     assert folder.files() == []
 
 
 def test_the_file_of_a_process_that_writes_stays_until_it_ends(folder, writer):
-    reader = Reader(folder)
+    reader = SpoolReader(folder)
     writer.append([plain_trace(1)])
     rest(reader)
     reader.exported()
@@ -140,7 +140,7 @@ def test_beyond_its_size_the_oldest_file_goes_and_what_was_in_it_is_counted(fold
     writer.close()
 
     assert folder.size() <= 20_000 + 3_000 + 5_000
-    kept = [int(trace.trace_id, 16) for trace in rest(Reader(folder))]
+    kept = [int(trace.trace_id, 16) for trace in rest(SpoolReader(folder))]
     assert kept == list(range(writer.lost, 200))
     assert writer.lost > 100
 
@@ -148,7 +148,7 @@ def test_beyond_its_size_the_oldest_file_goes_and_what_was_in_it_is_counted(fold
 def test_what_was_exported_is_not_counted_as_lost(folder, monkeypatch):
     monkeypatch.setattr(writing, "FILE_BYTES", 3_000)
     writer = Writer(folder, 12_000)
-    reader = Reader(folder)
+    reader = SpoolReader(folder)
     for _ in range(50):
         writer.append([full_trace()])
     rest(reader)
@@ -177,7 +177,7 @@ def test_a_disk_that_is_full_leaves_the_file_as_it_was(folder, writer, monkeypat
 
     monkeypatch.undo()
     writer.append([full_trace()])
-    assert rest(Reader(folder)) == [plain_trace(1), full_trace()]
+    assert rest(SpoolReader(folder)) == [plain_trace(1), full_trace()]
 
 
 @pytest.mark.process
@@ -193,7 +193,7 @@ def test_a_forked_child_writes_a_file_of_its_own(folder, writer):
     os.waitpid(child, 0)
     writer.append([plain_trace(3)])
 
-    reader = Reader(folder)
+    reader = SpoolReader(folder)
     assert len(folder.files()) == 2
     found = {trace.trace_id for trace in rest(reader)}
     assert found == {plain_trace(n).trace_id for n in (1, 2, 3)}
@@ -215,7 +215,7 @@ def test_a_torn_end_is_kept_and_counted_and_the_rest_is_read(folder, writer, cap
     path = only_file(folder)
     os.truncate(path, path.stat().st_size - 3)
     writer.close()
-    reader = Reader(folder)
+    reader = SpoolReader(folder)
 
     assert rest(reader) == [full_trace()]
     reader.exported()
@@ -233,7 +233,7 @@ def test_the_torn_end_of_a_process_that_still_writes_is_waited_for(folder, write
     path = only_file(folder)
     whole = path.read_bytes()
     os.truncate(path, len(whole) - 3)
-    reader = Reader(folder)
+    reader = SpoolReader(folder)
 
     assert rest(reader) == []
     with path.open("ab") as file:
@@ -253,7 +253,7 @@ def test_what_follows_a_damaged_frame_is_kept_and_counted(folder, writer, caplog
     data = bytearray(path.read_bytes())
     data[good + 12] ^= 255
     path.write_bytes(data)
-    reader = Reader(folder)
+    reader = SpoolReader(folder)
 
     assert rest(reader) == [full_trace()]
     assert rest(reader) == []
@@ -267,7 +267,7 @@ def test_a_file_of_another_format_is_kept_and_counted(folder, caplog, first, mon
     path = folder.path / "0-1-a.00000000.spool"
     path.write_bytes(first + b"whatever stands there")
     time.sleep(0.01)
-    reader = Reader(folder)
+    reader = SpoolReader(folder)
 
     assert rest(reader) == []
 
@@ -281,7 +281,7 @@ def test_of_files_that_cannot_be_read_some_are_kept(folder, monkeypatch):
     for number in range(30):
         path = folder.path / f"{number:02d}-1-a.00000000.spool"
         path.write_bytes(b"tracing spool 9\n")
-    reader = Reader(folder)
+    reader = SpoolReader(folder)
     rest(reader)
 
     assert len(list(folder.path.glob("*.unreadable"))) == 20
@@ -482,16 +482,16 @@ def test_a_process_tells_how_it_is_and_obeys(folder):
     told = []
     exporter = SpoolExporter(folder, max_bytes=10**6, on_control=told.append, version="1")
     exporter.export([plain_trace(1)])
-    exporter.tick(Statistics(recorded=1, queued=2))
+    exporter.tick(PipelineStatistics(recorded=1, queued=2))
     (state,) = folder.states()
     assert (state["recorded"], state["queued"], state["process"]) == (1, 2, os.getpid())
     assert told == []
 
     folder.control(True)
-    exporter.tick(Statistics())
-    exporter.tick(Statistics())
+    exporter.tick(PipelineStatistics())
+    exporter.tick(PipelineStatistics())
     folder.control(False)
-    exporter.tick(Statistics())
+    exporter.tick(PipelineStatistics())
     assert told == [True, False]
     exporter.shutdown()
 
@@ -515,19 +515,19 @@ def test_what_a_process_has_connected_comes_when_that_is_news(folder):
     wiring = (lambda: connected[0], lambda: connected[0])
     exporter = SpoolExporter(folder, max_bytes=10**6, wiring=wiring)
     exporter.export([plain_trace(1)])
-    exporter.tick(Statistics())
+    exporter.tick(PipelineStatistics())
     (state,) = folder.states()
     assert state["wiring"] == "one"
 
     (path,) = folder.path.glob("*.wiring")
     written = path.stat().st_mtime_ns
-    exporter.tick(Statistics())
+    exporter.tick(PipelineStatistics())
     assert path.stat().st_mtime_ns == written
     (state,) = folder.states(written + 1)
     assert "wiring" not in state
 
     connected[0] = "two"
-    exporter.tick(Statistics())
+    exporter.tick(PipelineStatistics())
     (state,) = folder.states(written + 1)
     assert state["wiring"] == "two"
     exporter.shutdown()
@@ -545,7 +545,7 @@ def test_a_large_wiring_that_changes_all_the_time_is_written_now_and_then(folder
     exporter = SpoolExporter(folder, max_bytes=10**6, wiring=(describe, lambda: next(changes)))
     exporter.export([plain_trace(1)])
     for _ in range(60):
-        exporter.tick(Statistics())
+        exporter.tick(PipelineStatistics())
         now[0] += 5
 
     assert written == [1000, 1090, 1180, 1270]

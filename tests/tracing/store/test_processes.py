@@ -13,7 +13,7 @@ from tracing import models
 from tracing.analysis.process_wiring import TOLD_NS
 from tracing.conf.parts import Retention
 from tracing.exporters.database import DatabaseExporter
-from tracing.pipeline import Statistics
+from tracing.pipeline import PipelineStatistics
 from tracing.spans.processes import ProcessWiring
 from tracing.store import retention
 from tracing.store.backends import open_database
@@ -135,11 +135,11 @@ def test_process_in_which_nothing_of_the_application_runs_tells_nothing(database
 def test_worker_of_a_process_tells_what_that_has_connected():
     exporter = DatabaseExporter()
     exporter.export([plain_trace(1)])
-    exporter.tick(Statistics())
+    exporter.tick(PipelineStatistics())
     (told,) = versions()
     models.WiringVersion.objects.all().delete()
     exporter._reports.forget()
-    exporter.tick(Statistics())
+    exporter.tick(PipelineStatistics())
     exporter.shutdown()
 
     assert told.kind == "tests"

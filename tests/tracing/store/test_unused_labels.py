@@ -17,7 +17,7 @@ from tracing.conf import store_alias
 from tracing.conf.parts import Retention
 from tracing.exporters import database as database_module
 from tracing.exporters.database import DatabaseExporter
-from tracing.pipeline import Statistics, TemporaryError
+from tracing.pipeline import PipelineStatistics, TemporaryError
 from tracing.spans.records import Callsite, Kind, derived_root_span_id
 from tracing.store import labels, summing, unused_labels
 from tracing.store.backends import beside_the_application
@@ -269,7 +269,7 @@ def test_worker_goes_on_with_the_names_from_beat_to_beat(transactional_db, monke
     exporter._prune_at = 0
     left = []
     for _ in range(4):
-        exporter.tick(Statistics())
+        exporter.tick(PipelineStatistics())
         left.append(models.TraceLabel.objects.count())
     exporter.shutdown()
 

@@ -17,7 +17,7 @@ from tracing.analysis.wiring import ANY, DEAD
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tracing.analysis.wiring import Connection, Route
+    from tracing.analysis.wiring import Route, WiredReceiver
     from tracing.spans.records import Hazard, ReceiverLabel
 
 
@@ -82,7 +82,7 @@ def _to(route: Route, sender: str) -> str:
     return short_signal(route.signal) + ("" if sender == ANY else f" of {sender}")
 
 
-def _twice(connection: Connection, other: ReceiverLabel, to: str) -> Hazard:
+def _twice(connection: WiredReceiver, other: ReceiverLabel, to: str) -> Hazard:
     message = f"{who(connection.receiver)} is connected twice and will run twice for each {to}"
     if other.name != connection.receiver.name:
         message += f": it is the same function as {other.name}"

@@ -17,7 +17,7 @@ from tracing.units import format_ago, format_count, format_moment
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tracing.analysis.process_wiring import Difference, Place, ProcessKind
+    from tracing.analysis.process_wiring import Difference, DifferenceSide, ProcessKind
     from tracing.management.layout import Table, Text
     from tracing.management.verbs.base import Run
 
@@ -114,6 +114,6 @@ def _lines(difference: Difference) -> Iterator[Text]:
         yield joined("  not in ", (each.kind, "bold"), (f": {each.excuse}", "dim"))
 
 
-def _since(one: Place) -> str:
+def _since(one: DifferenceSide) -> str:
     release = f"release {one.release}, " if one.release else ""
     return f"  since {release}{format_moment(one.since_ns)}"

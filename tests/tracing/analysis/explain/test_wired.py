@@ -7,7 +7,7 @@ from tracing.analysis.explain import Merging, Question, add_connected
 from tracing.analysis.explain.steps import with_parents
 from tracing.analysis.explain.wired import wired_pairs
 from tracing.analysis.why_not.target import Target
-from tracing.analysis.wiring import Connection, Route
+from tracing.analysis.wiring import Route, WiredReceiver
 
 POST_SAVE, PRE_SAVE = SIGNALS["post_save"], SIGNALS["pre_save"]
 SAVED = Question(POST_SAVE, "orders.Order")
@@ -15,7 +15,7 @@ FIRST, SECOND, THIRD = (label(f"shop.receivers.{name}") for name in ("first", "s
 
 
 def route(signal, sender, *labels):
-    return Route(signal, sender, [Connection(each) for each in labels])
+    return Route(signal, sender, [WiredReceiver(each) for each in labels])
 
 
 def explained(question, *builders, routes=(), **options):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tracing.analysis.hazards.facts import Facts
     from tracing.analysis.hazards.rule import Options
-    from tracing.analysis.process_wiring import Difference, Place
+    from tracing.analysis.process_wiring import Difference, DifferenceSide
     from tracing.spans.records import Hazard
 
 
@@ -46,12 +46,12 @@ def findings(differences: Iterable[Difference]) -> Iterator[Hazard]:
         yield hazard
 
 
-def _kinds(places: Iterable[Place]) -> str:
+def _kinds(places: Iterable[DifferenceSide]) -> str:
     names = [each.kind for each in places]
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
-def _line(one: Place) -> str:
+def _line(one: DifferenceSide) -> str:
     release = f"release {one.release}, " if one.release else ""
     since = f"since {release}{format_moment(one.since_ns)}"
     if one.file:
@@ -59,6 +59,6 @@ def _line(one: Place) -> str:
     return f"{one.kind}: {lacking(one)}, {since}"
 
 
-def lacking(one: Place) -> str:
+def lacking(one: DifferenceSide) -> str:
     """Return the words for a place in which a receiver is not connected."""
     return "not connected any more" if one.was_connected else "not connected"
