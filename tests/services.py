@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from typing import NoReturn
 
 import pytest
@@ -133,11 +133,12 @@ def require_program(*names: str) -> str:
 
 def require_chdb() -> str:
     """Return a Python that has ``chdb``: CHDB_PYTHON names one, else the running one."""
-    python = os.environ.get("CHDB_PYTHON") or sys.executable
-    asked = subprocess.run([python, "-c", "import chdb, lz4"], capture_output=True, check=False)
-    if asked.returncode:
-        give_up(f"{python} has no chdb; CHDB_PYTHON names a Python that has it")
-    return python
+    python = os.environ.get("CHDB_PYTHON", "")
+    if not python and find_spec("chdb") is None:
+        give_up("there is no chdb here; CHDB_PYTHON names a Python that has it")
+    if python and not os.access(python, os.X_OK):
+        give_up(f"CHDB_PYTHON is {python}, which cannot be run")
+    return python or sys.executable
 
 
 def give_up(reason: str) -> NoReturn:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import require_chdb
+from tests.services import give_up, require_chdb
 from tracing.exporters.clickhouse.connection import Address
 from tracing.exporters.clickhouse.schema import Schema
 
@@ -21,7 +21,9 @@ def engine(tmp_path_factory):
     command = [require_chdb(), str(SERVER), str(tmp_path_factory.mktemp("clickhouse"))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+            if not (port := process.stdout.readline().strip()):
+                give_up(f"{command[0]} has no chdb, or it does not start")
+            yield f"http://127.0.0.1:{port}"
         finally:
             process.kill()
 
