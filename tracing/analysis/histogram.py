@@ -183,6 +183,8 @@ class Statistics(Struct):
     query_count: int
     query_ns: int
     histogram: Histogram = field(default_factory=Histogram)
+    cpu_ns: int | None = None
+    """Own CPU time of a receiver, of the calls in which it was read; None without any."""
     receiver_id: int | None = None
     app: str = ""
     """Application of the receiver."""

@@ -47,7 +47,10 @@ class Sums:
 
 
 def _added_rollups(rows: Sequence[_Row]) -> _Row:
-    sums = (sum(values) for values in list(zip(*rows, strict=True))[:-1])
+    sums = (
+        sum(read) if (read := [value for value in values if value is not None]) else None
+        for values in list(zip(*rows, strict=True))[:-1]
+    )
     return (*sums, Histogram.decode(*(row[-1] for row in rows)).encode())
 
 
@@ -59,7 +62,7 @@ SUMS: Final = (
     Sums(
         "tracing_rollup",
         ("signal_id", "sender_id", "receiver_id"),
-        ("count", "error_count", "total_ns", "query_count", "query_ns", "histogram"),
+        ("count", "error_count", "total_ns", "query_count", "query_ns", "cpu_ns", "histogram"),
         _added_rollups,
     ),
     Sums("tracing_pathrollup", ("signal_id", "sender_id", "label_id"), ("tree",), _added_trees),

@@ -162,14 +162,19 @@ def statistics(
         rollups.order_by()
         .values(*keys)
         .annotate(
-            **{f"{name}__sum": _sum_once(name, repeats) if repeats else Sum(name) for name in SUMS}
+            **{f"{name}__sum": _sum_once(name, repeats) if repeats else Sum(name) for name in SUMS},
+            # Of receivers alone: the rows of dispatches have none.
+            cpu_ns__sum=Sum("cpu_ns"),
         )
-        .order_by(ordering.desc() if direction else ordering.asc(), *keys)[:limit]
+        .order_by(
+            ordering.desc(nulls_last=True) if direction else ordering.asc(nulls_first=True), *keys
+        )[:limit]
     )
     found: dict[tuple[int, ...], Statistics] = {}
     for group in groups:
         key = tuple(group[name] for name in keys)
         found[key] = Statistics("", "", "", *(group[f"{name}__sum"] for name in SUMS))
+        found[key].cpu_ns = group["cpu_ns__sum"]
     if not found:
         return []
     if percentiles:

@@ -200,5 +200,6 @@ def statistics_document(rows: Sequence[Statistics]) -> list[dict[str, Any]]:
     """Return statistics with their percentiles as JSON."""
     names = (
         "signal", "sender", "receiver", *SUMS[:3], "mean_ns", "p50_ns", "p95_ns", "p99_ns", *SUMS[3:],
+        "cpu_ns",
     )  # fmt: skip
     return [{name: getattr(row, name) for name in names} for row in rows]

@@ -32,6 +32,7 @@ class Sum:
 
     __slots__ = (
         "count",
+        "cpu_ns",
         "durations",
         "errors",
         "histogram",
@@ -50,6 +51,8 @@ class Sum:
         self.untimed = 0
         """Calls of which no duration is known."""
         self.count = self.errors = self.total_ns = self.queries = self.query_ns = 0
+        self.cpu_ns: int | None = None
+        """None where it was not read."""
         self.histogram = Histogram()
 
     def add(self, other: Sum) -> None:
@@ -60,6 +63,11 @@ class Sum:
         self.errors += other.errors
         self.queries += other.queries
         self.query_ns += other.query_ns
+        self._add_cpu(other)
+
+    def _add_cpu(self, other: Sum) -> None:
+        if other.cpu_ns is not None:
+            self.cpu_ns = (self.cpu_ns or 0) + other.cpu_ns
 
     def after(self, before: Sum | None) -> Sum:
         """Return the sum of *before*, as it was written, and this one."""
@@ -68,17 +76,19 @@ class Sum:
         total.count = len(durations) + self.untimed
         total.total_ns = sum(durations) - self.repeated_ns
         total.errors, total.queries, total.query_ns = self.errors, self.queries, self.query_ns
+        total.cpu_ns = self.cpu_ns
         if before is not None:
             total.count += before.count
             total.total_ns += before.total_ns
             total.errors += before.errors
             total.queries += before.queries
             total.query_ns += before.query_ns
+            total._add_cpu(before)
             total.histogram.buckets = dict(before.histogram.buckets)
         total.histogram.add(durations)
         return total
 
-    def columns(self) -> tuple[int | str, ...]:
+    def columns(self) -> tuple[int | str | None, ...]:
         """Return the columns of the rollup after its key."""
         return (
             self.count,
@@ -86,6 +96,7 @@ class Sum:
             self.total_ns,
             self.queries,
             self.query_ns,
+            self.cpu_ns,
             self.histogram.encode(),
         )
 

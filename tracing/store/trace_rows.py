@@ -341,6 +341,8 @@ class TraceRows:
             if query_count:
                 total.queries += query_count
                 total.query_ns += query_ns
+            if (cpu_ns := call.cpu_ns) is not None:
+                total.cpu_ns = (total.cpu_ns or 0) + cpu_ns
             if outcome is _RAISED:
                 failed = True
                 total.errors += 1

@@ -47,7 +47,8 @@ SEQUENCES = {
 
 ROLLUP_KEYS = ("hour", "signal_id", "sender_id", "receiver_id", "writer")
 ROLLUP_COLUMNS = (
-    "count", "error_count", "total_ns", "query_count", "query_ns", "histogram",
+    "count", "error_count", "total_ns", "query_count", "query_ns", "cpu_ns",
+    "histogram",
 )  # fmt: skip
 
 _SEVERITY = {word: number for number, word in enumerate(models.SEVERITY_CODES)}

@@ -14,18 +14,20 @@ from django.test import override_settings
 
 from benchmarks.synthetic import Filler
 from tests.services import require_service
-from tests.tracing.analysis.building import TraceBuilder
+from tests.tracing.analysis.building import TraceBuilder, label
 from tests.tracing.samples import full_trace, plain_trace
 from tests.tracing.viewer.traces import identify
+from tracing.analysis.histogram import HOUR_NS
 from tracing.conf.parts import Retention
 from tracing.exporters.database import DatabaseExporter
-from tracing.models import Dispatch, ReceiverLabel, Rollup, Sequence, TaskLink, Trace
+from tracing.models import Dispatch, PathRollup, ReceiverLabel, Rollup, Sequence, TaskLink, Trace
 from tracing.pipeline import TemporaryError
 from tracing.routers import ROUTER
 from tracing.spans.records import Kind
 from tracing.store import deadlines
 from tracing.store.backends import MissingTablesError, open_database
-from tracing.store.retention import file_size, prune, store_size
+from tracing.store.explaining import Wanted, explain
+from tracing.store.retention import compact_rollups, file_size, prune, store_size
 from tracing.store.size import used_size
 from tracing.store.task_links import task_links
 
@@ -153,6 +155,37 @@ def test_sums_over_signals_and_senders_are_asked_of_every_server(exporter):
     assert (rollups.of_all().total_ns, rollups.of_all().query_count) == whole
     assert len(rollups.by_dispatch()) == 3
     assert [total.total_ns for _, total in rollups.by_hour()] == [whole[0]]
+
+
+def test_sums_by_path_are_written_again_added_up_and_asked(exporter):
+    for number in range(3):
+        exporter.export([plain_trace(number, started_ns=time.time_ns() - 5 * 24 * HOUR_NS)])
+        exporter.force_flush()
+    names = plain_trace(1).dispatches[0]
+
+    written = explain(Wanted(names.sender, names.signal))
+    rows = PathRollup.objects.count()
+    compact_rollups()
+    merged = explain(Wanted(names.receiver_calls[0].receiver.name))
+
+    # What is long past is of a writer of its own each time.
+    assert (written.source, written.asked_count) == ("sums", 3)
+    assert (rows, PathRollup.objects.count()) == (6, 2)
+    assert (merged.source, merged.asked_count) == ("sums", 3)
+    assert {row.writer for row in PathRollup.objects.all()} == {"merged"}
+
+
+def test_cpu_time_is_summed_and_the_rest_comes_last(exporter):
+    trace = plain_trace(1)
+    trace.dispatches[0].receiver_calls[0].cpu_ns = 700
+    build = TraceBuilder()
+    build.call(build.dispatch(), label("shop.unread"))
+    exporter.export([trace, build.build()])
+    exporter.force_flush()
+
+    rows = Rollup.objects.all().by_receiver(order_by="-cpu_ns")
+
+    assert [row.cpu_ns for row in rows] == [700, None]
 
 
 def test_segments_become_one_trace(exporter):

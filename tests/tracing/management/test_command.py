@@ -654,6 +654,30 @@ def test_stats_are_per_receiver(traces):
     assert found["core.mail.thank"]["signal"] is None
 
 
+def test_stats_have_the_cpu_time_that_was_read(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "130")
+    read, unread = checkout(1), checkout(2)
+    make = read.dispatches[0].receiver_calls[0]
+    make.cpu_ns = 2_500_000
+    store(read)
+    store(unread)
+
+    found = {each["receiver"]: each["cpu_ns"] for each in run_json("stats")}
+    lines = {line.split()[-1]: line.split() for line in run("stats").splitlines()}
+    first = run_json("stats", "--order", "cpu_ns")[0]["receiver"]
+
+    assert (found[make.receiver.name], found["core.mail.thank"]) == (2_500_000, None)
+    assert lines["receiver"][-2] == "CPU"
+    assert lines[make.receiver.name][-3:-1] == ["2.50", "ms"]
+    assert lines["core.mail.thank"][-2] == "-"
+    assert first == make.receiver.name
+    assert {each["cpu_ns"] for each in run_json("stats", "--by", "dispatch")} == {None}
+
+
+def test_stats_without_cpu_time_have_no_column_of_it(traces):
+    assert "CPU" not in run("stats")
+
+
 def test_stats_of_a_narrow_terminal_keep_the_receivers_names(traces, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     lines = run("stats").splitlines()

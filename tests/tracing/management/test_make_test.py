@@ -11,6 +11,7 @@ from django.test import RequestFactory
 from django.urls import path
 
 import tracing
+from tests.tracing.analysis.building import label
 from tests.tracing.command_line import checkout, error_of, run, store
 
 greeted = Signal()
@@ -104,5 +105,35 @@ def test_a_trace_that_lost_something_is_told_on_stderr(capsys):
 
     run("make-test", "last")
 
-    said = capsys.readouterr().err
+    _which, said = capsys.readouterr().err.splitlines(keepends=True)
     assert said == "3 items of the trace were not recorded: its tree is not whole.\n"
+
+
+def foreign(number):
+    """Return a trace in which no receiver of mine ran."""
+    trace = checkout(number)
+    for dispatch in trace.dispatches:
+        for call in dispatch.receiver_calls:
+            call.receiver = label(call.receiver.name)
+    return trace
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_last_is_the_newest_with_a_receiver_of_mine_and_is_named(capsys):
+    store(mine := checkout(1), foreign(2), foreign(3))
+
+    source = run("make-test", "last")
+
+    assert capsys.readouterr().err == (
+        f"Made of request orders:checkout, {mine.address}; 2 newer traces have no receiver of yours.\n"
+    )
+    assert source == run("make-test", mine.trace_id)
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_last_is_the_newest_where_none_is_mine(capsys):
+    _, newest = store(foreign(1), foreign(2))
+
+    assert run("make-test", "last") == run("make-test", newest.trace_id)
+    assert f"{newest.address}: no receiver of yours ran in it." in capsys.readouterr().err

@@ -190,6 +190,20 @@ def test_hours_and_days_are_added_up_without_loss(transactional_db):
     assert again == 0
 
 
+def test_cpu_time_is_added_up_where_it_was_read(transactional_db):
+    day = (time.time_ns() - 10 * DAY_NS) // DAY_NS * DAY_NS
+    read = [plain_trace(n, started_ns=day + n * HOUR_NS) for n in range(2)]
+    for trace in read:
+        trace.dispatches[0].receiver_calls[0].cpu_ns = 700
+    store([*read, plain_trace(2, started_ns=day)])
+
+    prune(Retention())
+
+    assert {(row.receiver > 0, row.cpu_ns) for row in Rollup.objects.all()} == {
+        (False, None), (True, 1_400),
+    }  # fmt: skip
+
+
 def test_adding_up_that_has_no_time_gets_on_step_by_step(transactional_db):
     day = (time.time_ns() - 10 * DAY_NS) // DAY_NS * DAY_NS
     store([plain_trace(n, started_ns=day + n * HOUR_NS) for n in range(3)])

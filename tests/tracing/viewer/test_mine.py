@@ -390,6 +390,22 @@ def test_json_of_a_trace_holds_everything(developer):
 # -- Statistics
 
 
+def test_statistics_have_the_cpu_time_that_was_read(developer):
+    store(order(1))
+    without = text(developer.get("/tracing/statistics/"))
+    read = order(2)
+    read.dispatches[0].receiver_calls[1].cpu_ns = 2_500_000
+    store(read)
+
+    page = text(developer.get("/tracing/statistics/"))
+    found = developer.get("/tracing/statistics.json?order=-cpu_ns").json()["statistics"]
+
+    assert "order=-cpu_ns" not in without
+    assert page.index("?order=-query_count") < page.index("?order=-cpu_ns")
+    assert '<td class="num">2.50 ms</td>' in page
+    assert [found[0]["cpu_ns"], found[-1]["cpu_ns"]] == [2_500_000, None]
+
+
 def statistics(client, rest=""):
     """Return the names in the statistics, and the page."""
     page = text(client.get(f"/tracing/statistics/?{rest}"))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.index import Index
 from tracing.management.terminal import text
 from tracing.management.verbs.base import (
+    LAST,
     NAMES_OF_TRACES,
     NOT_FOUND,
     WRONG,
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
     from tracing.analysis.index import Span
     from tracing.spans.records import Trace
+    from tracing.spans.summary import TraceSummary
+
+_LOOKED_AT: Final = 1_000
+"""Newest traces among which one of mine is looked for."""
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -52,7 +57,7 @@ def _make_test(run: Run) -> int:
     path: Path | None = options["output"]
     if path is not None and path.exists():
         raise fail(f"{path} is there already: name a new file.", WRONG)
-    trace = traces.load(find_trace(options["trace"], method=options["method"]))
+    trace = traces.load(_find(run))
     span = _span(trace, options["span"])
     source = made_test(trace, span=span)
     if trace.dropped_count:
@@ -67,6 +72,28 @@ def _make_test(run: Run) -> int:
         raise fail(f"{path} cannot be written: {error.strerror}", WRONG) from None
     run.terminal.print(text(f"{path}: fill in what it marks, then run it: pytest {path}"))
     return 0
+
+
+def _find(run: Run) -> TraceSummary:
+    """Return the trace that is asked for.
+
+    For ``last`` that is the newest in which a receiver of mine ran, if there is one: which it is, is told.
+    """
+    wanted, method = run.options["trace"], run.options["method"]
+    found = find_trace(wanted, method=method)
+    if wanted != LAST:
+        return found
+    newest = traces.newest(_LOOKED_AT, method=method)
+    chosen = next((row for row in newest if row.mine), found)
+    which = f"Made of {chosen.kind} {chosen.name}, {chosen.address}"
+    if not chosen.mine:
+        run.terminal.warn(f"{which}: no receiver of yours ran in it.")
+    elif newer := [row.row for row in newest].index(chosen.row):
+        none = "has" if newer == 1 else "have"
+        run.terminal.warn(f"{which}; {plural(newer, 'newer trace')} {none} no receiver of yours.")
+    else:
+        run.terminal.warn(f"{which}.")
+    return chosen
 
 
 def _span(trace: Trace, number: int | None) -> Span | None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tracing.analysis.histogram import Statistics
 
-_ORDERS = ("total_ns", "count", "error_count", "query_count", "query_ns")
+_ORDERS = ("total_ns", "count", "error_count", "query_count", "query_ns", "cpu_ns")
 
 
 def _stats_arguments(parser: ArgumentParser) -> None:
@@ -54,6 +54,7 @@ def statistics_record(found: Statistics) -> dict[str, Any]:
         "p99_ns": found.p99_ns if found.total_ns else None,
         "query_count": found.query_count,
         "query_ns": found.query_ns,
+        "cpu_ns": found.cpu_ns,
     }
 
 
@@ -71,8 +72,18 @@ def _stats(run: Run) -> int:
     if not found:
         raise fail("There are no statistics for that time yet.", NOT_FOUND)
     narrow = run.terminal.width < tables.NARROW
+    cpu = ("CPU",) if any(each.cpu_ns is not None for each in found) else ()
     spread = ("p50", "p95", "p99")
-    numbers = ("count", "errors", "total", "mean", *(() if narrow else spread), "SQL", "SQL time")
+    numbers = (
+        "count",
+        "errors",
+        "total",
+        "mean",
+        *(() if narrow else spread),
+        "SQL",
+        "SQL time",
+        *cpu,
+    )
     shown = table(*numbers, options["by"], right=numbers, flexible=options["by"])
     for each in found:
         name = short_receiver(each.receiver) if narrow else each.receiver
@@ -91,6 +102,7 @@ def _stats(run: Run) -> int:
             ),
             text(format_count(each.query_count)),
             text(format_ns(each.query_ns)),
+            *(text("-" if each.cpu_ns is None else format_ns(each.cpu_ns)) for _ in cpu),
             text(name),
         )
     if chosen.heading:

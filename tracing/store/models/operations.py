@@ -39,6 +39,9 @@ class Rollup(models.Model):
     total_ns = models.BigIntegerField(default=0)
     query_count = models.PositiveBigIntegerField(default=0)
     query_ns = models.BigIntegerField(default=0)
+    cpu_ns = models.BigIntegerField(
+        null=True, help_text=_("Own CPU time of a receiver's calls; null where it was not read.")
+    )
     histogram = models.TextField(blank=True)
 
     objects = RollupQuerySet.as_manager()
@@ -64,6 +67,7 @@ class Rollup(models.Model):
                     "total_ns",
                     "query_count",
                     "query_ns",
+                    "cpu_ns",
                 ],
                 name="tracing_rollup_sums",
             ),

@@ -38,6 +38,7 @@ ORDERS: Final = {
     "total_ns": "Share of time",
     "error_count": "Errors",
     "query_count": "Queries",
+    "cpu_ns": "CPU",
 }
 """Columns that the database sorts by; percentiles are read for what is shown."""
 LIMIT: Final = 50
@@ -85,9 +86,8 @@ class StatisticsPage(Page):
                 "shown": "everything" if self.everything or shown.heading else "mine",
                 "totals": totals,
                 "heat_hours": HEAT_HOURS,
-                "columns": sortable(
-                    ORDERS | ({"count": "Calls"} if subject == "receiver" else {}), order
-                ).values(),
+                "columns": sortable(_columns(rows, subject, order), order).values(),
+                "has_cpu": "cpu_ns" in _columns(rows, subject, order),
                 "rows": [
                     {
                         "row": row,
@@ -124,6 +124,13 @@ class StatisticsPage(Page):
             names: charts.line([by_hour.get(hour, 0) for hour in range(first, last + 1)])
             for names, by_hour in counts.items()
         }
+
+
+def _columns(rows: list[Statistics], subject: str, order: str) -> dict[str, str]:
+    """Return the columns to sort by, with CPU where it was read."""
+    has_cpu = order.endswith("cpu_ns") or any(row.cpu_ns is not None for row in rows)
+    columns = ORDERS | ({"count": "Calls"} if subject == "receiver" else {})
+    return {name: title for name, title in columns.items() if name != "cpu_ns" or has_cpu}
 
 
 def _query(subject: str, row: Statistics) -> str:
