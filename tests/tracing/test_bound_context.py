@@ -19,7 +19,7 @@ NUMBER = uuid.UUID(int=7)
 
 
 class Keeper:
-    """Keep what has ended, but lone dispatches."""
+    """Keep what has ended, but standalone dispatches."""
 
     def __init__(self):
         self.ended = []

@@ -27,7 +27,7 @@ class Processor(Protocol):
 def _after_fork() -> None:
     """Leave the running traces to the parent process.
 
-    What the child sends from here on are lone dispatches, which know the trace it was forked in.
+    What the child sends from here on are standalone dispatches, which know the trace it was forked in.
     """
     buffers = [buffer for trace in running.values() for buffer in trace.buffers]
     now = current()

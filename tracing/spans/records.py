@@ -223,7 +223,7 @@ class Trace(Record, eq=False):
     """W3C trace id, 32 lower-case hex digits: what other services know it by, too."""
     kind: Kind
     name: str
-    """Route, command, task, test or block name; for a lone dispatch the signal and sender."""
+    """Route, command, task, test or block name; for a standalone dispatch the signal and sender."""
     started_ns: Nanoseconds
     """Wall clock, nanoseconds since the epoch."""
     duration_ns: Nanoseconds

@@ -15,7 +15,7 @@ class Kind(StrEnum):
     TEST = "test"
     BLOCK = "block"
     DISPATCH = "dispatch"
-    """A lone dispatch: sent outside any other unit of work."""
+    """A standalone dispatch: sent outside any other unit of work."""
 
 
 class Status(StrEnum):

@@ -29,7 +29,7 @@ MOST_PENDING: Final = 10_000
 """Paths that wait to be folded; what is beyond is counted in the step above."""
 _RETURNED, _RAISED, _SKIPPED = Outcome.RETURNED, Outcome.RAISED, Outcome.SKIPPED
 _UNNAMED: Final = (Kind.TEST, Kind.DISPATCH)
-"""Traces that have no tree by their name: each test has its own, and a lone dispatch one by its pair."""
+"""Traces without a tree by their name: each test has its own, a standalone dispatch one by its pair."""
 
 
 class _Node:

@@ -1,6 +1,6 @@
 """PendingTraces: a trace inside an open transaction waits for its fate.
 
-A lone dispatch or a block within ``atomic()`` is over before the transaction is. It waits until the
+A standalone dispatch or a block within ``atomic()`` is over before the transaction is. It waits until the
 transaction ends, a few seconds at most, and is handed over then.
 """
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def begin_standalone(signal: Signal) -> Buffer | None:
-    """Begin the trace of a lone dispatch; None if it is not recorded.
+    """Begin the trace of a standalone dispatch; None if it is not recorded.
 
     What the development server's reloader sends is not: one dispatch for each file that it sees changed.
     """

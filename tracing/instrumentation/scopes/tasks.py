@@ -79,7 +79,7 @@ def begin_run(
     if outer is not None and outer.ended:
         outer = None
     if not decide(Kind.TASK, name, parent_sampled):
-        # Not None: what the task sends is part of what is not recorded, and no lone dispatch.
+        # Not None: what the task sends is part of what is not recorded, and no standalone dispatch.
         return Run(None, context.leave_out("task", outer))
     around = context.trace_around(outer)
     if not parent_trace_id and around is not None:
