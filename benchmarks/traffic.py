@@ -144,6 +144,8 @@ class Server:
             self._errors = stack.enter_context((self.folder / "errors").open("w+b"))
             # Ours is closed at once: of a server that dies the connections are refused.
             with socket.create_server((HOST, 0), backlog=256) as listening:
+                # Uvicorn takes a descriptor for a Unix socket's, and would leave answers to Nagle.
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.port = listening.getsockname()[1]
                 number = listening.fileno()
                 words = [word.format(fd=number) for word in self._site.command]
