@@ -19,7 +19,7 @@ from tracing.conf.parts import LEVELS
 from tracing.exporters.log_file import LineFile, log_files, open_log
 from tracing.instrumentation.assembly.repair import repaired
 from tracing.instrumentation.in_tests import is_test_run, log_path_of_tests
-from tracing.pipeline import Yielder
+from tracing.pipeline import yield_interpreter
 from tracing.spans.codec import Clock, Line, ends_in, lines
 
 if TYPE_CHECKING:
@@ -128,7 +128,6 @@ class LogExporter:
         write: dict[str, Callable[..., Any]] = {
             level: getattr(log, level) for level in ("info", "warning", "error")
         }
-        courtesy = Yielder()
         chunks = []
         rendered = self._lines.lines
         is_file = self._file is not None
@@ -142,7 +141,7 @@ class LogExporter:
                 rendered.append(b"")
                 chunks.append(b"\n".join(rendered))
                 rendered.clear()
-            courtesy.yield_interpreter()
+            yield_interpreter()
         return chunks
 
     def _lines_of(self, trace: records.Trace) -> list[Line]:

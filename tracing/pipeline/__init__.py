@@ -20,9 +20,10 @@ from tracing.pipeline.exporter import (
     Processor,
     TemporaryError,
 )
+from tracing.pipeline.pacing import yield_interpreter
 from tracing.pipeline.processes import flush_on_sigterm
 from tracing.pipeline.queue import Pipeline
-from tracing.pipeline.worker import Yielder, is_worker_thread
+from tracing.pipeline.worker import is_worker_thread
 
 __all__ = [
     "Drain",
@@ -33,7 +34,6 @@ __all__ = [
     "PipelineStatistics",
     "Processor",
     "TemporaryError",
-    "Yielder",
     "add_drain",
     "add_exporter",
     "add_processor",
@@ -45,6 +45,7 @@ __all__ = [
     "shutdown",
     "statistics",
     "submit",
+    "yield_interpreter",
 ]
 
 default = Pipeline()

@@ -12,7 +12,7 @@ from tracing.instrumentation import buffer as recording_buffer
 from tracing.instrumentation import failures
 from tracing.instrumentation.in_tests import is_test_run
 from tracing.pipeline.delivery import guard, weight_of
-from tracing.pipeline.worker import NEVER, Flush, WorkerSide, Yielder, is_worker_thread
+from tracing.pipeline.worker import NEVER, Flush, WorkerSide, is_worker_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -225,7 +225,7 @@ class Pipeline(WorkerSide):
                 module.Finalize(None, self._at_exit, exitpriority=10)
 
     def _at_exit(self) -> None:
-        Yielder.is_alone = True
+        self._pace.is_over = True
         # The store is to hear that nothing waits any more, not what waited seconds ago.
         self._tick_at = 0.0
         guard("exit", self.force_flush, self.options.exit_seconds)

@@ -17,6 +17,7 @@ from tracing.instrumentation.process import before_fork
 from tracing.instrumentation.recent import forgotten
 from tracing.pipeline.delivery import Delivery, guard, logger
 from tracing.pipeline.exporter import Drain, Exporter, PipelineStatistics, Processor
+from tracing.pipeline.pacing import Pace, set_pace, yield_interpreter
 from tracing.spans import records
 from tracing.units import plural
 
@@ -42,30 +43,6 @@ def is_worker_thread() -> bool:
 
 BATCH_ITEMS: Final = 8_000
 """Recorded items that make a batch full before its time."""
-
-
-class Yielder:
-    """A yielder: other threads get the interpreter during long pure Python.
-
-    A thread that waits for it asks for it back only after 5 ms, which a request would feel.
-    """
-
-    __slots__ = ("_since",)
-
-    _EVERY_NS = 1_000_000
-
-    is_alone = False
-    """Nobody is let go first: the process ends, or has no thread but this one that works."""
-
-    def __init__(self) -> None:
-        self._since = time.perf_counter_ns()
-
-    def yield_interpreter(self) -> None:
-        """Let others go first if this thread has worked for a millisecond."""
-        now = time.perf_counter_ns()
-        if now - self._since > self._EVERY_NS and not Yielder.is_alone:
-            time.sleep(0)
-            self._since = time.perf_counter_ns()
 
 
 class Flush:
@@ -119,6 +96,8 @@ class WorkerSide:
         self._lock = threading.RLock()
         # Only one thread may export at a time: the worker, or whoever works in its place.
         self._exporting = threading.RLock()
+        self._pace = Pace(lambda: bool(self._flushes) or self._stopping)
+        self._due_at = 0.0
         # A bare lock is the one way to wake a thread that a signal handler may use as well.
         self._wake_lock = threading.Lock()
         self._wake_lock.acquire()
@@ -231,6 +210,7 @@ class WorkerSide:
 
     def _run(self) -> None:
         worker_thread.exporting = True
+        set_pace(self._pace)
         failures.thread.is_traced = False
         with self._lock:
             if self._worker is not threading.current_thread():
@@ -251,17 +231,22 @@ class WorkerSide:
             self._wake_at = 0
             if not self._queue and not self._flushes:
                 self._wake_lock.acquire(timeout=self._patience())
+            self._due_at = time.monotonic() + options.batch_seconds
         # Now: what is handed over at the end of the tests must not look like the project's.
         is_test_run()
         if self._queue and not self._flushes and not self._stopping:
             # Let a batch gather, unless there is enough of it already.
             self._wake_at = BATCH_ITEMS
             if self._added - self._taken < BATCH_ITEMS:
-                self._wake_lock.acquire(timeout=options.batch_seconds)
+                self._wake_lock.acquire(timeout=max(self._due_at - time.monotonic(), 0))
         self._wake_at = NEVER
+        self._due_at = time.monotonic() + options.batch_seconds
         flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
         with self._exporting:
+            weight = self._added - self._taken
+            self._pace.begin(weight, options.batch_seconds)
             succeeded = self._work(forced=bool(flushes))
+            self._pace.end(weight)
         for flush in flushes:
             flush.finish(succeeded=succeeded)
 
@@ -323,7 +308,6 @@ class WorkerSide:
 
     def _assemble(self, items: list[tuple[Any, int]]) -> list[records.Trace]:
         traces: list[records.Trace] = []
-        courtesy = Yielder()
         read = self._how_to_read()
         for item, _ in items:
             try:
@@ -335,7 +319,7 @@ class WorkerSide:
             except Exception as error:  # noqa: BLE001 - one bad trace must not stop the others.
                 self._failed += 1
                 failures.failed("assembly", error)
-            courtesy.yield_interpreter()
+            yield_interpreter()
         return self._process(traces)
 
     def _how_to_read(self) -> Callable[[Any], Any]:
@@ -356,6 +340,7 @@ class WorkerSide:
     def _process(self, traces: list[records.Trace]) -> list[records.Trace]:
         processed: list[records.Trace] = []
         for trace in traces:
+            yield_interpreter()
             self._recorded += 1
             kept: records.Trace | None = trace
             for processor in self.processors:

@@ -12,7 +12,6 @@ from tracing.conf.parts import PipelineOptions
 from tracing.instrumentation.failures import failed
 from tracing.pipeline.delivery import Delivery, guard
 from tracing.pipeline.exporter import PipelineStatistics
-from tracing.pipeline.worker import Yielder
 from tracing.spool.folder import CHECKPOINT, COLLECTOR, Folder
 from tracing.spool.reader import SpoolReader
 
@@ -72,14 +71,6 @@ class Collector:
 
     def run(self, *, until_idle: bool = False, is_ending: Callable[[], bool]) -> None:
         """Collect until *is_ending*, or until nobody has written for a while."""
-        before, Yielder.is_alone = Yielder.is_alone, True
-        try:
-            self._run(until_idle=until_idle, is_ending=is_ending)
-            self.end()
-        finally:
-            Yielder.is_alone = before
-
-    def _run(self, *, until_idle: bool, is_ending: Callable[[], bool]) -> None:
         idle_since = time.monotonic()
         while not is_ending():
             if self.step():
@@ -91,6 +82,7 @@ class Collector:
                     break
                 idle_since = time.monotonic()
             time.sleep(POLL_SECONDS)
+        self.end()
 
     def end(self) -> None:
         """Export what is in the spool now, for some seconds, and let all go."""

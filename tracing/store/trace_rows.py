@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tracing.analysis.histogram import HOUR_NS
-from tracing.pipeline import Yielder
+from tracing.pipeline import yield_interpreter
 from tracing.spans import records
 from tracing.store import models
 from tracing.store.columns import (
@@ -178,7 +178,6 @@ class TraceRows:
 
     def _each(self, batch: Sequence[records.Trace]) -> Iterator[None]:
         """Make the rows of *batch*, one trace at each step."""
-        courtesy = Yielder()
         for trace in batch:
             stored = self.known.get(trace.root_span_id)
             if stored is None:
@@ -197,7 +196,7 @@ class TraceRows:
                 for task_id, ran in task_links(trace, is_new=stored is None)
             ]
             yield
-            courtesy.yield_interpreter()
+            yield_interpreter()
 
     def _trace_row(
         self, row: int, trace: records.Trace, extra: str, *, mine: bool

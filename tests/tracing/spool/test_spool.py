@@ -14,7 +14,7 @@ from tests.tracing.samples import full_trace, plain_trace
 from tracing.conf.parts import PipelineOptions
 from tracing.exporters.log import LogExporter
 from tracing.exporters.memory import MemoryExporter
-from tracing.pipeline import Gathering, PipelineStatistics, TemporaryError, Yielder, news
+from tracing.pipeline import Gathering, PipelineStatistics, TemporaryError, news
 from tracing.spool import reader as reading
 from tracing.spool import writer as writing
 from tracing.spool.collector import Collector
@@ -494,20 +494,6 @@ def test_a_process_tells_how_it_is_and_obeys(folder):
     exporter.tick(PipelineStatistics())
     assert told == [True, False]
     exporter.shutdown()
-
-
-def test_the_collector_lets_no_other_thread_go_first(folder, writer):
-    class Exporter(MemoryExporter):
-        def export(self, batch):
-            super().export(batch)
-            alone.append(Yielder.is_alone)
-
-    alone = []
-    writer.append([plain_trace(1)])
-    collector = Collector(folder, [Exporter()], [])
-    collector.run(is_ending=lambda: bool(alone))
-
-    assert (alone, Yielder.is_alone) == ([True], False)
 
 
 def test_what_a_process_has_connected_comes_when_that_is_news(folder):
