@@ -66,6 +66,9 @@ class TracingMiddleware:
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
             markcoroutinefunction(self)
+            if not iscoroutinefunction(self.process_view):
+                # Django would have another thread call it, for each request.
+                self.process_view = self._aprocess_view  # type: ignore[method-assign,assignment]
 
     def __call__(self, request: HttpRequest) -> Any:
         """Return the response to *request*, or an awaitable of it under ASGI."""
@@ -109,6 +112,9 @@ class TracingMiddleware:
                 active.excluded = True
             _tell_route(active, match)
         keep_bound(active)
+
+    async def _aprocess_view(self, request: HttpRequest, *args: Any) -> None:
+        type(self).process_view(self, request, *args)
 
     def process_exception(self, _request: HttpRequest, exception: Exception) -> None:
         """Keep what a view raised."""

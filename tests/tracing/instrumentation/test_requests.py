@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import threading
 from types import ModuleType, SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from django.core.handlers.asgi import ASGIHandler
@@ -336,6 +338,27 @@ async def ask(handler, url, headers=(), client=("127.0.0.1", 1234)):
 
     await handler({**scope_of(url, headers), "client": client}, receive, send)
     return sent[0]["status"]
+
+
+class Noting(TracingMiddleware):
+    """The middleware, and the threads in which it learns of a view."""
+
+    threads: ClassVar[list[int]] = []
+
+    def process_view(self, request, *args):
+        super().process_view(request, *args)
+        self.threads.append(threading.get_ident())
+
+
+def test_middleware_costs_no_change_of_thread_under_asgi(keeper, settings, monkeypatch):  # noqa: F811
+    settings.MIDDLEWARE = [f"{__name__}.Noting"]
+    monkeypatch.setattr(Noting, "threads", [])
+
+    status = asyncio.run(ask(ASGIHandler(), "/async/"))
+
+    *_, trace = keeper.traces()
+    assert (status, trace.name) == (200, "GET /async/")
+    assert Noting.threads == [threading.get_ident()]
 
 
 def test_requests_at_once_through_asgi_do_not_mix(keeper):  # noqa: F811
