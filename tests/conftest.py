@@ -247,8 +247,7 @@ def first_example(_: None) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what is there now out of collections, and keep engines of templates from now on."""
-    keep_engines()
+    """Leave what is there now out of collections, which then only look at what tests have made."""
     first_example()
     gc.collect()
     gc.freeze()
@@ -276,6 +275,15 @@ def kept_trace_function() -> Iterator[None]:
     yield
     if trace is not None and sys.gettrace() is None:
         sys.settrace(trace)
+
+
+# -- Templates ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_engines(django_test_environment: None) -> None:
+    """Make engines of templates once for the same settings, of which the environment sets DEBUG silently."""
+    keep_engines()
 
 
 # -- Databases ---------------------------------------------------------------------------------

@@ -31,7 +31,6 @@ class KeptEngines(EngineHandler):
 
 
 def keep_engines() -> None:
-    """Have the process keep its engines from now on."""
-    made = engines._engines
+    """Have the process keep the engines that it makes from now on."""
     engines.__class__ = KeptEngines
-    engines._engines = made
+    engines._engines = {}

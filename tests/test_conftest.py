@@ -7,6 +7,7 @@ import gc
 import pytest
 from django.db.models.signals import post_save
 from django.dispatch import Signal
+from django.template import engines
 
 import tests.conftest
 
@@ -111,3 +112,19 @@ def test_known_processes_with_one_that_the_test_does_not_announce(inner, pyteste
 
     result.assert_outcomes(passed=3, errors=1)
     result.stdout.fnmatch_lines(["*It needs the marker `process`: it started *"])
+
+
+def test_engines_of_templates_are_taken_up_again_under_the_same_settings(settings):
+    before = engines["django"]
+    settings.DEBUG = True
+    debugging = engines["django"]
+    settings.DEBUG = False
+
+    assert engines["django"] is before
+    assert (debugging is before, debugging.engine.debug, before.engine.debug) == (
+        False,
+        True,
+        False,
+    )
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": ["/elsewhere"]}]
+    assert engines["django"].engine.dirs == ["/elsewhere"]
