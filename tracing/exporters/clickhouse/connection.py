@@ -96,14 +96,18 @@ class Address:
                 dedicated_pool=True,
             )
         except Exception as error:  # noqa: BLE001 - the driver raises what it likes.
+            if _code(error) in _NO_COLUMN:
+                # One of what the driver asks about, which releases of long ago do not have.
+                raise self._too_old("too old") from None
             raise self.translate(error) from None
         if _version(client.server_version or "") < OLDEST:
             client.close()
-            oldest = ".".join(map(str, OLDEST))
-            raise TemporaryError(
-                f"ClickHouse at {self.url} is {client.server_version}; {oldest} or later is needed"
-            )
+            raise self._too_old(client.server_version or "nameless")
         return client
+
+    def _too_old(self, found: str) -> TemporaryError:
+        oldest = ".".join(map(str, OLDEST))
+        return TemporaryError(f"ClickHouse at {self.url} is {found}; {oldest} or later is needed")
 
     def insert(self, client: Client, block: bytes, form: str, settings: Mapping[str, Any]) -> None:
         """Send *block*, which is of the format *form*; wait until it is stored.
@@ -149,7 +153,7 @@ class Address:
         """Return what *error* of the driver means here, without the password."""
         if isinstance(error, ImportError):
             return error
-        code = getattr(error, "code", None)
+        code = _code(error)
         told = _reason(error)
         if self.password:
             told = told.replace(self.password, "…")
@@ -174,13 +178,28 @@ def quote(name: str) -> str:
 
 
 _REASON: Final = re.compile(r"DB::Exception: (?:Code: \d+\. DB::Exception: )?(.*?\([A-Z_]+\))")
-"""The part of a server's answer that says what is wrong."""
+
+_NETWORK: Final = re.compile(
+    r"(\[Errno -?\d+\] [^'\")]+|Read timed out|Remote end closed [^'\")]+)"
+)
 
 
 def _reason(error: Exception) -> str:
+    """Return the part of the driver's words that says what is wrong."""
     told = " ".join(str(error).split())
-    found = _REASON.search(told)
+    found = _REASON.search(told) or _NETWORK.search(told)
     return (found[1] if found else told)[:300] or type(error).__name__
+
+
+def _code(error: Exception) -> int | None:
+    """Return the number of a server's error; old ones have it in words alone."""
+    code = getattr(error, "code", None)
+    if code is None and (found := _CODE.search(str(error))):
+        code = int(found[1])
+    return code
+
+
+_CODE: Final = re.compile(r"Code: (\d+)")
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -47,6 +47,9 @@ _OF_SETTINGS = _native(
 )
 
 
+_OF_1816 = b"Code: 47, e.displayText() = DB::Exception: Unknown identifier: readonly"
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -59,8 +62,10 @@ class Handler(BaseHTTPRequestHandler):
             self.server.fake.take(self, parameters, lz4.frame.decompress(body))
         elif b"version()" in body:
             self.answer(f"{self.server.fake.version}\tUTC\n".encode())
-        elif b"system.settings" in body:
+        elif b"system.settings" in body and self.server.fake.has_settings:
             self.answer(_OF_SETTINGS)
+        elif b"system.settings" in body:
+            self.answer(_OF_1816, status=404)
         else:
             self.answer(b"")
 
@@ -83,6 +88,8 @@ class FakeClickHouse:
 
     def __init__(self):
         self.version = "26.9.2.1"
+        self.has_settings = True
+        """It knows what the driver asks of its settings; 18.16 does not."""
         self.refuses = None
         """(code, words) that the next inserts are answered with."""
         self.loses_answers = False

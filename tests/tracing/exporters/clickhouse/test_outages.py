@@ -73,7 +73,9 @@ def test_nothing_to_say_is_not_sent(clickhouse, exporter):
 def test_server_that_is_down_is_asked_again():
     exporter = ClickHouseExporter(f"http://127.0.0.1:{closed_port()}")
 
-    with pytest.raises(TemporaryError, match=r"ClickHouse at http://127\.0\.0\.1:\d+: .*refused"):
+    with pytest.raises(
+        TemporaryError, match=r"^ClickHouse at http://[\d.:]+: \[Errno 111\] Connection refused$"
+    ):
         exporter.export([plain_trace()])
 
 
@@ -81,14 +83,17 @@ def test_server_that_does_not_answer_is_given_up_after_the_timeout(clickhouse):
     exporter = ClickHouseExporter(clickhouse.url, timeout=1)
     clickhouse.stands_still.clear()
 
-    with pytest.raises(TemporaryError, match="timed out"):
+    with pytest.raises(TemporaryError, match=r": Read timed out$"):
         exporter.export([plain_trace()])
 
 
 def test_server_that_is_too_old_is_named(clickhouse, exporter):
-    clickhouse.version = "18.16.1"
+    clickhouse.version = "21.3.1"
+    with pytest.raises(TemporaryError, match=r"is 21\.3\.1; 22\.8 or later is needed"):
+        exporter.export([plain_trace()])
 
-    with pytest.raises(TemporaryError, match=r"is 18\.16\.1; 22\.8 or later is needed"):
+    clickhouse.has_settings = False
+    with pytest.raises(TemporaryError, match=r"is too old; 22\.8 or later is needed"):
         exporter.export([plain_trace()])
 
     assert clickhouse.inserts == []
