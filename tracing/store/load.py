@@ -263,6 +263,8 @@ def _load_calls(
 ) -> None:
     """Put the receiver calls in *ranges* into their *dispatches*."""
     with_statements: list[records.ReceiverCall] = []
+    # Most of them say the same, as that nothing was returned but a text.
+    extras: dict[str | None, dict[str, Any]] = {None: {}}
     receivers: dict[int, records.ReceiverLabel] = {}
     for wanted in conditions_on(ranges):
         rows = list(
@@ -282,7 +284,8 @@ def _load_calls(
             dispatch = dispatches.get(owner)
             if dispatch is None or label not in receivers:
                 continue
-            rare = decode_extra(extra) if extra is not None else {}
+            if (rare := extras.get(extra)) is None:
+                rare = extras[extra] = decode_extra(extra)
             call = records.ReceiverCall(
                 number=number,
                 position=position,

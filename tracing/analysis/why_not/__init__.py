@@ -31,8 +31,6 @@ from tracing.analysis.why_not.sending import (
 from tracing.analysis.why_not.syntax import ends_with
 from tracing.analysis.why_not.target import Target, find_target, require_known
 from tracing.analysis.why_not.words import Answer, Evidence
-from tracing.analysis.wiring import all_signals
-from tracing.instrumentation.attributes.signal_names import signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +63,8 @@ class Records:
     settings: Settings
     here: ProcessWiring
     """This process."""
+    signals: list[str] = field(default_factory=list)
+    """The names of its signals, connected or not."""
     processes: list[ProcessWiring] = field(default_factory=list)
     """Those that have written down what they had connected, the newest first."""
     traces: list[tuple[Trace, ProcessWiring | None]] = field(default_factory=list)
@@ -87,8 +87,11 @@ def why_not(question: Question, records: Records) -> Answer:
     signals, senders = _names(records)
     require_known("signal", question.signal, signals, records.project)
     require_known("sender", question.sender, senders, records.project)
-    target = find_target(question.receiver, _labels(records), records.project)
-    return _Inquiry(question, records, target).answer()
+    # One label is of many calls.
+    labels = list({id(label): label for label in _labels(records)}.values())
+    target = find_target(question.receiver, labels, records.project)
+    asked = frozenset(id(label) for label in labels if target.is_of(label))
+    return _Inquiry(question, records, target, asked).answer()
 
 
 def _names(records: Records) -> tuple[set[str], set[str]]:
@@ -100,7 +103,7 @@ def _names(records: Records) -> tuple[set[str], set[str]]:
         pairs += [(each.signal, each.sender) for each in process.waiting]
     for trace, _ in records.traces:
         pairs += [(each.signal, each.sender) for each in sent_in(trace)]
-    signals = {*map(signal_name, all_signals()), *(signal for signal, _ in pairs)}
+    signals = {*records.signals, *(signal for signal, _ in pairs)}
     return signals, {*model_labels(), *(sender for _, sender in pairs)}
 
 
@@ -120,10 +123,14 @@ def _labels(records: Records) -> Iterator[ReceiverLabel]:
 class _Inquiry:
     """One question about one receiver."""
 
-    def __init__(self, question: Question, records: Records, target: Target) -> None:
+    def __init__(
+        self, question: Question, records: Records, target: Target, labels: frozenset[int]
+    ) -> None:
         self.question = question
         self.records = records
         self.target = target
+        self.labels = labels
+        """The ids of those labels of the records, which live as long, that are of the target."""
         self.calls = 0
 
     def answer(self) -> Answer:
@@ -144,7 +151,7 @@ class _Inquiry:
                 if not self._is_asked(dispatch.signal, dispatch.sender):
                     continue
                 for call in dispatch.receiver_calls:
-                    if not self.target.is_of(call.receiver):
+                    if id(call.receiver) not in self.labels:
                         continue
                     if history is None:
                         history = self._history(None, process)

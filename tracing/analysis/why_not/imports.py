@@ -55,7 +55,7 @@ class _Search:
 
     def _reasons(self, module: Module, depth: int) -> list[Answer]:
         self._seen.add(module.path)
-        sites = self.project.imports_of(module.names)
+        sites = self.project.imports_of(frozenset(module.names))
         answers = [
             self._of_site(site, module, depth) for site in sites if site.file not in self._seen
         ]

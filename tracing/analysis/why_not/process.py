@@ -22,19 +22,22 @@ from tracing.instrumentation.sampling import left_out
 from tracing.spans.processes import CONNECTED, Connected, ProcessWiring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 MOST_MODULES: Final = 5_000
 """Modules of the project that are listed."""
 
 
-def this_process() -> ProcessWiring:
+def this_process(signals: Iterable[Signal] | None = None) -> ProcessWiring:
     """Return what this process has connected, some milliseconds' work.
 
     What was connected while it started and still stands is told among the connections alone.
+
+    Args:
+        signals: All there are, where somebody has them already.
     """
     changes.note_cleared()
-    connections = list(_connections())
+    connections = list(_connections(all_signals() if signals is None else signals))
     standing = {(each.signal, each.sender, each.at_ns) for each in connections}
     events = [
         event
@@ -75,9 +78,9 @@ def _modules() -> list[str]:
     return found[:MOST_MODULES]
 
 
-def _connections() -> Iterator[Connected]:
+def _connections(signals: Iterable[Signal]) -> Iterator[Connected]:
     senders = Senders()
-    for signal in all_signals():
+    for signal in signals:
         entries = list(signal.receivers)
         if not entries:
             continue

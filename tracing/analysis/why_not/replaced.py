@@ -22,11 +22,18 @@ _PATCHING: Final = frozenset({"patch", "object", "setattr"})
 
 def replaced(signal: str, project: Project) -> Iterator[Place]:
     """Yield where *signal*, or what sends it, is replaced by something else."""
-    for word in ("patch", "setattr", *_METHODS):
+    for word in (signal, "Signal"):
         for module in project.containing(word):
-            for node, chain in walk(module.tree):
-                if _replaces(node, signal):
-                    yield place(module, node, chain)
+            # A file is parsed where it can hold what is looked for; and once.
+            if word != signal and signal in module.text:
+                continue
+            if any(
+                each in module.text
+                for each in ("patch", "setattr", f"{word}.send", f"{word}.asend")
+            ):
+                for node, chain in walk(module.tree):
+                    if _replaces(node, signal):
+                        yield place(module, node, chain)
 
 
 def _replaces(node: ast.AST, signal: str) -> bool:

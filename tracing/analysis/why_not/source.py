@@ -8,10 +8,10 @@ import re
 import sys
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, wraps
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from tracing.analysis.why_not.syntax import (
     ConfigClass,
@@ -30,6 +30,7 @@ from tracing.analysis.why_not.syntax import (
     is_config,
     last_name,
     mentions,
+    names_below,
     place,
     receivers_in,
     touches_receivers,
@@ -38,7 +39,7 @@ from tracing.analysis.why_not.syntax import (
 from tracing.instrumentation.attributes.callsites import is_foreign
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 MOST_FILES: Final = 5_000
 LARGEST_FILE: Final = 1_000_000
@@ -46,9 +47,31 @@ LARGEST_FILE: Final = 1_000_000
 _MOST_FUNCTIONS: Final = 20
 """Functions that call one another which are followed."""
 _NAME: Final = re.compile(r"[A-Za-z_]\w*")
+_FUNCTION: Final = re.compile(
+    r"^(?=(?P<source>(?P<indent>[ \t]*)(?:async )?def (?P<name>\w+).*\n"
+    r"(?:(?:[ \t]*|(?P=indent)(?:[ \t].*|[)\]}].*))\n)*))",
+    re.MULTILINE,
+)
+"""A function up to the first line that is indented no further, but for closing brackets."""
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _PASSED_OVER: Final = frozenset(
     {"node_modules", "__pycache__", "site-packages", "dist-packages", "venv", "env", "migrations"}
 )
+
+
+def _once(method: Callable[Concatenate[Project, _P], _T]) -> Callable[Concatenate[Project, _P], _T]:
+    """Have *method* of a project search once: each trace asks again."""
+
+    @wraps(method)
+    def answer(self: Project, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        key = (method, *args)
+        if key not in self._found:
+            self._found[key] = method(self, *args, **kwargs)
+        found: _T = self._found[key]
+        return found
+
+    return answer
 
 
 @dataclass
@@ -63,6 +86,7 @@ class Project:
     roots: tuple[str, ...]
     paths: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
     _modules: dict[str, Module] = field(default_factory=dict)
+    _found: dict[Any, Any] = field(default_factory=dict)
 
     @cached_property
     def files(self) -> list[str]:
@@ -70,17 +94,16 @@ class Project:
         found: dict[str, None] = {}
         for root in self.roots:
             for folder, folders, names in os.walk(root):
+                if "pyvenv.cfg" in names and folder != root:
+                    folders.clear()
+                    continue
                 folders[:] = sorted(
-                    name
-                    for name in folders
-                    if name not in _PASSED_OVER
-                    and not name.startswith(".")
-                    and not Path(folder, name, "pyvenv.cfg").exists()
+                    name for name in folders if name not in _PASSED_OVER and name[0] != "."
                 )
-                for name in sorted(names):
-                    path = os.path.join(folder, name)
-                    if name.endswith(".py") and not is_foreign(path):
-                        found[path] = None
+                # All files of a folder are foreign, or none is.
+                if not is_foreign(os.path.join(folder, "")):
+                    paths = [f"{folder}{os.sep}{name}" for name in sorted(names)]
+                    found |= dict.fromkeys([path for path in paths if path.endswith(".py")])
                 if len(found) >= MOST_FILES:
                     return list(found)
         return list(found)
@@ -89,34 +112,38 @@ class Project:
         """Return a file, with no text if it cannot be read."""
         known = self._modules.get(path)
         if known is None:
-            text = ""
+            content = b""
             try:
-                if os.path.getsize(path) <= LARGEST_FILE:
-                    text = Path(path).read_text(encoding="utf-8", errors="replace")
+                with open(path, "rb") as file:
+                    content = file.read(LARGEST_FILE + 1)
             except OSError:
                 pass
-            known = self._modules[path] = Module(path, self.names_of(path), text)
+            content = content if len(content) <= LARGEST_FILE else b""
+            known = self._modules[path] = Module(path, self._folders, content)
         return known
 
     def names_of(self, path: str) -> tuple[str, ...]:
         """Return the names under which a file can be imported, longest first."""
-        found = set()
-        for folder in (*self.paths, *self.roots):
-            root = os.path.abspath(folder or os.curdir).rstrip(os.sep) + os.sep
-            if path.startswith(root):
-                parts = path[len(root) :].removesuffix(".py").split(os.sep)
-                if parts[-1] == "__init__":
-                    parts.pop()
-                if parts and all(part.isidentifier() for part in parts):
-                    found.add(".".join(parts))
-        return tuple(sorted(found, key=len, reverse=True))
+        return names_below(path, self._folders)
+
+    @cached_property
+    def _folders(self) -> tuple[str, ...]:
+        """Return the folders of modules, each with a separator at its end."""
+        folders = (*self.paths, *self.roots)
+        return tuple(os.path.join(os.path.abspath(folder or os.curdir), "") for folder in folders)
 
     def containing(self, word: str) -> Iterator[Module]:
         """Yield the modules whose text contains *word*."""
+        sought = word.encode()
         for path in self.files:
             module = self.module(path)
-            if word in module.text:
+            if sought in module.content:
                 yield module
+
+    @_once
+    def search(self, how: Callable[[str, Project], Iterable[Place]], name: str) -> list[Place]:
+        """Return the places that *how* finds of *name*."""
+        return list(how(name, self))
 
     def file_of(self, name: str) -> str:
         """Return the file of a module, also a foreign one; empty without."""
@@ -151,21 +178,22 @@ class Project:
 
     # -- imports -------------------------------------------------------------------------------
 
-    def imports_of(self, names: Iterable[str]) -> list[ImportSite]:
+    @_once
+    def imports_of(self, names: frozenset[str]) -> list[ImportSite]:
         """Return the places that import a module known as *names*."""
-        wanted = set(names)
         found: dict[tuple[str, int], ImportSite] = {}
-        for leaf in {name.rpartition(".")[2] for name in wanted}:
+        for leaf in {name.rpartition(".")[2] for name in names}:
             for module in self.containing(leaf):
-                if wanted & set(module.names):
+                if names & set(module.names):
                     continue
                 for node, chain in walk(module.tree):
-                    if imports(node, module, wanted):
+                    if imports(node, module, names):
                         site = import_site(module.path, node, chain)
                         if site is not None:
                             found.setdefault((site.file, site.line), site)
         return list(found.values())
 
+    @_once
     def near_imports(self, name: str) -> list[tuple[ImportSite, str]]:
         """Return guarded imports of a name like *name* that does not exist."""
         package, _, leaf = name.rpartition(".")
@@ -182,6 +210,7 @@ class Project:
 
     # -- connections ---------------------------------------------------------------------------
 
+    @_once
     def connects(self, leaf: str, method: str = "connect") -> list[Place]:
         """Return where a receiver *leaf* is given to ``connect()`` or *method*."""
         found = []
@@ -234,6 +263,7 @@ class Project:
                     return str(each.value.value), (path, call.lineno)
         return "", ("", 0)
 
+    @_once
     def calls(self, name: str) -> list[Place]:
         """Return where a function or method called *name* is called."""
         return [
@@ -259,16 +289,17 @@ class Project:
 
     @cached_property
     def _functions(self) -> dict[str, list[str]]:
-        """Return the source of each function of the project by name."""
+        """Return the source of each function of the project by name.
+
+        By its indentation: to parse all files takes seconds.
+        """
         found: dict[str, list[str]] = {}
         for module in map(self.module, self.files):
-            lines = module.text.splitlines()
-            for node, _ in walk(module.tree):
-                if isinstance(node, Function):
-                    source = "\n".join(lines[node.lineno - 1 : node.end_lineno])
-                    found.setdefault(node.name, []).append(source)
+            for match in _FUNCTION.finditer(f"{module.text}\n"):
+                found.setdefault(match["name"], []).append(match["source"])
         return found
 
+    @_once
     def sends(self, signal: str, *methods: str) -> list[Place]:
         """Return where a signal is sent by one of *methods*."""
         found = []
@@ -283,6 +314,7 @@ class Project:
                     found.append(place(module, node, chain))
         return found
 
+    @_once
     def touching_receivers(self) -> list[Place]:
         """Return where receivers are changed by hand, or muted."""
         found = []

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from collections.abc import Set as AbstractSet
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -79,9 +80,20 @@ class Module:
     """One parsed file."""
 
     path: str
-    names: tuple[str, ...]
-    """Dotted names under which it can be imported."""
-    text: str
+    folders: tuple[str, ...]
+    """Those that modules are imported from."""
+    content: bytes
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Return the dotted names under which it can be imported."""
+        return names_below(self.path, self.folders)
+
+    @cached_property
+    def text(self) -> str:
+        """Return its source."""
+        text = self.content.decode(errors="replace")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
 
     @cached_property
     def tree(self) -> ast.Module:
@@ -95,6 +107,19 @@ class Module:
         """Return a line without its indentation."""
         lines = self.text.splitlines()
         return lines[line - 1].strip() if 0 < line <= len(lines) else ""
+
+
+def names_below(path: str, folders: Iterable[str]) -> tuple[str, ...]:
+    """Return the dotted names of a file below *folders*, longest first."""
+    found = set()
+    for folder in folders:
+        if path.startswith(folder):
+            parts = list(Path(path[len(folder) :].removesuffix(".py")).parts)
+            if parts[-1] == "__init__":
+                parts.pop()
+            if parts and all(part.isidentifier() for part in parts):
+                found.add(".".join(parts))
+    return tuple(sorted(found, key=len, reverse=True))
 
 
 def ends_with(path: str, name: str) -> bool:
@@ -214,11 +239,11 @@ def _packages(module: Module) -> list[str]:
     return [name.rpartition(".")[0] for name in module.names]
 
 
-def _is_wanted(name: str, wanted: set[str]) -> bool:
+def _is_wanted(name: str, wanted: AbstractSet[str]) -> bool:
     return name in wanted or any(name.startswith(f"{each}.") for each in wanted)
 
 
-def imports(node: ast.AST, module: Module, wanted: set[str]) -> bool:
+def imports(node: ast.AST, module: Module, wanted: AbstractSet[str]) -> bool:
     """Return whether a node imports one of the modules *wanted*."""
     if isinstance(node, ast.Import):
         return any(_is_wanted(alias.name, wanted) for alias in node.names)
@@ -264,7 +289,7 @@ def import_bases(node: ast.ImportFrom, module: Module) -> list[str]:
     return bases
 
 
-def _imports_by_name(node: ast.Call, module: Module, wanted: set[str]) -> bool:
+def _imports_by_name(node: ast.Call, module: Module, wanted: AbstractSet[str]) -> bool:
     for argument in node.args[:1]:
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
             name = argument.value

@@ -39,7 +39,7 @@ def connected_at(target: Target, link: Link, text: str) -> Evidence:
 def never_awaited(target: Target, link: Link, running: Running) -> Iterator[Answer]:
     """Yield that the source drops the coroutine that would have sent."""
     signal = short_signal(link.signal)
-    found = filter(running.may_have, unawaited(signal, running.project))
+    found = filter(running.may_have, running.project.search(unawaited, signal))
     first = next(found, None)
     if first is None:
         return
@@ -62,7 +62,7 @@ def never_awaited(target: Target, link: Link, running: Running) -> Iterator[Answ
 def send_replaced(target: Target, link: Link, running: Running) -> Iterator[Answer]:
     """Yield that a mock stands where the signal would have been sent."""
     signal = short_signal(link.signal)
-    first = next(filter(running.may_have, replaced(signal, running.project)), None)
+    first = next(filter(running.may_have, running.project.search(replaced, signal)), None)
     if first is None:
         return
     yield Answer(

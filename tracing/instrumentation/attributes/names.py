@@ -113,17 +113,24 @@ def dotted(cls: type) -> str:
 
 def held_by_modules(wanted: type) -> Iterator[tuple[str, Any]]:
     """Yield (dotted path, value) of each *wanted* in loaded modules."""
+    # Of the kinds there are far fewer than of values.
+    kinds: dict[type, bool] = {}
     for module_name, module in list(sys.modules.items()):
         if type(module) is not types.ModuleType:
             continue
         for name, value in list(module.__dict__.items()):
             kind = type(value)
             # The class is asked, not isinstance(): a lazy object would wake up.
-            if issubclass(kind, wanted):
+            if (is_wanted := kinds.get(kind)) is None:
+                is_wanted = kinds[kind] = issubclass(kind, wanted)
+            if is_wanted:
                 yield f"{module_name}.{name}", value
             elif kind is type and module_of(value) == module_name:
                 for inner, attribute in list(vars(value).items()):
-                    if issubclass(type(attribute), wanted):
+                    kind = type(attribute)
+                    if (is_wanted := kinds.get(kind)) is None:
+                        is_wanted = kinds[kind] = issubclass(kind, wanted)
+                    if is_wanted:
                         yield f"{module_name}.{exact(qualname_of(value))}.{inner}", attribute
 
 
