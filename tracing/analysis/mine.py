@@ -13,7 +13,7 @@ from tracing.spans.records import Bypass, SideEffect
 from tracing.units import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from tracing.spans.records import Trace
 
@@ -148,6 +148,22 @@ def view_of(
     )
 
 
+def notes_of_mine(trace: Trace) -> Callable[[Any], bool]:
+    """Return a function that says whether a note of *trace* is mine."""
+    calls = {call.number: call for each in trace.dispatches for call in each.receiver_calls}
+
+    def is_mine(note: Any) -> bool:
+        if not isinstance(note, Bypass | SideEffect):
+            return bool(note.receiver.mine)
+        if isinstance(note, Bypass) and any(label.mine for label in note.receivers):
+            return True
+        if (call := calls.get(note.parent_number or 0)) is not None:
+            return call.receiver.mine
+        return note.callsite is None or not in_library(note.callsite.file)
+
+    return is_mine
+
+
 def beside_tree(trace: Trace, view: MineView, *more: str) -> tuple[Trace, str]:
     """Return *trace* with the notes that *view* shows, and what is hidden.
 
@@ -161,17 +177,7 @@ def beside_tree(trace: Trace, view: MineView, *more: str) -> tuple[Trace, str]:
     """
     if not view.only_mine:
         return trace, ""
-    calls = {call.number: call for each in trace.dispatches for call in each.receiver_calls}
-
-    def is_mine(note: Any) -> bool:
-        if not isinstance(note, Bypass | SideEffect):
-            return bool(note.receiver.mine)
-        if isinstance(note, Bypass) and any(label.mine for label in note.receivers):
-            return True
-        if (call := calls.get(note.parent_number or 0)) is not None:
-            return call.receiver.mine
-        return note.callsite is None or not in_library(note.callsite.file)
-
+    is_mine = notes_of_mine(trace)
     names = ("bypasses", "missed_receivers", "lost_receivers", *more)
     kept = {name: [*filter(is_mine, getattr(trace, name))] for name in names}
     hidden = sum(len(getattr(trace, name)) - len(notes) for name, notes in kept.items())

@@ -32,17 +32,23 @@ class Note:
     count: int = 1
     receiver: str = ""
     """Of a receiver that did not run: its name."""
+    mine: bool = True
+    """It is about no receiver, or about one of the project's own."""
 
 
 def notes(trace: Trace) -> list[Note]:
     """Return notes on *trace*: idle receivers, waiting callbacks."""
     calls = {call.number: call for each in trace.dispatches for call in each.receiver_calls}
     found = Counter(
-        ("missed", _missed(missed), missed.receiver.name) for missed in trace.missed_receivers
+        ("missed", _missed(missed), missed.receiver.name, missed.receiver.mine)
+        for missed in trace.missed_receivers
     )
     for waiting in trace.waiting_callbacks:
-        found["waiting", _waiting(waiting, calls), ""] += 1
-    return [Note(kind, text, count, receiver) for (kind, text, receiver), count in found.items()]
+        found["waiting", _waiting(waiting, calls), "", True] += 1
+    return [
+        Note(kind, text, count, receiver, mine)
+        for (kind, text, receiver, mine), count in found.items()
+    ]
 
 
 def further_notes(trace: Trace) -> Iterator[Note]:

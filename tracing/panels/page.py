@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Any, Final
 
 from django.urls import get_script_prefix
 from msgspec import Struct
 
 from tracing.analysis.index import Span, was_made
-from tracing.analysis.mine import hidden_text, spans_of_mine, view_of
+from tracing.analysis.mine import hidden_text, notes_of_mine, spans_of_mine, view_of
 from tracing.analysis.names import unreadable_text
 from tracing.analysis.wiring import ANY
 from tracing.panels.stored import MAX_ROWS, Json
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from tracing.analysis.wiring import Route, WiredReceiver
     from tracing.presentation.receivers import Receivers
-    from tracing.spans.records import Trace
+    from tracing.spans.records import Bypass, Trace
 
 SLOWEST: Final = 25
 """Receiver calls of the list of the slowest."""
@@ -68,6 +69,7 @@ def context(
         row.slowest = _slowest_of(row)
     receivers, slowest = receivers_of(trace, mine=mine), _slowest(drawn, mine)
     idle = [*_idle(trace, wiring)]
+    others = [*filterfalse(notes_of_mine(trace), trace.bypasses)] if mine else []
     return {
         "in_panel": True,
         "source": None if source is None else _source(source),
@@ -90,7 +92,9 @@ def context(
         "called_mine": sum(each.is_mine for each in receivers.called),
         "slowest": slowest,
         "hazards": trace.hazards,
-        "hidden": _hidden(view.note, receivers, idle, slowest),
+        "others": others,
+        "bypasses_mine": len(trace.bypasses) - len(others),
+        "hidden": _hidden(view.note, receivers, idle, slowest, others),
     }
 
 
@@ -114,13 +118,18 @@ def _source(stored: Json) -> dict[str, Any]:
 
 
 def _hidden(
-    note: str, receivers: Receivers, idle: Sequence[IdleReceiver], slowest: Sequence[Row]
+    note: str,
+    receivers: Receivers,
+    idle: Sequence[IdleReceiver],
+    slowest: Sequence[Row],
+    bypasses: Sequence[Bypass],
 ) -> dict[str, str]:
     """Return what each list hides while it shows *mine*, in one line."""
     others = {
         "receivers": (sum(not each.is_mine for each in receivers.called), "receiver"),
         "idle": (sum(not each.receiver.mine for each in idle), "receiver"),
         "slowest": (sum(not each.is_mine for each in slowest), "call"),
+        "bypasses": (len(bypasses), "write"),
     }
     lines = {name: hidden_text(*found) if found[0] else "" for name, found in others.items()}
     return {"rows": note, **lines}

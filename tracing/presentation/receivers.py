@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -38,6 +39,15 @@ class BypassedReceiver(Struct):
 
     receiver: ReceiverLabel
     bypasses: list[Bypass]
+    is_mine: bool
+
+
+class GoneReceiver(Struct):
+    """A receiver that was connected weakly, and is gone."""
+
+    lost: LostReceiver
+    count: int
+    is_mine: bool
 
 
 class ListedChange(Struct):
@@ -46,15 +56,16 @@ class ListedChange(Struct):
     change: ConnectionChange
     label: str
     """Of the receiver call inside which it was; empty outside any."""
+    is_mine: bool
 
 
 class Receivers(Struct):
     """The receivers of a trace, for its tab."""
 
     called: list[CalledReceiver]
-    skipped: list[ReceiverTotal]
+    skipped: list[CalledReceiver]
     bypassed: list[BypassedReceiver]
-    lost: list[tuple[LostReceiver, int]]
+    lost: list[GoneReceiver]
     notes: list[Note]
     changes: list[ListedChange]
     changes_left_out: int
@@ -63,6 +74,14 @@ class Receivers(Struct):
     orphans: list[tuple[str, str, int]]
     hidden: str
     """How many receivers are not among them, in one line; empty if none is missing."""
+
+    @property
+    def hidden_notes(self) -> str:
+        """Return how many that were not called or changed are not mine."""
+        told: list[BypassedReceiver | GoneReceiver | ListedChange]
+        told = [*self.bypassed, *self.lost, *self.changes]
+        count = sum(not each.is_mine for each in told) + sum(not note.mine for note in self.notes)
+        return hidden_text(count, "note") if count else ""
 
 
 def receivers_of(
@@ -73,7 +92,8 @@ def receivers_of(
     Args:
         trace: The trace.
         shown: Numbers of the spans that are shown; None for all.
-        mine: Numbers of the spans that are mine; None for all.
+        mine: Numbers of the spans that are mine; None where all of it is shown. With numbers, what is
+            not mine says so.
     """
     colours, found = apps_of(trace), totals(trace, shown)
     names = {
@@ -85,28 +105,36 @@ def receivers_of(
     bypassed: dict[str, BypassedReceiver] = {}
     for bypass in trace.bypasses:
         for receiver in bypass.receivers:
-            entry = bypassed.setdefault(receiver.name, BypassedReceiver(receiver, []))
+            is_mine = mine is None or receiver.mine
+            entry = bypassed.setdefault(receiver.name, BypassedReceiver(receiver, [], is_mine))
             entry.bypasses.append(bypass)
     index = Index(trace)
     changes = sorted(trace.connection_changes, key=lambda change: change.start_ns)
+    entries = [
+        CalledReceiver(
+            total,
+            colours.get(total.app, 0),
+            f"{total.share * 100:.2f}",
+            (total.name, total.file, total.line) in names,
+        )
+        for total in found
+    ]
     return Receivers(
-        called=[
-            CalledReceiver(
-                total,
-                colours.get(total.app, 0),
-                f"{total.share * 100:.2f}",
-                (total.name, total.file, total.line) in names,
-            )
-            for total in found
-            if total.calls
-        ],
+        called=[entry for entry in entries if entry.total.calls],
         has_cpu=any(total.cpu_ns is not None for total in found),
-        skipped=[total for total in found if total.skipped_count],
+        skipped=[entry for entry in entries if entry.total.skipped_count],
         bypassed=list(bypassed.values()),
-        lost=lost_receivers(trace),
-        notes=notes(trace),
+        lost=[
+            GoneReceiver(lost, count, mine is None or lost.receiver.mine)
+            for lost, count in lost_receivers(trace)
+        ],
+        notes=[replace(note, mine=mine is None or note.mine) for note in notes(trace)],
         changes=[
-            ListedChange(change, label(span) if span is not None else "")
+            ListedChange(
+                change,
+                label(span) if span is not None else "",
+                mine is None or change.receiver.mine,
+            )
             for change in changes[:MAX_CHANGES]
             for span in (index.span(change.parent_number),)
         ],

@@ -18,7 +18,7 @@ from tracing.panels import page, panel
 from tracing.panels.stored import describe
 from tracing.presentation import links
 from tracing.presentation.templating import draw
-from tracing.spans.records import Trace, WaitingCallback
+from tracing.spans.records import Bypass, Callsite, Trace, WaitingCallback
 
 STORED = {"stored": True, "numbered": True}
 
@@ -82,6 +82,7 @@ def test_rows_that_are_not_mine_are_marked_and_counted():
         "receivers": "2 receivers that are not yours are hidden",
         "idle": "1 receiver that is not yours is hidden",
         "slowest": "3 calls that are not yours are hidden",
+        "bypasses": "",
     }
     assert (found["called_mine"], len(found["receivers"].called), found["idle_mine"]) == (1, 3, 1)
     assert all(line in html for line in found["hidden"].values())
@@ -141,6 +142,48 @@ def test_what_did_not_run_is_told():
     assert "1 on_commit callback waits for a commit of 'default'" in said
     assert "bypassed" in said
     assert "Writes that sent no signal" in said
+
+
+def test_writes_past_the_receivers_of_others_are_counted_and_hidden_until_everything_is_shown():
+    trace = mixed_trace()
+    site = "/srv/lib/python3.12/site-packages/search.py"
+    for number, mine in enumerate((True, False)):
+        trace.bypasses.append(
+            Bypass(
+                operation="update",
+                model="orders.Order",
+                signals=("post_save",),
+                receivers=(label(f"shop.index_{number}", mine=mine),),
+                rows=1,
+                start_ns=0,
+                callsite=Callsite(site, 3, "rebuild"),
+            )
+        )
+
+    page = content(trace)
+    tab = page.partition('id="view-bypassed"')[2]
+    receivers = page.partition('id="view-receivers"')[2].partition('id="view-slowest"')[0]
+
+    assert 'data-mine="1" data-everything="2"' in page.partition("Bypassed")[2][:80]
+    assert "1 write that is not yours is hidden." in text(tab)
+    assert re.findall(r"<li( data-other)?><strong>", tab) == ["", " data-other"]
+    assert "1 note that is not yours is hidden." in text(receivers)
+    assert re.findall(r'<li( data-other)?><span class="badge">bypassed', receivers) == [
+        "",
+        " data-other",
+    ]
+
+
+def test_nothing_is_hidden_where_nothing_is_mine():
+    trace = foreign_trace()
+    trace.bypasses.append(
+        Bypass("update", "a.B", ("post_save",), (label("shop.index"),), rows=1, start_ns=0)
+    )
+
+    page = content(trace)
+
+    assert "data-other" not in page.partition('id="view-bypassed"')[2]
+    assert "note that is not yours" not in page
 
 
 @pytest.mark.parametrize(

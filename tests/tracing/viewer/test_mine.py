@@ -719,3 +719,32 @@ def test_receivers_that_did_not_change_are_counted_and_one_click_away(developer)
     assert "3 receivers did not change, or too few calls were recorded to tell." in page
     assert len(receivers_in(whole)) == 4
     assert "did not change" not in whole
+
+
+# -- The receivers of a trace that were not called
+
+
+def gaps():
+    """Return an order past whose receivers was written, of mine and of a package; one of each is gone."""
+    build = TraceBuilder()
+    build.call(build.dispatch(), MAKE_SALE)
+    indexed = label("search.receivers.index", file=f"{SITE}/search.py")
+    for receiver in (MAKE_SALE, indexed):
+        build.bypass(receivers=(receiver,), model="orders.Order")
+        build.lost(receiver)
+    return identify(build.build(), 1)
+
+
+def test_receivers_tab_hides_and_counts_what_others_missed(developer):
+    (trace,) = store(gaps())
+    address = f"/tracing/traces/{trace.trace_id}/receivers/"
+
+    page, everything = (text(developer.get(f"{address}?show={show}")) for show in CHOICES)
+
+    assert "search.receivers.index" not in page
+    assert page.count('<span class="badge">bypassed</span>') == 1
+    assert page.count('<span class="badge">lost</span>') == 1
+    assert "2 notes that are not yours are hidden" in page
+    assert everything.count('<span class="badge">bypassed</span>') == 2
+    assert everything.count('<span class="badge">lost</span>') == 2
+    assert "not yours" not in everything

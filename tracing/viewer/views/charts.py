@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.urls import reverse
 
+from tracing.analysis.mine import NONE_OF_MINE
 from tracing.presentation import charts
 from tracing.search.query import EVERYTHING, And, Term, terms
 from tracing.spans.summary import summary_document
@@ -34,6 +35,7 @@ class Charts(Page):
 
     template_name = "tracing/charts.html"
     section = "traces"
+    has_switch = True
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Return the charts: alone for htmx, as a page, or as JSON."""
@@ -57,7 +59,11 @@ class Charts(Page):
     def data(self, search: Search) -> dict[str, Any]:
         """Return both charts."""
         everything = self.everything
-        found = sample(search.query, SAMPLE, SECONDS, mine=not everything)
+        found, heading = sample(search.query, SAMPLE, SECONDS, mine=not everything), ""
+        if found.complete and not (found.traces or everything):
+            # As the list does: where nothing is mine, all of it.
+            found = sample(search.query, SAMPLE, SECONDS, mine=False)
+            everything, heading = True, NONE_OF_MINE if found.traces else ""
         rows = found.traces[:SAMPLE]
         moments = [row.started_ns for row in rows]
         is_whole = not found.older and len(rows) < SAMPLE
@@ -68,6 +74,7 @@ class Charts(Page):
                 "scatter": charts.Scatter(),
                 "caption": "",
                 "complete": found.complete,
+                "is_empty_store": search.is_everything and traces.is_empty(),
             }
         if _only_time(search) and not is_whole and everything:
             columns, caption = self._counted(search)
@@ -84,6 +91,7 @@ class Charts(Page):
             "search": search,
             "columns": columns,
             "caption": caption,
+            "heading": heading,
             "complete": found.complete,
             "scatter": charts.scatter(rows, min(moments), max(moments), _addresses()),
             "sample": plural(len(rows), "trace")

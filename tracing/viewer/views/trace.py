@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from tracing.analysis import tree
 from tracing.analysis.index import Index, Span, lost_receivers, only, status_word, walk
-from tracing.analysis.mine import beside_tree, view_of
+from tracing.analysis.mine import beside_tree, spans_of_mine, view_of
 from tracing.analysis.notes import notes
 from tracing.analysis.totals import totals
 from tracing.presentation.application_log import application_lines_of, remarks
@@ -223,7 +223,8 @@ class TraceDetail(TracePage):
 
     def _receivers(self, trace: records.Trace) -> dict[str, Any]:
         view = view_of(trace, everything=self.everything)
-        receivers = receivers_of(trace, view.shown)
+        mine = spans_of_mine(trace) if view.only_mine else None
+        receivers = receivers_of(trace, view.shown, mine)
         return {"view": view, "hidden": receivers.hidden, "receivers": receivers}
 
     def _sql(self, trace: records.Trace) -> dict[str, Any]:

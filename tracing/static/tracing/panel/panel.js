@@ -19,7 +19,7 @@
  */
 
 /** What the filter looks at besides the rows of the tree. */
-const LISTED = "[data-list] tbody tr, article.hazard, .bypasses li";
+const LISTED = "[data-list] tbody tr, ul[data-list] > li, article.hazard, .bypasses li";
 
 /**
  * Import the modules that links name.
