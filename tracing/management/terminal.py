@@ -5,9 +5,11 @@ Text is laid out here, whatever is installed; rich, an extra, adds colours where
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
-from typing import IO, TYPE_CHECKING, Any, Final, cast
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, Final, TextIO, cast
 
 from tracing.management.layout import Table, Text, rows_of, wrapped
 from tracing.spans.escapes import escape_control, json_text
@@ -25,23 +27,43 @@ PIPED_WIDTH: Final = 160
 """Columns when nothing says how wide the reader is: a file or a pager."""
 
 
+class OutputError(Exception):
+    """Standard output takes no more, as a full disk."""
+
+
+class _Nowhere(io.TextIOBase):
+    """Stands for a stream that was closed before the process began.
+
+    What is written to it is gone, as what ``print()`` writes then.
+    """
+
+    def write(self, text: str, /) -> int:
+        """Take *text*."""
+        return len(text)
+
+
+def opened(stream: TextIO | None, usual: TextIO | None) -> TextIO:
+    """Return *stream* or the *usual* one; one that takes all for neither."""
+    return stream or usual or cast("TextIO", _Nowhere())
+
+
 class _Stream:
-    """Django's stdout wrapper as a file for rich, adding no line ends."""
+    """A terminal's stdout as a file for rich."""
 
     encoding = "utf-8"
 
-    def __init__(self, stdout: OutputWrapper) -> None:
-        self._stdout = stdout
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
 
     def write(self, text: str) -> int:
-        self._stdout.write(encodable(text, self._stdout), ending="")
+        self._terminal.raw(text)
         return len(text)
 
     def flush(self) -> None:
-        self._stdout.flush()
+        self._terminal.flush()
 
     def isatty(self) -> bool:
-        return bool(self._stdout.isatty())
+        return self._terminal.is_terminal
 
 
 class Terminal:
@@ -53,6 +75,7 @@ class Terminal:
         no_color: Write no escape codes at all. So does the environment variable NO_COLOR, and so
             does writing into a pipe or file.
         force_color: Write them nevertheless.
+        outlives_reader: Go on when the reader has gone: the verb has a verdict to reach.
     """
 
     def __init__(
@@ -62,7 +85,10 @@ class Terminal:
         *,
         no_color: bool = False,
         force_color: bool = False,
+        outlives_reader: bool = False,
     ) -> None:
+        self._outlives_reader = outlives_reader
+        self.has_lost_reader = False
         self._stdout = stdout
         self._stderr = stderr
         self._force_color = force_color
@@ -117,7 +143,7 @@ class Terminal:
                 self.warn(NEEDS_RICH)
             return None
         console = Console(
-            file=cast("IO[str]", _Stream(self._stdout)),
+            file=cast("IO[str]", _Stream(self)),
             force_terminal=True if self._force_color else None,
             no_color=False if self._force_color else None,
         )
@@ -132,19 +158,38 @@ class Terminal:
         text = json_text(value, indent=None if lines else 2)
         if encodable(text, self._stdout) != text:
             text = json_text(value, indent=None if lines else 2, ascii_only=True)
-        self._stdout.write(text)
+        self.raw(f"{text}\n")
 
     def raw(self, text: str) -> None:
-        """Write *text* as it is, with no line end of its own."""
-        self._stdout.write(encodable(text, self._stdout), ending="")
+        """Write *text* as it is, with no line end of its own.
+
+        Raises:
+            BrokenPipeError: The reader has gone.
+            OutputError: It cannot be written.
+        """
+        with self._told_apart():
+            self._stdout.write(encodable(text, self._stdout), ending="")
 
     def warn(self, message: str) -> None:
         """Write a line to stderr."""
         self._stderr.write(encodable(escape_control(message), self._stderr))
 
     def flush(self) -> None:
-        """Have what was written appear."""
-        self._stdout.flush()
+        """Have what was written appear; raises as ``raw()`` does."""
+        with self._told_apart():
+            self._stdout.flush()
+
+    @contextmanager
+    def _told_apart(self) -> Iterator[None]:
+        """Tell a stdout that takes no more from files that fail."""
+        try:
+            yield
+        except BrokenPipeError:
+            self.has_lost_reader = True
+            if not self._outlives_reader:
+                raise
+        except OSError as error:
+            raise OutputError(error.strerror or str(error)) from error
 
 
 def encodable(text: str, out: OutputWrapper) -> str:

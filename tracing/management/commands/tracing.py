@@ -6,16 +6,16 @@ import argparse
 import os
 import sys
 from contextlib import suppress as suppress_errors
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from tracing.api import leave_out
 from tracing.instrumentation.context import OWN
-from tracing.management.terminal import Terminal
+from tracing.management.terminal import OutputError, Terminal, opened
 from tracing.management.verbs import VERBS, Run
-from tracing.management.verbs.base import NO_STORE
+from tracing.management.verbs.base import NO_OUTPUT, NO_STORE
 from tracing.spans.escapes import escape_control
 from tracing.units import DURATION_UNITS, SIZE_UNITS
 
@@ -30,8 +30,13 @@ or a date; a SIZE is a number of bytes, as 500MB or 1GiB (units: {SIZE_UNITS}).
 
 Exit codes: 0 all is well; 1 something was found that you asked to be told of (wiring --check,
 hazards --fail-on, compare --fail, review --fail-on-change); 2 wrong arguments, or no record; 3 no such
-trace, or nothing to show; 4 the store is missing, unreachable or not migrated.
+trace, or nothing to show; 4 the store is missing, unreachable or not migrated; 5 the output cannot be
+written. A reader who has gone, as head, is none of these.
 """
+
+
+_VERDICTS = ("check", "fail", "fail_on", "fail_on_change")
+"""Options by which the exit code says what was found, and not only whether it could be told."""
 
 
 class Command(BaseCommand):
@@ -39,6 +44,11 @@ class Command(BaseCommand):
 
     help = "Read, diagnose, compare and keep the traces of Django signals."
     requires_system_checks = []
+
+    def __init__(
+        self, stdout: TextIO | None = None, stderr: TextIO | None = None, **colours: bool
+    ) -> None:
+        super().__init__(opened(stdout, sys.stdout), opened(stderr, sys.stderr), **colours)
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add one subparser per verb."""
@@ -59,6 +69,7 @@ class Command(BaseCommand):
             self.stderr,
             no_color=bool(options.get("no_color")),
             force_color=bool(options.get("force_color")),
+            outlives_reader=any(options.get(name) for name in _VERDICTS),
         )
         # What the command itself sends is nobody's business.
         with leave_out(OWN):
@@ -66,6 +77,8 @@ class Command(BaseCommand):
                 code = verb.run(Run(options, terminal))
                 # Now, while a reader who has gone can be told from a failure.
                 terminal.flush()
+                if terminal.has_lost_reader:
+                    _write_to_nowhere()
             except KeyboardInterrupt:
                 code = 130
             except DatabaseError as error:
@@ -76,13 +89,18 @@ class Command(BaseCommand):
                 # `| head` has read enough.
                 _write_to_nowhere()
                 code = 0
+            except OutputError as error:
+                _write_to_nowhere()
+                raise CommandError(
+                    f"The output cannot be written: {error}", returncode=NO_OUTPUT
+                ) from None
         if code:
             sys.exit(code)
 
 
 def _write_to_nowhere() -> None:
     """Have what Python still writes when it closes stdout be no error."""
-    with suppress_errors(OSError, ValueError):
+    with suppress_errors(AttributeError, OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)

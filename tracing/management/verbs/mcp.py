@@ -34,6 +34,8 @@ def _mcp(run: Run) -> int:
             "  pip install 'django-signal-tracing[mcp]'",
             WRONG,
         )
+    if sys.stdin is None:
+        raise fail("An agent is expected on standard input, which is closed.", WRONG)
     from tracing.agents.server import serve  # noqa: PLC0415 (the extra may be absent)
 
     if sys.stdin.isatty():

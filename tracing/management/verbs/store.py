@@ -48,7 +48,7 @@ Progress = Callable[[int, int], object]
 @contextmanager
 def progress_bar(run: Run, what: str) -> Iterator[Progress | None]:
     """Yield what reports (done, of all) on stderr; None if nobody looks."""
-    if run.as_json or not sys.stderr.isatty():
+    if run.as_json or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     try:
@@ -160,7 +160,7 @@ def _counted(pruned: Any) -> str:
 
 def _confirm(run: Run, question: str) -> None:
     """Ask, and end the command unless the answer is yes."""
-    if run.as_json or not sys.stdin.isatty():
+    if run.as_json or sys.stdin is None or not sys.stdin.isatty():
         raise fail(f"{question} Confirm it with --yes, or look first with --dry-run.", WRONG)
     if input(f"{question} [y/N] ").strip().lower() not in {"y", "yes"}:
         raise fail("Nothing was deleted.", FOUND)
