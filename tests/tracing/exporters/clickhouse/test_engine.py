@@ -7,8 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.test import override_settings
 
+from tests.tracing.command_line import run
 from tests.tracing.samples import full_trace, plain_trace
+from tracing.conf import get_settings
+from tracing.exporters.build import build_exporter
 from tracing.exporters.clickhouse.connection import Address
 from tracing.exporters.clickhouse.exporter import ClickHouseExporter
 from tracing.exporters.clickhouse.schema import Schema
@@ -175,6 +179,17 @@ def test_missing_table_and_wrong_password_are_told(engine):
         missing.export([plain_trace()])
     with pytest.raises(TemporaryError, match="does not let 'reader' in"):
         refused.export([plain_trace()])
+
+
+def test_command_makes_the_tables_that_the_exporter_writes(engine):
+    options = {"url": engine, "database": "made", "timeout": 60, "keep": "30d"}
+
+    with override_settings(TRACING={"CLICKHOUSE": options}):
+        for _ in range(2):
+            assert run("clickhouse-schema", "--apply") == f"11 statements run at {engine}.\n"
+        exporter = build_exporter("clickhouse", get_settings())
+        exporter.export([plain_trace()])
+        exporter.shutdown()
 
 
 def test_statements_of_a_cluster_are_understood(engine):

@@ -8,11 +8,14 @@ import subprocess
 import sys
 
 import pytest
+from opentelemetry.context import get_value
 
 from tests.tracing.exporters.clickhouse.fake import FakeClickHouse
 from tests.tracing.samples import full_trace, plain_trace
+from tracing.conf import read
 from tracing.conf.parts import PipelineOptions
-from tracing.exporters.clickhouse.connection import BadValueError
+from tracing.exporters.build import build_exporter, in_order
+from tracing.exporters.clickhouse.connection import Address, BadValueError
 from tracing.exporters.clickhouse.exporter import ClickHouseExporter
 from tracing.pipeline import Pipeline, TemporaryError
 from tracing.spans.records import span_id
@@ -209,6 +212,38 @@ def test_driver_changes_no_logging_of_the_application():
     )
 
     assert told.stdout == "0\n"
+
+
+def test_missing_driver_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "clickhouse_connect", None)
+
+    with pytest.raises(ImportError, match=r"pip install 'django-signal-tracing\[clickhouse\]'"):
+        ClickHouseExporter()
+
+
+def test_settings_make_the_exporter(clickhouse):
+    options = {"URL": clickhouse.url, "table": "spans", "rows": 30_000, "keep": "30d"}
+    settings, problems = read({"CLICKHOUSE": options})
+
+    made = build_exporter("clickhouse", settings)
+    made.export([plain_trace()])
+    made.shutdown()
+
+    assert problems == []
+    assert (made.gathers, made.service) == ((30_000, 5), "django")
+    assert clickhouse.inserts[0][0]["query"].startswith("INSERT INTO `default`.`spans` ")
+    assert in_order(["clickhouse", "database"]) == ["database", "clickhouse"]
+
+
+def test_instrumentations_of_opentelemetry_record_nothing_of_it(exporter, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        Address, "insert", lambda *_: seen.append(get_value("suppress_instrumentation"))
+    )
+
+    exporter.export([plain_trace()])
+
+    assert (seen, get_value("suppress_instrumentation")) == ([True], None)
 
 
 def test_child_process_connects_itself(clickhouse, exporter):
