@@ -9,14 +9,23 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from tracing.analysis.why_not.syntax import import_bases
+from tracing.analysis.why_not.syntax import Function, import_bases, last_name
 from tracing.analysis.why_not.words import Evidence
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tracing.analysis.why_not.source import Project
     from tracing.analysis.why_not.syntax import Module
 
 
+_CONNECTING: Final = frozenset({"receiver", "sender", "weak", "dispatch_uid"})
+_TAKES: Final = {
+    "connect": _CONNECTING,
+    "receiver": _CONNECTING,
+    "Signal": frozenset({"use_caching"}),
+}
+"""The named arguments of what modules with receivers call while they are imported."""
 _DEEP: Final = 6
 """Modules that import one another that are followed."""
 
@@ -57,7 +66,7 @@ def _problem_at(
             return Evidence(problem, module.path, node.lineno)
         names += [f"{base}.{alias.name}" for base in names for alias in node.names]
     else:
-        return None
+        return _wrong_call(node, module) or _raising(node, module)
     around = (*importing, (module, node.lineno))
     for name in names if len(around) < _DEEP else ():
         path = project.file_of(name)
@@ -70,6 +79,39 @@ def _problem_at(
             if found is not None:
                 return found
     return None
+
+
+def _raising(node: ast.stmt, module: Module) -> Evidence | None:
+    """Return a statement of a module that always raises."""
+    if not isinstance(node, ast.Raise):
+        return None
+    return Evidence("it raises", module.path, node.lineno)
+
+
+def _wrong_call(node: ast.stmt, module: Module) -> Evidence | None:
+    """Return a call with an argument that it does not take."""
+    # What stands in a function is not called yet; its decorators are.
+    parts = getattr(node, "decorator_list", [node])
+    if isinstance(node, ast.ClassDef):
+        parts = [*parts, *node.body]
+    for call in (each for part in parts for each in _called(part)):
+        known = _TAKES.get(last_name(call.func))
+        wrong = [each.arg for each in call.keywords if known and each.arg and each.arg not in known]
+        if wrong:
+            text = f"{last_name(call.func)}() takes no argument {wrong[0]}"
+            return Evidence(text, module.path, call.lineno)
+    return None
+
+
+def _called(node: ast.AST) -> Iterator[ast.Call]:
+    """Yield the calls of a statement, but for those in a function."""
+    waiting = [node]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, ast.Call):
+            yield inner
+        if not isinstance(inner, Function | ast.Lambda):
+            waiting.extend(ast.iter_child_nodes(inner))
 
 
 def _circle(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.why_not.syntax import Function, last_name, place, walk
@@ -65,6 +66,8 @@ def _sort(
     waiting: set[tuple[str, str]],
 ) -> None:
     """Enter *call*, a coroutine, as dropped or as given on."""
+    if not _can_be_reached(call, chain):
+        return
     outer = chain[-1] if chain else None
     function = next((each for each in reversed(chain) if isinstance(each, Function)), None)
     if isinstance(outer, ast.Expr) or (
@@ -76,6 +79,36 @@ def _sort(
         or (isinstance(outer, ast.Await) and isinstance(function, ast.AsyncFunctionDef))
     ):
         waiting.add((function.name, module.path))
+
+
+def returns_before(dropped: Place, project: Project) -> Place | None:
+    """Return the first line that may leave the function before *dropped*."""
+    module = project.module(dropped.file)
+    leaving = [
+        place(module, node, chain)
+        for node, chain in walk(module.tree)
+        if isinstance(node, ast.Return | ast.Raise) and node.lineno < dropped.line
+    ]
+    return next((found for found in leaving if found.scope == dropped.scope), None)
+
+
+def _can_be_reached(node: ast.AST, chain: tuple[ast.AST, ...]) -> bool:
+    """Return whether no statement before *node* always leaves its block."""
+    for outer, inner in pairwise((*chain, node)):
+        for block in (block for _, block in ast.iter_fields(outer) if isinstance(block, list)):
+            if any(each is inner for each in block):
+                before = takewhile(lambda each, inner=inner: each is not inner, block)  # type: ignore[misc]
+                if any(map(_leaves, before)):
+                    return False
+    return True
+
+
+def _leaves(statement: ast.AST) -> bool:
+    """Return whether nothing that comes after a statement is reached."""
+    if isinstance(statement, ast.If):
+        ways = (statement.body, statement.orelse)
+        return all(any(map(_leaves, way)) for way in ways)
+    return isinstance(statement, ast.Return | ast.Raise | ast.Continue | ast.Break)
 
 
 def _is_used(assignment: ast.Assign, function: ast.AST) -> bool:

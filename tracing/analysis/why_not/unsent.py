@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.names import place, short_signal, signal_of
 from tracing.analysis.why_not.replaced import replaced
-from tracing.analysis.why_not.unawaited import unawaited
+from tracing.analysis.why_not.unawaited import returns_before, unawaited
 from tracing.analysis.why_not.words import Answer, Evidence
 from tracing.spans.records import Method
 
@@ -44,12 +44,18 @@ def never_awaited(target: Target, link: Link, running: Running) -> Iterator[Answ
     if first is None:
         return
     places = sending_lines(link.signal, running.project)
+    leaving = returns_before(first, running.project)
     yield Answer(
         "never-awaited",
         f"The coroutine of {signal}.asend() is dropped at {place(first.file, first.line)}: "
         "without await nothing is sent.",
         [
             Evidence("the coroutine is not awaited", first.file, first.line),
+            *(
+                [Evidence("what leaves here does not come to it", leaving.file, leaving.line)]
+                if leaving is not None
+                else ()
+            ),
             *(each for each in places if (each.file, each.line) != (first.file, first.line)),
             connected_at(target, link, f"connected to {signal_of(link.signal, link.sender)}"),
         ],

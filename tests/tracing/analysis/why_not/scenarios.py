@@ -1551,6 +1551,38 @@ LOADING = [
         line=("shop/apps.py", "recievers"),
         control_files={"shop/apps.py": swallowing("import shop.receivers")},
     ),
+    *(
+        Scenario(
+            f"a TypeError of {line.partition('(')[0]}() is swallowed",
+            "import-failed",
+            "import gc\ngc.collect()\n" + SAVE,
+            {
+                "shop/apps.py": (
+                    "        from shop import receivers",
+                    (
+                        "        try:\n            from shop import receivers\n"
+                        "        except Exception:\n            pass"
+                    ),
+                ),
+                "shop/receivers.py": text,
+            },
+            line=("shop/receivers.py", line),
+            control_files={"shop/receivers.py": RECEIVERS},
+        )
+        for line, text in (
+            ("@receiver(post_save, sendr=", RECEIVERS.replace("sender=Order", "sendr=Order")),
+            (
+                "post_save.connect(print, model=",
+                RECEIVERS + "\n\npost_save.connect(print, model=Order)\n",
+            ),
+            (
+                "Signal(providing_args=",
+                "from django.dispatch import Signal\nsold = Signal(providing_args=[])\n"
+                + RECEIVERS,
+            ),
+            ("raise TypeError(", RECEIVERS + "\n\nraise TypeError('no')\n"),
+        )
+    ),
     Scenario(
         "two modules import one another",
         "import-failed",
@@ -1971,6 +2003,30 @@ UNSEEN = [
             'from shop import services\nwith tracing.trace("block"):\n    services.finish()\n'
         ),
         control_verdict="never-awaited",
+    ),
+    Scenario(
+        "asend() without await, after what always returns",
+        "not-sent",
+        'from shop import services\nwith tracing.trace("block"):\n    services.finish()\n',
+        {
+            **DROPPED,
+            "shop/services.py": DROPPED["shop/services.py"].replace(
+                "    order_done.asend", "    return\n    order_done.asend"
+            ),
+        },
+    ),
+    Scenario(
+        "asend() without await, after what may return",
+        "never-awaited",
+        'from shop import services\nwith tracing.trace("block"):\n    services.finish()\n',
+        {
+            **DROPPED,
+            "shop/services.py": DROPPED["shop/services.py"].replace(
+                "    order_done.asend",
+                "    if order_done is None:\n        return  # early\n    order_done.asend",
+            ),
+        },
+        line=("shop/services.py", "return  # early"),
     ),
     Scenario(
         "asend() without await, in a module that nobody imports",
