@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import connections
+from django.db.migrations.loader import MigrationLoader
 
 from tracing.store.backends import open_database
 
@@ -12,6 +13,17 @@ def has_tables(alias: str) -> bool:
     connection = connections[alias]
     with connection.cursor() as cursor:
         return "tracing_trace" in connection.introspection.table_names(cursor)
+
+
+def waits_for_migration(alias: str) -> bool:
+    """Return whether the store lacks a migration, as after an upgrade.
+
+    It reads all migrations of the project: to be asked when something has failed.
+    """
+    loader = MigrationLoader(connections[alias])
+    return any(
+        app == "tracing" for app, _ in loader.disk_migrations.keys() - loader.applied_migrations
+    )
 
 
 def vendor(alias: str) -> str:

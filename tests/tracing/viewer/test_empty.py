@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.db import ProgrammingError, connections
+from django.db.migrations.recorder import MigrationRecorder
 
 from tests.tracing.viewer.traces import order, store, visit
+from tracing.conf import store_alias
+from tracing.viewer.views.traces import TraceList
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -77,3 +81,28 @@ def test_charts_show_what_the_switch_says_and_all_where_nothing_is_mine(develope
     assert [points(page) for page in (whole, mine, everything)] == [1, 1, 2]
     assert "No receiver of yours ran" in whole
     assert "No receiver of yours ran" not in mine
+
+
+def test_store_of_an_earlier_release_names_the_migration_that_it_waits_for(developer, monkeypatch):
+    def lack_a_column(*_args, **_options):
+        raise ProgrammingError("column tracing_trace.new does not exist")
+
+    monkeypatch.setattr(TraceList, "get", lack_a_column)
+    MigrationRecorder(connections[store_alias()]).record_unapplied("tracing", "0001_initial")
+
+    page = developer.get("/tracing/")
+    found = developer.get("/tracing/traces.json")
+
+    assert (page.status_code, found.status_code) == (503, 503)
+    assert "manage.py migrate" in page.content.decode()
+    assert "of an earlier release. Run manage.py migrate" in found.json()["error"]
+
+
+def test_mistake_in_a_page_of_a_migrated_store_is_no_matter_of_migrations(developer, monkeypatch):
+    def mistake(*_args, **_options):
+        raise ProgrammingError("near SELECT: syntax error")
+
+    monkeypatch.setattr(TraceList, "get", mistake)
+
+    with pytest.raises(ProgrammingError):
+        developer.get("/tracing/")

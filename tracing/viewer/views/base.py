@@ -37,7 +37,7 @@ from tracing.presentation.templating import (
 from tracing.routers import misplaced
 from tracing.spans.escapes import escape_json
 from tracing.store import deadlines
-from tracing.store.availability import has_tables
+from tracing.store.availability import has_tables, waits_for_migration
 from tracing.store.embedded import makes_tables
 from tracing.units import parse_timestamp
 from tracing.viewer.access import NotPermittedError, Permission, is_allowed, lacking, username
@@ -100,12 +100,13 @@ def sortable(columns: Mapping[str, str], order: str) -> dict[str, dict[str, str]
 def store_problem() -> str | None:
     """Return why the store cannot be asked; None if it can.
 
-    Empty if its tables are missing.
+    Empty if its tables are missing, or are those of an earlier release.
     """
     if wrong := misplaced():
         return wrong
+    alias = store_alias()
     try:
-        return None if has_tables(store_alias()) else ""
+        return "" if not has_tables(alias) or waits_for_migration(alias) else None
     except DatabaseError as error:
         return str(error) or type(error).__name__
 
@@ -274,7 +275,7 @@ class Page(View):
             message = (
                 f"The store cannot be reached: {problem}"
                 if problem
-                else f"The store is not there yet. Run {command}"
+                else f"The store is not there yet, or of an earlier release. Run {command}"
             )
             return JsonResponse({"error": message}, status=503)
         context = {**self.frame(), "command": command, "alias": alias, "problem": problem}
