@@ -41,8 +41,12 @@ def is_worker_thread() -> bool:
     return getattr(worker_thread, "exporting", False)
 
 
-BATCH_ITEMS: Final = 8_000
-"""Recorded items that make a batch full before its time."""
+BATCH_ITEMS: Final = 2_000
+"""Recorded items that make a batch full before its time.
+
+Of spans that live together some survive each collection of young objects, and once those are a quarter of
+the process's objects Python looks at all of them, while all threads wait.
+"""
 
 
 class Flush:

@@ -1,8 +1,9 @@
-"""Pacing: how the worker leaves the interpreter to others."""
+"""Pacing: how the worker leaves the interpreter to others, and how much it takes at a time."""
 
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -135,3 +136,28 @@ def test_worker_alone_is_paced(synchronous):
 
     name = threading.current_thread().name if synchronous else "tracing-worker"
     assert exporter.threads == [(name, not synchronous)]
+
+
+class Taking(Yielding):
+    """An exporter that takes what was recorded as it is, and notes how much at a time."""
+
+    def __init__(self):
+        self.sizes = []
+
+    def encode(self, item):
+        return item
+
+    def export(self, batch):
+        self.sizes.append(len(batch))
+
+
+def test_what_has_piled_up_is_exported_in_small_batches():
+    exporter = Taking()
+    pipeline = Pipeline()
+    pipeline.configure([exporter])
+    pipeline._queue.extend([(SimpleNamespace(weight=600), 600)] * 10)
+
+    assert pipeline.force_flush()
+    pipeline.shutdown()
+
+    assert exporter.sizes == [4, 4, 2]
