@@ -2,14 +2,15 @@
 
     python benchmarks/collector.py
 
-One process records the request of the other benchmarks and appends what it recorded to spools. Then, for
-each choice of exporters, another one collects a spool, alone and without waiting. The best of three:
-what else the machine does can only take from it.
+One process records the request of the other benchmarks and appends what it recorded to a spool. Then, for
+each choice of exporters, another one collects a copy of it into a store of its own, alone and without
+waiting. The best of three: what else the machine does can only take from it.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,14 +31,15 @@ TIMES = 3
 CHOICES: tuple[tuple[str, ...], ...] = ((), ("database",), ("log",), ("log", "database"))
 
 
-def append(folder: Path) -> None:
-    """Record requests and append them to the spool in *folder*; print what appending took."""
+def append(base: Path) -> None:
+    """Record requests and append them to the spool in *base*; print what appending took."""
     from benchmarks.modes import Nowhere
     from benchmarks.stages import recorded
     from tracing.spool.exporter import SpoolExporter
     from tracing.spool.folder import Folder
 
-    spool = Folder(folder)
+    project.set_up(base, tracing={"EXPORTERS": []})
+    spool = Folder(base / "spool")
     exporter = SpoolExporter(spool, max_bytes=10**9)
     appending = 0.0
     for _ in range(REQUESTS // AT_ONCE):
@@ -53,15 +55,16 @@ def append(folder: Path) -> None:
     )
 
 
-def collect(folder: Path, exporters: tuple[str, ...]) -> None:
-    """Collect the spool in *folder*; print the seconds of CPU and of the clock."""
+def collect(base: Path, exporters: list[str]) -> None:
+    """Collect the spool in *base*; print the seconds of CPU and of the clock."""
     from tracing import setup
     from tracing.conf import get_settings
     from tracing.spool.collector import Collector
     from tracing.spool.folder import Folder
 
+    project.set_up(base, tracing={"ENABLED": False, "EXPORTERS": exporters})
     settings = get_settings()
-    spool = Folder(folder)
+    spool = Folder(base / "spool")
     made = setup.final_exporters(settings, spool.control)
     if len(made) != len(exporters):
         raise SystemExit("an exporter is missing")
@@ -83,25 +86,22 @@ def in_another(*words: str) -> str:
 def main() -> None:
     """Record, then collect with each choice of exporters."""
     if sys.argv[1:2] == ["append"]:
-        base = Path(sys.argv[2])
-        project.set_up(base, tracing={"EXPORTERS": []})
-        for name in sys.argv[3:]:
-            append(base / name)
+        append(Path(sys.argv[2]))
         return
     if sys.argv[1:2] == ["collect"]:
-        base, exporters = Path(sys.argv[2]), tuple(sys.argv[4:])
-        project.set_up(base, tracing={"ENABLED": False, "EXPORTERS": [*exporters]})
-        collect(base / sys.argv[3], exporters)
+        collect(Path(sys.argv[2]), sys.argv[3:])
         return
-    with tempfile.TemporaryDirectory(prefix="benchmarks-") as base:
-        # Others each time: the store takes a trace once.
-        spools = [f"spool-{number}" for number in range(len(CHOICES) * TIMES)]
-        print(in_another("append", base, *spools), end="", flush=True)
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
+        folder = Path(name)
+        recorded = folder / "recorded"
+        recorded.mkdir()
+        print(in_another("append", str(recorded)), end="", flush=True)
         for exporters in CHOICES:
-            runs = [
-                json.loads(in_another("collect", base, spools.pop(), *exporters))
-                for _ in range(TIMES)
-            ]
+            runs = []
+            for number in range(TIMES):
+                base = folder / f"{'-'.join(exporters)}-{number}"
+                shutil.copytree(recorded, base)
+                runs.append(json.loads(in_another("collect", str(base), *exporters)))
             cpu, clock = map(min, zip(*runs, strict=True))
             print(
                 f"{' and '.join(exporters) or 'nowhere'}: {DISPATCHES / cpu:,.0f} dispatches/s of CPU"

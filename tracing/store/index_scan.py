@@ -290,6 +290,9 @@ class Walk(Scan[Cursor, Trace]):
         columns = ("id", "trace_id", *checks.columns)
         runs = [dispatches.filter(**{column: key}) for key in keys] if column else [dispatches]
         for rows in self._merged([run.values_list(*columns) for run in runs]):
+            if likely := checks.likely:
+                # Nearly all rows are of other instances.
+                rows = [row for row in rows if row[-1] in likely]  # noqa: PLW2901
             yield [(row[0], row[1]) for row in rows if checks.accept(*row[2:])]
 
     def _calls(
@@ -317,7 +320,9 @@ class Walk(Scan[Cursor, Trace]):
         first = max(_FIRST_BATCH // max(len(runs), 1), 50)
         streams = [self._stream(run, first, self._last_row) for run in runs]
         sign = 1 if self.backwards else -1
-        merged = heapq.merge(*streams, key=lambda row: sign * row[0])
+        merged = (
+            heapq.merge(*streams, key=lambda row: sign * row[0]) if len(streams) > 1 else streams[0]
+        )
         size, batch = _SMALLEST_BATCH, []
         for row in merged:
             batch.append(row)
@@ -356,8 +361,15 @@ class _DispatchChecks:
     instances: frozenset[str]
 
     @property
+    def likely(self) -> frozenset[str]:
+        """Return what the column of the instance holds of those that are wanted."""
+        # Without its model, if that is the sender.
+        ends = (each[at:] for each in self.instances for at, c in enumerate(each) if c == ":")
+        return self.instances.union(ends)
+
+    @property
     def columns(self) -> tuple[str, ...]:
-        """Return the columns to look at; only the instance costs a join."""
+        """Return the columns to look at, the instance last; it alone costs a join."""
         plain = ("signal_id", "sender_id")
         return (*plain, "sender__name", "instance") if self.instances else plain
 

@@ -39,16 +39,18 @@ def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def put_details(
-    dispatch: Dispatch, details: list[Any], key_text: Callable[[str, object], str]
+    dispatch: Dispatch, fields: list[Any], at: int, key_text: Callable[[str, object], str]
 ) -> None:
     """Put the arguments that were kept into the fields of *dispatch*.
 
     Args:
         dispatch: The dispatch.
-        details: Those of ``attributes.arguments``.
+        fields: Those of its opening, which end with the details of ``attributes.arguments``.
+        at: Where these begin.
         key_text: Returns the primary key of an instance, by the label of its model, as it is kept.
     """
-    shape, label, pk = details[:3]
+    # By place, not sliced: this runs for each dispatch.
+    shape, label, pk = fields[at], fields[at + 1], fields[at + 2]
     if label:
         if type(pk) is int:
             # Most are small, and this runs for each dispatch.
@@ -60,7 +62,7 @@ def put_details(
             key = key_text(label, pk)
         dispatch.instance = (f"{label}:{key}" if key else label)[:MAX_NAME]
     if shape == SAVE:
-        flags, using, update_fields = details[3:]
+        flags, using, update_fields = fields[at + 3], fields[at + 4], fields[at + 5]
         dispatch.using = using[:MAX_NAME]
         if flags & HAS_CREATED:
             dispatch.created = bool(flags & CREATED)
@@ -68,13 +70,15 @@ def put_details(
             dispatch.raw = bool(flags & RAW)
         dispatch.update_fields = None if update_fields is None else _names(update_fields)
     elif shape == M2M:
-        action, flags, dispatch.pk_count, using = details[3:]
+        action, flags, dispatch.pk_count, using = fields[at + 3 :]
         dispatch.action, dispatch.using = action[:MAX_NAME], using[:MAX_NAME]
         if flags & HAS_REVERSE:
             dispatch.reverse = bool(flags & REVERSE)
     else:
-        names = details[3]
-        dispatch.named = _names(tuple([name for name in names if name != "instance"]))
+        names = fields[at + 3]
+        if "instance" in names:
+            names = tuple([name for name in names if name != "instance"])
+        dispatch.named = _names(names)
 
 
 MAX_PLAIN_KEY: Final = 2**63

@@ -27,16 +27,17 @@ class Dispatches(State):
     """The reading of dispatches and their receivers, sync and async ones."""
 
     def _new_dispatch(
-        self,
-        reader: Reader,
-        start: int,
-        number: int,
-        method: Method,
-        code: Any,
-        instruction: int,
-        details: list[Any],
+        self, reader: Reader, fields: list[Any], at: int, method: Method
     ) -> tuple[Dispatch, ReceiverSet]:
-        label = self._receiver_set(number)
+        """Return the dispatch of an opening, and who receives it.
+
+        Args:
+            reader: The place.
+            fields: Those of the opening: its start first.
+            at: Where the number of the receiver set stands; the callsite and the details follow.
+            method: How it was sent.
+        """
+        label = self._receiver_set(fields[at])
         stack = reader.stack
         if stack:
             call, is_detached = stack[-1].call, stack[-1].is_link
@@ -46,25 +47,26 @@ class Dispatches(State):
         if call is not None:
             parent = call.number
             depth = self._depths.get(parent, 0) + 1
-        since = start - self._began
+        since = fields[0] - self._began
         numbers = self._numbers
         given, reader.given = reader.given, None
+        # By position, which is cheaper, up to the parent.
         dispatch = Dispatch(
-            number=numbers.next() if given is None else numbers.of_dispatch(given, reader.place),
-            signal=self._signal(label),
-            sender=label.sender,
-            method=method,
-            start_ns=0 if since < 0 else since,  # noqa: FURB136 - a call costs more.
-            duration_ns=0,
-            depth=depth,
-            parent_number=parent,
+            numbers.next() if given is None else numbers.of_dispatch(given, reader.place),
+            self._signal(label),
+            label.sender,
+            method,
+            0 if since < 0 else since,  # noqa: FURB136 - a call costs more.
+            0,
+            depth,
+            parent,
             is_detached=is_detached and call is not None,
-            callsite=self._site(code, instruction),
+            callsite=self._site(fields[at + 1], fields[at + 2]),
             thread=reader.buffer.thread,
         )
-        if details[0] is not None:
+        if fields[at + 3] is not None:
             try:
-                put_details(dispatch, details, self._key_text)
+                put_details(dispatch, fields, at + 3, self._key_text)
             except Exception as error:
                 self._note_unreadable("the details of a dispatch", error)
         if reader.blocks:
@@ -100,43 +102,41 @@ class Dispatches(State):
         twins = label.duplicate_of
         numbers = self._numbers
         call = ReceiverCall(
-            number=numbers.of_call(dispatch.number, position) if numbers.calls else numbers.next(),
-            position=position,
-            receiver=label.receivers[position],
-            start_ns=0 if since < 0 else since,  # noqa: FURB136 - a call costs more.
-            duration_ns=0,
-            outcome=_RUNNING,
-            duplicate_of=twins[position] if position < len(twins) else None,
+            numbers.of_call(dispatch.number, position) if numbers.calls else numbers.next(),
+            position,
+            label.receivers[position],
+            0 if since < 0 else since,  # noqa: FURB136 - a call costs more.
+            0,
+            0,
+            _RUNNING,
         )
+        if position < len(twins):
+            call.duplicate_of = twins[position]
         self._depths[call.number] = dispatch.depth
         dispatch.receiver_calls.append(call)
         self.trace.receiver_call_count += 1
         return call
 
-    def _open(self, reader: Reader, fields: list[Any], method: Method) -> None:
-        start, number, code, instruction, *details = fields
-        dispatch, label = self._new_dispatch(
-            reader, start, number, method, code, instruction, details
-        )
-        first = self._call(dispatch, label, 0, start) if label.sync_count else None
+    def _read_send(self, reader: Reader, fields: list[Any], method: Method = _SEND) -> None:
+        dispatch, label = self._new_dispatch(reader, fields, 1, method)
+        first = self._call(dispatch, label, 0, fields[0]) if label.sync_count else None
         opened = Open(dispatch, label, first)
-        if details[0] is not None and type(details[2]) is tuple and len(details[2]) == 1:
-            opened.unsaved = (details[1], details[2][0])
-            dispatch.same_instance_as = next(
-                (
-                    above.dispatch.number
-                    for above in reader.stack
-                    if above.unsaved == opened.unsaved and above.dispatch is not None
-                ),
-                None,
-            )
+        if fields[4] is not None:
+            key = fields[6]
+            if type(key) is tuple and len(key) == 1:
+                opened.unsaved = (fields[5], key[0])
+                dispatch.same_instance_as = next(
+                    (
+                        above.dispatch.number
+                        for above in reader.stack
+                        if above.unsaved == opened.unsaved and above.dispatch is not None
+                    ),
+                    None,
+                )
         reader.stack.append(opened)
 
-    def _read_send(self, reader: Reader, fields: list[Any]) -> None:
-        self._open(reader, fields, _SEND)
-
     def _read_send_robust(self, reader: Reader, fields: list[Any]) -> None:
-        self._open(reader, fields, _SEND_ROBUST)
+        self._read_send(reader, fields, _SEND_ROBUST)
 
     def _read_cpu(self, reader: Reader, fields: list[Any]) -> None:
         """Take a reading of the CPU clock: of an opening, or before an end."""
@@ -256,9 +256,12 @@ class Dispatches(State):
         if len(dispatch.receiver_calls) < len(opened.label.receivers):
             self._skip_rest(dispatch, opened.label, end)
         if reader.stack:
-            reader.stack[-1].nested_ns += dispatch.duration_ns
-            at = opened.cpu_at
-            pass_cpu(reader, None if at is None else at - opened.cpu_began)
+            above = reader.stack[-1]
+            above.nested_ns += dispatch.duration_ns
+            if opened.cpu_at is None:
+                above.cpu_inside_ns = None
+            else:
+                pass_cpu(reader, opened.cpu_at - opened.cpu_began)
         self._done.append(dispatch)
 
     def _skip_rest(self, dispatch: Dispatch, label: ReceiverSet, end: int) -> None:
@@ -269,10 +272,8 @@ class Dispatches(State):
             self.trace.receiver_call_count -= 1
 
     def _read_async_open(self, reader: Reader, fields: list[Any]) -> None:
-        start, key, number, method, code, instruction, *details = fields
-        dispatch, label = self._new_dispatch(
-            reader, start, number, _METHODS[method], code, instruction, details
-        )
+        start, key, method = fields[0], fields[1], _METHODS[fields.pop(3)]
+        dispatch, label = self._new_dispatch(reader, fields, 2, method)
         for position in range(len(label.receivers)):
             self._call(dispatch, label, position, start)
         self._by_key[key] = (dispatch, label)

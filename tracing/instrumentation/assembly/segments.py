@@ -231,12 +231,14 @@ class Segments(Events):
         sent = self._sent
         for dispatch in reversed(dispatches):
             for call in dispatch.receiver_calls:
-                dispatch.query_count += call.query_count
-                dispatch.query_ns += call.query_ns
-                for inner in sent.get(call.number, ()):
-                    if not inner.is_detached:
-                        dispatch.query_count += inner.query_count
-                        dispatch.query_ns += inner.query_ns
+                if call.query_count:
+                    dispatch.query_count += call.query_count
+                    dispatch.query_ns += call.query_ns
+                if call.number in sent:
+                    for inner in sent[call.number]:
+                        if inner.query_count and not inner.is_detached:
+                            dispatch.query_count += inner.query_count
+                            dispatch.query_ns += inner.query_ns
 
     def _settle_links(self, dispatches: list[Dispatch]) -> None:
         """Put what was sent by handed-over work into the call that waited."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec import Struct
+
 from tracing.instrumentation.assembly.knowledge import Knowledge
 from tracing.instrumentation.assembly.numbers import Given, SpanNumbers
+from tracing.instrumentation.connections.receiver_sets import ReceiverSet
 from tracing.spans.intervals import CountedTime, TimeSoFar
 from tracing.spans.records import (
     Bypass,
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from types import CodeType
 
     from tracing.instrumentation.buffer import ActiveTrace, Buffer, OrphanCounts
-    from tracing.instrumentation.connections.receiver_sets import ReceiverSet
     from tracing.instrumentation.database.transactions import Block
 
 
@@ -41,54 +43,30 @@ class Registered(NamedTuple):
     """Where ``on_commit()`` was called."""
 
 
-class Open:
+class Open(Struct, gc=False):
     """A dispatch that is open at a point of a buffer."""
 
-    __slots__ = (
-        "at_once_on",
-        "call",
-        "cpu_at",
-        "cpu_began",
-        "cpu_inside_ns",
-        "dispatch",
-        "is_batch",
-        "is_link",
-        "label",
-        "nested_ns",
-        "position",
-        "unsaved",
-    )
-
-    def __init__(
-        self,
-        dispatch: Dispatch | None,
-        label: ReceiverSet,
-        call: ReceiverCall | None = None,
-        *,
-        is_batch: bool = False,
-        is_link: bool = False,
-    ) -> None:
-        self.dispatch = dispatch
-        """None for an on_commit callback, which is no dispatch but sends some."""
-        self.label = label
-        self.call = call
-        """The receiver call that is running."""
-        self.is_batch = is_batch
-        """The dispatch is async; only its sync receivers run here, and its end is read elsewhere."""
-        self.is_link = is_link
-        """What is sent from here hangs under a call that did not wait for it."""
-        self.at_once_on = ""
-        """Alias for which there was no transaction, so that ``on_commit()`` runs its callback now."""
-        self.position = 0
-        self.nested_ns = 0
-        """Time of the dispatches sent from inside the running receiver."""
-        self.cpu_began = 0
-        self.cpu_at: int | None = None
-        """The thread's CPU clock as it was read last; None where it was not."""
-        self.cpu_inside_ns: int | None = 0
-        """What the running receiver's queries and dispatches took of it; None where that is unknown."""
-        self.unsaved: tuple[str, int] | None = None
-        """(label, identity) of an instance without a primary key."""
+    dispatch: Dispatch | None
+    """None for an on_commit callback, which is no dispatch but sends some."""
+    label: ReceiverSet
+    call: ReceiverCall | None = None
+    """The receiver call that is running."""
+    is_batch: bool = False
+    """The dispatch is async; only its sync receivers run here, and its end is read elsewhere."""
+    is_link: bool = False
+    """What is sent from here hangs under a call that did not wait for it."""
+    at_once_on: str = ""
+    """Alias for which there was no transaction, so that ``on_commit()`` runs its callback now."""
+    position: int = 0
+    nested_ns: int = 0
+    """Time of the dispatches sent from inside the running receiver."""
+    cpu_began: int = 0
+    cpu_at: int | None = None
+    """The thread's CPU clock as it was read last; None where it was not."""
+    cpu_inside_ns: int | None = 0
+    """What the running receiver's queries and dispatches took of it; None where that is unknown."""
+    unsaved: tuple[str, int] | None = None
+    """(label, identity) of an instance without a primary key."""
 
     def began_at(self, since: int) -> bool:
         """Return whether it is a dispatch of this buffer that began then."""
