@@ -41,7 +41,9 @@ def follow():
     ["password", "PASSWD", "userPwd", "api_key", "X-Api-Key", "Authorization", "sessionid", "csrftoken",
      "cookie", "credential", "sentry_dsn", "cvv", "cvc2", "iban", "ssn", "jwt", "connectionString",
      "conn_str", "private_key", "access-token", "pin", "user_pin", "userPin", "pinCode", "otp", "TOTP",
-     "otp_code", "mfa", "2fa", "sid", "psk", "card_number", "signature"],
+     "otp_code", "mfa", "2fa", "sid", "psk", "card_number", "signature", "SAMLResponse", "client_assertion",
+     "code_verifier", "seedPhrase", "seed_phrase", "recovery_code", "backupCodes", "PHPSESSID", "sig", "salt",
+     "pan", "hmac", "creds", "Kennwort", "contraseña", "senha", "пароль"],
 )  # fmt: skip
 def test_names_of_secrets_are_sensitive(name):
     assert policy.is_sensitive(name)
@@ -311,3 +313,60 @@ def test_parameters_of_a_route_follow_the_rule_of_keys(path, route, values, kept
 )
 def test_without_a_route_words_and_numbers_stay(path, kept):
     assert redact_path(path, None, ()) == kept
+
+
+RANDOM = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+HEX = "0a1b2c3d" * 4
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        f"github_pat_{RANDOM}", f"glpat-{RANDOM}", f"npm_{RANDOM}", f"pypi-{RANDOM}", f"hf_{RANDOM}",
+        f"SG.{RANDOM}.{RANDOM}", f"whsec_{RANDOM}", f"sk-proj-{RANDOM}", f"sk-ant-{RANDOM}",
+        f"dop_v1_{RANDOM}", f"shpat_{RANDOM}", f"SK{HEX}", f"key-{HEX}", f"ya29.{RANDOM}", f"GOCSPX-{RANDOM}",
+        f"123456789:AA{RANDOM}",
+        f"xapp-1-A00-{RANDOM}", f"hvs.{RANDOM}", f"AGE-SECRET-KEY-1{RANDOM}", f"lin_api_{RANDOM}",
+        f"sq0csp-{RANDOM}", f"dapi{HEX}", f"dp.pt.{RANDOM}", f"pscale_tkn_{RANDOM}", f"NRAK-{RANDOM}",
+        f"glsa_{RANDOM}", f"https://hooks.slack.com/services/T00/B00/{RANDOM}",
+    ],
+)  # fmt: skip
+def test_token_of_a_service_is_hidden_wherever_it_stands(token):
+    shown = redact_text(f"the answer to {token} was no")
+
+    assert (RANDOM in shown, HEX in shown, HIDDEN in shown) == (False, False, True)
+    assert shown.endswith(" was no")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://h/b?sig={}&se=1", "https://h/b?sig={}&se=1"),
+        ("tokens[]={}", "tokens[]={}"),
+        ("password -> {}", "password -> {}"),
+        ("password%3D{}%26a%3Db", "password%3D{}%26a%3Db"),
+        ("password: |\n  {0}\n  {0}\nname: x", "password: {}name: x"),
+        ("ALTER ROLE a PASSWORD '{}' CREATEDB", "ALTER ROLE a PASSWORD {} CREATEDB"),
+        ("CREATE USER a IDENTIFIED BY '{}'", "CREATE USER a IDENTIFIED BY {}"),
+        ("curl -u admin:{} https://h", "curl -u admin:{} https://h"),
+        ('Proxy-Authorization: Digest username="a", response="{}"', "Proxy-Authorization: {}"),
+        ("-----BEGIN PGP PRIVATE KEY BLOCK-----\n{}\n-----END PGP PRIVATE KEY BLOCK-----", "{}"),
+        ("contraseña={}", "contraseña={}"),
+        ("пароль: {}", "пароль: {}"),
+    ],
+)
+def test_secret_is_hidden_where_it_is_written_otherwise(text, shown):
+    assert redact_text(text.format("s3cr3t0001")) == shown.format(HIDDEN)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "TransactionManagementError in ConfigurationManagementCommand",
+        "run desk-configuration-management1 for risk-free_configuration",
+        f"sha256 {HEX}", f"order-{HEX}", "set by 'somebody'",
+        "git show -u origin:main", "user -> name", "row[3]: 5",
+    ],
+)  # fmt: skip
+def test_text_that_only_looks_like_one_stays(text):
+    assert redact_text(text) == text

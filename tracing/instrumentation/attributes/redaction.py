@@ -29,13 +29,14 @@ HIDDEN: Final = "********************"
 
 SENSITIVE: Final = pattern(
     r"API|AUTH|TOKEN|KEY|SECRET|PASS|PWD|SIGNATURE|COOKIE|SESSION|[CX]SRF|CARD|CREDENTIAL|BEARER"
-    r"|DSN|CVV|CVC|IBAN|SSN|JWT|MNEMONIC|CONN(?:ECTION)?_?STR",
+    r"|DSN|CVV|CVC|IBAN|SSN|JWT|MNEMONIC|CONN(?:ECTION)?_?STR|SAML|CLIENT_?ASSERTION|VERIFIER|SEED_?PHRASE"
+    r"|(?:RECOVERY|BACKUP)_?CODE|SESSID|KENNWORT|CONTRASE|SENHA|ПАРОЛ",
     re.IGNORECASE,
 )
 """Names whose values are hidden: Django's own list for its debug pages, and more."""
 
 _SENSITIVE_WORDS: Final = pattern(
-    r"(?<![a-z])(?:pin|otp|[th]otp|mfa|2fa|tan|sid|psk|pw)(?:code|s)?(?![a-z])"
+    r"(?<![a-z])(?:pin|otp|[th]otp|mfa|2fa|tan|sid|psk|pw|pan|sig|salt|hmac|creds?)(?:code|s)?(?![a-z])"
 )
 """The same for words that are part of harmless ones: ``pin``, but not ``shipping``."""
 
@@ -241,12 +242,15 @@ def cut_key(text: str) -> str:
 # --- texts -----------------------------------------------------------------------------------
 
 _SUSPECT: Final = pattern(
-    r"[=:>]|--|['\"]\s*,|\beyJ|AKIA|AIza|gh[a-z]_|[rs]k_|xox|earer|asic|oken|igest|invalid|uplicate|ailing"
+    r"[=:>]|--|%3D|\bcurl\b|[dDyY]\s+'|['\"]\s*,|\beyJ|AKIA|AIza|gh[a-z]_|[rs]k_|xox|earer|asic|oken|igest|invalid|uplicate|ailing"
 )
 """What a text must hold to be looked at closely; most hold none of it."""
 
+_LONG_RUN: Final = pattern(r"[A-Za-z0-9]{16}")
+"""What tokens have somewhere, whatever they begin with."""
+
 _PRIVATE_KEYS: Final = pattern(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)", re.DOTALL
+    r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z ]*-----|\Z)", re.DOTALL
 )
 _USER_IN_URL: Final = pattern(
     r"(\b[A-Za-z][\w+.-]{0,30}://)(?:[^\s'\"<>]*@|[^\s/@'\"<>]*:(?!\d*(?:[/?#,;)'\"\s]|\Z))[^\s/@'\"<>]*\Z)"
@@ -259,6 +263,11 @@ _SCHEMES: Final = pattern(
 _WELL_KNOWN: Final = pattern(
     r"\beyJ[\w-]{8,}(?:\.[\w-]*)*|\b(?:AKIA|ASIA)[0-9A-Z]{12,}|\bAIza[\w-]{20,}"
     r"|\bgh[pousr]_\w{16,}|\b[rs]k_(?:live|test)_\w{8,}|\bxox[abeprs]-[\w-]{8,}"
+    # Of hosts of code and packages, of models, of clouds, of those who send mail and take money.
+    r"|\b(?:github_pat_|npm_|pypi-|hf_|whsec_|shp(?:at|ca|pa|ss)_|do[opr]_v1_|lin_api_|gls[ac]_|gl[a-z]{2,5}-)"
+    r"[\w-]{16,}|\b(?:sk-|GOCSPX-|xapp-|sq0[a-z]{3}-|NRAK-|AGE-SECRET-KEY-)[\w-]{16,}"
+    r"|\b(?:SG|ya29|hv[sbr]|dp\.[a-z]{2,6})\.[\w.-]{16,}|\bpscale_[a-z]{2,6}_[\w.-]{16,}"
+    r"|\b(?:SK|dapi|key-)[0-9a-f]{32}\b|\b\d{8,10}:AA[\w-]{30,}|(?<=hooks\.slack\.com/services/)[\w/]+"
 )
 """Tokens that show by their first letters whose they are."""
 _ROWS: Final = pattern(
@@ -266,9 +275,14 @@ _ROWS: Final = pattern(
     r"|(Duplicate entry )'.*?'(?= for|\Z)|(invalid input (?:syntax|value) for [^:\n]{1,100}: ).*",
 )
 """Where the messages of databases quote what is in a row."""
+_SPOKEN: Final = pattern(
+    r"((?i:\b(?:PASSWORD|IDENTIFIED(?: WITH \w{1,40})? BY)\s+))'(?:[^'\\]|\\.|'')*(?:'|\Z)"
+    r"|(\bcurl\b[^\n]{0,200}?\s-(?:u|-user)[ =]?[^\s:'\"]{1,64}:)(?!//)\S+"
+)
+"""Where SQL sets a password, and a command line names a user with one."""
 _NAMED: Final = pattern(
-    r"(?:--|<)?(?P<name>[A-Za-z_][\w.\-]{0,63})"
-    r"(?:\\*[\"'\])]{0,2}\s*(?:=>|:=|={1,3}|:(?!//)|>)|\\*[\"']\s*,)\s*"
+    r"(?:--|<)?(?<![^\W\d])(?P<name>[^\W\d][\w.\-]{0,199})(?:\[\w{0,30}\])?"
+    r"(?:\\*[\"'\])]{0,2}\s*(?:=>|->|:=|={1,3}|%3[Dd]|:(?!//)|>)|\\*[\"']\s*,)\s*"
     r"|--(?P<option>[A-Za-z][\w\-]{0,63})\s+"
 )
 """A name and what stands between it and its value: ``name=``, ``"name": ``, ``('name', ``."""
@@ -278,8 +292,10 @@ _QUOTED: Final = pattern(
     re.DOTALL,
 )
 _UNTIL_NEXT: Final = pattern(
-    r"\n|[,;&]\s|\s+[\w.\-]+\s*[=:]|[,;&][\w.\-]+=|[\"'<](?=[\s,;)}\]/]|\Z)|[)}\]]+(?=[\s,.;]|\Z)"
+    r"\n|%26|[,;&]\s|\s+[\w.\-]+\s*[=:]|[,;&][\w.\-]+=|[\"'<](?=[\s,;)}\]/]|\Z)|[)}\]]+(?=[\s,.;]|\Z)"
 )
+_INDENTED: Final = pattern(r"[|>][-+0-9]{0,2}[ \t]*\n(?:[ \t]+[^\n]*(?:\n|\Z))+")
+"""A value of YAML on lines of its own."""
 _OF_ERRORS: Final = ("Error", "Exception", "Warning", "Failed", "Denied", "Invalid")
 """How names end that stand before a message, not before a value."""
 _OPENING: Final = "([{"
@@ -301,12 +317,13 @@ def redact_text(text: str) -> str:
     if len(text) > MAX_TEXT:
         text = text[:MAX_TEXT] + "…"
     if _SUSPECT.search(text) is None:
-        return text
+        return text if _LONG_RUN.search(text) is None else _WELL_KNOWN.sub(HIDDEN, text)
     text = _PRIVATE_KEYS.sub(HIDDEN, text)
     text = _USER_IN_URL.sub(rf"\1{HIDDEN}@", text)
     text = _SCHEMES.sub(_keep_groups, text)
     text = _redact_named(text)
     text = _WELL_KNOWN.sub(HIDDEN, text)
+    text = _SPOKEN.sub(_keep_groups, text)
     return _ROWS.sub(_keep_groups, text)
 
 
@@ -336,7 +353,9 @@ def _value_end(text: str, start: int, name: str) -> int:
         return quoted.end()
     if text[start] in _OPENING:
         return _closed_at(text, start)
-    if "cookie" in name.lower():
+    if (indented := _INDENTED.match(text, start)) is not None:
+        return indented.end()
+    if "cookie" in name.lower() or name.lower().endswith("authorization"):
         end = text.find("\n", start)
         return len(text) if end < 0 else end
     following = _UNTIL_NEXT.search(text, start + 1)
