@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.why_not.syntax import last_name, place, walk
@@ -27,13 +28,19 @@ def replaced(signal: str, project: Project) -> Iterator[Place]:
             # A file is parsed where it can hold what is looked for; and once.
             if word != signal and signal in module.text:
                 continue
-            if any(
-                each in module.text
-                for each in ("patch", "setattr", f"{word}.send", f"{word}.asend")
+            if (
+                f"{word}.send" in module.text
+                or f"{word}.asend" in module.text
+                or _patches(module.text)
             ):
                 for node, chain in walk(module.tree):
                     if _replaces(node, signal):
                         yield place(module, node, chain)
+
+
+def _patches(text: str) -> bool:
+    # Not every dispatch.
+    return "setattr" in text or re.search(r"\bpatch\b", text) is not None
 
 
 def _replaces(node: ast.AST, signal: str) -> bool:
