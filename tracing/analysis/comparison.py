@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
+from tracing.analysis.mine import spans_of_mine
 from tracing.analysis.names import short_receiver, short_signal
 from tracing.analysis.tree import Node, fold
 from tracing.spans.records import ReceiverCall, Trace
@@ -26,6 +27,8 @@ class Change:
     calls, more errors, fewer errors; empty if nothing changed."""
     moved_from: str = ""
     """For a receiver that moved: under what it was before."""
+    mine: bool = False
+    """Whether a receiver of the project took part, in either trace."""
 
     @property
     def difference_ns(self) -> int:
@@ -75,6 +78,7 @@ def compare(
     changes: list[Change] = []
     older = fold(before, split_failed=False)
     newer = fold(after, split_failed=False)
+    mine_before, mine_after = spans_of_mine(before), spans_of_mine(after)
     stack: list[tuple[Node | None, Node | None, tuple[tuple[str, ...], ...]]] = []
     _push(stack, older, newer, ())
     while stack:
@@ -85,6 +89,7 @@ def compare(
         path = (*above, node.key)
         change = Change(node.label, node.depth, path, old, new)
         change.verdicts = _verdicts(old, new, ratio, floor_ns)
+        change.mine = _any_in(old, mine_before) or _any_in(new, mine_after)
         changes.append(change)
         _push(stack, old.children if old else [], new.children if new else [], path)
     _mark_moved(changes)
@@ -104,6 +109,10 @@ def _push(
     ]
     pairs.extend((node, None, path) for node in by_key.values())
     stack.extend(reversed(pairs))
+
+
+def _any_in(node: Node | None, numbers: frozenset[int]) -> bool:
+    return node is not None and not numbers.isdisjoint(node.numbers)
 
 
 def _verdicts(old: Node | None, new: Node | None, ratio: float, floor_ns: int) -> list[str]:
@@ -142,6 +151,7 @@ def _mark_moved(changes: list[Change]) -> None:
         # Below something that moved as a whole, saying so again for each child is noise.
         change.verdicts = ["moved"]
         change.before = origin.before
+        change.mine = change.mine or origin.mine
         change.moved_from = " > ".join(_key_label(key) for key in origin.path[:-1])
         gone.add(id(origin))
     changes[:] = [change for change in changes if id(change) not in gone]

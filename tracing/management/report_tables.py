@@ -12,7 +12,7 @@ from tracing.units import format_count, format_difference, format_percent, forma
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from tracing.analysis.comparison import Comparison
+    from tracing.analysis.comparison import Change
     from tracing.analysis.regression import Regression, Sample
     from tracing.analysis.wiring import Route, WiredReceiver
     from tracing.management.layout import Table, Text
@@ -151,11 +151,11 @@ ARROW: Final = "\N{RIGHTWARDS ARROW}"
 _SIGNS: Final = {"appeared": "+", "vanished": "-", "moved": "~"}
 
 
-def comparison(found: Comparison, *, everything: bool = False) -> Table:
-    """Return what changed between two traces, by places of their trees."""
+def comparison(changes: Iterable[Change]) -> Table:
+    """Return *changes* between two traces, by places of their trees."""
     numbers = ("time", "SQL")
     shown = table("", "change", *numbers, "what", right=numbers)
-    for change in found.changes if everything else found.changed:
+    for change in changes:
         sign = next((_SIGNS[word] for word in change.verdicts if word in _SIGNS), " ")
         words = ", ".join(change.verdicts)
         if change.moved_from:

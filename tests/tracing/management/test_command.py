@@ -17,6 +17,7 @@ from django.dispatch import Signal
 from tests.tracing.analysis.building import MS, TraceBuilder, label
 from tests.tracing.command_line import (
     ANSI,
+    NOON_NS,
     checkout,
     code_of,
     command,
@@ -32,7 +33,7 @@ from tracing.analysis.tree import TIMES
 from tracing.exporters.log import LogExporter
 from tracing.management.commands.tracing import Command
 from tracing.management.verbs import VERBS
-from tracing.spans.records import Kind, Outcome, Status
+from tracing.spans.records import Kind, Outcome, Status, derived_root_span_id
 from tracing.spool.folder import COLLECTOR, Folder
 from tracing.spool.writer import Writer
 
@@ -1031,6 +1032,44 @@ def test_diff_shows_what_changed_between_two_traces():
     assert found["Indexer.on_save"]["verdicts"] == ["more SQL"]
     assert "thank" not in found
     assert "thank" in run("diff", first.trace_id, second.trace_id, "--all")
+
+
+def sale(number, *, own_ms, others_ms=1, release=""):
+    """Return a sale, and a dispatch that only a package heard of."""
+    build = TraceBuilder(release=release)
+    build.call(build.dispatch(), own("core.orders.receivers.make_sale"), own_ns=own_ms * MS)
+    sent = build.dispatch("saved", "None")
+    build.call(sent, label("reversion.receivers.keep_version"), own_ns=others_ms * MS)
+    trace = build.build()
+    trace.trace_id = f"{number:08x}" + "cd" * 12
+    trace.started_ns = NOON_NS + number * 60 * 1_000_000_000
+    trace.root_span_id = derived_root_span_id(trace.trace_id, trace.started_ns)
+    return trace
+
+
+def test_diff_and_compare_show_what_is_mine_and_count_the_rest():
+    before = [sale(number, own_ms=5, release="1.0") for number in range(1, 21)]
+    after = [sale(number, own_ms=20, release="1.1") for number in range(21, 41)]
+    store(*before, *after)
+    traces = before[0].trace_id, after[0].trace_id
+    diff, compared = run("diff", *traces), run("compare")
+    whole = [run(*verb, "--everything", "--all") for verb in (("diff", *traces), ("compare",))]
+    code, failing = code_of("compare", "--fail", "--all")
+
+    assert "make_sale" in diff
+    assert "make_sale" in compared
+    assert "keep_version" not in diff + compared
+    assert "2 places that are not yours are hidden (--everything)" in diff
+    assert "1 receiver that is not yours is hidden (--everything)" in compared
+    assert ["keep_version" in shown and "hidden" not in shown for shown in whole] == [True, True]
+    assert (code, "keep_version" in failing) == (1, True), "what fails is seen"
+
+
+def test_diff_says_that_only_others_changed():
+    before, after = sale(1, own_ms=5), sale(2, own_ms=5, others_ms=50)
+    store(before, after)
+
+    assert "Nothing of yours changed." in run("diff", before.trace_id, after.trace_id)
 
 
 def test_diff_of_one_trace_with_itself_finds_nothing(traces):

@@ -112,7 +112,7 @@ def test_parts_of_a_page_bring_the_switch_along_and_remember_nothing(developer):
 def test_pages_that_hold_everything_have_no_switch(developer):
     store(order(1))
 
-    for address in ("/tracing/hazards/", "/tracing/recorder/", "/tracing/compare/"):
+    for address in ("/tracing/hazards/", "/tracing/recorder/"):
         page = developer.get(f"{address}?show=everything")
         assert 'id="mine"' not in text(page)
         assert COOKIE not in page.cookies
@@ -719,6 +719,57 @@ def test_receivers_that_did_not_change_are_counted_and_one_click_away(developer)
     assert "3 receivers did not change, or too few calls were recorded to tell." in page
     assert len(receivers_in(whole)) == 4
     assert "did not change" not in whole
+
+
+# -- Two traces
+
+TWO = f"/tracing/compare/?a={1:032x}&b={2:032x}"
+
+
+def test_two_traces_show_the_places_of_mine_and_count_the_others(developer):
+    store(mixed(1), mixed(2))
+
+    page, everything = (text(developer.get(f"{TWO}&show={show}")) for show in CHOICES)
+
+    assert pressed(page) == ["mine"]
+    assert "make_sale" in page
+    assert [shown.count('class="cell-name"') for shown in (page, everything)] == [2, 5]
+    assert "3 places that are not yours are hidden" in page
+    assert "hidden-line" not in everything
+
+
+def test_changes_of_others_alone_are_not_called_none(developer):
+    before, after = mixed(1), mixed(2)
+    after.dispatches[1].receiver_calls.pop()
+    store(before, after)
+
+    page = text(developer.get(f"{TWO}&changed=1"))
+    found = developer.get(TWO.replace("compare/", "compare.json")).json()["changes"]
+
+    assert "Nothing of yours changed" in page
+    assert "3 places that are not yours are hidden" in page
+    assert [change["verdicts"] for change in found] == [["vanished"]]
+
+
+def test_two_traces_in_which_nothing_is_mine_are_shown_whole(developer):
+    store(visit(1), visit(2))
+
+    page = text(developer.get(TWO))
+
+    assert "No receiver of yours ran" in page
+    assert "close_old_connections" in page
+
+
+def test_traces_to_choose_from_are_mine_and_the_others_counted(developer):
+    store(order(1), visit(2), visit(3))
+
+    page, everything = (text(developer.get(f"/tracing/compare/?show={show}")) for show in CHOICES)
+
+    assert [page.count('type="radio" name="a"'), everything.count('type="radio" name="a"')] == [
+        1,
+        3,
+    ]
+    assert "2 traces that are not yours are hidden" in page
 
 
 # -- The receivers of a trace that were not called

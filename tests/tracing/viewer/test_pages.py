@@ -1008,7 +1008,7 @@ def test_compare_of_changes_only(developer):
     store(order(1), order(2))
 
     same = text(
-        developer.get("/tracing/compare/", {"a": f"{1:032x}", "b": f"{2:032x}", "show": "changed"})
+        developer.get("/tracing/compare/", {"a": f"{1:032x}", "b": f"{2:032x}", "changed": "1"})
     )
 
     assert "The two trees are the same" in same

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import CommandError
 
 from tracing.analysis import comparison
+from tracing.analysis.mine import listed
 from tracing.analysis.regression import ALPHA, RATIO, Sample, compare_samples
 from tracing.management import report_tables, tables
 from tracing.management.terminal import joined, text
@@ -17,9 +18,11 @@ from tracing.management.verbs.base import (
     NOT_FOUND,
     Run,
     Verb,
+    add_everything,
     add_format,
     fail,
     find_trace,
+    hidden_line,
     positive,
     require_traces,
     timestamp,
@@ -59,6 +62,7 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="also what did not change")
     parser.add_argument("--fail", action="store_true", help="exit with 1 if anything got worse")
+    add_everything(parser)
     add_format(parser)
 
 
@@ -177,13 +181,20 @@ def _compare(run: Run) -> int:
     if run.as_json:
         run.terminal.json([regression_record(regression) for regression in found])
     else:
-        shown = [regression for regression in found if regression.verdicts or options["all"]]
+        # What fails is seen.
+        everything = run.shows_everything or options["fail"]
+        view = listed(found, "receiver", everything=everything)
+        shown = [regression for regression in view.rows if regression.verdicts or options["all"]]
         run.terminal.print(joined((compared[0][1], "bold"), " and ", (compared[1][1], "bold")))
+        if view.heading:
+            run.terminal.print(text(view.heading, "bold"))
         if shown:
             run.terminal.print(report_tables.regressions(shown, run.terminal.width))
-        same = len(found) - len(shown)
+        same = len(view.rows) - len(shown)
         if same:
             run.terminal.print(text(f"{plural(same, 'receiver')} without a difference.", "dim"))
+        if view.note:
+            run.terminal.print(hidden_line(view.note))
         run.terminal.print(
             text(
                 f"Self time and SQL per call: Mann-Whitney U; errors: Fisher's exact test; "
@@ -202,6 +213,7 @@ def _diff_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", metavar="TRACE", help=NAMES_OF_TRACES)
     parser.add_argument("after", metavar="TRACE")
     parser.add_argument("--all", action="store_true", help="also what did not change")
+    add_everything(parser)
     add_format(parser)
 
 
@@ -233,18 +245,24 @@ def _node_record(node: Any) -> dict[str, Any] | None:
 def _diff(run: Run) -> int:
     before, after = (traces.load(find_trace(run.options[name])) for name in ("before", "after"))
     found = comparison.compare(before, after)
-    everything = run.options["all"]
+    view = listed(found.changes, "place", everything=run.shows_everything)
+    changes = [change for change in view.rows if change.verdicts or run.options["all"]]
     if run.as_json:
-        changes = found.changes if everything else found.changed
         run.terminal.json([change_record(change) for change in changes])
         return 0
     for trace in (before, after):
         run.terminal.print(tables.heading(trace))
     run.terminal.print()
-    if found.changed or everything:
-        run.terminal.print(report_tables.comparison(found, everything=everything))
+    if view.heading:
+        run.terminal.print(text(view.heading, "bold"))
+    if changes:
+        run.terminal.print(report_tables.comparison(changes))
+    elif found.changed:
+        run.terminal.print(text("Nothing of yours changed."))
     else:
         run.terminal.print(text("The same receivers ran, about as long and with as much SQL."))
+    if view.note:
+        run.terminal.print(hidden_line(view.note))
     return 0
 
 

@@ -26,7 +26,7 @@ SAMPLE: Final = 300
 """Traces of each period or release that are compared, the newest."""
 MOST: Final = 800
 OFFERED: Final = 20
-"""Newest traces to choose from: of mine, where there are any among those looked at."""
+"""Newest traces to choose from."""
 _LOOKED_AT: Final = 200
 _MOST_CALLS: Final = 10_000
 """Receiver calls of each period or release that are read, some 30 ms."""
@@ -37,6 +37,7 @@ class Compare(Page):
 
     template_name = "tracing/compare.html"
     section = "compare"
+    has_switch = True
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Return the comparison of ``?a=`` and ``?b=``, or a choice of traces."""
@@ -51,9 +52,12 @@ class Compare(Page):
         }
         if before is not None and after is not None:
             comparison = compare(traces.load(before), traces.load(after))
-            only_changed = request.GET.get("show") == "changed"
-            changes = comparison.changed if only_changed else comparison.changes
+            only_changed = "changed" in request.GET
+            view = listed(comparison.changes, "place", everything=self.everything)
+            changes = [each for each in view.rows if each.verdicts or not only_changed]
             data |= {
+                "view": view,
+                "hidden": view.note,
                 "changes": [_drawn(change) for change in changes[:MOST]],
                 "cut": max(0, len(changes) - MOST),
                 "changed_count": len(comparison.changed),
@@ -74,7 +78,8 @@ class Compare(Page):
             return self.json({"error": "Give the ids of two traces as a and b."}, status=400)
         else:
             recent = traces.newest(_LOOKED_AT)
-            data["recent"] = ([row for row in recent if row.mine] or recent)[:OFFERED]
+            offered = listed(recent, "trace", everything=self.everything)
+            data |= {"view": offered, "hidden": offered.note, "recent": offered.rows[:OFFERED]}
         return self.page(data, status=404 if data["problems"] else 200)
 
     @staticmethod
