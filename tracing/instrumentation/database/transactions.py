@@ -151,7 +151,7 @@ def open_blocks() -> list[tuple[str, Block]]:
     if len(_open) > len(keys):
         _take_over(keys)
     blocks = []
-    for number, key in list(keys.items()):
+    for number, key in keys.copy().items():
         block = _open.get(number)
         if block is None or not _is_there(number, block):
             keys.pop(number, None)
@@ -172,7 +172,8 @@ def _take_over(keys: dict[int, str]) -> None:
 
     In the middle of a transaction, that is.
     """
-    for number, block in list(_open.items()):
+    # A copy is made in one step: other threads begin and end transactions meanwhile.
+    for number, block in _open.copy().items():
         if number not in keys and _is_there(number, block):
             connection = block.connection()
             # Not by the property, which takes a lock.

@@ -15,7 +15,7 @@ from tracing.api import leave_out
 from tracing.instrumentation.context import OWN
 from tracing.management.terminal import OutputError, Terminal, opened
 from tracing.management.verbs import VERBS, Run
-from tracing.management.verbs.base import NO_OUTPUT, NO_STORE
+from tracing.management.verbs.base import NO_STORE, WRONG
 from tracing.spans.escapes import escape_control
 from tracing.units import DURATION_UNITS, SIZE_UNITS
 
@@ -29,9 +29,9 @@ A TIME is a number and a unit, as 250ms, 1.5s or 2h (units: {DURATION_UNITS}); W
 or a date; a SIZE is a number of bytes, as 500MB or 1GiB (units: {SIZE_UNITS}).
 
 Exit codes: 0 all is well; 1 something was found that you asked to be told of (wiring --check,
-hazards --fail-on, compare --fail, review --fail-on-change); 2 wrong arguments, or no record; 3 no such
-trace, or nothing to show; 4 the store is missing, unreachable or not migrated; 5 the output cannot be
-written. A reader who has gone, as head, is none of these.
+hazards --fail-on, compare --fail, review --fail-on-change); 2 wrong arguments, no record, or a file or the
+output cannot be written; 3 no such trace, or nothing to show; 4 the store is missing, unreachable or not
+migrated; 5 the records cannot say (why-not). A reader who has gone, as head, is none of these.
 """
 
 
@@ -92,7 +92,7 @@ class Command(BaseCommand):
             except OutputError as error:
                 _write_to_nowhere()
                 raise CommandError(
-                    f"The output cannot be written: {error}", returncode=NO_OUTPUT
+                    f"The output cannot be written: {error}", returncode=WRONG
                 ) from None
         if code:
             sys.exit(code)

@@ -35,7 +35,6 @@ FOUND: Final = 1
 WRONG: Final = 2
 NOT_FOUND: Final = 3
 NO_STORE: Final = 4
-NO_OUTPUT: Final = 5
 
 _T = TypeVar("_T")
 
