@@ -41,7 +41,7 @@ def is_worker_thread() -> bool:
     return getattr(worker_thread, "exporting", False)
 
 
-BATCH_ITEMS: Final = 2_000
+BATCH_ITEMS: Final = 4_000
 """Recorded items that make a batch full before its time.
 
 Of spans that live together some survive each collection of young objects, and once those are a quarter of

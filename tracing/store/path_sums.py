@@ -25,7 +25,7 @@ _HOURS_KEPT: Final = 2
 _WRITE_SECONDS: Final = 2.0
 _SHARE: Final = 100
 """Between two writings passes so many times what one takes: a tree is written whole."""
-_TIME: Final = 0.02
+_TIME: Final = 0.01
 """Of a core's time that adding takes. Of what is beyond a part is added, chosen at random."""
 _ADJUST_SECONDS: Final = 0.25
 _LEAST: Final = 0.005

@@ -135,7 +135,7 @@ def test_of_more_than_there_is_time_for_a_part_is_added(monkeypatch):
 def test_part_follows_the_time_that_adding_takes():
     buffer = PathBuffer()
     ratios = []
-    for spent in (0.2, 0.02, 0.0, 0.0, 0.0, 0.0):
+    for spent in (0.1, 0.01, 0.0, 0.0, 0.0, 0.0):
         buffer._spent = spent
         buffer._adjust(buffer._since + 1.0)
         ratios.append(buffer._ratio)
