@@ -155,7 +155,7 @@ def test_what_has_piled_up_is_exported_in_small_batches():
     exporter = Taking()
     pipeline = Pipeline()
     pipeline.configure([exporter])
-    pipeline._queue.extend([(SimpleNamespace(weight=600), 600)] * 10)
+    pipeline._queue.extend([(SimpleNamespace(weight=1_200), 1_200)] * 10)
 
     assert pipeline.force_flush()
     pipeline.shutdown()
