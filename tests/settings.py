@@ -44,7 +44,10 @@ for _variable in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "CARSALES_RELEA
     os.environ.pop(_variable, None)
 
 from carsales.settings import *  # noqa: E402, F403
-from carsales.settings import DATABASES, STATIC_ROOT, TRACING  # noqa: E402
+from carsales.settings import DATABASES, LOGGING, STATIC_ROOT, TRACING  # noqa: E402
+
+# Open from the start: a test that interrupts its own thread would leave behind what is just opening.
+LOGGING["handlers"]["file"]["delay"] = False
 
 # WhiteNoise warns when it is not there; the files themselves come from the apps.
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)

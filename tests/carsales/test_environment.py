@@ -7,6 +7,7 @@ import logging
 import logging.config
 import stat
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import pytest
 
@@ -59,6 +60,9 @@ def test_the_settings_are_read_in_one_go_and_end_with_the_tracer():
 
 def test_lines_of_the_site_are_found_by_the_id_of_their_trace(tmp_path, monkeypatch, settings):
     monkeypatch.setattr(module, "LOG_DIR", tmp_path)
+    # The handlers of the process are left alone: dictConfig() closes all that it knows.
+    monkeypatch.setattr(logging, "_handlers", WeakValueDictionary())
+    monkeypatch.setattr(logging, "_handlerList", [])
     [path] = settings.TRACING_OF_CARSALES["APPLICATION_LOGS"]
     told = module.logging_to(path.name)
     logger = logging.getLogger("tests.of_the_site")

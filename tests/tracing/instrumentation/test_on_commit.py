@@ -13,7 +13,7 @@ from django.dispatch import Signal
 from tests.tracing.instrumentation.conftest import recording
 from tracing.instrumentation.database import on_commit
 from tracing.instrumentation.patching import instrument
-from tracing.instrumentation.recent import forgotten
+from tracing.instrumentation.recent import Recent, forgotten
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("traced")]
 
@@ -21,7 +21,9 @@ leaf = Signal()
 
 
 @pytest.fixture
-def traced(stock, keeper, no_failures):
+def traced(stock, keeper, no_failures, monkeypatch):
+    # What other tests' connections still hold is not counted here.
+    monkeypatch.setattr(on_commit, "_registered", Recent(5_000, "on_commit callbacks"))
     undo = instrument()
     leaf.connect(nothing)
     yield
