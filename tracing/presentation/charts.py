@@ -133,6 +133,11 @@ class Scatter:
 MAX_POINTS: Final = 400
 
 
+def _label(power_of_ten: int) -> str:
+    """Return a duration without decimals, as ``10 ms``."""
+    return format_ns(power_of_ten).replace(".00", "").replace(".0", "")
+
+
 def scatter(
     rows: Sequence[TraceSummary],
     low_ns: int,
@@ -166,7 +171,7 @@ def scatter(
             )
             for row in chosen
         ],
-        [(number(height(10**power)), format_ns(10**power)) for power in range(bottom, top + 1)],
+        [(number(height(10**power)), _label(10**power)) for power in range(bottom, top + 1)],
     )
 
 
@@ -255,7 +260,7 @@ def heat_map(hours: Sequence[tuple[int, str, Histogram]], gamma: float, least: i
             )
         )
     labels = [
-        (number((high - row) * height), format_ns(round(10 ** ((row + 1) / _ROWS_PER_DECADE))))
+        (number((high - row) * height), _label(round(10 ** ((row + 1) / _ROWS_PER_DECADE))))
         for row in range(low, high + 1)
         if (row + 1) % _ROWS_PER_DECADE == 0
     ]

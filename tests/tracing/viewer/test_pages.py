@@ -312,6 +312,13 @@ def test_saved_search_is_kept_found_replaced_and_deleted(developer):
     assert not SavedSearch.objects.exists()
 
 
+def test_a_search_is_saved_beside_it_and_not_where_there_is_none(developer):
+    part = text(developer.get("/tracing/searches/", headers={"HX-Request": "true"}))
+
+    assert "Keep this search as" in part
+    assert "Keep this search as" not in text(developer.get("/tracing/searches/"))
+
+
 def test_saved_search_needs_a_name(developer):
     assert developer.post("/tracing/searches/", {"query": "q=x"}).status_code == 400
     assert not SavedSearch.objects.exists()
@@ -1064,6 +1071,14 @@ def test_periods_by_release(developer):
     assert "11 traces before, 12 traces after" in page
 
 
+def test_periods_offer_the_newest_release_and_the_one_before(developer):
+    store(*(order(number, release=name) for number, name in enumerate(("2.0", "0.9", "1.1"), 1)))
+
+    page = text(developer.get("/tracing/compare/periods/"))
+
+    assert re.findall(r"<option selected>([^<]*)<", page) == ["0.9", "1.1"]
+
+
 @pytest.mark.parametrize(("side", "other"), [("before", "after"), ("after", "before")])
 def test_periods_of_which_one_is_empty_say_so(developer, side, other):
     store(order(1, ago=60))
@@ -1270,6 +1285,7 @@ def test_prune_asks_first_and_then_deletes(developer, settings):
     done = text(developer.post("/tracing/recorder/prune/"))
     assert "1 trace with 2 dispatches went" in done
     assert Trace.objects.count() == 1
+    assert "nothing would go" in text(developer.get("/tracing/recorder/prune/"))
 
 
 def test_prune_without_limits_deletes_nothing(developer, settings):

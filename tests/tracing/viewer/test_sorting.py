@@ -153,3 +153,13 @@ def test_sorted_list_in_which_nothing_is_mine_is_shown_under_a_heading(developer
 
     assert sorted(rows(page)) == ["2", "3"]
     assert "No receiver of yours ran" in page
+
+
+def test_path_that_the_name_says_already_is_not_repeated(developer):
+    store(order(1), order(2, name="POST /orders/2/check-out/"))
+
+    page = re.sub("<wbr>", "", text(developer.get("/tracing/")))
+
+    assert re.findall(r"<small>(?:POST )?<bdi class=\"name\">([^<]*)</bdi></small>", page) == [
+        "/orders/1/check-out/"
+    ]

@@ -82,7 +82,7 @@ def _hidden(found: Sequence[Difference], hidden: int) -> str:
 def _kinds_table(kinds: Sequence[ProcessKind]) -> Table:
     now_ns = time.time_ns()
     has_release = any(kind.release for kind in kinds)
-    headings = ("process", *(("release",) if has_release else ()), "connections", "heard of")
+    headings = ("process", *(("release",) if has_release else ()), "connections", "last seen")
     shown = table(*headings, right=("connections",), flexible="process")
     for kind in kinds:
         shown.add_row(

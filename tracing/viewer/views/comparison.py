@@ -186,6 +186,10 @@ class ComparePeriods(Page):
                     "receivers": [_regression_document(found) for found in regressions],
                 }
             )
+        releases = traces.releases(recent=True)[-50:]
+        if not by_release:
+            newest = dict(zip(("release_after", "release_before"), reversed(releases), strict=False))
+            given |= newest
         unfolded = "all" in request.GET
         view = listed(regressions, "receiver", everything=self.everything)
         return self.page(
@@ -199,7 +203,7 @@ class ComparePeriods(Page):
                 "sizes": sizes,
                 "sample": SAMPLE,
                 "most_calls": _MOST_CALLS,
-                "releases": sorted(traces.releases(recent=True)[-50:]),
+                "releases": sorted(releases),
                 "by_release": by_release,
             },
             status=400 if problems else 200,

@@ -87,8 +87,12 @@ class Searches(Page):
         lines = [
             (search, self._may_change(search, Permission.DELETE_SEARCH)) for search in searches
         ]
-        may_add = self.may(Permission.ADD_SEARCH)
-        context = {"searches": lines, "form": form, "may_add": may_add}
+        context = {
+            "searches": lines,
+            "form": form,
+            "may_add": self.may(Permission.ADD_SEARCH),
+            "beside_search": self.wants_part,
+        }
         return self.page(context, template, status=status)
 
 
