@@ -125,14 +125,10 @@ def _default(value: Any) -> str:
 # -- the command ---------------------------------------------------------------------------------
 
 
-LIKE = {"export": "list"}
-"""Verbs of whose options only those are told that another verb has not."""
-
-
 def options(name: str) -> str:
-    """Return the table of a verb's arguments and options, without what most verbs have."""
+    """Return the table of a verb's arguments and options, without what most verbs or ``list`` have."""
     rows = _options_of(name)
-    told = _options_of(LIKE[name]) if name in LIKE else []
+    told = _options_of("list") if name != "list" else []
     return table(["option", "what it does"], (row for row in rows if row not in told))
 
 

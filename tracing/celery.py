@@ -45,8 +45,7 @@ _undo: Callable[[], None] | None = None
 def connect() -> Callable[[], None]:
     """Trace Celery's tasks in this process; return what undoes it.
 
-    Idempotent. Done without being asked for as soon as Celery is imported; does nothing where it is not
-    installed.
+    Idempotent. Done by itself as soon as Celery is imported; nothing where it is not installed.
     """
     global _undo  # noqa: PLW0603 - one connection per process.
     if _undo is not None:

@@ -33,8 +33,7 @@ def add_trace_ids(_logger: WrappedLogger, _method: str, line: EventDict) -> Even
     """Add ``trace_id`` and ``span_id`` to a line, as a structlog processor.
 
     The span is the running receiver's where those are current for OpenTelemetry, else that of the
-    trace itself: what is inside it is numbered later, in the worker. Ids that are there already
-    stay: another tracer's, or those bound by the application.
+    trace itself. Ids that are there already stay.
     """
     trace = context.current_trace()
     if trace is not None and line.setdefault("trace_id", trace.trace_id) == trace.trace_id:

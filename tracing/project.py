@@ -55,10 +55,8 @@ class OwnRouters(list[str]):
 def install(namespace: MutableMapping[str, Any], **options: Any) -> None:
     """Add what tracing needs to a project's settings, at their end.
 
-    Adds, where absent: the application, the middleware (first), the embedded store with its router,
-    and the panel where the debug toolbar is installed. Whatever the project has set stays. Lists and
-    dictionaries are replaced by longer copies, never changed: other settings modules may share them.
-    A second call adds nothing.
+    Whatever the project has set stays. Lists and dictionaries are replaced by longer copies, never
+    changed: other settings modules may share them. A second call adds nothing.
 
     Args:
         namespace: ``globals()`` of the settings module, in its last line.

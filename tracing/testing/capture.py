@@ -302,14 +302,13 @@ def capture_dispatches(
 ) -> Generator[Captured]:
     """Record every dispatch of the block, and hand it to nobody.
 
-    Instruments Django for as long as the block lasts, if it is not instrumented already. Requests
-    of the test client are traces of their own, and part of the block as well. So are threads that
-    asgiref starts for it; what other threads do on their own (a live server) is not, unless asked for.
+    Instruments Django meanwhile, if it is not. Requests of the test client are traces of their own, and
+    part of the block as well; so are threads that asgiref starts for it.
 
     Args:
         name: The name of the trace.
         kind: Its kind.
-        all_threads: Also what any other thread begins meanwhile.
+        all_threads: Also what any other thread (a live server) begins meanwhile.
 
     Yields:
         What is captured, which may be asked during the block and after it.

@@ -53,10 +53,9 @@ async def _nothing() -> None:
 def mute(*targets: Signal | Callable[..., Any], sender: Any = ANY_SENDER) -> Generator[None]:
     """Keep receivers from running during the block, in the whole process.
 
-    The connections stay where they are: only what they lead to is exchanged, and put back. So
-    whatever is connected or disconnected meanwhile stays so, the order does not change, blocks may
-    be nested or overlap, and a receiver that dies meanwhile is not kept alive. A muted receiver
-    stands in the list of responses with None.
+    Whatever is connected or disconnected meanwhile stays so, the order does not change, blocks may be
+    nested or overlap, and no receiver is kept alive. A muted one stands in the list of responses with
+    None.
 
     Args:
         targets: Signals (all their receivers) and receivers (of whatever signal).

@@ -140,6 +140,11 @@ def _change_document(change: Change) -> dict[str, Any]:
     }
 
 
+def _newest_two(releases: list[str]) -> dict[str, str]:
+    """Return the releases that a form offers, of *releases*, oldest first."""
+    return dict(zip(("release_after", "release_before"), reversed(releases), strict=False))
+
+
 class ComparePeriods(Page):
     """The receivers that changed between two periods or releases."""
 
@@ -187,14 +192,11 @@ class ComparePeriods(Page):
                 }
             )
         releases = traces.releases(recent=True)[-50:]
-        if not by_release:
-            newest = dict(zip(("release_after", "release_before"), reversed(releases), strict=False))
-            given |= newest
         unfolded = "all" in request.GET
         view = listed(regressions, "receiver", everything=self.everything)
         return self.page(
             {
-                "given": given,
+                "given": given if by_release else given | _newest_two(releases),
                 "problems": problems,
                 "view": view,
                 "hidden": view.note,
