@@ -28,7 +28,7 @@ def test_empty_store_says_when_processes_tell():
 def test_missing_receivers_are_named_with_kind_release_and_line(web_and_worker):
     lines = run("wiring", "--processes").splitlines()
 
-    assert lines[0].split() == ["process", "release", "connections", "heard", "of"]
+    assert lines[0].split() == ["process", "release", "connections", "last", "seen"]
     assert [line.split()[:3] for line in lines[1:4]] == [
         ["web", "1.1", "3"],
         ["worker", "celery", "1.1"],
