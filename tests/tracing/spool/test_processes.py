@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tracing.spool import starting
-from tracing.spool.folder import Folder, Turn
+from tracing.spool.folder import COLLECTOR, Folder, Turn
 
 pytestmark = [
     pytest.mark.process,
@@ -99,6 +99,11 @@ def collectors(project):
     return found
 
 
+def the_collector(project):
+    """Return the process that collects: where it is slow to start, a second one is, which then ends."""
+    return Folder(project / "tracing-spool").read(COLLECTOR).get("process")
+
+
 def stored(project):
     """Return the names of the stored traces."""
     with closing(sqlite3.connect(project / "traces.sqlite3")) as database:
@@ -155,7 +160,7 @@ time.sleep(60)
     )
     try:
         assert done.stdout.readline() == "[]\n"
-        (collector,) = collectors(project)
+        collector = the_collector(project)
         status = Path(f"/proc/{collector}/status").read_text()
         assert f"PPid:\t{done.pid}\n" not in status
         assert os.getsid(collector) != os.getsid(done.pid)
@@ -182,8 +187,9 @@ print(number)
 """
     started = [application(project, program) for _ in range(2)]
     try:
-        wait_for(lambda: len(collectors(project)) == 1 and (project / "logs").exists())
-        (first,) = collectors(project)
+        wait_for(lambda: collectors(project) == [the_collector(project)])
+        first = the_collector(project)
+        wait_for((project / "logs").exists)
         os.kill(first, signal.SIGKILL)
         wait_for(lambda: [pid for pid in collectors(project) if pid != first])
         (project / "enough").touch()
