@@ -17,29 +17,29 @@ import traceback
 import warnings
 from pathlib import Path
 
-SHARED = (
-    *(
-        "django.contrib.auth.apps",
-        "django.contrib.auth.hashers",
-        "django.contrib.contenttypes.apps",
-    ),
-    *("django.contrib.sessions.apps", "django.core.management", "django.db.backends.sqlite3.base"),
-    *("django.db.migrations", "django.db.models", "django.test"),
-    *(
-        "tracing.analysis.explain",
-        "tracing.analysis.hazards.segments",
-        "tracing.analysis.process_wiring",
-    ),
-    *("tracing.analysis.review", "tracing.analysis.why", "tracing.analysis.why_not.process"),
-    *("tracing.exporters.formats", "tracing.instrumentation.assembly.assembler"),
-    *(
-        "tracing.instrumentation.patching",
-        "tracing.management.tables",
-        "tracing.management.terminal",
-    ),
-    *("tracing.pipeline.filters", "tracing.presentation.rows", "tracing.search.completion"),
-    *("tracing.setup", "tracing.spool.collector", "tracing.store.backends"),
-)
+SHARED = """
+django.contrib.auth.apps django.contrib.auth.hashers django.contrib.auth.password_validation
+django.contrib.auth.validators django.contrib.contenttypes.apps django.contrib.sessions.apps
+django.core.management django.db.backends.sqlite3.base django.db.migrations.loader django.db.models
+django.test
+tracing.analysis.comparison tracing.analysis.explain tracing.analysis.hazards.connected
+tracing.analysis.hazards.processes tracing.analysis.hazards.segments tracing.analysis.line_profile
+tracing.analysis.mine tracing.analysis.process_wiring tracing.analysis.regression
+tracing.analysis.review tracing.analysis.why tracing.analysis.why_not.process tracing.api
+tracing.checks tracing.exporters.application_log tracing.exporters.clickhouse.connection
+tracing.exporters.clickhouse.schema tracing.exporters.formats tracing.exporters.log_file
+tracing.instrumentation.assembly.assembler tracing.instrumentation.line_times
+tracing.instrumentation.overhead tracing.instrumentation.patching
+tracing.instrumentation.scopes.redirects tracing.management.commands
+tracing.management.report_tables tracing.management.tables tracing.management.terminal
+tracing.pipeline.filters tracing.presentation.explanation tracing.presentation.made_test
+tracing.presentation.mermaid tracing.presentation.review tracing.presentation.rows
+tracing.presentation.stable_tree tracing.presentation.task_links tracing.presentation.templating
+tracing.routers tracing.search.completion tracing.setup tracing.spans.summary
+tracing.spool.collector tracing.spool.progress tracing.store.availability tracing.store.backends
+tracing.store.cache tracing.store.occurrences tracing.store.queries tracing.store.retention
+tracing.store.summing
+""".split()
 """What each child needs and can be imported before there are settings."""
 
 
