@@ -69,6 +69,7 @@ def test_clean_process_with_a_replaced_send(inner):
     assert Signal.__dict__["send"] is original
 
 
+@pytest.mark.thorough
 def test_clean_process_with_receivers_disconnected_or_dead(inner):
     result = inner(
         """

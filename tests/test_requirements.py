@@ -40,6 +40,7 @@ def required_in(lines):
 
 
 @pytest.mark.parametrize("package", ["core", "carsales"])
+@pytest.mark.thorough
 def test_requirements_of_the_site(package):
     required = required_in((REPOSITORY / "requirements.txt").read_text().splitlines())
     # asgiref comes with Django, and is its public interface to async code.

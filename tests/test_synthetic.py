@@ -33,6 +33,7 @@ def test_fill_makes_up_the_same_traces_for_the_same_seed():
     assert [trace.name for trace in models.Trace.objects.order_by("pk")] == names
 
 
+@pytest.mark.thorough
 def test_fill_keeps_each_variation_of_a_trace(monkeypatch):
     monkeypatch.setattr(synthetic, "_WHOLE", 3)
     monkeypatch.setattr(synthetic, "_IN_A_BATCH", 50)
@@ -76,6 +77,7 @@ def test_fill_counts_everything_at_whatever_minute_it_begins(monkeypatch, minute
     assert sum(models.Rollup.objects.filter(receiver=0).values_list("count", flat=True)) == 1001
 
 
+@pytest.mark.thorough
 def test_fill_copies_nothing_that_it_did_not_make_up(monkeypatch):
     store(checkout(1), shared=False)
     monkeypatch.setattr(synthetic, "_MADE_UP", 100)

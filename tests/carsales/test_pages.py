@@ -97,6 +97,7 @@ def test_the_icon_that_browsers_ask_for_is_there(client):
 
 
 @pytest.mark.django_db
+@pytest.mark.thorough
 def test_change_pages_of_the_admin_lead_to_the_story_of_their_object(client, django_user_model):
     superuser = django_user_model.objects.create_superuser("root")
     clerk = django_user_model.objects.create_user("clerk", is_staff=True)

@@ -33,6 +33,7 @@ def test_the_map_is_that_of_the_code():
     assert done.returncode == 0, f"python scripts/signal_map.py draws it anew:\n{done.stderr}"
 
 
+@pytest.mark.thorough
 def test_each_receiver_that_is_connected_stands_in_the_map(signal_map):
     text = (REPOSITORY / "core" / "README.md").read_text(encoding="utf-8")
     names = {name for ours in signal_map.connected().values() for name in ours}

@@ -127,6 +127,7 @@ def test_files_in_a_sentence_and_a_block():
     assert files_in(text) == {"search/language.py", "core/cars", "core/sales/receivers.py"}
 
 
+@pytest.mark.thorough
 def test_pages_named_in_code():
     code = [
         path.read_text(encoding="utf-8")

@@ -192,6 +192,7 @@ def test_loading_that_fails_midway_leaves_nothing():
 
 
 @pytest.mark.django_db
+@pytest.mark.thorough
 def test_the_command_loads_the_bundled_cars_once():
     first, second = run(), run()
 

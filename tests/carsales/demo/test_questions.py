@@ -97,6 +97,7 @@ def test_each_question_is_one_click_and_one_command_from_its_answer(demo, admin_
         assert TOLD.get(answer, answer) in run(*command.split()[1:]), command
 
 
+@pytest.mark.thorough
 def test_a_sale_by_telephone_leaves_nothing_behind(
     cars, django_user_model, mailoutbox, release_1_1
 ):

@@ -190,6 +190,7 @@ class TestSimulation:
         order.refresh_from_db()
         assert (counted["sales"], order.status) == (1, "open")
 
+    @pytest.mark.thorough
     def test_without_a_free_car_and_nothing_to_cancel_ends_and_says_why(self, make_car, make_buyer):
         make_car(buyer=make_buyer())
 
@@ -223,6 +224,7 @@ class TestSimulation:
             visitor.submit(form, csrfmiddlewaretoken="forged")
 
 
+@pytest.mark.thorough
 def test_a_site_that_does_not_answer_is_reported():
     simulation = Simulation(new_client=client_of_site("http://127.0.0.1:9"), sales=1)
 

@@ -118,6 +118,7 @@ def test_when_to_use_signals():
 
 
 @pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.thorough
 def test_sender_receiver_dispatcher(settings, debug):
     settings.DEBUG = debug
     nobody = "an empty list: nobody is connected"

@@ -46,6 +46,7 @@ def test_a_lesson_runs_its_experiment_without_a_script(client, lesson):
     assert "<html" in page
 
 
+@pytest.mark.thorough
 def test_htmx_gets_the_outcome_alone(client):
     page = client.post(address(LESSONS[0]), headers={"HX-Request": "true"}).content.decode()
 
@@ -80,6 +81,7 @@ def test_source_is_escaped_and_placed():
 
 
 @pytest.mark.django_db(transaction=True, databases="__all__")
+@pytest.mark.thorough
 def test_an_outcome_links_the_page_of_its_receiver(recording, admin_client):
     lesson = next(each for each in LESSONS if each.slug == "user-and-buyer")
 
@@ -93,6 +95,7 @@ def test_an_outcome_links_the_page_of_its_receiver(recording, admin_client):
 
 
 @pytest.mark.django_db(transaction=True, databases="__all__")
+@pytest.mark.thorough
 def test_a_diagnosis_links_the_page_of_its_hazard(recording, admin_client):
     provoked = admin_client.post(reverse("lab:exhibit", args=["n-plus-one"])).content.decode()
     assert tracing.flush(60)
@@ -103,5 +106,6 @@ def test_a_diagnosis_links_the_page_of_its_hazard(recording, admin_client):
     assert "look_up_each" in page
 
 
+@pytest.mark.thorough
 def test_an_outcome_links_nothing_where_nothing_is_recorded(client):
     assert "Open it in the viewer" not in client.post(address(LESSONS[0])).content.decode()

@@ -282,6 +282,7 @@ def test_name_that_several_have_is_answered_with_all(connect):
         ReceiverProfile("twin")
 
 
+@pytest.mark.thorough
 def test_python_before_3_12_is_told(connect, monkeypatch):
     connect(in_lines)
     monkeypatch.setattr(line_times, "_monitoring", None)

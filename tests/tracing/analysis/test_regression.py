@@ -130,6 +130,7 @@ def test_comparison_counts_errors():
     assert verdicts(after, before) == {"core.orders.total": ["fewer errors"]}
 
 
+@pytest.mark.thorough
 def test_comparison_rarely_finds_what_is_not_there():
     source = random.Random(7)
     wrong = 0

@@ -59,6 +59,7 @@ def test_roots_are_in_order_of_start_whatever_thread_sent_them():
     assert [visit.span.number for visit in walk(trace)] == [saved.number, sent.number]
 
 
+@pytest.mark.thorough
 def test_walk_survives_a_thousand_levels():
     build = TraceBuilder()
     call, trace = None, TraceBuilder().trace

@@ -114,6 +114,7 @@ def test_wiring_names_every_kind_of_receiver_and_calls_none():
     assert wiring.origin(route.connections[1]) == "tests"
 
 
+@pytest.mark.thorough
 def test_wiring_names_senders_of_any_kind():
     class Local:
         pass
@@ -129,6 +130,7 @@ def test_wiring_names_senders_of_any_kind():
     ]
 
 
+@pytest.mark.thorough
 def test_wiring_does_not_guess_a_sender_that_is_gone():
     sender = type("Gone", (), {})
     placed.connect(first, sender=sender)

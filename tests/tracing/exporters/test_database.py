@@ -140,6 +140,7 @@ def test_names_that_differ_in_case_alone_stay_apart(exporter):
 
 
 @stored
+@pytest.mark.thorough
 def test_emptied_store_is_filled_again_without_ghosts(exporter):
     exporter.export([full_trace(), plain_trace(1)])
     call_command("flush", database=store_alias(), interactive=False, verbosity=0)
@@ -291,6 +292,7 @@ def test_own_file_has_a_log_and_can_shrink(unmigrated):
     assert modes == ["wal", 2]
 
 
+@pytest.mark.thorough
 def test_worker_that_loses_the_race_for_a_new_file_tries_again(unmigrated):
     migrate()
     switches = []
@@ -316,6 +318,7 @@ def test_worker_that_loses_the_race_for_a_new_file_tries_again(unmigrated):
     assert synchronous == 1
 
 
+@pytest.mark.thorough
 def test_connection_that_could_not_be_set_up_is_not_used(unmigrated, monkeypatch):
     monkeypatch.setattr("tracing.store.backends.sqlite.BUSY_SECONDS", 0.05)
     migrate()
@@ -473,6 +476,7 @@ def test_worker_reports_how_it_is_doing_and_obeys(exporter):
 
 
 @stored
+@pytest.mark.thorough
 def test_a_large_wiring_that_changes_all_the_time_is_stored_now_and_then(exporter, monkeypatch):
     now, changes, stored = [1000.0], itertools.count(), []
 
@@ -527,6 +531,7 @@ def test_worker_adds_statistics_up_where_nothing_is_pruned(exporter):
 
 
 @stored
+@pytest.mark.thorough
 def test_rollups_add_up_to_the_traces(exporter):
     traces = list(Filler(5, newest_ns=1_800_000_000_000_000_000, days=0.2, apps=3).traces(1_000))
     for start in range(0, len(traces), 20):
@@ -569,6 +574,7 @@ def test_rollups_add_up_to_the_traces(exporter):
 
 @stored
 @pytest.mark.parametrize("most_senders", [900, 0])
+@pytest.mark.thorough
 def test_statistics_of_what_is_mine_are_of_its_receivers_and_what_they_heard(
     exporter, monkeypatch, most_senders
 ):
@@ -793,6 +799,7 @@ def test_histogram_is_within_two_percent_and_adds_up():
 
 
 @stored
+@pytest.mark.thorough
 def test_log_is_imported_once_and_comes_out_as_it_went_in(tmp_path):
     traces = [full_trace(), *Filler(2, newest_ns=1_800_000_000_000_000_000).traces(400)]
     log = LogExporter(tmp_path / "a.jsonl", max_bytes=100_000)
@@ -873,6 +880,7 @@ def test_what_the_recorder_forgot_is_told_with_its_state(exporter):
 
 
 @stored
+@pytest.mark.thorough
 def test_names_of_very_many_senders_are_forgotten_and_found_again(exporter, monkeypatch):
     monkeypatch.setattr("tracing.store.labels._LARGEST_CACHE", 50)
     for number in range(10):

@@ -142,6 +142,7 @@ def test_without_a_provider_of_the_project_nothing_is_kept():
     exporter.tick(PipelineStatistics(dropped=1))
 
 
+@pytest.mark.thorough
 def test_metrics_reach_a_collector():
     receiver = start_http()
     reader = PeriodicExportingMetricReader(

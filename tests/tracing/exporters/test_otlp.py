@@ -338,6 +338,7 @@ def test_large_batch_is_sent_in_parts(exporter, receiver):
     assert len(receiver.spans) == 12 * 101
 
 
+@pytest.mark.thorough
 def test_receiver_that_is_down_is_waited_for(protocol, caplog):
     first = STARTERS[protocol]()
     port = int(first.endpoint.split(":")[2].split("/")[0])

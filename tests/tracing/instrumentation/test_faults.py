@@ -591,6 +591,7 @@ def test_what_is_recorded_is_nothing_for_the_garbage_collector():
     assert made < 50
 
 
+@pytest.mark.thorough
 def test_dispatches_that_are_dropped_take_no_memory(monkeypatch):
     signal = Signal()
     signal.connect(nothing, weak=False)

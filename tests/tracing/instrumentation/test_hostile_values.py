@@ -151,6 +151,7 @@ def send_one(chance, signal):
 
 
 @pytest.mark.parametrize("seed", range(8))
+@pytest.mark.thorough
 def test_every_dispatch_is_recorded_whatever_its_values(seed, monkeypatch):
     # Django logs what its robust sends caught, and the log asks it for its name.
     monkeypatch.setattr(logging.getLogger("django.dispatch"), "disabled", True)

@@ -157,6 +157,7 @@ def test_lone_and_failing_dispatches_pass_on_what_interrupts_them(once, signals,
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.thorough
 def test_new_receivers_pass_on_what_interrupts_their_naming(once, signals, way):
     ping, _pong = signals
 
@@ -179,6 +180,7 @@ def test_new_receivers_pass_on_what_interrupts_their_naming(once, signals, way):
     "ignore:.*was never awaited", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.thorough
 def test_async_dispatches_pass_on_what_interrupts_them(once, signals, way):
     ping, _pong = signals
     both = Signal()
@@ -209,6 +211,7 @@ def test_async_dispatches_pass_on_what_interrupts_them(once, signals, way):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.thorough
 def test_orm_passes_on_what_interrupts_it(once, signals, way):
     ping, _pong = signals
 

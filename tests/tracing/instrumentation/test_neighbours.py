@@ -349,6 +349,7 @@ def test_check_names_the_neighbour_and_not_the_release(patch):
     assert found == {"tracing.I019": f"Signal._live_receivers is replaced by {place}."}
 
 
+@pytest.mark.thorough
 def test_signal_whose_class_has_a_loop_of_its_own_is_named(patch):
     class Looping(Signal):
         def send(self, sender, **named):

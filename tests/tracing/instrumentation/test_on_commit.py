@@ -77,6 +77,7 @@ def test_callbacks_that_outlive_the_rollback_of_a_savepoint_are_still_known():
     assert recorded.trace.waiting_callbacks == []
 
 
+@pytest.mark.thorough
 def test_nothing_is_kept_of_callbacks_that_were_rolled_back():
     before = forgotten["on_commit callbacks"]
     with recording():

@@ -29,6 +29,7 @@ def search(monkeypatch):
     return runs
 
 
+@pytest.mark.thorough
 def test_signals_made_for_each_object_are_searched_for_once(search):
     names = {signal_name(Signal()) for _ in range(300)}
 

@@ -260,6 +260,7 @@ def test_no_sum_of_times_is_more_than_the_trace_took(plan):
 @given(
     plan=plans(), drains=st.sets(st.integers(1, 15), max_size=4), most=st.sampled_from([None, 30])
 )
+@pytest.mark.thorough
 def test_sums_count_each_moment_once(plan, drains, most):
     program = Program(drains, most)
     segments = program.run(plan)

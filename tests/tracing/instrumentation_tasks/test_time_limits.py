@@ -72,6 +72,7 @@ def test_soft_time_limit_in_our_receivers_reaches_celery(connected, caplog, kind
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.thorough
 def test_run_that_is_not_recorded_passes_a_soft_time_limit_on(connected, way):
     sampling.switch.sampler = Sampler(by_kind={"task": 0.0})
     for interruption in interruptions(SoftTimeLimitExceeded, way):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+import pytest
 from django.test import override_settings
 
 from tests.tracing.command_line import error_of, run
@@ -36,6 +37,7 @@ def test_cluster_has_replicated_tables_and_those_that_go_to_all():
     assert "Distributed('main', 'default', 'otel_traces_local', cityHash64(TraceId))" in printed
 
 
+@pytest.mark.thorough
 def test_server_that_is_down_is_told_with_its_address():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

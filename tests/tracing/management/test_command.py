@@ -635,6 +635,7 @@ def test_tail_of_the_log_follows_it_through_rotation(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("t.*.jsonl"))) == 2
 
 
+@pytest.mark.thorough
 def test_tail_of_the_log_shows_what_tail_of_the_store_does(traces, tmp_path):
     path = tmp_path / "t.jsonl"
     run("export", "--output", path)
@@ -856,6 +857,7 @@ def test_wiring_of_nothing_says_so():
     )
 
 
+@pytest.mark.thorough
 def test_wiring_written_and_checked_tells_what_changed(wired, tmp_path):
     path = tmp_path / "wiring.json"
     options = ["--signal", "test_command.listened"]
@@ -884,6 +886,7 @@ def test_wiring_written_and_checked_tells_what_changed(wired, tmp_path):
     ]
 
 
+@pytest.mark.thorough
 def test_wiring_check_of_what_is_no_wiring_file_is_an_error(tmp_path):
     path = tmp_path / "wiring.json"
     missing = error_of("wiring", "--check", path)
@@ -1219,6 +1222,7 @@ def test_the_command_itself_leaves_no_trace(traces):
     assert captured.dispatches == []
 
 
+@pytest.mark.thorough
 def test_id_of_several_traces_lists_them_and_each_is_shown_by_its_own():
     first, second = checkout(1), command(2, "load_cars")
     second.trace_id = first.trace_id

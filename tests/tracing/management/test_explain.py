@@ -154,6 +154,7 @@ def test_limit_and_period_choose_the_traces():
     assert "From the newest 1 trace with 1 dispatch" in run("explain", "orders.Order", "--limit", 1)
 
 
+@pytest.mark.thorough
 def test_unknown_and_ambiguous_names_end_with_2_and_name_candidates():
     store(checkout())
 

@@ -49,6 +49,7 @@ def greeting(settings):
 
 
 @pytest.mark.django_db(transaction=True, databases="__all__")
+@pytest.mark.thorough
 def test_the_test_of_a_get_request_passes_as_it_is(recording, greeting, client):
     request = RequestFactory().get("/greet/")
     WSGIHandler()(request.environ, lambda *_args: None).close()

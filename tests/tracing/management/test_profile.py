@@ -115,6 +115,7 @@ def test_what_is_to_be_run_must_be_a_command(command, told):
     assert error_of("profile", "test_profile.answer", "--run", command) == (2, told)
 
 
+@pytest.mark.thorough
 def test_python_before_3_12_is_told(monkeypatch):
     monkeypatch.setattr(line_times, "_monitoring", None)
     code, message = error_of("profile", "test_profile.answer", "--run", "ring")

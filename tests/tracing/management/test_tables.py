@@ -286,6 +286,7 @@ def test_compare_refuses_a_level_that_is_none():
 
 
 @pytest.mark.django_db(transaction=True, databases="__all__")
+@pytest.mark.thorough
 def test_long_work_shows_a_progress_bar_to_somebody_who_looks(monkeypatch):
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)

@@ -184,6 +184,7 @@ def test_server_timing_has_the_time_in_signals(toolbar, instrumented):
     )
 
 
+@pytest.mark.thorough
 def test_the_panel_is_drawn_from_the_store(toolbar, instrumented):
     live = toolbar()
     with tracing.trace("request"):
@@ -235,6 +236,7 @@ def visit(toolbar, path, *, answer, session="s1"):
     return found
 
 
+@pytest.mark.thorough
 def test_the_panel_shows_the_request_whose_redirect_led_here(toolbar, instrumented):
     visit(toolbar, "/check-out/", answer=HttpResponseRedirect("/orders/7/?new"))
     visit(toolbar, "/elsewhere/", answer=HttpResponse())

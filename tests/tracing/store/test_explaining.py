@@ -72,6 +72,7 @@ def test_sums_outlive_the_traces():
     ]
 
 
+@pytest.mark.thorough
 def test_a_few_hours_and_what_is_over_are_read_from_the_traces():
     store(order(1, ago=50 * 3600), order(2))
 
@@ -109,6 +110,7 @@ def test_newest_traces_are_read_and_older_ones_told():
     assert found.roots[0].recorded == 5
 
 
+@pytest.mark.thorough
 def test_period_leaves_others_out():
     old, new = store(order(1, ago=7200), order(2, ago=60))
 
@@ -118,6 +120,7 @@ def test_period_leaves_others_out():
     assert (newer.oldest_ns, older.newest_ns) == (new.started_ns, old.started_ns)
 
 
+@pytest.mark.thorough
 def test_spans_that_are_read_are_bounded(monkeypatch):
     monkeypatch.setattr(explaining, "_MOST_SPANS", 20)
     monkeypatch.setattr(explaining, "explain_by_sums", lambda *_asked: None)

@@ -91,6 +91,7 @@ def test_tree_of_a_name_goes_with_its_last_trace(exporter):
     assert count_of() == 1
 
 
+@pytest.mark.thorough
 def test_hours_and_days_are_added_up_without_loss(exporter):
     now = time.time_ns() // DAY_NS * DAY_NS
     for number in range(1, 9):

@@ -132,6 +132,7 @@ def test_process_in_which_nothing_of_the_application_runs_tells_nothing(database
     assert reports.knows(ONE)
 
 
+@pytest.mark.thorough
 def test_worker_of_a_process_tells_what_that_has_connected():
     exporter = DatabaseExporter()
     exporter.export([plain_trace(1)])

@@ -140,6 +140,7 @@ def test_pages_count_each_trace_that_is_not_mine_once(stored, name, order):
     assert sum(page.hidden for page in found) == sum(not trace.mine for trace in others) > 0
 
 
+@pytest.mark.thorough
 def test_traces_that_come_meanwhile_move_none_to_another_page(stored):
     first, second, third = pages(TraceSearch(), "-duration", size=20)[:3]
     exporter = DatabaseExporter()

@@ -204,6 +204,7 @@ def test_cpu_time_is_added_up_where_it_was_read(transactional_db):
     }  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_adding_up_that_has_no_time_gets_on_step_by_step(transactional_db):
     day = (time.time_ns() - 10 * DAY_NS) // DAY_NS * DAY_NS
     store([plain_trace(n, started_ns=day + n * HOUR_NS) for n in range(3)])

@@ -80,6 +80,7 @@ def test_every_table_of_labels_is_swept_and_every_reference_to_one_is_known():
     }  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_names_of_what_is_left_stay_and_all_others_go(transactional_db):
     exporter = DatabaseExporter()
     exporter.export([trace_of(1, name="old"), trace_of(2, name="kept")])

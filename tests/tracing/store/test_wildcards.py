@@ -33,6 +33,7 @@ def test_database_and_python_find_the_same(pattern):
 
 
 @given(st.text("ab*", max_size=8), st.text("ab", max_size=10))
+@pytest.mark.thorough
 def test_star_is_any_text(pattern, name):
     expression = ".*".join(re.escape(part) for part in pattern.split("*"))
 

@@ -31,6 +31,7 @@ def found(result):
     ]
 
 
+@pytest.mark.thorough
 def test_a_connected_receiver_fails_the_test_that_left_it_and_no_other(guarded):
     result = guarded("""
         import parcels
@@ -90,6 +91,7 @@ def test_of_what_is_disconnected_the_line_that_connected_it_is_told_if_it_was_se
     ]
 
 
+@pytest.mark.thorough
 def test_a_list_that_is_emptied_or_replaced_is_a_mute(guarded):
     result = guarded("""
         import parcels
@@ -111,6 +113,7 @@ def test_a_list_that_is_emptied_or_replaced_is_a_mute(guarded):
     assert found(result) == [left, left]
 
 
+@pytest.mark.thorough
 def test_a_mute_that_is_left_open_is_named_with_its_line(guarded):
     result = guarded("""
         import parcels
@@ -129,6 +132,7 @@ def test_a_mute_that_is_left_open_is_named_with_its_line(guarded):
     assert found(result) == ["parcels.pack is still muted on sent: test_it.py:7"]
 
 
+@pytest.mark.thorough
 def test_a_method_that_is_left_replaced_is_found_on_a_signal_and_on_the_class(guarded):
     result = guarded("""
         import parcels
@@ -173,6 +177,7 @@ def test_a_method_that_is_left_replaced_is_found_on_a_signal_and_on_the_class(gu
     ]
 
 
+@pytest.mark.thorough
 def test_what_a_test_cleans_up_is_no_fault_of_it(guarded):
     result = guarded("""
         import parcels
@@ -228,6 +233,7 @@ def test_what_a_test_cleans_up_is_no_fault_of_it(guarded):
     result.assert_outcomes(passed=7)
 
 
+@pytest.mark.thorough
 def test_what_a_module_connects_when_it_is_imported_is_no_leak(guarded):
     result = guarded(
         """
@@ -326,6 +332,7 @@ def test_what_fixtures_of_several_tests_connect_is_no_leak_of_the_first(guarded)
     result.assert_outcomes(passed=4)
 
 
+@pytest.mark.thorough
 def test_a_fixture_of_several_tests_that_leaves_something_is_named(guarded):
     result = guarded("""
         import parcels
@@ -350,6 +357,7 @@ def test_a_fixture_of_several_tests_that_leaves_something_is_named(guarded):
     ]
 
 
+@pytest.mark.thorough
 def test_a_test_that_fails_by_itself_is_put_right_and_not_blamed_again(guarded):
     result = guarded("""
         import parcels
@@ -385,6 +393,7 @@ def test_a_marker_allows_and_a_pattern_ignores(guarded):
     result.assert_outcomes(passed=2)
 
 
+@pytest.mark.thorough
 def test_the_marker_and_the_fixture_guard_single_tests(run):
     result = run("""
         import parcels
@@ -407,6 +416,7 @@ def test_the_marker_and_the_fixture_guard_single_tests(run):
     result.assert_outcomes(passed=3, errors=2)
 
 
+@pytest.mark.thorough
 def test_the_setting_guards_all_and_leaves_nothing_in_django(run):
     from django.dispatch import Signal
 

@@ -130,6 +130,7 @@ def test_another_tree_is_told_by_a_diff_with_two_lines_around_it(run, monkeypatc
     assert told[-1].startswith("If this is right: pytest --tracing-update")
 
 
+@pytest.mark.thorough
 def test_trees_that_no_test_uses_are_told(run, trees, pytester):
     run(TESTS, "--tracing-update")
     gone = pytester.path / "__dispatch_trees__" / "test_gone"

@@ -595,6 +595,7 @@ def test_muting_for_a_sender_leaves_other_senders():
     assert heard == ["stick"]
 
 
+@pytest.mark.thorough
 def test_muting_an_async_receiver_gives_django_something_to_await():
     parcel_sent.connect(notify)
 
@@ -605,6 +606,7 @@ def test_muting_an_async_receiver_gives_django_something_to_await():
     assert [response for _receiver, response in responses] == [None]
 
 
+@pytest.mark.thorough
 def test_a_bound_method_can_be_muted():
     class Clerk:
         def stamp(self, **named):
@@ -680,6 +682,7 @@ def test_muting_ends_when_the_block_raises():
     assert heard == ["pack"]
 
 
+@pytest.mark.thorough
 def test_muting_a_receiver_that_is_connected_nowhere_is_an_error():
     parcel_sent.connect(pack)
 

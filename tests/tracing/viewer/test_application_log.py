@@ -147,6 +147,7 @@ def test_page_is_closed_to_those_who_may_not_see_traces(client, trace, log):
     assert client.get(f"/tracing/traces/{trace.address}/log/").status_code != 200
 
 
+@pytest.mark.thorough
 def test_command_shows_the_lines(trace, log):
     log.write_text(line(trace, "paid", 2, timestamp="2026-11-30T04:00:00Z", car="Audi"))
 

@@ -95,6 +95,7 @@ def test_without_a_question_what_can_be_asked_is_offered(developer):
     assert f"?what=sender:orders.Order&amp;signal={POST_SAVE}" in page
 
 
+@pytest.mark.thorough
 def test_unknown_and_ambiguous_names_are_answered_with_candidates(developer):
     store(order(1), order(2, name="orders:check_in"))
 

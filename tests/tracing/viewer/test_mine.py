@@ -121,6 +121,7 @@ def test_pages_that_hold_everything_have_no_switch(developer):
 # -- The list
 
 
+@pytest.mark.thorough
 def test_list_says_how_many_traces_it_hides(developer):
     store(order(1), visit(2), visit(3), command(4))
 
@@ -545,6 +546,7 @@ def test_map_shows_what_is_mine_and_counts_the_rest(developer):
     assert "hidden." not in whole
 
 
+@pytest.mark.thorough
 def test_names_on_the_map_leave_room_for_the_counts_beside_them(developer):
     build = TraceBuilder()
     receiver = label(f"shop.receivers.{'a' * 60}", mine=True)
@@ -573,6 +575,7 @@ def test_map_keeps_what_sends_to_a_receiver_of_mine(developer):
     assert "1 connection that is not yours is hidden" in page
 
 
+@pytest.mark.thorough
 def test_map_on_which_nothing_of_mine_ran_is_shown_whole_under_a_heading(developer):
     store(visit(1))
 
@@ -596,6 +599,7 @@ def hear(**kwargs):
     raise AssertionError("nothing is sent here")
 
 
+@pytest.mark.thorough
 def test_map_hides_connected_receivers_that_are_not_mine(developer):
     store(order(1))
     connected.connect(hear)

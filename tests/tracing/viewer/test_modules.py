@@ -58,6 +58,7 @@ def test_imports_are_recognized(line):
     assert IMPORT.search(f"// A comment.\n{line}\n")
 
 
+@pytest.mark.thorough
 def test_page_names_every_module_by_its_file(links):
     files = {path.stem for path in (STATIC / "js").iterdir()} - {"viewer"}
 

@@ -430,6 +430,7 @@ def many_lines(count):
     return identify(build.build(), 1)
 
 
+@pytest.mark.thorough
 def test_lines_of_a_long_tree_come_a_page_at_a_time(developer):
     store(many_lines(150))
     part = {"HX-Request": "true"}
@@ -447,6 +448,7 @@ def test_lines_of_a_long_tree_come_a_page_at_a_time(developer):
     assert "Lines before 251" in whole_rest
 
 
+@pytest.mark.thorough
 def test_part_of_a_tree_keeps_the_search_in_the_address_of_the_next_lines(developer):
     store(many_lines(150))
 
@@ -500,6 +502,7 @@ def test_computing_and_waiting_are_shown_and_stored_where_the_cpu_clock_was_read
     assert found["cpu_ns"] == 3 * MS
 
 
+@pytest.mark.thorough
 def test_deep_trace_is_drawn_as_far_as_it_can_be_seen(developer):
     build = TraceBuilder()
     call = None
@@ -824,6 +827,7 @@ def test_running_trace_says_so(developer):
     assert "9 items: a limit was reached" in page
 
 
+@pytest.mark.thorough
 def test_trace_without_dispatches_tells_where_to_look(developer):
     build = TraceBuilder(Kind.BLOCK, "quiet")
     build.trace.orphan_count = 4
@@ -852,6 +856,7 @@ def test_table_of_the_map_says_how_much_of_it_is_there(developer, monkeypatch):
     assert "Show all</a>" not in whole
 
 
+@pytest.mark.thorough
 def test_map_has_flows_what_they_send_and_what_never_ran(developer):
     store(order(1, fails=True), command(2, cars=3))
 
@@ -897,6 +902,7 @@ def test_map_narrows_by_focus_application_text_and_time(developer):
     assert receivers(since="nonsense") == everything
 
 
+@pytest.mark.thorough
 def test_map_asks_the_collector_for_no_referrers(developer, monkeypatch):
     monkeypatch.setattr("tracing.analysis.wiring._kept_by_debug", lambda *_: 1 / 0)
 
@@ -916,6 +922,7 @@ def test_map_is_drawn_where_thousands_are_told_apart(developer, settings):
     assert not re.search(r' (x|y|width|height|viewBox)="[^"]*,', drawing)
 
 
+@pytest.mark.thorough
 def test_map_calls_the_sender_of_what_hears_everyone_any_sender(developer):
     page = text(developer.get("/tracing/map/"))
 
@@ -1316,6 +1323,7 @@ def no_tables(settings, tmp_path):
 # Django leaves a connection that it could not set up to the garbage collector.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.thorough
 def test_store_that_cannot_be_reached_is_told_apart_from_missing_tables(no_tables, developer):
     path = connections["tracing"].settings_dict["NAME"]
     path.write_bytes(b"no database " * 100)
@@ -1402,6 +1410,7 @@ def test_trace_tree_shows_lines_with_links_times_and_errors(db):
         assert fact in page
 
 
+@pytest.mark.thorough
 def test_no_page_says_of_a_skipped_call_how_long_it_took(developer):
     build = TraceBuilder()
     for _ in range(2):

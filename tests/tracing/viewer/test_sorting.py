@@ -146,6 +146,7 @@ def test_sorted_list_hides_what_is_not_mine_and_counts_it(developer):
     assert rows(whole)[0] == "4"
 
 
+@pytest.mark.thorough
 def test_sorted_list_in_which_nothing_is_mine_is_shown_under_a_heading(developer):
     store(visit(2), visit(3))
 

@@ -111,6 +111,7 @@ def test_receivers_and_orphans_of_a_trace_lead_to_it(developer):
     assert {**orphan, "trace": [row.root_span_id]} in asked
 
 
+@pytest.mark.thorough
 def test_receivers_of_the_map_that_never_ran_lead_to_it(developer):
     store(order(1))
 

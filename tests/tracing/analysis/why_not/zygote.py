@@ -39,8 +39,8 @@ tracing.routers tracing.search.completion tracing.setup tracing.spans.summary
 tracing.spool.collector tracing.spool.progress tracing.store.availability tracing.store.backends
 tracing.store.cache tracing.store.occurrences tracing.store.queries tracing.store.retention
 tracing.store.summing
-""".split()
-"""What each child needs and can be imported before there are settings."""
+"""
+"""What each child needs and can be imported before there are settings; not ``tracing.apps``, which acts."""
 
 
 def child(folder, argv, answer):
@@ -81,7 +81,7 @@ def child(folder, argv, answer):
 
 def main():
     """Answer each line until there is none."""
-    for module in SHARED:
+    for module in SHARED.split():
         importlib.import_module(module)
     gc.freeze()
     for line in sys.stdin:

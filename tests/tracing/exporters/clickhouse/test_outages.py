@@ -82,6 +82,7 @@ def test_server_that_is_down_is_asked_again():
         exporter.export([plain_trace()])
 
 
+@pytest.mark.thorough
 def test_server_that_does_not_answer_is_given_up_after_the_timeout(clickhouse):
     exporter = ClickHouseExporter(clickhouse.url, timeout=1)
     clickhouse.stands_still.clear()
