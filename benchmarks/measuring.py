@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from benchmarks.environments import ROOT, Environment
+from benchmarks.modes import COUNTED
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -79,7 +80,7 @@ RARE = _family("rare work", 50, (50, 150), "first-160", "connect")
 INSTANCES = _family("instances", 1, (1, 2), "instances")
 SAVE = _family("save", 50, (50, 150), "save")
 ASEND = _family("asend", 60, (100, 600), "asend")
-REQUEST = _family("request", 10, (30, 90), "request")
+REQUEST = _family("request", 50, (50, 150), "request")
 
 
 class Worker:
@@ -108,6 +109,7 @@ class Worker:
                 "PYTHONHASHSEED": "0",
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "PYTHONWARNINGS": "ignore",
+                **({COUNTED: "1"} if prefix else {}),
             },
         )
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+COUNTED = "BENCHMARKS_COUNTED"
+"""In the environment of a process whose instructions are counted."""
 UNIT = 100
 """Dispatches after which a unit of work ends: about what a page of a shop sends."""
 
