@@ -114,6 +114,9 @@ class Settings(Options):
     classes."""
     database: str = option("", TEXT)
     """Alias of the store; empty for ``tracing`` if there is such an alias, else ``default``."""
+    store: str = option("database", choice("database", "clickhouse"))
+    """What pages and command read: the ``database``, or ``clickhouse``, at the address of ``CLICKHOUSE``:
+    docs/guides/clickhouse.md#what-is-read."""
     store_in_tests: bool = option(False, FLAG)
     """Let the worker write into the databases of a test run:
     docs/guides/storage.md#in-a-projects-own-tests."""
@@ -122,7 +125,7 @@ class Settings(Options):
     otlp: OtlpOptions = option(OtlpOptions(), parts.OTLP)
     """The OTLP exporter: docs/guides/otel.md."""
     clickhouse: ClickHouseOptions = option(ClickHouseOptions(), parts.CLICKHOUSE)
-    """The ClickHouse exporter: docs/guides/clickhouse.md."""
+    """ClickHouse, for the exporter and for ``STORE``: docs/guides/clickhouse.md."""
     pipeline: PipelineOptions = option(PipelineOptions(), parts.PIPELINE)
     """Limits of the queue and the worker."""
     collector: str = option("thread", choice("thread", "process", "service"))

@@ -20,6 +20,7 @@ from tracing.conf import get_settings, store_alias
 from tracing.instrumentation.attributes.callsites import is_foreign
 from tracing.instrumentation.attributes.signal_names import signal_name
 from tracing.spans import records
+from tracing.store.choice import asked
 from tracing.store.models import Dispatch, ReceiverCall, ReceiverLabel, RecorderControl, Trace
 from tracing.store.processes import processes_of, stored_processes
 from tracing.store.retention import last_pruned_ns
@@ -50,6 +51,7 @@ class Wanted:
     """With what is inside it; None for the newest traces and the start-up."""
 
 
+@asked
 def why_not_called(wanted: Wanted, *, has_store: bool = True) -> Answer:
     """Return why a receiver was not called, from the store and from here.
 

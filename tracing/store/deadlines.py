@@ -65,6 +65,12 @@ def is_over() -> bool:
     return deadline is not None and deadline.is_over()
 
 
+def left() -> float | None:
+    """Return the seconds that the running thread may read; None for no limit."""
+    deadline = _current.get()
+    return None if deadline is None else deadline.left()
+
+
 def check() -> None:
     """Raise TimeUpError if the deadline has passed, between statements."""
     if is_over():

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from tracing.search.query import And, Query, Term, Text
 from tracing.store import deadlines
+from tracing.store.choice import asked
 from tracing.store.conditions import NarrowedSearch
 from tracing.store.matching import Matcher, is_of_trace, split, trace_condition
 from tracing.store.models import Trace
@@ -145,6 +146,7 @@ class Found:
     """Traces that are so large that looking into them took all the time."""
 
 
+@asked
 def find(
     query: Query,
     *,
@@ -183,6 +185,7 @@ def find(
     )  # fmt: skip
 
 
+@asked
 def sample(query: Query, size: int, seconds: float, *, mine: bool) -> Found:
     """Return the newest traces that fit *query*, for a chart.
 
@@ -305,6 +308,7 @@ def _readable(rows: Sequence[Trace]) -> int:
     return len(rows)
 
 
+@asked
 def fitting_newer(
     query: Query, row_id: int, size: int = 100, *, mine: bool = False
 ) -> tuple[list[TraceSummary], int]:

@@ -18,6 +18,7 @@ from tracing.analysis.hazards.known import known_reason
 from tracing.analysis.hazards.processes import diagnose_processes
 from tracing.spans.hazard import Hazard
 from tracing.store import models
+from tracing.store.choice import asked
 from tracing.store.processes import compared
 from tracing.store.traces import summaries
 
@@ -72,6 +73,7 @@ class Found(Struct, frozen=True):
     open_count: int
 
 
+@asked
 def find(most: int, *, known: bool, rule: str = "", severity: str = "") -> Found:
     """Return the hazards seen last, *known* or open.
 
@@ -92,36 +94,43 @@ def find(most: int, *, known: bool, rule: str = "", severity: str = "") -> Found
         chosen = chosen.filter(hazard=rule.replace("\0", ""))
     if severity:
         chosen = chosen.filter(severity=severity)
-    of_processes = _of_processes()
-    known_count = sum(each.known for each in of_processes)
+    others = of_processes()
+    known_count = sum(each.known for each in others)
     found = [_stored(row, accepted.get(row.pk)) for row in chosen.order_by("-last_seen_ns")[:most]]
     found += [
         each
-        for each in of_processes
+        for each in others
         if each.known == known and rule in {"", each.hazard} and severity in {"", each.severity}
     ]
     found.sort(key=lambda hazard: -hazard.last_seen_ns)
     return Found(
         found[:most],
         rows.filter(is_known).count() + known_count,
-        rows.exclude(is_known).count() + len(of_processes) - known_count,
+        rows.exclude(is_known).count() + len(others) - known_count,
     )
 
 
+@asked
 def of_fingerprint(fingerprint: str) -> StoredHazard | None:
     """Return the hazard of that fingerprint."""
     rows = models.Hazard.objects.filter(fingerprint=fingerprint.lower())
     row = rows.exclude(hazard__in=_OF_PROCESSES).first()
     if row is None:
         asked = fingerprint.lower()
-        return next((each for each in _of_processes() if each.fingerprint == asked), None)
+        return next((each for each in of_processes() if each.fingerprint == asked), None)
     return _stored(row, _accepted(rows.filter(known=False)).get(row.pk))
 
 
+@asked
 def accept(hazard: StoredHazard, *, known: bool, reason: str = "") -> None:
     """Mark *hazard* as *known*, or take the mark away."""
+    accept_stored(hazard, known=known, reason=reason, is_kept=hazard.hazard in _OF_PROCESSES)
+
+
+def accept_stored(hazard: StoredHazard, *, known: bool, reason: str, is_kept: bool) -> None:
+    """Mark *hazard* in Django's database, in a new row if it *is_kept*."""
     rows = models.Hazard.objects.filter(fingerprint=hazard.fingerprint)
-    if not rows.update(known=known, reason=reason) and hazard.hazard in _OF_PROCESSES:
+    if not rows.update(known=known, reason=reason) and is_kept:
         models.Hazard.objects.create(
             fingerprint=hazard.fingerprint,
             hazard=hazard.hazard,
@@ -134,7 +143,7 @@ def accept(hazard: StoredHazard, *, known: bool, reason: str = "") -> None:
         )
 
 
-def _of_processes() -> list[StoredHazard]:
+def of_processes() -> list[StoredHazard]:
     """Return the hazards of processes, with what people said of them."""
     kinds, found = compared()
     if not any(each.is_hazard for each in found):
@@ -165,6 +174,7 @@ def _of_processes() -> list[StoredHazard]:
     return hazards
 
 
+@asked
 def showing(hazard: StoredHazard, most: int) -> list[TraceSummary]:
     """Return the traces of the *most* newest occurrences of *hazard*."""
     occurrences = (

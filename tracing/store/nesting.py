@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.db.models import Max
 
+from tracing.store.choice import asked
 from tracing.store.load import SentOn
 from tracing.store.models import Dispatch, Trace
 
@@ -23,6 +24,7 @@ _NESTED: Final = (1_000, 20_000)
 """Nested dispatches in which that many traces are looked for: at first, and if those are too few."""
 
 
+@asked
 def sent_on() -> dict[SentOn, int]:
     """Return how often receivers sent what in the newest traces."""
     newest = Dispatch.objects.aggregate(last=Max("pk"))["last"] or 0

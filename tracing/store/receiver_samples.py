@@ -11,6 +11,7 @@ from django.db.models import ExpressionWrapper, F, IntegerField
 from tracing.analysis.regression import Sample, samples
 from tracing.spans.words import ASYNC_METHODS, TIMED, Outcome
 from tracing.store import deadlines
+from tracing.store.choice import asked
 from tracing.store.generics import all_of
 from tracing.store.load import receivers_of
 from tracing.store.models import Dispatch, ReceiverCall
@@ -38,6 +39,7 @@ def _number(name: str) -> Any:
     return ExpressionWrapper(F(name), output_field=IntegerField())
 
 
+@asked
 def receiver_samples(many: Iterable[TraceSummary]) -> dict[str, Sample]:
     """Return what ``samples`` makes of *many* traces, in less time.
 

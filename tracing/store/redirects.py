@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tracing.instrumentation.scopes.redirects import LONGEST_NS
+from tracing.store.choice import asked
 from tracing.store.models import Trace
 from tracing.store.traces import summary
 
@@ -18,6 +19,7 @@ NEAR: Final = 1_000
 """Rows before and behind a trace among which its other half is looked for."""
 
 
+@asked
 def redirected_from(row: TraceSummary) -> TraceSummary | None:
     """Return the request that redirected to *row*; None if unknown."""
     since = row.started_ns - LONGEST_NS
@@ -26,6 +28,7 @@ def redirected_from(row: TraceSummary) -> TraceSummary | None:
     return _first(sources.order_by("-started_ns"))
 
 
+@asked
 def redirected_to(row: TraceSummary) -> TraceSummary | None:
     """Return the request that *row* redirected to; None if unknown."""
     until = row.started_ns + LONGEST_NS

@@ -13,6 +13,7 @@ from django.db.models import Max, Sum
 
 from tracing.analysis.histogram import HOUR_NS, Histogram, Statistics
 from tracing.analysis.mine import NONE_OF_MINE, hidden_text
+from tracing.store.choice import asked
 from tracing.store.models import ReceiverLabel, Rollup, SenderLabel, SignalLabel
 from tracing.store.rollups import SUBJECTS, SUMS, RollupQuerySet, statistics
 
@@ -46,6 +47,7 @@ def _of_subject(rollups: RollupQuerySet, subject: str) -> RollupQuerySet:
     return rollups.filter(receiver__gt=0) if subject == "receiver" else rollups.filter(receiver=0)
 
 
+@asked
 def by(
     subject: str,
     *,
@@ -79,6 +81,7 @@ def by(
     return Shown(rows, heading, note)
 
 
+@asked
 def totals(subject: str, since_ns: int | None = None) -> dict[str, int]:
     """Return the sums over all of *subject*, and the time of all dispatches."""
     rollups = _between(since_ns)
@@ -96,6 +99,7 @@ def names_of(subject: str, row: Statistics) -> tuple[str, ...]:
     return tuple(getattr(row, key) for key in SUBJECTS[subject])
 
 
+@asked
 def counts_by_hour(
     subject: str, rows: Sequence[Statistics], most_hours: int, since_ns: int | None = None
 ) -> dict[tuple[str, ...], dict[int, int]]:
@@ -119,6 +123,7 @@ def counts_by_hour(
     return counts
 
 
+@asked
 def durations_by_hour(
     subject: str,
     most_hours: int,
@@ -150,6 +155,7 @@ def durations_by_hour(
     return [(hour, Histogram.decode(*found)) for hour, found in texts.items()], heading
 
 
+@asked
 def busiest_calls(limit: int, since_ns: int | None = None) -> tuple[list[Statistics], bool]:
     """Return the receivers called most, and whether there are more.
 
@@ -165,6 +171,7 @@ def busiest_calls(limit: int, since_ns: int | None = None) -> tuple[list[Statist
     return rows, is_cut
 
 
+@asked
 def calls_of_receivers() -> dict[str, int]:
     """Return how often each receiver was called, by name."""
     rows = statistics(
@@ -176,6 +183,7 @@ def calls_of_receivers() -> dict[str, int]:
     return counted
 
 
+@asked
 def calls_of_pairs(
     pairs: Collection[tuple[str, str]], since_ns: int | None = None, until_ns: int | None = None
 ) -> dict[tuple[str, str, str], int]:

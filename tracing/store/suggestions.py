@@ -7,14 +7,15 @@ from typing import Any, Final
 from tracing.search.completion import Completion, WordAtCursor, complete_key
 from tracing.search.parser import quoted
 from tracing.search.query import Key, Match, Query, Term, nearest, terms
+from tracing.store.choice import asked
 from tracing.store.matching import words
 from tracing.store.models import ReceiverLabel, SenderLabel, SignalLabel, Trace, TraceLabel
 from tracing.store.occurrences import occurrences
 
-_MOST_KNOWN: Final = 2_000
+MOST_KNOWN: Final = 2_000
 """Names among which the nearest one is looked for."""
 _SHORTEST_WORD: Final = 2
-_LONGEST_NAME: Final = 100
+LONGEST_NAME: Final = 100
 """Characters that are compared with other names: that takes the square of them."""
 LABELS: Final[dict[str, Any]] = {
     "signal": SignalLabel,
@@ -25,6 +26,7 @@ LABELS: Final[dict[str, Any]] = {
 """The names that are values of a key."""
 
 
+@asked
 def unknown_names(query: Query) -> list[tuple[Term, str]]:
     """Return terms whose name no trace ever had, with the nearest name."""
     found = []
@@ -41,6 +43,7 @@ def unknown_names(query: Query) -> list[tuple[Term, str]]:
     return found
 
 
+@asked
 def unknown_words(query: Query) -> list[tuple[str, str]]:
     """Return plain words that no name holds, with the nearest name."""
     return [
@@ -54,9 +57,9 @@ def unknown_words(query: Query) -> list[tuple[str, str]]:
 
 
 def _nearest_name(wanted: str, model: Any) -> str:
-    known = list(model.objects.values_list("name", flat=True)[:_MOST_KNOWN])
+    known = list(model.objects.values_list("name", flat=True)[:MOST_KNOWN])
     shorts = [name.rpartition(".")[2] for name in known]
-    return nearest(wanted[:_LONGEST_NAME], [*shorts, *known])
+    return nearest(wanted[:LONGEST_NAME], [*shorts, *known])
 
 
 _WORD_TABLES: Final = (
@@ -81,6 +84,7 @@ def _complete_word(typed: str, size: int) -> list[Completion]:
     return [completion for *_, completion in found[:size]]
 
 
+@asked
 def complete(place: WordAtCursor, size: int = 12) -> list[Completion]:
     """Return the keys, or the values of a key, that fit at *place*."""
     if place.key is None:
@@ -89,7 +93,7 @@ def complete(place: WordAtCursor, size: int = 12) -> list[Completion]:
     return [Completion(quoted(value)) for value in _values(place.key, place.typed)[:size]]
 
 
-_EXAMPLES: Final = {
+EXAMPLES: Final = {
     Match.DURATION: ["1ms", "10ms", "50ms", "100ms", "1s"],
     Match.TIME: ["5m", "1h", "2h", "1d", "7d"],
 }
@@ -101,8 +105,8 @@ def _values(key: Key, typed: str) -> list[str]:
     if key.choices:
         starting = [word for word in key.choices if word.startswith(typed)]
         return starting + [word for word in key.choices if typed in word and word not in starting]
-    if key.match in _EXAMPLES:
-        return [] if typed else _EXAMPLES[key.match]
+    if key.match in EXAMPLES:
+        return [] if typed else EXAMPLES[key.match]
     if key.name == "app":
         rows, column = ReceiverLabel.objects.exclude(app=""), "app"
     elif key.name in LABELS:

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from tracing.store.choice import asked
 from tracing.store.models import TaskLink, Trace
 from tracing.store.traces import summary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tracing.spans import records
     from tracing.spans.summary import TraceSummary
 
 MOST_TASKS: Final = 50
 """Tasks of one trace whose runs are looked for."""
-_MOST_LINKS: Final = 500
+MOST_LINKS: Final = 500
 """Runs of those tasks, or traces that enqueued one, that are read."""
 _AFTER_GROUP: Final = "the task after its group"
 """A chord's body in the trace of a run of its header, until it has run itself."""
@@ -61,8 +64,18 @@ class TaskLinks:
     """What enqueued it was stored and is no longer."""
 
 
+Linking: TypeAlias = "Callable[[list[str], bool], dict[str, list[LinkedTrace | None]]]"
+"""Returns the traces that ran tasks (True), or enqueued them; None for one that was pruned."""
+
+
+@asked
 def task_links(trace: records.Trace) -> TaskLinks:
     """Return the tasks that *trace* enqueued, and what enqueued it."""
+    return links_of(trace, _linked)
+
+
+def links_of(trace: records.Trace, linking: Linking) -> TaskLinks:
+    """Return what ``task_links`` does, of traces that *linking* finds."""
     own = trace.task_id
     attempt = _number(trace.attributes.get("attempt")) if own else 0
     tasks: dict[str, EnqueuedTask] = {}
@@ -73,9 +86,9 @@ def task_links(trace: records.Trace) -> TaskLinks:
     for chord_id in trace.chord_ids:
         tasks.setdefault(chord_id, EnqueuedTask(_AFTER_GROUP, "celery", chord_id))
     enqueued = list(tasks.values())[:MOST_TASKS]
-    _find_runs(enqueued, own, attempt)
+    _find_runs(enqueued, own, attempt, linking)
     found = TaskLinks(own, enqueued, len(tasks) - len(enqueued), [])
-    for linked in _linked([own], ran=False).get(own, []) if own else ():
+    for linked in linking([own], False).get(own, []) if own else ():
         if linked is None:
             found.was_pruned = True
         elif linked.attempt < attempt:
@@ -85,9 +98,9 @@ def task_links(trace: records.Trace) -> TaskLinks:
     return found
 
 
-def _find_runs(tasks: list[EnqueuedTask], own: str, attempt: int) -> None:
+def _find_runs(tasks: list[EnqueuedTask], own: str, attempt: int, linking: Linking) -> None:
     """Put into *tasks* their runs; of the *own* task those after *attempt*."""
-    by_id = _linked([task.task_id for task in tasks], ran=True)
+    by_id = linking([task.task_id for task in tasks], True)
     for task in tasks:
         for linked in by_id.get(task.task_id, ()):
             if linked is None:
@@ -99,11 +112,11 @@ def _find_runs(tasks: list[EnqueuedTask], own: str, attempt: int) -> None:
             task.name = task.runs[0].summary.name
 
 
-def _linked(task_ids: list[str], *, ran: bool) -> dict[str, list[LinkedTrace | None]]:
+def _linked(task_ids: list[str], ran: bool) -> dict[str, list[LinkedTrace | None]]:  # noqa: FBT001 - a Linking.
     """Return the traces of each task; None for one that was pruned."""
     rows = TaskLink.objects.filter(task_id__in=task_ids, ran=ran).order_by("pk")
     # A trace may have two rows for one task, one of an early segment.
-    links = [*dict.fromkeys(rows.values_list("task_id", "trace_id")[:_MOST_LINKS])]
+    links = [*dict.fromkeys(rows.values_list("task_id", "trace_id")[:MOST_LINKS])]
     traces = {row.pk: row for row in Trace.objects.filter(pk__in={key for _, key in links})}
     found: dict[str, list[LinkedTrace | None]] = {}
     for task_id, key in links:

@@ -13,6 +13,7 @@ from django.db.models import Count, Min, Q, Sum
 
 from tracing.spans.summary import COLUMNS, TraceSummary
 from tracing.store import cache, queries
+from tracing.store.choice import asked
 from tracing.store.columns import decode_trace_extra
 from tracing.store.models import Dispatch, Trace
 from tracing.store.pages import TraceSearch
@@ -50,6 +51,7 @@ def summaries(rows: Iterable[Trace]) -> list[TraceSummary]:
 # -- By name ---------------------------------------------------------------------------------
 
 
+@asked
 def called(name: str, most: int = MOST_LISTED) -> list[TraceSummary]:
     """Return the traces that *name* is for, newest first.
 
@@ -58,17 +60,20 @@ def called(name: str, most: int = MOST_LISTED) -> list[TraceSummary]:
     return summaries(Trace.objects.called(name).order_by("-pk")[:most])
 
 
+@asked
 def beginning_with(digits: str, most: int = MOST_LISTED) -> list[TraceSummary]:
     """Return the traces with an id that begins with *digits*."""
     return summaries(Trace.objects.with_digits(digits).order_by("-pk")[:most])
 
 
+@asked
 def sharing_id(one: TraceSummary, most: int) -> list[TraceSummary]:
     """Return the newest other traces with the trace id of *one*."""
     others = Trace.objects.with_trace_id(one.trace_id).exclude(pk=one.row)
     return summaries(others.order_by("-pk")[:most])
 
 
+@asked
 def before(one: TraceSummary) -> TraceSummary | None:
     """Return the trace of the same name before *one*."""
     label = Trace.objects.filter(pk=one.row).order_by().values("label")[:1]
@@ -79,16 +84,19 @@ def before(one: TraceSummary) -> TraceSummary | None:
 # -- Newest ----------------------------------------------------------------------------------
 
 
+@asked
 def is_empty() -> bool:
     """Return whether no trace is stored."""
     return not Trace.objects.exists()
 
 
+@asked
 def last_row() -> int:
     """Return the number of the newest trace; 0 for an empty store."""
     return Trace.objects.last_row_id()
 
 
+@asked
 def newest(
     most: int,
     *,
@@ -128,6 +136,7 @@ def newest(
     return summaries(found.order_by("-pk")[skip : skip + most])
 
 
+@asked
 def started_within(
     since_ns: int | None, until_ns: int | None, most: int, *, seconds: float
 ) -> list[TraceSummary]:
@@ -136,6 +145,7 @@ def started_within(
     return summaries(Trace.objects.search(wanted, size=most, seconds=seconds).traces)
 
 
+@asked
 def follow(
     *,
     failed: bool = False,
@@ -161,6 +171,7 @@ def follow(
 # -- Whole -----------------------------------------------------------------------------------
 
 
+@asked
 def load(one: TraceSummary) -> records.Trace:
     """Return the finished spans of *one*, shared: do not change them.
 
@@ -178,6 +189,7 @@ def _missing(one: TraceSummary) -> records.Trace:
     raise NotStoredError(f"The trace {one.address} was deleted.")
 
 
+@asked
 def load_all(many: Iterable[TraceSummary]) -> Iterator[records.Trace]:
     """Yield the finished spans of each of *many* that is still stored."""
     for some in queries.readable_at_once(many):
@@ -197,43 +209,51 @@ class Counts(NamedTuple):
     """When the oldest trace started."""
 
 
+@asked
 def request_count(method: str) -> int:
     """Return how many requests by *method* are stored."""
     return Trace.objects.select_related(None).filter(http_method=method).count()
 
 
+@asked
 def count_named(name: str) -> int:
     """Return how many traces of exactly this *name* are stored."""
     return Trace.objects.select_related(None).filter(label__name=name).count()
 
 
+@asked
 def counts() -> Counts:
     """Return how many traces are stored."""
     rows = Trace.objects.select_related(None)
     return Counts(rows.count(), rows.pinned().count(), oldest_ns())
 
 
+@asked
 def oldest_ns() -> int | None:
     """Return when the oldest trace started; None for an empty store."""
     started = Trace.objects.select_related(None).order_by("started_ns")
     return started.values_list("started_ns", flat=True).first()
 
 
+@asked
 def failed_count() -> int:
     """Return how many stored traces failed."""
     return Trace.objects.select_related(None).failed().count()
 
 
+@asked
 def dispatch_count() -> int:
     """Return how many dispatches are stored."""
     return Dispatch.objects.count()
 
 
+@asked
 def started_between(marks: Sequence[int]) -> list[int]:
     """Return how many traces started between each two of *marks*."""
     return Trace.objects.counts_between(marks)
 
 
+@asked
 def failed_starts() -> list[int]:
     """Return the starts of the newest traces that failed."""
     rows = Trace.objects.select_related(None).failed().order_by("-pk")
@@ -249,6 +269,7 @@ class Overhead(NamedTuple):
     dispatches: int
 
 
+@asked
 def overhead(most: int) -> Overhead:
     """Return what recording the *most* newest traces cost."""
     rows = (
@@ -269,11 +290,13 @@ def overhead(most: int) -> Overhead:
 # -- Releases --------------------------------------------------------------------------------
 
 
+@asked
 def is_release(name: str) -> bool:
     """Return whether a stored trace is of the release *name*."""
     return Trace.objects.filter(release=name).exists()
 
 
+@asked
 def releases(*, recent: bool = False) -> list[str]:
     """Return the releases of all or of *recent* traces, oldest first."""
     rows = Trace.objects.exclude(release="")
@@ -283,6 +306,7 @@ def releases(*, recent: bool = False) -> list[str]:
     return list(first.order_by("first").values_list("release", flat=True))
 
 
+@asked
 def of_release(name: str, most: int) -> list[TraceSummary]:
     """Return the newest of the recent traces of the release *name*."""
     recent = Q(pk__gt=last_row() - _RELEASE_ROWS)
@@ -292,6 +316,7 @@ def of_release(name: str, most: int) -> list[TraceSummary]:
 # -- What people add -------------------------------------------------------------------------
 
 
+@asked
 def annotate(one: TraceSummary, *, pinned: bool, note: str) -> None:
     """Keep a *note* with *one*, and, if it is *pinned*, keep it from pruning."""
     Trace.objects.filter(pk=one.row).update(pinned=pinned, note=note)

@@ -17,6 +17,7 @@ from tracing.management.terminal import OutputError, Terminal, opened
 from tracing.management.verbs import VERBS, Run
 from tracing.management.verbs.base import NO_STORE, WRONG
 from tracing.spans.escapes import escape_control
+from tracing.store.choice import NotAnsweredError, asks_clickhouse
 from tracing.units import DURATION_UNITS, SIZE_UNITS
 
 if TYPE_CHECKING:
@@ -83,8 +84,12 @@ class Command(BaseCommand):
                 code = 130
             except DatabaseError as error:
                 told = escape_control(f"The store cannot be asked: {error}.")
+                if asks_clickhouse():
+                    raise CommandError(told, returncode=NO_STORE) from error
                 advice = "Are its tables of this release? manage.py migrate brings them up to date."
                 raise CommandError(f"{told} {advice}", returncode=NO_STORE) from error
+            except NotAnsweredError as error:
+                raise CommandError(str(error), returncode=WRONG) from None
             except BrokenPipeError:
                 # `| head` has read enough.
                 _write_to_nowhere()

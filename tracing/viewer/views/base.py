@@ -38,6 +38,7 @@ from tracing.routers import misplaced
 from tracing.spans.escapes import escape_json
 from tracing.store import deadlines
 from tracing.store.availability import has_tables, waits_for_migration
+from tracing.store.choice import NotAnsweredError, asks_clickhouse
 from tracing.store.embedded import makes_tables
 from tracing.units import parse_timestamp
 from tracing.viewer.access import NotPermittedError, Permission, is_allowed, lacking, username
@@ -201,6 +202,8 @@ class Page(View):
             return self.denied(request, refusal.permission)
         except Http404 as error:
             return self.missing(request, str(error))
+        except NotAnsweredError as error:
+            return self.missing(request, str(error), status=501)
         # Here the application's own connection is back, and no deadline.
         return (
             self.too_late(request, seconds) if is_late else self.store_unavailable(request, problem)
@@ -244,12 +247,17 @@ class Page(View):
         }
         return respond(request, "tracing/denied.html", context, status=403)
 
-    def missing(self, request: HttpRequest, message: str) -> HttpResponse:
-        """Say that what was asked for is not stored, and where to go on."""
+    def missing(self, request: HttpRequest, message: str, status: int = 404) -> HttpResponse:
+        """Say that what was asked for is not stored, and where to go on.
+
+        With 501 it is nothing that the chosen store has an answer to.
+        """
         if self.wants_json:
-            return JsonResponse({"error": message}, status=404)
-        context = {**self.frame(), "message": message}
-        return respond(request, "tracing/missing.html", context, status=404)
+            return JsonResponse({"error": message}, status=status)
+        if self.wants_part and status != 404:  # noqa: PLR2004 - see above.
+            return HttpResponse(message, status=status, content_type="text/plain; charset=utf-8")
+        context = {**self.frame(), "message": message, "is_gone": status == 404}  # noqa: PLR2004 - see above.
+        return respond(request, "tracing/missing.html", context, status=status)
 
     def too_late(self, request: HttpRequest, seconds: float) -> HttpResponse:
         """Say that the answer took too long, and what would be quicker."""
@@ -278,7 +286,13 @@ class Page(View):
                 else f"The store is not there yet, or of an earlier release. Run {command}"
             )
             return JsonResponse({"error": message}, status=503)
-        context = {**self.frame(), "command": command, "alias": alias, "problem": problem}
+        context = {
+            **self.frame(),
+            "command": command,
+            "alias": alias,
+            "problem": problem,
+            "is_clickhouse": asks_clickhouse(),
+        }
         return respond(request, "tracing/no_store.html", context, status=503)
 
     def nothing_recorded(self, request: HttpRequest) -> HttpResponse:
