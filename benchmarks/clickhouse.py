@@ -119,7 +119,7 @@ def tell_sizes(client: Any, count: int) -> float:
     Returns:
         Those of all tables but the statistics, which do not grow with it.
     """
-    for suffix in ("", "_trace_id_ts", "_receivers_by_hour"):
+    for suffix in ("", "_trace_id_ts", "_django", "_calls", "_by_hour"):
         client.command(f"OPTIMIZE TABLE bare.otel_traces{suffix} FINAL")
     tables = client.query(
         "SELECT table, sum(bytes_on_disk), sum(rows), sum(secondary_indices_compressed_bytes) "

@@ -46,29 +46,38 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         body = UNPACK.get(self.headers["Content-Encoding"], bytes)(body)
-        parameters = dict(parse_qsl(urlsplit(self.path).query))
+        parameters = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
         user, _colon, password = self.account()
         if user != "default" or password:
             self.answer(403, UNKNOWN_USER)
             return
         settings = ", ".join(
-            f"{name} = '{value}'" for name, value in parameters.items() if name not in TRANSPORT
+            f"{name} = '{value}'"
+            for name, value in parameters.items()
+            if name not in TRANSPORT and not name.startswith("param_")
         )
+        bound = {
+            name.removeprefix("param_"): value
+            for name, value in parameters.items()
+            if name.startswith("param_")
+        }
         try:
-            self.answer(200, self.run(parameters.get("query", ""), body.decode(), settings))
+            self.answer(200, self.run(parameters.get("query", ""), body.decode(), settings, bound))
         except Exception as error:  # noqa: BLE001 - the engine's answer.
             self.answer(500, str(error).encode())
 
-    def run(self, statement, body, settings):
+    def run(self, statement, body, settings, bound):
         if statement:
             # INSERT INTO t FORMAT f, and its data in the body.
             head, separator, form = statement.rpartition(" FORMAT ")
             chosen = f" SETTINGS {settings}" if settings else ""
             statement = f"{head}{chosen}{separator}{form}\n{body}"
         else:
-            statement = body
+            head, separator, form = body.rpartition("\n FORMAT ")
+            chosen = f"\nSETTINGS {settings}" if settings and separator else ""
+            statement = f"{head}{chosen}{separator}{form}"
         with ONE_AT_A_TIME:
-            return self.server.session.query(statement, "TabSeparated").bytes() or b""
+            return self.server.session.query(statement, "TabSeparated", params=bound).bytes() or b""
 
     def account(self):
         kind, _space, given = (self.headers["Authorization"] or "").partition(" ")

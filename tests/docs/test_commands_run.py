@@ -18,9 +18,9 @@ from tests.tracing.analysis.building import MS, TraceBuilder
 from tests.tracing.analysis.review.building import behaviour, calls, group, write_record
 from tests.tracing.command_line import run, store
 from tracing import models
-from tracing.exporters.clickhouse.connection import Address
 from tracing.management.verbs import VERBS, collect, traces
 from tracing.spans.records import Outcome, derived_root_span_id
+from tracing.store.clickhouse.connection import Address
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]

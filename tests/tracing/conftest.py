@@ -6,7 +6,15 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
+from tests.clickhouse import running_engine
 from tracing.store import cache
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory):
+    """Return the address of a ClickHouse with nothing in it."""
+    with running_engine(tmp_path_factory.mktemp("clickhouse")) as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

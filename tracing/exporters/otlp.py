@@ -29,8 +29,8 @@ from opentelemetry.trace import (
 )
 
 from tracing.exporters.formats import OtlpSpan, otlp_spans, resource_attributes
-from tracing.exporters.suppression import OnlyOthers, unrecorded
 from tracing.pipeline import TemporaryError
+from tracing.pipeline.suppression import OnlyOthers, unrecorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -408,7 +408,7 @@ class _Parts:
         # None of a line of a trace.
         trace.known_hazards, trace.diagnosis_context = [], None
         if before is not None:
-            for name in _OF_SEGMENTS:
+            for name in OF_SEGMENTS:
                 getattr(trace, name)[:0] = getattr(before, name)
 
     def add_dispatch(self, dispatch: Dispatch) -> None:
@@ -435,7 +435,7 @@ class _Parts:
         return trace
 
 
-_OF_SEGMENTS: Final = (
+OF_SEGMENTS: Final = (
     "bypasses",
     "side_effects",
     "lost_receivers",

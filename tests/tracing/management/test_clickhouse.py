@@ -19,7 +19,7 @@ def test_statements_are_printed_and_nothing_is_asked():
         printed = run("clickhouse-schema")
 
     assert printed.startswith("CREATE DATABASE IF NOT EXISTS `traces`;\n\n")
-    assert printed.count("CREATE TABLE IF NOT EXISTS `traces`.`otel_traces") == 3
+    assert printed.count("CREATE TABLE IF NOT EXISTS `traces`.`otel_traces") == 5
     assert printed.count("CREATE MATERIALIZED VIEW") == 2
     assert printed.count("toIntervalSecond(2592000)") == 2
     assert printed.endswith(";\n")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
+
 from tracing import __version__
-from tracing.exporters.clickhouse.connection import Address, load_driver
 from tracing.exporters.clickhouse.rows import FORMAT, block_of
-from tracing.exporters.suppression import unrecorded
 from tracing.pipeline import Gathering
+from tracing.pipeline.suppression import unrecorded
+from tracing.spans.codec import OF_SEGMENTS
+from tracing.store.clickhouse.connection import Address, load_driver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +33,11 @@ _SETTINGS: Final[dict[str, Any]] = {
     # Collectors of some years ago made tables with fewer columns.
     "input_format_skip_unknown_fields": 1,
 }
+
+
+_NOTES: Final = ("hazards", "known_hazards", *OF_SEGMENTS)
+_MOST_RUNNING: Final = 1_000
+"""Running traces whose notes are kept."""
 
 
 class ClickHouseExporter:
@@ -64,6 +73,8 @@ class ClickHouseExporter:
         self.address = Address(url, user, password, database, table, timeout)
         self.service = service or os.environ.get("OTEL_SERVICE_NAME") or "django"
         self.gathers = Gathering(rows, seconds)
+        self._earlier: OrderedDict[str, dict[int, records.Trace]] = OrderedDict()
+        """What segments told beside their spans, until the row of the trace can tell it."""
         self._client: Client | None = None
         self._leaked: list[Client] = []
 
@@ -76,7 +87,8 @@ class ClickHouseExporter:
             TemporaryError: ClickHouse does not take them now.
             BadValueError: It cannot read a value among them.
         """
-        block = block_of(batch, self.service, __version__)
+        whole = [self._with_earlier(trace) for trace in batch]
+        block = block_of(whole, self.service, __version__)
         if not block:
             return
         token = blake2b(block, digest_size=16).hexdigest()
@@ -90,6 +102,26 @@ class ClickHouseExporter:
                 # A server that was replaced, or has other settings by now, is asked anew.
                 self._close()
                 raise
+        for trace in batch:
+            if trace.final:
+                self._earlier.pop(trace.root_span_id, None)
+
+    def _with_earlier(self, trace: records.Trace) -> records.Trace:
+        """Return a trace that has ended with the notes of earlier segments."""
+        if not trace.final:
+            notes = {name: getattr(trace, name) for name in _NOTES}
+            if any(notes.values()):
+                alone = replace(trace, dispatches=[], diagnosis_context=None)
+                self._earlier.setdefault(trace.root_span_id, {})[trace.segment] = alone
+                while len(self._earlier) > _MOST_RUNNING:
+                    self._earlier.popitem(last=False)
+            return trace
+        segments = self._earlier.get(trace.root_span_id)
+        if not segments:
+            return trace
+        parts = [segments[number] for number in sorted(segments)] + [trace]
+        told = {name: [each for part in parts for each in getattr(part, name)] for name in _NOTES}
+        return replace(trace, **told)
 
     def force_flush(self) -> None:
         """Do nothing: what was exported is stored."""

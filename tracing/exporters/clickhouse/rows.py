@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from tracing.exporters.formats import OtlpSpan, otlp_spans, resource_attributes
+from tracing.spans.records import Dispatch, ReceiverCall, Trace
+from tracing.store.clickhouse.spans import (
+    HAZARD,
+    KNOWN_HAZARD,
+    Attributes,
+    call_extra,
+    dispatch_extra,
+    hazard_event,
+    trace_extra,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tracing.spans import records
-
 _SECOND: Final = 1_000_000_000
-
-Attributes = dict[str, str]
 
 
 FORMAT: Final = "JSONCompactEachRowWithNames"
@@ -62,7 +68,7 @@ COLUMNS: Final = tuple(_column(field) for field in Row.__struct_fields__)
 _HEAD: Final = msgspec.json.encode(COLUMNS) + b"\n"
 
 
-def rows_of(trace: records.Trace, service: str, version: str) -> Iterator[Row]:
+def rows_of(trace: Trace, service: str, version: str) -> Iterator[Row]:
     """Yield the rows of *trace*: its own once it has ended, and the others.
 
     Args:
@@ -80,7 +86,7 @@ def rows_of(trace: records.Trace, service: str, version: str) -> Iterator[Row]:
             "Server" if span.server else "Internal",
             service,
             resource,
-            _texts(span.attributes),
+            _texts(span.attributes) | _extra(span, trace),
             span.end_ns - span.start_ns,
             "Unset" if span.error is None else "Error",
             span.parent_span_id,
@@ -88,20 +94,32 @@ def rows_of(trace: records.Trace, service: str, version: str) -> Iterator[Row]:
             "tracing",
             version,
         )
-        _add_exception(row, span)
+        _add_events(row, span)
         if span.link_span_id:
             row.links_trace_id, row.links_span_id = (span.trace_id,), (span.link_span_id,)
             row.links_trace_state, row.links_attributes = ("",), ({},)
         yield row
 
 
-def _add_exception(row: Row, span: OtlpSpan) -> None:
-    if span.exception is not None:
-        row.events_timestamp, row.events_name = (_moment(span.end_ns),), ("exception",)
-        row.events_attributes = (_texts(span.exception),)
+def _extra(span: OtlpSpan, trace: Trace) -> Attributes:
+    """Return what our pages read besides."""
+    record = span.record
+    if isinstance(record, ReceiverCall) and span.dispatch is not None:
+        return call_extra(record, span.dispatch, trace.root_span_id)
+    return dispatch_extra(record) if isinstance(record, Dispatch) else trace_extra(trace)
 
 
-def block_of(traces: Iterable[records.Trace], service: str, version: str) -> bytes:
+def _add_events(row: Row, span: OtlpSpan) -> None:
+    events = [] if span.exception is None else [("exception", _texts(span.exception))]
+    if isinstance(trace := span.record, Trace):
+        events += [(HAZARD, hazard_event(each)) for each in trace.hazards]
+        events += [(KNOWN_HAZARD, hazard_event(each)) for each in trace.known_hazards]
+    if events:
+        row.events_timestamp = (_moment(span.end_ns),) * len(events)
+        row.events_name, row.events_attributes = zip(*events, strict=True)
+
+
+def block_of(traces: Iterable[Trace], service: str, version: str) -> bytes:
     """Return the rows of *traces*, a line each, in ``FORMAT``; empty if none.
 
     Raises:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Final, NamedTuple
 
-from tracing.exporters.clickhouse.connection import quote
+from tracing.analysis.histogram import GAMMA
+from tracing.store.clickhouse.connection import quote
 
 WINDOW: Final = 1_000
 """Blocks whose tokens a table remembers: what comes again within so many is stored once."""
@@ -60,22 +62,164 @@ FROM {spans}
 WHERE TraceId != ''
 GROUP BY TraceId"""
 
-_RECEIVERS: Final = """(
+# What is looked for in one receiver call and its dispatch at once, and nothing else of them.
+_CALLS: Final = """(
+    Timestamp DateTime64(9) CODEC(Delta, ZSTD(1)),
+    Root UInt64 CODEC(ZSTD(1)),
+    Signal LowCardinality(String),
+    Sender LowCardinality(String),
+    Receiver LowCardinality(String),
+    App LowCardinality(String),
+    Uid LowCardinality(String),
+    Outcome LowCardinality(String),
+    ExceptionType LowCardinality(String),
+    ExceptionMessage String CODEC(ZSTD(1)),
+    Duration UInt64 CODEC(ZSTD(1)),
+    Queries UInt32 CODEC(ZSTD(1)),
+    Instance String CODEC(ZSTD(1)),
+    Action LowCardinality(String),
+    Created LowCardinality(String),
+    Using LowCardinality(String),
+    Method LowCardinality(String),
+    Transaction LowCardinality(String),
+    File LowCardinality(String),
+    SentIn LowCardinality(String),
+    SentBy LowCardinality(String)
+)"""
+# Of a span that came through a collector the trace alone is known, not which of those with its id.
+_CALLS_FROM: Final = """SELECT Timestamp,
+    if(a['django.tracing.root'] != '', reinterpretAsUInt64(unhex(a['django.tracing.root'])),
+        cityHash64(TraceId)) AS Root,
+    a['django.signal'] AS Signal, a['django.signal.sender'] AS Sender,
+    a['django.signal.receiver'] AS Receiver, a['django.signal.app'] AS App,
+    a['django.signal.dispatch_uid'] AS Uid, a['django.signal.outcome'] AS Outcome,
+    a['error.type'] AS ExceptionType, StatusMessage AS ExceptionMessage, Duration,
+    toUInt32OrZero(a['django.db.query_count']) AS Queries, a['django.signal.instance'] AS Instance,
+    a['django.signal.action'] AS Action, a['django.signal.created'] AS Created,
+    a['django.db.using'] AS Using, a['django.signal.method'] AS Method,
+    a['django.db.transaction'] AS Transaction, a['code.file.path'] AS File,
+    a['django.signal.sent_in'] AS SentIn, a['django.signal.sent_by'] AS SentBy
+FROM (SELECT *, SpanAttributes AS a FROM {spans})
+WHERE a['django.signal.receiver'] != ''"""
+
+_LIST: Final = """(
+    Timestamp DateTime64(9) CODEC(Delta, ZSTD(1)),
+    Duration UInt64 CODEC(ZSTD(1)),
+    TraceId String CODEC(ZSTD(1)),
+    SpanId String CODEC(ZSTD(1)),
+    Root UInt64 CODEC(ZSTD(1)),
+    Name LowCardinality(String),
+    Kind LowCardinality(String),
+    Status LowCardinality(String),
+    Failed Bool,
+    Mine Bool,
+    HttpMethod LowCardinality(String),
+    HttpPath String CODEC(ZSTD(1)),
+    HttpStatus UInt16,
+    UserId String CODEC(ZSTD(1)),
+    Host LowCardinality(String),
+    Process UInt32 CODEC(ZSTD(1)),
+    Thread LowCardinality(String),
+    Release LowCardinality(String),
+    Error String CODEC(ZSTD(1)),
+    Dispatches UInt32 CODEC(ZSTD(1)),
+    Calls UInt32 CODEC(ZSTD(1)),
+    Queries UInt32 CODEC(ZSTD(1)),
+    QueryNs UInt64 CODEC(ZSTD(1)),
+    SignalNs Int64 CODEC(ZSTD(1)),
+    Errors UInt32 CODEC(ZSTD(1)),
+    Hazards UInt32 CODEC(ZSTD(1)),
+    Dropped UInt32 CODEC(ZSTD(1)),
+    Orphans UInt32 CODEC(ZSTD(1)),
+    OverheadNs UInt64 CODEC(ZSTD(1)),
+    Segment UInt32 CODEC(ZSTD(1)),
+    ArrivalKey String CODEC(ZSTD(1)),
+    RedirectKey String CODEC(ZSTD(1)),
+    Task String CODEC(ZSTD(1)),
+    Attempt UInt16,
+    Enqueued Array(String) CODEC(ZSTD(1)),
+    Rules Array(LowCardinality(String)),
+    Fingerprints Array(String) CODEC(ZSTD(1)),
+    Findings Array(String) CODEC(ZSTD(1)),
+    INDEX idx_trace_id TraceId TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX idx_span_id SpanId TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX idx_task Task TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX idx_enqueued Enqueued TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX idx_fingerprints Fingerprints TYPE bloom_filter(0.01) GRANULARITY 1
+)"""
+_LIST_FROM: Final = """SELECT Timestamp, Duration, TraceId, SpanId,
+    if(rest = '', cityHash64(TraceId), reinterpretAsUInt64(unhex(SpanId))) AS Root,
+    if(rest = '', SpanName, JSONExtractString(rest, 'name')) AS Name,
+    a['django.tracing.kind'] AS Kind, a['django.tracing.status'] AS Status,
+    Status = 'error' OR Errors > 0 AS Failed, a['django.tracing.mine'] = 'true' AS Mine,
+    a['http.request.method'] AS HttpMethod, a['url.path'] AS HttpPath,
+    toUInt16OrZero(a['http.response.status_code']) AS HttpStatus, a['user.id'] AS UserId,
+    r['host.name'] AS Host, toUInt32OrZero(a['process.pid']) AS Process, a['thread.name'] AS Thread,
+    r['service.version'] AS Release,
+    if(rest = '', StatusMessage, JSONExtractString(rest, 'error')) AS Error,
+    toUInt32OrZero(a['django.tracing.dispatch_count']) AS Dispatches,
+    toUInt32OrZero(a['django.tracing.receiver_call_count']) AS Calls,
+    toUInt32OrZero(a['django.tracing.query_count']) AS Queries,
+    JSONExtractUInt(rest, 'query_ns') AS QueryNs, JSONExtractInt(rest, 'signal_ns') AS SignalNs,
+    toUInt32OrZero(a['django.tracing.error_count']) AS Errors,
+    toUInt32(JSONExtractUInt(rest, 'hazard_count')) AS Hazards,
+    toUInt32(JSONExtractUInt(rest, 'dropped_count')) AS Dropped,
+    toUInt32(JSONExtractUInt(rest, 'orphan_count')) AS Orphans,
+    JSONExtractUInt(rest, 'overhead_ns') AS OverheadNs,
+    toUInt32(JSONExtractUInt(rest, 'segment')) AS Segment,
+    JSONExtractString(rest, 'arrival_key') AS ArrivalKey,
+    JSONExtractString(rest, 'redirect_key') AS RedirectKey,
+    if(Kind = 'task', a['task_id'], '') AS Task, toUInt16OrZero(a['attempt']) AS Attempt,
+    arrayFilter(id -> id != '', arrayMap(
+        effect -> JSONExtractString(effect, 'task_id'), JSONExtractArrayRaw(rest, 'side_effects')
+    )) AS Enqueued,
+    arrayMap(e -> e['django.hazard.rule'], found) AS Rules,
+    arrayMap(e -> e['django.hazard.fingerprint'], found) AS Fingerprints,
+    arrayMap(e -> e['django.tracing.rest'], found) AS Findings
+FROM (
+    SELECT *, SpanAttributes AS a, ResourceAttributes AS r, a['django.tracing.rest'] AS rest,
+        arrayFilter(e -> e['django.hazard.rule'] != '', `Events.Attributes`) AS found
+    FROM {spans}
+)
+WHERE a['django.tracing.kind'] != ''"""
+
+_HOURS: Final = """(
     Hour DateTime CODEC(Delta, ZSTD(1)),
     ServiceName LowCardinality(String),
+    Signal LowCardinality(String),
+    Sender LowCardinality(String),
     Receiver LowCardinality(String),
+    App LowCardinality(String),
+    Mine Bool,
     Calls SimpleAggregateFunction(sum, UInt64),
     Errors SimpleAggregateFunction(sum, UInt64),
     TotalNs SimpleAggregateFunction(sum, UInt64),
-    Durations AggregateFunction(quantilesTDigest(0.5, 0.95, 0.99), UInt64)
+    OuterNs SimpleAggregateFunction(sum, UInt64),
+    Queries SimpleAggregateFunction(sum, UInt64),
+    QueryNs SimpleAggregateFunction(sum, UInt64),
+    CpuNs SimpleAggregateFunction(sum, UInt64),
+    CpuCalls SimpleAggregateFunction(sum, UInt64),
+    Durations SimpleAggregateFunction(sumMap, Map(UInt16, UInt64))
 )"""
-_RECEIVERS_FROM: Final = """SELECT toStartOfHour(Timestamp) AS Hour, ServiceName,
-    SpanAttributes['django.signal.receiver'] AS Receiver,
+# The buckets are those of tracing.analysis.histogram: they add up, and give any percentile within 2 %.
+_STEP: Final = math.log(GAMMA)
+_HOURS_FROM: Final = """SELECT toStartOfHour(Timestamp) AS Hour, ServiceName,
+    a['django.signal'] AS Signal, a['django.signal.sender'] AS Sender,
+    a['django.signal.receiver'] AS Receiver, a['django.signal.app'] AS App,
+    a['django.signal.mine'] = 'true' AS Mine,
     count() AS Calls, countIf(StatusCode = 'Error') AS Errors, sum(Duration) AS TotalNs,
-    quantilesTDigestState(0.5, 0.95, 0.99)(Duration) AS Durations
-FROM {spans}
-WHERE SpanAttributes['django.signal.receiver'] != ''
-GROUP BY Hour, ServiceName, Receiver"""
+    sumIf(Duration, a['django.signal.depth'] = '0') AS OuterNs,
+    sum(toUInt64OrZero(a['django.db.query_count'])) AS Queries,
+    sum(toUInt64OrZero(a['django.db.query_ns'])) AS QueryNs,
+    sum(toUInt64OrZero(a['django.signal.cpu_ns'])) AS CpuNs,
+    countIf(a['django.signal.cpu_ns'] != '') AS CpuCalls,
+    sumMap(map(
+        toUInt16(if(Duration = 0, 0, floor(log(Duration) / {step!r}) + 1)),
+        toUInt64(1)
+    )) AS Durations
+FROM (SELECT *, SpanAttributes AS a FROM {spans})
+WHERE a['django.signal'] != '' OR a['django.signal.receiver'] != ''
+GROUP BY Hour, ServiceName, Signal, Sender, Receiver, App, Mine"""
 
 
 class _Table(NamedTuple):
@@ -109,13 +253,32 @@ TABLES: Final = (
         "_trace_id_ts_mv",
     ),
     _Table(
-        "_receivers_by_hour",
-        _RECEIVERS,
+        "_django",
+        _LIST,
+        "ReplacingMergeTree",
+        "PARTITION BY toDate(Timestamp)\nORDER BY (Timestamp, SpanId)",
+        "toDateTime(Timestamp)",
+        _LIST_FROM,
+        "_django_mv",
+    ),
+    _Table(
+        "_calls",
+        _CALLS,
+        "MergeTree",
+        "PARTITION BY toDate(Timestamp)\nORDER BY (Receiver, Signal, Sender, Timestamp)",
+        "toDateTime(Timestamp)",
+        _CALLS_FROM,
+        "_calls_mv",
+    ),
+    _Table(
+        "_by_hour",
+        _HOURS,
         "AggregatingMergeTree",
-        "PARTITION BY toYYYYMM(Hour)\nORDER BY (ServiceName, Receiver, Hour)",
+        "PARTITION BY toYYYYMM(Hour)\n"
+        "ORDER BY (Receiver, Signal, Sender, Hour, ServiceName, App, Mine)",
         "",
-        _RECEIVERS_FROM,
-        "_receivers_by_hour_mv",
+        _HOURS_FROM,
+        "_by_hour_mv",
     ),
 )
 
@@ -180,7 +343,7 @@ class Schema(NamedTuple):
         return made
 
     def _distribute(self, table: _Table) -> str:
-        key = "rand()" if table.suffix == "_receivers_by_hour" else "cityHash64(TraceId)"
+        key = {"_by_hour": "rand()", "_calls": "Root"}.get(table.suffix, "cityHash64(TraceId)")
         arguments = ", ".join(
             _text(name)
             for name in (self.cluster, self.database, f"{self.table}{table.suffix}_local")
@@ -191,9 +354,10 @@ class Schema(NamedTuple):
         )
 
     def _view(self, table: _Table) -> str:
+        filled_by = table.filled_by.format(spans=self._stored(""), step=_STEP)
         return (
             f"CREATE MATERIALIZED VIEW IF NOT EXISTS {self._named(table.view)}{self._on_cluster}\n"
-            f"TO {self._stored(table.suffix)} AS\n" + table.filled_by.format(spans=self._stored(""))
+            f"TO {self._stored(table.suffix)} AS\n{filled_by}"
         )
 
 

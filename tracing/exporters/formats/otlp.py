@@ -14,7 +14,7 @@ from tracing.exporters.formats.attributes import (
     trace_attributes,
 )
 from tracing.spans.ids import span_ids
-from tracing.spans.records import Kind, Outcome, Status, Trace
+from tracing.spans.records import Dispatch, Kind, Outcome, ReceiverCall, Status, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,6 +41,9 @@ class OtlpSpan:
     """Attributes of what a receiver raised itself; what came from a dispatch of its own is told there."""
     link_span_id: str = ""
     """The span that caused it without waiting for it."""
+    record: Trace | Dispatch | ReceiverCall | None = None
+    dispatch: Dispatch | None = None
+    """Of a receiver call: what it was called for."""
 
 
 def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
@@ -58,6 +61,7 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
             started + trace.duration_ns,
             trace_attributes(trace),
             trace.error if trace.status is Status.ERROR else None,
+            record=trace,
         )
     context = trace.diagnosis_context
     outer_spans = {} if context is None else context.outer_spans
@@ -67,8 +71,7 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
         if each.exception_type and not each.is_detached
     }
     for dispatch in trace.dispatches:
-        parent = id_of(dispatch.parent_number or 0)
-        own = id_of(dispatch.number)
+        own, parent = id_of(dispatch.number), id_of(dispatch.parent_number or 0)
         begin = started + dispatch.start_ns
         yield OtlpSpan(
             trace_id,
@@ -81,12 +84,12 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
             attributes=dispatch_attributes(dispatch),
             error=dispatch.exception_type or None,
             link_span_id=parent if dispatch.is_detached else "",
+            record=dispatch,
         )
         for call in dispatch.receiver_calls:
             if call.outcome is Outcome.SKIPPED:
                 continue
-            begin = started + call.start_ns
-            raised = call.outcome is Outcome.RAISED
+            begin, raised = started + call.start_ns, call.outcome is Outcome.RAISED
             yield OtlpSpan(
                 trace_id,
                 id_of(call.number),
@@ -100,6 +103,8 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
                 exception=exception_attributes(call)
                 if raised and (call.number, call.exception_type) not in passed
                 else None,
+                record=call,
+                dispatch=dispatch,
             )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tracing.conf import get_settings
-from tracing.exporters.clickhouse.connection import Address
 from tracing.exporters.clickhouse.schema import Schema
 from tracing.management.terminal import text
 from tracing.management.verbs.base import NO_STORE, WRONG, Run, Verb, fail
 from tracing.pipeline import TemporaryError
 from tracing.spans.escapes import escape_control
+from tracing.store.clickhouse.connection import Address
 from tracing.units import plural
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ def _schema(run: Run) -> int:
 VERBS = (
     Verb(
         "clickhouse-schema",
-        "print or make the tables of the exporter clickhouse",
+        "print or make the tables of ClickHouse",
         _arguments,
         _schema,
         "Statements that make what is not there and leave the rest: the table of the OpenTelemetry "
-        "collector, its index of traces and statistics of receivers by hour. What CLICKHOUSE says of "
-        "the database, the table and how long it keeps what is in it holds.",
+        "collector, its index of traces, lists of traces and calls, statistics by hour. What CLICKHOUSE "
+        "says of the database, the table and how long it keeps what is in it holds.",
     ),
 )

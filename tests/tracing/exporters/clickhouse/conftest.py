@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
-from tests.services import give_up, require_chdb
-from tracing.exporters.clickhouse.connection import Address
 from tracing.exporters.clickhouse.schema import Schema
-
-SERVER = Path(__file__).resolve().parents[3] / "chdb_server.py"
-
-
-@pytest.fixture(scope="session")
-def engine(tmp_path_factory):
-    """Return the address of an engine with nothing in it."""
-    command = [require_chdb(), str(SERVER), str(tmp_path_factory.mktemp("clickhouse"))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            if not (port := process.stdout.readline().strip()):
-                give_up(f"{command[0]} has no chdb, or it does not start")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
+from tracing.store.clickhouse.connection import Address
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         elif b"system.settings" in body:
             self.answer(_OF_1816, status=404)
         else:
-            self.answer(b"")
+            self.server.fake.tell(self)
 
     def answer(self, body, *, status=200, code=None, length=None):
         self.send_response(status)
@@ -94,6 +94,8 @@ class FakeClickHouse:
         """(code, words) that the next inserts are answered with."""
         self.loses_answers = False
         """It stores, and only half of its answer arrives."""
+        self.answers = b""
+        """What comes to any question."""
         self.stands_still = threading.Event()
         self.stands_still.set()
         self.inserts = []
@@ -131,6 +133,17 @@ class FakeClickHouse:
             handler.answer(b"", length=100)
         else:
             handler.answer(b"")
+
+    def tell(self, handler):
+        """Answer a question as it was said to."""
+        self.stands_still.wait(60)
+        if self.refuses is not None:
+            code, words = self.refuses
+            handler.answer(f"Code: {code}. {words}".encode(), status=500, code=code)
+        elif self.loses_answers:
+            handler.answer(b"[", length=100)
+        else:
+            handler.answer(self.answers)
 
     def stop(self):
         self.stands_still.set()

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 from django.test import override_settings
+from msgspec.structs import replace
 
 from tests.tracing.command_line import run
 from tests.tracing.samples import full_trace, plain_trace
 from tracing.conf import get_settings
 from tracing.exporters.build import build_exporter
-from tracing.exporters.clickhouse.connection import Address
 from tracing.exporters.clickhouse.exporter import ClickHouseExporter
 from tracing.exporters.clickhouse.schema import Schema
 from tracing.exporters.formats import otlp_spans
 from tracing.pipeline import TemporaryError
+from tracing.store.clickhouse.connection import Address
 
 pytestmark = [pytest.mark.process, pytest.mark.services]
 
@@ -55,7 +56,7 @@ def test_spans_are_stored_as_they_are(exporter, ask):
             span.start_ns,
             span.end_ns - span.start_ns,
             span.error or "",
-            ["exception"] if span.exception else [],
+            ["exception"] if span.exception else ["django.hazard"] if span.record is trace else [],
             [span.link_span_id] if span.link_span_id else [],
         )
         for span in spans
@@ -80,7 +81,7 @@ def test_batch_that_comes_again_is_stored_and_counted_once(exporter, ask):
 
     assert ask("SELECT count(), uniqExact(TraceId) FROM {db}.otel_traces") == [(9, 3)]
     assert ask("SELECT count() FROM {db}.otel_traces_trace_id_ts") == [(3,)]
-    assert ask("SELECT sum(Calls) FROM {db}.otel_traces_receivers_by_hour") == [(3,)]
+    assert ask("SELECT sum(Calls) FROM {db}.otel_traces_by_hour WHERE Receiver != ''") == [(3,)]
 
 
 def test_segments_add_up_to_one_trace(exporter, ask):
@@ -92,6 +93,20 @@ def test_segments_add_up_to_one_trace(exporter, ask):
     exporter.export([last])
 
     assert ask("SELECT count(), uniqExact(SpanId) FROM {db}.otel_traces") == [(5, 5)]
+
+
+def test_hazards_of_earlier_segments_are_told_when_the_trace_has_ended(exporter, ask):
+    first, last = full_trace(), replace(full_trace(), hazards=[], segment=4)
+    first.final = False
+
+    for _ in range(2):
+        exporter.export([first, last])
+    exporter.export([replace(last, trace_id="2" * 32, root_span_id="2" * 16)])
+
+    assert ask("SELECT Rules FROM {db}.otel_traces_django FINAL ORDER BY TraceId") == [
+        (["slow-receiver"],),
+        ([],),
+    ]
 
 
 def test_query_of_grafana_finds_one_trace(exporter, ask):
@@ -128,7 +143,7 @@ def test_rows_of_other_writers_stay_and_are_no_receivers(exporter, ask, address)
         ("billing", 1),
         ("shop", 3),
     ]
-    assert ask("SELECT sum(Calls) FROM {db}.otel_traces_receivers_by_hour") == [(1,)]
+    assert ask("SELECT sum(Calls) FROM {db}.otel_traces_by_hour WHERE Receiver != ''") == [(1,)]
 
 
 def test_table_of_an_older_collector_takes_what_it_has_columns_for(exporter, ask, address):
@@ -186,7 +201,7 @@ def test_command_makes_the_tables_that_the_exporter_writes(engine):
 
     with override_settings(TRACING={"CLICKHOUSE": options}):
         for _ in range(2):
-            assert run("clickhouse-schema", "--apply") == f"11 statements run at {engine}.\n"
+            assert run("clickhouse-schema", "--apply") == f"19 statements run at {engine}.\n"
         exporter = build_exporter("clickhouse", get_settings())
         exporter.export([plain_trace()])
         exporter.shutdown()
@@ -201,6 +216,6 @@ def test_statements_of_a_cluster_are_understood(engine):
         assert client.query(f"SELECT formatQuery('{literal}')").result_rows[0][0]
     client.close()
 
-    assert sum("ENGINE = Replicated" in statement for statement in statements) == 3
-    assert sum("ENGINE = Distributed" in statement for statement in statements) == 3
+    assert sum("ENGINE = Replicated" in statement for statement in statements) == 5
+    assert sum("ENGINE = Distributed" in statement for statement in statements) == 5
     assert all(" ON CLUSTER `main`" in statement for statement in statements)

@@ -15,10 +15,10 @@ from tests.tracing.samples import full_trace, plain_trace
 from tracing.conf import read
 from tracing.conf.parts import PipelineOptions
 from tracing.exporters.build import build_exporter, in_order
-from tracing.exporters.clickhouse.connection import Address, BadValueError
 from tracing.exporters.clickhouse.exporter import ClickHouseExporter
 from tracing.pipeline import Pipeline, TemporaryError
 from tracing.spans.records import span_id
+from tracing.store.clickhouse.connection import Address, BadValueError
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_server_that_is_down_is_told_in_one_line(caplog):
 @pytest.mark.process
 def test_driver_changes_no_logging_of_the_application():
     script = (
-        "import logging; from tracing.exporters.clickhouse.connection import load_driver;"
+        "import logging; from tracing.store.clickhouse.connection import load_driver;"
         "load_driver(); print(logging.getLogger('urllib3').level)"
     )
     told = subprocess.run(

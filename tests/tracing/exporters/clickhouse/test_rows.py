@@ -56,6 +56,16 @@ def test_row_of_a_call_has_the_words_of_the_collector():
             "code.function.name": "shop.receivers.count",
             "code.file.path": "/srv/shop/receivers.py",
             "code.line.number": "12",
+            # What is looked for in a call and its dispatch at once, and what no other attribute says.
+            "django.signal": "django.db.models.signals.post_save",
+            "django.signal.sender": "shop.Order",
+            "django.signal.method": "send",
+            "django.signal.instance": "shop.Order:0",
+            "django.signal.app": "shop",
+            "django.db.transaction": "none",
+            "django.tracing.root": trace.root_span_id,
+            "django.tracing.rest": '{"number":2,"position":0,"receiver":{"name":""},"start_ns":0,'
+            '"duration_ns":0,"self_ns":800}',
         },
         "Duration": 800,
         "StatusCode": "Unset",

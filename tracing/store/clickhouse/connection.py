@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from tracing.exporters.suppression import OnlyOthers
 from tracing.pipeline import TemporaryError
+from tracing.pipeline.suppression import OnlyOthers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,6 +21,7 @@ OLDEST: Final = (22, 8)
 _NO_TABLE: Final = {60, 81}
 _NO_RIGHTS: Final = {164, 194, 497, 516}
 _NO_COLUMN: Final = {10, 16, 47, 80}
+_TOO_SLOW: Final = {159, 160}
 _BAD_DATA: Final = {6, 25, 26, 27, 38, 41, 53, 72, 117, 190, 259, 321}
 """Codes of values that cannot be read: who sent the block is to find them."""
 
@@ -55,6 +56,10 @@ def load_driver() -> Any:
 
 
 _only_others: Final = OnlyOthers()
+
+
+class TooSlowError(TemporaryError):
+    """ClickHouse stopped a statement because its time was up."""
 
 
 class BadValueError(ValueError):
@@ -129,6 +134,21 @@ class Address:
         except Exception as error:  # noqa: BLE001 - the driver raises what it likes.
             raise self.translate(error) from None
 
+    def ask(
+        self, client: Client, sql: str, parameters: Mapping[str, Any], settings: Mapping[str, Any]
+    ) -> bytes:
+        """Return the answer to *sql*, a JSON array for each row.
+
+        Raises:
+            TemporaryError, BadValueError: There is none.
+        """
+        try:
+            return client.raw_query(
+                sql, dict(parameters), settings=dict(settings), fmt="JSONCompactEachRow"
+            )
+        except Exception as error:  # noqa: BLE001 - the driver raises what it likes.
+            raise self.translate(error) from None
+
     def run(self, statements: Iterable[str]) -> None:
         """Run *statements* one after the other.
 
@@ -167,8 +187,9 @@ class Address:
         elif code in _NO_COLUMN:
             told = f"{self.quoted()} is no table of the collector's: {told}"
         elif code in _NO_RIGHTS:
-            told = f"it does not let {self.user!r} in, or not write: {told}"
-        return TemporaryError(f"{where}: {told}")
+            told = f"it does not let {self.user!r} in, or not do this: {told}"
+        kind = TooSlowError if code in _TOO_SLOW else TemporaryError
+        return kind(f"{where}: {told}")
 
 
 def quote(name: str) -> str:
