@@ -20,8 +20,8 @@ def test_statements_are_printed_and_nothing_is_asked():
 
     assert printed.startswith("CREATE DATABASE IF NOT EXISTS `traces`;\n\n")
     assert printed.count("CREATE TABLE IF NOT EXISTS `traces`.`otel_traces") == 5
-    assert printed.count("CREATE MATERIALIZED VIEW") == 2
-    assert printed.count("toIntervalSecond(2592000)") == 2
+    assert printed.count("CREATE MATERIALIZED VIEW") == 4
+    assert printed.count("toIntervalSecond(2592000)") == 4
     assert printed.endswith(";\n")
     assert "ON CLUSTER" not in printed
 

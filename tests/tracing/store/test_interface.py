@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import pytest
 from msgspec.structs import replace
 
+from tests import clickhouse
 from tests.tracing.analysis.building import MS
 from tests.tracing.samples import full_trace
-from tests.tracing.viewer.traces import command, mixed, order, store, visit
+from tests.tracing.viewer.traces import command, mixed, order, visit
+from tests.tracing.viewer.traces import store as store_in_django
 from tracing.conf.parts import Retention
 from tracing.exporters.database import DatabaseExporter
 from tracing.search.parser import parse
@@ -26,11 +28,30 @@ from tracing.store import (
     statistics,
     traces,
 )
+from tracing.store.choice import asks_clickhouse
 from tracing.store.pages import TraceSearch
 
 pytestmark = pytest.mark.django_db(databases=["default", "tracing"])
 
 SECOND = 1_000_000_000
+ENGINE = pytest.param("clickhouse", marks=[pytest.mark.process, pytest.mark.services])
+
+
+@pytest.fixture(params=["database", ENGINE], autouse=True)
+def chosen(request):
+    """Choose a store, in which there is nothing."""
+    if request.param == "database":
+        yield request.param
+        return
+    with clickhouse.empty_store(request.getfixturevalue("engine")):
+        yield request.param
+
+
+def store(*given):
+    """Store traces where they are looked for."""
+    if asks_clickhouse():
+        return clickhouse.export(*given)
+    return store_in_django(*given)
 
 
 @pytest.fixture
@@ -385,7 +406,8 @@ def test_later_segments_and_repeats_are_one_trace():
     whole = mixed(1)
     first = replace(whole, dispatches=whole.dispatches[:1], final=False)
     last = replace(whole, dispatches=whole.dispatches[1:], segment=1)
-    exporter = DatabaseExporter(shared_connection=True)
+    clicks = asks_clickhouse()
+    exporter = clickhouse.exporter() if clicks else DatabaseExporter(shared_connection=True)
 
     exporter.export([first])
     exporter.export([last])
@@ -397,6 +419,7 @@ def test_later_segments_and_repeats_are_one_trace():
     exporter.shutdown()
 
 
+@pytest.mark.parametrize("chosen", ["database"], indirect=True)
 def test_pruning_leaves_the_newest_and_the_statistics(four):
     before = statistics.totals("receiver")
 
