@@ -424,7 +424,7 @@ def _inline_database(patches: Patches, *, statements: bool, reads_cpu: bool) -> 
         *on_commit.inlines(),
     ):
         patches.inline(*inline)
-    patches.inline_later(on_commit.later())
+    patches.inline_later([*transactions.later(), *on_commit.later()])
 
 
 def _disguised(replacement: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,7 +9,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core import mail
 from django.core.management import BaseCommand, CommandError, call_command
@@ -172,7 +171,6 @@ def change_connections_of_groups(**named):
     """Only be there, so that a write past the signals skips a receiver."""
 
 
-DEFAULT_IS_SQLITE = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
 PLACES = [
     (on_commit, "_note", "on_commit"),
     (on_commit, "_begin", "commit hook"),
@@ -190,9 +188,9 @@ PLACES = [
     (requests, "_facts", "request_started"),
     (requests, "_is_request", "request_finished"),
     (queries.bypass, "note_write", "query"),
-    (queries.transactions, "note_statement", "query"),
-    # SQLite begins by a statement, servers by a method of their drivers.
-    (transactions, "began", "query" if DEFAULT_IS_SQLITE else "transaction"),
+    (transactions, "savepoint", "savepoint"),
+    (transactions, "rolled_back_to", "savepoint"),
+    (transactions, "began", "transaction"),
     (transactions, "ended", "transaction"),
 ]
 

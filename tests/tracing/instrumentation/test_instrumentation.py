@@ -31,6 +31,8 @@ HOOKED = [
     BaseDatabaseWrapper.on_commit,
     BaseDatabaseWrapper.run_and_clear_commit_hooks,
     debug_transaction.__wrapped__,
+    BaseDatabaseWrapper.commit.__wrapped__,
+    BaseDatabaseWrapper.savepoint_rollback.__wrapped__,
     EmailMessage.send,
     BaseCommand.execute,
     Signal.connect,

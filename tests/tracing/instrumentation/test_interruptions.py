@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+from contextlib import suppress
 
 import pytest
 from django.contrib.auth.models import Group
@@ -302,3 +303,45 @@ def test_interruption_is_told_by_its_way(once, signals):
     for way in WAYS:
         interruption = Interruption(3, Limit, way)
         assert interruption.run(lambda: ping.send(sender=Sender))
+
+
+class Rolled(Exception):
+    """Rolls a block back."""
+
+
+def roll_back():
+    """Leave callbacks in blocks that are rolled back."""
+    for outer in (True, False):
+        with suppress(Rolled), transaction.atomic():
+            with suppress(Rolled), transaction.atomic():
+                transaction.on_commit(roll_back)
+                raise Rolled
+            if outer:
+                transaction.on_commit(roll_back)
+                raise Rolled
+
+
+@pytest.mark.django_db(transaction=True)
+def test_atomic_is_interrupted_by_us_only_where_nothing_breaks(once):
+    roll_back()
+    broken = set()
+    for interruption in interruptions(Limit, "signal"):
+        assert interruption.run(roll_back) is interruption.sent
+        # Between BEGIN and the end of Atomic.__enter__ only the query itself is noted.
+        if connection.in_atomic_block or connection.run_on_commit or is_in_transaction(connection):
+            broken.add(interruption.place.partition(",")[0])
+            connection.in_atomic_block = False
+            connection.run_on_commit = []
+            connection.rollback()
+        once.traces()
+
+    assert interruption.at > 150
+    assert broken <= {"_Hook.succeeded", "_note"}
+
+
+def is_in_transaction(connection):
+    """Return whether the database is in a transaction by what its driver says."""
+    driver = connection.connection
+    if connection.vendor == "sqlite":
+        return driver.in_transaction
+    return connection.vendor == "postgresql" and driver.info.transaction_status != 0

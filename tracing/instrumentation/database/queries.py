@@ -16,20 +16,19 @@ from django.db.backends.utils import CursorWrapper
 
 from tracing.instrumentation.buffer import BUFFER_LIMIT
 from tracing.instrumentation.context import current
-from tracing.instrumentation.database import bypass, transactions
+from tracing.instrumentation.database import bypass
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.inlining import Calls, Inline
 from tracing.instrumentation.words import QUERY, QUERY_CPU
 
 WRITES: Final = ("INSERT ", "UPDATE ", "DELETE ", "REPLACE ")
 WRITE_VERBS: Final = frozenset(statement[:6] for statement in WRITES)
-TRANSACTION_VERBS: Final = frozenset(
-    (*(statement[:6] for statement in transactions.STATEMENTS), "BEGIN ", "BEGIN;")
+PLAIN_VERBS: Final = frozenset(
+    (
+        *("", "SELECT", "(SELEC", "PRAGMA", "CREATE", "ALTER ", "DROP T", "DROP I", "SHOW T"),
+        *("BEGIN", "BEGIN ", "BEGIN;", "SAVEPO", "RELEAS", "ROLLBA"),
+    )
 )
-"""The first six characters of these statements: one look instead of one for each."""
-PLAIN_VERBS: Final = TRANSACTION_VERBS | {
-    *("", "SELECT", "(SELEC", "PRAGMA", "CREATE", "ALTER ", "DROP T", "DROP I", "SHOW T", "BEGIN")
-}
 """The first six characters of what writes no rows, mostly."""
 MAX_STATEMENT: Final = 2_000
 """Characters kept of a statement."""
@@ -45,10 +44,7 @@ def _note(cursor: Any, sql: Any, start: int, succeeded: bool, keep_statements: b
     try:
         end = clock()
         text = sql if type(sql) is str else _text_of(sql)
-        connection = cursor.db
         verb = text[:6] if succeeded else ""
-        if verb in TRANSACTION_VERBS and text.startswith(transactions.STATEMENTS):
-            transactions.note_statement(connection, text)
         buffer = current()
         if buffer is None or buffer.events is None:
             return
@@ -57,7 +53,7 @@ def _note(cursor: Any, sql: Any, start: int, succeeded: bool, keep_statements: b
         statement = None
         if keep_statements:
             statement = text if len(text) <= MAX_STATEMENT else text[:MAX_STATEMENT]
-        query = (QUERY, start, end, connection.alias, statement)
+        query = (QUERY, start, end, cursor.db.alias, statement)
         events = buffer.events
         if events is not None and len(events) < BUFFER_LIMIT:
             events += query

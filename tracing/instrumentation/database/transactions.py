@@ -1,9 +1,8 @@
 """Transactions: what became of the block in which a dispatch was sent.
 
 Django has no rollback signal, and ``on_commit`` callbacks are the application's to see. Both are not
-needed: BEGIN, COMMIT and ROLLBACK pass through one context manager of ``django.db.backends``, and
-the statements for savepoints pass through the cursor. From them the open blocks of each connection
-are known, and with them the outcome.
+needed: transactions and savepoints pass through the methods of the connection. From them its open
+blocks are known, and with them the outcome.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from sys import _getframe as getframe
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
+from django.db import Error as DatabaseErrors
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import debug_transaction
@@ -22,7 +22,7 @@ from django.db.backends.utils import debug_transaction
 from tracing.instrumentation import buffer as recording_buffer
 from tracing.instrumentation import context
 from tracing.instrumentation.failures import failed, is_own
-from tracing.instrumentation.inlining import Calls, Inline
+from tracing.instrumentation.inlining import Calls, Inline, Later
 from tracing.spans.records import TransactionOutcome
 
 if TYPE_CHECKING:
@@ -355,62 +355,92 @@ def _by_test_case(frame: FrameType | None) -> bool:
     return False
 
 
-def note_statement(connection: Any, sql: str) -> None:
-    """Note what *sql*, which succeeded, did to the blocks."""
-    verb, *rest = sql.upper().split(None, 1)
-    name = sql.rsplit(maxsplit=1)[-1].strip('"`[];')
-    if verb == "SAVEPOINT":
-        savepoint(connection, name)
-    elif verb == "RELEASE":
-        released(connection, name)
-    elif verb == "ROLLBACK" and rest:
-        rolled_back_to(connection, name)
-    elif verb == "BEGIN":
-        began(connection)
-
-
-STATEMENTS: Final = ("SAVEPOINT ", "RELEASE SAVEPOINT ", "ROLLBACK TO SAVEPOINT ", "BEGIN")
-"""How the statements begin that Django sends for its blocks."""
-
-
 class _Hook:
-    """The hooks in ``debug_transaction``, around BEGIN, COMMIT, ROLLBACK."""
+    """The hooks before BEGIN, and at the end of what else is done.
+
+    Whatever interrupts them finds Django's statements that belong together done.
+    """
 
     __slots__ = ()
 
-    def succeeded(self, connection: Any, sql: str) -> None:
-        """Note what *sql* did to the transaction of *connection*."""
+    def begins(self, connection: Any) -> None:
+        """Note that a transaction of *connection* is about to begin."""
         try:
-            _note(connection, sql)
-        except Exception as error:
-            if not is_own(error):
-                _note(connection, sql)  # Somebody interrupts, and it did happen all the same.
+            began(connection)
+        except BaseException as error:
+            self.rolled_back(connection)
+            if not isinstance(error, Exception):
+                raise
             failed("transaction", error)
 
-    def closed(self, connection: Any) -> None:
-        """Note that *connection* was closed: what was open in it is undone."""
+    def left(self, connection: Any, error: BaseException) -> None:
+        """Note that the end was interrupted; nothing of the database's errors."""
+        if not isinstance(error, DatabaseErrors):
+            self._end(connection, TransactionOutcome.UNKNOWN)
+
+    def committed(self, connection: Any) -> None:
+        """Note that *connection* has committed."""
+        self._end(connection, _COMMITTED)
+
+    def rolled_back(self, connection: Any) -> None:
+        """Note that *connection* has rolled back, or was closed."""
+        self._end(connection, TransactionOutcome.ROLLED_BACK)
+
+    def _end(self, connection: Any, outcome: TransactionOutcome) -> None:
         try:
-            ended(connection, TransactionOutcome.ROLLED_BACK)
+            ended(connection, outcome)
         except Exception as error:
             if not is_own(error):
-                ended(connection, TransactionOutcome.ROLLED_BACK)
-            failed("closed connection", error)
+                ended(connection, outcome)  # Somebody interrupts, and it did happen all the same.
+            failed("transaction", error)
+
+    def savepoint(self, connection: Any, name: str | None, what: str) -> str | None:
+        """Note *what* was done to a savepoint, if there is one; return its *name*."""
+        if name is not None:
+            note = {"made": savepoint, "released": released, "left": rolled_back_to}[what]
+            try:
+                note(connection, name)
+            except Exception as error:
+                if not is_own(error):
+                    note(connection, name)
+                failed("savepoint", error)
+        return name
 
 
-def _note(connection: Any, sql: str) -> None:
-    if sql == "COMMIT":
-        ended(connection, TransactionOutcome.COMMITTED)
-    elif sql == "ROLLBACK":
-        ended(connection, TransactionOutcome.ROLLED_BACK)
-    elif sql == "BEGIN":
-        began(connection)
+_BEGIN: Final = Calls(before="hook.begins(self)", raised="hook.rolled_back(self)")
 
 
 def inlines() -> list[Inline]:
     """Return what follows the transactions of all connections."""
     hook = _Hook()
-    closed = "hook.closed(self)"
+    closed = "hook.rolled_back(self)"
+    debugged = Calls(
+        before="if sql == 'BEGIN': hook.begins(connection)",
+        raised="if sql == 'BEGIN': hook.rolled_back(connection)",
+    )
+    left = "hook.left(self, _error)"
+    methods = {
+        "close": Calls(returned=closed, raised=closed),
+        "commit": Calls(returned="hook.committed(self)", raised=left),
+        "rollback": Calls(returned="hook.rolled_back(self)", raised=left),
+        "savepoint": Calls(returned="hook.savepoint(self, _value, 'made')"),
+        "savepoint_commit": Calls(returned="hook.savepoint(self, sid, 'released') and None"),
+        "savepoint_rollback": Calls(returned="hook.savepoint(self, sid, 'left') and None"),
+    }
+    wrapper = BaseDatabaseWrapper.__dict__
     return [
-        Inline(debug_transaction, hook, Calls(returned="hook.succeeded(connection, sql)")),
-        Inline(BaseDatabaseWrapper.__dict__["close"], hook, Calls(returned=closed, raised=closed)),
+        Inline(debug_transaction, hook, debugged),
+        *(Inline(wrapper[name], hook, calls) for name, calls in methods.items()),
     ]
+
+
+def later() -> list[Later]:
+    """Return what follows the transactions that SQLite begins by a statement."""
+
+    def made() -> list[Inline]:
+        from django.db.backends.sqlite3.base import DatabaseWrapper  # noqa: PLC0415 - if it is used.
+
+        begin = DatabaseWrapper.__dict__["_start_transaction_under_autocommit"]
+        return [Inline(begin, _Hook(), _BEGIN)]
+
+    return [("django.db.backends.sqlite3.base", made)]
