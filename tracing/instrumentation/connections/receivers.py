@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 # By its own name: a test of the application may watch ``weakref.ref``, as one of Django's does.
 from weakref import ref
 
+from django import VERSION
 from django.dispatch import Signal
 from django.dispatch import dispatcher as _dispatcher
 
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
     from tracing.spans.records import ReceiverLabel
 
-ENTRY_OF_5_2: Final = 3
-"""Items of an entry of ``Signal.receivers`` in Django 5.2; later ones have one for the sender."""
 dispatcher: Final[Any] = _dispatcher
 """Django's module, untyped: its private names are looked up when they are needed."""
 
@@ -107,10 +106,7 @@ def cached_receivers(signal: Signal, sender: Any) -> CachedReceivers | None:
             signal.sender_receivers_cache[sender] = dispatcher.NO_RECEIVERS
         else:
             # The items are what this release of Django caches: the entry without its lookup key.
-            if len(entries[0]) > ENTRY_OF_5_2:
-                cached = CachedReceivers([entry[1:] for entry in entries])
-            else:
-                cached = CachedReceivers([(entry[1], entry[2]) for entry in entries])
+            cached = CachedReceivers([entry[1:] for entry in entries])
             cached.derefs = UNFINISHED
             signal.sender_receivers_cache[sender] = cached
     note_cleared()
@@ -208,8 +204,53 @@ PLAIN_LIMIT: Final = 1_000
 
 
 def _reached(receivers: list[Any], none_id: Any, sender_id: Any) -> list[Any]:
-    """Return the entries of receivers that a send from a sender reaches."""
-    return [entry for entry in receivers if entry[0][1] == none_id or entry[0][1] == sender_id]
+    """Return the entries of receivers that a send from a sender reaches.
+
+    Raises:
+        Exception: If Django cannot read them, or calls what is no receiver. It is asked to do that then.
+    """
+    found = _REACHED(receivers, none_id, sender_id)
+    if any(entry[1] is None for entry in found):
+        raise ValueError("None is connected")
+    return found
+
+
+def _reached_of_5(receivers: list[Any], none_id: Any, sender_id: Any) -> list[Any]:
+    return [
+        entry
+        for entry in receivers
+        for (_, key), _receiver, _is_async in (entry,)
+        if key in (none_id, sender_id)
+    ]
+
+
+def _reached_of_6(receivers: list[Any], none_id: Any, sender_id: Any) -> list[Any]:
+    return [
+        entry
+        for entry in receivers
+        for (_, key), _receiver, _sender, _is_async in (entry,)
+        if key in (none_id, sender_id)
+    ]
+
+
+_REACHED: Final = _reached_of_6 if VERSION >= (6, 0) else _reached_of_5
+
+
+def is_stock(cached: Any, signal: Signal, sender: Any) -> bool:
+    """Return whether *cached* is what Django would put into its cache.
+
+    Anything else was put there by somebody, and Django goes by it.
+    """
+    with signal.lock:
+        entries = _reached(signal.receivers, dispatcher.NONE_ID, dispatcher._make_id(sender))
+    return (
+        type(cached) is list
+        and len(cached) == len(entries)
+        and all(
+            type(item) is tuple and len(item) + 1 == len(entry) and all(map(is_, item, entry[1:]))
+            for item, entry in zip(cached, entries, strict=True)
+        )
+    )
 
 
 class ResolvedReceivers:

@@ -19,6 +19,7 @@ from tracing.instrumentation.connections.receivers import (
     ResolvedReceivers,
     UncachedReceivers,
     cached_receivers,
+    is_stock,
     uncached_receivers,
 )
 from tracing.instrumentation.dispatch.orphans import Orphan
@@ -45,6 +46,12 @@ def resolve(signal: Signal, sender: Any) -> Resolved:
         if is_orphan(cached):
             return None, [], []
         if type(cached) is not CachedReceivers or cached.derefs is UNFINISHED:
+            if (
+                cached is not None
+                and type(cached) is not CachedReceivers
+                and not is_stock(cached, signal, sender)
+            ):
+                return resolve_live(signal, sender)
             cached = cached_receivers(signal, sender)
             if cached is None:
                 return None, [], []

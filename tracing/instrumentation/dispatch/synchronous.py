@@ -152,9 +152,11 @@ def sync_sender(
                 cached = None
         else:
             # First as Django asks, which raises for a sender that cannot be hashed.
-            cached = self.sender_receivers_cache.get(sender)
-            cached = self.sender_receivers_cache.get(-id(sender))
+            if self.sender_receivers_cache.get(sender) is NO_RECEIVERS:
+                return []
+            cached = None
             try:
+                cached = self.sender_receivers_cache.get(-id(sender))
                 if (
                     type(cached) is not UncachedReceivers
                     or cached.sender() is not sender
