@@ -55,7 +55,7 @@ RECEIVERS = {
     **{f"key {key!r}": [(key, *ENTRY[1:])] for key in (None, 7, (1,), (1, 2, NONE_ID), "ab")},
     **{f"receiver {item!r}": [(KEY, item, *ENTRY[2:])] for item in (None, 5, "x")},
     "refuses to say whether it is async": [(*ENTRY[:-1], Refusing())],
-    "sender is a number": [(KEY, receive, 5, False)],
+    **{f"sender {item}": [(KEY, receive, item, False)] for item in (5, "x", type(None))},
 }
 ITEM = ENTRY[1:]
 CACHED = {

@@ -27,6 +27,7 @@ from tracing.instrumentation.connections.changes import note_cleared
 from tracing.instrumentation.connections.receiver_sets import ReceiverSet, receiver_set
 from tracing.instrumentation.connections.registry import (
     entry_label,
+    is_of_sender,
     reached,
     receiver_of,
     sender_lives,
@@ -112,6 +113,8 @@ def cached_receivers(signal: Signal, sender: Any) -> CachedReceivers | None:
     note_cleared()
     if not entries:
         return None
+    if any(not is_of_sender(entry, sender) for entry in entries):
+        raise ValueError("connected to another sender")  # Django finds out with each dispatch.
     cached.details = details_reader(signal, sender)
     cached.receiver_set = _receiver_set(signal, sender, entries)
     cached.number = cached.receiver_set.number

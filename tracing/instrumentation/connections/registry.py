@@ -153,6 +153,12 @@ def sender_lives(entry: Any) -> bool:
     return reference is None or reference() is not None
 
 
+def is_of_sender(entry: Any, sender: object) -> bool:
+    """Return whether an entry is one of any sender, or refers to *sender*."""
+    reference = _sender_reference(entry)
+    return reference is None or (type(reference) is ref and reference() is sender)
+
+
 def is_weak(entry: Any) -> bool:
     """Return whether an entry refers to its receiver weakly."""
     # The class is asked, not isinstance(): a receiver may answer for its __class__ itself.
