@@ -204,7 +204,11 @@ def leave_out(reason: str) -> Iterator[None]:
         yield
     finally:
         if buffer is not None:
-            context.close(buffer)
+            try:
+                context.close(buffer)
+            except BaseException:
+                context.close(buffer)  # Idempotent; somebody interrupts.
+                raise
 
 
 def current_trace_id() -> str:

@@ -81,7 +81,11 @@ def leave_out(
     buffer.outer = outer
     if suppresses:
         buffer.suppresses = True
-    set_current(buffer)
+    try:
+        set_current(buffer)
+    except BaseException:
+        set_current(outer)  # Somebody interrupts: whoever began it will not learn of it.
+        raise
     return buffer
 
 

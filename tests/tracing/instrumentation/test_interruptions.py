@@ -158,6 +158,17 @@ def test_lone_and_failing_dispatches_pass_on_what_interrupts_them(once, signals,
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_what_interrupts_suppress_suppresses_nothing_later(once, signals, way):
+    ping, _pong = signals
+
+    def program():
+        with tracing.suppress():
+            pass
+
+    assert interrupt_everywhere(program, once, ping, Limit, way, every=1) > 10
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.thorough
 def test_new_receivers_pass_on_what_interrupts_their_naming(once, signals, way):
     ping, _pong = signals
