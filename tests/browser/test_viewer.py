@@ -933,3 +933,11 @@ def test_paper_has_the_whole_map(viewer):
     page.emulate_media(media="print")
 
     assert page.locator(".map-frame").evaluate("it => it.scrollHeight - it.clientHeight") <= 0
+
+
+@pytest.mark.parametrize("path", ["/tracing/", "/tracing/statistics/"])
+def test_paper_is_as_wide_as_a_list(viewer, path):
+    page = viewer(path, viewport={"width": 794, "height": 1123})
+    page.emulate_media(media="print")
+
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
