@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.dispatch import Signal, dispatcher
 from msgspec import structs
 
-from tracing.analysis.names import place, short_path
+from tracing.analysis.names import place
 from tracing.analysis.senders import Senders
 from tracing.instrumentation.attributes import names
 from tracing.instrumentation.attributes.equality import same_function
@@ -413,9 +413,3 @@ def matching(
 def where(connection: WiredReceiver) -> str:
     """Return the place of a receiver, relative to the project, or nothing."""
     return place(connection.receiver.file, connection.receiver.line)
-
-
-def origin(connection: WiredReceiver) -> str:
-    """Return the application of a receiver, else its package or file."""
-    label = connection.receiver
-    return label.app or short_path(label.file).partition("/")[0]

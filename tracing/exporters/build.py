@@ -26,25 +26,6 @@ NAMES: Final = ("memory", "metrics", "log", "database", "otlp", "clickhouse")
 """Those that have a name, the quick ones first."""
 
 
-def build_exporters(
-    settings: Settings, *, on_control: Callable[[bool], None] | None = None
-) -> list[Exporter]:
-    """Return new exporters for ``TRACING["EXPORTERS"]``, the quick ones first.
-
-    Args:
-        settings: The settings.
-        on_control: Called with whether recording is paused when the store says so.
-
-    Raises:
-        ValueError: An exporter is unknown, or its settings are wrong.
-        ImportError: An exporter needs a package that is not installed.
-    """
-    return [
-        build_exporter(name, settings, on_control=on_control)
-        for name in in_order(settings.exporters)
-    ]
-
-
 def in_order(names: Iterable[str]) -> list[str]:
     """Return names of exporters, quick ones first: one worker serves all."""
     return sorted(names, key=_waits)

@@ -18,10 +18,10 @@ from tracing.pipeline.exporter import Exporter, ExporterStatistics, TemporaryErr
 from tracing.units import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from tracing.conf.parts import PipelineOptions
-    from tracing.pipeline.exporter import Gathering
+    from tracing.pipeline.exporter import Gathering, Processor
     from tracing.spans import records
 
 logger = logging.getLogger("tracing")
@@ -242,6 +242,20 @@ def weight_of(trace: Any) -> int:
     if dispatches is None:
         return getattr(trace, "weight", 1)
     return 1 + sum(1 + len(dispatch.receiver_calls) for dispatch in dispatches)
+
+
+def processed(trace: records.Trace, processors: Iterable[Processor]) -> records.Trace | None:
+    """Return what *processors* make of *trace*; None if one drops it."""
+    for processor in processors:
+        try:
+            found = processor(trace)
+        except Exception as error:  # noqa: BLE001 - the trace is worth more than a verdict.
+            failures.failed("a processor", error)
+            continue
+        if found is None:
+            return None
+        trace = found
+    return trace
 
 
 def guard(place: str, function: Callable[..., Any], *args: Any) -> Any:

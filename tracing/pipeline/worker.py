@@ -15,7 +15,7 @@ from tracing.instrumentation import context, failures
 from tracing.instrumentation.in_tests import is_test_run
 from tracing.instrumentation.process import before_fork
 from tracing.instrumentation.recent import forgotten
-from tracing.pipeline.delivery import Delivery, guard, logger
+from tracing.pipeline.delivery import Delivery, guard, logger, processed
 from tracing.pipeline.exporter import Drain, Exporter, PipelineStatistics, Processor
 from tracing.pipeline.pacing import Pace, set_pace, yield_interpreter
 from tracing.spans import records
@@ -342,23 +342,15 @@ class WorkerSide:
         return self.assemble
 
     def _process(self, traces: list[records.Trace]) -> list[records.Trace]:
-        processed: list[records.Trace] = []
+        kept = []
         for trace in traces:
             yield_interpreter()
             self._recorded += 1
-            kept: records.Trace | None = trace
-            for processor in self.processors:
-                try:
-                    kept = processor(trace)
-                except Exception as error:  # noqa: BLE001 - the trace is worth more than a verdict.
-                    failures.failed("a processor", error)
-                if kept is None:
-                    self._discarded += 1
-                    break
-                trace = kept  # noqa: PLW2901 - each processor gets what the one before it made.
-            if kept is not None:
-                processed.append(kept)
-        return processed
+            if (found := processed(trace, self.processors)) is None:
+                self._discarded += 1
+            else:
+                kept.append(found)
+        return kept
 
     def _offer(self, traces: list[records.Trace]) -> None:
         if traces:

@@ -291,7 +291,7 @@ class _Parser:
                 number = parse_timestamp(text, self.now_ns)
             except ValueError as error:
                 raise wrong(str(error)) from None
-        return Term(key, operator, text, number, token.start, value.end, value.start)
+        return Term(key, operator, text, number, token.start, value.end)
 
 
 def quoted(value: str) -> str:

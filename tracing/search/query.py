@@ -127,7 +127,6 @@ class Term:
     start: int = 0
     """Where the term begins in the query, in characters."""
     end: int = 0
-    value_start: int = 0
 
     @property
     def of_span(self) -> bool:

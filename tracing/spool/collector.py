@@ -9,8 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.conf.parts import PipelineOptions
-from tracing.instrumentation.failures import failed
-from tracing.pipeline.delivery import Delivery, guard
+from tracing.pipeline.delivery import Delivery, guard, processed
 from tracing.pipeline.exporter import PipelineStatistics
 from tracing.spool.folder import CHECKPOINT, COLLECTOR, Folder
 from tracing.spool.reader import SpoolReader
@@ -129,21 +128,9 @@ class Collector:
         return all(delivery.is_gathering for delivery in self._deliveries)
 
     def _process(self, batch: list[Trace]) -> list[Trace]:
-        kept = []
-        for trace in batch:
-            self._recorded += 1
-            found: Trace | None = trace
-            for processor in self._processors:
-                try:
-                    found = processor(trace)
-                except Exception as error:  # noqa: BLE001 - the trace is worth more than a verdict.
-                    failed("a processor", error)
-                if found is None:
-                    self._discarded += 1
-                    break
-                trace = found  # noqa: PLW2901 - each processor gets what the one before it made.
-            if found is not None:
-                kept.append(found)
+        self._recorded += len(batch)
+        kept = [found for trace in batch if (found := processed(trace, self._processors))]
+        self._discarded += len(batch) - len(kept)
         return kept
 
     # -- Once

@@ -105,25 +105,6 @@ class RollupQuerySet(models.QuerySet[Rollup]):
             setattr(found, name, sums[f"{name}__sum"] or 0)
         return found
 
-    def by_hour(self) -> list[tuple[int, Statistics]]:
-        """Return (hour since the epoch, sum of dispatches), oldest first."""
-        hours: dict[int, Statistics] = {}
-        histograms: dict[int, list[str]] = {}
-        pairs = Q(signal__gte=1, sender__gte=1)
-        for hour, sender, *sums, histogram in (
-            self.filter(pairs | Q(signal__lt=1, sender__lt=1), receiver=0)
-            .order_by("hour")
-            .values_list("hour", "sender", *SUMS, "histogram")
-        ):
-            total = hours.setdefault(hour, Statistics("", "", "", 0, 0, 0, 0, 0))
-            sign = 1 if sender else -1
-            for name, value in zip(SUMS, sums, strict=True):
-                setattr(total, name, getattr(total, name) + sign * value)
-            histograms.setdefault(hour, []).append(histogram)
-        for hour, total in hours.items():
-            total.histogram = Histogram.decode(*histograms[hour])
-        return list(hours.items())
-
 
 SUBJECTS: Final[dict[str, tuple[str, ...]]] = {
     "receiver": ("receiver",),

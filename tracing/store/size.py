@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
-from tracing.conf import store_alias
 from tracing.store.backends import marks
 
 if TYPE_CHECKING:
@@ -57,17 +56,12 @@ class Reader:
             return list(cursor.fetchall())
 
 
-def used_size(using: str | None = None) -> int:
+def used_size_of(store: Database | Reader) -> int:
     """Return the bytes of the traces without free space.
 
     The files of a server stay as large as they were. Pruning by that size would go on until nothing
     is left. On PostgreSQL it is estimated, from what it knows of its rows, mostly within a tenth.
     """
-    return used_size_of(Reader(using or store_alias()))
-
-
-def used_size_of(store: Database | Reader) -> int:
-    """Return the same without what deleted ones left free."""
     if store.vendor != "postgresql":
         return size_of(store)
     return int(store.rows(_USED_SIZE, [list(_TABLES)])[0][0])

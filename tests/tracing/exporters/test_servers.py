@@ -28,7 +28,7 @@ from tracing.store import deadlines
 from tracing.store.backends import MissingTablesError, open_database
 from tracing.store.explaining import Wanted, explain
 from tracing.store.retention import compact_rollups, file_size, prune, store_size
-from tracing.store.size import used_size
+from tracing.store.size import Reader, used_size_of
 from tracing.store.task_links import task_links
 
 pytestmark = pytest.mark.services
@@ -154,7 +154,6 @@ def test_sums_over_signals_and_senders_are_asked_of_every_server(exporter):
     assert (of_order.total_ns, of_order.query_count) == whole
     assert (rollups.of_all().total_ns, rollups.of_all().query_count) == whole
     assert len(rollups.by_dispatch()) == 3
-    assert [total.total_ns for _, total in rollups.by_hour()] == [whole[0]]
 
 
 def test_sums_by_path_are_written_again_added_up_and_asked(exporter):
@@ -325,7 +324,7 @@ def test_store_that_is_too_large_is_estimated(exporter, store):
     exporter.shutdown()
     tell_sizes(store)
 
-    prune(Retention(max_size=used_size() // 2))
+    prune(Retention(max_size=used_size_of(Reader(ALIAS)) // 2))
 
     assert 0 < Dispatch.objects.count() < 600
 
@@ -389,7 +388,7 @@ def test_pruning_to_a_size_comes_to_an_end(exporter, store):
         exporter.export([trace])
     exporter.shutdown()
     tell_sizes(store)
-    limit = used_size() // 2
+    limit = used_size_of(Reader(ALIAS)) * 3 // 4
 
     # Labels and statistics stay, so that each round takes only a part of what is still too much.
     for _ in range(10):
@@ -397,7 +396,7 @@ def test_pruning_to_a_size_comes_to_an_end(exporter, store):
         tell_sizes(store)
 
     assert store_size() > limit
-    assert used_size() <= limit * 1.1
+    assert used_size_of(Reader(ALIAS)) <= limit * 1.1
     assert Dispatch.objects.count() > 400
 
 

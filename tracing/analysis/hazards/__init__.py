@@ -47,7 +47,6 @@ __all__ = [
     "find_again",
     "finding",
     "rule",
-    "worst",
 ]
 
 
@@ -168,11 +167,6 @@ def diagnose_across(traces: Iterable[Trace], *, include_known: bool = False) -> 
                 hazard.known = known_reason(hazard, using.marks)
                 found.append(hazard)
     return [hazard for hazard in found if include_known or not hazard.known]
-
-
-def worst(hazards: Iterable[Hazard]) -> str:
-    """Return the highest severity among *hazards*; empty if there are none."""
-    return min((hazard.severity for hazard in hazards), key=SEVERITIES.index, default="")
 
 
 def as_dict(hazard: Hazard) -> dict[str, Any]:
