@@ -88,7 +88,7 @@ def test_an_outcome_links_the_page_of_its_receiver(recording, admin_client):
     outcome = admin_client.post(address(lesson)).content.decode()
     assert tracing.flush(60)
 
-    (link,) = re.findall(r'href="([^"]+)">Open it in the viewer', outcome)
+    (link,) = re.findall(r'href="([^"]+)">Open the receiver in the viewer', outcome)
     page = admin_client.get(link).content.decode()
     assert "/spans/" in link
     assert "core.buyers.receivers.create_buyer" in page
@@ -100,7 +100,7 @@ def test_a_diagnosis_links_the_page_of_its_hazard(recording, admin_client):
     provoked = admin_client.post(reverse("lab:exhibit", args=["n-plus-one"])).content.decode()
     assert tracing.flush(60)
 
-    (link,) = re.findall(r'href="([^"]+)">Open it in the viewer', provoked)
+    (link,) = re.findall(r'href="([^"]+)">Open the receiver in the viewer', provoked)
     page = admin_client.get(link).content.decode()
     assert "/spans/" in link
     assert "look_up_each" in page
@@ -108,4 +108,4 @@ def test_a_diagnosis_links_the_page_of_its_hazard(recording, admin_client):
 
 @pytest.mark.thorough
 def test_an_outcome_links_nothing_where_nothing_is_recorded(client):
-    assert "Open it in the viewer" not in client.post(address(LESSONS[0])).content.decode()
+    assert "Open the receiver in the viewer" not in client.post(address(LESSONS[0])).content.decode()
