@@ -10,7 +10,6 @@ from tracing.instrumentation.assembly.statements import normalised, quotes_text
 from tracing.instrumentation.attributes.callsites import callsite
 from tracing.instrumentation.attributes.names import MAX_NAME, exact, qualname_of
 from tracing.instrumentation.attributes.redaction import (
-    HIDDEN,
     is_suspect,
     key_text,
     policy,
@@ -18,6 +17,7 @@ from tracing.instrumentation.attributes.redaction import (
     redact_path,
     redact_text,
 )
+from tracing.instrumentation.attributes.spoken import HIDDEN
 from tracing.instrumentation.buffer import HOST
 from tracing.instrumentation.connections.receiver_sets import find
 from tracing.instrumentation.failures import failed

@@ -20,12 +20,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.db.models import IntegerField, UUIDField
 
+from tracing.instrumentation.attributes.spoken import HIDDEN, is_message, redact_spoken
 from tracing.patterns import pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-HIDDEN: Final = "********************"
 
 SENSITIVE: Final = pattern(
     r"API|AUTH|TOKEN|KEY|SECRET|PASS|PWD|SIGNATURE|COOKIE|SESSION|[CX]SRF|CARD|CREDENTIAL|BEARER"
@@ -242,7 +241,8 @@ def cut_key(text: str) -> str:
 # --- texts -----------------------------------------------------------------------------------
 
 _SUSPECT: Final = pattern(
-    r"[=:>]|--|%3D|\bcurl\b|[dDyY]\s+'|['\"]\s*,|\beyJ|AKIA|AIza|gh[a-z]_|[rs]k_|xox|earer|asic|oken|igest|invalid|uplicate|ailing"
+    r"[=:>]|--|%3D|\s-[apuU]|[dDyY]\s+'|['\"]\s*,|(?i:ass(?:w|ph|code)|pwd|secret|key\s|session.?id|pin\s)"
+    r"|\beyJ|AKIA|AIza|gh[a-z]_|[rs]k_|xox|earer|asic|oken|igest|invalid|uplicate|ailing"
 )
 """What a text must hold to be looked at closely; most hold none of it."""
 
@@ -257,7 +257,7 @@ _USER_IN_URL: Final = pattern(
 )
 """``scheme://user:password@``, also where the text was cut before the ``@``."""
 _SCHEMES: Final = pattern(
-    r"\b(Bearer\s+)\S{4,}|\b((?:Basic|Digest|Token|Negotiate)\s+)(?=\S*[\d=+/])\S{6,}",
+    r"\b(Bearer\s+(?:token\s+)?)(?=\S*\d|\S{24})\S{4,}|\b((?:Basic|Digest|Token|Negotiate)\s+)(?=\S*[\d=+/])\S{6,}",
     re.IGNORECASE,
 )
 _WELL_KNOWN: Final = pattern(
@@ -275,11 +275,6 @@ _ROWS: Final = pattern(
     r"|(Duplicate entry )'.*?'(?= for|\Z)|(invalid input (?:syntax|value) for [^:\n]{1,100}: ).*",
 )
 """Where the messages of databases quote what is in a row."""
-_SPOKEN: Final = pattern(
-    r"((?i:\b(?:PASSWORD|IDENTIFIED(?: WITH \w{1,40})? BY)\s+))'(?:[^'\\]|\\.|'')*(?:'|\Z)"
-    r"|(\bcurl\b[^\n]{0,200}?\s-(?:u|-user)[ =]?[^\s:'\"]{1,64}:)(?!//)\S+"
-)
-"""Where SQL sets a password, and a command line names a user with one."""
 _NAMED: Final = pattern(
     r"(?:--|<)?(?<![^\W\d])(?P<name>[^\W\d][\w.\-]{0,199})(?:\[\w{0,30}\])?"
     r"(?:\\*[\"'\])]{0,2}\s*(?:=>|->|:=|={1,3}|%3[Dd]|:(?!//)|>)|\\*[\"']\s*,)\s*"
@@ -321,9 +316,8 @@ def redact_text(text: str) -> str:
     text = _PRIVATE_KEYS.sub(HIDDEN, text)
     text = _USER_IN_URL.sub(rf"\1{HIDDEN}@", text)
     text = _SCHEMES.sub(_keep_groups, text)
-    text = _redact_named(text)
+    text = _redact_named(redact_spoken(text))
     text = _WELL_KNOWN.sub(HIDDEN, text)
-    text = _SPOKEN.sub(_keep_groups, text)
     return _ROWS.sub(_keep_groups, text)
 
 
@@ -339,6 +333,8 @@ def _redact_named(text: str) -> str:
         place = match.end()
         name = match["name"] or match["option"]
         if name.endswith(_OF_ERRORS) or not policy.is_sensitive(name) or place == len(text):
+            continue
+        if is_message(text, place):
             continue
         parts += (text[done:place], HIDDEN)
         done = place = _value_end(text, place, name)

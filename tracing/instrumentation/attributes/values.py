@@ -20,13 +20,13 @@ from django.db.models import Model
 from tracing.instrumentation.attributes.arguments import PLAIN_TYPES, instance_key
 from tracing.instrumentation.attributes.names import dotted, exact, qualname_of
 from tracing.instrumentation.attributes.redaction import (
-    HIDDEN,
     key_text,
     name_of,
     number_text,
     policy,
     redact_text,
 )
+from tracing.instrumentation.attributes.spoken import HIDDEN
 from tracing.instrumentation.failures import is_own
 
 if TYPE_CHECKING:

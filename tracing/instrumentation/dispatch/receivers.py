@@ -56,6 +56,8 @@ def resolve(signal: Signal, sender: Any) -> Resolved:
             if cached is None:
                 return None, [], []
     else:
+        if signal.sender_receivers_cache.get(sender) is NO_RECEIVERS:
+            return None, [], []
         cached = signal.sender_receivers_cache.get(-id(sender))
         if (
             type(cached) is not UncachedReceivers

@@ -152,9 +152,7 @@ def sync_sender(
                 cached = None
         else:
             # First as Django asks, which raises for a sender that cannot be hashed.
-            if self.sender_receivers_cache.get(sender) is NO_RECEIVERS:
-                return []
-            cached = None
+            cached = self.sender_receivers_cache.get(sender)
             try:
                 cached = self.sender_receivers_cache.get(-id(sender))
                 if (
