@@ -128,12 +128,14 @@ def rows(kind: type[_Row], sql: str, bind: Binder | None = None) -> list[_Row]:
     try:
         return [decode(line) for line in text.splitlines() if line]
     except (ValueError, RecursionError) as error:
-        raise UnreachableError(f"ClickHouse at {where.url} answers what is none: {error}") from None
+        raise UnreachableError(
+            f"ClickHouse at {where.place} answers what is none: {error}"
+        ) from None
 
 
 def one(kind: type[_Row], sql: str, bind: Binder | None = None) -> _Row:
     """Return the only row of the answer to *sql*; see ``rows``."""
     found = rows(kind, sql, bind)
     if not found:
-        raise UnreachableError(f"ClickHouse at {address().url} answers nothing")
+        raise UnreachableError(f"ClickHouse at {address().place} answers nothing")
     return found[0]

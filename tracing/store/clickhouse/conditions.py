@@ -128,7 +128,7 @@ class Conditions:
             self._refuse_skipped(wanted.outcome)
             parts.append(f"Outcome = {bind(wanted.outcome)}")
         if wanted.instance:
-            parts.append(f"has({bind(known_as(wanted.instance))}, Instance)")
+            parts.append(f"Instance IN {bind(known_as(wanted.instance))}")
         return self._calls(" AND ".join(parts))
 
     # -- Of a query --------------------------------------------------------------------------
@@ -251,21 +251,21 @@ class Conditions:
 
     def _kind(self, term: Term) -> str:
         kinds = [word for word in term.key.choices if fits(term.value, word)]
-        return f"has({self.bind(kinds)}, Kind)"
+        return f"Kind IN {self.bind(kinds)}"
 
     def _user(self, term: Term) -> str:
         if "*" in term.value:
             return self._wild("UserId", term.value)
         forms = [form.removeprefix(":") for form in known_as(f":{term.value}")]
-        return f"has({self.bind(forms)}, UserId)"
+        return f"UserId IN {self.bind(forms)}"
 
     def _instance(self, term: Term) -> str:
-        return f"has({self.bind(known_as(term.value))}, Instance)"
+        return f"Instance IN {self.bind(known_as(term.value))}"
 
     def pinned(self) -> str:
         """Return the condition that it is pinned in Django's database."""
         pinned = Trace.objects.pinned().order_by("-pk").values_list("root_span_id", flat=True)
-        return f"has({self.bind([*pinned[:_MOST_PINS]])}, SpanId)"
+        return f"SpanId IN {self.bind([*pinned[:_MOST_PINS]])}"
 
     def digits(self, first: str) -> str:
         """Return the condition that an id or an address begins so."""

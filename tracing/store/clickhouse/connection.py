@@ -79,6 +79,12 @@ class Address:
     timeout: float
     """Seconds that an answer may take."""
 
+    @property
+    def place(self) -> str:
+        """Return the URL without an account that may stand in it."""
+        scheme, slashes, rest = self.url.rpartition("://")
+        return f"{scheme}{slashes}{rest.rpartition('@')[2]}"
+
     def connect(self) -> Client:
         """Return a connection with a pool of its own.
 
@@ -112,7 +118,7 @@ class Address:
 
     def _too_old(self, found: str) -> TemporaryError:
         oldest = ".".join(map(str, OLDEST))
-        return TemporaryError(f"ClickHouse at {self.url} is {found}; {oldest} or later is needed")
+        return TemporaryError(f"ClickHouse at {self.place} is {found}; {oldest} or later is needed")
 
     def insert(self, client: Client, block: bytes, form: str, settings: Mapping[str, Any]) -> None:
         """Send *block*, which is of the format *form*; wait until it is stored.
@@ -175,11 +181,12 @@ class Address:
             return error
         code = _code(error)
         told = _reason(error)
-        if self.password:
-            told = told.replace(self.password, "…")
+        account = self.url.rpartition("@")[0].rpartition("://")[2]
+        for secret in filter(None, (self.password, account)):
+            told = told.replace(secret, "…")
         if code in _BAD_DATA:
             return BadValueError(told)
-        where = f"ClickHouse at {self.url}"
+        where = f"ClickHouse at {self.place}"
         if code in _NO_TABLE:
             told = (
                 f"it has no {self.quoted()}; manage.py tracing clickhouse-schema --apply makes it"

@@ -31,6 +31,8 @@ _GROWTH: Final = 12
 _SECONDS: Final = 1.0
 """How long a page that looks into receiver calls goes back in time, if nothing else is said."""
 _MOST_HIDDEN: Final = 1_000
+_LOADED_AT_ONCE: Final = 25
+"""Traces whose spans are looked into together."""
 _END: Final = 2**62
 _CURSOR: Final = re.compile(r"(-?\d{1,19})(?:-(\d{1,19}))?-([0-9a-f]{0,16})", re.ASCII)
 
@@ -207,29 +209,35 @@ def _through_calls(
     while True:
         since, until = (edge, edge + length) if backwards else (edge - length, edge)
         asked.look_at(since, until + longest + _HOUR_NS)
-        left = size + 1 - len(found)
-        new = asked.rows(left, cursor, backwards=backwards, since_ns=since, until_ns=until)
-        found += [row for row in new if _fits(asked, row)] if asked.chains else new
-        if asked.chains and len(new) == left:
-            # Behind those that were looked into there may be more of this window.
+        most = _LOADED_AT_ONCE if asked.chains else size + 1 - len(found)
+        new = asked.rows(most, cursor, backwards=backwards, since_ns=since, until_ns=until)
+        found += _fitting(asked, new)
+        is_late = time.monotonic() >= deadline
+        if asked.chains and len(new) == most:
+            # There may be more of this window behind those that were looked into.
             cursor = _read_cursor(asked.place(new[-1]))
-            if len(found) <= size and time.monotonic() < deadline:
+            if len(found) <= size and not is_late:
                 continue
             return found, str(cursor) if len(found) <= size else ""
         edge = until if backwards else since
         is_end = edge > newest if backwards else edge <= oldest
         if len(found) > size or is_end:
             return found, ""
-        if time.monotonic() >= deadline:
+        if is_late:
             return found, f"0-{edge}-"
         length *= _GROWTH
 
 
-def _fits(asked: _List, row: ListRow) -> bool:
-    """Return whether the spans of *row* nest as they are asked to."""
-    return all(
-        ran_under(chain, trace) for trace in load_all(summaries([row])) for chain in asked.chains
-    )
+def _fitting(asked: _List, found: list[ListRow]) -> list[ListRow]:
+    """Return those of *found* whose spans nest as they are asked to."""
+    if not asked.chains:
+        return found
+    fits = {
+        trace.root_span_id
+        for trace in load_all(summaries(found))
+        if all(ran_under(chain, trace) for chain in asked.chains)
+    }
+    return [row for row in found if row.root in fits]
 
 
 def sample(query: Query, size: int, seconds: float, *, mine: bool) -> Found:
@@ -262,5 +270,4 @@ def fitting_newer(
         f"SELECT {COLUMNS} FROM {table('_django')} {_where(parts)} ORDER BY {ends} LIMIT {size:d}",  # noqa: S608 - as above.
         bind,
     )
-    fitting = [row for row in found if _fits(asked, row)]
-    return summaries(fitting)[::-1], max(last, row_id)
+    return summaries(_fitting(asked, found))[::-1], max(last, row_id)

@@ -143,7 +143,7 @@ def counts_by_hour(
     columns = [key.title() for key in keys]
     parts = [_subject(subject), *_within(bind, since_ns)]
     parts += [
-        f"has({bind([getattr(row, key) for row in rows])}, {column})"
+        f"{column} IN {bind([getattr(row, key) for row in rows])}"
         for key, column in zip(keys, columns, strict=True)
     ]
     newest = f"(SELECT max(Hour) FROM {table('_by_hour')})"  # noqa: S608 - as above.
@@ -216,7 +216,7 @@ def calls_of_pairs(
     """Return how often *pairs* were sent, and each receiver called for it."""
     bind, keys = Binder(), ("signal", "sender", "receiver")
     parts = [
-        f"has({bind(sorted({pair[place] for pair in pairs}))}, {column})"
+        f"{column} IN {bind(sorted({pair[place] for pair in pairs}))}"
         for place, column in enumerate(("Signal", "Sender"))
     ]
     parts += _within(bind, since_ns, until_ns)

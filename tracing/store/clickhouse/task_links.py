@@ -29,7 +29,7 @@ def _linked(task_ids: list[str], ran: bool) -> dict[str, list[LinkedTrace | None
         return found
     bind = Binder()
     ids = bind(task_ids)
-    fits = f"has({ids}, Task)" if ran else f"hasAny(Enqueued, {ids})"
+    fits = f"Task IN {ids}" if ran else f"hasAny(Enqueued, {ids})"
     sql = (
         f"SELECT {COLUMNS}, Task, Attempt, Enqueued FROM {table('_django')} WHERE {fits} "  # noqa: S608 - values are bound.
         f"ORDER BY Timestamp LIMIT {MOST_LINKS}"

@@ -266,8 +266,7 @@ def load_all(many: Iterable[TraceSummary]) -> Iterator[records.Trace]:
         # What a trace started may go on behind its end, for a day at most.
         since = min(each.started_ns for each in some)
         until = max(each.row for each in some) + _DAY_NS
-        chosen = f"TraceId = {bind(ids[0])}" if len(ids) == 1 else f"has({bind(ids)}, TraceId)"
-        where = " AND ".join([chosen, *within(bind, since, until)])
+        where = " AND ".join([f"TraceId IN {bind(ids)}", *within(bind, since, until)])
         found: defaultdict[str, list[SpanRow]] = defaultdict(list)
         sql = f"SELECT {SPAN_COLUMNS}, TraceId FROM {table()} WHERE {where}"  # noqa: S608 - values are bound.
         for row in rows(_Row, sql, bind):
