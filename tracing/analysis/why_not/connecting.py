@@ -82,9 +82,9 @@ def _no_connect(target: Target, project: Project) -> Answer:
     if line:
         return Answer(
             "never-connected",
-            f"Nothing connects {target.leaf}: the receiver() above it is called and decorates nothing.",
+            f"Nothing connects {target.leaf}: a receiver() of its file decorates nothing.",
             [Evidence("without @ it decorates nothing", target.file, line), _definition(target)],
-            "Write @ before it.",
+            f"Write it with @ above {target.leaf}.",
         )
     return Answer(
         "never-connected",

@@ -55,8 +55,8 @@ class Link:
 
     def reaches(self, signal: str, sender: str) -> bool:
         """Return whether a sending calls the receiver while it stands."""
-        if signal != self.signal:
-            return False
+        if signal != self.signal or signal.endswith("(unnamed)"):
+            return False  # Many signals are called so.
         if self.sender == "None":
             return True
         # Django asks for the very object: of strings and instances the name does not tell which.

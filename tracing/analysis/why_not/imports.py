@@ -319,21 +319,37 @@ class _Search:
             ),
             "",
         )
-        evidence = [own]
+        evidence: list[Evidence] = []
         where = "the AppConfig of its application"
         if app:
             path = self.project.file_of(self.wiring.apps[app].rpartition(".")[0])
             for config in self.project.configs(path) if path else []:
-                where = f"{config.name} ({place(config.file, config.line)})"
-                evidence.append(Evidence("its ready() could import it", config.file, config.line))
+                where = f"{config.name} ({place(config.file, config.ready_line or config.line)})"
+                evidence = self._could_import(config, name, app)
                 break
-        relative = f"from . import {name.rpartition('.')[2]}" if app else f"import {name}"
+        package, _, leaf = name.removeprefix(f"{app}.").rpartition(".")
+        relative = f"from .{package} import {leaf}" if app else f"import {name}"
         return Answer(
             "never-imported",
             f"Nothing imports {name}, so its receivers were never connected.",
-            evidence,
+            [*evidence, own],
             f"Add `{relative}` to ready() of {where}.",
         )
+
+    def _could_import(self, config: ConfigClass, name: str, app: str) -> list[Evidence]:
+        """Return the lines that could import *name* and do not."""
+        package = name.rpartition(".")[0]
+        sites = self.project.imports_of(frozenset({package})) if package != app else []
+        found = [
+            Evidence(f"this imports {package}, and not what is in it", site.file, site.line)
+            for site in sites
+            if _is_loaded(self.project.module(site.file), self.wiring)
+        ]
+        if config.ready_line:
+            found.append(
+                Evidence(f"ready() does not import {name}", config.file, config.ready_line)
+            )
+        return [*found, Evidence("its ready() could import it", config.file, config.line)]
 
 
 def _owner(name: str, *, is_package: bool) -> str:

@@ -10,7 +10,7 @@ from django.apps import apps
 from tracing.instrumentation.attributes import names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from django.db.models import Model
 
@@ -67,6 +67,11 @@ def is_of_relation(label: str) -> bool:
     """Return whether Django made the model *label* for a relation."""
     model = _model(label)
     return model is not None and bool(model._meta.auto_created)
+
+
+def method_of(sender: str, name: str) -> Callable[..., Any] | None:
+    """Return the method *name* of the model *sender*, or None."""
+    return getattr(_model(sender), name, None) if name else None
 
 
 def is_model(sender: str) -> bool:

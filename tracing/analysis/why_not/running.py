@@ -40,7 +40,7 @@ class Running:
         module = self.project.module(found.file)
         if not self._is_loaded(module):
             return False
-        function = _function_at(module, found.line)
+        function = function_at(module, found.line)
         if function is None:
             return True
         name, trace = function.name, self.trace
@@ -68,7 +68,7 @@ def _declares(node: ast.stmt) -> bool:
     return is_docstring or isinstance(node, _DECLARING)
 
 
-def _function_at(module: Module, line: int) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+def function_at(module: Module, line: int) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
     """Return the innermost function whose decorators or body have a line."""
     found = None
     for node, _ in walk(module.tree):

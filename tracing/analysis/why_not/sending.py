@@ -24,6 +24,7 @@ from tracing.analysis.why_not.syntax import ends_with
 from tracing.analysis.why_not.unsent import (
     connected_at,
     never_awaited,
+    overridden,
     send_replaced,
     sending_lines,
 )
@@ -230,6 +231,15 @@ class Sending:
                 continue
             yield self._past(link, bypass.operation, bypass.model, bypass.callsite)
             return
+        # Rows of a relation that were written without its manager.
+        for write in self.trace.silent_writes if self.trace is not None else ():
+            if (
+                _M2M_CHANGED == link.signal in write.signals
+                and write.operation != "m2m"
+                and link.sender in {write.model, "None"}
+            ):
+                yield self._past(link, write.operation, write.model, write.callsite)
+                return
 
     def _past(self, link: Link, operation: str, model: str, site: Callsite | None) -> Answer:
         """Return that *model* was written past the receiver."""
@@ -240,7 +250,10 @@ class Sending:
             "bypassed",
             f"{model} was written by {write}{at}, which sends no {short_signal(link.signal)}.",
             [Evidence(f"{write} of {model}: no signals", *where), self._connected(link)],
-            "Connect it to m2m_changed: of the rows of a relation Django sends nothing else."
+            "Write with add(), remove(), set() or clear() of the relation, or call what the receiver "
+            "does after it."
+            if link.signal == _M2M_CHANGED
+            else "Connect it to m2m_changed: of the rows of a relation Django sends nothing else."
             if is_of_relation(model)
             else "Save or delete the objects one by one, or call what the receiver does after it.",
             signal=link.signal,
@@ -253,8 +266,8 @@ class Sending:
         name = link.signal.rpartition(".")[2]
         for each in self.sent:
             is_namesake = each.signal != link.signal and each.signal.rpartition(".")[2] == name
-            is_replaced = link.is_replaced and each.signal == link.signal
-            if not (is_namesake or is_replaced) or name.endswith(")"):
+            is_same = each.signal == link.signal and (link.is_replaced or name.endswith(")"))
+            if not is_same and (not is_namesake or name.endswith(")")):
                 continue
             if link.sender not in {"None", each.sender} and not relation(link.sender, each.sender):
                 continue
@@ -263,6 +276,8 @@ class Sending:
                 f"{each.signal} was sent, and {self.target.leaf} is connected to {link.signal}: "
                 f"{why}."
                 if is_namesake
+                else f"A signal without a name was sent, and {self.target.leaf} is connected to another."
+                if name.endswith(")")
                 else f"{link.signal} was made anew after {self.target.leaf} was connected to it: "
                 "its module was loaded again."
             )
@@ -398,6 +413,8 @@ class Sending:
         evidence = [self._connected(link, f"connected to {signal_of(link.signal, link.sender)}")]
         if not link.signal.startswith("django."):
             evidence += self._places(link.signal)
+        own = overridden(link, self.project)
+        evidence = [own, *evidence] if own is not None else evidence
         where = f"trace {self.trace.trace_id}" if self.trace is not None else "the records"
         is_other = self.sender and not same_sender(link.sender, self.sender)
         sender = self.sender if is_other else link.sender
@@ -405,7 +422,8 @@ class Sending:
             "not-sent",
             f"Nothing sent {signal_of(link.signal, sender)} in {where}.",
             evidence,
-            f"Find out why the code that sends {signal} did not run.",
+            f"Find out why the code that sends {signal} did not run"
+            + (", or call super() in each case." if own is not None else "."),
             signal=link.signal,
             sender=sender,
         )

@@ -228,17 +228,23 @@ class Project:
         return found
 
     def undecorating(self, file: str, line: int) -> int:
-        """Return the line of a ``receiver()`` that lacks its @; 0 for none."""
+        """Return the line of a ``receiver()`` that lacks its @; 0 for none.
+
+        The one before the function at *line*, or else one somewhere in its file.
+        """
+        found = 0
         body = self.module(file).tree.body
-        for before, after in pairwise(body):
+        for node, after in pairwise([*body, None]):
             if (
-                after.lineno == line
-                and isinstance(before, ast.Expr)
-                and isinstance(before.value, ast.Call)
-                and last_name(before.value) == "receiver"
+                isinstance(node, ast.Expr)
+                and isinstance(node.value, ast.Call)
+                and last_name(node.value) == "receiver"
+                and not isinstance(node.value.func, ast.Call)
             ):
-                return before.lineno
-        return 0
+                if after is not None and after.lineno == line:
+                    return node.lineno
+                found = node.lineno
+        return found
 
     def uid_of(self, file: str, line: int, leaf: str) -> tuple[str, tuple[str, int]]:
         """Return a receiver's dispatch_uid in the source, and where."""

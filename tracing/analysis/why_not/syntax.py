@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+_MOST_ERRORS: Final = 5
+"""Statements of a file that are passed over since they cannot be parsed."""
+_HEADER_OF_BODY: Final = re.compile(r"expected an indented block after .* on line (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +102,16 @@ class Module:
 
     @cached_property
     def tree(self) -> ast.Module:
-        """Return its tree, an empty one if it cannot be parsed."""
-        try:
-            return ast.parse(self.text)
-        except (SyntaxError, ValueError, RecursionError):
-            return ast.Module([], [])
+        """Return its tree, without the statements that cannot be parsed."""
+        text = self.text
+        for _ in range(_MOST_ERRORS):
+            try:
+                return ast.parse(text)
+            except SyntaxError as error:
+                text = _without_error(text, error)
+            except (ValueError, RecursionError):
+                break
+        return ast.Module([], [])
 
     def line_text(self, line: int) -> str:
         """Return a line without its indentation."""
@@ -109,8 +119,39 @@ class Module:
         return lines[line - 1].strip() if 0 < line <= len(lines) else ""
 
 
+def _without_error(text: str, error: SyntaxError) -> str:
+    """Return *text* without the body or the statement that has an error."""
+    lines = text.split("\n")
+    line = min(max(error.lineno or 1, 1), len(lines))
+    header = _HEADER_OF_BODY.search(error.msg)
+    if header is not None and not lines[int(header[1]) - 1].endswith("pass"):
+        lines[int(header[1]) - 1] += " pass"
+        return "\n".join(lines)
+    first = line - 1
+    while first > 0 and _is_inside(lines[first]):
+        first -= 1
+    end = max(first + 1, line)
+    while end < len(lines) and _is_inside(lines[end]):
+        end += 1
+    if first < line - 1 and lines[first].startswith(("def ", "async def ", "class ")):
+        lines[first] += " pass"
+        first += 1
+    else:
+        while first > 0 and lines[first - 1].startswith("@"):
+            first -= 1
+    return "\n".join([*lines[:first], *[""] * (end - first), *lines[end:]])
+
+
+def _is_inside(line: str) -> bool:
+    return not line.strip() or line[0].isspace()
+
+
 def names_below(path: str, folders: Iterable[str]) -> tuple[str, ...]:
-    """Return the dotted names of a file below *folders*, longest first."""
+    """Return the dotted names of a file below *folders*, the likeliest first.
+
+    The one whose package is loaded, then one of packages that all have an ``__init__.py``, as below
+    ``src``; then the longest.
+    """
     found = set()
     for folder in folders:
         if path.startswith(folder):
@@ -119,7 +160,26 @@ def names_below(path: str, folders: Iterable[str]) -> tuple[str, ...]:
                 parts.pop()
             if parts and all(part.isidentifier() for part in parts):
                 found.add(".".join(parts))
-    return tuple(sorted(found, key=len, reverse=True))
+    names = sorted(found, key=len, reverse=True)
+    if len(names) > 1:
+        names.sort(key=lambda name: (not _is_below_loaded(name), not _is_in_packages(path, name)))
+    return tuple(names)
+
+
+def _is_below_loaded(name: str) -> bool:
+    return name.rpartition(".")[0] in sys.modules
+
+
+def _is_in_packages(path: str, name: str) -> bool:
+    """Return whether all packages above *name* have an ``__init__.py``."""
+    folder = Path(path).parent
+    if Path(path).name == "__init__.py":
+        folder = folder.parent
+    for _ in range(name.count(".")):
+        if not (folder / "__init__.py").is_file():
+            return False
+        folder = folder.parent
+    return True
 
 
 def ends_with(path: str, name: str) -> bool:
@@ -299,14 +359,17 @@ def _imports_by_name(node: ast.Call, module: Module, wanted: AbstractSet[str]) -
                     for package in _packages(module)
                 )
             return _is_wanted(name, wanted)
-        # As f"{app}.receivers", "%s.receivers" % app or app + ".receivers".
-        ends = [
-            each.value.rpartition(".")[2]
-            for each in ast.walk(argument)
-            if isinstance(each, ast.Constant) and isinstance(each.value, str) and "." in each.value
-        ]
-        return any(bool(end) and any(ends_with(name, end) for name in wanted) for end in ends)
+        # As f"{app}.receivers", "%s.receivers" % app or app + ".receivers", or f"{app}.{name}" in a loop.
+        texts = _texts(argument)
+        ends = [end for each in texts if (end := each.rpartition(".")[2])] or _texts(module.tree)
+        return any(ends_with(name, end) for end in ends for name in wanted)
     return False
+
+
+def _texts(node: ast.AST) -> list[str]:
+    """Return the strings in a node."""
+    constants = [each.value for each in ast.walk(node) if isinstance(each, ast.Constant)]
+    return [each for each in constants if isinstance(each, str)]
 
 
 def import_site(path: str, node: ast.AST, chain: tuple[ast.AST, ...]) -> ImportSite | None:

@@ -172,7 +172,11 @@ def _several(name: str, found: dict[tuple[str, int], list[str]]) -> str:
 
 def _no_such(name: str, known: list[ReceiverLabel], project: Project) -> str:
     leaf = plain_name(name).rpartition(".")[2]
-    paths = {plain_name(label.name): None for label in known if not label.name.startswith("(")}
+    paths = {
+        plain_name(label.name): None
+        for label in known
+        if not label.name.startswith(("(", "tracing."))
+    }
     by_leaf = {path.rpartition(".")[2]: path for path in paths}
     near = [by_leaf[each] for each in get_close_matches(leaf, by_leaf, n=3, cutoff=0.5)]
     if not near:

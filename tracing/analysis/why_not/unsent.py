@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.names import place, short_signal, signal_of
+from tracing.analysis.why_not.relations import method_of
 from tracing.analysis.why_not.replaced import replaced
+from tracing.analysis.why_not.running import function_at
+from tracing.analysis.why_not.syntax import last_name
 from tracing.analysis.why_not.unawaited import returns_before, unawaited
 from tracing.analysis.why_not.words import Answer, Evidence
 from tracing.spans.records import Method
@@ -18,6 +23,12 @@ if TYPE_CHECKING:
     from tracing.analysis.why_not.source import Project
     from tracing.analysis.why_not.target import Target
 
+_METHODS: Final = {
+    "pre_save": "save",
+    "post_save": "save",
+    "pre_delete": "delete",
+    "post_delete": "delete",
+}
 _MOST_PLACES: Final = 5
 """Lines of the source that are told, which send a signal."""
 
@@ -63,6 +74,36 @@ def never_awaited(target: Target, link: Link, running: Running) -> Iterator[Answ
         signal=link.signal,
         sender=link.sender,
     )
+
+
+def overridden(link: Link, project: Project) -> Evidence | None:
+    """Return the sender's method that need not come to Django's own."""
+    name = _METHODS.get(short_signal(link.signal), "")
+    method = method_of(link.sender, name)
+    code = getattr(inspect.unwrap(method), "__code__", None) if method is not None else None
+    if code is None or code.co_filename not in project.files:
+        return None
+    function = function_at(project.module(code.co_filename), code.co_firstlineno)
+    if function is None:
+        return None
+    model = link.sender.rpartition(".")[2]
+    leads = [
+        call.lineno
+        for call in ast.walk(function)
+        if isinstance(call, ast.Call) and last_name(call) in {name, "save_base"}
+    ]
+    if not leads:
+        text = f"{model}.{name}() does not call super().{name}()"
+        return Evidence(text, code.co_filename, function.lineno)
+    line = min(
+        (
+            each.lineno
+            for each in ast.walk(function)
+            if isinstance(each, ast.Return) and each.lineno < min(leads)
+        ),
+        default=0,
+    )
+    return Evidence(f"{model}.{name}() may return here", code.co_filename, line) if line else None
 
 
 def send_replaced(target: Target, link: Link, running: Running) -> Iterator[Answer]:

@@ -134,6 +134,9 @@ def _note_operation(
         return
     if _is_of_relation(frame):
         _note_silent(buffer, "m2m", model, _RELATIONS, frame, start)
+    elif model._meta.auto_created and rows != 0:
+        heard = tuple([signal_name(each) for each in _RELATIONS if each.receivers])
+        _offer_silent(buffer, operation, model, heard, frame, start)
     signals = _DELETES if operation == "delete" else _SAVES
     # Rows that Django keeps for a relation concern those alone who wait for that very model.
     if model._meta.auto_created and not any(_is_named(signal, model) for signal in signals):
@@ -286,6 +289,17 @@ def _note_silent(
 ) -> None:
     """Record a write that nobody hears, if others of its signals are heard."""
     heard = tuple([signal_name(signal) for signal in signals if _waits_for_others(signal, model)])
+    _offer_silent(buffer, operation, model, heard, frame, start)
+
+
+def _offer_silent(
+    buffer: Buffer,
+    operation: str,
+    model: type[Model],
+    heard: tuple[str, ...],
+    frame: FrameType | None,
+    start: int,
+) -> None:
     if not heard or buffer.events is None:
         return
     code, instruction = place_of(frame)

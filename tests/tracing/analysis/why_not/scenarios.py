@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.tracing.analysis.why_not.projects import APPS, RECEIVERS, Scenario
+from tests.tracing.analysis.why_not.projects import APPS, RECEIVERS, SETTINGS, Scenario
 
 SAVE = """
 with tracing.trace("block"):
@@ -2048,5 +2048,203 @@ UNSEEN = [
         )
     ),
 ]
-OTHERS = [*SENDERS, *SIGNALS, *WRITES, *ELSEWHERE, *RECORDS, *LOADING, *SENDINGS, *UNSEEN]
+IN_PACKAGE = {
+    "shop/receivers.py": "",
+    "shop/apps.py": ("from shop import receivers", "import shop.handlers"),
+    "shop/handlers/__init__.py": "",
+    "shop/handlers/orders.py": RECEIVERS,
+}
+WITH_SRC = SETTINGS.replace(
+    "SECRET_KEY", "__import__('sys').path.insert(0, str(BASE_DIR / 'src'))\nSECRET_KEY", 1
+)
+OTHER_FOLDER = {
+    "project/settings.py": WITH_SRC,
+    "src/post/__init__.py": "",
+    "src/post/apps.py": APPS.replace("Shop", "Post").replace("shop", "post"),
+    "src/post/receivers.py": RECEIVERS.replace("on_order", "mail"),
+}
+SWALLOWING = {
+    "shop/apps.py": (
+        "        from shop import receivers",
+        (
+            "        try:\n            from shop import receivers\n"
+            "        except Exception:\n            pass"
+        ),
+    )
+}
+
+
+def of_rows(program):
+    """Return a program that writes rows of a relation by itself."""
+    return f"""
+order, tag = models.Order.objects.create(), models.Tag.objects.create()
+through = models.Order.tags.through
+order.tags.add(tag)
+with tracing.trace("block"):
+    {program}
+"""
+
+
+def of_order(method):
+    """Return models.py whose order has a method of its own."""
+    return {
+        "shop/models.py": (
+            "    tags = models.ManyToManyField(Tag)\n",
+            f"    tags = models.ManyToManyField(Tag)\n\n{method}",
+        )
+    }
+
+
+FOR_TAGS = of_models(
+    "@receiver(m2m_changed, sender=Order.tags.through)\ndef on_order(sender, **kwargs):\n    pass\n"
+)
+FROM_THREADS = [
+    Scenario(
+        "the package of its module is imported, not the module",
+        "never-imported",
+        SAVE,
+        IN_PACKAGE,
+        line=("shop/apps.py", "import shop.handlers"),
+        control_files={"shop/handlers/__init__.py": "from . import orders\n"},
+    ),
+    Scenario(
+        "an application below src",
+        "app-not-installed",
+        SAVE,
+        OTHER_FOLDER,
+        ask=("post.receivers.mail",),
+        line=("project/settings.py", "INSTALLED_APPS"),
+        control_files={"project/settings.py": WITH_SRC.replace('"shop",', '"shop",\n    "post",')},
+    ),
+    *(
+        Scenario(
+            f"a syntax error {where}",
+            "import-failed",
+            SAVE,
+            {**SWALLOWING, "shop/receivers.py": text},
+            line=("shop/receivers.py", line),
+        )
+        for where, text, line in (
+            ("above it", "def broken(:\n    pass\n\n" + RECEIVERS, "def broken(:"),
+            ("in it", RECEIVERS.replace("    pass", "    x = = 1"), "x = = 1"),
+            ("behind it", RECEIVERS.replace("    pass", "pass"), "pass"),
+        )
+    ),
+    Scenario(
+        "a loop over modules that passes over what cannot be imported",
+        "import-failed",
+        SAVE,
+        {
+            "shop/apps.py": (
+                "        from shop import receivers",
+                (
+                    "        for name in ('receivers', 'handlers'):\n            try:\n"
+                    "                __import__(f'{self.name}.{name}')\n"
+                    "            except ImportError:\n                pass"
+                ),
+            ),
+            "shop/receivers.py": "import no_such_package\n" + RECEIVERS,
+        },
+        line=("shop/receivers.py", "no_such_package"),
+        control_files={"shop/receivers.py": RECEIVERS},
+    ),
+    Scenario(
+        "receiver() below it, without @",
+        "never-connected",
+        SAVE,
+        {"shop/receivers.py": RECEIVERS.replace(FOR + "\n", "") + "\n\n" + FOR[1:] + "\n"},
+        line=("shop/receivers.py", FOR[1:]),
+    ),
+    Scenario(
+        "another object's signal, which has no name",
+        "other-signal-object",
+        """
+        from shop.signals import Cart
+        cart = Cart()
+        with tracing.trace("block"):
+            cart.changed.send(sender=cart)
+        """,
+        {
+            "shop/signals.py": """
+            from django.dispatch import Signal
+
+            class Cart:
+                def __init__(self):
+                    self.changed = Signal()
+
+            first = Cart()
+            """,
+            "shop/receivers.py": """
+            from shop.signals import first
+
+            def on_order(sender, **kwargs):
+                pass
+
+            first.changed.connect(on_order)
+            """,
+        },
+        line=("shop/receivers.py", "first.changed"),
+        control_run="""
+        from shop.signals import first
+        with tracing.trace("block"):
+            first.changed.send(sender=first)
+        """,
+    ),
+    *(
+        Scenario(
+            f"m2m_changed, and rows written by {program}",
+            "bypassed",
+            of_rows(program),
+            FOR_TAGS,
+            ask=("on_order", "--trace", "last"),
+            line=("run.py", program),
+        )
+        for program in (
+            "through.objects.bulk_create([through(order=order, tag=models.Tag.objects.create())])",
+            "through.objects.all().delete()",
+            "order.delete()",
+        )
+    ),
+    Scenario(
+        "save() without super()",
+        "not-sent",
+        """
+        with tracing.trace("block"):
+            models.Order().save()
+        """,
+        of_order("    def save(self, *args, **kwargs):\n        self.name = 'x'\n"),
+        line=("shop/models.py", "def save"),
+    ),
+    Scenario(
+        "delete() that returns before super()",
+        "not-sent",
+        """
+        models.Order.objects.bulk_create([models.Order()])
+        order = models.Order.objects.get()
+        with tracing.trace("block"):
+            order.delete()
+        """,
+        {
+            **of_order(
+                "    def delete(self, *args, **kwargs):\n        if not self.name:\n"
+                "            return  # early\n        super().delete(*args, **kwargs)\n"
+            ),
+            **of_models(
+                "@receiver(post_delete, sender=Order)\ndef on_order(sender, **kwargs):\n    pass\n"
+            ),
+        },
+        line=("shop/models.py", "# early"),
+    ),
+]
+OTHERS = [
+    *SENDERS,
+    *SIGNALS,
+    *WRITES,
+    *ELSEWHERE,
+    *RECORDS,
+    *LOADING,
+    *SENDINGS,
+    *UNSEEN,
+    *FROM_THREADS,
+]
 SCENARIOS = [*RAN, *NOT_CALLED, *IMPORTS, *CONNECTIONS, *OTHERS]
