@@ -21,11 +21,11 @@ from msgspec import structs
 
 from tracing.analysis.names import place
 from tracing.analysis.senders import Senders
-from tracing.instrumentation.attributes import names
+from tracing.instrumentation.attributes import names, signal_names
 from tracing.instrumentation.attributes.equality import same_function
 from tracing.instrumentation.attributes.signal_names import signal_name
 from tracing.instrumentation.connections.neighbours import own_sends
-from tracing.instrumentation.connections.registry import living_signals
+from tracing.instrumentation.connections.registry import living_signals, remembered_signals
 from tracing.spans.records import ReceiverLabel
 
 if TYPE_CHECKING:
@@ -77,6 +77,14 @@ def all_signals() -> list[Signal]:
     Those of loaded modules, and those that no module names from their first connection on.
     """
     return sorted(living_signals(), key=signal_name)
+
+
+def known_signals() -> list[Signal]:
+    """Return the same without a search, but for what modules hold newly."""
+    found = {
+        id(signal): signal for signal in (*signal_names.known_signals(), *remembered_signals())
+    }
+    return sorted(found.values(), key=signal_name)
 
 
 def read_wiring(

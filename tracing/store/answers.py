@@ -15,7 +15,7 @@ from django.conf import settings as django_settings
 from tracing.analysis import why_not
 from tracing.analysis.why_not.process import this_process
 from tracing.analysis.why_not.source import Project
-from tracing.analysis.wiring import all_signals
+from tracing.analysis.wiring import known_signals
 from tracing.conf import get_settings, store_alias
 from tracing.instrumentation.attributes.callsites import is_foreign
 from tracing.instrumentation.attributes.signal_names import signal_name
@@ -63,7 +63,7 @@ def why_not_called(wanted: Wanted, *, has_store: bool = True) -> Answer:
         UnknownNameError: No receiver is called so, or several are.
     """
     question = why_not.Question(wanted.receiver, wanted.signal, wanted.sender)
-    signals = all_signals()
+    signals = known_signals()
     here, names = this_process(signals), list(map(signal_name, signals))
     records = why_not.Records(project(), get_settings(), here, names)
     records.is_one = wanted.trace is not None

@@ -11,7 +11,7 @@ from django.apps import apps
 from tracing.analysis.explain import Known, Merging, add_connected, resolve
 from tracing.analysis.explain.wired import wired_pairs
 from tracing.analysis.histogram import HOUR_NS
-from tracing.analysis.wiring import ANY, all_signals, read_wiring
+from tracing.analysis.wiring import ANY, known_signals, read_wiring
 from tracing.instrumentation.attributes.names import sender_name
 from tracing.instrumentation.attributes.signal_names import signal_name
 from tracing.spans import records
@@ -78,7 +78,7 @@ def explain(wanted: Wanted) -> Explanation:
     Raises:
         UnknownNameError: Nothing is called so, or several things are.
     """
-    signals = all_signals()
+    signals = known_signals()
     routes = read_wiring(signals, with_holders=False)
     models = frozenset(map(sender_name, apps.get_models(include_auto_created=True)))
     question = resolve(wanted.what, wanted.signal, _known(wanted, routes, models, signals))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import json
+import sys
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -274,6 +275,19 @@ def test_wiring_of_the_whole_process_has_djangos_own_signals():
     assert post_save in signals
     assert f"{HERE}.placed" in {route.signal for route in wiring.read_wiring()}
     assert [signal_name(signal) for signal in signals] == sorted(map(signal_name, signals))
+
+
+def test_known_signals_are_those_that_modules_hold_now(monkeypatch):
+    before = wiring.known_signals()
+    module = sys.modules[__name__]
+    new, other = Signal(), Signal()
+    monkeypatch.setattr(module, "brand_new", new, raising=False)
+    monkeypatch.setattr(module, "placed", other)
+
+    signals = wiring.known_signals()
+
+    assert {id(new), id(other)} <= set(map(id, signals)) - set(map(id, before))
+    assert signal_name(new) == f"{HERE}.brand_new"
 
 
 def test_wiring_as_json_says_everything():

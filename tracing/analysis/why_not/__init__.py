@@ -18,7 +18,7 @@ from tracing.analysis.why_not.connecting import (
     never_connected,
     passed_over,
 )
-from tracing.analysis.why_not.history import History, history_of
+from tracing.analysis.why_not.history import History, history_of, of_target
 from tracing.analysis.why_not.imports import not_loaded
 from tracing.analysis.why_not.relations import model_labels
 from tracing.analysis.why_not.running import Running
@@ -132,6 +132,8 @@ class _Inquiry:
         self.labels = labels
         """The ids of those labels of the records, which live as long, that are of the target."""
         self.calls = 0
+        self._own: dict[int, ProcessWiring] = {}
+        """What processes have of the target, by the id of their records, which live as long."""
 
     def answer(self) -> Answer:
         """Return the answer."""
@@ -203,7 +205,10 @@ class _Inquiry:
         here = self.records.here
         is_another = process is None and trace is not None and trace.process != here.process
         wiring = process if process is not None else here
-        return history_of(self.target, wiring, trace, self.question.signal, is_another=is_another)
+        own = self._own.get(id(wiring))
+        if own is None:
+            own = self._own[id(wiring)] = of_target(self.target, wiring)
+        return history_of(self.target, own, trace, self.question.signal, is_another=is_another)
 
     def _without_links(self, history: History, wiring: ProcessWiring) -> Answer:
         elsewhere: list[tuple[ProcessWiring, Connected]] = []

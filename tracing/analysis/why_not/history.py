@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from tracing.analysis.why_not.syntax import ends_with
 from tracing.spans.processes import (
     CONNECTED,
@@ -83,6 +85,16 @@ class History:
         return next((each for start, end, each in self.muted if start <= moment_ns <= end), None)
 
 
+def of_target(target: Target, wiring: ProcessWiring) -> ProcessWiring:
+    """Return what *wiring* has of *target* alone, for each of many traces."""
+    return structs.replace(
+        wiring,
+        connections=[each for each in wiring.connections if target.is_of(each.receiver)],
+        events=[each for each in wiring.events if target.is_of(each.receiver)],
+        waiting=[each for each in wiring.waiting if target.is_of(each.receiver)],
+    )
+
+
 def history_of(
     target: Target,
     wiring: ProcessWiring,
@@ -95,7 +107,7 @@ def history_of(
 
     Args:
         target: The receiver.
-        wiring: What the process has written down.
+        wiring: What the process has written down, of the target alone.
         trace: A trace of it, which has seen changes of its own.
         signal: Only connections to the signal of this name, or that ends with it.
         is_another: It is another process, which is taken for one that has written nothing down: what
@@ -107,17 +119,11 @@ def history_of(
         return not signal or ends_with(name, signal)
 
     events: list[WiringEvent] = []
-    events += [
-        each
-        for each in wiring.events
-        if target.is_of(each.receiver) and (not is_another or each.change == IGNORED)
-    ]
+    events += [each for each in wiring.events if not is_another or each.change == IGNORED]
     for each in wiring.connections:
-        if target.is_of(each.receiver) and is_wanted(each.signal):
+        if is_wanted(each.signal):
             history.links.append(_link(each, is_another=is_another))
-    history.waiting = [
-        each for each in wiring.waiting if target.is_of(each.receiver) and is_wanted(each.signal)
-    ]
+    history.waiting = [each for each in wiring.waiting if is_wanted(each.signal)]
     if trace is not None:
         events += _of_trace(target, trace, events)
     for event in sorted(events, key=lambda event: event.at_ns):

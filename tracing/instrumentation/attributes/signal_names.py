@@ -42,12 +42,28 @@ def find_signal_name(signal: Signal) -> tuple[str, bool]:
     """Return the same, and whether it stays so."""
     name = _names.get(signal)
     if name is None and _search.is_due():
-        for found, path in _search.run().values():
-            _names.put(found, path[:MAX_NAME])
+        _find()
         name = _names.get(signal)
     if name is not None:
         return name, True
     return f"{_public_class(type(signal))} (unnamed)"[:MAX_NAME], False
+
+
+def known_signals() -> list[Signal]:
+    """Return the signals that modules hold, in a hundredth of the time of a search.
+
+    A search is made only where modules hold other things than at the last; what was put into a class
+    since then is not found.
+    """
+    if _search.is_changed():
+        _find()
+    found = [reference() for reference, _name in _names.values()]
+    return [signal for signal in found if signal is not None]
+
+
+def _find() -> None:
+    for found, path in _search.run().values():
+        _names.put(found, path[:MAX_NAME])
 
 
 def is_path(name: str) -> bool:
@@ -151,11 +167,15 @@ class Search:
         if not self._looks.has_room():
             return False
         begun = clock()
-        changed = self._extent != _extent() or any(
-            id(held.get(name)) != identity for held, name, identity in self._places
-        )
+        changed = self.is_changed()
         self._looks.take(clock() - begun)
         return changed
+
+    def is_changed(self) -> bool:
+        """Return whether modules visibly hold other things."""
+        return self._extent != _extent() or any(
+            id(held.get(name)) != identity for held, name, identity in self._places
+        )
 
     def run(self) -> dict[int, tuple[Signal, str]]:
         """Return (signal, dotted path) of all signals that are found, by identity."""
