@@ -11,8 +11,9 @@ class Bypass(Record):
     """A write that sent no signals although receivers were connected for them."""
 
     operation: str
-    """bulk_create, bulk_update, update, delete, on_delete (SET_NULL and the like) or db_cascade; of the
-    application's own SQL sql_insert, sql_update, sql_delete, sql_merge, sql_replace or sql_truncate."""
+    """bulk_create, bulk_update, update, delete, save (of a row of a relation), on_delete (SET_NULL and the
+    like) or db_cascade; of the application's own SQL sql_insert, sql_update, sql_delete, sql_merge,
+    sql_replace or sql_truncate."""
     model: str
     signals: tuple[str, ...]
     receivers: tuple[ReceiverLabel, ...]

@@ -132,7 +132,9 @@ def _remedy(waited: str, sent: str, kind: str) -> str:
         )
     if is_of_many(sent) or is_of_many(waited) or sent == "None":
         return "Connect and send with one and the same class, or connect it without a sender."
-    return f"Connect it with sender={sent}" + (", or for both." if kind != RELATED else ".")
+    if not is_close(kind):
+        return f"Connect it with sender={sent} if it is to hear that; else find out why no {waited} sent."
+    return f"Connect it with sender={sent}, or for both."
 
 
 class Sending:
@@ -149,7 +151,10 @@ class Sending:
     def answers(self, link: Link) -> Iterator[Answer]:
         """Yield why *link* was not reached, the strongest reason first."""
         yield from self._discarded(link)
-        yield from self._bypassed(link)
+        for answer in self._bypassed(link):
+            # What wrote may be the least of it: a library keeps its tree so.
+            related = next((each for each in self._other_sender(link) if each.is_close), None)
+            yield answer if related is None else answer.beside(related)
         yield from self._other_object(link)
         yield from self._other_sender(link)
         for find in (send_replaced, never_awaited):

@@ -87,6 +87,13 @@ class Answer:
             trace_id=self.trace_id or trace_id,
         )
 
+    def beside(self, other: Answer) -> Answer:
+        """Return it with what shows *other*, which holds as well."""
+        known = {(each.file, each.line) for each in self.evidence}
+        more = [each for each in other.evidence if (each.file, each.line) not in known]
+        remedy = f"{self.remedy} For {other.sender}: {other.remedy[:1].lower()}{other.remedy[1:]}"
+        return replace(self, evidence=[*self.evidence, *more], remedy=remedy)
+
 
 def as_dict(answer: Answer) -> dict[str, Any]:
     """Return *answer* as a JSON object; its keys are part of the interface."""

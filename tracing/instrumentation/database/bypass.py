@@ -9,9 +9,11 @@ traceback grows.
 from __future__ import annotations
 
 import re
+from functools import cache
 from sys import _getframe as getframe
 from typing import TYPE_CHECKING, Any, Final
 
+from django.apps import apps
 from django.db.models import Model, QuerySet, deletion
 from django.db.models import signals as model_signals
 from django.db.models.deletion import Collector
@@ -80,8 +82,11 @@ def note_write(buffer: Buffer, cursor: Any, sql: str, start: int) -> None:
     verb = sql[0]
     if verb in _distances:
         try:
-            code = getframe(_distances[verb]).f_code
-            if code is _DO_UPDATE or code is _DO_INSERT:
+            saving = getframe(_distances[verb])
+            if saving.f_code is _DO_UPDATE:
+                return
+            if saving.f_code is _DO_INSERT:
+                _note_saved(buffer, sql, saving, start)
                 return
         except ValueError as error:
             if not is_own(error):
@@ -100,6 +105,8 @@ def note_write(buffer: Buffer, cursor: Any, sql: str, start: int) -> None:
         code = frame.f_code
         if code is _DO_UPDATE or code is _DO_INSERT:
             _distances[verb] = distance
+            if code is _DO_INSERT:
+                _note_saved(buffer, sql, frame, start)
             return
         if code is _INSERT:
             # The driver does not count rows that are inserted and returned.
@@ -116,6 +123,36 @@ def note_write(buffer: Buffer, cursor: Any, sql: str, start: int) -> None:
     else:
         rows = inserted if operation == "bulk_create" else _rows_of(cursor)
         _note_operation(buffer, operation, rows, frame, start)
+
+
+def _note_saved(buffer: Buffer, sql: str, frame: FrameType, start: int) -> None:
+    """Record a row of a relation that was saved by itself, without signals.
+
+    Args:
+        buffer: Where to.
+        sql: As ``INSERT INTO "shop_order_tags" (``.
+        frame: That of ``_do_insert``.
+        start: When it was written.
+    """
+    if sql[13 : sql.find(sql[12], 13)] in _tables_of_relations():
+        model = type(frame.f_locals["self"])
+        _note_rows(buffer, "save", model, frame, start)
+        if any(_is_named(signal, model) for signal in _SAVES):
+            _note(buffer, "save", model, _SAVES, 1, frame, start)
+
+
+@cache
+def _tables_of_relations() -> frozenset[str]:
+    models = apps.get_models(include_auto_created=True)
+    return frozenset(each._meta.db_table for each in models if each._meta.auto_created)
+
+
+def _note_rows(
+    buffer: Buffer, operation: str, model: type[Model], frame: FrameType, start: int
+) -> None:
+    """Record that rows of a relation were written without its manager."""
+    heard = tuple([signal_name(each) for each in _RELATIONS if each.receivers])
+    _offer_silent(buffer, operation, model, heard, frame, start)
 
 
 def _note_operation(
@@ -135,8 +172,7 @@ def _note_operation(
     if _is_of_relation(frame):
         _note_silent(buffer, "m2m", model, _RELATIONS, frame, start)
     elif model._meta.auto_created and rows != 0:
-        heard = tuple([signal_name(each) for each in _RELATIONS if each.receivers])
-        _offer_silent(buffer, operation, model, heard, frame, start)
+        _note_rows(buffer, operation, model, frame, start)
     signals = _DELETES if operation == "delete" else _SAVES
     # Rows that Django keeps for a relation concern those alone who wait for that very model.
     if model._meta.auto_created and not any(_is_named(signal, model) for signal in signals):

@@ -2202,8 +2202,23 @@ FROM_THREADS = [
         for program in (
             "through.objects.bulk_create([through(order=order, tag=models.Tag.objects.create())])",
             "through.objects.all().delete()",
+            "through.objects.create(order=order, tag=models.Tag.objects.create())",
             "order.delete()",
         )
+    ),
+    Scenario(
+        "a child is saved, and rows of its parent are updated",
+        "bypassed",
+        """
+        with tracing.trace("block"):
+            models.GiftOrder.objects.create()
+            models.Order.objects.update(name="x")
+        """,
+        of_models(
+            "@receiver(post_save, sender=Order)\ndef on_order(sender, **kwargs):\n    pass\n\n"
+            "@receiver(post_save, sender=GiftOrder)\ndef other(sender, **kwargs):\n    pass\n"
+        ),
+        line=("run.py", "GiftOrder.objects.create"),
     ),
     Scenario(
         "save() without super()",
