@@ -50,7 +50,7 @@ def find_signal_name(signal: Signal) -> tuple[str, bool]:
 
 
 def known_signals() -> list[Signal]:
-    """Return the signals that modules hold, in a hundredth of the time of a search.
+    """Return the signals that modules hold, mostly without a search.
 
     A search is made only where modules hold other things than at the last; what was put into a class
     since then is not found.
