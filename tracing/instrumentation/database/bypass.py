@@ -105,8 +105,7 @@ def note_write(buffer: Buffer, cursor: Any, sql: str, start: int) -> None:
         code = frame.f_code
         if code is _DO_UPDATE or code is _DO_INSERT:
             _distances[verb] = distance
-            if code is _DO_INSERT:
-                _note_saved(buffer, sql, frame, start)
+            _note_saved(buffer, sql, frame, start)
             return
         if code is _INSERT:
             # The driver does not count rows that are inserted and returned.
@@ -131,10 +130,10 @@ def _note_saved(buffer: Buffer, sql: str, frame: FrameType, start: int) -> None:
     Args:
         buffer: Where to.
         sql: As ``INSERT INTO "shop_order_tags" (``.
-        frame: That of ``_do_insert``.
+        frame: That of ``_do_insert`` or ``_do_update``.
         start: When it was written.
     """
-    if sql[13 : sql.find(sql[12], 13)] in _tables_of_relations():
+    if frame.f_code is _DO_INSERT and sql[13 : sql.find(sql[12], 13)] in _tables_of_relations():
         model = type(frame.f_locals["self"])
         _note_rows(buffer, "save", model, frame, start)
         if any(_is_named(signal, model) for signal in _SAVES):
