@@ -16,7 +16,6 @@ from tracing.instrumentation.attributes.values import error_text
 from tracing.instrumentation.buffer import ActiveTrace
 from tracing.instrumentation.database.transactions import open_blocks
 from tracing.instrumentation.sampling import Sampler, switch
-from tracing.presentation.text import dispatch_tree
 from tracing.spans.records import Dispatch, Kind, ReceiverCall
 from tracing.units import plural
 
@@ -83,6 +82,8 @@ class Captured:
 
     def tree(self, *, limit: int = 60) -> str:
         """Return it as text, repetitions folded, of at most *limit* lines."""
+        from tracing.presentation.text import dispatch_tree  # noqa: PLC0415 - as above.
+
         return dispatch_tree(self.trace, limit=limit)
 
     def _follows(self, trace: ActiveTrace) -> bool:
