@@ -79,12 +79,14 @@ def all_signals() -> list[Signal]:
     return sorted(living_signals(), key=signal_name)
 
 
-def known_signals() -> list[Signal]:
-    """Return the same without a search, but for what modules hold newly."""
-    found = {
-        id(signal): signal for signal in (*signal_names.known_signals(), *remembered_signals())
-    }
-    return sorted(found.values(), key=signal_name)
+def known_signals(*, anew: bool = True) -> list[Signal]:
+    """Return the same without a search, but for what modules hold newly.
+
+    Args:
+        anew: False leaves out what they hold newly, unless it was connected to.
+    """
+    known = (*signal_names.known_signals(anew=anew), *remembered_signals())
+    return sorted({id(signal): signal for signal in known}.values(), key=signal_name)
 
 
 def read_wiring(

@@ -15,7 +15,7 @@ from django.apps import apps
 
 from tracing.analysis.review.folding import Folding
 from tracing.analysis.review.records import FORMAT, Header, Project, encode, file_name
-from tracing.analysis.wiring import ANY, read_wiring
+from tracing.analysis.wiring import ANY, known_signals, read_wiring
 from tracing.instrumentation.attributes.signal_names import signal_named
 from tracing.instrumentation.connections.receivers import entry_labels
 from tracing.spans.records import Kind
@@ -148,7 +148,7 @@ def _skipped_by(bypass: Bypass) -> Iterator[tuple[str, ReceiverLabel]]:
 def _connected() -> Iterator[tuple[str, str, str]]:
     """Yield (signal, sender, receiver) of every connection of this process."""
     found = set()
-    for route in read_wiring(with_holders=False):
+    for route in read_wiring(known_signals(anew=False), with_holders=False):
         for connection in route.connections:
             label = connection.receiver
             if connection.alive and label.any_sender == (route.sender == ANY):

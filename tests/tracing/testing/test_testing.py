@@ -696,3 +696,9 @@ def test_muting_a_receiver_that_is_connected_nowhere_is_an_error():
 def test_every_public_name_exists():
     assert sorted(testing.__all__) == testing.__all__
     assert all(hasattr(testing, name) for name in testing.__all__)
+
+
+def test_all_public_names_are_there_and_no_others():
+    assert all(getattr(testing, name) is not None for name in testing.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = testing.nothing

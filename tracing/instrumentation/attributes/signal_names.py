@@ -49,13 +49,15 @@ def find_signal_name(signal: Signal) -> tuple[str, bool]:
     return f"{_public_class(type(signal))} (unnamed)"[:MAX_NAME], False
 
 
-def known_signals() -> list[Signal]:
+def known_signals(*, anew: bool = True) -> list[Signal]:
     """Return the signals that modules hold, mostly without a search.
 
-    A search is made only where modules hold other things than at the last; what was put into a class
-    since then is not found.
+    What was put into a class since the last search is not found.
+
+    Args:
+        anew: Search where modules hold other things than at the last search; else only if there was none.
     """
-    if _search.is_changed():
+    if not _search.was_made or (anew and _search.is_changed()):
         _find()
     found = [reference() for reference, _name in _names.values()]
     return [signal for signal in found if signal is not None]
@@ -170,6 +172,11 @@ class Search:
         changed = self.is_changed()
         self._looks.take(clock() - begun)
         return changed
+
+    @property
+    def was_made(self) -> bool:
+        """Return whether there was a search."""
+        return self._extent != (0, 0)
 
     def is_changed(self) -> bool:
         """Return whether modules visibly hold other things."""
