@@ -26,8 +26,8 @@ tracing.analysis.comparison tracing.analysis.explain tracing.analysis.hazards.co
 tracing.analysis.hazards.processes tracing.analysis.hazards.segments tracing.analysis.line_profile
 tracing.analysis.mine tracing.analysis.process_wiring tracing.analysis.regression
 tracing.analysis.review tracing.analysis.why tracing.analysis.why_not.process tracing.api
-tracing.checks tracing.exporters.application_log tracing.exporters.clickhouse.connection
-tracing.exporters.clickhouse.schema tracing.exporters.formats tracing.exporters.log_file
+tracing.checks tracing.exporters.application_log tracing.exporters.clickhouse.schema
+tracing.exporters.formats tracing.exporters.log_file
 tracing.instrumentation.assembly.assembler tracing.instrumentation.line_times
 tracing.instrumentation.overhead tracing.instrumentation.patching
 tracing.instrumentation.scopes.redirects tracing.management.commands
@@ -37,7 +37,7 @@ tracing.presentation.mermaid tracing.presentation.review tracing.presentation.ro
 tracing.presentation.stable_tree tracing.presentation.task_links tracing.presentation.templating
 tracing.routers tracing.search.completion tracing.setup tracing.spans.summary
 tracing.spool.collector tracing.spool.progress tracing.store.availability tracing.store.backends
-tracing.store.cache tracing.store.occurrences tracing.store.queries tracing.store.retention
+tracing.store.cache tracing.store.clickhouse.connection tracing.store.occurrences tracing.store.queries tracing.store.retention
 tracing.store.summing
 """
 """What each child needs and can be imported before there are settings; not ``tracing.apps``, which acts."""
