@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -33,7 +34,7 @@ from tracing.pipeline import TemporaryError
 from tracing.pipeline.suppression import OnlyOthers, unrecorded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from opentelemetry.sdk._logs.export import LogRecordExporter
 
@@ -159,32 +160,20 @@ class OTLPExporter:
 
     def _connected(self) -> SpanExporter:
         if self._sender is None:
-            make: Callable[..., SpanExporter]
-            if self.protocol == "grpc":
-                from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415
-                    OTLPSpanExporter as make,  # noqa: N813 - one of two.
-                )
-            else:
-                from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
-                    OTLPSpanExporter as make,  # noqa: N813
-                )
-            self._sender = make(endpoint=self.endpoint, **self._connection())
+            self._sender = self._made("trace_exporter", "OTLPSpanExporter", self.endpoint)
         return self._sender
 
     def _connected_for_logs(self) -> LogRecordExporter:
         if self._log_sender is None:
-            make: Callable[..., LogRecordExporter]
-            if self.protocol == "grpc":
-                from opentelemetry.exporter.otlp.proto.grpc._log_exporter import (  # noqa: PLC0415
-                    OTLPLogExporter as make,  # noqa: N813
-                )
-            else:
-                from opentelemetry.exporter.otlp.proto.http._log_exporter import (  # noqa: PLC0415
-                    OTLPLogExporter as make,  # noqa: N813
-                )
             endpoint = log_endpoint(self.endpoint, self.protocol) or None
-            self._log_sender = make(endpoint=endpoint, **self._connection())
+            self._log_sender = self._made("_log_exporter", "OTLPLogExporter", endpoint)
         return self._log_sender
+
+    def _made(self, module: str, name: str, endpoint: str | None) -> Any:
+        """Return an exporter of the SDK, from the package of the protocol."""
+        package = f"opentelemetry.exporter.otlp.proto.{self.protocol}"
+        make = getattr(import_module(f"{package}.{module}"), name)
+        return make(endpoint=endpoint, **self._connection())
 
     def _connection(self) -> dict[str, Any]:
         """Return how to speak to the collector."""
