@@ -108,4 +108,6 @@ def test_a_diagnosis_links_the_page_of_its_hazard(recording, admin_client):
 
 @pytest.mark.thorough
 def test_an_outcome_links_nothing_where_nothing_is_recorded(client):
-    assert "Open the receiver in the viewer" not in client.post(address(LESSONS[0])).content.decode()
+    assert (
+        "Open the receiver in the viewer" not in client.post(address(LESSONS[0])).content.decode()
+    )
