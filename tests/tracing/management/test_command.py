@@ -366,9 +366,19 @@ def test_last_says_which_trace_it_is_and_leads_to_the_request_that_did_the_work(
 
     assert lines[0].startswith("GET /orders/1/")
     assert lines[2:4] == [
-        "last: the newest trace; the one before it: show last^",
+        "last: the newest trace of all processes; the one before it: show last^",
         "after the redirect of POST /checkout/1/ (302), 3 receiver calls: show 00000001abab",
     ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "which"),
+    [("last", " (last: the newest trace of all processes)"), ("00000009", "")],
+)
+def test_why_not_says_which_trace_it_was_asked_about(after_a_redirect, wanted, which):
+    line = run("why-not", "core.views.count", "--trace", wanted).splitlines()[-1]
+
+    assert line == f"trace 00000009{'ef' * 12}, request orders:checkout{which}"
 
 
 @pytest.mark.parametrize("arguments", [["last^"], ["last~1"], ["last", "--method", "post"]])

@@ -241,6 +241,12 @@ def find_trace(wanted: str, *, method: str = "") -> TraceSummary:
     raise fail(_no_such(wanted, prefix), NOT_FOUND)
 
 
+def last_text(back: int, method: str = "") -> str:
+    """Return which trace it is that is *back* before the newest."""
+    of = f"of requests by {method}" if method else "of all processes"
+    return f"{back} before the newest trace {of}" if back else f"the newest trace {of}"
+
+
 def _no_such(wanted: str, prefix: str) -> str:
     newest = traces.newest(500)
     by_id = {row.trace_id: row for row in reversed(newest)}

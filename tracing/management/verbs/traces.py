@@ -27,6 +27,7 @@ from tracing.management.verbs.base import (
     fail,
     find_trace,
     hidden_line,
+    last_text,
     positive,
     require_store,
     when,
@@ -142,11 +143,10 @@ def _write_log(run: Run, trace: Trace) -> None:
 def _way(row: TraceSummary, wanted: str, method: str) -> Iterator[str]:
     """Yield which trace ``last`` is, and the requests around a redirect."""
     if (back := before_last(wanted)) is not None:
-        which = f"{back} before the newest" if back else "the newest trace"
-        asked = f" by {method}" if method else ""
+        which = last_text(back, method)
         before = f"{LAST}~{back + 1}" if "~" in wanted else f"{wanted}^"
         before += f" --method {method}" if method else ""
-        yield f"{wanted}: {which}{asked}; the one before it: show {before}"
+        yield f"{wanted}: {which}; the one before it: show {before}"
     if (source := redirected_from(row)) is not None:
         did = f"{plural(source.receiver_call_count, 'receiver call')}"
         yield f"after the redirect of {_request(source)}, {did}: show {source.trace_id[:SHORT_ID]}"

@@ -15,8 +15,10 @@ from tracing.management.verbs.base import (
     Run,
     Verb,
     add_format,
+    before_last,
     fail,
     find_trace,
+    last_text,
     require_store,
 )
 from tracing.spans.escapes import escape_control
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
 
     from tracing.analysis.why_not.words import Answer
+    from tracing.spans.summary import TraceSummary
 
 UNCERTAIN = 5
 """The records cannot say whether it ran."""
@@ -58,13 +61,22 @@ def _why_not(run: Run) -> int:
     if run.as_json:
         run.terminal.json(as_dict(answer))
     else:
-        _write(run, answer)
+        _write(run, answer, _asked(trace, options["trace"]))
     if answer.ran:
         return 0
     return UNCERTAIN if answer.verdict == "not-recorded" else FOUND
 
 
-def _write(run: Run, answer: Answer) -> None:
+def _asked(trace: TraceSummary | None, wanted: str) -> str:
+    """Return the trace that was asked about, and which one ``last`` is."""
+    if trace is None:
+        return ""
+    back = before_last(wanted)
+    which = "" if back is None else f" ({wanted}: {last_text(back)})"
+    return f"{trace.trace_id}, {trace.kind} {escape_control(trace.name)}{which}"
+
+
+def _write(run: Run, answer: Answer, asked: str) -> None:
     write = run.terminal.print
     style = "bold green" if answer.verdict == "ran" else "bold yellow" if answer.ran else "bold red"
     write(joined((answer.verdict, style), "  ", (answer.receiver, "bold")))
@@ -76,7 +88,11 @@ def _write(run: Run, answer: Answer) -> None:
         write(joined(("Remedy: ", "dim"), answer.remedy))
     facts: list[Any] = [f"{answer.calls} calls"] if answer.calls > 1 else []
     if answer.trace_id:
-        facts.append(f"trace {answer.trace_id}")
+        facts.append(
+            f"trace {answer.trace_id}" if asked[:32] != answer.trace_id else f"trace {asked}"
+        )
+    if asked and asked[:32] != answer.trace_id:
+        facts.append(f"asked about trace {asked}")
     if facts:
         write(text(", ".join(facts), "dim"))
 

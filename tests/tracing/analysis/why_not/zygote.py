@@ -37,8 +37,8 @@ tracing.presentation.mermaid tracing.presentation.review tracing.presentation.ro
 tracing.presentation.stable_tree tracing.presentation.task_links tracing.presentation.templating
 tracing.routers tracing.search.completion tracing.setup tracing.spans.summary
 tracing.spool.collector tracing.spool.progress tracing.store.availability tracing.store.backends
-tracing.store.cache tracing.store.clickhouse.connection tracing.store.occurrences tracing.store.queries tracing.store.retention
-tracing.store.summing
+tracing.store.cache tracing.store.clickhouse.connection tracing.store.occurrences
+tracing.store.queries tracing.store.retention tracing.store.summing
 """
 """What each child needs and can be imported before there are settings; not ``tracing.apps``, which acts."""
 
