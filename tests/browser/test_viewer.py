@@ -238,6 +238,38 @@ def test_ends_of_long_routes_are_in_sight(viewer):
     assert box <= frame["y"] + frame["height"] + 1
 
 
+ACTIONS = """() => {
+  const look = (each) => {
+    const style = getComputedStyle(each);
+    return [style.outline, style.boxShadow, style.borderColor, style.backgroundColor].join();
+  };
+  const all = [...document.querySelectorAll('a[href], button, input, select, summary, [tabindex]')];
+  const shown = all.filter((each) => each.checkVisibility() && each.tabIndex >= 0 && !each.disabled);
+  const reached = new Map(shown.map((each) => [each, look(each)]));
+  const others = document.querySelectorAll('body *');
+  const clicked = [...others].filter((each) => getComputedStyle(each).cursor === 'pointer'
+    && each.checkVisibility() && !all.some((one) => one.contains(each)) && !each.closest('label'));
+  addEventListener('focusin', ({target}) => {
+    if (reached.has(target) && reached.get(target) !== look(target)) reached.delete(target);
+  });
+  window.left = () => [...reached.keys()].filter((each) => each.checkVisibility())
+    .map((each) => each.outerHTML.slice(0, 80));
+  return [shown.length, clicked.map((each) => each.outerHTML.slice(0, 80))];
+}"""
+
+
+@pytest.mark.parametrize("which", ["traces", "tree", "explain"])
+def test_tab_leads_to_each_action_and_shows_where_it_is(viewer, which):
+    page = viewer(PAGES[which])
+    count, only_clicked = page.evaluate(ACTIONS)
+
+    for _ in range(count):
+        page.keyboard.press("Tab")
+
+    assert only_clicked == []
+    assert page.evaluate("left()") == []
+
+
 def test_explanation_is_one_step_from_map_statistics_and_span_by_keyboard(viewer):
     for name in ("map", "statistics", "span"):
         page = viewer(PAGES[name])
