@@ -31,6 +31,16 @@ _leaked: list[Any] = []
 """Connections inherited over fork(): they belong to the parent and are never closed here."""
 
 
+def _driver_of(connection: Any) -> Any:
+    """Return the driver's own connection, without what other tools put around it.
+
+    They would trace what we write, and the C code of a driver takes no stand-in.
+    """
+    while (inner := getattr(connection, "__wrapped__", None)) is not None:
+        connection = inner
+    return connection
+
+
 class MissingTablesError(TemporaryError):
     """The database lacks the tables for traces, or has older ones."""
 
@@ -89,11 +99,11 @@ class Database:
         if self.shared:
             wrapper = connections[self.alias]
             wrapper.ensure_connection()
-            self.raw = wrapper.connection
+            self.raw = _driver_of(wrapper.connection)
         elif self.raw is None or self.is_stale():
             self.close()
             parameters = self.parameters(dict(self._wrapper.get_connection_params()))
-            self.raw = self._wrapper.get_new_connection(parameters)
+            self.raw = _driver_of(self._wrapper.get_new_connection(parameters))
             try:
                 self.prepare()
             except BaseException:
