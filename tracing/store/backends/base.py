@@ -32,7 +32,7 @@ _leaked: list[Any] = []
 
 
 def _driver_of(connection: Any) -> Any:
-    """Return the driver's own connection, without what other tools put around it.
+    """Return the driver's own connection, without the wrappers of others.
 
     They would trace what we write, and the C code of a driver takes no stand-in.
     """
