@@ -293,12 +293,16 @@ def test_command_reads_it(read):
         run("list", "outcome:skipped")
 
 
-def test_note_copies_the_trace_to_the_database(read):
+def test_note_copies_the_trace_to_the_database(developer, read):
     (one,) = traces.called(read[0].trace_id)
 
     loaded = traces.load(one)
 
-    traces.annotate(one, pinned=True, note="look")
+    response = developer.post(
+        f"/tracing/traces/{one.address}/note/", {"pinned": "on", "note": "look"}
+    )
+
+    assert response.status_code == 302
 
     kept = Trace.objects.get(root_span_id=one.root_span_id)
     assert (kept.pinned, kept.note) == (True, "look")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from django.core.management.base import CommandError
 
@@ -180,3 +182,23 @@ def test_server_that_is_down_is_said_and_found_again(developer, engine):
 
     assert (down.status_code, up.status_code) == (503, 200)
     assert "ClickHouse at http://127.0.0.1:9" in down.content.decode()
+
+
+def test_forked_process_has_a_connection_of_its_own(engine):
+    with clickhouse.empty_store(engine):
+        clickhouse.export(visit(1))
+        before = traces.counts()
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                os.write(writer, str(traces.last_row()).encode())
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        os.close(writer)
+        with os.fdopen(reader) as told:
+            last = int(told.read() or 0)
+
+        assert last == traces.last_row()
+        assert traces.counts() == before

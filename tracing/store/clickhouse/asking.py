@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -27,6 +26,8 @@ _SETTINGS: Final = {
     # All or an error: half an answer would be taken for a whole one.
     "wait_end_of_query": 1,
     "output_format_json_quote_64bit_integers": 0,
+    # Of a cluster: each subquery is asked once, of all shards.
+    "distributed_product_mode": "global",
 }
 
 
@@ -58,28 +59,32 @@ class Binder:
 
 
 class _Connections:
-    """One connection of this process, for the address that the settings name."""
+    """One connection of this process, for the address that the settings name.
+
+    No lock: while ClickHouse is away each page waits for itself alone.
+    """
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._open: tuple[int, Address, Client] | None = None
+        self._open: tuple[Address, Client] | None = None
+        self._of_parent: tuple[Address, Client] | None = None
 
     def get(self, address: Address) -> Client:
-        with self._lock:
-            key = os.getpid(), address
-            if self._open is None or self._open[:2] != key:
-                self._open = (*key, address.connect())
-            return self._open[2]
+        found = self._open
+        if found is None or found[0] != address:
+            self._open = found = (address, address.connect())
+        return found[1]
 
     def drop(self) -> None:
-        with self._lock:
-            was, self._open = self._open, None
-        # That of a parent process is the parent's.
-        if was is not None and was[0] == os.getpid():
-            was[2].close()
+        """Connect anew the next time; other threads may still wait for an answer."""
+        self._open = None
+
+    def after_fork(self) -> None:
+        """Leave the connection to the parent process."""
+        self._open, self._of_parent = None, self._open
 
 
 _connections: Final = _Connections()
+os.register_at_fork(after_in_child=_connections.after_fork)
 forget_connection: Final = _connections.drop
 
 
