@@ -90,6 +90,8 @@ def call_extra(call: ReceiverCall, dispatch: Dispatch, root: str) -> Attributes:
     told = _TOLD_OF_CALL
     if call.outcome is not Outcome.RAISED and call.exception_message:
         told = {**told, "exception_message": call.exception_message}
+    # Most calls sent nothing: what was spent below them is then left out as a default.
+    told = {**told, "self_ns": call.duration_ns - call.self_ns}
     label, site = call.receiver, dispatch.callsite
     found = {
         REST: _encode(replace(call, **told)).decode(),
@@ -307,7 +309,7 @@ class TraceReader:
 
     def _call(self, row: SpanRow, started_ns: int) -> ReceiverCall:
         get = row.attributes.get
-        empty = ReceiverCall(1, 0, _NO_RECEIVER, 0, 0, self_ns=row.duration_ns)
+        empty = ReceiverCall(1, 0, _NO_RECEIVER, 0, 0)
         call = _rest(row, _read_call, empty)
         label = ReceiverLabel(
             get("django.signal.receiver", ""),
@@ -323,6 +325,7 @@ class TraceReader:
         call.receiver = self.labels.setdefault(label, label)
         call.position = min(_number(get("django.signal.position")), 2**15 - 1)
         call.start_ns, call.duration_ns = row.started_ns - started_ns, row.duration_ns
+        call.self_ns = row.duration_ns - call.self_ns
         call.outcome = _word(Outcome, get("django.signal.outcome", ""), Outcome.UNKNOWN)
         call.response_type = get("django.signal.response_type", "")
         call.exception_type = get("error.type", "")

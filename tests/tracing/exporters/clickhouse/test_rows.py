@@ -65,7 +65,7 @@ def test_row_of_a_call_has_the_words_of_the_collector():
             "django.db.transaction": "none",
             "django.tracing.root": trace.root_span_id,
             "django.tracing.rest": '{"number":2,"position":0,"receiver":{"name":""},"start_ns":0,'
-            '"duration_ns":0,"self_ns":800}',
+            '"duration_ns":0}',
         },
         "Duration": 800,
         "StatusCode": "Unset",
