@@ -14,7 +14,7 @@ from tracing.analysis.why_not.syntax import ends_with
 from tracing.analysis.why_not.target import plain_name
 from tracing.analysis.wiring import all_signals
 from tracing.instrumentation.attributes import names
-from tracing.instrumentation.connections.registry import receiver_of
+from tracing.instrumentation.connections.registry import entries_of, receiver_of
 from tracing.instrumentation.line_times import LineTimes
 from tracing.units import format_count, format_ns, format_percent, plural
 
@@ -139,7 +139,7 @@ def _find(name: str) -> tuple[str, CodeType]:
     wanted = plain_name(name.strip())
     known: dict[str, CodeType] = {}
     for signal in all_signals():
-        for entry in list(signal.receivers):
+        for entry in entries_of(signal):
             receiver = receiver_of(entry)
             code = _code_of(receiver) if receiver is not None else None
             if code is not None:

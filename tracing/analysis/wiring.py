@@ -25,7 +25,11 @@ from tracing.instrumentation.attributes import names, signal_names
 from tracing.instrumentation.attributes.equality import same_function
 from tracing.instrumentation.attributes.signal_names import signal_name
 from tracing.instrumentation.connections.neighbours import own_sends
-from tracing.instrumentation.connections.registry import living_signals, remembered_signals
+from tracing.instrumentation.connections.registry import (
+    entries_of,
+    living_signals,
+    remembered_signals,
+)
 from tracing.spans.records import ReceiverLabel
 
 if TYPE_CHECKING:
@@ -104,7 +108,7 @@ def read_wiring(
     senders = Senders()
     routes = []
     for signal in signals if signals is not None else all_signals():
-        entries = list(signal.receivers)
+        entries = entries_of(signal)
         if entries:
             routes += _routes_of(signal, entries, senders, with_holders=with_holders)
     return routes

@@ -75,6 +75,7 @@ class Delivery:
         self.waiting: deque[_Batch] = deque()
         self.items = 0
         self.exported = self.dropped = self.failures = self.streak = 0
+        self._dropped_before = 0
         self.error = ""
         self.retry_at = 0.0
         self._failing_since = 0.0
@@ -140,6 +141,12 @@ class Delivery:
         joined = _Batch(traces, parts[-1].deadline, first.since)
         self.waiting.appendleft(joined)
         return joined
+
+    def took_all(self) -> bool:
+        """Return whether nothing waits, and nothing was dropped since this was last asked."""
+        kept = not self.waiting and self.dropped == self._dropped_before
+        self._dropped_before = self.dropped
+        return kept
 
     def statistics(self) -> ExporterStatistics:
         """Return the counts so far."""

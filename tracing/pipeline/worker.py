@@ -274,7 +274,7 @@ class WorkerSide:
             worker_thread.exporting = before
 
     def _work(self, *, forced: bool) -> bool:
-        """Empty the queue into exporters; return whether nothing is held back."""
+        """Empty the queue into exporters; return whether they took all; known if *forced*."""
         if self._queue or context.running:
             self._open()
         for drain in self.drains:
@@ -303,7 +303,8 @@ class WorkerSide:
         if forced:
             for exporter in self._exporters:
                 guard(f"flush of exporter {exporter.name}", exporter.force_flush)
-        return not any(delivery.waiting for delivery in self._deliveries)
+        taken = [delivery.took_all() for delivery in self._deliveries if forced]
+        return forced and all(taken)
 
     def _drain(self, drain: Drain) -> None:
         for segment in drain():

@@ -68,7 +68,7 @@ def _connections() -> Iterator[Connected]:
     reads_raw = get_settings().capture_details
     for signal in all_signals():
         name = signal_name(signal)
-        for entry in list(signal.receivers):
+        for entry in registry.entries_of(signal):
             receiver = registry.receiver_of(entry)
             if receiver is None or not registry.sender_lives(entry):
                 continue

@@ -11,6 +11,8 @@ from django.dispatch import Signal
 from django.dispatch.dispatcher import NO_RECEIVERS, NONE_ID
 
 from tests.tracing.instrumentation.conftest import recording
+from tracing.analysis.why_not.process import this_process
+from tracing.analysis.wiring import read_wiring
 from tracing.instrumentation.patching import instrument
 
 pytestmark = pytest.mark.usefixtures("stock", "keeper", "no_failures")
@@ -125,3 +127,16 @@ def test_malformed_receivers_fail_as_without_tracing(caching, method):
 
     assert alone == expected
     assert inside == expected
+
+
+@pytest.mark.parametrize("caching", [False, True])
+def test_wiring_is_read_past_malformed_receivers(caching):
+    undo = instrument()
+    try:
+        for name, signal in signals(caching=caching):
+            found = this_process([signal]).connections
+            read_wiring([signal])
+            good = name.startswith(("cache", "whole")) or "the first good" in name
+            assert len(found) >= good, name
+    finally:
+        undo()

@@ -363,8 +363,8 @@ def test_trace_that_an_exporter_cannot_take_is_found_and_dropped(make, caplog):
     for number in range(9):
         pipeline.submit(plain_trace(number))
     gate.opened.set()
-    pipeline.force_flush()
 
+    assert [pipeline.force_flush(), pipeline.force_flush()] == [False, True]
     assert [int(trace.trace_id, 16) for trace in failing.traces] == [100, 0, 1, 2, 3, 4, 6, 7, 8]
     assert pipeline.statistics().exporters["failing"].dropped == 1
     assert [r.levelno for r in caplog.records if r.name == "tracing"] == [logging.ERROR]

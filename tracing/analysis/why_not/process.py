@@ -81,7 +81,7 @@ def _modules() -> list[str]:
 def _connections(signals: Iterable[Signal]) -> Iterator[Connected]:
     senders = Senders()
     for signal in signals:
-        entries = list(signal.receivers)
+        entries = registry.entries_of(signal)
         if not entries:
             continue
         name = signal_name(signal)
@@ -146,6 +146,6 @@ def _is_stale(entry: Any, cached: list[tuple[Any, Any]]) -> bool:
         if wanted not in {registry.dispatcher.NONE_ID, sender}:
             continue
         items = receivers if isinstance(receivers, list) else ()
-        if not any(item[0] is entry[1] for item in items):
+        if not any(type(item) is tuple and item and item[0] is entry[1] for item in items):
             return True
     return False

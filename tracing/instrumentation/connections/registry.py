@@ -136,6 +136,15 @@ The second is empty where all would be None."""
 _memory: Final[names.IdentityMemory[Connections]] = names.IdentityMemory()
 
 
+def entries_of(signal: Signal) -> list[Any]:
+    """Return the entries of a signal, without what somebody else put there."""
+    found: Any = signal.receivers
+    found = list(found) if isinstance(found, list) else ()
+    tuples = [each for each in found if type(each) is tuple and len(each) > 2]  # noqa: PLR2004
+    pairs = [each for each in tuples if type(each[0]) is tuple and len(each[0]) == 2]  # noqa: PLR2004
+    return [each for each in pairs if type(each[-1]) is bool]
+
+
 def receiver_of(entry: Any) -> Any:
     """Return the receiver of an entry, None if it has died."""
     reference = entry[1]
@@ -212,7 +221,7 @@ def connections_of(signal: Signal, new: Any = None) -> Connections:
         known = Connections()
         _memory.put(signal, known)
         senders = cache(possible_senders)
-        for entry in list(signal.receivers):
+        for entry in entries_of(signal):
             if is_weak(entry) and entry is not new and receiver_of(entry) is not None:
                 _remember(known, entry, sender_of(entry, senders))
     return known
