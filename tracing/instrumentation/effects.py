@@ -42,26 +42,35 @@ HOST_AND_PORT: Final = 2
 
 
 class _Thread(threading.local):
-    busy = 0
-    """How many side effects are under way: what they do below is theirs."""
+    inside: str | None = None
+    """The id of the trace of which a side effect is under way: what that does below is its own.
+
+    Not a count: what interrupts its end would leave it wrong for all traces to come."""
 
 
 _thread: Final = _Thread()
 _own_hosts: set[tuple[str, int | None]] = set()
 
 
-def suspend() -> int:
+def suspend() -> str | None:
     """Begin work with its own side effects; return the one under way.
 
     A task that runs where it is enqueued is no part of the enqueueing.
     """
-    busy, _thread.busy = _thread.busy, 0
-    return busy
+    before, _thread.inside = _thread.inside, None
+    return before
 
 
-def resume(busy: int) -> None:
+def resume(before: str | None) -> None:
     """Go on with what ``suspend`` returned."""
-    _thread.busy = busy
+    _thread.inside = before
+
+
+def _trace_id() -> str | None:
+    """Return the id of the running trace, None without."""
+    buffer = current()
+    trace = buffer.trace if buffer is not None else None
+    return trace.trace_id if trace is not None else None
 
 
 def configure() -> None:
@@ -127,9 +136,12 @@ class _Effect:
         self._describe = describe
         """Gives (target, backend) of what the function is called with, None for no effect."""
 
-    def begin(self, *args: Any) -> None:
-        """Note the effect, unless it is part of another one. Never raises."""
-        if _thread.busy == 0 and current() is not None:
+    def begin(self, *args: Any) -> str | None:
+        """Note the effect, unless it is part of another one; return what ``end`` is given."""
+        before, running = _thread.inside, _trace_id()
+        if running is None:
+            return before
+        if before != running:
             try:
                 found = self._describe(*args)
             except Exception as error:
@@ -137,11 +149,12 @@ class _Effect:
                 found = None
             if found is not None:
                 _note(self._kind, *found)
-        _thread.busy += 1
+            _thread.inside = running
+        return before
 
-    def end(self, value: Any = None) -> Any:
-        """Return *value*, which the function returns."""
-        _thread.busy -= 1
+    def end(self, value: Any, before: str | None) -> Any:
+        """Return *value*, which the function returns. Idempotent."""
+        _thread.inside = before
         return value
 
 
@@ -160,16 +173,19 @@ class _Enqueueing:
     def __init__(self, describe: Callable[..., tuple[str, str]]) -> None:
         self._describe = describe
 
-    def begin(self, *args: Any) -> _Noted:
-        """Return what ``end`` notes; nothing within another effect. Never raises."""
-        noted = self.begin_awaited(*args) if _thread.busy == 0 else None
-        _thread.busy += 1
-        return noted
+    def begin(self, *args: Any) -> tuple[str | None, _Noted]:
+        """Return what ``end`` is given; what it notes is nothing within another effect."""
+        before, running = _thread.inside, _trace_id()
+        if running is None or before == running:
+            return before, None
+        noted = self.begin_awaited(*args)
+        _thread.inside = running
+        return before, noted
 
-    def end(self, value: Any = None, noted: _Noted = None) -> Any:
-        """Note what ``begin`` returned; return *value*. Never raises."""
-        _thread.busy -= 1
-        return self.end_awaited(value, noted)
+    def end(self, value: Any, begun: tuple[str | None, _Noted]) -> Any:
+        """Note what ``begin`` returned; return *value*."""
+        _thread.inside = begun[0]
+        return self.end_awaited(value, begun[1])
 
     def begin_awaited(self, *args: Any) -> _Noted:
         """Do the same in a coroutine, beside which others have effects."""
@@ -181,7 +197,7 @@ class _Enqueueing:
             failed("side effect", error)
             return None
 
-    def end_awaited(self, value: Any = None, noted: _Noted = None) -> Any:
+    def end_awaited(self, value: Any, noted: _Noted) -> Any:
         """Note what ``begin_awaited`` returned; return *value*. Never raises."""
         if noted is not None:
             start, found = noted
@@ -215,7 +231,8 @@ def _inline_task(function: FunctionType, describe: Callable[..., Any], count: in
 def _inline(function: FunctionType, kind: str, describe: Callable[..., Any], count: int) -> Inline:
     """Return a hook that notes the effect of *function*."""
     given = ", ".join(locals_of(function)[:count])
-    calls = Calls(f"hook.begin({given})", "hook.end(_value)", "hook.end()")
+    begin = f"_tracing = hook.begin({given})"
+    calls = Calls(begin, "hook.end(_value, _tracing)", "hook.end(None, _tracing)")
     return Inline(function, _Effect(kind, describe), calls)
 
 
@@ -224,14 +241,14 @@ def _connecting(original: Callable[..., Any]) -> Callable[..., Any]:
     effect = _Effect("socket", _socket)
 
     def connect(self: Any, *args: Any, **kwargs: Any) -> Any:
-        effect.begin(self, *args, **kwargs)
+        before = effect.begin(self, *args, **kwargs)
         try:
             return original(self, *args, **kwargs)
         except BaseException as error:
             error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
             raise
         finally:
-            effect.end()
+            effect.end(None, before)
 
     return update_wrapper(connect, original)
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 from django.contrib.auth.models import Group
 from django.core.handlers.wsgi import WSGIHandler
+from django.core.mail import EmailMessage
 from django.core.management import BaseCommand, call_command
 from django.db import connection, transaction
 from django.db.models.signals import post_save
@@ -25,7 +26,7 @@ from tests.tracing.instrumentation.interrupting import (
     Limit,
     interruptions,
 )
-from tracing.instrumentation import context, failures
+from tracing.instrumentation import context, effects, failures
 from tracing.instrumentation.assembly.assembler import assemble
 from tracing.instrumentation.patching import instrument
 from tracing.spans.records import Outcome
@@ -118,6 +119,40 @@ def interrupt_everywhere(program, once, ping, kind, way, *, every=EVERY):
         done += interruption.sent
     assert dict(failures.counts) == known
     return done
+
+
+def test_mail_is_noted_after_one_that_was_interrupted_anywhere(once):
+    mail = EmailMessage(to=["shop@example.com"])
+
+    def program():
+        with tracing.trace("mail"):
+            mail.send()
+
+    places = 0
+    for interruption in interruptions(Limit, WAYS[0]):
+        interruption.run(program)
+        once.traces()
+        with suppress(Limit):
+            program()
+        [trace] = once.traces()
+        assert [effect.kind for effect in trace.side_effects] == ["mail"], interruption.place
+        places += interruption.sent
+    assert places > 20
+
+
+def test_mail_is_noted_after_one_whose_end_was_interrupted_twice(once, monkeypatch):
+    def interrupted(*_given):
+        raise Limit
+
+    mail = EmailMessage(to=["shop@example.com"])
+    with monkeypatch.context() as patch, suppress(Limit), tracing.trace("interrupted"):
+        patch.setattr(effects._Effect, "end", interrupted)
+        mail.send()
+    with tracing.trace("after"):
+        mail.send()
+    _interrupted, after = once.traces()
+
+    assert [effect.kind for effect in after.side_effects] == ["mail"]
 
 
 @pytest.mark.thorough
