@@ -80,7 +80,7 @@ RARE = _family("rare work", 50, (50, 150), "first-160", "connect")
 INSTANCES = _family("instances", 1, (1, 2), "instances")
 SAVE = _family("save", 50, (50, 150), "save")
 ASEND = _family("asend", 60, (100, 600), "asend")
-REQUEST = _family("request", 50, (50, 150), "request")
+REQUEST = _family("request", 50, (30, 90), "request")
 
 
 class Worker:
