@@ -126,11 +126,12 @@ def request_rows(result: Results) -> Iterator[list[str]]:
         if mode in clock or mode in counts:
             thread = goals.REQUEST_THREAD if mode != "complete-unsampled" else None
             process = {"complete": goals.REQUEST_PROCESS, "spool": goals.REQUEST_SPOOL}.get(mode)
+            count = {"complete": goals.REQUEST_COUNT, "spool": goals.REQUEST_SPOOL}.get(mode)
             cell = clock.get(mode, {})
             yield [
                 title,
                 verdict(_ratio(counts, mode), thread),
-                verdict(_ratio(counts_of_all, mode), process),
+                verdict(_ratio(counts_of_all, mode), count),
                 verdict(cell.get("thread"), thread),
                 verdict(cell.get("process"), process),
             ]
@@ -312,7 +313,7 @@ def published(results: Results) -> str:
         ["a request, its thread", *(verdict(ratio, goals.REQUEST_THREAD) for ratio in thread)],
         [
             "a request, whole process: worker, database, log file",
-            *(verdict(ratio, goals.REQUEST_PROCESS) for ratio in process),
+            *(verdict(ratio, goals.REQUEST_COUNT) for ratio in process),
         ],
     ]
     lines += _markdown_table(["instructions", *names], rows)
