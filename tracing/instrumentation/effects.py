@@ -137,7 +137,7 @@ class _Effect:
         """Gives (target, backend) of what the function is called with, None for no effect."""
 
     def begin(self, *args: Any) -> str | None:
-        """Note the effect, unless it is part of another one; return what ``end`` is given."""
+        """Note the effect, unless inside another; return what ``end`` is given."""
         before, running = _thread.inside, _trace_id()
         if running is None:
             return before
@@ -174,7 +174,7 @@ class _Enqueueing:
         self._describe = describe
 
     def begin(self, *args: Any) -> tuple[str | None, _Noted]:
-        """Return what ``end`` is given; what it notes is nothing within another effect."""
+        """Return what ``end`` is given; inside another effect, nothing to note."""
         before, running = _thread.inside, _trace_id()
         if running is None or before == running:
             return before, None

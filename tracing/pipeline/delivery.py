@@ -143,7 +143,7 @@ class Delivery:
         return joined
 
     def took_all(self) -> bool:
-        """Return whether nothing waits, and nothing was dropped since this was last asked."""
+        """Return whether nothing waits, or was dropped since last asked."""
         kept = not self.waiting and self.dropped == self._dropped_before
         self._dropped_before = self.dropped
         return kept

@@ -274,7 +274,7 @@ class WorkerSide:
             worker_thread.exporting = before
 
     def _work(self, *, forced: bool) -> bool:
-        """Empty the queue into exporters; return whether they took all; known if *forced*."""
+        """Empty the queue; return whether exporters took all, if *forced*."""
         if self._queue or context.running:
             self._open()
         for drain in self.drains:
