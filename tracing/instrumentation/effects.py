@@ -158,8 +158,8 @@ class _Effect:
         return value
 
 
-_Noted = tuple[int, tuple[str, str]] | None
-"""(start, (target, backend)) of a task that is being enqueued; None for no effect."""
+_Noted = list[Any]
+"""[start, (target, backend)] of a task that is being enqueued; empty for no effect, and once it is noted."""
 
 
 class _Enqueueing:
@@ -177,30 +177,32 @@ class _Enqueueing:
         """Return what ``end`` is given; inside another effect, nothing to note."""
         before, running = _thread.inside, _trace_id()
         if running is None or before == running:
-            return before, None
+            return before, []
         noted = self.begin_awaited(*args)
         _thread.inside = running
         return before, noted
 
     def end(self, value: Any, begun: tuple[str | None, _Noted]) -> Any:
-        """Note what ``begin`` returned; return *value*."""
+        """Note what ``begin`` returned; return *value*. Idempotent."""
         _thread.inside = begun[0]
         return self.end_awaited(value, begun[1])
 
     def begin_awaited(self, *args: Any) -> _Noted:
         """Do the same in a coroutine, beside which others have effects."""
         if current() is None:
-            return None
+            return []
         try:
-            return clock(), self._describe(*args)
+            return [clock(), self._describe(*args)]
         except Exception as error:
             failed("side effect", error)
-            return None
+            return []
 
     def end_awaited(self, value: Any, noted: _Noted) -> Any:
-        """Note what ``begin_awaited`` returned; return *value*. Never raises."""
-        if noted is not None:
+        """Note what ``begin_awaited`` returned; return *value*. Idempotent."""
+        if noted:
             start, found = noted
+            # First: who interrupts the end has it done once more.
+            noted.clear()
             _note("task", *found, start=start, task_id=_id_of(value))
         return value
 

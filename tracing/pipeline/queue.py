@@ -157,7 +157,7 @@ class Pipeline(WorkerSide):
                 # Nobody is at work, and there is nothing to do.
                 for exporter in self._exporters:
                     guard(f"flush of exporter {exporter.name}", exporter.force_flush)
-                return True
+                return self._took_all()
             return self._work_here([])
         flush = Flush()
         self._flushes.append(flush)

@@ -95,7 +95,7 @@ class WorkerSide:
         self._queue: deque[tuple[Any, int]] = deque()
         # Counted separately by the two sides, so that neither waits for the other.
         self._added = self._taken = 0
-        self._dropped = 0
+        self._dropped = self._lost_before = 0
         # Reentrant: a receiver called by the garbage collector may submit in the middle of submit().
         self._lock = threading.RLock()
         # Only one thread may export at a time: the worker, or whoever works in its place.
@@ -303,8 +303,14 @@ class WorkerSide:
         if forced:
             for exporter in self._exporters:
                 guard(f"flush of exporter {exporter.name}", exporter.force_flush)
-        taken = [delivery.took_all() for delivery in self._deliveries if forced]
-        return forced and all(taken)
+        return forced and self._took_all()
+
+    def _took_all(self) -> bool:
+        """Return whether nothing waits, or was lost since last asked."""
+        lost = self._dropped + self._failed
+        taken = [delivery.took_all() for delivery in self._deliveries]
+        kept, self._lost_before = lost == self._lost_before, lost
+        return kept and all(taken)
 
     def _drain(self, drain: Drain) -> None:
         for segment in drain():

@@ -116,8 +116,8 @@ def of_fingerprint(fingerprint: str) -> StoredHazard | None:
     rows = models.Hazard.objects.filter(fingerprint=fingerprint.lower())
     row = rows.exclude(hazard__in=_OF_PROCESSES).first()
     if row is None:
-        asked = fingerprint.lower()
-        return next((each for each in of_processes() if each.fingerprint == asked), None)
+        wanted = fingerprint.lower()
+        return next((each for each in of_processes() if each.fingerprint == wanted), None)
     return _stored(row, _accepted(rows.filter(known=False)).get(row.pk))
 
 

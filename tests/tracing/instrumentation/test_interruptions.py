@@ -155,6 +155,17 @@ def test_mail_is_noted_after_one_whose_end_was_interrupted_twice(once, monkeypat
     assert [effect.kind for effect in after.side_effects] == ["mail"]
 
 
+def test_task_is_noted_once_where_its_end_is_done_again(once):
+    hook = effects._Enqueueing(lambda: ("shop.tasks.mail", "default"))
+    with tracing.trace("tasks"):
+        begun = hook.begin()
+        hook.end(None, begun)
+        hook.end(None, begun)
+    [trace] = once.traces()
+
+    assert [effect.target for effect in trace.side_effects] == ["shop.tasks.mail"]
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)

@@ -133,6 +133,8 @@ def _note_saved(buffer: Buffer, sql: str, frame: FrameType, start: int) -> None:
         frame: That of ``_do_insert`` or ``_do_update``.
         start: When it was written.
     """
+    if not apps.models_ready:
+        return
     if frame.f_code is _DO_INSERT and sql[13 : sql.find(sql[12], 13)] in _tables_of_relations():
         model = type(frame.f_locals["self"])
         _note_rows(buffer, "save", model, frame, start)
