@@ -113,7 +113,7 @@ def cached_receivers(signal: Signal, sender: Any) -> CachedReceivers | None:
     note_cleared()
     if not entries:
         return None
-    if any(not is_of_sender(entry, sender) for entry in entries):
+    if _KEEPS_SENDERS and any(not is_of_sender(entry, sender) for entry in entries):
         raise ValueError("connected to another sender")  # Django finds out with each dispatch.
     cached.details = details_reader(signal, sender)
     cached.receiver_set = _receiver_set(signal, sender, entries)
@@ -213,7 +213,7 @@ def _reached(receivers: list[Any], none_id: Any, sender_id: Any) -> list[Any]:
         Exception: If Django cannot read them, or calls what is no receiver. It is asked to do that then.
     """
     found = _REACHED(receivers, none_id, sender_id)
-    if any(entry[1] is None for entry in found):
+    if [entry for entry in found if entry[1] is None]:
         raise ValueError("None is connected")
     return found
 
@@ -236,7 +236,9 @@ def _reached_of_6(receivers: list[Any], none_id: Any, sender_id: Any) -> list[An
     ]
 
 
-_REACHED: Final = _reached_of_6 if VERSION >= (6, 0) else _reached_of_5
+_KEEPS_SENDERS: Final = VERSION >= (6, 0)
+"""Whether an entry refers to its sender."""
+_REACHED: Final = _reached_of_6 if _KEEPS_SENDERS else _reached_of_5
 
 
 def is_stock(cached: Any, signal: Signal, sender: Any) -> bool:
