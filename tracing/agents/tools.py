@@ -222,7 +222,8 @@ TOOLS: Final = (
             "hazard": Argument("only this one, as n-plus-one", "--hazard"),
             **_period(),
         },
-        leave_out=frozenset({"root_span_id", "span_ids"}),
+        leave_out=frozenset({"trace_id", "root_span_id", "span_ids"}),
+        fixed=("--grouped",),
         has_period=True,
     ),
 )

@@ -81,7 +81,9 @@ def test_an_agent_finds_what_went_wrong(site):
     assert max(map(len, texts)) <= 2_000 * CHARACTERS_PER_TOKEN
     assert [answer.is_error for answer in answers] == [False] * 4 + [True, False, True]
     # The query for each: one call.
-    assert "offer_alike" in json.loads(n_plus_one)["entries"][0]["message"]
+    (finding,) = json.loads(n_plus_one)["entries"]
+    assert "offer_alike" in finding["message"]
+    assert len(finding["trace_ids"]) > 1
     # The mail of a sale that was rolled back: one call.
     assert "mail_contract" in json.loads(errors)["entries"][0]["message"]
     # The receiver that did not run: two.

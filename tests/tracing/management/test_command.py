@@ -768,6 +768,13 @@ def test_hazards_as_json_are_one_object_per_trace(traces):
     } <= set(found[0])  # fmt: skip
 
 
+def test_hazards_as_grouped_json_are_one_object_per_finding(traces):
+    (found,) = run_json("hazards", "--no-wiring", "--grouped")
+    newest, _older = run_json("hazards", "--no-wiring")
+
+    assert found == newest | {"trace_ids": [traces[1].trace_id, traces[0].trace_id]}
+
+
 def test_hazards_of_one_trace_only(traces):
     assert len(run_json("hazards", "--trace", traces[0].trace_id)) == 1
     assert run_json("hazards", "--trace", "last") == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,6 +73,9 @@ def _hazards_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--rules", action="store_true", help="list the rules instead")
     parser.add_argument(
+        "--grouped", action="store_true", help="JSON: each finding once, with its trace_ids"
+    )
+    parser.add_argument(
         "--fail-on", choices=SEVERITIES, help="exit with 1 if there is this severity or worse"
     )
     add_format(parser)
@@ -95,16 +97,16 @@ def _hazards(run: Run) -> int:
         and (not wanted or hazard.hazard in wanted)
         and _is_as_bad(hazard, options["severity"] or SEVERITIES[-1])
     ]
-    if run.as_json:
+    if run.as_json and options["grouped"]:
+        run.terminal.json(
+            [as_dict(newest) | {"trace_ids": ids} for newest, ids in _by_finding(found)]
+        )
+    elif run.as_json:
         run.terminal.json([as_dict(hazard) for hazard in found])
     elif found:
-        seen = Counter(hazard.fingerprint for hazard in found)
-        each = {hazard.fingerprint: hazard for hazard in reversed(found)}
-        order = sorted(
-            each.values(),
-            key=lambda hazard: (SEVERITIES.index(hazard.severity), in_library(hazard.file)),
-        )
-        run.terminal.print(report_tables.hazards(order, seen))
+        groups = _by_finding(found)
+        seen = {newest.fingerprint: len(ids) for newest, ids in groups}
+        run.terminal.print(report_tables.hazards([newest for newest, _ids in groups], seen))
     else:
         run.terminal.print(text("No hazards found."))
     for problem in current().problems:
@@ -113,6 +115,21 @@ def _hazards(run: Run) -> int:
     if threshold and any(_is_as_bad(hazard, threshold) for hazard in found if not hazard.known):
         return FOUND
     return 0
+
+
+def _by_finding(found: Iterable[Hazard]) -> list[tuple[Hazard, list[str]]]:
+    """Return each finding in its newest trace, with all its traces' ids.
+
+    The worst is first.
+    """
+    groups: dict[str, tuple[Hazard, dict[str, None]]] = {}
+    for hazard in found:
+        _newest, ids = groups.setdefault(hazard.fingerprint, (hazard, {}))
+        ids |= {hazard.trace_id: None} if hazard.trace_id else {}
+    return sorted(
+        ((newest, list(ids)) for newest, ids in groups.values()),
+        key=lambda group: (SEVERITIES.index(group[0].severity), in_library(group[0].file)),
+    )
 
 
 def _is_as_bad(hazard: Hazard, threshold: str) -> bool:
