@@ -93,6 +93,7 @@ def test_report_of_djangos_runner(tmp_path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_report_of_pytest(tmp_path):
     assert outcomes(tmp_path, "pytest", PYTEST_TESTS) == {

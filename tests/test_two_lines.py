@@ -130,7 +130,13 @@ def wait_for(answer, project):
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("toolbar", [False, True], ids=["alone", "with the toolbar"])
+@pytest.mark.parametrize(
+    "toolbar",
+    [
+        pytest.param(False, marks=pytest.mark.slow, id="alone"),
+        pytest.param(True, id="with the toolbar"),
+    ],
+)
 def test_two_lines_and_runserver_show_the_first_trace(project, serve, toolbar):
     if toolbar:
         project.append("settings.py", TOOLBAR_SETTINGS)

@@ -725,6 +725,7 @@ def test_the_hazard_tab_says_what_to_do_and_leads_to_the_row(parcel_panel, parce
     expect(parcel_panel.locator(".inspector")).to_contain_text("The scales say <b>nothing</b>.")
 
 
+@pytest.mark.slow
 def test_axe_finds_nothing_in_the_panel(open_page, parcels_address, theme):
     # axe-core is injected, which the policy of the page forbids.
     page = open_page(parcels_address, theme=theme, bypass_csp=True)

@@ -132,6 +132,7 @@ def test_an_experiment_of_the_lab_runs_in_place(page, theme):
     assert not Car.objects.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "paths",
     [

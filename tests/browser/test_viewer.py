@@ -141,6 +141,7 @@ def problems_of(page, addresses):
     return {name: problems for name, problems in found.items() if problems}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", QUARTERS, ids=lambda names: names[0])
 def test_axe_finds_nothing_in_both_themes_at_a_desk_and_on_a_phone_which_it_fits(viewer, names):
     assert problems_of(viewer(), {name: PAGES[name] for name in names}) == {}

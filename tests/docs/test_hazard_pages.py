@@ -181,14 +181,8 @@ each_rule = pytest.mark.parametrize("rule", BUILT_IN, ids=[rule.id for rule in B
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.usefixtures("shop", "restored_signals", "unhurried")
-@pytest.mark.parametrize(
-    "rule",
-    [
-        # It sleeps for seconds, which nothing else takes.
-        pytest.param(rule, id=rule.id, marks=[pytest.mark.thorough] * (rule.id == "slow-receiver"))
-        for rule in BUILT_IN
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", BUILT_IN, ids=lambda rule: rule.id)
 def test_hazard_page_shows_what_is_found(rule, tmp_path, settings):
     settings.DEBUG = False
     settings.TRACING = {**settings.TRACING, **SETTINGS.get(rule.id, {})}

@@ -239,7 +239,7 @@ def test_it():
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("plugin", [True, False])
+@pytest.mark.parametrize("plugin", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_store_gets_nothing_where_pytest_knows_nothing_of_django(plugin, tmp_path):
     (tmp_path / "own_settings.py").write_text(SETTINGS)
     (tmp_path / "test_plain.py").write_text(PLAIN_TEST)

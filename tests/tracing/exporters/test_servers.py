@@ -381,6 +381,7 @@ def test_driver_without_copy_inserts_many_rows_at_once():
     assert found == rows
 
 
+@pytest.mark.slow
 def test_pruning_to_a_size_comes_to_an_end(exporter, store):
     if store.name != "postgresql":
         pytest.skip("about files that stay as large as they were")

@@ -78,6 +78,7 @@ def process(store: dict[str, Any], tmp_path: Path) -> Callable[[str], str]:
     return run
 
 
+@pytest.mark.slow
 def test_task_is_joined_to_its_sender_in_another_process(process: Callable[[str], str]) -> None:
     process("enqueue")
     process("run")
