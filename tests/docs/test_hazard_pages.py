@@ -187,11 +187,11 @@ def test_hazard_page_shows_what_is_found(rule, tmp_path, settings):
     settings.DEBUG = False
     settings.TRACING = {**settings.TRACING, **SETTINGS.get(rule.id, {})}
     text = page_of(rule)
-    found = run(block_of(section(text, "Example"), "python"), tmp_path)
+    found = run(block_of(text, "python"), tmp_path)
     gc.collect()
 
     (shown,) = [text for text in messages(found, tmp_path) if rule.id in text.split()]
-    printed = block_of(section(text, "What is found"), "text")
+    printed = block_of(text, "text")
     assert timeless(shown) == timeless(printed)
 
 
@@ -208,23 +208,21 @@ def test_hazard_page_shows_a_remedy_that_helps(rule, tmp_path, settings):
 @pytest.mark.parametrize("rule", ALL, ids=[rule.id for rule in ALL])
 def test_hazard_page_says_what_the_rule_says(rule):
     text = page_of(rule)
-    plain = text.replace("`", "")
+    first = " ".join(text.split("\n\n")[1].replace("`", "").split())
 
-    assert plain.startswith(f"# {rule.id}\n\n{rule.summary} Severity: {rule.severity}.\n")
-    assert rule.why in section(text, "Why it matters").replace("\n", " ")
-    assert section(text, "Left alone").count("\n- ") >= 2
+    assert text.startswith(f"# {rule.id}\n\n")
+    assert first == f"{rule.severity.capitalize()}. {rule.summary} {rule.why}"
     for name, default in rule.options.items():
         if name != "budgets":
-            assert f"| `{name}` | `{default!r}` |" in text
+            assert f"- `{name}` (`{default!r}`): " in text
 
 
 def test_hazard_index_names_every_rule_and_no_other():
     index = (HAZARDS / "index.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^\| \[([a-z-]+)\]\(\1\.md\) \| (\w+) \|", index, re.MULTILINE)
+    listed = re.findall(r"\[([a-z-]+)\]\(\1\.md\)", index)
 
-    assert listed == [(rule.id, rule.severity) for rule in ALL]
-    assert {path.stem for path in HAZARDS.glob("*.md")} == {
-        "index",
-        *(rule.id for rule in ALL),
-    }
-    assert {severity for _, severity in listed} <= set(SEVERITIES)
+    assert sorted(listed) == sorted(rule.id for rule in ALL)
+    assert {path.stem for path in HAZARDS.glob("*.md")} == {"index", *listed}
+    assert {rule.severity for rule in ALL} <= set(SEVERITIES)
+    assert "Twenty rules" in index
+    assert len(ALL) == 20
