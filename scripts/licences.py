@@ -1,7 +1,7 @@
 """Write down the licences of dependencies and vendored files: python scripts/licences.py.
 
-They are what the installed packages say of themselves. ``--check`` writes nothing and fails where the page
-is not what they say.
+They are what the installed packages say of themselves, in the second column of docs/project/dependencies.md.
+``--check`` writes nothing and fails where the page is not what they say.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "project" / "licences.md"
+PAGE = ROOT / "docs" / "project" / "dependencies.md"
 LONGEST = 40
 """Characters of a licence's name; a longer text is the licence itself."""
 HEADINGS = {
@@ -23,7 +23,8 @@ HEADINGS = {
     "Mozilla Public License, version 2.0": "MPL-2.0",
 }
 """What the first line of a licence's text is short for."""
-DATA = "carsales/demo/data"
+ROW = re.compile(r"^(\| `?([\w@./-]+?)/?`? \| )([^|]*?)( \|)", re.MULTILINE)
+"""The beginning of a row: a package or a folder of files, and its licence."""
 
 
 def licence_of(package: str) -> str:
@@ -36,22 +37,14 @@ def licence_of(package: str) -> str:
     return ", ".join(line.rpartition(" :: ")[2] for line in classifiers) or "says nothing"
 
 
-def packages() -> list[tuple[str, str]]:
-    """Return each package that the project names, and what needs it."""
+def packages() -> set[str]:
+    """Return each package of Python that the project names."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found: dict[str, str] = dict.fromkeys(map(_name, project["dependencies"]), "the tracer")
-    for extra, lines in project["optional-dependencies"].items():
-        for name in map(_name, lines):
-            if name != project["name"]:
-                found.setdefault(name, f"the extra `{extra}`")
-    for file, user in (
-        ("requirements.txt", "the demo site"),
-        ("requirements-dev.txt", "tests and checks"),
-    ):
-        for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
-            if re.match(r"\w", line):
-                found.setdefault(_name(line), user)
-    return list(found.items())
+    extras = project["optional-dependencies"].values()
+    named = [*project["dependencies"], *(line for lines in extras for line in lines)]
+    for file in ("requirements.txt", "requirements-dev.txt"):
+        named += (ROOT / file).read_text(encoding="utf-8").splitlines()
+    return {_name(line) for line in named if re.match(r"\w", line)} - {project["name"]}
 
 
 def scripts() -> list[tuple[str, str]]:
@@ -65,42 +58,27 @@ def _name(line: str) -> str:
     return match[0] if match else ""
 
 
-def vendored() -> list[tuple[str, str, str]]:
-    """Return each folder of others' files: its place, its licence and who ships it."""
+def vendored() -> list[tuple[str, str]]:
+    """Return each folder of others' files: its place and its licence."""
     found = []
     for path in sorted(ROOT.glob("t*/**/vendor/*/LICENSE")):
         first = path.read_text(encoding="utf-8").strip().splitlines()[0].strip()
-        place = path.parent.relative_to(ROOT).as_posix()
-        user = "the tracer ships it" if place.startswith("tracing/") else "tests only"
-        found.append((place, HEADINGS[first], user))
+        found.append((path.parent.relative_to(ROOT).as_posix(), HEADINGS[first]))
     return found
 
 
 def page() -> str:
-    """Return the text of the page."""
-    rows = [f"| {name} | {licence_of(name)} | {user} |" for name, user in packages()]
-    rows += [f"| {name} | {licence} | checks of the JavaScript |" for name, licence in scripts()]
-    files = [f"| `{place}/` | {licence} | {user} |" for place, licence, user in vendored()]
-    return "\n".join(
-        [
-            "# Licences",
-            "",
-            "The tracer and CarSales are under the [MIT licence](../../LICENSE). Below is what they need,",
-            "written down by `scripts/licences.py` from what the packages say of themselves;",
-            "[Dependencies](dependencies.md) says why each is here. Of all this the distribution has the",
-            "vendored files of the tracer alone.",
-            "",
-            "| package | licence | needed by |",
-            "|---|---|---|",
-            *rows,
-            "",
-            "| files of others | licence | used by |",
-            "|---|---|---|",
-            *files,
-            f"| `{DATA}/` | MIT | the demo site: two tables of cars |",
-            "",
-        ]
-    )
+    """Return the text of the page, its licences written anew.
+
+    Raises:
+        ValueError: It has no row for a package or a folder.
+    """
+    told = {name: licence_of(name) for name in packages()} | dict(scripts()) | dict(vendored())
+    text = PAGE.read_text(encoding="utf-8")
+    rows = {match[2]: match[3] for match in ROW.finditer(text)}
+    if missing := told.keys() - rows:
+        raise ValueError(f"{PAGE.name} lacks {', '.join(sorted(missing))}")
+    return ROW.sub(lambda row: f"{row[1]}{told.get(row[2], row[3])}{row[4]}", text)
 
 
 def main() -> int:
@@ -111,7 +89,7 @@ def main() -> int:
     if PAGE.read_text(encoding="utf-8") == page():
         return 0
     print(
-        "docs/project/licences.md is not what the packages say: python scripts/licences.py",
+        "docs/project/dependencies.md is not what the packages say: python scripts/licences.py",
         file=sys.stderr,
     )
     return 1

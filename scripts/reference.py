@@ -108,7 +108,7 @@ def _settings_of(kind: type[Options], defaults: object, names: list[str]) -> str
         written = [field.upper()] if kind.__name__ == "Settings" else option.names or (field,)
         keys = ", ".join(f"`{key}`" for key in written)
         rows.append([keys, _default(getattr(defaults, field)), texts[field]])
-    return table(["key", "default", "what it does"], rows)
+    return table(["key", "default", ""], rows)
 
 
 def _default(value: Any) -> str:
@@ -129,11 +129,12 @@ def options(name: str) -> str:
     """Return the table of a verb's arguments and options, without what most verbs or ``list`` have."""
     rows = _options_of(name)
     told = _options_of("list") if name != "list" else []
-    return table(["option", "what it does"], (row for row in rows if row not in told))
+    return table(["option", ""], (row for row in rows if row not in told))
 
 
 def _options_of(name: str) -> list[list[str]]:
     from tracing.management.verbs import VERBS
+    from tracing.management.verbs.base import NAMES_OF_TRACES
 
     parser = argparse.ArgumentParser(prog="manage.py tracing", add_help=False)
     next(verb for verb in VERBS if verb.name == name).add_arguments(parser)
@@ -146,6 +147,7 @@ def _options_of(name: str) -> list[list[str]]:
             if list(action.choices) == ["text", "json"]:
                 continue
         text = action.help % vars(action) if action.help else ""
+        text = text.replace(NAMES_OF_TRACES, "[a trace](#what-is-common)")
         if action.choices:
             choices = ", ".join(f"`{choice}`" for choice in action.choices if choice)
             text = f"{text}: {choices}" if text else choices
@@ -175,15 +177,15 @@ def keys(_name: str) -> str:
         compared = " ".join(f"`{operator}`" for operator in key.operators if operator != "=")
         what = f"{key.hint}: {choices}" if choices and key.name != "hazard" else key.hint
         rows.append([f"`{key.name}`", prose(what), HOW[key.match.name].format(compared=compared)])
-    return table(["key", "what it is about", "how it is compared"], rows)
+    return table(["key", "", "compared"], rows)
 
 
 HOW = {
     "PART": "any part",
     "EXACT": "exactly",
     "DOTTED": "whole, or its end after a dot",
-    "CHOICE": "that word",
-    "FLAG": "that word",
+    "CHOICE": "",
+    "FLAG": "",
     "NUMBER": "{compared}",
     "DURATION": "{compared}, with a duration",
     "TIME": "a time",
@@ -225,7 +227,7 @@ def entry(name: str, thing: Any) -> Iterator[str]:
         shown = method if isinstance(value, property) else signature(method, value, is_method=True)
         rows.append([f"`{shown}`", described(text).replace("\n\n", " ").replace("\n", " ").strip()])
     if rows:
-        yield table(["of it", "what it is"], rows)
+        yield table(["of it", ""], rows)
 
 
 def signature(name: str, thing: Callable[..., Any], *, is_method: bool = False) -> str:

@@ -1,8 +1,7 @@
 """Take the pictures of the viewer for docs/screenshots, of a running CarSales.
 
-Start the site and let it sell something first::
+Of what ``make demo`` serves::
 
-    manage.py simulate --sales 30
     python scripts/viewer_screenshots.py http://127.0.0.1:8000
 """
 
@@ -30,11 +29,11 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         request = playwright.request.new_context()
         found = request.get(
-            f"{viewer}traces.json?q=receiver:make_sale+name:check-out&size=2"
+            f"{viewer}traces.json?q=receiver:make_sale+name:check-out&size=1"
         ).json()
-        if len(found["traces"]) < 2:  # noqa: PLR2004 - two are compared.
-            raise SystemExit("There are too few requests that made a sale: simulate sales first.")
-        after, before = (trace["trace_id"] for trace in found["traces"])
+        if not found["traces"]:
+            raise SystemExit("There is no request that made a sale: simulate sales first.")
+        after = found["traces"][0]["trace_id"]
         trace = request.get(f"{viewer}traces/{after}.json").json()
         deepest = max(trace["dispatches"], key=lambda dispatch: dispatch["depth"])
         span = deepest["receiver_calls"][0]["number"]
@@ -48,7 +47,7 @@ def main() -> None:
             "map": "map/",
             "statistics": "statistics/",
             "explain": "explain/?what=orders.Order&signal=post_save",
-            "compare": f"compare/?a={before}&b={after}",
+            "compare": "compare/periods/?release_before=1.0&release_after=1.1",
             "hazards": "hazards/",
             "recorder": "recorder/",
         }

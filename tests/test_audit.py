@@ -86,4 +86,12 @@ def test_licence_of_every_vendored_folder_is_told():
         if path.is_dir()
     }
 
-    assert {place for place, _, _ in script("licences").vendored()} == folders
+    assert {place for place, _ in script("licences").vendored()} == folders
+
+
+def test_a_package_without_a_row_is_named(monkeypatch):
+    licences = script("licences")
+    monkeypatch.setattr(licences, "scripts", lambda: [("nobody", "MIT")])
+
+    with pytest.raises(ValueError, match="lacks nobody"):
+        licences.page()

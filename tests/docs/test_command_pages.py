@@ -45,10 +45,10 @@ def test_command_shown_is_understood(line):
 
 def test_every_verb_has_its_section_and_its_line_in_the_table():
     text = PAGES[0].read_text()
-    table = re.findall(r"^\| \[`([a-z-]+)`\]\(#[a-z-]+\) \|", text, re.MULTILINE)
+    table = re.findall(r"\[`([a-z-]+)`\]\(#[a-z-]+\)", text.partition("\n## ")[0])
     sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
 
-    assert table == [verb.name for verb in VERBS]
+    assert sorted(table) == sorted(verb.name for verb in VERBS)
     for verb in VERBS:
         assert any(verb.name in section.split() for section in sections), verb.name
 

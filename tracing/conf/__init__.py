@@ -57,22 +57,21 @@ class Settings(Options):
     enabled: bool = option(True, FLAG)
     """Instrument Django's signals when the application starts. Where they are not, nothing is recorded."""
     release: str = option("", TEXT)
-    """What is deployed: a version, a commit; ``compare`` and ``wiring --processes`` tell by it."""
+    """What is deployed: a version, a commit."""
     capture_callsite: bool = option(True, FLAG)
     """File, line and function of the application's frame that sent a signal."""
     capture_details: bool = option(True, FLAG)
-    """Instance, save and m2m details, names of the other named arguments."""
+    """Instance, save and m2m details, names of other arguments."""
     capture_sql: bool = option(True, FLAG)
-    """Number and time of queries, transactions and their outcome, bypassed signals."""
+    """Queries, transactions and their outcome, bypassed signals."""
     capture_cpu: bool = option(False, FLAG)
     """CPU time of each receiver call: docs/reference/settings.md#computing-or-waiting."""
     capture_statements: bool = option(False, FLAG)
-    """Keep the statements of each receiver, normalised, without parameters. ``n-plus-one`` sees them
-    in any case."""
+    """Keep the statements of receivers, without parameters. ``n-plus-one`` sees them in any case."""
     capture_values: bool = option(False, FLAG)
     """Values of named arguments, redacted and cut."""
     sensitive_keys: str = option("", TEXT)
-    """A regular expression of further keys whose values are never kept: docs/security.md#what-is-redacted."""
+    """A regular expression of further keys whose values are not kept: docs/security.md#what-is-redacted."""
     clear_keys: list[str] = option([], TEXTS)
     """Models, as ``shop.Seat``, whose keys are shown though neither integers nor UUIDs:
     docs/security.md#what-is-redacted."""
@@ -87,26 +86,26 @@ class Settings(Options):
     sample_by_kind: dict[str, float] = option({}, BY_KIND)
     """The same for single kinds: ``request``, ``command``, ``task``, ``test``, ``block``, ``dispatch``."""
     sample_by_path: list[tuple[str, float]] = option([], BY_PATH)
-    """Pairs of a pattern and a ratio, for paths of requests and names of commands; the first match counts."""
+    """Pairs of a pattern and a ratio, for paths and names of commands; the first match counts."""
     sample_parent_based: bool = option(True, FLAG)
     """Let an incoming ``traceparent`` decide instead, if its sender is trusted."""
     trusted_parents: Any = option([], TRUST)
     """Whose ``traceparent`` decides, nobody's by default:
     docs/reference/settings.md#whose-traceparent-decides."""
     keep: KeepOptions = option(KeepOptions(), parts.KEEP)
-    """Which traces are kept when they are finished; empty keeps all. Its keys are below."""
+    """Which finished traces are kept; empty keeps all."""
     exclude_commands: list[str] = option(
         ["runserver", "runserver_plus", "shell", "shell_plus", "dbshell", "test", "tracing"], TEXTS
     )
-    """Commands that are no trace of their own; what they send: as requests or standalone dispatches."""
+    """Commands that are no trace; what they send is."""
     exclude_paths: list[str] = option(["/static/*", "/media/*", "/favicon.ico"], TEXTS)
     """Patterns of request paths that are not recorded."""
     exclude_signals: list[str] = option([], TEXTS)
-    """Patterns of signals whose dispatches are left out, with all that was sent below."""
+    """Patterns of signals that are left out."""
     exclude_senders: list[str] = option([], TEXTS)
     """The same for senders, as ``sessions.Session``."""
     exclude_receivers: list[str] = option([], TEXTS)
-    """Patterns of receivers whose calls are left out; a dispatch goes with its last receiver."""
+    """The same for receivers; a dispatch goes with its last one."""
 
     # -- where traces go
     exporters: list[str] = option(["database", "log"], TEXTS)
@@ -115,27 +114,24 @@ class Settings(Options):
     database: str = option("", TEXT)
     """Alias of the store; empty for ``tracing`` if there is such an alias, else ``default``."""
     store: str = option("database", choice("database", "clickhouse"))
-    """What pages and command read: the ``database``, or ``clickhouse``, at the address of ``CLICKHOUSE``:
-    docs/guides/clickhouse.md#what-is-read."""
+    """What pages and command read: ``database`` or ``clickhouse``: docs/guides/clickhouse.md#what-is-read."""
     store_in_tests: bool = option(False, FLAG)
     """Let the worker write into the databases of a test run:
     docs/guides/storage.md#in-a-projects-own-tests."""
     log: LogOptions = option(LogOptions(), parts.LOG)
-    """The log file: docs/reference/logs.md. Its keys are below, as those of the next ones."""
+    """The log file: docs/reference/logs.md. Keys below."""
     otlp: OtlpOptions = option(OtlpOptions(), parts.OTLP)
     """The OTLP exporter: docs/guides/otel.md."""
     clickhouse: ClickHouseOptions = option(ClickHouseOptions(), parts.CLICKHOUSE)
-    """ClickHouse, for the exporter and for ``STORE``: docs/guides/clickhouse.md."""
+    """ClickHouse: docs/guides/clickhouse.md."""
     pipeline: PipelineOptions = option(PipelineOptions(), parts.PIPELINE)
     """Limits of the queue and the worker."""
     collector: str = option("thread", choice("thread", "process", "service"))
-    """Who exports: a ``thread`` of each process, one ``process`` that they start, a ``service`` that
-    you run."""
+    """Who exports, ``thread``, ``process`` or ``service``: docs/guides/production.md."""
     spool: SpoolOptions = option(SpoolOptions(), parts.SPOOL)
-    """The folder that processes append to where no thread exports: docs/guides/production.md."""
+    """The folder that processes append to for a collector."""
     prune: Retention = option(DEFAULT_RETENTION, parts.PRUNE)
-    """Pruning, by default of a SQLite file of its own alone; ``{}`` keeps everything:
-    docs/guides/storage.md#retention."""
+    """Retention; ``{}`` keeps everything: docs/guides/storage.md#retention."""
 
     # -- diagnosis
     hazards: dict[str, Any] = option({}, DICT)
@@ -155,7 +151,7 @@ class Settings(Options):
     panel: PanelOptions = option(PanelOptions(), parts.PANEL)
     """The toolbar panel: docs/guides/panel.md."""
     application_logs: list[Any] = option([], PATHS)
-    """Log files of the application, whose lines stand beside each trace: see docs/reference/logs.md."""
+    """Log files of the application, whose lines stand beside each trace: docs/reference/logs.md."""
     header: bool = option(True, FLAG)
     """Send ``Tracing-Trace-Id`` to those who may open the viewer."""
     server_timing: bool | None = option(None, FLAG)

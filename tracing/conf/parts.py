@@ -56,16 +56,15 @@ class LogOptions(Options):
     """``LOG``: the arguments of the log exporter."""
 
     path: str | os.PathLike[str] | None = option(None, PATH)
-    """The file, by default ``logs/tracing.jsonl`` in the project's folder; its folder is made if need be."""
+    """The file, by default ``logs/tracing.jsonl`` in the project's folder."""
     logger: str = option("", TEXT)
-    """Name of a logger of the standard library to write to instead of a file."""
+    """A logger of the standard library to write to instead."""
     level: str = option("info", choice(*LEVELS))
     """Leave out lines below it: ``error`` keeps failed receivers and failed traces."""
     max_bytes: int = option(50_000_000, SIZE, "max_size", "max_bytes")
-    """Rotate before the file grows larger: a size, or bytes; 0 for never."""
+    """Rotate before it grows larger; 0 for never."""
     every_seconds: float = option(0, PERIOD, "every", "every_seconds")
-    """Rotate when another period begins, from 1970 in UTC: a duration (``"day"``), or seconds; 0 for
-    never."""
+    """Rotate when another period begins, in UTC: a duration (``"day"``), or seconds; 0 for never."""
     keep: int = option(10, NUMBER)
     """Rotated files to keep."""
     compress: bool = option(True, FLAG)
@@ -84,7 +83,7 @@ class OtlpOptions(Options):
     headers: Mapping[str, str] | None = option(None, STRINGS._replace(is_secret=True))
     """Headers of each request, never shown by checks."""
     timeout: float = option(3, NUMBER)
-    """Seconds to wait for the collector."""
+    """Seconds to wait for it."""
     insecure: bool | None = option(None, FLAG)
     """Speak to it without TLS (gRPC); by default as the scheme of the endpoint says."""
     resource: Mapping[str, str] | None = option(None, STRINGS)
@@ -111,20 +110,19 @@ class ClickHouseOptions(Options):
     timeout: float = option(10, POSITIVE)
     """Seconds that one attempt may take."""
     rows: int = option(10_000, POSITIVE)
-    """Rows (a trace, dispatch and receiver call each) that are written at once, if so many come in time."""
+    """Rows that are written at once, if so many come in time."""
     seconds: float = option(5, NUMBER)
-    """How long the first of them waits for the others."""
+    """How long the first waits for the others."""
     keep: timedelta | None = option(None, AGE)
-    """How long ClickHouse keeps them, as ``"30d"``; put into the table by ``manage.py tracing
-    clickhouse-schema``."""
+    """How long ClickHouse keeps them, as ``"30d"``; put into the table by ``clickhouse-schema``."""
 
 
 class PipelineOptions(Options):
     """``PIPELINE``: how queue and worker work, by default for the web."""
 
     queue_limit: int = option(100_000, NUMBER)
-    """Recorded items (dispatches and receiver calls, roughly) that may wait for the worker, and that a
-    failing exporter keeps; beyond it the oldest go, and are counted."""
+    """Dispatches and calls that may wait, for the worker and for a failing exporter; beyond it the
+    oldest go, and are counted."""
     batch_seconds: float = option(0.2, NUMBER)
     """Seconds that the first trace of a batch waits for others."""
     retry_seconds: float = option(60.0, NUMBER)
@@ -132,26 +130,25 @@ class PipelineOptions(Options):
     exit_seconds: float = option(5.0, NUMBER)
     """Seconds that the exit of the process may wait for the exporters."""
     synchronous: bool = option(False, FLAG)
-    """Export on the traced thread, before it goes on. For tests and short commands."""
+    """Export on the traced thread: for tests and short commands."""
 
 
 class SpoolOptions(Options):
     """``SPOOL``: where processes leave what they recorded for the collector."""
 
     path: str | os.PathLike[str] | None = option(None, PATH)
-    """The folder, on a local disk, by default ``tracing-spool`` in ``BASE_DIR``; made for its owner alone."""
+    """The folder, on a local disk, by default ``tracing-spool`` in ``BASE_DIR``."""
     max_bytes: int = option(500_000_000, SIZE, "max_size", "max_bytes")
-    """What the folder may hold: a size, or bytes; beyond it the oldest file goes, and its traces are
-    counted."""
+    """What it may hold; beyond it the oldest file goes, and is counted."""
 
 
 class Retention(Options):
     """``PRUNE``: what is kept. With no limit given, everything is."""
 
     older_than: timedelta | None = option(None, AGE)
-    """Prune traces that started longer ago than this duration, as ``"7d"``."""
+    """Prune traces that started longer ago, as ``"7d"``."""
     max_rows: int | None = option(None, NUMBER)
-    """Keep at most this many dispatches, the newest."""
+    """Keep at most so many dispatches."""
     max_size: int | None = option(None, SIZE)
     """Keep the store within this size, as ``"2GB"``."""
     keep_failed: bool = option(False, FLAG)
@@ -159,9 +156,9 @@ class Retention(Options):
     keep_pinned: bool = option(True, FLAG)
     """Keep pinned traces."""
     keep_rollups: timedelta | None = option(None, AGE)
-    """Prune statistics by hour, and sums by path, older than this duration; without it they stay."""
+    """Prune statistics and sums by path older than this; without it they stay."""
     every_seconds: float = option(600, NUMBER)
-    """Seconds between two turns, by one of all processes."""
+    """Seconds between two turns of all processes."""
     is_default: bool = option(False)
     """Nobody asked for it."""
     written: Mapping[str, object] = option({})
@@ -172,16 +169,16 @@ class ViewerOptions(Options):
     """``VIEWER``."""
 
     editor: str = option("", TEXT)
-    """Links that open a file: the name of an editor, or an address with ``{file}`` and ``{line}``."""
+    """Links that open a file: docs/guides/viewer.md#setting-up."""
     max_seconds: float = option(5.0, POSITIVE)
-    """Seconds that a page, chart or JSON answer may take; one that takes longer is stopped, with a 503."""
+    """Seconds that an answer may take, else 503."""
 
 
 class PanelOptions(Options):
     """``PANEL``."""
 
     editor: str = option("", TEXT)
-    """The same as that of ``VIEWER``, which counts where this is empty."""
+    """In place of that of ``VIEWER``."""
 
 
 _DEFAULT_LIMITS: Final = {"older_than": "7d", "max_size": "1GB"}

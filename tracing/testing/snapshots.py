@@ -58,8 +58,8 @@ def assert_dispatch_tree(
 
     Args:
         captured: What ``capture_dispatches`` yielded.
-        name: Of letters, digits, ``-``, ``_`` and dots; another one for each tree of a file of tests.
-        expected: The tree itself, in the place of a file; indentation around it does not count.
+        name: Of letters, digits, ``-``, ``_`` and dots.
+        expected: The tree itself, in the place of a file.
         everything: Also what only receivers of Django and of installed packages did.
         update: Write the file rather than compare; by default if ``pytest --tracing-update`` runs or
             the environment has ``TRACING_UPDATE=1``.

@@ -41,15 +41,14 @@ _MIDDLE, _LAST, _BELOW, _ASIDE = "├─ ", "└─ ", "│  ", "   "
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "what",
-        help="a sender (orders.Order), a signal, a receiver, or the name of traces: a route, a command, a "
-        "task; the end of a dotted path will do",
+        help="sender (orders.Order), signal, receiver, route, command or task, or the end of its dotted path",
     )
     parser.add_argument("signal", nargs="?", default="", help="a signal of that sender")
     parser.add_argument(
         "--limit",
         type=positive,
-        help="read so many of the newest traces, and not the sums of all (where those have nothing: as many "
-        f"as are read in a moment, at most {MOST_TRACES})",
+        help="read so many of the newest traces instead of sums of all (where there are none: "
+        f"at most {MOST_TRACES})",
     )
     add_period(parser)
     add_everything(parser)
