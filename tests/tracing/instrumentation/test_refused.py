@@ -36,10 +36,10 @@ def asend_to(sender):
     return asyncio.run(cached.asend(sender=sender))
 
 
-def raised_by(send):
-    """Return the type, the text, the context and the functions of what *send* raises."""
+def raised_by(send, sender="a string"):
+    """Return the type, the text, the context and the functions of what *send* raises for a sender."""
     with pytest.raises(TypeError) as raised:
-        send("a string")
+        send(sender)
     error = raised.value
     functions = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
     return type(error), str(error), error.__context__, functions
@@ -77,16 +77,19 @@ def test_sender_that_cannot_be_looked_up_is_recorded_with_those_it_would_have_re
     assert call.outcome is not Outcome.RETURNED
 
 
-def test_sender_that_cannot_be_looked_up_is_an_orphan_where_nobody_would_have_heard_it():
+@pytest.mark.parametrize(("sender", "name"), [("a string", "'a string'"), (None, "None")])
+def test_sender_that_cannot_be_looked_up_is_an_orphan_where_nobody_would_have_heard_it(
+    sender, name
+):
     cached.connect(on_cached, sender=Signal)
     undo = instrument()
     try:
         with recording() as recorded:
-            raised_by(send_to)
+            raised_by(send_to, sender)
     finally:
         undo()
         cached.disconnect(on_cached, sender=Signal)
 
-    ((_signal, sender, count),) = recorded.trace.orphans
-    assert (sender, count) == ("'a string'", 1)
+    ((_signal, counted, count),) = recorded.trace.orphans
+    assert (counted, count) == (name, 1)
     assert not recorded.trace.dispatches

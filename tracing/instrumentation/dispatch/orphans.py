@@ -109,7 +109,7 @@ def _orphan(signal: Signal, sender: Any) -> Orphan:
         if sender is not None:
             orphan.sender = ref(sender, popping(by_sender, id(sender)))
         by_sender[id(sender)] = orphan
-    if signal.use_caching and signal.receivers:
+    if sender is not None and signal.use_caching and signal.receivers:
         _leave_in_cache(signal, sender, orphan)
     return orphan
 
