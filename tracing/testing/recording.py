@@ -18,14 +18,15 @@ from tracing.analysis.review.records import FORMAT, Header, Project, encode, fil
 from tracing.analysis.wiring import ANY, known_signals, read_wiring
 from tracing.instrumentation.attributes.signal_names import signal_named
 from tracing.instrumentation.connections.receivers import entry_labels
-from tracing.spans.records import Kind
+from tracing.spans.records import Bypass, Kind
 from tracing.testing.capture import capture_dispatches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from io import FileIO
 
-    from tracing.spans.records import Bypass, ReceiverLabel
+    from tracing.spans.notes import SilentWrite
+    from tracing.spans.records import ReceiverLabel
     from tracing.testing.capture import Captured
 
 _PACKAGES: Final = re.compile(r".*[\\/](?:site|dist)-packages[\\/]")
@@ -128,9 +129,9 @@ class _Unit:
         self._captured = None
 
 
-def _skipped_by(bypass: Bypass) -> Iterator[tuple[str, ReceiverLabel]]:
+def _skipped_by(bypass: Bypass | SilentWrite) -> Iterator[tuple[str, ReceiverLabel]]:
     """Yield (signal, receiver) of each receiver that a write skipped."""
-    if len(bypass.signals) == 1:
+    if isinstance(bypass, Bypass) and len(bypass.signals) == 1:
         for label in bypass.receivers:
             yield bypass.signals[0], label
         return

@@ -919,6 +919,22 @@ def test_what_a_deletion_writes_into_other_rows_is_no_update_of_whoever_deletes(
     assert recorded.trace.bypasses[0].callsite.file == __file__
 
 
+@pytest.mark.django_db
+def test_what_a_deletion_writes_into_rows_that_it_has_loaded_is_recorded(connect, monkeypatch):
+    connect(post_save, nothing, sender=LogEntry)
+    relation = LogEntry._meta.get_field("content_type").remote_field
+    monkeypatch.setattr(relation, "on_delete", models.SET_DEFAULT)
+    kind = ContentType.objects.create(app_label="a", model="b")
+    user = User.objects.create(username="u")
+    LogEntry.objects.create(user=user, content_type=kind, action_flag=1)
+    with recording() as recorded:
+        kind.delete()
+
+    assert [(b.operation, b.model, b.rows) for b in recorded.trace.bypasses] == [
+        ("on_delete", "admin.LogEntry", 1)
+    ]
+
+
 @pytest.mark.skipif(
     not hasattr(models, "DB_CASCADE"), reason="Django 6.1 lets the database cascade"
 )

@@ -16,6 +16,7 @@ from tracing.spans.records import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from tracing.spans.notes import SilentWrite
     from tracing.spans.records import Bypass, Dispatch, ReceiverCall, ReceiverLabel, Trace
 
 _Within = tuple[int, int] | None
@@ -37,7 +38,7 @@ class Folding:
     def __init__(
         self,
         relative: Callable[[str], str],
-        signals_of: Callable[[Bypass], Iterable[tuple[str, ReceiverLabel]]],
+        signals_of: Callable[[Bypass | SilentWrite], Iterable[tuple[str, ReceiverLabel]]],
     ) -> None:
         self._relative = relative
         self._signals_of = signals_of
@@ -68,8 +69,9 @@ class Folding:
                 places[call.number] = number, self._call(number, call)
         for signal, sender, count in trace.orphans:
             self._orphans[signal, sender] = self._orphans.get((signal, sender), 0) + count
-        for bypass in trace.bypasses:
-            self._bypass(bypass)
+        writes: list[Bypass | SilentWrite] = [*trace.bypasses, *trace.silent_writes]
+        for write in writes:
+            self._bypass(write)
         for waiting in trace.waiting_callbacks:
             place = places.get(waiting.parent_number or 0, (-1, -1))
             self._waiting[place] = self._waiting.get(place, 0) + waiting.count
@@ -140,7 +142,7 @@ class Folding:
             calls.queries[queries] = calls.queries.get(queries, 0) + 1
         return place
 
-    def _bypass(self, bypass: Bypass) -> None:
+    def _bypass(self, bypass: Bypass | SilentWrite) -> None:
         site = bypass.callsite
         for signal, label in self._signals_of(bypass):
             key = (bypass.operation, signal, bypass.model, label.name)

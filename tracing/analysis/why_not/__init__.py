@@ -20,7 +20,7 @@ from tracing.analysis.why_not.connecting import (
 )
 from tracing.analysis.why_not.history import History, history_of, of_target
 from tracing.analysis.why_not.imports import not_loaded
-from tracing.analysis.why_not.relations import model_labels
+from tracing.analysis.why_not.relations import is_close, is_model, model_labels, relation
 from tracing.analysis.why_not.running import Running
 from tracing.analysis.why_not.sending import (
     Sending,
@@ -89,7 +89,13 @@ def why_not(question: Question, records: Records) -> Answer:
     require_known("sender", question.sender, senders, records.project)
     # One label is of many calls.
     labels = list({id(label): label for label in _labels(records)}.values())
-    target = find_target(question.receiver, labels, records.project)
+    sites = {
+        (each.file, each.line): each.receiver
+        for process in (records.here, *records.processes)
+        for each in process.connections
+        if each.line
+    }
+    target = find_target(question.receiver, labels, records.project, sites)
     asked = frozenset(id(label) for label in labels if target.is_of(label))
     return _Inquiry(question, records, target, asked).answer()
 
@@ -188,7 +194,7 @@ class _Inquiry:
             failed = not_loaded(self.target, wiring, self.records.project)
             if failed is not None and failed.verdict == "import-failed":
                 return failed.about("", "", trace_id)
-        sent = sent_in(trace, sender=self.question.sender) if trace is not None else []
+        sent = sent_in(trace) if trace is not None else []
         modules = frozenset(process.modules) if process is not None else None
         answers = [
             answer.about("", "", trace_id)
@@ -243,6 +249,11 @@ class _Inquiry:
     ) -> Answer:
         """Return why no sending reached the connections of one signal and sender."""
         link = links[-1]
+        asked = self.question.sender
+        if asked and same_sender(link.sender, asked):
+            asked, sent = "", [each for each in sent if _may_be_meant(each.sender, link.sender)]
+        elif asked:
+            sent = [each for each in sent if same_sender(each.sender, asked)]
         exact = [
             each for each in sent if any(one.reaches(each.signal, each.sender) for one in links)
         ]
@@ -259,7 +270,7 @@ class _Inquiry:
             return later(self.target, standing[0], None)
         if was_prepared_before(standing[-1]):
             return later(self.target, standing[-1], None)
-        sending = Sending(self.target, sent, running, self.question.sender)
+        sending = Sending(self.target, sent, running, asked)
         return next(sending.answers(standing[-1]))
 
     def _missed(self, links: list[Link], sent: Sent, history: History) -> Answer:
@@ -356,6 +367,11 @@ _NEVER = frozenset(
 
 def _is_same(one: ProcessWiring, other: ProcessWiring) -> bool:
     return (one.host, one.process, one.started_ns) == (other.host, other.process, other.started_ns)
+
+
+def _may_be_meant(sender: str, waited: str) -> bool:
+    """Return whether who asks for *waited* may mean what *sender* sent."""
+    return sender == waited or not is_model(sender) or is_close(relation(waited, sender))
 
 
 def _is_held(event: object, history: History) -> bool:

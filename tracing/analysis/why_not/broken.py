@@ -9,6 +9,8 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from django.dispatch import Signal
+
 from tracing.analysis.why_not.syntax import Function, import_bases, last_name
 from tracing.analysis.why_not.words import Evidence
 
@@ -95,12 +97,27 @@ def _wrong_call(node: ast.stmt, module: Module) -> Evidence | None:
     if isinstance(node, ast.ClassDef):
         parts = [*parts, *node.body]
     for call in (each for part in parts for each in _called(part)):
+        if isinstance(call.func, ast.Name) and _is_signal(call.func.id, module):
+            text = f"{call.func.id} is a signal, which cannot be called"
+            return Evidence(text, module.path, call.lineno)
         known = _TAKES.get(last_name(call.func))
         wrong = [each.arg for each in call.keywords if known and each.arg and each.arg not in known]
         if wrong:
             text = f"{last_name(call.func)}() takes no argument {wrong[0]}"
             return Evidence(text, module.path, call.lineno)
     return None
+
+
+def _is_signal(name: str, module: Module) -> bool:
+    """Return whether *module* imports a signal as *name*."""
+    return any(
+        isinstance(getattr(sys.modules.get(base), original, None), Signal)
+        for node in module.tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if (original := name if alias.name == "*" else alias.name) == name or alias.asname == name
+        for base in import_bases(node, module)
+    )
 
 
 def _called(node: ast.AST) -> Iterator[ast.Call]:

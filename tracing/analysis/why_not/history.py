@@ -31,7 +31,7 @@ FOREVER: Final = 2**62
 
 def is_of_many(sender: str) -> bool:
     """Return whether other senders may have the same name."""
-    return sender.startswith("'") or sender.endswith(" instance")
+    return sender.startswith("'") or sender.endswith(" instance") or "<locals>" in sender
 
 
 @dataclass(slots=True)

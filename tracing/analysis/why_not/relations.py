@@ -41,7 +41,9 @@ def relation(waited: str, sent: str) -> str:
     if waited == sent:
         if sent.startswith("'"):
             return "another object of that string: Django compares senders by identity"
-        return "another instance of that class" if sent.endswith(_INSTANCE) else ""
+        if sent.endswith(_INSTANCE):
+            return "another instance of that class"
+        return "another class of that name, made anew" if "<locals>" in sent else ""
     if sent.removesuffix(names.OF_MIGRATION) == waited:
         return "the historical model that a migration makes of it, another class"
     its, mine = _model(waited), _model(sent)

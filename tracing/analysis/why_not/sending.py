@@ -26,6 +26,7 @@ from tracing.analysis.why_not.unsent import (
     never_awaited,
     overridden,
     send_replaced,
+    senderless,
     sending_lines,
 )
 from tracing.analysis.why_not.words import Answer, Evidence
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from tracing.analysis.why_not.target import Target
     from tracing.spans.records import Callsite, Dispatch, Trace
 
-IGNORED_SIGNALS: Final = frozenset(
+_IGNORED: Final = frozenset(
     {
         "django.db.models.signals.pre_init",
         "django.db.models.signals.post_init",
@@ -80,8 +81,8 @@ class Sent:
         return Evidence(what, self.site.file, self.site.line)
 
 
-def sent_in(trace: Trace, signal: str = "", sender: str = "") -> list[Sent]:
-    """Return what *trace* sent, dispatches first, by signal and sender."""
+def sent_in(trace: Trace) -> list[Sent]:
+    """Return what *trace* sent, dispatches first."""
     begin, end = trace.started_ns, trace.started_ns + trace.duration_ns
     found = []
     for dispatch in (*trace.dispatches, *trace.unfinished):
@@ -89,14 +90,8 @@ def sent_in(trace: Trace, signal: str = "", sender: str = "") -> list[Sent]:
         found.append(
             Sent(dispatch.signal, dispatch.sender, moment, moment, dispatch.callsite, dispatch)
         )
-    found += [Sent(name, of, begin, end) for name, of, _count in orphans_of(trace)]
-    return [
-        each
-        for each in found
-        if (not signal or ends_with(each.signal, signal))
-        and (not sender or same_sender(each.sender, sender))
-        and (each.signal not in IGNORED_SIGNALS or signal)
-    ]
+    found += [Sent(name, of, begin, end) for name, of, _count in trace.orphans]
+    return [each for each in found if each.signal not in _IGNORED]
 
 
 def was_prepared_before(link: Link) -> bool:
@@ -109,11 +104,6 @@ def was_prepared_before(link: Link) -> bool:
     return link.signal == CLASS_PREPARED and (
         is_model(link.sender) or (link.sender == "None" and bool(stem) and stem not in _LOADING)
     )
-
-
-def orphans_of(trace: Trace) -> list[tuple[str, str, int]]:
-    """Return (signal, sender, count) of dispatches without receivers."""
-    return trace.orphans
 
 
 def same_sender(sender: str, wanted: str) -> bool:
@@ -162,6 +152,11 @@ class Sending:
         yield from self._other_signal(link)
         yield from self._unrelated_sender(link)
         yield from self._discarded(link, certain=False)
+        if link.sender != "None" and senderless(link, self.running):
+            # Outside of a trace what nobody hears is not recorded.
+            yield self._wrong_sender(
+                link, Sent(link.signal, "None", 0, 0), relation(link.sender, "None")
+            )
         yield self._not_sent(link)
 
     # -- writes and callbacks ------------------------------------------------------------------
@@ -236,10 +231,10 @@ class Sending:
                 continue
             yield self._past(link, bypass.operation, bypass.model, bypass.callsite)
             return
-        # Rows of a relation that were written without its manager.
+        # Rows of a relation that were written without its manager; and what a delete() updates.
         for write in self.trace.silent_writes if self.trace is not None else ():
             if (
-                _M2M_CHANGED == link.signal in write.signals
+                link.signal in write.signals
                 and write.operation != "m2m"
                 and link.sender in {write.model, "None"}
             ):
@@ -373,9 +368,7 @@ class Sending:
         if link.sender == "None":
             return
         others = [
-            each
-            for each in self.sent
-            if each.signal != link.signal and self._is_about(each, link.sender)
+            each for each in self.sent if each.signal != link.signal and self._is_about(each, link)
         ]
         if not others:
             return
@@ -392,11 +385,14 @@ class Sending:
             sender=first.sender,
         )
 
-    def _is_about(self, sent: Sent, sender: str) -> bool:
-        """Return whether what was sent is about objects of *sender*."""
-        return sent.sender == sender or (
-            sent.signal == _M2M_CHANGED and relation(sender, sent.sender).startswith(THROUGH)
-        )
+    def _is_about(self, sent: Sent, link: Link) -> bool:
+        """Return whether what was sent is about objects that *link* waits for."""
+        if sent.signal == _M2M_CHANGED:
+            return relation(link.sender, sent.sender).startswith(THROUGH)
+        if sent.sender == link.sender:
+            return True
+        through = relation(sent.sender, link.sender) if link.signal == _M2M_CHANGED else ""
+        return through.startswith(f"{THROUGH} {sent.sender}.")
 
     def _unrelated_sender(self, link: Link) -> Iterator[Answer]:
         """Yield that other models of the project sent."""

@@ -29,8 +29,8 @@ class Definition:
     file: str
     line: int
     """Of the first decorator, if there is one, as code objects have it."""
-    is_connected: bool = False
-    """A decorator connects it."""
+    connect_line: int = 0
+    """Of the decorator that connects it; 0 without one."""
     is_receiver: bool = False
     """It takes what a receiver is given."""
 
@@ -55,12 +55,11 @@ class ImportSite:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A line of the source, in what function it stands and what is done there."""
+    """A line of the source, and in what function it stands."""
 
     file: str
     line: int
     scope: tuple[str, ...] = ()
-    text: str = ""
 
 
 @dataclass(slots=True)
@@ -112,11 +111,6 @@ class Module:
             except (ValueError, RecursionError):
                 break
         return ast.Module([], [])
-
-    def line_text(self, line: int) -> str:
-        """Return a line without its indentation."""
-        lines = self.text.splitlines()
-        return lines[line - 1].strip() if 0 < line <= len(lines) else ""
 
 
 def _without_error(text: str, error: SyntaxError) -> str:
@@ -199,7 +193,9 @@ def defined_in(module: Module) -> Iterator[Definition]:
                 ".".join([base, *scope, node.name]),
                 module.path,
                 line,
-                is_connected=any(last_name(each) == "receiver" for each in decorators),
+                connect_line=next(
+                    (each.lineno for each in decorators if last_name(each) == "receiver"), 0
+                ),
                 is_receiver=isinstance(node, Function) and _takes_a_signal(node),
             )
 
@@ -236,7 +232,7 @@ def _scope(chain: tuple[ast.AST, ...]) -> tuple[str, ...]:
 def place(module: Module, node: ast.expr | ast.stmt | ast.AST, chain: tuple[ast.AST, ...]) -> Place:
     """Return where a node stands."""
     line = getattr(node, "lineno", 0)
-    return Place(module.path, line, _scope(chain), module.line_text(line))
+    return Place(module.path, line, _scope(chain))
 
 
 def last_name(node: ast.AST) -> str:

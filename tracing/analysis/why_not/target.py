@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from tracing.analysis.why_not.syntax import ends_with
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from tracing.analysis.why_not.source import Project
     from tracing.analysis.why_not.syntax import Definition
@@ -91,13 +91,19 @@ def plain_name(name: str) -> str:
     return name.removesuffix("()").replace(".<locals>", "")
 
 
-def find_target(name: str, labels: Iterable[ReceiverLabel], project: Project) -> Target:
+def find_target(
+    name: str,
+    labels: Iterable[ReceiverLabel],
+    project: Project,
+    sites: Mapping[tuple[str, int], ReceiverLabel],
+) -> Target:
     """Return the receiver that *name*, a dotted path or its end, means.
 
     Args:
         name: What was asked for.
         labels: Receivers that are or were connected somewhere.
         project: Where to look for those that never were.
+        sites: What stands connected, by the place of its ``connect()``.
 
     Raises:
         UnknownNameError: There is none, or there are several; the message names candidates.
@@ -106,7 +112,7 @@ def find_target(name: str, labels: Iterable[ReceiverLabel], project: Project) ->
     known = list(labels)
     found = _grouped(label for label in known if ends_with(plain_name(label.name), wanted))
     defined = project.definitions(wanted)
-    connected = [each for each in defined if each.is_connected or _is_given(each, project)]
+    connected = [each for each in defined if each.connect_line or _is_given(each, project)]
     for each in connected if found else connected or _likely(defined):
         if not any(each.name in map(plain_name, names) for names in found.values()):
             found.setdefault((each.file, each.line), []).append(each.name)
@@ -123,7 +129,8 @@ def find_target(name: str, labels: Iterable[ReceiverLabel], project: Project) ->
     plain = {plain_name(each) for each in names}
     # A file that was imported under two names has two names for one receiver.
     plain |= {each.name for each in defined if (each.file, each.line) == (file, line)}
-    return Target(names[0], frozenset(plain), str(file) if line else "", int(line))
+    plain |= {_made_of(each, sites) for each in connected if (each.file, each.line) == (file, line)}
+    return Target(names[0], frozenset(plain - {""}), str(file) if line else "", int(line))
 
 
 def _grouped(labels: Iterable[ReceiverLabel]) -> dict[tuple[str, int], list[str]]:
@@ -157,6 +164,19 @@ def _is_given(definition: Definition, project: Project) -> bool:
         or any(name.rpartition(".")[2] in project.module(place.file).text for name in module.names)
         for place in places
     )
+
+
+def _made_of(definition: Definition, sites: Mapping[tuple[str, int], ReceiverLabel]) -> str:
+    """Return what decorators below ``@receiver`` made of a function.
+
+    Empty if that is not known, or if others are called so, too.
+    """
+    label = sites.get((definition.file, definition.connect_line))
+    if label is None:
+        return ""
+    name = plain_name(label.name)
+    is_alone = sum(plain_name(each.name) == name for each in sites.values()) == 1
+    return name if is_alone and not is_nameless(name) else ""
 
 
 def _likely(defined: list[Definition]) -> list[Definition]:

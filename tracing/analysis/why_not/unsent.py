@@ -10,7 +10,8 @@ from tracing.analysis.names import place, short_signal, signal_of
 from tracing.analysis.why_not.relations import method_of
 from tracing.analysis.why_not.replaced import replaced
 from tracing.analysis.why_not.running import function_at
-from tracing.analysis.why_not.syntax import last_name
+from tracing.analysis.why_not.syntax import last_name, walk
+from tracing.analysis.why_not.syntax import place as at
 from tracing.analysis.why_not.unawaited import returns_before, unawaited
 from tracing.analysis.why_not.words import Answer, Evidence
 from tracing.spans.records import Method
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tracing.analysis.why_not.history import Link
     from tracing.analysis.why_not.running import Running
     from tracing.analysis.why_not.source import Project
+    from tracing.analysis.why_not.syntax import Place
     from tracing.analysis.why_not.target import Target
 
 _METHODS: Final = {
@@ -29,6 +31,7 @@ _METHODS: Final = {
     "pre_delete": "delete",
     "post_delete": "delete",
 }
+"""The methods of a model that send its signals."""
 _MOST_PLACES: Final = 5
 """Lines of the source that are told, which send a signal."""
 
@@ -38,6 +41,31 @@ def sending_lines(signal: str, project: Project) -> list[Evidence]:
     places = project.sends(short_signal(signal), *(method.value for method in Method))
     text = f"{short_signal(signal)} is sent here"
     return [Evidence(text, each.file, each.line) for each in places[:_MOST_PLACES]]
+
+
+def senderless(link: Link, running: Running) -> bool:
+    """Return whether the source sends a signal, and never with a sender."""
+    signal, project = short_signal(link.signal), running.project
+    places = project.sends(signal, *(method.value for method in Method))
+    without = {(each.file, each.line) for each in project.search(_without_sender, signal)}
+    return (
+        bool(places)
+        and all((each.file, each.line) in without for each in places)
+        and any(map(running.may_have, places))
+    )
+
+
+def _without_sender(signal: str, project: Project) -> Iterator[Place]:
+    methods = {method.value for method in Method}
+    for module in project.containing(signal):
+        for node, chain in walk(module.tree):
+            if isinstance(node, ast.Call) and last_name(node) in methods:
+                senders = [*node.args[:1], *(k.value for k in node.keywords if k.arg == "sender")]
+                is_given = any(k.arg is None for k in node.keywords) or any(
+                    not isinstance(each, ast.Constant) or each.value is not None for each in senders
+                )
+                if not is_given:
+                    yield at(module, node, chain)
 
 
 def connected_at(target: Target, link: Link, text: str) -> Evidence:
@@ -95,15 +123,16 @@ def overridden(link: Link, project: Project) -> Evidence | None:
     if not leads:
         text = f"{model}.{name}() does not call super().{name}()"
         return Evidence(text, code.co_filename, function.lineno)
-    line = min(
-        (
-            each.lineno
-            for each in ast.walk(function)
-            if isinstance(each, ast.Return) and each.lineno < min(leads)
-        ),
-        default=0,
-    )
-    return Evidence(f"{model}.{name}() may return here", code.co_filename, line) if line else None
+    leaving = [
+        each
+        for each in ast.walk(function)
+        if isinstance(each, ast.Return | ast.Raise) and each.lineno < min(leads)
+    ]
+    if not leaving:
+        return None
+    first = min(leaving, key=lambda each: each.lineno)
+    how = "return" if isinstance(first, ast.Return) else "raise"
+    return Evidence(f"{model}.{name}() may {how} here", code.co_filename, first.lineno)
 
 
 def send_replaced(target: Target, link: Link, running: Running) -> Iterator[Answer]:

@@ -138,14 +138,24 @@ def _note_saved(buffer: Buffer, sql: str, frame: FrameType, start: int) -> None:
     if frame.f_code is _DO_INSERT and sql[13 : sql.find(sql[12], 13)] in _tables_of_relations():
         model = type(frame.f_locals["self"])
         _note_rows(buffer, "save", model, frame, start)
-        if any(_is_named(signal, model) for signal in _SAVES):
+        if model._meta.auto_created and any(_is_named(signal, model) for signal in _SAVES):
             _note(buffer, "save", model, _SAVES, 1, frame, start)
+
+
+def _is_through(model: type[Model]) -> bool:
+    """Return whether the rows of *model* are those of a many-to-many relation."""
+    return bool(model._meta.auto_created) or (apps.models_ready and model in _through_models())
+
+
+@cache
+def _through_models() -> frozenset[type[Model]]:
+    links = [link for model in apps.get_models() for link in model._meta.local_many_to_many]
+    return frozenset([model for link in links if (model := link.remote_field.through) is not None])
 
 
 @cache
 def _tables_of_relations() -> frozenset[str]:
-    models = apps.get_models(include_auto_created=True)
-    return frozenset(each._meta.db_table for each in models if each._meta.auto_created)
+    return frozenset([each._meta.db_table for each in _through_models()])
 
 
 def _note_rows(
@@ -170,15 +180,27 @@ def _note_operation(
             operation = "on_delete"
     if model is None:
         return
+    if operation == "update":
+        _note_update_of_delete(buffer, model, frame, start)
     if _is_of_relation(frame):
         _note_silent(buffer, "m2m", model, _RELATIONS, frame, start)
-    elif model._meta.auto_created and rows != 0:
+    elif rows != 0 and _is_through(model):
         _note_rows(buffer, operation, model, frame, start)
     signals = _DELETES if operation == "delete" else _SAVES
     # Rows that Django keeps for a relation concern those alone who wait for that very model.
     if model._meta.auto_created and not any(_is_named(signal, model) for signal in signals):
         return
     _note(buffer, operation, model, signals, rows, frame, start)
+
+
+def _note_update_of_delete(
+    buffer: Buffer, model: type[Model], frame: FrameType, start: int
+) -> None:
+    """Record that a ``delete()`` of the project marks rows, and sends nothing."""
+    heard = tuple([signal_name(each) for each in _DELETES if entry_labels(each, model)])
+    code, _ = place_of(frame) if heard else (None, 0)
+    if code is not None and code.co_name in {"delete", "adelete"}:
+        _offer_silent(buffer, "update", model, heard, frame, start)
 
 
 def _is_named(signal: Any, model: type[Model]) -> bool:
@@ -261,15 +283,23 @@ def _note_collected(buffer: Buffer, cursor: Any, frame: FrameType, sql: str, sta
     Of the rows that Django keeps for a relation a collector sends nothing, not even to those who
     wait for them. What the database deletes by itself (Django 6.1) no collector sees.
     """
+    values = frame.f_locals
+    model = values.get("model")
+    if model is not None and sql.startswith("UPDATE "):
+        # Of rows that it has loaded on_delete makes no queryset.
+        _note(buffer, "on_delete", model, _SAVES, _rows_of(cursor), frame, start)
+        return
     if not sql.startswith("DELETE "):
         return
-    values = frame.f_locals
     deleted = getattr(values.get("self"), "data", None)
     if not deleted:
         return
-    model = values.get("model")
-    if model is not None and model._meta.auto_created and model._meta.db_table in sql:
-        _note(buffer, "delete", model, _DELETES, _rows_of(cursor), frame, start)
+    if model is not None and _is_through(model) and model._meta.db_table in sql:
+        rows = _rows_of(cursor)
+        if rows != 0 and not _is_of_relation(frame):
+            _note_rows(buffer, "delete", model, frame, start)
+        if model._meta.auto_created:
+            _note(buffer, "delete", model, _DELETES, rows, frame, start)
     if _DB_CASCADE is None:
         return
     for model in list(deleted):

@@ -1070,3 +1070,22 @@ pair(
         "services": SERVICES.replace("    order_placed.send(Order, order=order)\n", ""),
     },
 )
+
+TAGGED = {
+    "receivers": RECEIVERS
+    + "@receiver(m2m_changed, sender=Order.tags.through)\ndef tagged(**kwargs): pass\n",
+    "tests": TESTS + "    services.tag(Order.objects.get(), Tag.objects.create())\n",
+}
+pair(
+    "rows of a relation are made in bulk",
+    [("receivers-bypassed", "tagged", "m2m_changed", "shop.Order_tags", "called", "bulk_create")],
+    base={**TAGGED, "services": SERVICES + "\ndef tag(order, tag): order.tags.add(tag)\n"},
+    head={
+        "services": SERVICES
+        + """
+def tag(order, tag):
+    rows = Order.tags.through
+    rows.objects.bulk_create([rows(order=order, tag=tag)])
+"""
+    },
+)

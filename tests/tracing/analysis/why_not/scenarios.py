@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.tracing.analysis.why_not.projects import APPS, RECEIVERS, SETTINGS, Scenario
+from tests.tracing.analysis.why_not.projects import APPS, MODELS, RECEIVERS, SETTINGS, Scenario
 
 SAVE = """
 with tracing.trace("block"):
@@ -1536,9 +1536,9 @@ def of_models(text):
     return {"shop/receivers.py": SIGNALS_OF_MODELS + MODELS_OF_SHOP + text}
 
 
-def swallowing(statement):
+def swallowing(statement, error="ImportError"):
     """Return apps.py whose ``ready()`` swallows what *statement* raises."""
-    text = f"        try:\n            {statement}\n        except ImportError:\n            pass"
+    text = f"        try:\n            {statement}\n        except {error}:\n            pass"
     return ("        from shop import receivers", text)
 
 
@@ -2251,6 +2251,217 @@ FROM_THREADS = [
         line=("shop/models.py", "# early"),
     ),
 ]
+
+
+def in_block(statement, before=""):
+    """Return a program that runs *statement* in a trace, and *before* outside of it."""
+    lines = "".join(f"    {line}\n" for line in statement.split("\n"))
+    return f'{before}\nwith tracing.trace("block"):\n{lines}'
+
+
+def connected(signal, sender, imported=""):
+    """Return receivers.py with one receiver of a signal and a sender."""
+    return of_models(
+        f"from shop.signals import order_done\n{imported}\n\ndef on_order(sender, **kwargs):\n    pass\n"
+        f"\n\n{signal}.connect(on_order, sender={sender})\n"
+    )
+
+
+TEAM = {
+    "shop/models.py": MODELS
+    + """
+
+class Team(models.Model):
+    tags = models.ManyToManyField(Tag, through="Member")
+
+
+class Member(models.Model):
+    team = models.ForeignKey(Team, models.CASCADE)
+    tag = models.ForeignKey(Tag, models.CASCADE)
+""",
+    **connected("m2m_changed", "Team.tags.through", "from shop.models import Team"),
+}
+OF_A_TEAM = "team, tag = models.Team.objects.create(), models.Tag.objects.create()\n"
+ORDER = "models.Order.objects.bulk_create([models.Order()])\norder = models.Order.objects.get()\n"
+MARKING = {
+    **connected("post_delete", "Order"),
+    "shop/models.py": MODELS.replace(
+        "class Order(models.Model):\n",
+        "class Kept(models.QuerySet):\n"
+        "    def delete(self):\n        return self.update(name='gone')\n\n\n"
+        "class Order(models.Model):\n    objects = Kept.as_manager()\n"
+        "    def delete(self):\n        type(self).objects.filter(pk=self.pk).update(name='gone')\n\n",
+        1,
+    ),
+}
+SEND_NONE = "from shop.signals import order_done\norder_done.send(sender=None)\n"
+FROM_FORUMS = [
+    Scenario(
+        "sent without a sender, asked for the right one",
+        "other-sender",
+        in_block("order_done.send(sender=None)", "from shop.signals import order_done"),
+        connected("order_done", "Order"),
+        ask=("on_order", "--sender", "shop.Order"),
+        line=("run.py", "order_done.send"),
+    ),
+    Scenario(
+        "a proxy sends, asked for the model",
+        "other-sender",
+        in_block("models.RushOrder.objects.create()"),
+        ask=("on_order", "--sender", "shop.Order"),
+    ),
+    Scenario(
+        "another model is saved, asked for the right one",
+        "not-sent",
+        in_block("models.Tag.objects.create()"),
+        ask=("on_order", "--sender", "shop.Order"),
+    ),
+    Scenario(
+        "sent without a sender, outside of any trace",
+        "other-sender",
+        SEND_NONE,
+        connected("order_done", "Order"),
+        line=("run.py", "order_done.send"),
+        control_run=SEND_NONE.replace("None", "models.Order"),
+    ),
+    Scenario(
+        "a caching signal is sent without a sender",
+        "other-sender",
+        in_block(
+            "try:\n    post_save.send(None, instance=1)\nexcept TypeError:\n    pass",
+            "from django.db.models.signals import post_save",
+        ),
+    ),
+    Scenario(
+        "the class that sends is made anew for each call",
+        "other-sender",
+        in_block(
+            "order_done.send(made())",
+            "from shop.signals import order_done\nfrom shop.services import made",
+        ),
+        {
+            "shop/services.py": "def made():\n    class Service:\n        pass\n\n    return Service\n",
+            **connected("order_done", "made()", "from shop.services import made"),
+        },
+        line=("run.py", "order_done.send"),
+    ),
+    *(
+        Scenario(
+            f"rows of a through model of the project, written by {write}",
+            "bypassed",
+            in_block(write, OF_A_TEAM + before),
+            TEAM,
+            ask=("on_order", "--trace", "last"),
+            line=line,
+            control_run=in_block("team.tags.add(tag)", OF_A_TEAM),
+        )
+        for write, before, line in (
+            (
+                "models.Member.objects.create(team=team, tag=tag)",
+                "",
+                ("run.py", "objects.create(team=team"),
+            ),
+            (
+                "models.Member.objects.bulk_create([models.Member(team=team, tag=tag)])",
+                "",
+                ("run.py", "bulk_create"),
+            ),
+            ("team.delete()", "team.tags.add(tag)\nteam = models.Team.objects.get()", None),
+        )
+    ),
+    Scenario(
+        "one row of a through model of the project is deleted",
+        "bypassed",
+        in_block(
+            "row.delete()", OF_A_TEAM + "row = models.Member.objects.create(team=team, tag=tag)"
+        ),
+        TEAM,
+        ask=("on_order", "--trace", "last"),
+        line=("run.py", "row.delete()"),
+    ),
+    Scenario(
+        "a form is saved without its relations",
+        "other-signal",
+        in_block(
+            "form = Form({'name': 'x', 'tags': [tag.pk]})\nform.is_valid()\nform.save(commit=False).save()",
+            "from django.forms import modelform_factory\ntag = models.Tag.objects.create()\n"
+            "Form = modelform_factory(models.Order, fields=['name', 'tags'])",
+        ),
+        connected("m2m_changed", "Order.tags.through"),
+    ),
+    *(
+        Scenario(
+            f"{delete} marks the rows as deleted",
+            "bypassed",
+            in_block(delete, ORDER),
+            MARKING,
+            line=("shop/models.py", ".update("),
+        )
+        for delete in ("models.Order.objects.all().delete()", "order.delete()")
+    ),
+    Scenario(
+        "an update, while a deletion is waited for",
+        "not-sent",
+        in_block("models.Order.objects.update(name='y')", ORDER),
+        connected("post_delete", "Order"),
+    ),
+    Scenario(
+        "the database has other rows point to a default",
+        "bypassed",
+        in_block(
+            "order.delete()", ORDER + "models.Line.objects.bulk_create([models.Line(order=order)])"
+        ),
+        {
+            "shop/models.py": MODELS.replace(
+                "Order, models.CASCADE", "Order, models.SET_DEFAULT, default=None"
+            ),
+            **connected("post_save", "Line"),
+        },
+        line=("run.py", "order.delete()"),
+    ),
+    Scenario(
+        "save() that raises before super()",
+        "not-sent",
+        in_block("try:\n    models.Order().save()\nexcept ValueError:\n    pass"),
+        of_order(
+            "    def save(self, *args, **kwargs):\n        if not self.name:\n"
+            "            raise ValueError  # early\n        super().save(*args, **kwargs)\n"
+        ),
+        line=("shop/models.py", "# early"),
+    ),
+    Scenario(
+        "a signal is called as if it were the decorator",
+        "import-failed",
+        SAVE,
+        {
+            "shop/apps.py": swallowing("from shop import receivers", "TypeError"),
+            **of_models("@post_save(sender=Order)\ndef on_order(sender, **kwargs):\n    pass\n"),
+        },
+        line=("shop/receivers.py", "@post_save"),
+    ),
+    Scenario(
+        "a decorator made an object of it",
+        "ran",
+        SAVE,
+        of_models(
+            "class Task:\n    def __init__(self, run):\n        self.run = run\n\n"
+            "    def __call__(self, **kwargs):\n        self.run(**kwargs)\n\n\n"
+            "@receiver(post_save, sender=Order)\n@Task\ndef on_order(sender, **kwargs):\n    pass\n"
+        ),
+        ask=("receivers.on_order",),
+    ),
+    Scenario(
+        "a later function of the file has its name",
+        "collected",
+        SAVE,
+        of_models(
+            "@receiver(post_save, sender=Order)\ndef on_order(sender, **kwargs):\n    pass\n\n\n"
+            "@receiver(post_delete, sender=Order)\ndef on_order(sender, **kwargs):\n    pass\n"
+        ),
+        ask=("on_order", "--signal", "post_save"),
+        line=("shop/receivers.py", "@receiver(post_save"),
+    ),
+]
 OTHERS = [
     *SENDERS,
     *SIGNALS,
@@ -2261,5 +2472,6 @@ OTHERS = [
     *SENDINGS,
     *UNSEEN,
     *FROM_THREADS,
+    *FROM_FORUMS,
 ]
 SCENARIOS = [*RAN, *NOT_CALLED, *IMPORTS, *CONNECTIONS, *OTHERS]
