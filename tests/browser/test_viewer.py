@@ -910,6 +910,12 @@ def test_names_have_room_on_a_phone(viewer, path):
     assert page.locator("tbody td:has(> .open, > .name)").first.bounding_box()["width"] >= 160
 
 
+def test_places_have_room_on_a_phone(viewer):
+    page = viewer("/tracing/why-not/?receiver=make_sale", viewport=PHONE)
+
+    assert page.locator("tbody td:has(> code)").first.bounding_box()["width"] >= 140
+
+
 def test_search_ends_where_the_list_ends(viewer):
     page = viewer()
 

@@ -97,7 +97,7 @@ class Settings(Options):
     exclude_commands: list[str] = option(
         ["runserver", "runserver_plus", "shell", "shell_plus", "dbshell", "test", "tracing"], TEXTS
     )
-    """Commands that are no trace; what they send is."""
+    """Commands that are no trace of their own; what they send is recorded all the same."""
     exclude_paths: list[str] = option(["/static/*", "/media/*", "/favicon.ico"], TEXTS)
     """Patterns of request paths that are not recorded."""
     exclude_signals: list[str] = option([], TEXTS)

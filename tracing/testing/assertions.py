@@ -213,10 +213,10 @@ def assert_dispatch_budget(
 
     Args:
         captured: What ``capture_dispatches`` yielded.
-        dispatches: Dispatches that had at least one receiver.
-        receiver_calls: Calls of receivers.
-        queries: Queries run by receivers; queries outside them do not count.
-        receiver_ms: Time inside dispatches, in milliseconds. Machines differ: set it generously.
+        dispatches: Those that had a receiver.
+        receiver_calls: Of receivers that were not skipped.
+        queries: Of receivers alone.
+        receiver_ms: Milliseconds inside dispatches. Machines differ: set it generously.
 
     Raises:
         AssertionError: Something took more; the message shows all that did, and the tree.
