@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from functools import partial
 from inspect import iscoroutinefunction
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.utils.module_loading import import_string
 
 from tracing import celery, log, pipeline
+from tracing.clocks import time
 from tracing.conf import Settings, get_settings
 from tracing.exporters import build
 from tracing.instrumentation import context, effects, in_tests, patching, sampling

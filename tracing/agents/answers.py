@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.agents.tools import ArgumentsError
+from tracing.clocks import time
 from tracing.spans.escapes import escape_json
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import time
 import zlib
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tracing.clocks import time
 from tracing.exporters.log_file import open_log
 from tracing.instrumentation.attributes.redaction import redact_text
 from tracing.instrumentation.attributes.values import attribute_text

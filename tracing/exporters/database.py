@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-import time
 from contextlib import suppress
 from os import getpid
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +14,7 @@ from msgspec.structs import asdict
 
 from tracing import __version__
 from tracing.analysis.why_not.process import this_process, version
+from tracing.clocks import time
 from tracing.conf import store_alias
 from tracing.conf.parts import Retention
 from tracing.instrumentation.assembly.repair import repaired

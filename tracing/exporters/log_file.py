@@ -11,12 +11,12 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
-import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from tracing.clocks import time
 from tracing.instrumentation.failures import failed
 
 if TYPE_CHECKING:

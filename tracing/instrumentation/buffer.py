@@ -19,13 +19,12 @@ from __future__ import annotations
 import os
 import random
 import socket
-import threading
-import time
 from itertools import count
-from threading import get_ident
-from time import perf_counter_ns as clock
+from threading import current_thread, get_ident
 from typing import TYPE_CHECKING, Any, Final
 
+from tracing.clocks import perf_counter_ns as clock
+from tracing.clocks import time
 from tracing.instrumentation.failures import is_own
 from tracing.instrumentation.words import LINK, TRANSACTION
 
@@ -138,7 +137,7 @@ class Buffer:
             elif trace is not None and not trace.buffers:
                 self.thread = trace.thread
             else:
-                self.thread = threading.current_thread().name
+                self.thread = current_thread().name
             self.orphans = {} if trace is not None else None
 
     def here(self) -> Buffer:
@@ -154,7 +153,7 @@ class Buffer:
                 trace.dropped += 1
                 return discard_buffer()
             self.ident = get_ident()
-            self.thread = threading.current_thread().name
+            self.thread = current_thread().name
             trace.buffers.append(self)
             return self
         return trace.branch(self, get_ident())
@@ -301,7 +300,7 @@ class ActiveTrace:
         self.branches: dict[tuple[int, int], Buffer] = {}
         self.buffers: list[Buffer] = []
         self.reading: Any = None
-        self.thread = threading.current_thread().name
+        self.thread = current_thread().name
         self.root = self.open_buffer()
         self.root.outer = outer
         self.started_ns = time.time_ns()

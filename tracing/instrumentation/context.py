@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextvars
 import os
-from time import perf_counter_ns as clock
 from typing import Final, Protocol
 
+from tracing.clocks import perf_counter_ns as clock
 from tracing.instrumentation import sampling
 from tracing.instrumentation.buffer import LEFT, ActiveTrace, Buffer
 

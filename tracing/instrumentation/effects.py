@@ -14,7 +14,6 @@ from functools import update_wrapper
 from inspect import CO_COROUTINE
 from sys import _getframe as getframe
 from threading import get_ident
-from time import perf_counter_ns as clock
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
+from tracing.clocks import perf_counter_ns as clock
 from tracing.instrumentation.attributes.callsites import own_frame
 from tracing.instrumentation.attributes.names import dotted
 from tracing.instrumentation.context import current

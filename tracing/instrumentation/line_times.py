@@ -10,8 +10,9 @@ import sys
 from collections import Counter
 from sys import _getframe as getframe
 from threading import RLock, local
-from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any, Final, Self
+
+from tracing.clocks import perf_counter_ns as clock
 
 if TYPE_CHECKING:
     from types import CodeType

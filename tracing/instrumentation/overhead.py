@@ -9,14 +9,14 @@ costs times its counts.
 from __future__ import annotations
 
 import inspect
-import time
 from contextvars import Context
-from time import perf_counter_ns as clock
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from django.dispatch import Signal
 
+from tracing.clocks import perf_counter_ns as clock
+from tracing.clocks import time
 from tracing.instrumentation import context, patching
 from tracing.instrumentation.assembly import knowledge
 from tracing.instrumentation.buffer import ActiveTrace

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import pickle
 import random
-import time
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from tracing.clocks import time
 from tracing.instrumentation import buffer as recording_buffer
 from tracing.instrumentation import failures
 from tracing.instrumentation.assembly.repair import repaired
@@ -169,7 +169,7 @@ class Delivery:
             parcel.pack()
         # Exponential with full jitter over its upper half, so that processes do not ask in step.
         delay = min(0.25 * 2 ** min(self.streak, 5), 5.0)
-        self.retry_at = now + delay * random.uniform(0.5, 1.0)  # noqa: S311
+        self.retry_at = now + delay * random.Random().uniform(0.5, 1.0)  # noqa: S311
         patience = error.patience if isinstance(error, TemporaryError) else 0.0
         # Who flushes, or ends, wants to know now.
         if not self._announced and (forced or now - self._failing_since >= patience):

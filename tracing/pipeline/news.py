@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final
+
+from tracing.clocks import time
 
 BYTES_A_SECOND: Final = 10_000
 """What is written in the long run. A usual wiring is always written at once, at most each few seconds; the

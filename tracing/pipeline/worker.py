@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
+from tracing.clocks import time
 from tracing.conf.parts import PipelineOptions
 from tracing.instrumentation import context, failures
 from tracing.instrumentation.in_tests import is_test_run

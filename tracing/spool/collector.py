@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import time
 from typing import TYPE_CHECKING, Any, Final
 
+from tracing.clocks import time
 from tracing.conf.parts import PipelineOptions
 from tracing.pipeline.delivery import Delivery, guard, processed
 from tracing.pipeline.exporter import PipelineStatistics

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import asdict
 
+from tracing.clocks import time
 from tracing.instrumentation.assembly.assembler import assemble, discard
 from tracing.instrumentation.assembly.resolving import Names, resolve
 from tracing.instrumentation.connections.changes import take_waiting

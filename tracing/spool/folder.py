@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from tracing.clocks import time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

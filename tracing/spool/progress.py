@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final
 
+from tracing.clocks import time
 from tracing.spool.folder import COLLECTOR
 from tracing.spool.reader import SpoolReader
 

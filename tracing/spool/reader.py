@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from tracing.clocks import time
 from tracing.spool.folder import CHECKPOINT, Folder, is_written, size_of
 from tracing.spool.frames import (
     FIRST_LINE,

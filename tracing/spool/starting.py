@@ -11,10 +11,10 @@ import logging
 import os
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import Any, Final
 
+from tracing.clocks import time
 from tracing.spool.folder import CAN_LOCK, Folder, Turn
 
 logger = logging.getLogger("tracing")

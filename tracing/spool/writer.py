@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from tracing.clocks import time
 from tracing.spool.folder import CHECKPOINT, Folder, is_written, size_of
 from tracing.spool.frames import FIRST_LINE, FORMAT, TRACES, Encoder, FrameError, frames
 

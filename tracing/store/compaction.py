@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence  # noqa: TC003 - of a dataclass
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.analysis.explain.trees import Tree
 from tracing.analysis.histogram import Histogram
+from tracing.clocks import time
 from tracing.store.backends import delete_rows
 
 if TYPE_CHECKING:

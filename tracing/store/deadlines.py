@@ -7,12 +7,13 @@ one even, of a pool that is used up, and a limit set on it would be the applicat
 from __future__ import annotations
 
 import math
-import time
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.db import DatabaseError, OperationalError, connections
+
+from tracing.clocks import time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

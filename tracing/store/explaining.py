@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +11,7 @@ from tracing.analysis.explain import Known, Merging, add_connected, resolve
 from tracing.analysis.explain.wired import wired_pairs
 from tracing.analysis.histogram import HOUR_NS
 from tracing.analysis.wiring import ANY, known_signals, read_wiring
+from tracing.clocks import time
 from tracing.instrumentation.attributes.names import sender_name
 from tracing.instrumentation.attributes.signal_names import signal_name
 from tracing.spans import records

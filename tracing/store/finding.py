@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db import DatabaseError
 from msgspec.structs import replace
 
+from tracing.clocks import time
 from tracing.search.query import And, Query, Term, Text
 from tracing.store import deadlines
 from tracing.store.choice import asked

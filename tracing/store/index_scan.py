@@ -8,7 +8,6 @@ came: whatever is asked for, a page takes a bounded time.
 from __future__ import annotations
 
 import heapq
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from django.db import DatabaseError
 from django.db.models import Max, Min, Q
 from msgspec.structs import replace
 
+from tracing.clocks import time
 from tracing.instrumentation.attributes.redaction import known_as
 from tracing.spans import records
 from tracing.store import deadlines

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import time
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.analysis.explain.paths import PathSums
 from tracing.analysis.explain.trees import Root, Trees
 from tracing.analysis.histogram import HOUR_NS
+from tracing.clocks import time
 from tracing.store.labels import add_labels, name_columns
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
@@ -17,6 +16,7 @@ from tracing.analysis.process_wiring import (
     fingerprint_of,
     kinds_of,
 )
+from tracing.clocks import time
 from tracing.spans.fields import LARGEST
 from tracing.spans.processes import Connected, ProcessWiring, WiringVersion
 from tracing.store import models

@@ -5,7 +5,6 @@ Every process has the models and so this; what answers is imported by who asks.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from django.apps import apps
 from django.db import connections, models
 
+from tracing.clocks import time
 from tracing.store.conditions import TraceConditions
 from tracing.store.generics import Trace
 from tracing.store.ranges import chunks, keys_of

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any, NamedTuple
 
+from tracing.clocks import time
 from tracing.instrumentation.recent import FORGOTTEN
 from tracing.store.models import RecorderControl, RecorderState
 

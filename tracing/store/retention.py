@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from tracing.analysis.histogram import HOUR_NS
+from tracing.clocks import time
 from tracing.conf import store_alias
 from tracing.conf.parts import DEFAULT_RETENTION
 from tracing.store import unused_labels

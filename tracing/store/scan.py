@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from django.db import DatabaseError
 
+from tracing.clocks import time
 from tracing.store import deadlines
 from tracing.store.pages import TracePage, TraceSearch
 

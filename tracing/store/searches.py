@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import NamedTuple
 
+from tracing.clocks import time
 from tracing.store.models import SavedSearch
 
 _MOST = 200

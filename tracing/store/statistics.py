@@ -6,13 +6,13 @@ or ``call`` (all three).
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django.db.models import Max, Sum
 
 from tracing.analysis.histogram import HOUR_NS, Histogram, Statistics
 from tracing.analysis.mine import NONE_OF_MINE, hidden_text
+from tracing.clocks import time
 from tracing.store.choice import asked
 from tracing.store.models import ReceiverLabel, Rollup, SenderLabel, SignalLabel
 from tracing.store.rollups import SUBJECTS, SUMS, RollupQuerySet, statistics

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections import defaultdict
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.histogram import HOUR_NS, Histogram
+from tracing.clocks import time
 from tracing.spans.intervals import covered, intervals_by_sum, merged, without
 from tracing.spans.records import Outcome
 

@@ -5,12 +5,12 @@ What fits a query is found by ``finding``. And speak in queries, summaries, reco
 
 from __future__ import annotations
 
-import time
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db.models import Count, Min, Q, Sum
 
+from tracing.clocks import time
 from tracing.spans.summary import COLUMNS, TraceSummary
 from tracing.store import cache, queries
 from tracing.store.choice import asked

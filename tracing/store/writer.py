@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from tracing.clocks import time
 from tracing.pipeline import TemporaryError
 from tracing.store import models
 from tracing.store.backends import KEYS_AT_ONCE, marks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urljoin
@@ -18,6 +17,7 @@ from django.utils.safestring import SafeString
 from tracing import units
 from tracing.analysis import names
 from tracing.analysis.mine import view_of
+from tracing.clocks import time
 from tracing.patterns import pattern
 from tracing.presentation.columns import COLUMNS
 from tracing.presentation.links import Links, object_name, viewer_address

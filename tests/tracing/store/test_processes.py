@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 
 import pytest
@@ -11,6 +10,7 @@ from tests.tracing.samples import plain_trace
 from tests.tracing.wirings import DAY, HOUR, connected, keep, version
 from tracing import models
 from tracing.analysis.process_wiring import TOLD_NS
+from tracing.clocks import time
 from tracing.conf.parts import Retention
 from tracing.exporters.database import DatabaseExporter
 from tracing.pipeline import PipelineStatistics

@@ -8,9 +8,9 @@ later, which is how a long trace is exported in segments while it runs.
 
 from __future__ import annotations
 
-from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from tracing.clocks import perf_counter_ns as clock
 from tracing.instrumentation import context
 from tracing.instrumentation.assembly.dispatches import interval
 from tracing.instrumentation.assembly.events import DETAILS, OPENINGS, READ

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from time import perf_counter_ns as clock
 from typing import Final
 
 from msgspec.structs import replace
 
+from tracing.clocks import perf_counter_ns as clock
 from tracing.instrumentation.assembly.dispatches import interval
 from tracing.instrumentation.assembly.events import Events
 from tracing.instrumentation.connections import missed

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import sys
 import types
-from time import perf_counter as clock
 from typing import TYPE_CHECKING, Any, Final
 
 from django.dispatch import Signal
 
+from tracing.clocks import perf_counter as clock
 from tracing.instrumentation.attributes.names import (
     MAX_NAME,
     IdentityMemory,

@@ -10,7 +10,6 @@ from collections import deque
 from functools import cache
 from sys import _getframe as getframe
 from threading import get_ident
-from time import perf_counter_ns as clock
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +19,7 @@ from weakref import ref
 from django.db.models.signals import ModelSignal
 from django.dispatch import Signal
 
+from tracing.clocks import perf_counter_ns as clock
 from tracing.instrumentation.attributes import names
 from tracing.instrumentation.attributes.callsites import application_frame
 from tracing.instrumentation.buffer import BUFFER_LIMIT

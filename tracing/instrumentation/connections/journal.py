@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
+from tracing.clocks import time_ns
 from tracing.instrumentation.attributes import names
 from tracing.instrumentation.connections.registry import Place, SignalReference
 from tracing.instrumentation.recent import forgotten

@@ -12,7 +12,6 @@ import types
 from functools import cache
 from itertools import repeat
 from operator import is_
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 # By its own name: a test of the application may watch ``weakref.ref``, as one of Django's does.
@@ -22,6 +21,7 @@ from django.apps import apps
 from django.dispatch import Signal
 from django.dispatch import dispatcher as _dispatcher
 
+from tracing.clocks import time_ns
 from tracing.instrumentation.attributes import names
 from tracing.instrumentation.attributes.equality import outline, twins_among
 from tracing.instrumentation.attributes.signal_names import GONE, signal_name

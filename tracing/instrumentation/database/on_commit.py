@@ -12,13 +12,13 @@ from functools import partial
 from itertools import count
 from sys import _getframe as getframe
 from threading import get_ident
-from time import perf_counter_ns as clock
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from tracing.clocks import perf_counter_ns as clock
 from tracing.instrumentation.attributes.callsites import application_frame
 from tracing.instrumentation.context import current, set_current
 from tracing.instrumentation.failures import failed

@@ -7,10 +7,10 @@ transaction ends, a few seconds at most, and is handed over then.
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from tracing.clocks import time
 from tracing.instrumentation.database.transactions import Block, open_blocks, root_of, when_ended
 from tracing.instrumentation.failures import failed, is_own
 

@@ -8,12 +8,12 @@ around the cursor stays around it.
 from __future__ import annotations
 
 from threading import get_ident
-from time import perf_counter_ns as clock
 from time import thread_time_ns as thread_clock
 from typing import Any, Final
 
 from django.db.backends.utils import CursorWrapper
 
+from tracing.clocks import perf_counter_ns as clock
 from tracing.instrumentation.buffer import BUFFER_LIMIT
 from tracing.instrumentation.context import current
 from tracing.instrumentation.database import bypass

@@ -6,7 +6,6 @@ import asyncio
 from functools import partial
 from sys import _getframe as getframe
 from threading import get_ident
-from time import perf_counter_ns as clock
 from types import FrameType, MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_finished, request_started
 from django.dispatch import Signal, dispatcher
 
+from tracing.clocks import perf_counter_ns as clock
 from tracing.instrumentation.attributes.callsites import place_of
 from tracing.instrumentation.attributes.names import qualname_of
 from tracing.instrumentation.boundaries import begin as begin_boundary

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from inspect import CO_ITERABLE_COROUTINE
 from itertools import count
-from time import perf_counter_ns as clock
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
 from django.dispatch import Signal, dispatcher
 
+from tracing.clocks import perf_counter_ns as clock
 from tracing.instrumentation import propagation
 from tracing.instrumentation.attributes.names import qualname_of
 from tracing.instrumentation.attributes.values import error_text

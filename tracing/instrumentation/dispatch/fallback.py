@@ -9,12 +9,12 @@ from __future__ import annotations
 from itertools import count
 from sys import _getframe as getframe
 from threading import get_ident
-from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any
 
 from django.core.signals import request_finished, request_started
 from django.db.models.signals import post_init, pre_init
 
+from tracing.clocks import perf_counter_ns as clock
 from tracing.instrumentation.attributes.names import qualname_of
 from tracing.instrumentation.boundaries import begin as begin_boundary
 from tracing.instrumentation.boundaries import both, boundaries

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from sys import _getframe as getframe
 from threading import get_ident
-from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any
 
+from tracing.clocks import perf_counter_ns as clock
 from tracing.instrumentation.attributes.callsites import place_of
 from tracing.instrumentation.attributes.names import is_referable
 from tracing.instrumentation.buffer import BUFFER_LIMIT

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from sys import _getframe as getframe
 from threading import get_ident
-from time import perf_counter_ns as clock
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +24,7 @@ from asgiref.sync import async_to_sync
 from django.core.signals import request_finished, request_started
 from django.db.models.signals import post_init, pre_init
 
+from tracing.clocks import perf_counter_ns as clock
 from tracing.instrumentation.attributes.callsites import is_library, place_of
 from tracing.instrumentation.attributes.names import qualname_of
 from tracing.instrumentation.boundaries import begin as begin_boundary

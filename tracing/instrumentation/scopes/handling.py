@@ -12,7 +12,6 @@ import sys
 import weakref
 from asyncio import _get_running_loop
 from threading import get_ident
-from time import perf_counter_ns as clock
 from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +20,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.http import FileResponse, HttpResponse
 from django.http.response import HttpResponseBase
 
+from tracing.clocks import perf_counter_ns as clock
 from tracing.instrumentation import buffer as recording_buffer
 from tracing.instrumentation import context
 from tracing.instrumentation.buffer import LEFT, OVER, Buffer

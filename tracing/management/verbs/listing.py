@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from tracing.analysis.mine import NONE_OF_MINE, hidden_text
+from tracing.clocks import time
 from tracing.management import tables
 from tracing.management.terminal import joined, table, text
 from tracing.management.verbs.base import (

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from tracing.analysis import process_wiring
 from tracing.analysis.hazards.rules.processes import lacking
 from tracing.analysis.mine import hidden_text
 from tracing.analysis.names import place, short_signal
+from tracing.clocks import time
 from tracing.management.terminal import joined, table, text
 from tracing.management.verbs.base import hidden_line, require_store
 from tracing.store.processes import compared

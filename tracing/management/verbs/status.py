@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import getpass
-import time
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from django.core.management.base import CommandError
 
+from tracing.clocks import time
 from tracing.conf import get_settings, retention_in_force
 from tracing.exporters.build import spool_path
 from tracing.management.terminal import joined, text

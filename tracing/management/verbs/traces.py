@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from tracing.analysis.hazards import as_dict, find_again
 from tracing.analysis.mine import beside_tree, view_of
 from tracing.analysis.totals import totals
 from tracing.analysis.why import why
+from tracing.clocks import time
 from tracing.exporters import log_file
 from tracing.management import report_tables, tables
 from tracing.management.terminal import joined, text

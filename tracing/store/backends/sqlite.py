@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracing.clocks import time
 from tracing.conf import has_own_sqlite_file
 from tracing.pipeline import TemporaryError
 from tracing.store import embedded
@@ -132,7 +132,7 @@ class SQLite(Database):
                 except sqlite3.OperationalError:
                     if time.monotonic() > give_up_at:
                         raise
-                    time.sleep(random.uniform(0.001, 0.005))  # noqa: S311 - no secret.
+                    time.sleep(random.Random().uniform(0.001, 0.005))  # noqa: S311 - no secret.
                 else:
                     return
         finally:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from tracing.clocks import time
 from tracing.store.clickhouse.asking import Binder, one, rows, table
 from tracing.store.clickhouse.conditions import Conditions
 from tracing.store.clickhouse.traces import COLUMNS, ListRow, load_all, summaries

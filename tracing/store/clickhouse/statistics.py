@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from tracing.analysis.histogram import HOUR_NS, Histogram, Statistics
 from tracing.analysis.mine import NONE_OF_MINE, hidden_text
+from tracing.clocks import time
 from tracing.store.clickhouse.asking import Binder, one, table
 from tracing.store.clickhouse.asking import rows as read
 from tracing.store.rollups import SUBJECTS

@@ -5,13 +5,13 @@ Its rows have no numbers of their own: that of a summary is the moment when the 
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from tracing.clocks import time
 from tracing.spans.summary import TraceSummary
 from tracing.store import cache
 from tracing.store.backends import beside_the_application

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -25,6 +24,7 @@ from django.utils.decorators import classonlymethod, method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_protect
 
+from tracing.clocks import time
 from tracing.conf import get_settings, store_alias
 from tracing.presentation.templating import (
     ENGINE_HINT,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from django.urls import reverse
 
 from tracing.analysis.mine import NONE_OF_MINE
+from tracing.clocks import time
 from tracing.presentation import charts
 from tracing.search.query import EVERYTHING, And, Term, terms
 from tracing.spans.summary import summary_document

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import time
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.analysis.comparison import Change, compare
 from tracing.analysis.mine import listed
 from tracing.analysis.regression import Regression, compare_samples
+from tracing.clocks import time
 from tracing.presentation.rows import DRAWN_LEVELS
 from tracing.spans.summary import summary_document
 from tracing.store import traces

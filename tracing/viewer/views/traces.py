@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
@@ -10,6 +9,7 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from tracing.analysis.mine import NONE_OF_MINE, hidden_text
+from tracing.clocks import time
 from tracing.search.completion import Problem, place_at, problem_of
 from tracing.search.parser import parse, quoted
 from tracing.search.query import EVERYTHING, Query, QueryError
