@@ -18,6 +18,7 @@ from django.core.checks import Warning as CheckWarning
 from django.db import DatabaseError, connections
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 
+from tracing.checks.neighbours import OPENTELEMETRY, wrapped_places
 from tracing.conf import get_problems, get_settings, retention_in_force, store_alias
 from tracing.exporters.build import spool_path
 from tracing.instrumentation.connections.neighbours import replaced, signals_with_own_send
@@ -30,8 +31,8 @@ from tracing.store.embedded import makes_tables
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-UNSEEN = frozenset({"django_prometheus.middleware.PrometheusBeforeMiddleware"})
-"""Middleware that answers nothing by itself and says that it must be first."""
+UNSEEN = ("django_prometheus.middleware.PrometheusBeforeMiddleware", OPENTELEMETRY)
+"""How middleware is called that answers nothing by itself and puts itself, or must be, first."""
 STORE_TABLE = "tracing_trace"
 STORE_SUFFIX = ".sqlite3"
 STRANGER = "203.0.113.7"
@@ -124,7 +125,9 @@ def check_middleware(**_kwargs: Any) -> list[CheckMessage]:
     if MIDDLEWARE not in middleware:
         missing = "Request traces will have no route, status or user: the middleware is missing."
         return [CheckWarning(missing, hint=hint, id="tracing.W005")]
-    before = [name for name in middleware[: middleware.index(MIDDLEWARE)] if name not in UNSEEN]
+    before = [
+        name for name in middleware[: middleware.index(MIDDLEWARE)] if not name.startswith(UNSEEN)
+    ]
     if not before:
         return []
     message = f"A request that {before[0]!r} answers has no route, status or user in its trace."
@@ -150,15 +153,16 @@ def check_django(**_kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.compatibility)
 def check_neighbours(**_kwargs: Any) -> list[CheckMessage]:
-    """Tell which other tools change Django's signals (tracing.I019)."""
+    """Tell which other tools change what is recorded (tracing.I019)."""
+    told = [(f"Signal.{name} is replaced by {who}", "a receiver") for name, who in replaced()]
+    told += [(f"{who} is around {', '.join(at)}", "each") for who, at in wrapped_places().items()]
     return [
         Info(
-            f"Signal.{name} is replaced by {who}.",
-            hint="Dispatches are recorded all the same; the time of a receiver contains what is done"
-            " around it there.",
+            f"{text}.",
+            hint=f"Recorded all the same; the time of {what} contains what is done around it there.",
             id="tracing.I019",
         )
-        for name, who in replaced()
+        for text, what in told
     ]
 
 

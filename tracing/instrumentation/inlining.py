@@ -45,6 +45,8 @@ def innermost(function: object) -> FunctionType:
     """
     for _ in range(_WRAPPERS):
         inner = getattr(function, "__wrapped__", None)
+        if inner is None and type(function) is FunctionType:
+            inner = behind(function)
         if inner is None:
             break
         function = inner
@@ -53,12 +55,30 @@ def innermost(function: object) -> FunctionType:
     return function
 
 
+def behind(function: FunctionType) -> FunctionType | None:
+    """Return the copy that code put into *function* calls in its place.
+
+    So do tools that leave the function where it is, as Datadog's. None if its code is its own.
+    """
+    name = function.__qualname__
+    for each in function.__code__.co_consts:
+        if type(each) is FunctionType and each.__qualname__ == name:
+            return each
+    return None
+
+
+def code_of(function: object) -> CodeType | None:
+    """Return the code of what *function* is or wraps, None if no function."""
+    try:
+        return innermost(function).__code__
+    except InliningError:
+        return None
+
+
 def locals_of(function: object) -> tuple[str, ...]:
     """Return the local names of what *function* wraps; none if no function."""
-    try:
-        return innermost(function).__code__.co_varnames
-    except InliningError:
-        return ()
+    code = code_of(function)
+    return code.co_varnames if code is not None else ()
 
 
 class Around(NamedTuple):

@@ -26,7 +26,7 @@ from tracing.instrumentation.attributes.names import IdentityMemory
 from tracing.instrumentation.buffer import Buffer
 from tracing.instrumentation.context import current, running_in, set_current
 from tracing.instrumentation.failures import failed, is_own
-from tracing.instrumentation.inlining import Calls, Inline
+from tracing.instrumentation.inlining import Calls, Inline, code_of
 
 own_types: Final[set[type]] = set()
 """Types of awaitables that find their buffer by themselves."""
@@ -224,7 +224,7 @@ def _creating_task(function: Any) -> Calls | None:
 
     Python 3.11 to 3.13.2 name the argument; later releases take any.
     """
-    code = getattr(function, "__code__", None)
+    code = code_of(function)
     if code is None:
         return None
     names = code.co_varnames

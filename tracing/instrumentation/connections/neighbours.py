@@ -202,7 +202,7 @@ def replaced() -> list[tuple[str, str]]:
         current = Signal.__dict__.get(name)
         if _is_django_s(current, name) or _module_of(current).partition(".")[0] == "tracing":
             continue
-        found.append((name, _describe(current)))
+        found.append((name, describe(current)))
     return found
 
 
@@ -212,12 +212,13 @@ def _module_of(target: object) -> str:
     return str(getattr(type(target), "__module__", ""))
 
 
-def _describe(target: object) -> str:
+def describe(target: object) -> str:
+    """Return the dotted name of a function or wrapper, by whose code it is."""
     # By its code: functools.wraps has given it the name of what it wraps.
     if type(target) is FunctionType:
         return f"{_module_of(target)}.{target.__code__.co_qualname}"
     wrapper = _called_by_proxy(target)
-    return _describe(wrapper) if type(wrapper) is FunctionType else dotted(type(target))
+    return describe(wrapper) if type(wrapper) is FunctionType else dotted(type(target))
 
 
 def _called_by_proxy(target: object) -> object:

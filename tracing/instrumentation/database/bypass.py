@@ -24,6 +24,7 @@ from tracing.instrumentation.attributes.callsites import place_of
 from tracing.instrumentation.attributes.signal_names import signal_name
 from tracing.instrumentation.connections.receivers import entry_labels
 from tracing.instrumentation.failures import is_own
+from tracing.instrumentation.inlining import code_of
 from tracing.instrumentation.words import BYPASS, SQL_WRITE
 from tracing.patterns import pattern
 
@@ -39,7 +40,7 @@ _DEEP: Final = 40
 
 
 def _code(owner: Any, name: str) -> CodeType | None:
-    return getattr(getattr(owner, name, None), "__code__", None)
+    return code_of(getattr(owner, name, None))
 
 
 _OPERATIONS: Final[dict[CodeType, str]] = {
@@ -64,7 +65,7 @@ _distances: Final[dict[str, int]] = {"I": 6, "U": 6}
 It depends on the release of Django, and on whether a debug cursor is between.
 """
 
-_INSERT: Final = SQLInsertCompiler.execute_sql.__code__
+_INSERT: Final = _code(SQLInsertCompiler, "execute_sql")
 _BY_NAME: Final = {code.co_name for code in _OPERATIONS}
 _DB_CASCADE: Final = getattr(deletion, "DB_CASCADE", None)
 """Django 6.1: the database deletes by itself."""

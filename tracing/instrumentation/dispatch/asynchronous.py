@@ -10,7 +10,6 @@ from types import FrameType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_finished, request_started
 from django.dispatch import Signal, dispatcher
 
@@ -35,6 +34,7 @@ from tracing.instrumentation.dispatch.receivers import is_orphan, labelled, reso
 from tracing.instrumentation.dispatch.refused import watched
 from tracing.instrumentation.failures import failed, is_own
 from tracing.instrumentation.scopes import requests
+from tracing.instrumentation.scopes.handling import SENDING
 from tracing.instrumentation.scopes.standalone import (
     begin_standalone,
     finish_standalone,
@@ -76,7 +76,7 @@ def opening_of(
 
 def end_of_request(frame: FrameType | None) -> Callable[..., None]:
     """Return what ends a request whose end *frame* has sent."""
-    if frame is not None and frame.f_code is ASGIHandler.handle.__code__:
+    if frame is not None and frame.f_code is SENDING:
         return requests.finished_without_response
     return requests.finished
 

@@ -25,6 +25,7 @@ from tracing.instrumentation import buffer as recording_buffer
 from tracing.instrumentation import context
 from tracing.instrumentation.buffer import LEFT, OVER, Buffer
 from tracing.instrumentation.context import enter
+from tracing.instrumentation.inlining import code_of
 from tracing.spans.records import UNFINISHED, Kind
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
 
     from tracing.instrumentation.buffer import ActiveTrace
 
-_SENDING: Final = ASGIHandler.handle.__code__
-HANDLERS: Final[set[CodeType]] = {WSGIHandler.__call__.__code__, _SENDING}
+SENDING: Final = code_of(ASGIHandler.handle)
+HANDLERS: Final[set[CodeType | None]] = {code_of(WSGIHandler.__call__), SENDING}
 """Code that is on the stack while a request is being handled, once for each."""
 
-_CLOSING: Final[set[CodeType]] = {HttpResponseBase.close.__code__}
+_CLOSING: Final[set[CodeType | None]] = {code_of(HttpResponseBase.close)}
 """Code that is on the stack while a response is being closed or, by a test client, read."""
 
 _INERT: Final[tuple[type, ...]] = (type(iter([])), type(iter(())), type(iter(b"")))
@@ -51,15 +52,13 @@ NOT_CLOSED: Final = (
 def _know_test_clients() -> None:
     """Learn the handlers of Django's test clients, once imported."""
     client = sys.modules.get("django.test.client")
-    if client is None or client.ClientHandler.__call__.__code__ in HANDLERS:
+    if client is None or code_of(client.ClientHandler.__call__) in HANDLERS:
         return
     HANDLERS.update(
-        (client.ClientHandler.__call__.__code__, client.AsyncClientHandler.__call__.__code__)
+        map(code_of, (client.ClientHandler.__call__, client.AsyncClientHandler.__call__))
     )
     for name in ("closing_iterator_wrapper", "aclosing_iterator_wrapper"):
-        wrapper = getattr(client, name, None)
-        if wrapper is not None:
-            _CLOSING.add(wrapper.__code__)
+        _CLOSING.add(code_of(getattr(client, name, None)))
 
 
 class Handling:
@@ -79,7 +78,7 @@ class Handling:
         handler = _handler()
         self.is_known = handler is not None
         """Whether a handler of Django's is on the stack: what is not there once may be so always."""
-        self.is_sent = handler is _SENDING
+        self.is_sent = handler is SENDING
         """Whether that handler sends the response to the end, and tells so, before its task is over."""
         if _get_running_loop() is not None:
             task = asyncio.current_task()
