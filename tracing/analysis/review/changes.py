@@ -31,6 +31,8 @@ KINDS: Final[dict[str, str]] = {
 """The kinds of changes, in the order in which they are told, and what each means."""
 
 Value: TypeAlias = "str | int | list[str] | None"
+Place: TypeAlias = tuple[str, str]
+"""(signal, sender)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +40,13 @@ class Finding:
     """One change in one test."""
 
     kind: str
-    signal: str
+    test: str
+    place: Place
     receiver: str | None
     """As it is called now; None where a whole dispatch changed."""
-    sender: str
-    test: str
-    before: Value = None
-    after: Value = None
-    place: tuple[str, int] = ("", 0)
+    located: Located | None
+    before: Value
+    after: Value
     any_sender: bool = False
     """The receiver is connected once, for all senders: its change is one change."""
 
@@ -69,7 +70,7 @@ class Change:
 
 @dataclass(slots=True)
 class _Collected:
-    places: list[tuple[str, str]] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
     values: list[tuple[Value, Value]] = field(default_factory=list)
     tests: set[str] = field(default_factory=set)
     where: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -85,12 +86,13 @@ def collected(findings: Iterable[Finding]) -> list[Change]:
     for found in findings:
         key: tuple[str, ...] = (found.kind, found.receiver or "")
         if found.kind not in _OF_FUNCTION:
-            key += (found.signal,) if found.any_sender else (found.signal, found.sender)
+            key += found.place[:1] if found.any_sender else found.place
         one = every[key]
-        one.places.append((found.signal, found.sender))
+        one.places.append(found.place)
         one.values.append((found.before, found.after))
         one.tests.add(found.test)
-        one.where[found.place] += 1
+        located = found.located
+        one.where[(located.file, located.line) if located is not None else ("", 0)] += 1
     changes = [_change(key, one) for key, one in every.items()]
     order = list(KINDS)
     changes.sort(
@@ -122,8 +124,3 @@ def _change(key: tuple[str, ...], one: _Collected) -> Change:
         file=file,
         line=line,
     )
-
-
-def place_of(located: Located) -> tuple[str, int]:
-    """Return the file and line of what is recorded."""
-    return located.file, located.line

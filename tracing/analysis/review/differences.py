@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.review.alignment import Alignment
-from tracing.analysis.review.changes import Finding, Value, place_of
+from tracing.analysis.review.changes import Finding, Place, Value
 from tracing.analysis.review.receivers import compare_receiver, outcome_of
 from tracing.analysis.review.sides import is_djangos
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from tracing.analysis.review.records import Bypassed, Located, ReceiverCalls
     from tracing.analysis.review.sides import Node, Tree
 
-Place = tuple[str, str]
-"""(signal, sender)."""
 ANY_SENDER: Final = "None"
 _NEED_LISTENERS: Final = frozenset(
     f"django.db.models.signals.{name}" for name in ("pre_delete", "post_delete", "m2m_changed")
@@ -87,9 +85,9 @@ class TestDifference:
         for pair in self._alignment.pairs:
             self._compare(pair)
         for node in self._alignment.removed:
-            self._removed(node)
+            self._alone(node, is_gone=True)
         for node in self._alignment.added:
-            self._added(node)
+            self._alone(node, is_gone=False)
         if not self._has_causes():
             self._compare_orphans()
         return self._findings
@@ -105,20 +103,8 @@ class TestDifference:
         now: Value = None,
         any_sender: bool = False,
     ) -> None:
-        where = place_of(located) if located is not None else ("", 0)
-        self._findings.append(
-            Finding(
-                kind,
-                place[0],
-                receiver,
-                place[1],
-                self._test,
-                was,
-                now,
-                where,
-                any_sender=any_sender,
-            )
-        )
+        found = Finding(kind, self._test, place, receiver, located, was, now, any_sender=any_sender)
+        self._findings.append(found)
 
     # --- the same dispatches -------------------------------------------------------------------
 
@@ -127,12 +113,10 @@ class TestDifference:
         self._compare_dispatches(pair)
         resent = old.place != new.place
         shared = [name for name in old.own_receivers if name in new.own_receivers]
-        for name, calls in old.own_receivers.items():
-            if name not in shared:
-                self._lost(name, old.place, calls)
-        for name, calls in new.own_receivers.items():
-            if name not in shared:
-                self._gained(name, new.place, calls)
+        for node, is_gone in ((old, True), (new, False)):
+            for name, calls in node.own_receivers.items():
+                if name not in shared:
+                    self._called_by_one(name, node.place, calls, is_gone=is_gone)
         for name in shared:
             was, now = old.receivers[name], new.receivers[name]
             if resent:
@@ -222,61 +206,51 @@ class TestDifference:
             "calls-changed", place, name, calls, was=before, now=after, any_sender=any_sender
         )
 
-    def _lost(self, name: str, place: Place, calls: ReceiverCalls) -> None:
-        if self._after.total(name, place):
+    def _called_by_one(
+        self, name: str, place: Place, calls: ReceiverCalls, *, is_gone: bool
+    ) -> None:
+        """Note a receiver of one side; it is gone, or new."""
+        if (self._after if is_gone else self._before).total(name, place):
             self._calls(name, place, calls)
+        elif not is_gone:
+            self._project.gained[name].add(self._test, place, calls)
         elif (name, place) not in self._bypassed:
             self._project.lost[name].add(self._test, place, calls)
 
-    def _gained(self, name: str, place: Place, calls: ReceiverCalls) -> None:
-        if self._before.total(name, place):
-            self._calls(name, place, calls)
-        else:
-            self._project.gained[name].add(self._test, place, calls)
-
     # --- dispatches of one side ------------------------------------------------------------------
 
-    def _removed(self, node: Node) -> None:
-        place = node.place
-        if self._ends_early(node, cut=1):
+    def _alone(self, node: Node, *, is_gone: bool) -> None:
+        """Find what a group of dispatches says that is gone, or new."""
+        place, own = node.place, node.own_receivers
+        here, there = self._before, self._after
+        if not is_gone:
+            here, there = there, here
+        if self._ends_early(node, cut=int(is_gone)):
             return
-        own = node.own_receivers
-        if self._after.sent(place):
+        is_cut = self._cut_after if is_gone else self._cut_before
+        if there.sent(place):
             for name, calls in own.items():
-                self._lost(name, place, calls)
-        elif self._cut_after or not node.matters or self._is_bypassed(place):
+                self._called_by_one(name, place, calls, is_gone=is_gone)
+        elif is_cut or not node.matters or (is_gone and self._is_bypassed(place)):
             return
-        elif self._after.waiting > self._before.waiting:
-            self._find("dispatch-deferred", place, None, node.group, was=AT_ONCE, now=ON_COMMIT)
-        elif place[0] in _NEED_LISTENERS and own and not self._any_wired(own, place, after=True):
+        elif there.waiting > here.waiting:
+            when = (AT_ONCE, ON_COMMIT) if is_gone else (ON_COMMIT, AT_ONCE)
+            self._find("dispatch-deferred", place, None, node.group, was=when[0], now=when[1])
+        elif place[0] in _NEED_LISTENERS and own and not self._any_wired(own, place, after=is_gone):
             for name, calls in own.items():
-                self._lost(name, place, calls)
+                self._called_by_one(name, place, calls, is_gone=is_gone)
         else:
-            self._find("dispatch-removed", place, None, node.group, was=node.group.count, now=0)
-            for name, calls in own.items():
-                if not self._is_wired(name, place, after=True):
-                    self._project.lost[name].add(self._test, place, calls)
+            self._sent_by_one(node, is_gone=is_gone)
 
-    def _added(self, node: Node) -> None:
-        place = node.place
-        if self._ends_early(node, cut=0):
-            return
-        own = node.own_receivers
-        if self._before.sent(place):
-            for name, calls in own.items():
-                self._gained(name, place, calls)
-        elif self._cut_before or not node.matters:
-            return
-        elif self._before.waiting > self._after.waiting:
-            self._find("dispatch-deferred", place, None, node.group, was=ON_COMMIT, now=AT_ONCE)
-        elif place[0] in _NEED_LISTENERS and own and not self._any_wired(own, place, after=False):
-            for name, calls in own.items():
-                self._gained(name, place, calls)
-        else:
-            self._find("dispatch-added", place, None, node.group, was=0, now=node.group.count)
-            for name, calls in own.items():
-                if not self._is_wired(name, place, after=False):
-                    self._project.gained[name].add(self._test, place, calls)
+    def _sent_by_one(self, node: Node, *, is_gone: bool) -> None:
+        place, count = node.place, node.group.count
+        kind = "dispatch-removed" if is_gone else "dispatch-added"
+        counts = (count, 0) if is_gone else (0, count)
+        self._find(kind, place, None, node.group, was=counts[0], now=counts[1])
+        elsewhere = self._project.lost if is_gone else self._project.gained
+        for name, calls in node.own_receivers.items():
+            if not self._is_wired(name, place, after=is_gone):
+                elsewhere[name].add(self._test, place, calls)
 
     def _ends_early(self, node: Node, *, cut: int) -> bool:
         """Return whether the sender of *node* raises on the other side alone."""

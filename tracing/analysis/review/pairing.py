@@ -25,9 +25,12 @@ def pair_names(base: Side, head: Side) -> tuple[Names, dict[str, str]]:
     A function in another module is the same function. One that stands in the place of another, in the
     same tests, is that one under another name.
     """
+    (signals, senders), (new_signals, new_senders) = (
+        [{pair[index] for pair in side.sent()} for index in (0, 1)] for side in (base, head)
+    )
     names = Names(
-        signals=dict(moved(base.signals(), head.signals())),
-        senders=dict(moved(base.senders(), head.senders(), least_dots=_MODEL_DOTS)),
+        signals=dict(moved(signals, new_signals)),
+        senders=dict(moved(senders, new_senders, least_dots=_MODEL_DOTS)),
     )
     pairing = _Pairing(base, head, names)
     pairing.pair_moved()

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
 from typing import TYPE_CHECKING
 
-from tracing.analysis.review.changes import Finding, place_of
+from tracing.analysis.review.changes import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tracing.analysis.review.changes import Place, Value
     from tracing.analysis.review.records import ReceiverCalls
 
 
 def compare_receiver(
-    test: str, name: str, place: tuple[str, str], was: ReceiverCalls, now: ReceiverCalls
+    test: str, name: str, place: Place, was: ReceiverCalls, now: ReceiverCalls
 ) -> Iterator[Finding]:
     """Yield the differences in the calls of a receiver by (signal, sender)."""
-    signal, sender = place
-    find = partial(Finding, signal=signal, receiver=name, sender=sender, test=test)
-    find = partial(find, place=place_of(now), any_sender=now.any_sender)
+
+    def find(kind: str, before: Value, after: Value) -> Finding:
+        return Finding(kind, test, place, name, now, before, after, any_sender=now.any_sender)
+
     if was.is_async != now.is_async:
         before, after = ("async" if calls.is_async else "sync" for calls in (was, now))
-        yield find("async-changed", before=before, after=after)
+        yield find("async-changed", before, after)
     if not (_ended(was) and _ended(now)):
         return
     ends = outcome_of(was), outcome_of(now)
@@ -32,9 +33,9 @@ def compare_receiver(
         told = [_told(each) for each in ends]
         if told[0] == told[1]:
             told = [", ".join(each) for each in ends]
-        yield find("outcome-changed", before=told[0], after=told[1])
+        yield find("outcome-changed", told[0], told[1])
     elif (queries := _queries(was, now)) is not None:
-        yield find("queries-changed", before=queries[0], after=queries[1])
+        yield find("queries-changed", *queries)
 
 
 def _queries(was: ReceiverCalls, now: ReceiverCalls) -> tuple[int, int] | None:

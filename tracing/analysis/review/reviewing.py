@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracing.analysis.review.changes import Change, Finding, collected, place_of
-from tracing.analysis.review.differences import Place, Project, TestDifference
+from tracing.analysis.review.changes import Change, Finding, Place, collected
+from tracing.analysis.review.differences import Project, TestDifference
 from tracing.analysis.review.pairing import pair_names
 from tracing.analysis.review.sides import Names, Side, Tree
 from tracing.analysis.review.wires import Rewired
@@ -52,13 +52,5 @@ def _renamed(head: Side, renamed: dict[str, str]) -> Iterator[Finding]:
     for test, group, calls in head.calls():
         name = head.identity(calls)
         if name in renamed:
-            yield Finding(
-                "receiver-renamed",
-                group.signal,
-                name,
-                group.sender,
-                test.test,
-                renamed[name],
-                name,
-                place_of(calls),
-            )
+            place = group.signal, group.sender
+            yield Finding("receiver-renamed", test.test, place, name, calls, renamed[name], name)

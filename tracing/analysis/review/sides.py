@@ -85,15 +85,11 @@ class Side:
         """Return the name that tells a receiver from the others of its side."""
         return self.identities[calls.receiver, calls.file, calls.line]
 
-    def signals(self) -> set[str]:
-        """Return the signals that were sent."""
-        sent = {group.signal for test in self.tests.values() for group in test.groups}
-        return sent | {each[0] for test in self.tests.values() for each in test.orphans}
-
-    def senders(self) -> set[str]:
-        """Return what sent them."""
-        sent = {group.sender for test in self.tests.values() for group in test.groups}
-        return sent | {each[1] for test in self.tests.values() for each in test.orphans}
+    def sent(self) -> set[tuple[str, str]]:
+        """Return the signals that were sent, and their senders."""
+        tests = self.tests.values()
+        heard = {(group.signal, group.sender) for test in tests for group in test.groups}
+        return heard | {(signal, sender) for test in tests for signal, sender, _ in test.orphans}
 
 
 @dataclass(slots=True, eq=False)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracing.analysis.review.changes import Finding, place_of
+from tracing.analysis.review.changes import Finding
 from tracing.analysis.review.differences import ANY_SENDER, Elsewhere
 from tracing.analysis.review.receivers import compare_receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tracing.analysis.review.differences import Place, Project
-    from tracing.analysis.review.records import ReceiverCalls
+    from tracing.analysis.review.changes import Place
+    from tracing.analysis.review.differences import Project
 
 _NOWHERE = Elsewhere()
 
@@ -49,24 +49,24 @@ class Rewired:
                     was, now = lost.calls[place], gained.calls[other]
                     yield from compare_receiver(test, name, other, was, now)
                 continue
-            wire = _wire_of(place, gone)
-            other = _nearest(wire, sorted(new)) if wire is not None else None
-            if wire is not None and other is not None:
-                yield from _changed(name, wire, other, lost.tests[place], lost)
+            wires = _wires(place, gone, new)
+            if wires is not None:
+                yield from _changed(name, wires[0], wires[1], lost.tests[place], lost)
             else:
                 yield from _alone("receiver-removed", name, place, lost)
         for place in left:
-            wire = _wire_of(place, new)
-            other = _nearest(wire, sorted(gone)) if wire is not None else None
-            if wire is not None and other is not None:
-                yield from _changed(name, other, wire, gained.tests[place], gained)
+            wires = _wires(place, new, gone)
+            if wires is not None:
+                yield from _changed(name, wires[1], wires[0], gained.tests[place], gained)
             else:
                 yield from _alone("receiver-added", name, place, gained)
 
 
-def _wire_of(place: Place, wires: set[Place]) -> Place | None:
-    """Return the connection by which a receiver hears a signal of a sender."""
-    return next((each for each in (place, (place[0], ANY_SENDER)) if each in wires), None)
+def _wires(place: Place, wires: set[Place], others: set[Place]) -> tuple[Place, Place] | None:
+    """Return the connection that *place* is heard by, on both sides."""
+    wire = next((each for each in (place, (place[0], ANY_SENDER)) if each in wires), None)
+    other = _nearest(wire, sorted(others)) if wire is not None else None
+    return (wire, other) if wire is not None and other is not None else None
 
 
 def _nearest(place: Place, others: list[Place]) -> Place | None:
@@ -90,34 +90,11 @@ def _changed(
             for each in (before[index], after[index])
         )
         for test in tests:
-            yield _finding(kind, name, after, test, calls, was=was, now=now)
+            yield Finding(kind, test, after, name, calls, was, now, any_sender=calls.any_sender)
 
 
 def _alone(kind: str, name: str, place: Place, where: Elsewhere) -> Iterator[Finding]:
     calls = where.calls[place]
     was, now = ("called", None) if kind == "receiver-removed" else (None, "called")
     for test in where.tests[place]:
-        yield _finding(kind, name, place, test, calls, was=was, now=now)
-
-
-def _finding(
-    kind: str,
-    name: str,
-    place: Place,
-    test: str,
-    calls: ReceiverCalls,
-    *,
-    was: str | None,
-    now: str | None,
-) -> Finding:
-    return Finding(
-        kind=kind,
-        signal=place[0],
-        receiver=name,
-        sender=place[1],
-        test=test,
-        before=was,
-        after=now,
-        place=place_of(calls),
-        any_sender=calls.any_sender,
-    )
+        yield Finding(kind, test, place, name, calls, was, now, any_sender=calls.any_sender)
