@@ -66,9 +66,7 @@ SLOWER_NS: Final = 1_000_000
 """And by how much, in nanoseconds: under a millisecond a ratio is noise."""
 
 
-def compare(
-    before: Trace, after: Trace, *, ratio: float = SLOWER_RATIO, floor_ns: int = SLOWER_NS
-) -> Comparison:
+def compare(before: Trace, after: Trace) -> Comparison:
     """Return the trees of two traces aligned, with what changed at each place.
 
     Siblings are aligned by what they are (signal and sender, or receiver), not by where they stand,
@@ -88,7 +86,7 @@ def compare(
             continue
         path = (*above, node.key)
         change = Change(node.label, node.depth, path, old, new)
-        change.verdicts = _verdicts(old, new, ratio, floor_ns)
+        change.verdicts = _verdicts(old, new)
         change.mine = _any_in(old, mine_before) or _any_in(new, mine_after)
         changes.append(change)
         _push(stack, old.children if old else [], new.children if new else [], path)
@@ -115,16 +113,16 @@ def _any_in(node: Node | None, numbers: frozenset[int]) -> bool:
     return node is not None and not numbers.isdisjoint(node.numbers)
 
 
-def _verdicts(old: Node | None, new: Node | None, ratio: float, floor_ns: int) -> list[str]:
+def _verdicts(old: Node | None, new: Node | None) -> list[str]:
     if old is None:
         return ["appeared"]
     if new is None:
         return ["vanished"]
     found = []
     difference = new.total_ns - old.total_ns
-    if difference >= floor_ns and new.total_ns >= old.total_ns * ratio:
+    if difference >= SLOWER_NS and new.total_ns >= old.total_ns * SLOWER_RATIO:
         found.append("slower")
-    elif -difference >= floor_ns and old.total_ns >= new.total_ns * ratio:
+    elif -difference >= SLOWER_NS and old.total_ns >= new.total_ns * SLOWER_RATIO:
         found.append("faster")
     for attribute, more, less in (
         ("query_count", "more SQL", "less SQL"),

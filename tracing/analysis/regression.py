@@ -165,7 +165,6 @@ def compare_samples(
     *,
     alpha: float = ALPHA,
     ratio: float = RATIO,
-    floor_ns: int = FLOOR_NS,
 ) -> list[Regression]:
     """Return every receiver of either side, the worst first.
 
@@ -174,7 +173,6 @@ def compare_samples(
         after: The same, later.
         alpha: Significance level of the whole comparison.
         ratio: By how many times a median must have grown or shrunk.
-        floor_ns: And by how many nanoseconds.
     """
     found = [
         Regression(name, before.get(name), after.get(name))
@@ -196,17 +194,17 @@ def compare_samples(
     for p, (_, regression, name) in zip(holm([p for p, _, _ in tests]), tests, strict=True):
         setattr(regression, name, p)
     for regression in found:
-        _judge(regression, alpha, ratio, floor_ns)
+        _judge(regression, alpha, ratio)
     found.sort(key=_badness)
     return found
 
 
-def _judge(regression: Regression, alpha: float, ratio: float, floor_ns: int) -> None:
+def _judge(regression: Regression, alpha: float, ratio: float) -> None:
     old, new = regression.before, regression.after
     if old is None or new is None or regression.p_time is None:
         return
     grown = new.median_ns - old.median_ns
-    if regression.p_time < alpha and abs(grown) >= floor_ns:
+    if regression.p_time < alpha and abs(grown) >= FLOOR_NS:
         if grown > 0 and new.median_ns >= old.median_ns * ratio:
             regression.verdicts.append("slower")
         elif grown < 0 and old.median_ns >= new.median_ns * ratio:

@@ -155,7 +155,7 @@ def of_processes() -> list[StoredHazard]:
     }
     by_key = {(each.signal, each.sender, each.receiver.name): each for each in found}
     hazards = []
-    for hazard in diagnose_processes(found, include_known=True):
+    for hazard in diagnose_processes(found):
         difference = by_key[hazard.signal, hazard.sender, hazard.receiver]
         mark = marks.get(hazard.fingerprint)
         values = {name: getattr(hazard, name) for name in (*_JUDGED, "remedy", "evidence")}

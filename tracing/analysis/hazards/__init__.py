@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tracing.analysis.hazards.facts import Calls, Facts
 from tracing.analysis.hazards.known import known_reason
 from tracing.analysis.hazards.rule import SEVERITIES, Rule, finding, rule
-from tracing.analysis.hazards.rules.cost import unfiltered
+from tracing.analysis.hazards.rules.cost import unfiltered, unfiltered_receiver
 from tracing.analysis.hazards.rules.repetition import OF_CALLBACKS
 from tracing.analysis.hazards.ruleset import (
     BUILT_IN,
@@ -50,19 +50,19 @@ __all__ = [
 ]
 
 
-def diagnose(trace: Trace, *, include_known: bool = False) -> list[Hazard]:
+def diagnose(trace: Trace) -> list[Hazard]:
     """Return the hazards of *trace*, worst first, and store them in it.
+
+    What the project marked as known the trace gets apart from the rest.
 
     Args:
         trace: A finished trace, or one segment of it.
-        include_known: Also return what the project marked as known; its ``known`` says why. The
-            trace itself gets it apart from the rest.
     """
     found = find(trace)
     trace.hazards = [hazard for hazard in found if not hazard.known]
     trace.known_hazards = [hazard for hazard in found if hazard.known]
     trace.hazard_count = len(trace.hazards)
-    return found if include_known else trace.hazards
+    return trace.hazards
 
 
 def find(trace: Trace, chosen: RuleSet | None = None) -> list[Hazard]:
@@ -139,8 +139,8 @@ def _order(hazard: Hazard) -> tuple[int, str]:
     return SEVERITIES.index(hazard.severity), hazard.hazard
 
 
-def diagnose_across(traces: Iterable[Trace], *, include_known: bool = False) -> list[Hazard]:
-    """Return findings that only several traces show together.
+def diagnose_across(traces: Iterable[Trace]) -> list[Hazard]:
+    """Return findings that only several traces show together, known ones too.
 
     A receiver without sender may hear one model in each of many requests.
     """
@@ -154,19 +154,16 @@ def diagnose_across(traces: Iterable[Trace], *, include_known: bool = False) -> 
             together = by_label.setdefault(calls.label, Calls(calls.label))
             together.calls += calls.calls
             together.dispatches += calls.dispatches
-    found = []
-    for active in using.rules:
-        if active.rule.id != "unfiltered-receiver":
-            continue
-        for label, calls in by_label.items():
-            if label in alone:
-                continue
-            for hazard in unfiltered(calls, active.options["models"]):
-                active.sign(hazard)
-                hazard.numbers = []  # Numbers mean something within one trace only.
-                hazard.known = known_reason(hazard, using.marks)
-                found.append(hazard)
-    return [hazard for hazard in found if include_known or not hazard.known]
+    together_only = (
+        hazard
+        for label, calls in by_label.items()
+        if label not in alone
+        for hazard in unfiltered(calls, using.models)
+    )
+    found = list(using.judge(unfiltered_receiver.id, together_only))
+    for hazard in found:
+        hazard.numbers = []  # Numbers mean something within one trace only.
+    return found
 
 
 def as_dict(hazard: Hazard) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracing.analysis.hazards import known
 from tracing.analysis.hazards.rule import finding, who
 from tracing.analysis.hazards.ruleset import current
 from tracing.analysis.names import short_signal
@@ -21,26 +20,21 @@ if TYPE_CHECKING:
     from tracing.spans.records import Hazard, ReceiverLabel
 
 
-def diagnose_wiring(routes: Iterable[Route], *, include_known: bool = False) -> list[Hazard]:
-    """Return the hazards of *routes*, each connection once.
+def diagnose_wiring(routes: Iterable[Route]) -> list[Hazard]:
+    """Return the hazards of *routes*, once each, known ones too.
 
     Args:
         routes: What ``tracing.analysis.wiring.read_wiring`` returned.
-        include_known: Also return what the project marked as known.
     """
     rules = current()
-    active = {each.rule.id: each for each in rules.rules}
     found: dict[str, Hazard] = {}
     for route in routes:
         for name, sender, hazard in _of_route(route):
-            if name not in active:
-                continue
-            active[name].sign(hazard)
             hazard.signal, hazard.sender = route.signal, sender
-            hazard.known = known.known_reason(hazard, rules.marks)
-            # A receiver for any sender stands in the route of every sender.
-            found.setdefault(f"{name} {hazard.signal} {hazard.message}", hazard)
-    return [hazard for hazard in found.values() if include_known or not hazard.known]
+            for judged in rules.judge(name, [hazard]):
+                # A receiver for any sender stands in the route of every sender.
+                found.setdefault(f"{name} {judged.signal} {judged.message}", judged)
+    return [*found.values()]
 
 
 def _of_route(route: Route) -> Iterator[tuple[str, str, Hazard]]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Options: TypeAlias = Mapping[str, Any]
 Find: TypeAlias = "Callable[[Facts, Options], Iterable[Hazard]]"
+Pair: TypeAlias = "tuple[ReceiverCall, Dispatch]"
 
 SEVERITIES: Final = ("error", "warning", "info")
 
@@ -103,6 +104,38 @@ def finding(
     if callsite is not None:
         hazard.file, hazard.line = callsite.file, callsite.line
     return hazard
+
+
+def of_calls(
+    message: str, pairs: Sequence[Pair], text: Callable[[Pair], str], shown: Pair | None = None
+) -> Hazard:
+    """Return a finding about calls of one receiver.
+
+    Args:
+        message: As that of ``finding``.
+        pairs: The calls, each with its dispatch.
+        text: Words one of them as evidence.
+        shown: The one that it names; the first unless given.
+    """
+    call, dispatch = shown or pairs[0]
+    return finding(
+        message,
+        dispatch=dispatch,
+        receiver=call.receiver,
+        spans=(call for call, _ in pairs),
+        evidence=lines(pairs, text),
+    )
+
+
+def by_receiver(
+    facts: Facts, pairs: Iterable[Pair], key: Callable[[ReceiverCall, Dispatch], tuple[str, ...]]
+) -> Iterable[list[Pair]]:
+    """Return *pairs* in groups, by receiver and by what *key* says of each."""
+    found: dict[tuple[object, ...], list[Pair]] = {}
+    for call, dispatch in pairs:
+        of = (facts.labels[id(call.receiver)], *key(call, dispatch))
+        found.setdefault(of, []).append((call, dispatch))
+    return found.values()
 
 
 _AND: Final = "and "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.utils.module_loading import import_string
 
-from tracing.analysis.hazards.known import Mark, parse_all
+from tracing.analysis.hazards.known import Mark, known_reason, parse_all
 from tracing.analysis.hazards.rule import SEVERITIES, Options, Rule
 from tracing.analysis.hazards.rules import (
     budget,
@@ -89,6 +89,15 @@ class RuleSet:
     models: int = 0
     problems: list[str] = field(default_factory=list)
     """What is wrong with the settings, a sentence each; wrong entries are left out."""
+
+    def judge(self, rule_id: str, found: Iterable[Hazard]) -> Iterator[Hazard]:
+        """Yield what one rule found, in its words; nothing where it is off."""
+        for active in self.rules:
+            if active.rule.id == rule_id:
+                for hazard in found:
+                    active.sign(hazard)
+                    hazard.known = known_reason(hazard, self.marks)
+                    yield hazard
 
 
 def configure(tracing: Mapping[str, Any]) -> RuleSet:

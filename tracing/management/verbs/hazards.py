@@ -143,13 +143,13 @@ def _found(run: Run) -> list[Hazard]:
         return find_again(traces.load(find_trace(options["trace"])))
     found: list[Hazard] = []
     if not options["no_wiring"]:
-        found += diagnose_wiring(wiring.read_wiring(), include_known=True)
+        found += diagnose_wiring(wiring.read_wiring())
     recent = _recent(run)
     if not options["no_wiring"]:
-        found += diagnose_processes(compared()[1], include_known=True)
+        found += diagnose_processes(compared()[1])
     for trace in recent:
         found += find_again(trace)
-    return found + diagnose_across(recent, include_known=True)
+    return found + diagnose_across(recent)
 
 
 def _recent(run: Run) -> list[Trace]:

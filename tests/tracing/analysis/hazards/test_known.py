@@ -183,5 +183,5 @@ def test_diagnose_puts_only_unknown_hazards_into_the_trace(settings):
 
     assert diagnose(trace) == []
     assert (trace.hazards, trace.hazard_count) == ([], 0)
-    assert [hazard.known for hazard in diagnose(trace, include_known=True)] == ["KNOWN_HAZARDS"]
+    assert [hazard.known for hazard in trace.known_hazards] == ["KNOWN_HAZARDS"]
     assert trace.hazard_count == 0

@@ -11,9 +11,9 @@ from tracing.analysis.hazards.processes import diagnose_processes
 from tracing.analysis.process_wiring import differences, kinds_of
 
 
-def diagnose(*versions, **options):
+def diagnose(*versions):
     now_ns = time.time_ns()
-    return diagnose_processes(differences(kinds_of(versions, now_ns), now_ns), **options)
+    return diagnose_processes(differences(kinds_of(versions, now_ns), now_ns))
 
 
 def test_finding_names_receiver_kinds_and_the_line_that_connects_it(settings):
@@ -49,12 +49,11 @@ def test_project_accepts_or_switches_it_off(settings):
         **settings.TRACING,
         "KNOWN_HAZARDS": [{"hazard": "wired-differently", "reason": "the worker sells nothing"}],
     }
-    assert diagnose(*told) == []
-    (known,) = diagnose(*told, include_known=True)
+    (known,) = diagnose(*told)
     assert known.known == "the worker sells nothing"
 
     settings.TRACING = {**settings.TRACING, "HAZARDS": {"wired-differently": False}}
-    assert diagnose(*told, include_known=True) == []
+    assert diagnose(*told) == []
 
     settings.TRACING = {**settings.TRACING, "KNOWN_HAZARDS": []}
     settings.TRACING["HAZARDS"] = {"wired-differently": {"severity": "error"}}

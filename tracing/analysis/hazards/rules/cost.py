@@ -7,7 +7,16 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.hazards.facts import INSTANCE_SIGNALS, Calls, Facts, is_control
-from tracing.analysis.hazards.rule import Options, finding, lines, names, rule, who
+from tracing.analysis.hazards.rule import (
+    Options,
+    by_receiver,
+    finding,
+    lines,
+    names,
+    of_calls,
+    rule,
+    who,
+)
 from tracing.analysis.index import outermost
 from tracing.analysis.names import callsite_text, is_of_library, short_signal, signal_of
 from tracing.spans.intervals import time_once
@@ -36,36 +45,30 @@ _MS: Final = 1_000_000
 )
 def slow_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
     """Yield receivers with a slow call, once per receiver and signal."""
-    found: dict[tuple[int, str], list[tuple[ReceiverCall, Dispatch]]] = {}
-    labels, threshold_ns = facts.labels, options["threshold_ms"] * _MS
-    for pair in facts.slow:
-        call, dispatch = pair
-        # Exactly the threshold is still within it.
-        if call.self_ns > threshold_ns:
-            key = (labels[id(call.receiver)], dispatch.signal)
-            found.setdefault(key, []).append(pair)
-    for calls in found.values():
-        call, dispatch = max(calls, key=lambda pair: pair[0].self_ns)
-        label = call.receiver
+    threshold_ns = options["threshold_ms"] * _MS
+    # Exactly the threshold is still within it.
+    slow = [pair for pair in facts.slow if pair[0].self_ns > threshold_ns]
+    for calls in by_receiver(facts, slow, _signal):
+        slowest = call, dispatch = max(calls, key=lambda pair: pair[0].self_ns)
         queries = f", {format_ns(call.query_ns)} of it in SQL" if call.query_ns else ""
         times = f"; {len(calls)} such calls in this trace" if len(calls) > 1 else ""
-        hazard = finding(
-            f"{who(label)} took {format_ns(call.self_ns)} of its own time for "
+        hazard = of_calls(
+            f"{who(call.receiver)} took {format_ns(call.self_ns)} of its own time for "
             f"{signal_of(dispatch.signal, dispatch.sender)}{queries}{times}.",
-            dispatch=dispatch,
-            receiver=label,
-            spans=(call for call, _ in calls),
-            evidence=lines(
-                calls,
-                lambda pair: (
-                    f"self time {format_ns(pair[0].self_ns)}, in all {format_ns(pair[0].duration_ns)}, "
-                    f"{query_text(pair[0].query_count)} in {format_ns(pair[0].query_ns)}"
-                ),
+            calls,
+            lambda pair: (
+                f"self time {format_ns(pair[0].self_ns)}, in all {format_ns(pair[0].duration_ns)}, "
+                f"{query_text(pair[0].query_count)} in {format_ns(pair[0].query_ns)}"
             ),
+            slowest,
         )
         if facts.trace.kind is Kind.TASK:
             hazard.remedy = "Make it cheaper: it runs in a task already, or enqueue one of its own."
         yield hazard
+
+
+def _signal(_call: ReceiverCall, dispatch: Dispatch) -> tuple[str, ...]:
+    return (dispatch.signal,)
 
 
 def _all_queries(call: ReceiverCall, below: Below) -> int:
@@ -102,23 +105,22 @@ def _questions(call: ReceiverCall, below: Below) -> int:
 )
 def raw_query(facts: Facts, _options: Options) -> Iterator[Hazard]:
     """Yield receivers that queried under raw=True, once for each sender."""
-    found: dict[tuple[int, str], list[tuple[ReceiverCall, Dispatch]]] = {}
-    labels, below = facts.labels, facts.index.below
-    for dispatch in facts.raw:
-        for call in dispatch.receiver_calls:
-            if _questions(call, below):
-                key = (labels[id(call.receiver)], dispatch.sender)
-                found.setdefault(key, []).append((call, dispatch))
-    for (_label, sender), calls in found.items():
+    below = facts.index.below
+    pairs = [
+        (call, dispatch)
+        for dispatch in facts.raw
+        for call in dispatch.receiver_calls
+        if _questions(call, below)
+    ]
+    for calls in by_receiver(facts, pairs, lambda _call, dispatch: (dispatch.sender,)):
         call, dispatch = calls[0]
-        label = call.receiver
         outer = outermost(facts.index, [call for call, _ in calls])
         queries = sum(_questions(each, below) for each in outer)
         yield finding(
-            f"{who(label)} ran {query_text(queries)} while {sender} was saved raw, as from a "
-            f"fixture: it does not return early for raw=True.",
+            f"{who(call.receiver)} ran {query_text(queries)} while {dispatch.sender} was saved raw, "
+            f"as from a fixture: it does not return early for raw=True.",
             dispatch=dispatch,
-            receiver=label,
+            receiver=call.receiver,
             spans=itertools.chain.from_iterable(calls),
             evidence=lines(
                 calls,
@@ -143,12 +145,8 @@ def raw_query(facts: Facts, _options: Options) -> Iterator[Hazard]:
 )
 def init_receiver_cost(facts: Facts, options: Options) -> Iterator[Hazard]:
     """Yield receivers of pre_init and post_init that cost queries or time."""
-    found: defaultdict[int, list[tuple[ReceiverCall, Dispatch]]] = defaultdict(list)
-    labels = facts.labels
-    for dispatch in facts.init:
-        for call in dispatch.receiver_calls:
-            found[labels[id(call.receiver)]].append((call, dispatch))
-    for calls in found.values():
+    pairs = ((call, dispatch) for dispatch in facts.init for call in dispatch.receiver_calls)
+    for calls in by_receiver(facts, pairs, lambda _call, _dispatch: ()):
         # One that makes instances itself runs inside itself.
         outer = outermost(facts.index, [call for call, _ in calls])
         queries = sum(_all_queries(each, facts.index.below) for each in outer)
@@ -293,25 +291,20 @@ def async_hop(facts: Facts, options: Options) -> Iterator[Hazard]:
     total = sum(call.thread_switch_ns for call, _ in hops)
     if total <= options["total_ms"] * _MS:
         return
-    call, dispatch = max(hops, key=lambda pair: pair[0].thread_switch_ns)
     receivers = {
         id(other.receiver): other.receiver
         for _, owner in hops
         for other in owner.receiver_calls
         if not other.receiver.is_async
     }
-    yield finding(
+    yield of_calls(
         f"{plural(len(hops), 'hop')} into a thread cost {format_ns(total)}, because "
         f"{names(list(dict.fromkeys(receivers.values()))[:5])} ran as sync under asend().",
-        dispatch=dispatch,
-        receiver=call.receiver,
-        spans=(call for call, _ in hops),
-        evidence=lines(
-            hops,
-            lambda pair: (
-                f"{signal_of(pair[1].signal, pair[1].sender)}: {format_ns(pair[0].thread_switch_ns)}"
-            ),
+        hops,
+        lambda pair: (
+            f"{signal_of(pair[1].signal, pair[1].sender)}: {format_ns(pair[0].thread_switch_ns)}"
         ),
+        max(hops, key=lambda pair: pair[0].thread_switch_ns),
     )
 
 
@@ -331,14 +324,8 @@ def async_hop(facts: Facts, options: Options) -> Iterator[Hazard]:
 )
 def never_awaited(facts: Facts, _options: Options) -> Iterator[Hazard]:
     """Yield receivers that were called as sync and returned a coroutine."""
-    found: dict[tuple[int, str], list[tuple[ReceiverCall, Dispatch]]] = {}
-    labels = facts.labels
-    for pair in facts.coroutines:
-        call, dispatch = pair
-        if not call.receiver.is_async:
-            key = (labels[id(call.receiver)], dispatch.signal)
-            found.setdefault(key, []).append(pair)
-    for calls in found.values():
+    dropped = [pair for pair in facts.coroutines if not pair[0].receiver.is_async]
+    for calls in by_receiver(facts, dropped, _signal):
         call, dispatch = calls[0]
         label = call.receiver
         yield finding(

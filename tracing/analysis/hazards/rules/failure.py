@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from tracing.analysis.hazards.facts import DELETES, ROBUST, SAVES, Facts
-from tracing.analysis.hazards.rule import Options, finding, lines, names, rule, who
+from tracing.analysis.hazards.rule import Options, by_receiver, finding, names, of_calls, rule, who
 from tracing.analysis.names import (
     callsite_text,
     in_library,
@@ -47,25 +47,22 @@ def _raised(call: ReceiverCall) -> str:
 )
 def swallowed_error(facts: Facts, _options: Options) -> Iterator[Hazard]:
     """Yield receivers with swallowed exceptions, once for each type."""
-    found: dict[tuple[int, str, str], list[tuple[ReceiverCall, Dispatch]]] = {}
-    labels = facts.labels
-    for pair in facts.raised:
-        call, dispatch = pair
-        if dispatch.method in ROBUST and not dispatch.exception_type:
-            key = (labels[id(call.receiver)], call.exception_type, dispatch.signal)
-            found.setdefault(key, []).append(pair)
-    for calls in found.values():
+    swallowed = [pair for pair in facts.raised if _is_swallowed(pair[1])]
+    for calls in by_receiver(
+        facts, swallowed, lambda call, dispatch: (call.exception_type, dispatch.signal)
+    ):
         call, dispatch = calls[0]
-        label = call.receiver
         times = f" {plural(len(calls), 'time')}" if len(calls) > 1 else ""
-        yield finding(
-            f"{who(label)} raised {_raised(call).rstrip('.')}{times}, and {dispatch.method}() of "
+        yield of_calls(
+            f"{who(call.receiver)} raised {_raised(call).rstrip('.')}{times}, and {dispatch.method}() of "
             f"{short_signal(dispatch.signal)} swallowed it.",
-            dispatch=dispatch,
-            receiver=label,
-            spans=(call for call, _ in calls),
-            evidence=lines(calls, lambda pair: _raised(pair[0])),
+            calls,
+            lambda pair: _raised(pair[0]),
         )
+
+
+def _is_swallowed(dispatch: Dispatch) -> bool:
+    return dispatch.method in ROBUST and not dispatch.exception_type
 
 
 @rule(
@@ -81,16 +78,15 @@ def swallowed_error(facts: Facts, _options: Options) -> Iterator[Hazard]:
 )
 def skipped_receivers(facts: Facts, _options: Options) -> Iterator[Hazard]:
     """Yield receivers that kept others from running, once for each sender."""
-    found: dict[tuple[int, str, str], list[tuple[ReceiverCall, Dispatch]]] = {}
-    labels, skipped_outcome = facts.labels, Outcome.SKIPPED
-    for pair in facts.raised:
-        call, dispatch = pair
-        if dispatch.method in ROBUST and not dispatch.exception_type:
-            continue
-        if any(other.outcome is skipped_outcome for other in dispatch.receiver_calls):
-            key = (labels[id(call.receiver)], dispatch.signal, dispatch.sender)
-            found.setdefault(key, []).append(pair)
-    for calls in found.values():
+    skipping = [
+        pair
+        for pair in facts.raised
+        if not _is_swallowed(pair[1])
+        and any(other.outcome is Outcome.SKIPPED for other in pair[1].receiver_calls)
+    ]
+    for calls in by_receiver(
+        facts, skipping, lambda _call, dispatch: (dispatch.signal, dispatch.sender)
+    ):
         call, dispatch = calls[0]
         label = call.receiver
         skipped = [other for other in dispatch.receiver_calls if other.outcome is Outcome.SKIPPED]

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tracing.analysis.hazards.cycles import has_identity
 from tracing.analysis.hazards.facts import INITS, INSTANCE_SIGNALS, Facts, by_function, is_control
-from tracing.analysis.hazards.rule import Options, finding, lines, rule, site, sites, who
+from tracing.analysis.hazards.rule import (
+    Options,
+    Pair,
+    finding,
+    lines,
+    of_calls,
+    rule,
+    site,
+    sites,
+    who,
+)
 from tracing.analysis.hazards.rules.recursion import chain
 from tracing.analysis.names import short_signal, shorten_middle, signal_of
 from tracing.spans.intervals import time_once
@@ -118,7 +128,7 @@ def repeated_receiver(facts: Facts, options: Options) -> Iterator[Hazard]:
         yield from _loops(facts, least)
 
 
-_Pairs: TypeAlias = "list[tuple[ReceiverCall, Dispatch]]"
+_Pairs: TypeAlias = "list[Pair]"
 
 
 def _by_receiver(facts: Facts, dispatches: list[Dispatch]) -> Iterator[_Pairs]:
@@ -158,7 +168,7 @@ def _same_instance(facts: Facts, least: int) -> Iterator[Hazard]:
         if len(dispatches) < least:
             continue
         for pairs in _by_receiver(facts, dispatches):
-            if len(pairs) >= least and not _nests_in_like(facts, pairs):
+            if len(pairs) >= least and not _nests(facts, pairs):
                 by_label.setdefault(facts.labels[id(pairs[0][0].receiver)], []).append(pairs)
     for groups in by_label.values():
         group = max(groups, key=len)
@@ -167,17 +177,12 @@ def _same_instance(facts: Facts, least: int) -> Iterator[Hazard]:
         if len(groups) > 1:
             others = f" and so for {plural(len(groups) - 1, 'other instance')}"
         places = _few(sites(dispatch for _, dispatch in group))
-        yield finding(
+        yield of_calls(
             f"{who(call.receiver)} runs {plural(len(group), 'time')} for {short_signal(first.signal)} of "
             f"{first.instance}{others}, sent at {places}.",
-            dispatch=first,
-            receiver=call.receiver,
-            spans=(call for call, _ in group),
-            evidence=lines(
-                group,
-                lambda pair: (
-                    f"{pair[1].instance} saved at {site(pair[1])}, {format_ns(pair[0].duration_ns)}"
-                ),
+            group,
+            lambda pair: (
+                f"{pair[1].instance} saved at {site(pair[1])}, {format_ns(pair[0].duration_ns)}"
             ),
         )
 
@@ -203,9 +208,8 @@ def _loops(facts: Facts, least: int) -> Iterator[Hazard]:
         if len(dispatches) < least or not _are_many(dispatches, least):
             continue
         for group in _by_receiver(facts, dispatches):
-            if len(group) >= least and (
-                len(group) == len(dispatches) or _are_many_of(group, least)
-            ):
+            sending = [dispatch for _, dispatch in group]
+            if len(group) >= least and (len(group) == len(dispatches) or _are_many(sending, least)):
                 yield _loop_finding(group)
 
 
@@ -223,47 +227,18 @@ def _are_many(dispatches: list[Dispatch], least: int) -> bool:
     return len(named) != 1
 
 
-def _are_many_of(group: _Pairs, least: int) -> bool:
-    return _are_many([dispatch for _, dispatch in group], least)
-
-
 def _loop_finding(group: _Pairs) -> Hazard:
     call, first = group[0]
     total = time_once([each for each, _ in group])
-    return finding(
+    return of_calls(
         f"{who(call.receiver)} runs {plural(len(group), 'time')} ({format_ns(total)}) for "
         f"{signal_of(first.signal, first.sender)}, because {site(first)} sends it in a loop.",
-        dispatch=first,
-        receiver=call.receiver,
-        spans=(call for call, _ in group),
-        evidence=lines(
-            group,
-            lambda pair: (
-                f"{pair[1].instance or signal_of(pair[1].signal, pair[1].sender)}, "
-                f"{format_ns(pair[0].duration_ns)}"
-            ),
+        group,
+        lambda pair: (
+            f"{pair[1].instance or signal_of(pair[1].signal, pair[1].sender)}, "
+            f"{format_ns(pair[0].duration_ns)}"
         ),
     )
-
-
-_LOOKED_UP: Final = 50
-"""How many levels are looked up from a dispatch that nests in its like, for the call it is inside."""
-
-
-def _nests_in_like(facts: Facts, group: _Pairs) -> bool:
-    """Return whether these calls, all for the same, are nested: recursion."""
-    if not facts.again:
-        return False
-    numbers = {call.number for call, _ in group}
-    levels = facts.cycles.levels
-    inside = 0
-    for _, dispatch in group:
-        if dispatch.number in levels:
-            for level, (above, _) in enumerate(chain(facts, dispatch), 1):
-                if above.number in numbers or level == _LOOKED_UP:
-                    inside += 1
-                    break
-    return inside * 2 >= len(group)
 
 
 def _nests(facts: Facts, group: _Pairs) -> bool:
