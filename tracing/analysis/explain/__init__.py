@@ -6,9 +6,10 @@ Pure: over the spans of traces, the names that are known and what this process h
 from __future__ import annotations
 
 from tracing.analysis.explain.merging import Merging
-from tracing.analysis.explain.question import Known, Question, UnknownNameError, resolve
+from tracing.analysis.explain.question import Known, Question, resolve
 from tracing.analysis.explain.steps import Explanation, Step
 from tracing.analysis.explain.wired import add_connected
+from tracing.analysis.why_not.target import UnknownNameError
 
 __all__ = [
     "Explanation",

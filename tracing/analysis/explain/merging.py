@@ -77,7 +77,7 @@ class Merging:
             elif self.question.is_about(dispatch):
                 spans = [dispatch]
             for span in spans:
-                if any(self._is_same(span, above) for above in merged.index.above(span)):
+                if any(self._is_same(span, above) for above in merged.above(span)):
                     self._found.nested_count += 1
                 else:
                     yield span
@@ -103,7 +103,7 @@ class Merging:
             step.error_count += 1
             if name := trace.error.partition(":")[0]:
                 step.errors[name] += 1
-        merged.add_notes(step, None)
+        add_notes(step, merged.notes.get(None, ()))
         self._walk(merged, trace, [(step, trace, child) for child in roots(trace)], 1)
 
     def _add(self, merged: _Trace, span: Span) -> None:
@@ -111,7 +111,7 @@ class Merging:
         if step is None:
             return
         if isinstance(span, ReceiverCall):
-            dispatch = merged.index.dispatch_of(span)
+            dispatch = merged.dispatch_of(span)
             step.heard[dispatch.signal, dispatch.sender] += 1
         if self._enter(merged, step, span):
             step.asked_count += 1
@@ -175,7 +175,7 @@ class Merging:
             if span.outcome is Outcome.RAISED:
                 step.error_count += 1
                 step.errors[span.exception_type] += 1
-            merged.add_notes(step, span.number)
+            add_notes(step, merged.notes.get(span.number, ()))
             return True
         _count(step, span.duration_ns, span.query_count)
         step.transactions[span.transaction] += 1
@@ -186,20 +186,14 @@ class Merging:
         return True
 
 
-class _Trace:
-    """A trace that is merged: its spans, and the notes of each receiver call."""
+class _Trace(Index):
+    """A trace that is merged, with the notes of each receiver call."""
 
     def __init__(self, trace: Trace) -> None:
-        self.trace = trace
-        self.index = Index(trace)
-        self.below = self.index.below
-        self._notes: dict[int | None, list[Bypass | SideEffect]] = {}
+        super().__init__(trace)
+        self.notes: dict[int | None, list[Bypass | SideEffect]] = {}
         for note in notes_of(trace):
-            self._notes.setdefault(note.parent_number, []).append(note)
-
-    def add_notes(self, step: Step, number: int | None) -> None:
-        """Add bypasses and side effects of a call, or of none, to its step."""
-        add_notes(step, self._notes.get(number, ()))
+            self.notes.setdefault(note.parent_number, []).append(note)
 
 
 def notes_of(trace: Trace) -> list[Bypass | SideEffect]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.names import signal_of
 from tracing.analysis.why_not.syntax import ends_with
-from tracing.analysis.why_not.target import MOST_CANDIDATES, Target, plain_name
+from tracing.analysis.why_not.target import Target, UnknownNameError, hint_of, plain_name, several
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 KINDS: Final = ("sender", "signal", "receiver", "name")
 """Kinds of names, as keys of the search language call them; ``name`` is of a trace."""
-
-
-class UnknownNameError(LookupError):
-    """Nothing has that name, or several things have."""
 
 
 @dataclass(slots=True)
@@ -73,17 +69,6 @@ class Question:
         )
 
 
-@dataclass(slots=True)
-class _Candidates:
-    """The names that fit, by kind."""
-
-    found: dict[str, list[str]] = field(default_factory=dict)
-
-    @property
-    def texts(self) -> list[str]:
-        return [f"{kind}:{name}" for kind, names in self.found.items() for name in names]
-
-
 def resolve(what: str, signal: str, known: Known) -> Question:
     """Return the question that *what* and *signal* ask.
 
@@ -104,12 +89,9 @@ def resolve(what: str, signal: str, known: Known) -> Question:
     found, name = _only(wanted, kinds, known)
     if found == "receiver":
         return Question(receiver=_target(name, known))
-    by_kind = {
-        "sender": Question(sender=name),
-        "signal": Question(signal=name),
-        "name": Question(name=name),
-    }
-    return by_kind[found]
+    if found == "sender":
+        return Question(sender=name)
+    return Question(signal=name) if found == "signal" else Question(name=name)
 
 
 def _only(wanted: str, kinds: Sequence[str], known: Known) -> tuple[str, str]:
@@ -120,18 +102,19 @@ def _only(wanted: str, kinds: Sequence[str], known: Known) -> tuple[str, str]:
         (_ends_so, ("sender",)),
         (_is_part, ("name",)),
     ):
-        candidates = _Candidates()
-        for kind in kinds:
-            if kind not in fitting:
-                continue
-            looked_for = plain_name(wanted) if kind == "receiver" else wanted
-            if names := [name for name in known.of(kind) if looked_for and fits(name, looked_for)]:
-                candidates.found[kind] = names
-        texts = candidates.texts
-        if len(texts) == 1:
-            return next((kind, names[0]) for kind, names in candidates.found.items())
-        if texts:
-            raise UnknownNameError(_several(wanted, texts))
+        found = [
+            (kind, name)
+            for kind in kinds
+            if kind in fitting
+            if (looked_for := plain_name(wanted) if kind == "receiver" else wanted)
+            for name in known.of(kind)
+            if fits(name, looked_for)
+        ]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            texts = [f"{kind}:{name}" for kind, name in found]
+            raise several("things", wanted, texts, "Write one of these.")
     raise UnknownNameError(_no_such(wanted, kinds, known))
 
 
@@ -155,13 +138,6 @@ def _target(name: str, known: Known) -> Target:
     return Target(first.name, frozenset({name}), first.file if first.line else "", first.line)
 
 
-def _several(wanted: str, texts: list[str]) -> str:
-    listed = "\n".join(f"  {text}" for text in sorted(texts)[:MOST_CANDIDATES])
-    left = len(texts) - MOST_CANDIDATES
-    more = f"\n  and {left} more" if left > 0 else ""
-    return f"Several things are called {wanted}:\n{listed}{more}\nWrite one of these."
-
-
 def _no_such(wanted: str, kinds: Sequence[str], known: Known) -> str:
     near: list[str] = []
     for kind in kinds:
@@ -169,8 +145,8 @@ def _no_such(wanted: str, kinds: Sequence[str], known: Known) -> str:
         ends = {name.rpartition(".")[2]: name for name in reversed(names)}
         close = get_close_matches(wanted.rpartition(".")[2], ends, n=2, cutoff=0.6)
         close = [ends[each] for each in close] or get_close_matches(wanted, names, n=2, cutoff=0.6)
-        near += [f"\n  {kind}:{name}" for name in close]
+        near += [f"{kind}:{name}" for name in close]
     words = ["trace" if kind == "name" else kind for kind in kinds]
-    several = f"{', '.join(words[:-1])} or {words[-1]}" if words[1:] else words[0]
-    hint = f" Do you mean one of these?{''.join(near)}" if near else ""
-    return f"No {several} is called {wanted}, neither in the records nor in this process.{hint}"
+    either = f"{', '.join(words[:-1])} or {words[-1]}" if words[1:] else words[0]
+    what = f"No {either} is called {wanted}, neither in the records nor in this process."
+    return f"{what}{hint_of(near)}"

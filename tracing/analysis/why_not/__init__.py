@@ -240,9 +240,8 @@ class _Inquiry:
         keys = dict.fromkeys((link.signal, link.sender) for link in history.links)
         for key in keys:
             links = [link for link in history.links if (link.signal, link.sender) == key]
-            yield self._of_route(
-                links, history, Running(self.records.project, trace, modules), sent
-            )
+            running = Running(self.records.project, trace, modules)
+            yield self._of_route(links, history, running, sent).about(*key)
 
     def _of_route(
         self, links: list[Link], history: History, running: Running, sent: list[Sent]

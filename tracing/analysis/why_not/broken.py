@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
-import importlib.machinery
-import os
 import sys
 from functools import cache
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Final
 
 from django.dispatch import Signal
@@ -205,35 +204,18 @@ def _names_in(tree: ast.Module) -> set[str] | None:
 
 def _can_be_found(name: str, project: Project) -> bool:
     """Return whether there is a module *name*, without importing any."""
-    if name in sys.modules or project.file_of(name):
-        return True
-    return _finds(name.partition(".")[0]) if "." not in name else _finds_below(name)
+    return name in sys.modules or bool(project.file_of(name)) or _finds(name)
 
 
 @cache
 def _finds(name: str) -> bool:
-    if name in sys.builtin_module_names:
-        return True
-    try:
-        return importlib.machinery.PathFinder.find_spec(name) is not None
-    except (ImportError, ValueError):
-        return False
-
-
-def _finds_below(name: str) -> bool:
-    head, _, rest = name.partition(".")
-    if not _finds(head):
-        return False
-    spec = importlib.machinery.PathFinder.find_spec(head)
-    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
-    parts = rest.split(".")
-    for folder in folders:
-        stem = os.path.join(folder, *parts)
-        if os.path.isdir(stem):
-            return True
-        parent = os.path.dirname(stem)
-        if os.path.isdir(parent) and any(
-            entry.partition(".")[0] == parts[-1] for entry in os.listdir(parent)
-        ):
-            return True
-    return False
+    parts, folders = name.split("."), None
+    for number in range(1, len(parts) + 1):
+        try:
+            spec = PathFinder.find_spec(".".join(parts[:number]), folders)
+        except (ImportError, ValueError):
+            return False
+        if spec is None:
+            return name in sys.builtin_module_names
+        folders = spec.submodule_search_locations or []
+    return True

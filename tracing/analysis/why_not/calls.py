@@ -71,19 +71,15 @@ def _answer(target: Target, dispatch: Dispatch, call: ReceiverCall) -> Answer:
             "Connect an `async def` itself, which Django awaits, or do not make it async.",
         )
     if call.outcome in {Outcome.RAISED, Outcome.CANCELLED}:
-        message = f": {call.exception_message}" if call.exception_message else ""
         return Answer(
             "ran-raised",
-            f"{target.leaf} was called for {what}{at} and raised {call.exception_type}{message.rstrip('.')}.",
+            f"{target.leaf} was called for {what}{at} and raised {_raised(call)}.",
             [_sent(dispatch), _own(target)],
             "Mend the receiver.",
         )
     if dispatch.transaction in _UNDONE:
-        block = (
-            "savepoint"
-            if dispatch.transaction is TransactionOutcome.SAVEPOINT_ROLLED_BACK
-            else "transaction"
-        )
+        is_inner = dispatch.transaction is TransactionOutcome.SAVEPOINT_ROLLED_BACK
+        block = "savepoint" if is_inner else "transaction"
         return Answer(
             "ran-undone",
             f"{target.leaf} was called for {what}{at}, and the {block} around it was rolled back.",
@@ -93,6 +89,11 @@ def _answer(target: Target, dispatch: Dispatch, call: ReceiverCall) -> Answer:
     return Answer(
         "ran", f"{target.leaf} was called for {what}{at}.", [_sent(dispatch), _own(target)]
     )
+
+
+def _raised(call: ReceiverCall) -> str:
+    message = f": {call.exception_message}" if call.exception_message else ""
+    return f"{call.exception_type}{message}".rstrip(".")
 
 
 def _not_called(target: Target, dispatch: Dispatch, call: ReceiverCall, what: str) -> Answer | None:
@@ -107,11 +108,10 @@ def _not_called(target: Target, dispatch: Dispatch, call: ReceiverCall, what: st
     )
     if raising is not None and not call.was_called:
         label = raising.receiver
-        message = f": {raising.exception_message}" if raising.exception_message else ""
         return Answer(
             "skipped",
             f"{receiver_text(label)}, an earlier receiver of the same {what}, raised "
-            f"{raising.exception_type}{message.rstrip('.')}, so {target.leaf} was skipped.",
+            f"{_raised(raising)}, so {target.leaf} was skipped.",
             [
                 Evidence(f"{label.name} raised {raising.exception_type}", label.file, label.line),
                 _sent(dispatch),

@@ -202,8 +202,6 @@ def ended(target: Target, link: Link) -> Answer:
                 *([_definition(target)] if connected else []),
             ],
             "Connect it with weak=False, or keep a reference to it as long as it is to run.",
-            signal=link.signal,
-            sender=link.sender,
         )
     file, line = (event.file, event.line) if event is not None else ("", 0)
     at = f" at {place(file, line)}" if line else ""
@@ -212,8 +210,6 @@ def ended(target: Target, link: Link) -> Answer:
         f"{target.leaf} was disconnected from {what}{at} before the signal was sent.",
         [Evidence("disconnect() was called here", file, line), *connected],
         "Connect it again after that, or take the disconnect() away.",
-        signal=link.signal,
-        sender=link.sender,
     )
 
 
@@ -236,8 +232,6 @@ def later(target: Target, link: Link, sent: Evidence | None) -> Answer:
         "is loaded."
         if link.signal == CLASS_PREPARED
         else "Connect it when the application starts: import its module in ready() of the AppConfig.",
-        signal=link.signal,
-        sender=link.sender,
     )
 
 
@@ -260,8 +254,6 @@ def passed_over(
             rest,
             f"Connect by {signal}.connect(), or call {signal}.sender_receivers_cache.clear() after "
             "changing receivers by hand.",
-            signal=link.signal,
-            sender=link.sender,
         )
     first = [Evidence("muted here", mute.file, mute.line)] if mute is not None and mute.line else []
     return Answer(
@@ -270,6 +262,4 @@ def passed_over(
         "emptied while it was sent.",
         [*first, *rest],
         "Send outside of what mutes the signal, as mute_signals() or mute().",
-        signal=link.signal,
-        sender=link.sender,
     )

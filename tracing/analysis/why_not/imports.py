@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.names import place
@@ -50,8 +51,7 @@ class _Search:
         own = Evidence(f"{target.name} is defined here", target.file, target.line)
         if not answers:
             return self._misspelled(module, own) or self._imported_by_nobody(module, own)
-        best = min(answers, key=lambda answer: (answer.verdict == "never-imported", answer.rank))
-        return Answer(best.verdict, best.sentence, [*best.evidence, own], best.remedy)
+        return _best(answers, own)
 
     def _reasons(self, module: Module, depth: int) -> list[Answer]:
         self._seen.add(module.path)
@@ -72,27 +72,16 @@ class _Search:
         if site.is_in_function:
             if site.is_guarded and self._is_called(site):
                 return self._failed(site, module)
-            return Answer(
-                "never-imported",
-                f"{name} was never imported: the function that imports it was not called.",
-                [Evidence(f"{'.'.join(site.scope)} would import {name}", site.file, site.line)],
-                f"Import {name} in ready() of the AppConfig of its application.",
+            return _never_imported(
+                name, "the function that imports it was not called", ".".join(site.scope), site
             )
         if _is_loaded(importer, self.wiring) and importer.names:
             return self._failed(site, module) if site.is_guarded else self._conditional(site, name)
-        if depth:
-            answers = self._reasons(importer, depth - 1)
-            if answers:
-                best = min(answers, key=lambda each: (each.verdict == "never-imported", each.rank))
-                step = Evidence(f"{_name_of(importer)} would import {name}", site.file, site.line)
-                return Answer(best.verdict, best.sentence, [*best.evidence, step], best.remedy)
-        return Answer(
-            "never-imported",
-            f"{name} was never imported: the only module that imports it, "
-            f"{_name_of(importer)}, was not imported either.",
-            [Evidence(f"{_name_of(importer)} would import {name}", site.file, site.line)],
-            f"Import {name} in ready() of the AppConfig of its application.",
-        )
+        who = importer.names[0] if importer.names else place(importer.path)
+        if depth and (answers := self._reasons(importer, depth - 1)):
+            return _best(answers, Evidence(f"{who} would import {name}", site.file, site.line))
+        why = f"the only module that imports it, {who}, was not imported either"
+        return _never_imported(name, why, who, site)
 
     def _is_called(self, site: ImportSite) -> bool:
         """Return whether a loaded module calls the function around *site*."""
@@ -279,11 +268,12 @@ class _Search:
 
     def _failed(self, site: ImportSite, module: Module) -> Answer:
         name = module.names[0]
-        evidence = [Evidence("the error is swallowed here", site.file, site.guard_line)]
-        evidence.insert(0, Evidence(f"importing {name} failed", site.file, site.line))
         broken = broken_import(module, self.project)
-        if broken is not None:
-            evidence.insert(0, broken)
+        evidence = [
+            *([broken] if broken is not None else []),
+            Evidence(f"importing {name} failed", site.file, site.line),
+            Evidence("the error is swallowed here", site.file, site.guard_line),
+        ]
         why = f": {broken.text}" if broken is not None else ""
         return Answer(
             "import-failed",
@@ -295,19 +285,20 @@ class _Search:
     def _misspelled(self, module: Module, own: Evidence) -> Answer | None:
         """Return that an import that misspells *module* failed unseen."""
         name = module.names[0]
-        for site, said in self.project.near_imports(name):
-            return Answer(
-                "import-failed",
-                f"Importing {said} failed, there is no such module, and the error was swallowed: it is "
-                f"called {name}.",
-                [
-                    Evidence(f"there is no module {said}", site.file, site.line),
-                    Evidence("the error is swallowed here", site.file, site.guard_line),
-                    own,
-                ],
-                f"Write {name}, and let such errors be raised.",
-            )
-        return None
+        site, said = next(iter(self.project.near_imports(name)), (None, ""))
+        if site is None:
+            return None
+        return Answer(
+            "import-failed",
+            f"Importing {said} failed, there is no such module, and the error was swallowed: it is "
+            f"called {name}.",
+            [
+                Evidence(f"there is no module {said}", site.file, site.line),
+                Evidence("the error is swallowed here", site.file, site.guard_line),
+                own,
+            ],
+            f"Write {name}, and let such errors be raised.",
+        )
 
     def _imported_by_nobody(self, module: Module, own: Evidence) -> Answer:
         name = module.names[0]
@@ -362,5 +353,16 @@ def _owner(name: str, *, is_package: bool) -> str:
     return package if leaf in {*_IMPORTED, "apps"} else ""
 
 
-def _name_of(module: Module) -> str:
-    return module.names[0] if module.names else place(module.path)
+def _best(answers: list[Answer], more: Evidence) -> Answer:
+    """Return the answer that says most, with *more* that shows it."""
+    best = min(answers, key=lambda each: (each.verdict == "never-imported", each.rank))
+    return replace(best, evidence=[*best.evidence, more])
+
+
+def _never_imported(name: str, why: str, who: str, site: ImportSite) -> Answer:
+    return Answer(
+        "never-imported",
+        f"{name} was never imported: {why}.",
+        [Evidence(f"{who} would import {name}", site.file, site.line)],
+        f"Import {name} in ready() of the AppConfig of its application.",
+    )

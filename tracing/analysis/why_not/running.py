@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tracing.analysis.why_not.syntax import Function, walk
+from tracing.analysis.why_not.syntax import Function, first_line, walk
 from tracing.spans.records import Kind
 
 if TYPE_CHECKING:
@@ -72,8 +72,6 @@ def function_at(module: Module, line: int) -> ast.FunctionDef | ast.AsyncFunctio
     """Return the innermost function whose decorators or body have a line."""
     found = None
     for node, _ in walk(module.tree):
-        if isinstance(node, Function):
-            first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
-            if first <= line <= (node.end_lineno or node.lineno):
-                found = node
+        if isinstance(node, Function) and first_line(node) <= line <= (node.end_lineno or 0):
+            found = node
     return found

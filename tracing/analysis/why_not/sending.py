@@ -193,8 +193,6 @@ class Sending:
                 "a TransactionTestCase."
                 if in_test
                 else "Find what rolled the transaction back, or send outside of on_commit().",
-                signal=link.signal,
-                sender=link.sender,
             )
             return
 
@@ -358,11 +356,10 @@ class Sending:
         """Return where it was sent, or where the source would send it."""
         if sent.site is not None:
             return [sent.evidence]
-        found = [] if sent.signal.startswith("django.") else self._places(sent.signal)
+        found = (
+            [] if sent.signal.startswith("django.") else sending_lines(sent.signal, self.project)
+        )
         return found or [sent.evidence]
-
-    def _places(self, signal: str) -> list[Evidence]:
-        return sending_lines(signal, self.project)
 
     def _other_signal(self, link: Link) -> Iterator[Answer]:
         if link.sender == "None":
@@ -413,7 +410,7 @@ class Sending:
         signal = short_signal(link.signal)
         evidence = [self._connected(link, f"connected to {signal_of(link.signal, link.sender)}")]
         if not link.signal.startswith("django."):
-            evidence += self._places(link.signal)
+            evidence += sending_lines(link.signal, self.project)
         own = overridden(link, self.project)
         evidence = [own, *evidence] if own is not None else evidence
         where = f"trace {self.trace.trace_id}" if self.trace is not None else "the records"

@@ -21,15 +21,17 @@ from tracing.analysis.why_not.syntax import (
     Module,
     Place,
     config_of,
-    decorator_lines,
     defined_in,
     ends_with,
+    first_line,
     import_site,
     imported_names,
     imports,
     is_config,
+    is_sent,
     last_name,
     mentions,
+    method_called,
     names_below,
     place,
     receivers_in,
@@ -140,6 +142,13 @@ class Project:
             if sought in module.content:
                 yield module
 
+    def nodes(self, *words: str) -> Iterator[tuple[Module, ast.AST, tuple[ast.AST, ...]]]:
+        """Yield the nodes of modules with all *words*, and what is around each."""
+        for module in self.containing(words[0]):
+            if all(word in module.text for word in words[1:]):
+                for node, chain in walk(module.tree):
+                    yield module, node, chain
+
     @_once
     def search(self, how: Callable[[str, Project], Iterable[Place]], name: str) -> list[Place]:
         """Return the places that *how* finds of *name*."""
@@ -183,14 +192,11 @@ class Project:
         """Return the places that import a module known as *names*."""
         found: dict[tuple[str, int], ImportSite] = {}
         for leaf in {name.rpartition(".")[2] for name in names}:
-            for module in self.containing(leaf):
-                if names & set(module.names):
-                    continue
-                for node, chain in walk(module.tree):
-                    if imports(node, module, names):
-                        site = import_site(module.path, node, chain)
-                        if site is not None:
-                            found.setdefault((site.file, site.line), site)
+            for module, node, chain in self.nodes(leaf):
+                if imports(node, module, names) and not names & set(module.names):
+                    site = import_site(module.path, node, chain)
+                    if site is not None:
+                        found.setdefault((site.file, site.line), site)
         return list(found.values())
 
     @_once
@@ -198,34 +204,27 @@ class Project:
         """Return guarded imports of a name like *name* that does not exist."""
         package, _, leaf = name.rpartition(".")
         found = []
-        for module in self.containing("import"):
-            for node, chain in walk(module.tree):
-                for said in imported_names(node, module):
-                    above, _, last = said.rpartition(".")
-                    if above == package and last != leaf and get_close_matches(last, [leaf]):
-                        site = import_site(module.path, node, chain)
-                        if site is not None and site.is_guarded and not self.file_of(said):
-                            found.append((site, said))
+        for module, node, chain in self.nodes("import"):
+            for said in imported_names(node, module):
+                above, _, last = said.rpartition(".")
+                if above == package and last != leaf and get_close_matches(last, [leaf]):
+                    site = import_site(module.path, node, chain)
+                    if site is not None and site.is_guarded and not self.file_of(said):
+                        found.append((site, said))
         return found
 
     # -- connections ---------------------------------------------------------------------------
 
     @_once
-    def connects(self, leaf: str, method: str = "connect") -> list[Place]:
-        """Return where a receiver *leaf* is given to ``connect()`` or *method*."""
-        found = []
-        for module in self.containing(f".{method}"):
-            if leaf not in module.text:
-                continue
-            for node, chain in walk(module.tree):
-                if (
-                    isinstance(node, ast.Call)
-                    and isinstance(node.func, ast.Attribute)
-                    and node.func.attr == method
-                    and any(mentions(value, leaf) for value in receivers_in(node)[:1])
-                ):
-                    found.append(place(module, node, chain))
-        return found
+    def connects(self, leaf: str) -> list[Place]:
+        """Return where a receiver *leaf* is given to ``connect()``."""
+        return [
+            place(module, node, chain)
+            for module, node, chain in self.nodes(".connect", leaf)
+            if isinstance(node, ast.Call)
+            and method_called(node) == "connect"
+            and any(mentions(value, leaf) for value in receivers_in(node)[:1])
+        ]
 
     def undecorating(self, file: str, line: int) -> int:
         """Return the line of a ``receiver()`` that lacks its @; 0 for none.
@@ -251,7 +250,7 @@ class Project:
         calls = [
             (decorator, file)
             for node, _ in walk(self.module(file).tree)
-            if isinstance(node, Function) and line in {node.lineno, *decorator_lines(node)}
+            if isinstance(node, Function) and line in {node.lineno, first_line(node)}
             for decorator in node.decorator_list
             if isinstance(decorator, ast.Call) and last_name(decorator) == "receiver"
         ]
@@ -274,8 +273,7 @@ class Project:
         """Return where a function or method called *name* is called."""
         return [
             place(module, node, chain)
-            for module in self.containing(f"{name}(")
-            for node, chain in walk(module.tree)
+            for module, node, chain in self.nodes(f"{name}(")
             if isinstance(node, ast.Call) and last_name(node.func) == name
         ]
 
@@ -308,28 +306,21 @@ class Project:
     @_once
     def sends(self, signal: str, *methods: str) -> list[Place]:
         """Return where a signal is sent by one of *methods*."""
-        found = []
-        for module in self.containing(signal):
-            for node, chain in walk(module.tree):
-                if (
-                    isinstance(node, ast.Call)
-                    and isinstance(node.func, ast.Attribute)
-                    and node.func.attr in methods
-                    and last_name(node.func.value) == signal
-                ):
-                    found.append(place(module, node, chain))
-        return found
+        return [
+            place(module, node, chain)
+            for module, node, chain in self.nodes(signal)
+            if is_sent(node, signal, methods)
+        ]
 
     @_once
     def touching_receivers(self) -> list[Place]:
         """Return where receivers are changed by hand, or muted."""
-        found = []
-        for word in ("receivers", "mute_signals"):
-            for module in self.containing(word):
-                for node, chain in walk(module.tree):
-                    if touches_receivers(node):
-                        found.append(place(module, node, chain))
-        return found
+        return [
+            place(module, node, chain)
+            for word in ("receivers", "mute_signals")
+            for module, node, chain in self.nodes(word)
+            if touches_receivers(node)
+        ]
 
     # -- applications --------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -188,11 +188,10 @@ def defined_in(module: Module) -> Iterator[Definition]:
         if isinstance(node, Function | ast.ClassDef):
             scope = [item.name for item in chain if isinstance(item, Function | ast.ClassDef)]
             decorators = node.decorator_list
-            line = min([node.lineno, *(each.lineno for each in decorators)])
             yield Definition(
                 ".".join([base, *scope, node.name]),
                 module.path,
-                line,
+                first_line(node),
                 connect_line=next(
                     (each.lineno for each in decorators if last_name(each) == "receiver"), 0
                 ),
@@ -200,9 +199,9 @@ def defined_in(module: Module) -> Iterator[Definition]:
             )
 
 
-def decorator_lines(node: Function) -> list[int]:
-    """Return the lines of the decorators of a function."""
-    return [each.lineno for each in node.decorator_list]
+def first_line(node: Function | ast.ClassDef) -> int:
+    """Return the line of the first decorator, or else of the definition."""
+    return min([node.lineno, *(each.lineno for each in node.decorator_list)])
 
 
 def _takes_a_signal(node: Function) -> bool:
@@ -244,6 +243,17 @@ def last_name(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
+def method_called(node: ast.AST) -> str:
+    """Return the method that a node calls, as ``connect``; else empty."""
+    called = node.func if isinstance(node, ast.Call) else None
+    return called.attr if isinstance(called, ast.Attribute) else ""
+
+
+def is_sent(node: ast.AST, signal: str, methods: Container[str]) -> bool:
+    """Return whether a node sends *signal* by one of *methods*."""
+    return method_called(node) in methods and last_name(node.func.value) == signal  # type: ignore[attr-defined]
+
+
 def receivers_in(call: ast.Call) -> list[ast.expr]:
     """Return what a call is given first, or as its receiver."""
     return [
@@ -259,25 +269,18 @@ def mentions(node: ast.AST, leaf: str) -> bool:
 
 def touches_receivers(node: ast.AST) -> bool:
     """Return whether a statement changes receivers by hand, or mutes."""
+    if isinstance(node, ast.Call):
+        if last_name(node.func) in {"mute_signals", "mute"}:
+            return True
+        if last_name(node.func) in {"setattr", "object"}:
+            return any(isinstance(a, ast.Constant) and a.value == "receivers" for a in node.args)
+        changes = {"append", "clear", "pop", "remove", "extend", "insert"}
+        return is_sent(node, "receivers", changes)
     targets: list[ast.expr] = []
-    if isinstance(node, ast.Assign):
+    if isinstance(node, ast.Assign | ast.Delete):
         targets = node.targets
     elif isinstance(node, ast.AugAssign | ast.AnnAssign):
         targets = [node.target]
-    elif isinstance(node, ast.Delete):
-        targets = node.targets
-    elif isinstance(node, ast.Call):
-        if last_name(node.func) in {"mute_signals", "mute"}:
-            return True
-        if isinstance(node.func, ast.Name) and node.func.id == "setattr":
-            return any(isinstance(a, ast.Constant) and a.value == "receivers" for a in node.args)
-        if isinstance(node.func, ast.Attribute):
-            if node.func.attr == "object":
-                return any(
-                    isinstance(a, ast.Constant) and a.value == "receivers" for a in node.args
-                )
-            changes = node.func.attr in {"append", "clear", "pop", "remove", "extend", "insert"}
-            return changes and last_name(node.func.value) == "receivers"
     return any(
         isinstance(each, ast.Attribute) and each.attr == "receivers"
         for target in targets

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from tracing.spans.labels import ReceiverLabel
 
 _PARTIAL: Final = "functools.partial("
-MOST_CANDIDATES: Final = 10
+_MOST: Final = 10
+"""Candidates that a message names."""
 
 
 class UnknownNameError(LookupError):
-    """No receiver, signal or sender has that name, or several receivers have."""
+    """Nothing has that name, or several things have."""
 
 
 def require_known(what: str, name: str, known: Iterable[str], project: Project) -> None:
@@ -46,10 +47,23 @@ def require_known(what: str, name: str, known: Iterable[str], project: Project) 
     if any(re.search(rf"\b{leaf}\b", module.text) for module in project.containing(leaf)):
         return
     by_leaf = {each.rpartition(".")[2]: each for each in sorted(names)}
-    near = get_close_matches(leaf, by_leaf, n=3, cutoff=0.5)
-    hint = "".join(f"\n  {by_leaf[each]}" for each in near)
-    told = f" Do you mean one of these?{hint}" if hint else ""
-    raise UnknownNameError(f"No {what} is called {name}.{told}")
+    near = [by_leaf[each] for each in get_close_matches(leaf, by_leaf, n=3, cutoff=0.5)]
+    raise UnknownNameError(f"No {what} is called {name}.{hint_of(near)}")
+
+
+def hint_of(names: Iterable[str]) -> str:
+    """Return a question that names what is like what was asked for."""
+    listed = "".join(f"\n  {name}" for name in names)
+    return f" Do you mean one of these?{listed}" if listed else ""
+
+
+def several(what: str, name: str, texts: Iterable[str], remedy: str) -> UnknownNameError:
+    """Return that *what* of one name there are several of."""
+    found = sorted(texts)
+    more = len(found) - _MOST
+    lines = [f"  {text}" for text in found[:_MOST]]
+    lines += [f"  and {more} more"] if more > 0 else []
+    return UnknownNameError("\n".join([f"Several {what} are called {name}:", *lines, remedy]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +138,8 @@ def find_target(
     if not found:
         raise UnknownNameError(_no_such(name, known, project))
     if len(found) > 1:
-        raise UnknownNameError(_several(name, found))
+        texts = [f"{names[0]}  {file}:{line}" for (file, line), names in found.items()]
+        raise several("receivers", name, texts, "Write more of its path.")
     (file, line), names = next(iter(found.items()))
     plain = {plain_name(each) for each in names}
     # A file that was imported under two names has two names for one receiver.
@@ -183,13 +198,6 @@ def _likely(defined: list[Definition]) -> list[Definition]:
     return [each for each in defined if each.is_receiver] or defined
 
 
-def _several(name: str, found: dict[tuple[str, int], list[str]]) -> str:
-    lines = [f"  {names[0]}  {file}:{line}" for (file, line), names in found.items()]
-    more = f"\n  and {len(lines) - MOST_CANDIDATES} more" if len(lines) > MOST_CANDIDATES else ""
-    listed = "\n".join(sorted(lines)[:MOST_CANDIDATES])
-    return f"Several receivers are called {name}:\n{listed}{more}\nWrite more of its path."
-
-
 def _no_such(name: str, known: list[ReceiverLabel], project: Project) -> str:
     leaf = plain_name(name).rpartition(".")[2]
     paths = {
@@ -201,8 +209,5 @@ def _no_such(name: str, known: list[ReceiverLabel], project: Project) -> str:
     near = [by_leaf[each] for each in get_close_matches(leaf, by_leaf, n=3, cutoff=0.5)]
     if not near:
         near = [each.name for each in project.definitions(leaf)[:3]]
-    hint = "".join(f"\n  {path}" for path in near)
-    told = f" Do you mean one of these?{hint}" if hint else ""
-    return (
-        f"No receiver is called {name}, neither in the records nor in the project's source.{told}"
-    )
+    what = f"No receiver is called {name}, neither in the records nor in the project's source."
+    return f"{what}{hint_of(near)}"

@@ -6,7 +6,7 @@ import ast
 from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Final
 
-from tracing.analysis.why_not.syntax import Function, last_name, place, walk
+from tracing.analysis.why_not.syntax import Function, is_sent, last_name, place, walk
 
 if TYPE_CHECKING:
     from tracing.analysis.why_not.source import Project
@@ -21,31 +21,19 @@ def unawaited(signal: str, project: Project) -> list[Place]:
     """Return where a coroutine that would send *signal* is dropped."""
     found: list[Place] = []
     waiting: set[tuple[str, str]] = set()
-    for module in project.containing("asend"):
-        if signal in module.text:
-            for node, chain in walk(module.tree):
-                if _is_sending(node, signal):
-                    _sort(module, node, chain, found, waiting)
+    for module, node, chain in project.nodes("asend", signal):
+        if is_sent(node, signal, _SENDING):
+            _sort(module, node, chain, found, waiting)
     seen: set[tuple[str, str]] = set()
     for _ in range(_DEEP):
         new = waiting - seen
         seen |= new
         for name, path in sorted(new):
             home = project.module(path)
-            for module in project.containing(name):
-                for node, chain in walk(module.tree):
-                    if _calls(node, name, module, home):
-                        _sort(module, node, chain, found, waiting)
+            for module, node, chain in project.nodes(name):
+                if _calls(node, name, module, home):
+                    _sort(module, node, chain, found, waiting)
     return found
-
-
-def _is_sending(node: ast.AST, signal: str) -> bool:
-    return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in _SENDING
-        and last_name(node.func.value) == signal
-    )
 
 
 def _calls(node: ast.AST, name: str, module: Module, home: Module) -> bool:

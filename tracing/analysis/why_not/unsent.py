@@ -10,7 +10,7 @@ from tracing.analysis.names import place, short_signal, signal_of
 from tracing.analysis.why_not.relations import method_of
 from tracing.analysis.why_not.replaced import replaced
 from tracing.analysis.why_not.running import function_at
-from tracing.analysis.why_not.syntax import last_name, walk
+from tracing.analysis.why_not.syntax import is_sent, last_name
 from tracing.analysis.why_not.syntax import place as at
 from tracing.analysis.why_not.unawaited import returns_before, unawaited
 from tracing.analysis.why_not.words import Answer, Evidence
@@ -57,15 +57,14 @@ def senderless(link: Link, running: Running) -> bool:
 
 def _without_sender(signal: str, project: Project) -> Iterator[Place]:
     methods = {method.value for method in Method}
-    for module in project.containing(signal):
-        for node, chain in walk(module.tree):
-            if isinstance(node, ast.Call) and last_name(node) in methods:
-                senders = [*node.args[:1], *(k.value for k in node.keywords if k.arg == "sender")]
-                is_given = any(k.arg is None for k in node.keywords) or any(
-                    not isinstance(each, ast.Constant) or each.value is not None for each in senders
-                )
-                if not is_given:
-                    yield at(module, node, chain)
+    for module, node, chain in project.nodes(signal):
+        if isinstance(node, ast.Call) and is_sent(node, signal, methods):
+            senders = [
+                *node.args[:1],
+                *(k.value for k in node.keywords if k.arg in {"sender", None}),
+            ]
+            if all(isinstance(each, ast.Constant) and each.value is None for each in senders):
+                yield at(module, node, chain)
 
 
 def connected_at(target: Target, link: Link, text: str) -> Evidence:
@@ -99,8 +98,6 @@ def never_awaited(target: Target, link: Link, running: Running) -> Iterator[Answ
             connected_at(target, link, f"connected to {signal_of(link.signal, link.sender)}"),
         ],
         "Write await before it.",
-        signal=link.signal,
-        sender=link.sender,
     )
 
 
@@ -150,6 +147,4 @@ def send_replaced(target: Target, link: Link, running: Running) -> Iterator[Answ
             connected_at(target, link, "it is connected here"),
         ],
         "Send outside of the patch, or patch the receiver alone.",
-        signal=link.signal,
-        sender=link.sender,
     )
