@@ -28,6 +28,17 @@ Authorization: Bearer {0} | authorization: bearer {0} | Authorization: Basic {0}
 postgresql+psycopg://u:{0}@h/db | redis://:{0}@h | host=h user=u password={0} dbname=d
 Server=h;Password={0}; | -----BEGIN PRIVATE KEY----- {0}
 -----BEGIN OPENSSH PRIVATE KEY----- {0} -----END OPENSSH PRIVATE KEY-----
+u:{0}@tcp(h:3306)/db | dial u:{0}@tcp(10.0.0.1)/db?x=1 failed | 'u:p@{0}@unix(/run/my.sock)/db'
+u:{0}@(h)/db
+u:{0}@/db | //u:{0}@h | at //u:{0}@h/x | "//:{0}@h:6379" | //u:p@{0}@h | u.name:{0}@h:5432/db | u:{0}@h/db
+shop_rw:{0}@db.example.com:5432
+"""
+LETTERS = """
+Bearer abcdefghijkl | Bearer abcdefghijklmnopqrstuvwx | Bearer kJhGfDsApO | bearer kJhGfDsApO
+bearer xkcdqwrtz | Bearer qwertyuiop is refused | 'Bearer qwertyuiop' | BEARER kJhGfDsApO
+Bearer token qwertyuiop
+bearer abcdefghijklmnopqrstu | Basic dXNlcjpwYXNz | Basic dXNlcjpwYXNz, | Token kJhGfDsApO
+Negotiate TlRMTVNTUAAB | curl -H "Authorization-Was Bearer kJhGfDsApO" https://h
 """
 
 WORDS = """
@@ -53,6 +64,15 @@ token limit exceeded | password v2 scheme | password CommonPasswordValidator | p
 password 30 days old | PIN is required | PIN CODE | password DB | session_id not found
 The SECRET_KEY setting must not be empty. | private key file not found
 private key /etc/ssl/key.pem not readable
+Bearer token missing | Bearer authorization expected | expected Bearer, not Basic
+Bearer credentials were not provided. | Bearer TokenAuthentication | bearer OpenID | Bearer OAuth is off
+bearer instruments | BEARER TOKEN REQUIRED
+Basic authentication | Token authentication failed | Digest mismatch | basic BasicAuthentication class
+Bearer scheme | mailto:bob@example.com | email:bob@example.com/x | nginx:alpine@sha256:0a1b2c3d
+git@github.com:org/repo.git
+cc:bob@example.com:25 | // ask bob@example.com | //cdn.example.com/x.js | //localhost:8000/x@2x.png
+celery@worker1:5672 | meet at 12:30@office/room | user: bob@example.com | //h/a:b@c | left-pad@1.2.3
+pkg:pypi/django@5.2
 """
 
 
@@ -71,6 +91,8 @@ def test_secrets_are_hidden_and_words_stay():
     assert {text: redact_text(text) for text in texts(WORDS)} == {
         text: text for text in texts(WORDS)
     }
+    shown = {text: redact_text(text) for text in texts(LETTERS)}
+    assert {text: each for text, each in shown.items() if HIDDEN not in each} == {}
     assert (len(secret) > 60, len(texts(WORDS)) > 75) == (True, True)
 
 

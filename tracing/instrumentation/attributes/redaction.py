@@ -20,7 +20,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.db.models import IntegerField, UUIDField
 
-from tracing.instrumentation.attributes.spoken import HIDDEN, is_message, redact_spoken
+from tracing.instrumentation.attributes.spoken import (
+    HIDDEN,
+    is_message,
+    redact_logins,
+    redact_spoken,
+)
 from tracing.patterns import pattern
 
 if TYPE_CHECKING:
@@ -242,7 +247,7 @@ def cut_key(text: str) -> str:
 
 _SUSPECT: Final = pattern(
     r"[=:>]|--|%3D|\s-[apuU]|[dDyY]\s+'|['\"]\s*,|(?i:ass(?:w|ph|code)|pwd|secret|key\s|session.?id|pin\s)"
-    r"|\beyJ|AKIA|AIza|gh[a-z]_|[rs]k_|xox|earer|asic|oken|igest|invalid|uplicate|ailing"
+    r"|\beyJ|AKIA|AIza|gh[a-z]_|[rs]k_|xox|(?i:earer)|asic|oken|igest|egotiate|invalid|uplicate|ailing"
 )
 """What a text must hold to be looked at closely; most hold none of it."""
 
@@ -251,14 +256,6 @@ _LONG_RUN: Final = pattern(r"[A-Za-z0-9]{16}")
 
 _PRIVATE_KEYS: Final = pattern(
     r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z ]*-----|\Z)", re.DOTALL
-)
-_USER_IN_URL: Final = pattern(
-    r"(\b[A-Za-z][\w+.-]{0,30}://)(?:[^\s'\"<>]*@|[^\s/@'\"<>]*:(?!\d*(?:[/?#,;)'\"\s]|\Z))[^\s/@'\"<>]*\Z)"
-)
-"""``scheme://user:password@``, also where the text was cut before the ``@``."""
-_SCHEMES: Final = pattern(
-    r"\b(Bearer\s+(?:token\s+)?)(?=\S*\d|\S{24})\S{4,}|\b((?:Basic|Digest|Token|Negotiate)\s+)(?=\S*[\d=+/])\S{6,}",
-    re.IGNORECASE,
 )
 _WELL_KNOWN: Final = pattern(
     r"\beyJ[\w-]{8,}(?:\.[\w-]*)*|\b(?:AKIA|ASIA)[0-9A-Z]{12,}|\bAIza[\w-]{20,}"
@@ -314,9 +311,7 @@ def redact_text(text: str) -> str:
     if _SUSPECT.search(text) is None:
         return text if _LONG_RUN.search(text) is None else _WELL_KNOWN.sub(HIDDEN, text)
     text = _PRIVATE_KEYS.sub(HIDDEN, text)
-    text = _USER_IN_URL.sub(rf"\1{HIDDEN}@", text)
-    text = _SCHEMES.sub(_keep_groups, text)
-    text = _redact_named(redact_spoken(text))
+    text = _redact_named(redact_spoken(redact_logins(text)))
     text = _WELL_KNOWN.sub(HIDDEN, text)
     return _ROWS.sub(_keep_groups, text)
 

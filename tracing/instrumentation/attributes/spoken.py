@@ -46,6 +46,30 @@ _COMMANDS: Final = pattern(
     r"|((?i:\b(?:PASSWORD|IDENTIFIED(?: WITH \w{1,40})? BY)\s+))'(?:[^'\\]|\\.|'')*(?:'|\Z)"
 )
 """Where a command line or SQL sets a password."""
+_USER_IN_URL: Final = pattern(
+    r"(\b[A-Za-z][\w+.-]{0,30}://)(?:[^\s'\"<>]*@|[^\s/@'\"<>]*:(?!\d*(?:[/?#,;)'\"\s]|\Z))[^\s/@'\"<>]*\Z)"
+    r"|((?<![:\w/])//)[^\s/:@'\"<>]{0,64}:[^\s/'\"<>]{1,200}@"
+)
+"""``scheme://user:password@``, also where the text was cut before the ``@``; and without its scheme."""
+_USER_AT: Final = pattern(
+    r"(?<![\w/@.:%+*-])(?!(?:mailto|sips?|xmpp|acct|e-?mail|npm|cc|bcc|to|from):)[A-Za-z_][\w.+-]{0,63}:"
+    r"(?:[^\s'\"<>]{1,200}?@(?=(?:tcp|udp|unix|pipe)[a-z0-9]{0,6}\(|\(|/\w)"
+    r"|[^\s/@'\"<>]{1,200}@(?=[\w.-]{1,200}(?::\d{2,5}\b|/\w)))",
+    re.IGNORECASE,
+)
+"""``user:password@tcp(host)/name`` of drivers, and ``user:password@host:port``."""
+_SCHEMES: Final = pattern(
+    r"\b(Bearer\s+(?:token\s+)?)(\S{4,})|\b((?:Basic|Digest|Token|Negotiate)\s+)(\S{6,})",
+    re.IGNORECASE,
+)
+_HUMPS: Final = pattern(r"(?:[A-Z]{1,6}|[A-Z]?[a-z]{2,})(?:[A-Z][a-z]{2,}|[A-Z]{2,5})*")
+"""Words that are written together, as in the name of a class."""
+_OF_SCHEMES: Final = pattern(
+    r"(?:auth|token|credential|scheme|prefix|format|header|realm|challenge)[a-z]*|required|expected|missing|invalid"
+    r"|[a-z]*(?:ed|ing|ions?|[ai]ble|ments?|ity|ly|ers?|al)",
+    re.IGNORECASE,
+)
+"""Words that follow the name of a scheme in a message."""
 _LOGIN: Final = pattern(r"(?<=[?&#])((?:code|state|session_state|nonce|ticket)=)([^&\s#'\"<>,;]+)")
 _CALLBACK: Final = pattern(
     r"callback|oauth|oidc|/sso|/login|/complete|/authori[sz]e", re.IGNORECASE
@@ -55,6 +79,48 @@ _CALLBACK: Final = pattern(
 def is_message(text: str, start: int) -> bool:
     """Return whether a message begins at *start*, not a value."""
     return _MESSAGE.match(text, start) is not None
+
+
+def redact_logins(text: str) -> str:
+    """Return *text* without the users of addresses and the tokens of schemes."""
+    if "//" in text:
+        text = _USER_IN_URL.sub(_keep_address, text)
+    if "@" in text:
+        text = _USER_AT.sub(HIDDEN + "@", text)
+    return _SCHEMES.sub(_of_scheme, text)
+
+
+def _keep_address(match: re.Match[str]) -> str:
+    return f"{match[1] or match[2]}{HIDDEN}@"
+
+
+def _of_scheme(match: re.Match[str]) -> str:
+    bearer, token, scheme, response = match.groups()
+    if bearer:
+        is_secret = _DIGIT.search(token) or len(token) >= _LONG or _is_token(token, bearer)
+    else:
+        is_secret = _OF_BASE64.search(response) or _is_token(response, "")
+    return f"{bearer or scheme}{HIDDEN}" if is_secret else match[0]
+
+
+def _is_token(text: str, bearer: str) -> bool:
+    """Return whether *text*, all of letters, is no word of a sentence.
+
+    Args:
+        text: What follows the name of a scheme.
+        bearer: That name, as headers have it; empty for other schemes.
+    """
+    word = text.strip("'\"`,.;:!?()[]{}<>")
+    if not word.isascii() or not word.isalpha():
+        return False
+    if _HUMPS.fullmatch(word) is None and not word.isupper():
+        return True
+    if len(word) >= _LONGEST_WORD and (word.isupper() or word[1:].islower()):
+        return True
+    if not word.isupper() and not _VOWEL.search(word):
+        return True
+    is_header = bearer[:1] == "B" and len(word) >= _SHORTEST
+    return is_header and word.islower() and _OF_SCHEMES.fullmatch(word) is None
 
 
 def redact_spoken(text: str) -> str:
@@ -115,5 +181,10 @@ def _is_told(kind: str, value: str, *, is_quoted: bool, is_said: bool) -> bool:
 
 
 _SHORTEST: Final = 8
+_LONG: Final = 24
+"""Characters of what is no word, whatever is in it."""
+_LONGEST_WORD: Final = 17
+_DIGIT: Final = pattern(r"\d")
+_OF_BASE64: Final = pattern(r"[\d=+/]")
 _VOWEL: Final = pattern("[aeiouAEIOU]|^(?:try|why|by)$")
 """No word of a sentence is without one, but for a few."""
