@@ -107,15 +107,15 @@ def location(value: Any) -> str:
 def name(text: object, width: int = 48, *, breaks: bool = False) -> SafeString:
     """Return *text* shortened in the middle, with the whole of it on hover.
 
-    With *breaks* a line may end behind a slash within it.
+    With *breaks* a line may end behind a slash or a dot within it.
     """
     whole = clean(str(text))
     shown = names.shorten_middle(whole, width)
     written = shown
     if breaks:
         # Not behind the first, which would stand alone.
-        parts = ((part,) for part in _SLASH.split(shown))
-        written = format_html_join(SafeString("/<wbr>"), "{}", parts)
+        parts = ((part,) for part in _BREAK.split(shown))
+        written = format_html_join(SafeString("<wbr>"), "{}", parts)
     if shown == whole:
         return format_html('<bdi class="name">{}</bdi>', written)
     return format_html(
@@ -126,7 +126,7 @@ def name(text: object, width: int = 48, *, breaks: bool = False) -> SafeString:
     )
 
 
-_SLASH: Final = pattern(r"(?<=\S)/")
+_BREAK: Final = pattern(r"(?<=\S/)|(?<=\w\.)(?=\w)")
 _INVISIBLE: Final = {
     **{code: "\N{REPLACEMENT CHARACTER}" for code in range(32) if code not in {9, 10, 13}},
     127: "\N{REPLACEMENT CHARACTER}",

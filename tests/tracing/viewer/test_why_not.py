@@ -29,7 +29,7 @@ def test_page_says_the_verdict_and_the_lines(developer):
 
     page = unescape(developer.get("/tracing/why-not/?receiver=make_sale").content.decode())
 
-    assert "core.sales.receivers.make_sale" in page
+    assert ">core.<wbr>sales.<wbr>receivers.<wbr>make_sale</bdi>" in page
     assert ">ran</span>" in page
     assert "make_sale was called for post_save" in page
     assert "manage.py tracing why-not core.sales.receivers.make_sale" in page
