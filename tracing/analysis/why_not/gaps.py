@@ -27,8 +27,6 @@ class Gap:
     line: int = 0
     hides_receiver: bool = False
     """No call of this very receiver is in any record."""
-    hides_senders: bool = False
-    """Not which calls there were, but who sent without receivers is missing."""
 
 
 _REASONS: Final = {
@@ -80,13 +78,6 @@ def of_settings(
     if not settings.enabled:
         yield Gap(
             "ENABLED is False: nothing is recorded", "Set ENABLED to True.", *_setting("ENABLED")
-        )
-    if not getattr(settings, "count_orphans", True):
-        yield Gap(
-            "COUNT_ORPHANS is False: what was sent without receivers was not counted",
-            "Set COUNT_ORPHANS to True while you look for it.",
-            *_setting("COUNT_ORPHANS"),
-            hides_senders=True,
         )
 
 

@@ -262,10 +262,16 @@ class Sending:
 
     def _other_object(self, link: Link) -> Iterator[Answer]:
         name = link.signal.rpartition(".")[2]
+        is_unnamed = name.endswith(")")
         for each in self.sent:
             is_namesake = each.signal != link.signal and each.signal.rpartition(".")[2] == name
-            is_same = each.signal == link.signal and (link.is_replaced or name.endswith(")"))
-            if not is_same and (not is_namesake or name.endswith(")")):
+            # Of one that nobody names, or that is gone by now, its class alone is known.
+            is_same = (
+                each.signal.rpartition(" (")[0] == link.signal.rpartition(" (")[0]
+                if is_unnamed
+                else each.signal == link.signal and link.is_replaced
+            )
+            if not is_same and (not is_namesake or is_unnamed):
                 continue
             if link.sender not in {"None", each.sender} and not relation(link.sender, each.sender):
                 continue
@@ -273,9 +279,9 @@ class Sending:
             sentence = (
                 f"{each.signal} was sent, and {self.target.leaf} is connected to {link.signal}: "
                 f"{why}."
-                if is_namesake
+                if not is_same
                 else f"A signal without a name was sent, and {self.target.leaf} is connected to another."
-                if name.endswith(")")
+                if is_unnamed
                 else f"{link.signal} was made anew after {self.target.leaf} was connected to it: "
                 "its module was loaded again."
             )

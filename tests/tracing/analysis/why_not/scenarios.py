@@ -2440,6 +2440,17 @@ FROM_FORUMS = [
         line=("shop/receivers.py", "@post_save"),
     ),
     Scenario(
+        "another object's signal, which is gone by now",
+        "other-signal-object",
+        in_block("Cart().changed.send(Cart)", "from shop.services import Cart"),
+        {
+            "shop/services.py": "from django.dispatch import Signal\n\n\nclass Cart:\n"
+            "    def __init__(self):\n        self.changed = Signal()\n\n\nfirst = Cart()\n",
+            **connected("first.changed", "None", "from shop.services import first"),
+        },
+        line=("shop/receivers.py", "first.changed"),
+    ),
+    Scenario(
         "a decorator made an object of it",
         "ran",
         SAVE,
