@@ -15,6 +15,9 @@ from django.core.management import CommandError
 from django.db import connections
 
 from tracing.store import embedded
+from tracing.store.backends import sqlite
+from tracing.store.labels import Labels
+from tracing.store.trace_rows import TraceRows
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -224,3 +227,27 @@ def test_no_migration_is_for_the_embedded_store(settings, monkeypatch):
     assert not router.allow_migrate("default", "tracing")
     assert not router.allow_migrate("tracing", "auth")
     assert router.allow_migrate("default", "auth") is None
+
+
+@pytest.mark.parametrize("number", [1, sqlite._ROWS_AT_ONCE, 2 * sqlite._ROWS_AT_ONCE + 1])
+def test_rows_are_inserted_several_at_once_as_they_are(number):
+    database = sqlite.SQLite("default")
+    database.raw = connect(":memory:")
+    database.raw.execute("CREATE TABLE made_up (id INTEGER PRIMARY KEY, name TEXT)")
+    statements = []
+    database.raw.set_trace_callback(statements.append)
+    rows = [(row, f"name {row}" if row % 3 else None) for row in range(number)]
+
+    database.insert("made_up", ("id", "name"), rows)
+
+    database.raw.set_trace_callback(None)
+    whole, rest = divmod(number, sqlite._ROWS_AT_ONCE)
+    assert database.raw.execute("SELECT * FROM made_up ORDER BY rowid").fetchall() == rows
+    assert len([each for each in statements if each.startswith("INSERT")]) == whole + rest
+    database.raw.close()
+
+
+def test_no_table_has_too_many_columns_for_several_rows_at_once():
+    widest = max(len(columns) for _, (columns, _) in TraceRows(Labels(), {}, {}).tables())
+
+    assert widest * sqlite._ROWS_AT_ONCE < 1000
