@@ -108,7 +108,11 @@ class TimeSoFar:
 # --- sums of time ------------------------------------------------------------------------------
 
 
-def sums_of(dispatch: Dispatch) -> tuple[Hashable, ...]:
+Pair = tuple[str | None, str | None]
+"""Names of signal and sender. None for all of them: what the sums over all of them repeat."""
+
+
+def sums_of(dispatch: Dispatch) -> tuple[Pair, Pair, Pair, Pair]:
     """Return the keys of the sums for *dispatch*, the narrowest first.
 
     That of its signal and sender, that of its signal, that of its sender, and that of everything.

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.histogram import HOUR_NS, Histogram
 from tracing.clocks import time
-from tracing.spans.intervals import covered, intervals_by_sum, merged, without
+from tracing.spans.intervals import (
+    ENDLESS,
+    Pair,
+    covered,
+    intervals_by_sum,
+    merged,
+    sums_of,
+    without,
+)
 from tracing.spans.records import Outcome
 
 if TYPE_CHECKING:
@@ -113,9 +121,6 @@ class Wire:
         self.calls: dict[int, Sum] = {}
 
 
-Pair = tuple[str | None, str | None]
-"""Names of signal and sender. None for all of them: what the sums over all of them repeat."""
-
 _ALL: Final[Pair] = (None, None)
 
 Wires = dict[Pair, Wire]
@@ -152,12 +157,10 @@ def subtract_repeats(
     else:
         _subtract_within(trace, wires_at)
         _subtract_within_receivers(trace, wires_at, receiver_id)
-    asking = [dispatch for dispatch in trace.dispatches if dispatch.query_count]
-    if not asking:
-        return
+    asking = [each for each in trace.dispatches if each.query_count and each.parent_number]
     owners = {
         call.number: dispatch
-        for dispatch in (*trace.unfinished, *trace.dispatches)
+        for dispatch in ((*trace.unfinished, *trace.dispatches) if asking else ())
         for call in dispatch.receiver_calls
     }
     for dispatch in asking:
@@ -167,28 +170,33 @@ def subtract_repeats(
 def _subtract_within(trace: Trace, wires_at: Callable[[Dispatch], Wires]) -> None:
     """Have the sums of ended dispatches count each moment once."""
     reached: dict[Pair, int] = {}
-    """Up to where the spans of each sum have taken the time."""
-    reached_by_all = 0
+    """Up to where the spans of each sum have taken the time, of those that share moments."""
+    reached_by_all, first = -ENDLESS, None
     spans = [(each.start_ns, -each.start_ns - each.duration_ns, each) for each in trace.dispatches]
     for start, until, dispatch in sorted(spans, key=_outermost_first):
         end = -until
-        pair = signal, sender = dispatch.signal, dispatch.sender
-        of_signal, of_sender = (signal, None), (None, sender)
-        if start < reached_by_all:
-            wires = wires_at(dispatch)
-            repeated = _repeated(start, end, reached.get(pair, 0))
-            if repeated:
-                wires[pair].own.repeated_ns += repeated
-            # What the sum of the pair has lost, all that are wider have lost with it.
-            if more := _repeated(start, end, reached_by_all) - repeated:
-                _sum_over(wires, _ALL, dispatch).repeated_ns -= more
-                for key in (of_signal, of_sender):
-                    if more := _repeated(start, end, reached.get(key, 0)) - repeated:
-                        _sum_over(wires, key, dispatch).repeated_ns -= more
-        for own in (pair, of_signal, of_sender):
-            if end > reached.get(own, 0):
-                reached[own] = end
-        reached_by_all = max(reached_by_all, end)
+        if start >= reached_by_all:
+            # Nothing that ended before shares a moment with what comes: most begin like this.
+            reached_by_all, first = end, dispatch
+            continue
+        if first is not None:
+            reached = dict.fromkeys(sums_of(first), reached_by_all)
+            first = None
+        pair, of_signal, of_sender, _ = keys = sums_of(dispatch)
+        wires = wires_at(dispatch)
+        repeated = _repeated(start, end, reached.get(pair, start))
+        if repeated:
+            wires[pair].own.repeated_ns += repeated
+        # What the sum of the pair has lost, all that are wider have lost with it.
+        if more := _repeated(start, end, reached_by_all) - repeated:
+            _sum_over(wires, _ALL, dispatch).repeated_ns -= more
+            for key in (of_signal, of_sender):
+                if more := _repeated(start, end, reached.get(key, start)) - repeated:
+                    _sum_over(wires, key, dispatch).repeated_ns -= more
+        for key in keys:
+            if end > reached.get(key, start):
+                reached[key] = end
+        reached_by_all = reached[_ALL]
 
 
 def _subtract_within_receivers(
@@ -198,23 +206,30 @@ def _subtract_within_receivers(
 ) -> None:
     """Have the sums of receivers do the same."""
     reached: dict[int, int] = {}
-    in_turn = True
-    spans = []
+    ids: dict[int, int] = {}  # By the identity of labels, which calls share.
+    is_in_turn = True
     for dispatch in trace.dispatches:
         for call in dispatch.receiver_calls:
             if call.outcome is not _SKIPPED:
-                receiver, start = receiver_id(call.receiver), call.start_ns
-                end = start + call.duration_ns
-                spans.append((start, -end, receiver, dispatch))
-                if start < reached.get(receiver, 0):
-                    in_turn = False
-                reached[receiver] = end
-    if in_turn:
-        # Each call began after the one before it had ended, of every receiver.
+                label = id(call.receiver)
+                receiver = ids.get(label)
+                if receiver is None:
+                    receiver = ids[label] = receiver_id(call.receiver)
+                start = call.start_ns
+                if start < reached.get(receiver, start):
+                    is_in_turn = False
+                reached[receiver] = start + call.duration_ns
+    if is_in_turn:
         return
+    spans = [
+        (call.start_ns, -call.start_ns - call.duration_ns, ids[id(call.receiver)], dispatch)
+        for dispatch in trace.dispatches
+        for call in dispatch.receiver_calls
+        if call.outcome is not _SKIPPED
+    ]
     reached.clear()
     for start, until, receiver, dispatch in sorted(spans, key=_outermost_first):
-        end, before = -until, reached.get(receiver, 0)
+        end, before = -until, reached.get(receiver, start)
         if repeated := _repeated(start, end, before):
             total = wires_at(dispatch)[dispatch.signal, dispatch.sender].calls[receiver]
             total.repeated_ns += repeated
@@ -304,7 +319,7 @@ class _Spans:
         """Yield whose spans of a sum took how much time (ns) others have."""
         elsewhere = merged(self._elsewhere.get(key, ()))
         reached = place = 0
-        for start, end, dispatch in sorted(self._of[key], key=_outer_first):
+        for start, end, dispatch in sorted(self._of[key], key=lambda span: (span[0], -span[1])):
             begin = max(start, reached)
             own = end - begin
             if own > 0 and elsewhere:
@@ -316,10 +331,6 @@ class _Spans:
             if repeated:
                 yield dispatch, repeated
             reached = max(reached, end)
-
-
-def _outer_first(span: tuple[int, int, Dispatch]) -> tuple[int, int]:
-    return span[0], -span[1]
 
 
 def _sum_over(wires: Wires, key: Pair, dispatch: Dispatch) -> Sum:

@@ -8,6 +8,7 @@ import threading
 from collections import defaultdict
 from contextvars import Context, copy_context
 from functools import partial
+from itertools import count
 
 import pytest
 from django.dispatch import Signal
@@ -22,7 +23,15 @@ from tracing.instrumentation import context, words
 from tracing.instrumentation.assembly import assembler
 from tracing.instrumentation.patching import instrument
 from tracing.spans.intervals import sums_of, time_once
-from tracing.spans.records import Outcome
+from tracing.spans.records import (
+    Dispatch,
+    Kind,
+    Method,
+    Outcome,
+    ReceiverCall,
+    ReceiverLabel,
+    Trace,
+)
 from tracing.store.summing import Sum, Wire, subtract_repeats
 
 pytestmark = pytest.mark.usefixtures("traced", "frozen_heap")
@@ -348,3 +357,43 @@ def test_asend_over_segments_keeps_its_queries_and_its_own_time():
     assert recorded.trace.sent_by() == {}
     assert (sent.query_count, sent.query_ns) == (3, 15)
     assert call.self_ns == call.duration_ns - time_once(inside)
+
+
+def made_up_spans():
+    """Return a strategy of dispatches at any times: (signal, sender, start, duration, their calls)."""
+    moments = st.integers(0, 12)
+    calls = st.lists(st.tuples(st.sampled_from(NAMES), moments, moments), max_size=2)
+    names = st.sampled_from(NAMES)
+    return st.lists(st.tuples(names, names, moments, moments, calls), max_size=9)
+
+
+@settings(examples, max_examples=5 * examples.max_examples)
+@given(spans=made_up_spans())
+def test_sums_of_spans_at_any_times_count_each_moment_once(spans):
+    numbers = count(1)
+    dispatches = [
+        Dispatch(
+            number=next(numbers),
+            signal=signal,
+            sender=sender,
+            start_ns=start,
+            duration_ns=duration,
+            depth=0,
+            method=Method.SEND,
+            receiver_calls=[
+                # Each with a label of its own: equal ones are of one receiver.
+                ReceiverCall(next(numbers), 0, ReceiverLabel(name), start + after, took)
+                for name, after, took in calls
+            ],
+        )
+        for signal, sender, start, duration, calls in spans
+    ]
+    calls = [call for each in dispatches for call in each.receiver_calls]
+    trace = Trace("0" * 32, "", Kind.BLOCK, "made up", 0, 0, dispatches=dispatches)
+    sums = StoredSums([trace])
+
+    for key in {key for dispatch in dispatches for key in sums_of(dispatch)}:
+        assert sums.of(*key) == time_once([each for each in dispatches if key in sums_of(each)])
+    for label in {call.receiver for call in calls}:
+        meant = time_once([call for call in calls if call.receiver == label])
+        assert sums.of_receiver(label) == meant
