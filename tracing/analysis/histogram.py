@@ -93,8 +93,7 @@ class Histogram:
         if not self.buckets:
             return ""
         first, last = min(self.buckets), max(self.buckets)
-        get = self.buckets.get
-        counts = [get(number, 0) for number in range(first, last + 1)]
+        counts = [*map(self.buckets.get, range(first, last + 1), repeat(0))]
         largest = max(counts)
         width = next(code for code, bits in _WIDTHS.items() if largest < 1 << bits)
         return f"{width}{first}:{_bytes(array(width, counts)).hex()}"

@@ -182,19 +182,18 @@ def _subtract_within(trace: Trace, wires_at: Callable[[Dispatch], Wires]) -> Non
         if first is not None:
             reached = dict.fromkeys(sums_of(first), reached_by_all)
             first = None
-        pair, of_signal, of_sender, _ = keys = sums_of(dispatch)
-        wires = wires_at(dispatch)
-        repeated = _repeated(start, end, reached.get(pair, start))
-        if repeated:
-            wires[pair].own.repeated_ns += repeated
-        # What the sum of the pair has lost, all that are wider have lost with it.
-        if more := _repeated(start, end, reached_by_all) - repeated:
-            _sum_over(wires, _ALL, dispatch).repeated_ns -= more
-            for key in (of_signal, of_sender):
-                if more := _repeated(start, end, reached.get(key, start)) - repeated:
+        wires, repeated = wires_at(dispatch), 0
+        for key in sums_of(dispatch):
+            before = reached.get(key, start)
+            if before > start:
+                # What the sum of the pair has lost, all that are wider have lost with it.
+                more = (end if end < before else before) - start - repeated  # noqa: FURB136
+                if not repeated and None not in key:
+                    repeated = more
+                    wires[key].own.repeated_ns += more
+                elif more:
                     _sum_over(wires, key, dispatch).repeated_ns -= more
-        for key in keys:
-            if end > reached.get(key, start):
+            if end > before:
                 reached[key] = end
         reached_by_all = reached[_ALL]
 

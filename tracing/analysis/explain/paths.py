@@ -7,7 +7,8 @@ all roots that have the path: each dispatch on it begins a tree of its own.
 
 from __future__ import annotations
 
-from operator import attrgetter
+from itertools import accumulate
+from operator import add, attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from tracing.analysis.explain.merging import MOST_LEVELS, add_notes, notes_of
@@ -37,7 +38,7 @@ class _Node:
 
     __slots__ = (
         "above", "below", "cut", "depth", "detached", "durations", "ends", "entered", "errors",
-        "first_ns", "is_root", "key", "last_ns", "notes", "once", "queries", "receiver", "shares",
+        "first_ns", "is_root", "key", "last_ns", "notes", "queries", "receiver", "several", "single",
         "skipped", "traces",
     )  # fmt: skip
 
@@ -59,10 +60,10 @@ class _Node:
         self.errors: list[str] = []
         self.notes: Step | None = None
         """Bypasses and side effects."""
-        self.once = 0
-        """Traces in which it happened once."""
-        self.shares: list[int] = [0] * self.depth
-        """Spans above in which it happened, from the nearest on, in the traces with several."""
+        self.several: list[int] = [0] * self.depth
+        """Spans above in which it happened, from the nearest on, where those of a trace were several."""
+        self.single: list[int] = [0] * (self.depth + 1)
+        """Traces from where on it happened in a single one."""
         self.queries = self.skipped = self.detached = self.cut = 0
         self.traces = self.first_ns = self.last_ns = 0
 
@@ -81,13 +82,19 @@ class _Node:
         self.first_ns = min(self.first_ns or started_ns, started_ns)
         self.last_ns = max(self.last_ns, started_ns)
 
-    def share(self, parents: dict[int, int | None]) -> None:
+    def share(self, parents: dict[int | None, int | None]) -> None:
         """Count the spans above in which it happened; *parents* are of all spans."""
         within: set[int | None] = {*self.entered}
-        for level in range(self.depth):
-            self.shares[level] += len(within)
-            if len(within) > 1:
-                within = {None if number is None else parents.get(number) for number in within}
+        level = 0
+        while len(within) > 1 and level < self.depth:
+            self.several[level] += len(within)
+            within = set(map(parents.get, within))
+            level += 1
+        self.single[level] += 1
+
+    def shares(self) -> list[int]:
+        """Return in how many spans above it happened, from the nearest on."""
+        return [*map(add, self.several, accumulate(self.single))]
 
 
 _At = dict[int, "_Node | None"]
@@ -242,10 +249,10 @@ def _add(node: _Node, paths: list[Path]) -> None:
     if node.errors:
         step.error_count = len(node.errors)
         step.errors.update(filter(None, node.errors))
-    step.histogram.add([duration for duration in node.durations if duration > 0])
+    step.histogram.add([*filter(None, node.durations)])
     if node.notes is not None:
         step.effects, step.bypasses = node.notes.effects, node.notes.bypasses
-    shares = [share + node.once for share in node.shares]
+    shares = node.shares()
     for path in paths:
         path.add(step, shares, node.cut)
         if not path.level:
@@ -254,11 +261,11 @@ def _add(node: _Node, paths: list[Path]) -> None:
 
 def _close(trace: Trace, touched: list[_Node]) -> None:
     """Count in how many of the spans above each of *touched* happened."""
-    parents: dict[int, int | None] = {}
+    parents: dict[int | None, int | None] = {}
     roots: dict[Key, _Node] = {}
     for node in touched:
         if len(node.entered) == 1:
-            node.once += 1
+            node.single[0] += 1
         else:
             parents = parents or _parents(trace)
             node.share(parents)
@@ -269,9 +276,9 @@ def _close(trace: Trace, touched: list[_Node]) -> None:
         node.see(trace.started_ns)
 
 
-def _parents(trace: Trace) -> dict[int, int | None]:
+def _parents(trace: Trace) -> dict[int | None, int | None]:
     """Return the number of the span above each span."""
-    found: dict[int, int | None] = {}
+    found: dict[int | None, int | None] = {}
     for dispatch in (*trace.unfinished, *trace.dispatches):
         found[dispatch.number] = dispatch.parent_number
         for call in dispatch.receiver_calls:
