@@ -154,15 +154,22 @@ class Dispatches(State):
         pass_cpu(reader, fields[0])
 
     def _returned(self, reader: Reader, end: int, response_type: str) -> None:
-        opened = reader.stack[-1] if reader.stack else None
-        if opened is None:
+        if not reader.stack:
             self._stepped(reader, end)
             return
-        if opened.call is None:
+        opened = reader.stack[-1]
+        call, nested_ns = opened.call, opened.nested_ns
+        if call is None:
             return
         if response_type:
-            opened.call.response_type = response_type
-        self._end_call(opened.call, end, _RETURNED, opened.nested_ns)
+            call.response_type = response_type
+        # Most calls end here, and as they begin: with no time of their own.
+        call.outcome = _RETURNED
+        duration = end - self._began - call.start_ns
+        if duration > 0:
+            call.duration_ns = duration
+            if duration > nested_ns:
+                call.self_ns = duration - nested_ns
         self._advance(reader, opened, end)
 
     def _end_call(self, call: ReceiverCall, end: int, outcome: Outcome, nested_ns: int) -> None:
@@ -173,20 +180,19 @@ class Dispatches(State):
 
     def _advance(self, reader: Reader, opened: Open, end: int) -> None:
         """Go on with the next sync receiver, or close the dispatch."""
-        dispatch, label = opened.dispatch, opened.label
-        opened.position += 1
-        opened.nested_ns = 0
-        opened.call = None
-        if dispatch is None:
-            return
-        if opened.position < label.sync_count:
-            if opened.is_batch:
-                opened.call = dispatch.receiver_calls[opened.position]
-                opened.call.start_ns = self._since(end)
-            else:
-                opened.call = self._call(dispatch, label, opened.position, end)
-        elif not opened.is_batch and label.sync_count == len(label.receivers):
-            self._close(reader, end)
+        dispatch, label, position = opened.dispatch, opened.label, opened.position + 1
+        if dispatch is not None and not opened.is_batch:
+            if position < label.sync_count:
+                opened.position, opened.nested_ns = position, 0
+                opened.call = self._call(dispatch, label, position, end)
+                return
+            if position == len(label.receivers):
+                self._close(reader, end)
+                return
+        opened.position, opened.nested_ns, opened.call = position, 0, None
+        if dispatch is not None and position < label.sync_count:
+            opened.call = dispatch.receiver_calls[position]
+            opened.call.start_ns = self._since(end)
 
         # Otherwise ASYNC_CLOSE or BATCH_END will say that it is over.
 
