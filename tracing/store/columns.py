@@ -181,6 +181,9 @@ def full_instance(instance: str, sender: str) -> str:
     return sender + instance if instance.startswith(":") else instance
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode
+
+
 def dump(value: object) -> str:
     """Return *value* as compact JSON; text that no database takes is escaped."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)
+    return _encode(value)
