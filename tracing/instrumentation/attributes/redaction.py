@@ -16,7 +16,6 @@ from uuid import UUID
 
 from django.apps import apps
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.db.models import IntegerField, UUIDField
 
@@ -26,6 +25,7 @@ from tracing.instrumentation.attributes.spoken import (
     redact_logins,
     redact_spoken,
 )
+from tracing.instrumentation.failures import is_own
 from tracing.patterns import pattern
 
 if TYPE_CHECKING:
@@ -125,30 +125,37 @@ class TypeName(str):
 
 
 @lru_cache(maxsize=1)
-def _secret() -> bytes:
-    """Return the secret of digests: the project's, or this process'."""
+def _secrets() -> tuple[bytes, ...]:
+    """Return the project's secrets, newest first; or one of this process."""
     try:
-        secret: Any = settings.SECRET_KEY
-    except ImproperlyConfigured:
-        return os.urandom(32)
-    # Some have one of bytes, whatever its documents say.
-    text = secret if type(secret) is bytes else str(secret).encode(errors="replace")
-    return hashlib.sha256(b"tracing.keys:" + text).digest()
+        keys: list[Any] = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+        # Some have one of bytes, whatever its documents say; or one that asks somebody else for it.
+        texts = [key if type(key) is bytes else str(key).encode(errors="replace") for key in keys]
+    except Exception as error:
+        if not is_own(error):
+            raise
+        return (os.urandom(32),)
+    return tuple(hashlib.sha256(b"tracing.keys:" + text).digest() for text in texts)
 
 
-def _forget_secret(*, setting: str, **_named: Any) -> None:
-    if setting == "SECRET_KEY":
-        _secret.cache_clear()
+def _forget_secrets(*, setting: str, **_named: Any) -> None:
+    if setting in {"SECRET_KEY", "SECRET_KEY_FALLBACKS"}:
+        _secrets.cache_clear()
         known_as.cache_clear()
 
 
-setting_changed.connect(_forget_secret, dispatch_uid="tracing.redaction")
+setting_changed.connect(_forget_secrets, dispatch_uid="tracing.redaction")
 
 
 def digest(text: str | bytes) -> str:
     """Return what stands for a secret key, the same for the same key."""
+    return _digests(text)[0]
+
+
+def _digests(text: str | bytes) -> list[str]:
+    """Return the same, and what stood for it under older secrets."""
     given = text if isinstance(text, bytes) else text.encode(errors="surrogatepass")
-    return hmac.digest(_secret(), given, "sha256").hex()[:DIGITS]
+    return [hmac.digest(secret, given, "sha256").hex()[:DIGITS] for secret in _secrets()]
 
 
 def number_text(number: int) -> str:
@@ -218,20 +225,18 @@ def known_as(instance: str) -> tuple[str, ...]:
     if not colon or not key:
         return (instance,)
     # As it is cut before it is digested.
-    plain = (instance, f"{label}:{digest(cut_key(key))}")
+    hidden = [f"{label}:{form}" for form in _digests(cut_key(key))]
     if "," not in key:
-        return plain
-    clear, hidden = [], []
+        return (instance, *hidden)
+    clear: list[str] = []
+    rows: list[list[str]] = []
     for single, double, bare in _PARTS.findall(key.removeprefix("(").removesuffix(")")):
         quoted = single or double
-        if bare and not quoted:
-            clear.append(bare)
-            hidden.append(bare)
-        else:
-            clear.append(repr(quoted))
-            hidden.append(digest(cut_key(quoted)))
-    forms = (f"({', '.join(parts)})" for parts in (clear, hidden))
-    return tuple(dict.fromkeys((*plain, *(f"{label}:{form}" for form in forms))))
+        is_bare = bare and not quoted
+        clear.append(bare if is_bare else repr(quoted))
+        rows.append([bare] * len(hidden) if is_bare else _digests(cut_key(quoted)))
+    forms = (f"{label}:({', '.join(parts)})" for parts in (clear, *zip(*rows, strict=True)))
+    return tuple(dict.fromkeys((instance, *hidden, *forms)))
 
 
 MAX_KEY: Final = 100
