@@ -23,7 +23,7 @@ _PYTHON: Final = "-- python"
 """Stands in a file where a function of the migration changes rows."""
 _HEADER: Final = 100
 """Bytes of a SQLite file's header; the user version is a big-endian number at byte 60."""
-_UNRELEASED: Final = 9
+_UNRELEASED: Final = 14
 """The last version of the tables from before the first release; nothing brings those up to date."""
 _TOO_OLD: Final = (
     "it has tables from before the first release of tracing; move it aside, and a new one is made"

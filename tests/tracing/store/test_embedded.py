@@ -143,16 +143,17 @@ def test_a_file_of_a_newer_release_is_left_alone(tmp_path):
     raw.close()
 
 
-def test_a_file_of_before_the_first_release_is_left_alone(tmp_path):
+@pytest.mark.parametrize("version", [9, 14])
+def test_a_file_of_before_the_first_release_is_left_alone(tmp_path, version):
     raw = connect(tmp_path / "traces.sqlite3")
     raw.execute("CREATE TABLE tracing_unheard (id integer)")
-    raw.execute("PRAGMA user_version = 9")
+    raw.execute(f"PRAGMA user_version = {version}")
 
     with pytest.raises(embedded.UnknownTablesError, match="move it aside"):
         embedded.bring_up_to_date(raw)
 
     assert [*shape(raw.execute)] == ["tracing_unheard"]
-    assert raw.execute("PRAGMA user_version").fetchone() == (9,)
+    assert raw.execute("PRAGMA user_version").fetchone() == (version,)
     raw.close()
 
 

@@ -1,1 +1,0 @@
-ALTER TABLE "tracing_recorderstate" ADD COLUMN "wiring" text NULL;

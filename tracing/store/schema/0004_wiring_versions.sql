@@ -1,2 +1,0 @@
-CREATE TABLE "tracing_wiringversion" ("id" integer NOT NULL PRIMARY KEY AUTOINCREMENT, "kind" varchar(100) NOT NULL, "release" varchar(100) NOT NULL, "fingerprint" varchar(32) NOT NULL, "first_seen_ns" bigint NOT NULL, "last_seen_ns" bigint NOT NULL, "started_ns" bigint NOT NULL, "connections" text NOT NULL, CONSTRAINT "tracing_wiring_once" UNIQUE ("kind", "release", "fingerprint"));
-CREATE INDEX "tracing_wiringversion_last_seen_ns_fc0eaca9" ON "tracing_wiringversion" ("last_seen_ns");
