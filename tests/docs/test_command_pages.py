@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.tracing.analysis.building import TraceBuilder
+from tracing.analysis.comparison import Change
 from tracing.analysis.regression import Sample
 from tracing.management.commands.tracing import Command
-from tracing.management.verbs import VERBS, compare, statistics
+from tracing.management.verbs import VERBS
+from tracing.presentation import documents
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = [
@@ -65,10 +67,11 @@ def test_every_option_is_named_on_the_pages_or_explained_by_help():
 def test_json_fields_are_those_of_the_pages():
     text = PAGES[0].read_text()
     fields = [
-        *statistics.statistics_record(_Statistics()),
-        *compare.regression_record(_Regression()),
-        *(compare._sample_record(Sample("a")) or {}),
-        *(compare._node_record(_node()) or {}),
+        *documents.statistics_document(_Statistics()),
+        *documents.regression_document(_Regression()),
+        *documents.change_document(Change("a", 1, (), None, None)),
+        *(documents._sample(Sample("a")) or {}),
+        *(documents._node(_node()) or {}),
     ]
 
     assert [field for field in fields if f"`{field}`" not in text] == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from tracing.analysis import tree
 from tracing.analysis.index import lost_receivers, status_word
@@ -37,7 +37,7 @@ from tracing.spans.records import (
 from tracing.units import format_count, format_ns, format_percent, format_spent, plural, query_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from tracing.analysis.totals import ReceiverTotal
     from tracing.analysis.tree import Node
@@ -140,7 +140,7 @@ def trace_tree(rows: Sequence[Row], width: int, *, sql: bool = False) -> Table:
     for (row, prefix, below), split in zip(_with_guides(rows), splits, strict=True):
         divided = (split.cpu_ns, split.waiting_ns) if split is not None else (None, None)
         cells = _cells(row, prefix, is_marked=has_marks and row.is_critical)
-        more = _split_cells(*divided) if reads_cpu else ()
+        more = [text(_split_text(each)) for each in divided] if reads_cpu else []
         lines.append((row, below, (*cells[:3], *more, *cells[3:])))
     # Rather places on lines of their own than names and outcomes that end in an ellipsis.
     needed = sum(
@@ -296,34 +296,51 @@ def _effect(effect: SideEffect, calls: Mapping[int, ReceiverCall]) -> tuple[str,
 
 def totals(found: Sequence[ReceiverTotal], width: int) -> Table:
     """Return what each receiver cost in a trace; places if there is room."""
-    reads_cpu = any(total.cpu_ns is not None for total in found)
-    numbers = (
-        *(SELF, *(SPLIT if reads_cpu else ()), "share", "calls"),
-        *(TIME, "longest", "SQL", "errors"),
-    )
-    narrow = width < NARROW
-    shown = table(*numbers, "receiver", *(() if narrow else (WHERE,)), right=numbers)
-    for total in found:
-        shown.add_row(
-            text(format_spent(total.total_ns, total.self_ns), "bold"),
-            *(_split_cells(total.cpu_ns, total.waiting_ns) if reads_cpu else ()),
-            text(format_percent(total.share)),
-            text(format_count(total.calls)),
-            text(format_spent(total.total_ns)),
-            text(format_spent(total.max_ns)),
-            text(format_count(total.query_count)),
-            count_of_errors(total.error_count),
-            text(short_receiver(total.name), "bold"),
-            *(() if narrow else (text(place(total.file, total.line), "dim"),)),
-        )
+    cpu, waiting = SPLIT
+    columns: dict[str, Callable[[ReceiverTotal], str | Text]] = {
+        SELF: lambda total: text(format_spent(total.total_ns, total.self_ns), "bold"),
+        cpu: lambda total: _split_text(total.cpu_ns),
+        waiting: lambda total: _split_text(total.waiting_ns),
+        "share": lambda total: format_percent(total.share),
+        "calls": lambda total: format_count(total.calls),
+        TIME: lambda total: format_spent(total.total_ns),
+        "longest": lambda total: format_spent(total.max_ns),
+        "SQL": lambda total: format_count(total.query_count),
+        "errors": lambda total: count_of_errors(total.error_count),
+        "receiver": lambda total: text(short_receiver(total.name), "bold"),
+        WHERE: lambda total: text(place(total.file, total.line), "dim"),
+    }
+    hidden = {WHERE} if width < NARROW else set[str]()
+    hidden |= {*SPLIT} if all(total.cpu_ns is None for total in found) else set()
+    return of_columns(columns, found, hidden, left={"receiver", WHERE})
+
+
+_Told = TypeVar("_Told")
+
+
+def of_columns(
+    columns: Mapping[str, Callable[[_Told], str | Text]],
+    rows: Iterable[_Told],
+    hidden: Container[str],
+    left: Container[str],
+) -> Table:
+    """Return *rows* as a table of the *columns* that are not *hidden*.
+
+    Args:
+        columns: What makes the cell of a row, by heading.
+        rows: What is told of.
+        hidden: Headings that are left out.
+        left: Headings of text; the other columns are aligned to the right.
+    """
+    cells = {heading: cell for heading, cell in columns.items() if heading not in hidden}
+    shown = table(*cells, right=tuple(heading for heading in cells if heading not in left))
+    for row in rows:
+        shown.add_row(*(joined(cell(row)) for cell in cells.values()))
     return shown
 
 
-def _split_cells(cpu_ns: int | None, waiting_ns: int | None) -> tuple[Text, ...]:
-    return tuple(
-        text("" if nanoseconds is None else format_ns(nanoseconds))
-        for nanoseconds in (cpu_ns, waiting_ns)
-    )
+def _split_text(nanoseconds: int | None) -> str:
+    return "" if nanoseconds is None else format_ns(nanoseconds)
 
 
 def count_of_errors(count: int) -> Text:

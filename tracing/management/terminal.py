@@ -125,6 +125,10 @@ class Terminal:
             else:
                 self._colour(line)
 
+    def say(self, *parts: Text | tuple[object, str] | object) -> None:
+        """Write one text on a line of its own, of parts as ``joined`` takes them."""
+        self.print(joined(*parts))
+
     def _laid_out(self, what: Text | Table) -> Iterator[Text]:
         if isinstance(what, Table):
             return rows_of(what, self.width)

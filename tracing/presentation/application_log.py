@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracing.conf import get_settings
 from tracing.exporters.application_log import LogLines, application_lines
+from tracing.presentation.documents import fields_of
 from tracing.spans.ids import span_id
 from tracing.store import traces
 from tracing.units import plural
@@ -25,14 +26,8 @@ def lines_document(trace: Trace, found: LogLines) -> dict[str, Any]:
     """Return the lines as JSON, each with the id of its span."""
     return {
         "lines": [
-            {
-                "timestamp": line.timestamp,
-                "level": line.level,
-                "text": line.text,
-                "fields": line.fields,
-                "span_id": span_id(trace.root_span_id, line.number or 0),
-                "number": line.number,
-            }
+            fields_of(line, "timestamp", "level", "text", "fields", "number")
+            | {"span_id": span_id(trace.root_span_id, line.number or 0)}
             for line in found.lines
         ],
         "damaged": found.damaged,

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from tracing.analysis.names import short_receiver, short_signal
 from tracing.analysis.review import KINDS
+from tracing.presentation.documents import fields_of
 from tracing.units import plural
 
 if TYPE_CHECKING:
@@ -23,15 +24,7 @@ _MOST_TESTS: Final = 10
 
 def as_dict(change: Change) -> dict[str, Any]:
     """Return a change as a JSON object."""
-    return {
-        "kind": change.kind,
-        "signal": change.signal,
-        "receiver": change.receiver,
-        "sender": change.sender,
-        "tests": change.tests,
-        "before": change.before,
-        "after": change.after,
-    }
+    return fields_of(change, "kind", "signal", "receiver", "sender", "tests", "before", "after")
 
 
 def subject(change: Change) -> str:

@@ -9,6 +9,7 @@ from tracing.analysis.mine import hidden_text
 from tracing.analysis.names import short_receiver, shorten_middle, signal_of
 from tracing.analysis.signal_coverage import VERSION, percent
 from tracing.analysis.wiring import ANY
+from tracing.presentation.documents import fields_of
 from tracing.units import plural
 
 if TYPE_CHECKING:
@@ -93,15 +94,12 @@ def document(shown: list[Connected], relative: Callable[[str], str]) -> dict[str
         "percent": round(percent(shown), 2),
         "receivers": [
             {
-                "receiver": each.receiver,
-                "signal": each.signal,
+                **fields_of(each, "receiver", "signal"),
                 "sender": None if each.sender == ANY else each.sender,
                 "file": relative(each.file) if each.file else None,
                 "line": each.line or None,
                 "dispatch_uid": each.dispatch_uid or None,
-                "mine": each.mine,
-                "calls": each.calls,
-                "raised": each.raised,
+                **fields_of(each, "mine", "calls", "raised"),
                 "rolled_back": each.undone,
                 "raw": each.raw if each.takes_raw else None,
                 "senders": dict(sorted(each.senders.items())) if each.sender == ANY else None,

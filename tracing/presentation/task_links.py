@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from tracing.presentation.documents import fields_of
+
 if TYPE_CHECKING:
     from tracing.store.task_links import EnqueuedTask, LinkedTrace, TaskLinks
 
@@ -70,12 +72,5 @@ def task_document(links: TaskLinks) -> dict[str, Any]:
 
 def _trace(linked: LinkedTrace) -> dict[str, Any]:
     row = linked.summary
-    found: dict[str, Any] = {
-        "trace_id": row.trace_id,
-        "root_span_id": row.root_span_id,
-        "kind": row.kind,
-        "name": row.name,
-        "status": row.status,
-        "started_ns": row.started_ns,
-    }
+    found = fields_of(row, "trace_id", "root_span_id", "kind", "name", "status", "started_ns")
     return found | ({"attempt": linked.attempt} if linked.attempt else {})

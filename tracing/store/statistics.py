@@ -15,7 +15,7 @@ from tracing.analysis.mine import NONE_OF_MINE, hidden_text
 from tracing.clocks import time
 from tracing.store.choice import asked
 from tracing.store.models import ReceiverLabel, Rollup, SenderLabel, SignalLabel
-from tracing.store.rollups import SUBJECTS, SUMS, RollupQuerySet, statistics
+from tracing.store.rollups import SUBJECTS, RollupQuerySet, statistics
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -77,7 +77,7 @@ def by(
             rollups = mine
         else:
             heading = NONE_OF_MINE
-    rows = getattr(rollups, f"by_{subject}")(order_by=order_by, limit=limit)
+    rows = rollups.by(subject, order_by, limit)
     return Shown(rows, heading, note)
 
 
@@ -162,11 +162,11 @@ def busiest_calls(limit: int, since_ns: int | None = None) -> tuple[list[Statist
     Of what is mine as many are returned as of all. Without percentiles: they are most of the work.
     """
     rollups = _between(since_ns)
-    rows = rollups.by_call(order_by="-count", limit=limit, percentiles=False)
+    rows = rollups.by("call", "-count", limit, percentiles=False)
     is_cut = len(rows) == limit
     if is_cut:
         found = {(row.signal, row.sender, row.receiver_id) for row in rows}
-        mine = rollups.of_mine("call").by_call(order_by="-count", limit=limit, percentiles=False)
+        mine = rollups.of_mine("call").by("call", "-count", limit, percentiles=False)
         rows += [row for row in mine if (row.signal, row.sender, row.receiver_id) not in found]
     return rows, is_cut
 
@@ -174,9 +174,7 @@ def busiest_calls(limit: int, since_ns: int | None = None) -> tuple[list[Statist
 @asked
 def calls_of_receivers() -> dict[str, int]:
     """Return how often each receiver was called, by name."""
-    rows = statistics(
-        _between(None).filter(receiver__gt=0), ("receiver",), "-count", None, percentiles=False
-    )
+    rows = _between(None).by("receiver", "-count", None, percentiles=False)
     counted: dict[str, int] = {}
     for row in rows:
         counted[row.receiver] = counted.get(row.receiver, 0) + row.count
@@ -202,12 +200,3 @@ def calls_of_pairs(
             of = (row.signal, row.sender, row.receiver)
             counted[of] = counted.get(of, 0) + row.count
     return counted
-
-
-def statistics_document(rows: Sequence[Statistics]) -> list[dict[str, Any]]:
-    """Return statistics with their percentiles as JSON."""
-    names = (
-        "signal", "sender", "receiver", *SUMS[:3], "mean_ns", "p50_ns", "p95_ns", "p99_ns", *SUMS[3:],
-        "cpu_ns",
-    )  # fmt: skip
-    return [{name: getattr(row, name) for name in names} for row in rows]

@@ -945,10 +945,10 @@ def test_map_of_nothing_says_so(developer):
 @pytest.mark.parametrize(
     ("by", "first"),
     [
-        ("receiver", ("", "", "core.sales.receivers.make_sale")),
-        ("signal", ("django.db.models.signals.post_save", "", "")),
-        ("sender", ("", "orders.Order", "")),
-        ("dispatch", ("django.db.models.signals.post_save", "orders.Order", "")),
+        ("receiver", (None, None, "core.sales.receivers.make_sale")),
+        ("signal", ("django.db.models.signals.post_save", None, None)),
+        ("sender", (None, "orders.Order", None)),
+        ("dispatch", ("django.db.models.signals.post_save", "orders.Order", None)),
     ],
 )
 def test_statistics(developer, by, first):
@@ -1009,7 +1009,7 @@ def test_compare_names_what_appeared_vanished_and_slowed(developer):
     store(before, after)
 
     found = developer.get("/tracing/compare.json", {"a": f"{1:032x}", "b": f"{2:032x}"}).json()
-    verdicts = {change["label"]: change["verdicts"] for change in found["changes"]}
+    verdicts = {change["what"]: change["verdicts"] for change in found["changes"]}
     page = text(developer.get("/tracing/compare/", {"a": f"{1:032x}", "b": f"{2:032x}"}))
 
     assert verdicts["count_cars"] == ["vanished"]

@@ -91,6 +91,17 @@ def add_everything(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_trace(parser: argparse.ArgumentParser) -> None:
+    """Add the name of a trace, and ``--method``."""
+    parser.add_argument("trace", help=NAMES_OF_TRACES)
+    parser.add_argument(
+        "--method",
+        default="",
+        type=str.upper,
+        help="with last: of requests by this method, as POST",
+    )
+
+
 def hidden_line(note: str) -> Text:
     """Return *note*, which says how many are hidden, with the way to them."""
     return text(f"{note} (--everything)", "dim")
@@ -239,6 +250,12 @@ def find_trace(wanted: str, *, method: str = "") -> TraceSummary:
                 NOT_FOUND,
             )
     raise fail(_no_such(wanted, prefix), NOT_FOUND)
+
+
+def no_span(address: str, number: int) -> CommandError:
+    """Return the error that a trace has no span of that number."""
+    way = f"show {address} --all --everything"
+    return fail(f"The trace has no span {number}; its numbers are in: {way}", NOT_FOUND)
 
 
 def last_text(back: int, method: str = "") -> str:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from tracing.conf import get_settings
 from tracing.exporters.clickhouse.schema import Schema
-from tracing.management.terminal import text
 from tracing.management.verbs.base import NO_STORE, WRONG, Run, Verb, fail
 from tracing.pipeline import TemporaryError
 from tracing.spans.escapes import escape_control
@@ -38,7 +37,7 @@ def _schema(run: Run) -> int:
         raise fail(str(error), WRONG) from None
     except (TemporaryError, ValueError) as error:
         raise fail(escape_control(f"{error}."), NO_STORE) from None
-    run.terminal.print(text(f"{plural(len(statements), 'statement')} run at {chosen.url}."))
+    run.terminal.say(f"{plural(len(statements), 'statement')} run at {chosen.url}.")
     return 0
 
 

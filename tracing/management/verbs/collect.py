@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tracing.conf import get_settings
 from tracing.exporters.build import spool_path
-from tracing.management.terminal import text
 from tracing.management.verbs.base import FOUND, WRONG, Run, Verb, fail
 from tracing.setup import build_processors, final_exporters
 from tracing.spool.collector import Collector
@@ -44,7 +43,7 @@ def _collect(run: Run) -> int:
             return 0
         raise fail(f"Another process collects {folder.path} already.", FOUND)
     if not until_idle:
-        run.terminal.print(text(f"Collecting {folder.path}; Ctrl-C or SIGTERM ends it."))
+        run.terminal.say(f"Collecting {folder.path}; Ctrl-C or SIGTERM ends it.")
         run.terminal.flush()
         if chosen.collector == "thread":
             run.terminal.warn('TRACING["COLLECTOR"] is "thread": no process writes there.')

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.management.base import CommandError
 
 from tracing.analysis import comparison
 from tracing.analysis.mine import listed
-from tracing.analysis.regression import ALPHA, RATIO, Sample, compare_samples
+from tracing.analysis.regression import ALPHA, RATIO, compare_samples
 from tracing.management import report_tables, tables
-from tracing.management.terminal import joined, text
 from tracing.management.verbs.base import (
     FOUND,
     NAMES_OF_TRACES,
@@ -27,13 +26,11 @@ from tracing.management.verbs.base import (
     require_traces,
     timestamp,
 )
+from tracing.presentation.documents import change_document, regression_document
 from tracing.spans.escapes import escape_control
 from tracing.store import traces
 from tracing.store.receiver_samples import receiver_samples
 from tracing.units import plural
-
-if TYPE_CHECKING:
-    from tracing.analysis.regression import Regression
 
 # --- compare -------------------------------------------------------------------------------------
 
@@ -137,71 +134,42 @@ def _no_side(wanted: str) -> str:
     return f"{escape_control(wanted)!r} is {forms}. {hint}"
 
 
-def _taken(options: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Sample]:
-    newest = traces.newest(options["sample"], kind=options["kind"], name=options["name"], **chosen)
-    return receiver_samples(newest)
-
-
-def _sample_record(sample: Sample | None) -> dict[str, Any] | None:
-    if sample is None:
-        return None
-    return {
-        "calls": sample.count,
-        "errors": sample.error_count,
-        "queries": sample.query_count,
-        "total_ns": sample.total_ns,
-        "median_ns": sample.median_ns if sample.total_ns else None,
-        "p95_ns": sample.p95_ns if sample.total_ns else None,
-    }
-
-
-def regression_record(found: Regression) -> dict[str, Any]:
-    """Return one receiver of a comparison as a JSON object."""
-    return {
-        "receiver": found.receiver,
-        "verdicts": found.verdicts,
-        "before": _sample_record(found.before),
-        "after": _sample_record(found.after),
-        "p_time": found.p_time,
-        "p_queries": found.p_queries,
-        "p_errors": found.p_errors,
-    }
-
-
 def _compare(run: Run) -> int:
     require_traces()
     options = run.options
     before, after = sides(options["before"], options["after"])
     compared = [side(before, later=False), side(after, later=True)]
-    taken = [_taken(options, chosen) for chosen, _ in compared]
+    limits = {"kind": options["kind"], "name": options["name"]}
+    taken = [
+        receiver_samples(traces.newest(options["sample"], **limits, **chosen))
+        for chosen, _ in compared
+    ]
     for (_, name), sample in zip(compared, taken, strict=True):
         if not sample:
             raise fail(f"No receiver was called {escape_control(name)}.", NOT_FOUND)
     found = compare_samples(*taken, alpha=options["alpha"], ratio=options["ratio"])
     if run.as_json:
-        run.terminal.json([regression_record(regression) for regression in found])
+        run.terminal.json([regression_document(regression) for regression in found])
     else:
         # What fails is seen.
         everything = run.shows_everything or options["fail"]
         view = listed(found, "receiver", everything=everything)
         shown = [regression for regression in view.rows if regression.verdicts or options["all"]]
-        run.terminal.print(joined((compared[0][1], "bold"), " and ", (compared[1][1], "bold")))
+        run.terminal.say((compared[0][1], "bold"), " and ", (compared[1][1], "bold"))
         if view.heading:
-            run.terminal.print(text(view.heading, "bold"))
+            run.terminal.say((view.heading, "bold"))
         if shown:
             run.terminal.print(report_tables.regressions(shown, run.terminal.width))
         same = len(view.rows) - len(shown)
         if same:
-            run.terminal.print(text(f"{plural(same, 'receiver')} without a difference.", "dim"))
+            run.terminal.say((f"{plural(same, 'receiver')} without a difference.", "dim"))
         if view.note:
             run.terminal.print(hidden_line(view.note))
-        run.terminal.print(
-            text(
-                f"Self time and SQL per call: Mann-Whitney U; errors: Fisher's exact test; "
-                f"p corrected by Holm, alpha {options['alpha']:g}, ratio {options['ratio']:g}.",
-                "dim",
-            )
+        method = (
+            f"Self time and SQL per call: Mann-Whitney U; errors: Fisher's exact test; "
+            f"p corrected by Holm, alpha {options['alpha']:g}, ratio {options['ratio']:g}."
         )
+        run.terminal.say((method, "dim"))
     worse = any(regression.is_worse for regression in found)
     return FOUND if options["fail"] and worse else 0
 
@@ -217,50 +185,25 @@ def _diff_arguments(parser: argparse.ArgumentParser) -> None:
     add_format(parser)
 
 
-def change_record(change: comparison.Change) -> dict[str, Any]:
-    """Return one place of two compared traces as a JSON object."""
-    return {
-        "what": change.label,
-        "depth": change.depth,
-        "verdicts": change.verdicts,
-        "moved_from": change.moved_from or None,
-        "before": _node_record(change.before),
-        "after": _node_record(change.after),
-    }
-
-
-def _node_record(node: Any) -> dict[str, Any] | None:
-    if node is None:
-        return None
-    return {
-        "count": node.count,
-        "total_ns": node.total_ns,
-        "self_ns": node.self_ns,
-        "query_count": node.query_count,
-        "error_count": node.error_count,
-        "numbers": node.numbers,
-    }
-
-
 def _diff(run: Run) -> int:
     before, after = (traces.load(find_trace(run.options[name])) for name in ("before", "after"))
     found = comparison.compare(before, after)
     view = listed(found.changes, "place", everything=run.shows_everything)
     changes = [change for change in view.rows if change.verdicts or run.options["all"]]
     if run.as_json:
-        run.terminal.json([change_record(change) for change in changes])
+        run.terminal.json([change_document(change) for change in changes])
         return 0
     for trace in (before, after):
         run.terminal.print(tables.heading(trace))
     run.terminal.print()
     if view.heading:
-        run.terminal.print(text(view.heading, "bold"))
+        run.terminal.say((view.heading, "bold"))
     if changes:
         run.terminal.print(report_tables.comparison(changes))
     elif found.changed:
-        run.terminal.print(text("Nothing of yours changed."))
+        run.terminal.say("Nothing of yours changed.")
     else:
-        run.terminal.print(text("The same receivers ran, about as long and with as much SQL."))
+        run.terminal.say("The same receivers ran, about as long and with as much SQL.")
     if view.note:
         run.terminal.print(hidden_line(view.note))
     return 0

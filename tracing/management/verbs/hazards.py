@@ -22,7 +22,6 @@ from tracing.analysis.hazards.connected import diagnose_wiring
 from tracing.analysis.hazards.processes import diagnose_processes
 from tracing.analysis.names import in_library
 from tracing.management import report_tables
-from tracing.management.terminal import joined, text
 from tracing.management.verbs import processes
 from tracing.management.verbs.base import (
     FOUND,
@@ -39,6 +38,7 @@ from tracing.management.verbs.base import (
     positive,
     require_store,
 )
+from tracing.presentation.documents import fields_of
 from tracing.spans.escapes import json_text
 from tracing.store import traces
 from tracing.store.processes import compared
@@ -108,7 +108,7 @@ def _hazards(run: Run) -> int:
         seen = {newest.fingerprint: len(ids) for newest, ids in groups}
         run.terminal.print(report_tables.hazards([newest for newest, _ids in groups], seen))
     else:
-        run.terminal.print(text("No hazards found."))
+        run.terminal.say("No hazards found.")
     for problem in current().problems:
         run.terminal.warn(f"TRACING: {problem}")
     threshold = options["fail_on"]
@@ -167,9 +167,7 @@ def _rules(run: Run) -> int:
                 {
                     "hazard": each.rule.id,
                     "severity": each.severity,
-                    "summary": each.rule.summary,
-                    "why": each.rule.why,
-                    "remedy": each.rule.remedy,
+                    **fields_of(each.rule, "summary", "why", "remedy"),
                     "options": dict(each.options),
                 }
                 for each in active
@@ -179,14 +177,12 @@ def _rules(run: Run) -> int:
     for each in active:
         style = report_tables.STYLES[each.severity]
         set_to = ", ".join(f"{name}={value}" for name, value in each.options.items())
-        run.terminal.print(
-            joined(
-                (f"{each.severity:<8}", style),
-                (each.rule.id, "bold"),
-                (f"  {set_to}" if set_to else "", "dim"),
-                "\n",
-                f"        {each.rule.summary}",
-            )
+        run.terminal.say(
+            (f"{each.severity:<8}", style),
+            (each.rule.id, "bold"),
+            (f"  {set_to}" if set_to else "", "dim"),
+            "\n",
+            f"        {each.rule.summary}",
         )
     return 0
 
@@ -240,7 +236,7 @@ def _wiring(run: Run) -> int:
     elif routes:
         run.terminal.print(report_tables.wiring(routes, seen))
     elif options["unseen"]:
-        run.terminal.print(text("Every receiver that is connected has been called."))
+        run.terminal.say("Every receiver that is connected has been called.")
     else:
         raise fail("No receiver is connected that fits.", NOT_FOUND)
     return 0
@@ -272,9 +268,7 @@ def _write(run: Run, path: Path, routes: Iterable[Route]) -> int:
         len(lines) for senders in document["signals"].values() for lines in senders.values()
     )
     if not run.as_json:
-        run.terminal.print(
-            text(f"{path}: {plural(count, 'connection')}. Check them with --check {path}")
-        )
+        run.terminal.say(f"{path}: {plural(count, 'connection')}. Check them with --check {path}")
     return 0
 
 
@@ -303,12 +297,12 @@ def _check(run: Run, path: Path, routes: list[Route]) -> int:
     elif changes:
         styles = {"+": "green", "-": "red", "~": "yellow", "↕": "yellow"}
         for line in wiring.change_lines(changes):
-            run.terminal.print(text(line, styles.get(line.strip()[:1], "bold")))
+            run.terminal.say((line, styles.get(line.strip()[:1], "bold")))
         run.terminal.print()
         meant = f"If that is meant: --write {path}"
-        run.terminal.print(text(f"The wiring differs from {path}. {meant}"))
+        run.terminal.say(f"The wiring differs from {path}. {meant}")
     else:
-        run.terminal.print(text(f"The wiring is that of {path}."))
+        run.terminal.say(f"The wiring is that of {path}.")
     return FOUND if changes else 0
 
 

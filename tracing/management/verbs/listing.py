@@ -168,7 +168,7 @@ def _list(run: Run) -> int:
         led_on = "  redirected to the request above" if is_source else ""
         shown.add_row(*cells, joined((row.name, "bold"), (led_on, "dim")))
     if heading:
-        run.terminal.print(text(heading, "bold"))
+        run.terminal.say((heading, "bold"))
     run.terminal.print(shown)
     if found.hidden or found.hidden_more:
         hidden = hidden_text(found.hidden or 0, "trace", more=found.hidden_more)

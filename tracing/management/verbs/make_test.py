@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.index import Index
-from tracing.management.terminal import text
 from tracing.management.verbs.base import (
     LAST,
-    NAMES_OF_TRACES,
-    NOT_FOUND,
     WRONG,
     Run,
     Verb,
+    add_trace,
     fail,
     find_trace,
+    no_span,
     positive,
 )
 from tracing.presentation.made_test import made_test
@@ -34,13 +33,7 @@ _LOOKED_AT: Final = 1_000
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("trace", help=NAMES_OF_TRACES)
-    parser.add_argument(
-        "--method",
-        default="",
-        type=str.upper,
-        help="with last: of requests by this method, as POST",
-    )
+    add_trace(parser)
     parser.add_argument(
         "--span",
         type=positive,
@@ -70,7 +63,7 @@ def _make_test(run: Run) -> int:
         path.write_text(source, encoding="utf-8")
     except OSError as error:
         raise fail(f"{path} cannot be written: {error.strerror}", WRONG) from None
-    run.terminal.print(text(f"{path}: fill in what it marks, then run it: pytest {path}"))
+    run.terminal.say(f"{path}: fill in what it marks, then run it: pytest {path}")
     return 0
 
 
@@ -101,8 +94,7 @@ def _span(trace: Trace, number: int | None) -> Span | None:
         return None
     span = Index(trace).span(number)
     if span is None:
-        way = f"show {trace.address} --all --everything"
-        raise fail(f"The trace has no span {number}; its numbers are in: {way}", NOT_FOUND)
+        raise no_span(trace.address, number)
     return span
 
 

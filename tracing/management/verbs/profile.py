@@ -9,7 +9,6 @@ from django.core.management import call_command, get_commands
 
 from tracing.analysis.line_profile import ReceiverProfile
 from tracing.instrumentation.line_times import ProfilingError
-from tracing.management.terminal import text
 from tracing.management.verbs.base import FOUND, WRONG, Run, Verb, add_format, fail
 from tracing.spans.escapes import escape_control
 
@@ -52,13 +51,10 @@ def _profile(run: Run) -> int:
         run.terminal.json(profile.document())
     elif profile.calls:
         for line in profile.text():
-            run.terminal.print(text(line))
+            run.terminal.say(line)
     else:
-        run.terminal.print(
-            text(
-                f"{profile.receiver} was not called. Why: "
-                f"manage.py tracing why-not {profile.receiver}"
-            )
+        run.terminal.say(
+            f"{profile.receiver} was not called. Why: manage.py tracing why-not {profile.receiver}"
         )
     return 0 if profile.calls else FOUND
 

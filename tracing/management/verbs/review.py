@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracing.analysis.review import Change, RecordError, Recording, read, review
-from tracing.management.terminal import joined, text
 from tracing.management.verbs.base import FOUND, WRONG, Run, Verb, add_format, fail
 from tracing.presentation import review as documents
 from tracing.units import plural
@@ -69,21 +68,19 @@ def _show_text(run: Run, changes: list[Change], tests: int) -> None:
     for change in changes:
         told = documents.difference(change)
         where = documents.location(change)
-        run.terminal.print(
-            joined(
-                (f"{change.kind:<19}", "bold"),
-                f" {documents.subject(change)}",
-                (f": {told}" if told else "", ""),
-                (f"  {where}" if where else "", "dim"),
-            )
+        run.terminal.say(
+            (f"{change.kind:<19}", "bold"),
+            f" {documents.subject(change)}",
+            (f": {told}" if told else "", ""),
+            (f"  {where}" if where else "", "dim"),
         )
         more = len(change.tests) - _TESTS
         for test in change.tests[:_TESTS]:
-            run.terminal.print(text(f"{'':20}{test}", "dim"))
+            run.terminal.say((f"{'':20}{test}", "dim"))
         if more > 0:
-            run.terminal.print(text(f"{'':20}and {more} more", "dim"))
+            run.terminal.say((f"{'':20}and {more} more", "dim"))
     said = plural(len(changes), "change") if changes else documents.NO_CHANGE
-    run.terminal.print(text(f"{said} in {plural(tests, 'test')}.", "" if changes else "green"))
+    run.terminal.say((f"{said} in {plural(tests, 'test')}.", "" if changes else "green"))
 
 
 VERBS = (

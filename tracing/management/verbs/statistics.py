@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tracing.analysis.names import short_receiver, signal_of
 from tracing.management import tables
-from tracing.management.terminal import table, text
+from tracing.management.terminal import text
 from tracing.management.verbs.base import (
     NOT_FOUND,
     Run,
@@ -19,13 +19,17 @@ from tracing.management.verbs.base import (
     positive,
     require_store,
 )
+from tracing.presentation.documents import statistics_document
 from tracing.store import statistics
 from tracing.units import format_count, format_ns, format_spent
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+    from collections.abc import Callable
 
     from tracing.analysis.histogram import Statistics
+    from tracing.management.layout import Text
+
 
 _ORDERS = ("total_ns", "count", "error_count", "query_count", "query_ns", "cpu_ns")
 
@@ -39,25 +43,6 @@ def _stats_arguments(parser: ArgumentParser) -> None:
     add_format(parser)
 
 
-def statistics_record(found: Statistics) -> dict[str, Any]:
-    """Return statistics as a JSON object; what they are not about is null."""
-    return {
-        "signal": found.signal or None,
-        "sender": found.sender or None,
-        "receiver": found.receiver or None,
-        "count": found.count,
-        "error_count": found.error_count,
-        "total_ns": found.total_ns,
-        "mean_ns": found.mean_ns if found.total_ns else None,
-        "p50_ns": found.p50_ns if found.total_ns else None,
-        "p95_ns": found.p95_ns if found.total_ns else None,
-        "p99_ns": found.p99_ns if found.total_ns else None,
-        "query_count": found.query_count,
-        "query_ns": found.query_ns,
-        "cpu_ns": found.cpu_ns,
-    }
-
-
 def _stats(run: Run) -> int:
     require_store()
     options = run.options
@@ -67,50 +52,42 @@ def _stats(run: Run) -> int:
     )  # fmt: skip
     found = chosen.rows
     if run.as_json:
-        run.terminal.json([statistics_record(each) for each in found])
+        run.terminal.json([statistics_document(each) for each in found])
         return 0
     if not found:
         raise fail("There are no statistics for that time yet.", NOT_FOUND)
     narrow = run.terminal.width < tables.NARROW
-    cpu = ("CPU",) if any(each.cpu_ns is not None for each in found) else ()
-    spread = ("p50", "p95", "p99")
-    numbers = (
-        "count",
-        "errors",
-        "total",
-        "mean",
-        *(() if narrow else spread),
-        "SQL",
-        "SQL time",
-        *cpu,
-    )
-    shown = table(*numbers, options["by"], right=numbers, flexible=options["by"])
-    for each in found:
-        name = short_receiver(each.receiver) if narrow else each.receiver
-        if each.signal:
-            what = signal_of(each.signal, each.sender)
-            name = f"{what}: {name}" if name else what
-        shown.add_row(
-            text(format_count(each.count)),
-            tables.count_of_errors(each.error_count),
-            text(format_spent(each.total_ns), "bold"),
-            text(format_spent(each.total_ns, each.mean_ns)),
-            *(
-                text(format_spent(each.total_ns, nanoseconds))
-                for nanoseconds in (each.p50_ns, each.p95_ns, each.p99_ns)
-                if not narrow
-            ),
-            text(format_count(each.query_count)),
-            text(format_ns(each.query_ns)),
-            *(text("-" if each.cpu_ns is None else format_ns(each.cpu_ns)) for _ in cpu),
-            text(name),
-        )
+    by = options["by"]
+    columns: dict[str, Callable[[Statistics], str | Text]] = {
+        "count": lambda each: format_count(each.count),
+        "errors": lambda each: tables.count_of_errors(each.error_count),
+        "total": lambda each: text(format_spent(each.total_ns), "bold"),
+        "mean": lambda each: format_spent(each.total_ns, each.mean_ns),
+        "p50": lambda each: format_spent(each.total_ns, each.p50_ns),
+        "p95": lambda each: format_spent(each.total_ns, each.p95_ns),
+        "p99": lambda each: format_spent(each.total_ns, each.p99_ns),
+        "SQL": lambda each: format_count(each.query_count),
+        "SQL time": lambda each: format_ns(each.query_ns),
+        "CPU": lambda each: "-" if each.cpu_ns is None else format_ns(each.cpu_ns),
+        by: lambda each: _name(each, is_short=narrow),
+    }
+    hidden = {"p50", "p95", "p99"} if narrow else set[str]()
+    hidden |= {"CPU"} if all(each.cpu_ns is None for each in found) else set()
+    shown = tables.of_columns(columns, found, hidden, left={by})
     if chosen.heading:
-        run.terminal.print(text(chosen.heading, "bold"))
+        run.terminal.say((chosen.heading, "bold"))
     run.terminal.print(shown)
     if chosen.note:
         run.terminal.print(hidden_line(chosen.note))
     return 0
+
+
+def _name(each: Statistics, *, is_short: bool) -> str:
+    name = short_receiver(each.receiver) if is_short else each.receiver
+    if not each.signal:
+        return name
+    what = signal_of(each.signal, each.sender)
+    return f"{what}: {name}" if name else what
 
 
 VERBS = (

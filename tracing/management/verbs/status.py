@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import getpass
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from django.core.management.base import CommandError
 
 from tracing.clocks import time
 from tracing.conf import get_settings, retention_in_force
 from tracing.exporters.build import spool_path
-from tracing.management.terminal import joined, text
 from tracing.management.verbs.base import Run, Verb, add_format, require_store
 from tracing.project import installation
 from tracing.setup import log_path
@@ -20,7 +20,10 @@ from tracing.spool.progress import progress
 from tracing.store import recorder, traces
 from tracing.store.availability import vendor
 from tracing.store.retention import first_pruned_ns, store_size
-from tracing.units import format_bytes, format_count, format_ns, plural
+from tracing.units import SECOND_NS, format_bytes, format_count, format_ns, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def _set_paused(run: Run, *, paused: bool) -> int:
@@ -30,7 +33,7 @@ def _set_paused(run: Run, *, paused: bool) -> int:
         run.terminal.json({"paused": paused})
     else:
         done = "Recording pauses" if paused else "Recording resumes"
-        run.terminal.print(text(f"{done} in every process within a few seconds."))
+        run.terminal.say(f"{done} in every process within a few seconds.")
     return 0
 
 
@@ -41,84 +44,70 @@ def _me() -> str:
         return "manage.py"
 
 
-def _pause(run: Run) -> int:
-    return _set_paused(run, paused=True)
-
-
-def _resume(run: Run) -> int:
-    return _set_paused(run, paused=False)
-
-
 def _status(run: Run) -> int:
     found = status()
     if run.as_json:
         run.terminal.json(found)
         return 0
-    write = run.terminal.print
-    store = found["store"]
-    if store is None:
-        write(joined(("store      ", "dim"), (found["problem"], "bold red")))
-    else:
-        write(
-            joined(
-                ("store      ", "dim"),
-                f"{store['alias']} ({store['engine']}), {format_bytes(store['bytes'])}, "
-                f"{plural(store['traces'], 'trace')}, "
-                f"{plural(store['dispatches'], 'dispatch', 'dispatches')}",
-            )
-        )
-    recording = "paused" if found["paused"] else "on" if found["enabled"] else "off (ENABLED)"
-    write(joined(("recording  ", "dim"), (recording, "" if recording == "on" else "bold yellow")))
-    write(joined(("exporters  ", "dim"), ", ".join(found["exporters"]) or "none"))
-    write(joined(("log        ", "dim"), found["log"] or "none"))
-    if found["collector"] is not None:
-        _write_collector(run, found["collector"])
-    label = "installed  "
-    for setting, what in found["installed"]:
-        write(joined((label, "dim"), f"{setting}: {what}"))
-        label = " " * len(label)
-    write(joined(("kept       ", "dim"), _kept(found["retention"])))
-    if not found["recorders"]:
-        write(joined(("processes  ", "dim"), "none has recorded lately"))
-    for process in found["recorders"]:
-        ago = format_ns(max(0, time.time_ns() - process["seen_ns"]))
-        lost = f", {format_count(process['dropped'])} lost" if process["dropped"] else ""
-        write(
-            joined(
-                ("process    ", "dim"),
-                f"{process['host']}:{process['process']}, seen {ago} ago, "
-                f"{plural(process['recorded'], 'trace')} recorded, "
-                f"{format_count(process['queued'])} waiting",
-                (lost, "bold red"),
-            )
-        )
-        for name, count in process["forgotten"].items():
-            write(joined(("           ", ""), (f"{name} forgotten: {format_count(count)}", "dim")))
-        for name, error in process["errors"].items():
-            write(joined(("           ", ""), (f"{name}: {error}", "bold red")))
+    for label, *parts in _lines(found):
+        run.terminal.say((f"{label:<11}", "dim"), *parts)
     return 0
 
 
-def _write_collector(run: Run, collector: dict[str, Any]) -> None:
-    """Write whether the spool is collected, and how far behind that is."""
-    write = run.terminal.print
-    if collector["is_alive"]:
-        who = f"{collector['host']}:{collector['process']}, "
-        alive = (f"{who}{plural(collector['collected'], 'trace')} collected", "")
+def _lines(found: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield the lines that tell of a status: a label, and texts."""
+    if (store := found["store"]) is None:
+        yield "store", (found["problem"], "bold red")
     else:
-        alive = ("nobody collects", "bold yellow")
+        dispatches = plural(store["dispatches"], "dispatch", "dispatches")
+        counts = f"{plural(store['traces'], 'trace')}, {dispatches}"
+        yield (
+            "store",
+            f"{store['alias']} ({store['engine']}), {format_bytes(store['bytes'])}, {counts}",
+        )
+    recording = "paused" if found["paused"] else "on" if found["enabled"] else "off (ENABLED)"
+    yield "recording", (recording, "" if recording == "on" else "bold yellow")
+    yield "exporters", ", ".join(found["exporters"]) or "none"
+    yield "log", found["log"] or "none"
+    if found["collector"] is not None:
+        yield from _collector_lines(found["collector"])
+    for at, (setting, what) in enumerate(found["installed"]):
+        yield "" if at else "installed", f"{setting}: {what}"
+    yield "kept", _kept(found["retention"])
+    if not found["recorders"]:
+        yield "processes", "none has recorded lately"
+    for process in found["recorders"]:
+        ago = format_ns(max(0, time.time_ns() - process["seen_ns"]))
+        lost = f", {format_count(process['dropped'])} lost" if process["dropped"] else ""
+        seen = f"{process['host']}:{process['process']}, seen {ago} ago"
+        recorded = f"{plural(process['recorded'], 'trace')} recorded"
+        waiting = f"{format_count(process['queued'])} waiting"
+        yield "process", f"{seen}, {recorded}, {waiting}", (lost, "bold red")
+        for name, count in process["forgotten"].items():
+            yield "", (f"{name} forgotten: {format_count(count)}", "dim")
+        yield from _error_lines(process)
+
+
+def _error_lines(teller: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    for name, error in teller["errors"].items():
+        yield "", (f"{name}: {error}", "bold red")
+
+
+def _collector_lines(collector: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield whether the spool is collected, and how far behind that is."""
+    alive = ("nobody collects", "bold yellow")
+    if collector["is_alive"]:
+        who = f"{collector['host']}:{collector['process']}"
+        alive = (f"{who}, {plural(collector['collected'], 'trace')} collected", "")
     behind = collector["behind_bytes"]
     late = f"{collector['behind_seconds']:.1f} s behind ({format_bytes(behind)})"
-    write(joined(("collector  ", "dim"), alive, f", {late if behind else 'nothing waits'}"))
-    write(joined(("           ", ""), (collector["folder"], "dim")))
+    yield "collector", alive, f", {late if behind else 'nothing waits'}"
+    yield "", (collector["folder"], "dim")
     if collector["unreadable_files"] or collector["unreadable_traces"]:
-        unreadable = (
-            f"{plural(collector['unreadable_files'], 'file')} and "
-            f"{plural(collector['unreadable_traces'], 'trace')} could not be read"
-        )
-        write(joined(("           ", ""), (unreadable, "bold red")))
-    for name, error in collector["errors"].items():
-        write(joined(("           ", ""), (f"{name}: {error}", "bold red")))
+        files = plural(collector["unreadable_files"], "file")
+        lost = plural(collector["unreadable_traces"], "trace")
+        yield "", (f"{files} and {lost} could not be read", "bold red")
+    yield from _error_lines(collector)
 
 
 _LIMITS: Final = {"older_than": "for", "max_size": "at most", "max_rows": "dispatches at most"}
@@ -134,24 +123,9 @@ def _kept(retention: dict[str, Any] | None) -> str:
         if not isinstance(value, bool)
     ]
     first_ns = retention["first_pruned_ns"]
-    since = f", deleting since {_day(first_ns)}" if first_ns else ""
+    day = datetime.fromtimestamp((first_ns or 0) // SECOND_NS, UTC).date()
+    since = f", deleting since {day}" if first_ns else ""
     return ", ".join(limits) + (f" (the default{since})" if retention["is_default"] else "")
-
-
-def _day(moment_ns: int) -> str:
-    return datetime.fromtimestamp(moment_ns // 1_000_000_000, UTC).date().isoformat()
-
-
-def _retention() -> dict[str, Any] | None:
-    """Return the limits in force; None if everything is kept."""
-    chosen = retention_in_force(get_settings())
-    if chosen is None:
-        return None
-    return {
-        "limits": dict(chosen.written),
-        "is_default": chosen.is_default,
-        "first_pruned_ns": first_pruned_ns(),
-    }
 
 
 def status() -> dict[str, Any]:
@@ -177,14 +151,7 @@ def status() -> dict[str, Any]:
     except CommandError as error:
         found["problem"] = str(error)
         return found
-    found["store"] = _store(alias)
-    found["retention"] = _retention()
-    found.update(_recorders())
-    return found
-
-
-def _store(alias: str) -> dict[str, Any]:
-    return {
+    found["store"] = {
         "alias": alias,
         "engine": vendor(alias),
         "bytes": store_size(alias),
@@ -192,14 +159,16 @@ def _store(alias: str) -> dict[str, Any]:
         "dispatches": traces.dispatch_count(),
         "failed": traces.failed_count(),
     }
-
-
-def _recorders() -> dict[str, Any]:
+    if (chosen := retention_in_force(settings)) is not None:
+        found["retention"] = {
+            "limits": dict(chosen.written),
+            "is_default": chosen.is_default,
+            "first_pruned_ns": first_pruned_ns(),
+        }
+    found["paused"] = recorder.control().paused
     alive = sorted(recorder.recorders(fresh=True), key=lambda found: (found.host, found.process))
-    return {
-        "paused": recorder.control().paused,
-        "recorders": [_recorder(found) for found in alive],
-    }
+    found["recorders"] = [_recorder(each) for each in alive]
+    return found
 
 
 def _recorder(found: recorder.Recorder) -> dict[str, Any]:
@@ -212,7 +181,9 @@ def _recorder(found: recorder.Recorder) -> dict[str, Any]:
 
 
 VERBS = (
-    Verb("pause", "pause recording in every process", add_format, _pause),
-    Verb("resume", "resume recording", add_format, _resume),
+    Verb(
+        "pause", "pause recording in every process", add_format, partial(_set_paused, paused=True)
+    ),
+    Verb("resume", "resume recording", add_format, partial(_set_paused, paused=False)),
     Verb("status", "how recording and the store are doing", add_format, _status),
 )

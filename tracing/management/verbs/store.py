@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +14,6 @@ from tracing.conf.parts import Retention
 from tracing.exporters import formats
 from tracing.exporters.log_file import log_files
 from tracing.exporters.log_import import import_logs
-from tracing.management.terminal import text
 from tracing.management.verbs.base import (
     FOUND,
     NOT_FOUND,
@@ -40,6 +39,7 @@ from tracing.units import format_bytes, format_count, format_percent, plural
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
+    from tracing.spans.records import Trace
     from tracing.spans.summary import TraceSummary
 
 Progress = Callable[[int, int], object]
@@ -129,27 +129,12 @@ def _prune(run: Run) -> int:
     with progress_bar(run, "pruning") as progress:
         pruned = prune(retention, dry_run=options["dry_run"], progress=progress, using=alias)
     if run.as_json:
-        run.terminal.json(
-            {
-                "dry_run": options["dry_run"],
-                "traces": pruned.traces,
-                "dispatches": pruned.dispatches,
-                "receiver_calls": pruned.receiver_calls,
-                "bytes_before": pruned.bytes_before,
-                "bytes_after": pruned.bytes_after,
-            }
-        )
+        run.terminal.json({"dry_run": options["dry_run"], **asdict(pruned)})
         return 0
     done = "Would delete" if options["dry_run"] else "Deleted"
-    sizes = (
-        ""
-        if options["dry_run"]
-        else (
-            f" The store has {format_bytes(pruned.bytes_after)} (it had "
-            f"{format_bytes(pruned.bytes_before)})."
-        )
-    )
-    run.terminal.print(text(f"{done} {_counted(pruned)}.{sizes}"))
+    now, before = format_bytes(pruned.bytes_after), format_bytes(pruned.bytes_before)
+    sizes = "" if options["dry_run"] else f" The store has {now} (it had {before})."
+    run.terminal.say(f"{done} {_counted(pruned)}.{sizes}")
     return 0
 
 
@@ -168,14 +153,27 @@ def _confirm(run: Run, question: str) -> None:
 
 # --- export --------------------------------------------------------------------------------------
 
-_FORMATS: Final = ("jsonl", "json", "csv", "speedscope", "chrome", "otlp")
+
+def _dump(document: Any, file: formats.TextOut) -> None:
+    # In ASCII, so that no stdout is in the way, whatever its encoding.
+    file.write(json_text(document, ascii_only=True) + "\n")
+
+
+_FORMATS: Final[dict[str, Callable[[Iterable[Trace], formats.TextOut], object]]] = {
+    "jsonl": formats.write_jsonl,
+    "json": lambda loaded, file: _dump([trace_document(trace) for trace in loaded], file),
+    "csv": formats.write_csv,
+    "speedscope": lambda loaded, file: _dump(formats.speedscope(loaded), file),
+    "chrome": lambda loaded, file: _dump(formats.chrome_trace(loaded), file),
+    "otlp": lambda loaded, file: _dump(formats.otlp_json(loaded), file),
+}
 
 
 def _export_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("traces", nargs="*", help="trace ids, beginnings of them, last or last^")
     add_filters(parser)
     parser.add_argument("--limit", type=positive, default=1000, help="traces (default 1000)")
-    parser.add_argument("--format", choices=_FORMATS, default="jsonl")
+    parser.add_argument("--format", choices=[*_FORMATS], default="jsonl")
     parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="instead of stdout")
 
 
@@ -202,39 +200,19 @@ def _export(run: Run) -> int:
     if not rows:
         raise fail("No trace has what you asked for.", NOT_FOUND)
     path: Path | None = options["output"]
+    write = _FORMATS[options["format"]]
     if path is None:
-        _write(options["format"], rows, _Out(run))
+        write(traces.load_all(rows), _Out(run))
         return 0
     try:
         # What is in there is for who exported it; a file that exists keeps its mode.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            _write(options["format"], rows, file)
+            write(traces.load_all(rows), file)
     except OSError as error:
         raise fail(f"{path} cannot be written: {error}", WRONG) from None
-    run.terminal.print(text(f"{path}: {plural(len(rows), 'trace')}"))
+    run.terminal.say(f"{path}: {plural(len(rows), 'trace')}")
     return 0
-
-
-def _write(name: str, rows: list[TraceSummary], file: formats.TextOut) -> None:
-    loaded = traces.load_all(rows)
-    if name == "jsonl":
-        formats.write_jsonl(loaded, file)
-    elif name == "csv":
-        formats.write_csv(loaded, file)
-    elif name == "json":
-        _dump([trace_document(trace) for trace in loaded], file)
-    elif name == "speedscope":
-        _dump(formats.speedscope(loaded), file)
-    elif name == "chrome":
-        _dump(formats.chrome_trace(loaded), file)
-    else:
-        _dump(formats.otlp_json(loaded), file)
-
-
-def _dump(document: Any, file: formats.TextOut) -> None:
-    # In ASCII, so that no stdout is in the way, whatever its encoding.
-    file.write(json_text(document, ascii_only=True) + "\n")
 
 
 # --- import --------------------------------------------------------------------------------------
@@ -263,11 +241,9 @@ def _import(run: Run) -> int:
     if run.as_json:
         run.terminal.json({"files": [str(path) for path in paths], **asdict(result)})
     else:
-        run.terminal.print(
-            text(
-                f"{plural(result.traces, 'trace')} imported, {format_count(result.known)} there "
-                f"already, {plural(result.other_lines, 'other line')} skipped."
-            )
+        run.terminal.say(
+            f"{plural(result.traces, 'trace')} imported, {format_count(result.known)} there "
+            f"already, {plural(result.other_lines, 'other line')} skipped."
         )
         for error in result.errors:
             run.terminal.warn(error)

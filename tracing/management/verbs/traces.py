@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +14,22 @@ from tracing.analysis.why import why
 from tracing.clocks import time
 from tracing.exporters import log_file
 from tracing.management import report_tables, tables
-from tracing.management.terminal import joined, text
+from tracing.management.terminal import text
 from tracing.management.verbs.base import (
     LAST,
-    NAMES_OF_TRACES,
     NOT_FOUND,
     Run,
     Verb,
     add_everything,
     add_format,
+    add_trace,
     before_last,
     duration,
     fail,
     find_trace,
     hidden_line,
     last_text,
+    no_span,
     positive,
     require_store,
     when,
@@ -61,13 +63,7 @@ if TYPE_CHECKING:
 
 
 def _show_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("trace", help=NAMES_OF_TRACES)
-    parser.add_argument(
-        "--method",
-        default="",
-        type=str.upper,
-        help="with last: of requests by this method, as POST",
-    )
+    add_trace(parser)
     parser.add_argument("--all", action="store_true", help="do not fold repetitions")
     parser.add_argument("--totals", action="store_true", help="add what each receiver cost")
     parser.add_argument("--sql", action="store_true", help="add the statements of receivers")
@@ -135,9 +131,9 @@ def _write_log(run: Run, trace: Trace) -> None:
         fields = [f"{name}={value}" for name, value in line.fields.items()]
         number = [] if line.number is None else [f"#{line.number}"]
         parts = [line.timestamp, line.level, line.text, *fields, *number]
-        run.terminal.print(text(" ".join(part for part in parts if part)))
+        run.terminal.say(" ".join(part for part in parts if part))
     for remark in remarks(found):
-        run.terminal.print(text(remark, "dim"))
+        run.terminal.say((remark, "dim"))
 
 
 def _way(row: TraceSummary, wanted: str, method: str) -> Iterator[str]:
@@ -196,23 +192,12 @@ def _write_tree(
 def _why(run: Run, trace: Trace, number: int) -> int:
     steps = why(trace, number)
     if not steps:
-        way = f"show {trace.address} --all --everything"
-        raise fail(f"The trace has no span {number}; its numbers are in: {way}", NOT_FOUND)
+        raise no_span(trace.address, number)
     if run.as_json:
-        run.terminal.json(
-            [
-                {
-                    "sentence": step.sentence,
-                    "file": step.file,
-                    "line": step.line,
-                    "number": step.number,
-                }
-                for step in steps
-            ]
-        )
+        run.terminal.json([asdict(step) for step in steps])
         return 0
     for depth, step in enumerate(steps):
-        run.terminal.print(joined(("   " * depth, ""), step.sentence))
+        run.terminal.say(("   " * depth, ""), step.sentence)
     return 0
 
 

@@ -9,6 +9,7 @@ from django.urls import reverse
 from tracing.analysis.mine import NONE_OF_MINE
 from tracing.clocks import time
 from tracing.presentation import charts
+from tracing.presentation.documents import fields_of
 from tracing.search.query import EVERYTHING, And, Term, terms
 from tracing.spans.summary import summary_document
 from tracing.store import traces
@@ -42,17 +43,12 @@ class Charts(Page):
         search = read_search(request.GET)
         data = self.data(search)
         if self.wants_json:
-            return self.json(
-                {
-                    "columns": [
-                        {"since_ns": column.since_ns, "until_ns": column.until_ns,
-                         "count": column.count, "failed": column.failed}
-                        for column in data["columns"]
-                    ],
-                    "traces": [summary_document(point.row) for point in data["scatter"].points],
-                    "complete": data["complete"],
-                }
-            )  # fmt: skip
+            columns = [
+                fields_of(column, "since_ns", "until_ns", "count", "failed")
+                for column in data["columns"]
+            ]
+            found = [summary_document(point.row) for point in data["scatter"].points]
+            return self.json({"columns": columns, "traces": found, "complete": data["complete"]})
         template = "tracing/includes/charts.html" if self.wants_part else ""
         return self.page(data, template)
 

@@ -10,6 +10,7 @@ from tracing.analysis.comparison import Change, compare
 from tracing.analysis.mine import listed
 from tracing.analysis.regression import Regression, compare_samples
 from tracing.clocks import time
+from tracing.presentation.documents import change_document, regression_document
 from tracing.presentation.rows import DRAWN_LEVELS
 from tracing.spans.summary import summary_document
 from tracing.store import traces
@@ -71,7 +72,7 @@ class Compare(Page):
                     {
                         "before": summary_document(before),
                         "after": summary_document(after),
-                        "changes": [_change_document(change) for change in comparison.changed],
+                        "changes": [change_document(change) for change in comparison.changed],
                     }
                 )
         elif self.wants_json:
@@ -113,30 +114,6 @@ def _drawn(change: Change) -> dict[str, Any]:
         "is_better": bool(
             {"faster", "less SQL", "fewer errors", "vanished"} & set(change.verdicts)
         ),
-    }
-
-
-def _change_document(change: Change) -> dict[str, Any]:
-    def side(node: Any) -> dict[str, Any] | None:
-        if node is None:
-            return None
-        return {
-            "count": node.count,
-            "total_ns": node.total_ns,
-            "query_count": node.query_count,
-            "error_count": node.error_count,
-            "numbers": node.numbers[:50],
-        }
-
-    return {
-        "label": change.label,
-        "depth": change.depth,
-        "verdicts": change.verdicts,
-        "moved_from": change.moved_from,
-        "before": side(change.before),
-        "after": side(change.after),
-        "difference_ns": change.difference_ns,
-        "difference_queries": change.difference_queries,
     }
 
 
@@ -188,7 +165,7 @@ class ComparePeriods(Page):
                 {
                     "before_traces": sizes[0],
                     "after_traces": sizes[1],
-                    "receivers": [_regression_document(found) for found in regressions],
+                    "receivers": [regression_document(found) for found in regressions],
                 }
             )
         releases = traces.releases(recent=True)[-50:]
@@ -235,26 +212,3 @@ def _readable(rows: list[TraceSummary]) -> list[TraceSummary]:
     small = [row for row in rows if row.receiver_call_count <= _MOST_CALLS]
     until = accumulate(row.receiver_call_count for row in small)
     return [row for row, calls in zip(small, until, strict=True) if calls <= _MOST_CALLS]
-
-
-def _regression_document(found: Regression) -> dict[str, Any]:
-    def side(sample: Any) -> dict[str, Any] | None:
-        if sample is None:
-            return None
-        return {
-            "count": sample.count,
-            "median_ns": sample.median_ns,
-            "p95_ns": sample.p95_ns,
-            "error_count": sample.error_count,
-            "queries_per_call": sample.queries_per_call,
-        }
-
-    return {
-        "receiver": found.receiver,
-        "verdicts": found.verdicts,
-        "before": side(found.before),
-        "after": side(found.after),
-        "p_time": found.p_time,
-        "p_queries": found.p_queries,
-        "p_errors": found.p_errors,
-    }

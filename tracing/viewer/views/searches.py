@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.http import HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 
+from tracing.presentation.documents import fields_of
 from tracing.store import searches as kept_searches
 from tracing.viewer.access import NotPermittedError, Permission, username
 from tracing.viewer.forms import FilterForm, SavedSearchForm
@@ -76,10 +77,7 @@ class Searches(Page):
         searches = kept_searches.saved()
         if self.wants_json:
             document = {
-                "searches": [
-                    {"name": search.name, "query": search.query, "created_by": search.created_by}
-                    for search in searches
-                ],
+                "searches": [fields_of(each, "name", "query", "created_by") for each in searches],
                 "errors": form.errors if form.is_bound else {},
             }
             return self.json(document, status=status)

@@ -10,6 +10,7 @@ from tracing.analysis import tree
 from tracing.analysis.index import Index, Span, failed
 from tracing.analysis.mine import view_of
 from tracing.analysis.why import why
+from tracing.presentation.documents import fields_of
 from tracing.presentation.links import Links
 from tracing.presentation.rows import Tree, source_of
 from tracing.presentation.span_fields import dispatch_fields, linked, span_fields
@@ -139,18 +140,9 @@ class Repetitions(TracePage):
         numbers = node.numbers[start : start + PAGE_LINES]
         spans_here = [span for one in numbers if (span := drawn.index.span(one)) is not None]
         if self.wants_json:
-            return self.json(
-                {
-                    "label": node.label,
-                    "count": node.count,
-                    "start": start,
-                    "spans": [
-                        {"number": span.number, "start_ns": span.start_ns,
-                         "duration_ns": span.duration_ns, "query_count": span.query_count}
-                        for span in spans_here
-                    ],
-                }
-            )  # fmt: skip
+            fields = ("number", "start_ns", "duration_ns", "query_count")
+            spans = [fields_of(span, *fields) for span in spans_here]
+            return self.json({**fields_of(node, "label", "count"), "start": start, "spans": spans})
         context = {
             "node": node,
             "number": number,

@@ -9,9 +9,10 @@ from django.utils import timezone
 
 from tracing.analysis.histogram import GAMMA, HOUR_NS
 from tracing.presentation import charts
+from tracing.presentation.documents import statistics_document
 from tracing.search.parser import quoted
 from tracing.store import statistics
-from tracing.store.statistics import names_of, statistics_document
+from tracing.store.statistics import names_of
 from tracing.viewer.views.base import Page, read_since, sortable
 from tracing.viewer.views.traces import list_address
 
@@ -68,9 +69,8 @@ class StatisticsPage(Page):
         )
         rows = shown.rows
         if self.wants_json:
-            return self.json(
-                {"by": subject, "since": since, "statistics": statistics_document(rows)}
-            )
+            found = [statistics_document(row) for row in rows]
+            return self.json({"by": subject, "since": since, "statistics": found})
         totals = statistics.totals(subject, since_ns)
         trends = self._trends(subject, rows, since_ns)
         whole = totals["total_ns"] or 1

@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from tracing.analysis.mine import NONE_OF_MINE, hidden_text
 from tracing.clocks import time
+from tracing.presentation.documents import fields_of
 from tracing.search.completion import Problem, place_at, problem_of
 from tracing.search.parser import parse, quoted
 from tracing.search.query import EVERYTHING, Query, QueryError
@@ -324,9 +325,7 @@ class Complete(Page):
             {
                 "start": place.start,
                 "end": place.end,
-                "completions": [
-                    {"text": found.text, "hint": found.hint} for found in complete(place)
-                ],
+                "completions": [fields_of(found, "text", "hint") for found in complete(place)],
             }
         )
 

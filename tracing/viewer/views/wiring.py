@@ -10,6 +10,7 @@ from urllib.parse import quote_plus, urlencode
 from tracing.analysis.mine import NONE_OF_MINE, MineView, hidden_text
 from tracing.analysis.wiring import ANY, read_wiring
 from tracing.presentation.charts import HEATS
+from tracing.presentation.documents import fields_of
 from tracing.search.parser import quoted
 from tracing.store.nesting import sent_on
 from tracing.store.statistics import busiest_calls
@@ -270,13 +271,8 @@ def _readable(flows: list[Flow]) -> tuple[list[Flow], int]:
 
 def _document(flow: Flow) -> dict[str, Any]:
     return {
-        "signal": flow.signal,
-        "sender": flow.sender,
-        "receiver": flow.receiver,
-        "app": flow.app,
-        "count": flow.count,
-        "error_count": flow.error_count,
-        "total_ns": flow.total_ns,
+        **fields_of(flow, "signal", "sender", "receiver", "app"),
+        **fields_of(flow, "count", "error_count", "total_ns"),
         "crosses_apps": flow.crosses,
         "never_run": not flow.was_seen,
         "sends": [
