@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeAlias
 
 from tracing.analysis.mine import spans_of_mine
 from tracing.analysis.names import short_receiver, short_signal
 from tracing.analysis.tree import Node, fold
 from tracing.spans.records import ReceiverCall, Trace
+
+Path: TypeAlias = tuple[tuple[str, ...], ...]
+"""The keys of nodes from the top down."""
+_Pair: TypeAlias = tuple[Node | None, Node | None, Path]
 
 
 @dataclass(slots=True)
@@ -19,7 +23,7 @@ class Change:
 
     label: str
     depth: int
-    path: tuple[tuple[str, ...], ...]
+    path: Path
     before: Node | None
     after: Node | None
     verdicts: list[str] = field(default_factory=list)
@@ -77,7 +81,7 @@ def compare(before: Trace, after: Trace) -> Comparison:
     older = fold(before, split_failed=False)
     newer = fold(after, split_failed=False)
     mine_before, mine_after = spans_of_mine(before), spans_of_mine(after)
-    stack: list[tuple[Node | None, Node | None, tuple[tuple[str, ...], ...]]] = []
+    stack: list[_Pair] = []
     _push(stack, older, newer, ())
     while stack:
         old, new, above = stack.pop()
@@ -96,15 +100,13 @@ def compare(before: Trace, after: Trace) -> Comparison:
 
 
 def _push(
-    stack: list[tuple[Node | None, Node | None, tuple[tuple[str, ...], ...]]],
+    stack: list[_Pair],
     older: list[Node],
     newer: list[Node],
-    path: tuple[tuple[str, ...], ...],
+    path: Path,
 ) -> None:
     by_key = {node.key: node for node in older}
-    pairs: list[tuple[Node | None, Node | None, tuple[tuple[str, ...], ...]]] = [
-        (by_key.pop(node.key, None), node, path) for node in newer
-    ]
+    pairs: list[_Pair] = [(by_key.pop(node.key, None), node, path) for node in newer]
     pairs.extend((node, None, path) for node in by_key.values())
     stack.extend(reversed(pairs))
 
@@ -163,7 +165,7 @@ def _key_label(key: tuple[str, ...]) -> str:
 
 def _mark_reordered(changes: list[Change]) -> None:
     """Mark receivers of one dispatch whose calling order changed."""
-    siblings: dict[tuple[tuple[str, ...], ...], list[Change]] = defaultdict(list)
+    siblings: dict[Path, list[Change]] = defaultdict(list)
     for change in changes:
         if change.before is None or change.after is None or change.after.is_dispatch:
             continue

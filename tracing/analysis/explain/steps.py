@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from math import floor
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from msgspec import to_builtins
+
 from tracing.analysis.histogram import Histogram
 from tracing.analysis.names import short_receiver, signal_of
 
@@ -253,16 +255,7 @@ def _document(step: Step, asked: int, parents: int | None) -> dict[str, Any]:
         ],
         "recorded": step.recorded,
         "connected": step.is_connected,
-        "bypasses": [
-            {
-                "operation": each.operation,
-                "model": each.model,
-                "signals": list(each.signals),
-                "receivers": list(each.receivers),
-                "count": each.count,
-            }
-            for each in step.bypasses
-        ],
+        "bypasses": [to_builtins(each) for each in step.bypasses],
         "effects": [
             {"kind": kind, "target": target, "count": count}
             for (kind, target), count in step.effects.most_common()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from msgspec import to_builtins
+
 VERDICTS: Final = (
     "ran",
     "ran-raised",
@@ -104,8 +106,6 @@ def as_dict(answer: Answer) -> dict[str, Any]:
         "signal": answer.signal or None,
         "sender": answer.sender or None,
         "trace_id": answer.trace_id or None,
-        "evidence": [
-            {"text": each.text, "file": each.file, "line": each.line} for each in answer.evidence
-        ],
+        "evidence": to_builtins(answer.evidence),
         "remedy": answer.remedy,
     }
