@@ -80,10 +80,10 @@ def questions() -> dict[str, Callable[[], object]]:
     )
     asked["one trace"] = lambda: traces.load(some)
     day, month = Rollup.objects.between(now - 24 * HOUR_NS), Rollup.objects.all()
-    asked["statistics of a day by signal"] = lambda: day.by_dispatch(limit=50)
-    asked["statistics of a day by receiver"] = lambda: day.by_receiver(limit=50)
-    asked["statistics of a month by signal"] = lambda: month.by_dispatch(limit=50)
-    asked["statistics of a month by receiver"] = lambda: month.by_receiver(limit=50)
+    asked["statistics of a day by signal"] = lambda: day.by("dispatch", limit=50)
+    asked["statistics of a day by receiver"] = lambda: day.by("receiver", limit=50)
+    asked["statistics of a month by signal"] = lambda: month.by("dispatch", limit=50)
+    asked["statistics of a month by receiver"] = lambda: month.by("receiver", limit=50)
     return asked
 
 

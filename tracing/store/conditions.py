@@ -89,17 +89,9 @@ def started_between(since_ns: int | None, until_ns: int | None) -> Q:
 class TraceConditions(models.QuerySet[Trace]):
     """Rows of traces, chosen by their columns."""
 
-    def of_kind(self, kind: str) -> Self:
-        """Return those of *kind*, a word of ``records.Kind``."""
-        return self.filter(kind=kind)
-
     def failed(self) -> Self:
         """Return those that ended with an error or in which a receiver raised."""
         return self.filter(flag_is("failed", True))
-
-    def of_mine(self) -> Self:
-        """Return those in which a receiver that is mine was."""
-        return self.filter(flag_is("mine", True))
 
     def pinned(self) -> Self:
         """Return those that pruning keeps."""
@@ -109,10 +101,6 @@ class TraceConditions(models.QuerySet[Trace]):
         """Return those that started in [*since_ns*, *until_ns*), wall clock."""
         return self.filter(started_between(since_ns, until_ns))
 
-    def with_trace_id(self, trace_id: str) -> Self:
-        """Return the rows of one W3C trace id, of which there may be several."""
-        return self.filter(trace_id=trace_id)
-
     def called(self, name: str) -> Self:
         """Return the rows of a trace id, a root span id or an address."""
         trace_id, slash, root = name.lower().partition("/")
@@ -120,14 +108,10 @@ class TraceConditions(models.QuerySet[Trace]):
             return self.filter(root_span_id=root, trace_id=trace_id)
         if len(trace_id) == ROOT_DIGITS:
             return self.filter(root_span_id=trace_id)
-        return self.with_trace_id(trace_id)
-
-    def with_digits(self, first: str) -> Self:
-        """Return those whose trace id or root span id begins with these digits."""
-        return self.filter(begins_with_digits(first))
+        return self.filter(trace_id=trace_id)
 
     def keys_with_digits(self, first: str, most: int) -> list[int]:
-        """Return the keys of those ``with_digits``, at most *most* of each id.
+        """Return the keys of those whose trace id or root span id begins so, at most *most* of each id.
 
         Each from its own index, in the order of that.
         """

@@ -12,7 +12,7 @@ from tracing.clocks import time
 from tracing.search.query import And, Query, Term, Text
 from tracing.store import deadlines
 from tracing.store.choice import asked
-from tracing.store.conditions import NarrowedSearch
+from tracing.store.conditions import NarrowedSearch, flag_is
 from tracing.store.matching import Matcher, is_of_trace, split, trace_condition
 from tracing.store.models import Trace
 from tracing.store.pages import TracePage, TraceSearch
@@ -197,7 +197,9 @@ def sample(query: Query, size: int, seconds: float, *, mine: bool) -> Found:
     """
     # The few names are read once and shared: joined, each of the rows would get one of its own.
     rows = Trace.objects.select_related(None).prefetch_related("label")
-    return _find(query, rows.of_mine() if mine else rows, size=size, seconds=seconds)
+    return _find(
+        query, rows.filter(flag_is("mine", True)) if mine else rows, size=size, seconds=seconds
+    )
 
 
 def _find(

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from django.db import models
-from django.db.models import Q
-
-from tracing.instrumentation.attributes.redaction import known_as
 from tracing.spans import records
 from tracing.store import deadlines
 from tracing.store.columns import (
@@ -20,107 +15,12 @@ from tracing.store.columns import (
     decode_shared,
     decode_trace_extra,
     full_instance,
-    label_key,
 )
-from tracing.store.generics import Dispatch, ReceiverCall, Trace, all_of
-from tracing.store.ranges import chunks, conditions_on, merge_ranges
+from tracing.store.generics import Trace, all_of
+from tracing.store.ranges import chunks, conditions_on
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
-
-
-class SentOn(NamedTuple):
-    """A receiver of a signal from a sender, and what it sent while it ran."""
-
-    signal: str
-    sender: str
-    receiver: str
-    sent_signal: str
-    sent_sender: str
-
-
-class DispatchQuerySet(models.QuerySet[Dispatch]):
-    """Questions about dispatches."""
-
-    def named(self) -> DispatchQuerySet:
-        """Return them with their labels, for showing."""
-        return self.select_related("signal", "sender", "callsite", "shared")
-
-    def about(self, instance: str) -> DispatchQuerySet:
-        """Return those about ``orders.Order:42``; no index serves it."""
-        condition = Q()
-        for form in known_as(instance):
-            label, colon, key = form.partition(":")
-            condition |= Q(instance=form) | Q(instance=colon + key, sender__key=label_key(label))
-        return self.filter(condition)
-
-    def sent_by_receivers(self, traces: Sequence[int]) -> dict[SentOn, int]:
-        """Return how often each receiver sent what, within *traces* (row ids).
-
-        Loading the traces whole would take twice as long.
-        """
-        rows = list(
-            self.filter(trace__in=traces)
-            .order_by("pk")
-            .values_list(
-                "pk", "trace_id", "parent_number", "signal_id", "sender_id", "receiver_call_count"
-            )
-        )
-        senders = {(trace, parent) for _, trace, parent, *_ in rows if parent is not None}
-        numbers = {number for _, number in senders}
-        above = {row[0]: row for row in rows}
-        ranges = merge_ranges([(row[0], row[5]) for row in rows])
-        calls: dict[tuple[int, int], tuple[int, int, int]] = {}
-        receiver_calls = all_of("ReceiverCall", self.db)
-        for wanted in conditions_on(ranges):
-            for owner, number, receiver in (
-                receiver_calls.filter(wanted)
-                .order_by()
-                .values_list("dispatch_id", "number", "receiver_id")
-            ):
-                # Most numbers are some trace's sender: the first question spares most of the second.
-                if number not in numbers or (dispatch := above.get(owner)) is None:
-                    continue
-                if (dispatch[1], number) in senders:
-                    calls[dispatch[1], number] = (dispatch[3], dispatch[4], receiver)
-        counted: Counter[tuple[int, ...]] = Counter()
-        for _, trace, parent, signal, sender, _ in rows:
-            if parent is not None and (call := calls.get((trace, parent))) is not None:
-                counted[*call, signal, sender] += 1
-        return self._with_names(counted)
-
-    def _with_names(self, counted: dict[tuple[int, ...], int]) -> dict[SentOn, int]:
-        """Return *counted* by names instead of the ids of labels."""
-        names: dict[str, dict[int, str]] = {}
-        for model, places in (("Signal", (0, 3)), ("Sender", (1, 4)), ("Receiver", (2,))):
-            labels = all_of(f"{model}Label", self.db)
-            keys = {key[place] for key in counted for place in places}
-            names[model] = {key: name for key, (name,) in _labels(labels, keys, "name").items()}
-        found: dict[SentOn, int] = {}
-        for (signal, sender, receiver, sent, sent_from), count in counted.items():
-            sent_on = SentOn(
-                names["Signal"].get(signal, ""),
-                names["Sender"].get(sender, ""),
-                names["Receiver"].get(receiver, ""),
-                names["Signal"].get(sent, ""),
-                names["Sender"].get(sent_from, ""),
-            )
-            # Labels of one name may be several: a receiver with and without a dispatch_uid.
-            found[sent_on] = found.get(sent_on, 0) + count
-        return found
-
-
-class ReceiverCallQuerySet(models.QuerySet[ReceiverCall]):
-    """Questions about receiver calls."""
-
-    def named(self) -> ReceiverCallQuerySet:
-        """Return them with their receivers, for showing."""
-        return self.select_related("receiver")
-
-    def of_dispatch(self, dispatch: Dispatch) -> ReceiverCallQuerySet:
-        """Return the calls of *dispatch* in calling order."""
-        first = dispatch.pk + 1
-        return self.filter(pk__range=(first, dispatch.pk + dispatch.receiver_call_count))
 
 
 # -- Building spans --------------------------------------------------------------------------
@@ -188,8 +88,8 @@ def _load_dispatches(
             "query_ns", "extra", "shared_id", "callsite_id", "receiver_call_count",
         )
     )  # fmt: skip
-    signals = _labels(manager("SignalLabel"), {row[5] for row in rows}, "name")
-    senders = _labels(manager("SenderLabel"), {row[6] for row in rows}, "name")
+    signals = labels_of(manager("SignalLabel"), {row[5] for row in rows}, "name")
+    senders = labels_of(manager("SenderLabel"), {row[6] for row in rows}, "name")
     shared = _shared({row[15] for row in rows}, manager)
     callsites = _callsites({row[16] for row in rows}, manager)
     loaded: dict[int, dict[int, records.Dispatch]] = {key: {} for key in traces}
@@ -230,12 +130,12 @@ def _load_dispatches(
 
 
 def _shared(keys: set[int | None], manager: Any) -> dict[Any, dict[str, Any]]:
-    labels = _labels(manager("SharedAttributes"), keys, "shared")
+    labels = labels_of(manager("SharedAttributes"), keys, "shared")
     return {key: decode_shared(text) for key, (text,) in labels.items()}
 
 
 def _callsites(keys: set[int | None], manager: Any) -> dict[Any, records.Callsite]:
-    labels = _labels(manager("CallsiteLabel"), keys, "file", "line", "name")
+    labels = labels_of(manager("CallsiteLabel"), keys, "file", "line", "name")
     return {key: records.Callsite(*place) for key, place in labels.items()}
 
 
@@ -246,7 +146,7 @@ def receivers_of(keys: Collection[int], manager: Any) -> dict[int, records.Recei
         keys: Their row ids.
         manager: Returns all rows of a model, by its name.
     """
-    labels = _labels(
+    labels = labels_of(
         manager("ReceiverLabel"), keys, "name", "file", "line", "dispatch_uid", "weak", "is_async",
         "app", "any_sender", "mine",
     )  # fmt: skip
@@ -304,7 +204,7 @@ def _load_calls(
     _name_statements(with_statements, manager)
 
 
-def _labels(manager: Any, keys: Iterable[Any], *fields: str) -> dict[Any, tuple[Any, ...]]:
+def labels_of(manager: Any, keys: Iterable[Any], *fields: str) -> dict[Any, tuple[Any, ...]]:
     """Return the *fields* of the labels *keys*, by key; None is no key."""
     found: dict[Any, tuple[Any, ...]] = {}
     for chunk in chunks([key for key in keys if key is not None], 900):

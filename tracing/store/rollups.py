@@ -51,46 +51,36 @@ class RollupQuerySet(models.QuerySet[Rollup]):
     def count_of(self, subject: str) -> int:
         """Return how many rows statistics by *subject* have without a limit."""
         keys = SUBJECTS[subject]
-        each = {"receiver__gt": 0} if "receiver" in keys else {"receiver": 0}
-        chosen = self.filter(**each, **{f"{key}__gte": 1 for key in keys})
-        rows: int = chosen.order_by().values(*keys).distinct().count()
+        rows: int = self._each(keys).order_by().values(*keys).distinct().count()
         return rows
 
-    def by_dispatch(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
-        """Return the statistics of each signal and sender.
+    def by(
+        self,
+        subject: str,
+        order_by: str = "-total_ns",
+        limit: int | None = 100,
+        *,
+        percentiles: bool = True,
+    ) -> list[Statistics]:
+        """Return the statistics of each *subject*, a key of ``SUBJECTS``.
 
         Args:
+            subject: What they are grouped by.
             order_by: A field of ``Statistics`` that is a column, with ``-`` for descending.
-            limit: At most so many; percentiles are read for these alone.
+            limit: At most so many; None for all. Percentiles are read for these alone.
+            percentiles: Without them no histogram is read, which is most of the work.
         """
-        pairs = self.filter(receiver=0, signal__gte=1, sender__gte=1)
-        return statistics(pairs, ("signal", "sender"), order_by, limit)
-
-    def by_receiver(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
-        """Return the statistics of each receiver; see above."""
-        return statistics(self.filter(receiver__gt=0), ("receiver",), order_by, limit)
-
-    def by_call(
-        self, order_by: str = "-total_ns", limit: int = 100, *, percentiles: bool = True
-    ) -> list[Statistics]:
-        """Return the statistics of each receiver by signal and sender.
-
-        Without *percentiles* no histogram is read, which is most of the work.
-        """
-        keys = ("signal", "sender", "receiver")
+        keys = SUBJECTS[subject]
+        repeats = {"signal": "sender", "sender": "signal"}.get(subject, "")
         return statistics(
-            self.filter(receiver__gt=0), keys, order_by, limit, percentiles=percentiles
+            self._each(keys), keys, order_by, limit, percentiles=percentiles, repeats=repeats
         )
 
-    def by_signal(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
-        """Return the statistics of the dispatches of each signal; see above."""
-        each = self.filter(receiver=0, signal__gte=1)
-        return statistics(each, ("signal",), order_by, limit, repeats="sender")
-
-    def by_sender(self, order_by: str = "-total_ns", limit: int = 100) -> list[Statistics]:
-        """Return the statistics of the dispatches from each sender; see above."""
-        each = self.filter(receiver=0, sender__gte=1)
-        return statistics(each, ("sender",), order_by, limit, repeats="signal")
+    def _each(self, keys: tuple[str, ...]) -> RollupQuerySet:
+        """Return the rows that statistics by *keys* are made of."""
+        if "receiver" in keys:
+            return self.filter(receiver__gt=0)
+        return self.filter(receiver=0, **{f"{key}__gte": 1 for key in keys})
 
     def of_all(self) -> Statistics:
         """Return the sum over all dispatches, without percentiles."""

@@ -15,6 +15,7 @@ from tracing.spans.summary import COLUMNS, TraceSummary
 from tracing.store import cache, queries
 from tracing.store.choice import asked
 from tracing.store.columns import decode_trace_extra
+from tracing.store.digits import begins_with_digits
 from tracing.store.models import Dispatch, Trace
 from tracing.store.pages import TraceSearch
 
@@ -63,13 +64,13 @@ def called(name: str, most: int = MOST_LISTED) -> list[TraceSummary]:
 @asked
 def beginning_with(digits: str, most: int = MOST_LISTED) -> list[TraceSummary]:
     """Return the traces with an id that begins with *digits*."""
-    return summaries(Trace.objects.with_digits(digits).order_by("-pk")[:most])
+    return summaries(Trace.objects.filter(begins_with_digits(digits)).order_by("-pk")[:most])
 
 
 @asked
 def sharing_id(one: TraceSummary, most: int) -> list[TraceSummary]:
     """Return the newest other traces with the trace id of *one*."""
-    others = Trace.objects.with_trace_id(one.trace_id).exclude(pk=one.row)
+    others = Trace.objects.filter(trace_id=one.trace_id).exclude(pk=one.row)
     return summaries(others.order_by("-pk")[:most])
 
 
@@ -128,7 +129,7 @@ def newest(
     if method:
         found = found.filter(http_method=method)
     if kind:
-        found = found.of_kind(kind)
+        found = found.filter(kind=kind)
     if name:
         found = found.filter(label__name=name)
     if release is not None:

@@ -15,13 +15,14 @@ from tracing.presentation.colours import colours_of
 from tracing.units import format_count, format_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
 WIDTH: Final = 1_160
 """Units of width of the drawing."""
 ROW: Final = 24
 """Height of a node with the gap below it."""
 NODE: Final = 20
+"""Its height, as the template has it too."""
 HEADER: Final = 20
 """Room for the name of an application above its nodes."""
 GAP: Final = 12
@@ -107,37 +108,12 @@ class Box:
     """Of the map around it."""
 
     @property
-    def middle(self) -> int:
-        """Return the height of its middle."""
-        return self.y + NODE // 2
-
-    @property
     def shown_text(self) -> str:
         """Return its text as far as the count beside it leaves room."""
         room = _LETTERS[self.column]
         if self.count:
             room -= len(format_count(self.count)) + 1 + 2 * bool(self.error_count)
         return shorten_middle(self.text, room)
-
-    @property
-    def text_y(self) -> int:
-        """Return the height of its text's base line."""
-        return self.y + 14
-
-    @property
-    def text_x(self) -> int:
-        """Return where its text begins."""
-        return self.x + 9
-
-    @property
-    def count_x(self) -> int:
-        """Return where its count ends."""
-        return self.x + self.width - 6
-
-    @property
-    def height(self) -> int:
-        """Return its height."""
-        return NODE
 
 
 @dataclass(slots=True)
@@ -177,16 +153,6 @@ class Group:
     height: int
     colour: int
 
-    @property
-    def text_y(self) -> int:
-        """Return the height of its title's base line."""
-        return self.y + 14
-
-    @property
-    def text_x(self) -> int:
-        """Return where its title begins."""
-        return self.x + 8
-
 
 @dataclass(slots=True)
 class Graph:
@@ -196,13 +162,9 @@ class Graph:
     edges: list[Edge]
     groups: list[Group]
     height: int
+    width: int = WIDTH
     titles: list[tuple[str, int]] = field(default_factory=list)
     """(title, x) of the columns."""
-
-    @property
-    def width(self) -> int:
-        """Return the width of the drawing."""
-        return WIDTH
 
 
 def sender_key(sender: str) -> str:
@@ -229,14 +191,15 @@ def named_by(key: str) -> dict[str, str]:
     return {"receiver" if kind == "r" else "sender": rest} if rest else {}
 
 
+def own_keys(flow: Flow) -> set[str]:
+    """Return the keys of sender, signal and receiver of *flow*."""
+    signal = signal_key(flow.signal, flow.sender)
+    return {sender_key(flow.sender), signal, receiver_key(flow.receiver)}
+
+
 def keys_of(flow: Flow) -> set[str]:
     """Return the keys of the nodes that *flow* touches."""
-    return {
-        sender_key(flow.sender),
-        signal_key(flow.signal, flow.sender),
-        receiver_key(flow.receiver),
-        *(signal_key(*sent) for sent in flow.sends),
-    }
+    return own_keys(flow).union(signal_key(*sent) for sent in flow.sends)
 
 
 def focused(flows: Iterable[Flow], focus: str) -> list[Flow]:
@@ -248,31 +211,23 @@ def focused(flows: Iterable[Flow], focus: str) -> list[Flow]:
         by_dispatch[signal_key(flow.signal, flow.sender)].append(flow)
         for sent in flow.sends:
             senders_of[signal_key(*sent)].append(flow)
-    chosen: dict[int, Flow] = {
-        id(flow): flow
-        for flow in every
-        if focus
-        in {
-            sender_key(flow.sender),
-            signal_key(flow.signal, flow.sender),
-            receiver_key(flow.receiver),
-        }
-    }
-    down = list(chosen.values())
-    while down:
-        flow = down.pop()
-        for sent in flow.sends:
-            for below in by_dispatch[signal_key(*sent)]:
-                if id(below) not in chosen:
-                    chosen[id(below)] = below
-                    down.append(below)
-    up = [flow for flow in chosen.values() if focus in keys_of(flow)]
-    while up:
-        flow = up.pop()
-        for above in senders_of[signal_key(flow.signal, flow.sender)]:
-            if id(above) not in chosen:
-                chosen[id(above)] = above
-                up.append(above)
+    chosen: dict[int, Flow] = {id(flow): flow for flow in every if focus in own_keys(flow)}
+
+    def spread(waiting: list[Flow], beside: Callable[[Flow], Iterable[Flow]]) -> None:
+        while waiting:
+            for flow in beside(waiting.pop()):
+                if id(flow) not in chosen:
+                    chosen[id(flow)] = flow
+                    waiting.append(flow)
+
+    spread(
+        list(chosen.values()),
+        lambda flow: [below for sent in flow.sends for below in by_dispatch[signal_key(*sent)]],
+    )
+    spread(
+        [flow for flow in chosen.values() if focus in keys_of(flow)],
+        lambda flow: senders_of[signal_key(flow.signal, flow.sender)],
+    )
     return [flow for flow in every if id(flow) in chosen]
 
 
@@ -292,10 +247,8 @@ class _Drawing:
         """Return the node *key* of *column*, made if it is not there."""
         found = self.nodes.get((column, key))
         if found is None:
-            found = self.nodes[column, key] = Box(
-                key, column, app, text, title,
-                is_focus=key == self.focus, was_seen=False,
-            )  # fmt: skip
+            found = Box(key, column, app, text, title, was_seen=False, is_focus=key == self.focus)
+            self.nodes[column, key] = found
         return found
 
     def edge(
@@ -363,7 +316,7 @@ def lay_out(flows: Collection[Flow], focus: str = "") -> Graph:
         for column, title in _TITLES.items()
         if any(one.column == column for one in ordered)
     ]
-    return Graph(ordered, found_edges, groups, height, titles)
+    return Graph(ordered, found_edges, groups, height, titles=titles)
 
 
 def _order(nodes: list[Box], edges: list[Edge]) -> list[Box]:
@@ -421,15 +374,8 @@ def _place(nodes: list[Box]) -> tuple[list[Group], int]:
             if group is None or group.app != node.app:
                 if group is not None:
                     y += GAP
-                group = Group(
-                    node.app,
-                    column,
-                    _LEFT[column],
-                    y,
-                    _NODE_WIDTH[column] + 12,
-                    HEADER,
-                    node.colour,
-                )
+                width = _NODE_WIDTH[column] + 12
+                group = Group(node.app, column, _LEFT[column], y, width, HEADER, node.colour)
                 groups.append(group)
                 y += HEADER
             node.x, node.y, node.width = _LEFT[column] + 6, y, _NODE_WIDTH[column]
@@ -440,7 +386,7 @@ def _place(nodes: list[Box]) -> tuple[list[Group], int]:
 
 
 def _curve(edge: Edge) -> str:
-    x1, y1 = edge.source.x + edge.source.width, edge.source.middle
-    x2, y2 = edge.target.x, edge.target.middle
+    x1, y1 = edge.source.x + edge.source.width, edge.source.y + NODE // 2
+    x2, y2 = edge.target.x, edge.target.y + NODE // 2
     bend = (x2 - x1) // 2
     return f"M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}"

@@ -516,7 +516,7 @@ def test_worker_adds_statistics_up_where_nothing_is_pruned(exporter):
         exporter.export([plain_trace(part, started_ns=HOUR_NS * (100 * part + 5))])
         exporter.export([plain_trace(10 + part, started_ns=HOUR_NS * (100 * part + 6))])
         exporter.force_flush()
-    before = [(s.count, s.p95_ns) for s in Rollup.objects.all().by_receiver()]
+    before = [(s.count, s.p95_ns) for s in Rollup.objects.all().by("receiver")]
 
     # Six hours, then three days: on a slow machine each takes a turn.
     for _ in range(9):
@@ -525,7 +525,7 @@ def test_worker_adds_statistics_up_where_nothing_is_pruned(exporter):
 
     assert Trace.objects.count() == 6
     assert {rollup.writer for rollup in Rollup.objects.all()} == {"merged"}
-    assert [(s.count, s.p95_ns) for s in Rollup.objects.all().by_receiver()] == before
+    assert [(s.count, s.p95_ns) for s in Rollup.objects.all().by("receiver")] == before
 
 
 # -- Statistics
@@ -541,9 +541,9 @@ def test_rollups_add_up_to_the_traces(exporter):
     dispatches = [dispatch for trace in traces for dispatch in trace.dispatches]
     calls = [c for dispatch in dispatches for c in dispatch.receiver_calls if c.was_called]
 
-    by_dispatch = Rollup.objects.all().by_dispatch(limit=1_000)
-    by_receiver = Rollup.objects.all().by_receiver(order_by="-count", limit=1_000)
-    by_call = Rollup.objects.all().by_call(limit=5)
+    by_dispatch = Rollup.objects.all().by("dispatch", limit=1_000)
+    by_receiver = Rollup.objects.all().by("receiver", order_by="-count", limit=1_000)
+    by_call = Rollup.objects.all().by("call", limit=5)
 
     assert sum(s.count for s in by_dispatch) == len(dispatches)
     of_each = defaultdict(list)
@@ -623,8 +623,8 @@ def test_statistics_count_a_receiver_inside_itself_once(exporter):
     exporter.export([trace])
     exporter.force_flush()
 
-    (by_receiver,) = Rollup.objects.all().by_receiver()
-    (by_dispatch,) = Rollup.objects.all().by_dispatch()
+    (by_receiver,) = Rollup.objects.all().by("receiver")
+    (by_dispatch,) = Rollup.objects.all().by("dispatch")
     outer = trace.dispatches[0]
     assert (by_receiver.count, by_receiver.query_count) == (13, 13)
     assert by_receiver.total_ns == outer.receiver_calls[0].duration_ns < trace.duration_ns
@@ -655,8 +655,8 @@ def test_statistics_count_a_receiver_inside_itself_once_over_segments(exporter):
     exporter.export([replace(whole, segment=1, dispatches=[outer])])
     exporter.force_flush()
 
-    (by_receiver,) = Rollup.objects.all().by_receiver()
-    (by_dispatch,) = Rollup.objects.all().by_dispatch()
+    (by_receiver,) = Rollup.objects.all().by("receiver")
+    (by_dispatch,) = Rollup.objects.all().by("dispatch")
     assert (by_receiver.count, by_receiver.total_ns) == (2, call.duration_ns)
     assert (by_dispatch.count, by_dispatch.total_ns) == (2, outer.duration_ns)
 
@@ -683,15 +683,15 @@ def test_statistics_of_a_signal_or_a_sender_count_each_moment_and_query_once(exp
         return statistics.count, statistics.total_ns, statistics.query_count
 
     rollups = Rollup.objects.all()
-    post_save, pre_save = rollups.by_signal()
-    of_order, of_car = rollups.by_sender()
+    post_save, pre_save = rollups.by("signal")
+    of_order, of_car = rollups.by("sender")
     assert told(post_save) == (3, order.duration_ns, 4)
     assert told(pre_save) == (1, pre_car.duration_ns, 2)
     assert told(of_order) == (2, order.duration_ns, 4)
     assert told(of_car) == (2, car.duration_ns, 3)
     assert told(rollups.of_all()) == (4, order.duration_ns, 4)
     assert [rollups.count_of(subject) for subject in ("signal", "sender", "dispatch")] == [2, 2, 3]
-    assert [told(each) for each in rollups.by_signal(order_by="query_count")] == [
+    assert [told(each) for each in rollups.by("signal", order_by="query_count")] == [
         told(pre_save),
         told(post_save),
     ]
@@ -706,12 +706,12 @@ def test_sums_over_senders_survive_an_hour_that_is_added_up(exporter):
         build.call(build.dispatch("post_save", "shop.Car", outer), "shop.receivers.touch")
         exporter.export([build.build()])
         exporter.force_flush()
-    before = [Rollup.objects.all().by_signal()[0].total_ns, Rollup.objects.all().of_all().total_ns]
+    before = [Rollup.objects.all().by("signal")[0].total_ns, Rollup.objects.all().of_all().total_ns]
 
     retention.compact_rollups(now_ns=build.trace.started_ns + 200 * HOUR_NS)
 
     assert [
-        Rollup.objects.all().by_signal()[0].total_ns,
+        Rollup.objects.all().by("signal")[0].total_ns,
         Rollup.objects.all().of_all().total_ns,
     ] == before
 
@@ -731,7 +731,7 @@ def test_skipped_calls_are_no_calls_of_the_statistics(exporter):
     exporter.export([build.build()])
     exporter.force_flush()
 
-    charge, check = Rollup.objects.all().by_receiver()
+    charge, check = Rollup.objects.all().by("receiver")
     assert [charge.receiver, check.receiver] == ["shop.receivers.charge", "shop.receivers.check"]
     assert (charge.count, check.count, check.error_count) == (1, 2, 1)
     assert charge.mean_ns == charge.total_ns
@@ -749,7 +749,7 @@ def test_calls_without_a_time_are_counted_and_pull_no_percentile_down(exporter):
     exporter.export([build.build()])
     exporter.force_flush()
 
-    (charge,) = Rollup.objects.all().by_receiver()
+    (charge,) = Rollup.objects.all().by("receiver")
     assert charge.count == 2
     for told in (charge.mean_ns, charge.p50_ns, charge.p95_ns):
         assert abs(told - charge.total_ns) <= RELATIVE_ERROR * charge.total_ns + 1
@@ -771,7 +771,7 @@ def test_rollups_are_selected_by_time(exporter):
     start = 1_800_000_000_000_000_000 // HOUR_NS * HOUR_NS
     exporter.export([plain_trace(n, started_ns=start + n * HOUR_NS) for n in range(4)])
 
-    chosen = Rollup.objects.between(start + HOUR_NS, start + 3 * HOUR_NS).by_dispatch()
+    chosen = Rollup.objects.between(start + HOUR_NS, start + 3 * HOUR_NS).by("dispatch")
 
     assert [statistics.count for statistics in chosen] == [2]
 

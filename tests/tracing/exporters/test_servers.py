@@ -148,12 +148,12 @@ def test_sums_over_signals_and_senders_are_asked_of_every_server(exporter):
 
     rollups = Rollup.objects.all()
     whole = (trace.dispatches[0].duration_ns, 3)
-    (post_save, pre_save), (of_order, of_car) = rollups.by_signal(), rollups.by_sender()
+    (post_save, pre_save), (of_order, of_car) = rollups.by("signal"), rollups.by("sender")
     assert (post_save.total_ns, post_save.query_count) == (whole[0], 3)
     assert (pre_save.count, of_car.count, pre_save.query_count) == (1, 2, 1)
     assert (of_order.total_ns, of_order.query_count) == whole
     assert (rollups.of_all().total_ns, rollups.of_all().query_count) == whole
-    assert len(rollups.by_dispatch()) == 3
+    assert len(rollups.by("dispatch")) == 3
 
 
 def test_sums_by_path_are_written_again_added_up_and_asked(exporter):
@@ -182,7 +182,7 @@ def test_cpu_time_is_summed_and_the_rest_comes_last(exporter):
     exporter.export([trace, build.build()])
     exporter.force_flush()
 
-    rows = Rollup.objects.all().by_receiver(order_by="-cpu_ns")
+    rows = Rollup.objects.all().by("receiver", order_by="-cpu_ns")
 
     assert [row.cpu_ns for row in rows] == [700, None]
 

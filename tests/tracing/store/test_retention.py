@@ -108,13 +108,13 @@ def test_prune_keeps_the_statistics(days):
     prune(Retention(older_than=timedelta(0), keep_pinned=False))
 
     assert Trace.objects.count() == 0
-    assert sum(s.count for s in Rollup.objects.all().by_dispatch()) == 10
+    assert sum(s.count for s in Rollup.objects.all().by("dispatch")) == 10
 
 
 def test_prune_of_statistics_by_age(days):
     prune(Retention(keep_rollups=timedelta(days=4)))
 
-    assert 4 <= sum(s.count for s in Rollup.objects.all().by_dispatch()) <= 6
+    assert 4 <= sum(s.count for s in Rollup.objects.all().by("dispatch")) <= 6
 
 
 @pytest.mark.thorough
@@ -177,13 +177,13 @@ def test_hours_and_days_are_added_up_without_loss(transactional_db):
     for third in range(3):
         store(traces[third::3])
         store([plain_trace(1_000 + third, started_ns=now - 10 * DAY_NS + third)])
-    before = [(s.count, s.total_ns, s.p95_ns) for s in Rollup.objects.all().by_receiver()]
+    before = [(s.count, s.total_ns, s.p95_ns) for s in Rollup.objects.all().by("receiver")]
     rows = Rollup.objects.count() + PathRollup.objects.count()
 
     went = compact_rollups(now_ns=now)
     again = compact_rollups(now_ns=now)
 
-    assert [(s.count, s.total_ns, s.p95_ns) for s in Rollup.objects.all().by_receiver()] == before
+    assert [(s.count, s.total_ns, s.p95_ns) for s in Rollup.objects.all().by("receiver")] == before
     assert Rollup.objects.count() + PathRollup.objects.count() == rows - went
     # Two keys; seven whole days and three of hours.
     assert Rollup.objects.count() == 2 * (7 + 3 * 24)
@@ -220,7 +220,7 @@ def test_adding_up_that_has_no_time_gets_on_step_by_step(transactional_db):
     # Three hours, then the day, and with it the first hour of the sums by path.
     assert turns == 4 + 3
     assert Rollup.objects.count() == 2
-    assert [s.count for s in Rollup.objects.all().by_dispatch()] == [4]
+    assert [s.count for s in Rollup.objects.all().by("dispatch")] == [4]
 
 
 def test_turn_is_taken_by_one(transactional_db):

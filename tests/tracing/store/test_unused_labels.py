@@ -131,7 +131,7 @@ def test_writer_that_knew_a_label_by_heart_learns_that_it_is_gone(transactional_
 
     [trace] = [row.load() for row in models.Trace.objects.all()]
     assert (trace.name, trace.dispatches[0].sender) == ("block one", "shop.Senderone")
-    found = models.Rollup.objects.all().by_receiver()
+    found = models.Rollup.objects.all().by("receiver")
     assert [(s.receiver, s.count) for s in found] == [("shop.receivers.on_one", 1)]
 
 

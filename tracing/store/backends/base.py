@@ -6,7 +6,7 @@ Django's own cursors are avoided on purpose: they would send ``connection_create
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -147,17 +147,19 @@ class Database:
         cursor.execute(self.dialect(statement), tuple(parameters))
         return cursor
 
+    def executemany(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run *statement* for each of *rows*."""
+        with closing(self.raw.cursor()) as cursor:
+            cursor.executemany(self.dialect(statement), rows)
+
     def dialect(self, statement: str) -> str:
         """Return *statement* with the placeholders of the driver."""
         return statement
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
-        cursor = self.execute(statement, parameters)
-        try:
+        with closing(self.execute(statement, parameters)) as cursor:
             return list(cursor.fetchall())
-        finally:
-            cursor.close()
 
     def begin(self) -> None:
         """Begin a transaction; a savepoint inside that of a test."""
@@ -221,13 +223,7 @@ class Database:
         rows: Iterable[tuple[Any, ...]],
     ) -> None:
         """Insert *rows* (keys, then columns), or update those that are there."""
-        cursor = self.raw.cursor()
-        try:
-            cursor.executemany(
-                self.dialect(self.upsert_statement(table, keys, columns)), list(rows)
-            )
-        finally:
-            cursor.close()
+        self.executemany(self.upsert_statement(table, keys, columns), list(rows))
 
     def upsert_statement(self, table: str, keys: Sequence[str], columns: Sequence[str]) -> str:
         """Return the statement for ``upsert``."""

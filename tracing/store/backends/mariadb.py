@@ -33,11 +33,7 @@ class MariaDB(Database):
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert *rows* in multi-row statements."""
-        cursor = self.raw.cursor()
-        try:
-            cursor.executemany(self.insert_statement(table, columns), rows)
-        finally:
-            cursor.close()
+        self.executemany(self.insert_statement(table, columns), rows)
 
     def insert_new(
         self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
@@ -45,12 +41,8 @@ class MariaDB(Database):
         """Insert those of *rows* that violate no unique constraint."""
         key = self.quote(columns[0])
         statement = self.insert_statement(table, columns)
-        cursor = self.raw.cursor()
-        try:
-            # Not INSERT IGNORE: that ignores everything else as well.
-            cursor.executemany(f"{statement} ON DUPLICATE KEY UPDATE {key} = {key}", rows)
-        finally:
-            cursor.close()
+        # Not INSERT IGNORE: that ignores everything else as well.
+        self.executemany(f"{statement} ON DUPLICATE KEY UPDATE {key} = {key}", rows)
 
     def upsert_statement(self, table: str, keys: Sequence[str], columns: Sequence[str]) -> str:
         """Return the statement for ``upsert``."""

@@ -17,7 +17,7 @@ from tracing.store import embedded
 from tracing.store.backends.base import BUSY_SECONDS, Database, marks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 _SWITCH_SECONDS = 0.01
 """Between two attempts to give a SQLite file its write-ahead log."""
@@ -29,7 +29,6 @@ class SQLite(Database):
     """SQLite: one writer at a time, which takes its lock at once."""
 
     vendor = "sqlite"
-    _statements: dict[tuple[str, int], str]
     _waits_for_readers = False
     _file: tuple[str, int] | None = None
 
@@ -150,7 +149,8 @@ class SQLite(Database):
         """Run *statement* and return the cursor, past Django's subclass of it."""
         return sqlite3.Cursor(self.raw).execute(self.dialect(statement), tuple(parameters))
 
-    def _executemany(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    def executemany(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run *statement* for each of *rows*, past Django's subclass of a cursor."""
         sqlite3.Cursor(self.raw).executemany(self.dialect(statement), rows)
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
@@ -165,23 +165,13 @@ class SQLite(Database):
                 part = rows[start : start + _ROWS_AT_ONCE]
                 execute(several, tuple(chain.from_iterable(part)))
         if whole < len(rows):
-            self._executemany(statement, rows[whole:])
+            self.executemany(statement, rows[whole:])
 
     def insert_new(
         self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
     ) -> None:
         """Insert those of *rows* that violate no unique constraint."""
-        self._executemany(self.insert_statement(table, columns, "INSERT OR IGNORE"), rows)
-
-    def upsert(
-        self,
-        table: str,
-        keys: Sequence[str],
-        columns: Sequence[str],
-        rows: Iterable[tuple[Any, ...]],
-    ) -> None:
-        """Insert *rows* or change existing ones."""
-        self._executemany(self.upsert_statement(table, keys, columns), list(rows))
+        self.executemany(self.insert_statement(table, columns, "INSERT OR IGNORE"), rows)
 
     def says_missing(self, error: Exception) -> bool:
         """Return whether SQLite knows no such table or column."""

@@ -10,7 +10,6 @@ from django.utils.translation import gettext_lazy as _
 
 from tracing.spans.records import Kind, Method, Outcome, Status, TransactionOutcome
 from tracing.store.fields import CodeField, NewestFirstIndex, RowIdField, reference
-from tracing.store.load import DispatchQuerySet, ReceiverCallQuerySet
 from tracing.store.models.labels import (
     CallsiteLabel,
     ReceiverLabel,
@@ -185,8 +184,6 @@ class Dispatch(models.Model):
     query_ns = models.BigIntegerField(default=0)
     extra = models.TextField(null=True, help_text=_("JSON object of what is rare."))  # noqa: DJ001
 
-    objects = DispatchQuerySet.as_manager()
-
     class Meta:
         ordering = ["id"]
         indexes = [
@@ -215,8 +212,6 @@ class ReceiverCall(models.Model):
     query_count = models.IntegerField(default=0)
     query_ns = models.BigIntegerField(default=0)
     extra = models.TextField(null=True, help_text=_("JSON object of what is rare."))  # noqa: DJ001
-
-    objects = ReceiverCallQuerySet.as_manager()
 
     class Meta:
         ordering = ["id"]

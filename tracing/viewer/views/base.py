@@ -14,7 +14,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ImproperlyConfigured
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, InternalError, OperationalError, connections
-from django.http import Http404, HttpResponse, JsonResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils import timezone
@@ -199,15 +199,13 @@ class Page(View):
         except ConnectionDoesNotExist:
             problem = store_problem()
         except NotPermittedError as refusal:
-            return self.denied(request, refusal.permission)
+            return self.denied(refusal.permission)
         except Http404 as error:
-            return self.missing(request, str(error))
+            return self.missing(str(error))
         except NotAnsweredError as error:
-            return self.missing(request, str(error), status=501)
+            return self.missing(str(error), status=501)
         # Here the application's own connection is back, and no deadline.
-        return (
-            self.too_late(request, seconds) if is_late else self.store_unavailable(request, problem)
-        )
+        return self.too_late(seconds) if is_late else self.store_unavailable(problem)
 
     def answer(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answer *request* if its sender may change what it changes."""
@@ -225,81 +223,74 @@ class Page(View):
             from django.contrib.auth.views import redirect_to_login  # noqa: PLC0415 - see above.
 
             return redirect_to_login(request.get_full_path(), login_url())
-        return self.denied(request, self.permission)
+        return self.denied(self.permission)
 
-    def denied(self, request: HttpRequest, permission: Permission) -> HttpResponse:
+    def denied(self, permission: Permission) -> HttpResponse:
         """Say what is not permitted, and which permission is missing."""
-        message = str(NotPermittedError(permission))
-        missing = lacking(request, permission)
-        if self.wants_json:
-            return JsonResponse({"error": message, "missing": missing}, status=403)
-        if self.wants_part:
-            text = f"{message} Missing: {', '.join(missing)}."
-            return HttpResponse(text, status=403, content_type="text/plain; charset=utf-8")
-        user = getattr(request, "user", None)
-        context = {
-            **self.frame(),
+        message, missing = str(NotPermittedError(permission)), lacking(self.request, permission)
+        has_users = getattr(self.request, "user", None) is not None
+        told = {"error": message, "missing": missing}
+        page: dict[str, Any] = {
             "message": message,
             "missing": missing,
-            "username": username(request),
-            "has_users": user is not None,
-            "login_url": login_url() if user is not None else "",
+            "username": username(self.request),
+            "has_users": has_users,
+            "login_url": login_url() if has_users else "",
         }
-        return respond(request, "tracing/denied.html", context, status=403)
+        part = f"{message} Missing: {', '.join(missing)}."
+        return self.refusal("tracing/denied.html", 403, told, part=part, **page)
 
-    def missing(self, request: HttpRequest, message: str, status: int = 404) -> HttpResponse:
+    def missing(self, message: str, status: int = 404) -> HttpResponse:
         """Say that what was asked for is not stored, and where to go on.
 
         With 501 it is nothing that the chosen store has an answer to.
         """
-        if self.wants_json:
-            return JsonResponse({"error": message}, status=status)
-        if self.wants_part and status != 404:  # noqa: PLR2004 - see above.
-            return HttpResponse(message, status=status, content_type="text/plain; charset=utf-8")
-        context = {**self.frame(), "message": message, "is_gone": status == 404}  # noqa: PLR2004 - see above.
-        return respond(request, "tracing/missing.html", context, status=status)
+        is_gone = status == 404  # noqa: PLR2004 - see above.
+        page: dict[str, Any] = {
+            "message": message,
+            "is_gone": is_gone,
+            "part": "" if is_gone else message,
+        }
+        return self.refusal("tracing/missing.html", status, {"error": message}, **page)
 
-    def too_late(self, request: HttpRequest, seconds: float) -> HttpResponse:
+    def too_late(self, seconds: float) -> HttpResponse:
         """Say that the answer took too long, and what would be quicker."""
         message = f"This took longer than {seconds:g} s and was stopped."
         advice = (
             "Narrow it by a time (since:1h), a kind, or the name of a signal or receiver. "
             'TRACING["VIEWER"]["MAX_SECONDS"] is the limit.'
         )
-        if self.wants_json:
-            return JsonResponse({"error": f"{message} {advice}"}, status=503)
-        if self.wants_part:
-            return HttpResponse(message, status=503, content_type="text/plain; charset=utf-8")
-        context = {**self.frame(), "message": message, "advice": advice}
-        return respond(request, "tracing/too_late.html", context, status=503)
+        told = {"error": f"{message} {advice}"}
+        page = {"message": message, "advice": advice}
+        return self.refusal("tracing/too_late.html", 503, told, part=message, **page)
 
-    def store_unavailable(self, request: HttpRequest, problem: str | None) -> HttpResponse:
+    def store_unavailable(self, problem: str | None) -> HttpResponse:
         """Say what to do about a store that is unreachable or not migrated."""
         alias = store_alias()
         if not problem and makes_tables(alias):
-            return self.nothing_recorded(request)
+            # The first trace makes it.
+            if self.wants_json:
+                return self.json({"error": "Nothing has been recorded yet."}, 503)
+            return self.page({}, "tracing/nothing_recorded.html")
         command = "manage.py migrate" + ("" if alias == "default" else f" --database {alias}")
-        if self.wants_json:
-            message = (
-                f"The store cannot be reached: {problem}"
-                if problem
-                else f"The store is not there yet, or of an earlier release. Run {command}"
-            )
-            return JsonResponse({"error": message}, status=503)
-        context = {
-            **self.frame(),
-            "command": command,
-            "alias": alias,
-            "problem": problem,
-            "is_clickhouse": asks_clickhouse(),
-        }
-        return respond(request, "tracing/no_store.html", context, status=503)
+        told = (
+            f"The store cannot be reached: {problem}"
+            if problem
+            else f"The store is not there yet, or of an earlier release. Run {command}"
+        )
+        page: dict[str, Any] = {"command": command, "alias": alias, "problem": problem}
+        page["is_clickhouse"] = asks_clickhouse()
+        return self.refusal("tracing/no_store.html", 503, {"error": told}, **page)
 
-    def nothing_recorded(self, request: HttpRequest) -> HttpResponse:
-        """Say that the store, which the first trace makes, is still to come."""
+    def refusal(
+        self, template: str, status: int, told: dict[str, Any], *, part: str = "", **page: Any
+    ) -> HttpResponse:
+        """Return why there is no answer: as JSON, to htmx a *part*, or a page."""
         if self.wants_json:
-            return JsonResponse({"error": "Nothing has been recorded yet."}, status=503)
-        return respond(request, "tracing/nothing_recorded.html", self.frame())
+            return self.json(told, status)
+        if part and self.wants_part:
+            return HttpResponse(part, status=status, content_type="text/plain; charset=utf-8")
+        return self.page(page, template, status)
 
     @property
     def wants_json(self) -> bool:
