@@ -48,25 +48,23 @@ def _receiver_text(receiver: ReceiverName) -> str:
     return receiver if isinstance(receiver, str) else names.receiver_label(receiver).name
 
 
+def _is_wanted(name: str, of: str, signal: SignalName | None, sender: Any) -> bool:
+    """Return whether the signal *name* of a sender is one that was asked for."""
+    return (signal is None or _matches(name, _signal_text(signal))) and (
+        sender is ANY_SENDER or _matches(of, _sender_text(sender))
+    )
+
+
 def _dispatches(captured: Captured, signal: SignalName | None, sender: Any) -> list[Dispatch]:
-    wanted_signal = "*" if signal is None else _signal_text(signal)
-    wanted_sender = "*" if sender is ANY_SENDER else _sender_text(sender)
     return [
-        dispatch
-        for dispatch in captured.dispatches
-        if _matches(dispatch.signal, wanted_signal) and _matches(dispatch.sender, wanted_sender)
+        each for each in captured.dispatches if _is_wanted(each.signal, each.sender, signal, sender)
     ]
 
 
 def _orphans(captured: Captured, signal: SignalName | None, sender: Any) -> int:
     """Return how many dispatches without receivers match."""
-    wanted_signal = "*" if signal is None else _signal_text(signal)
-    wanted_sender = "*" if sender is ANY_SENDER else _sender_text(sender)
-    return sum(
-        count
-        for name, of, count in captured.trace.orphans
-        if _matches(name, wanted_signal) and _matches(of, wanted_sender)
-    )
+    orphans = captured.trace.orphans
+    return sum(count for name, of, count in orphans if _is_wanted(name, of, signal, sender))
 
 
 def _what(signal: SignalName | None, sender: Any) -> str:

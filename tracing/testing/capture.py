@@ -153,35 +153,27 @@ def _merge(trace: Trace, other: Trace, offset_ns: int) -> None:
         note.start_ns += offset_ns
         if note.parent_number is not None:
             note.parent_number += above
-    trace.dispatches += other.dispatches
-    trace.bypasses += other.bypasses
-    trace.side_effects += other.side_effects
-    trace.lost_receivers += other.lost_receivers
-    trace.connection_changes += other.connection_changes
-    trace.unreadable += other.unreadable
-    trace.missed_receivers += other.missed_receivers
-    trace.waiting_callbacks += other.waiting_callbacks
-    trace.silent_writes += other.silent_writes
-    trace.discarded_callbacks += other.discarded_callbacks
     counts: dict[tuple[str, str], int] = {}
     for signal, sender, count in (*trace.orphans, *other.orphans):
         counts[signal, sender] = counts.get((signal, sender), 0) + count
     trace.orphans = [(signal, sender, count) for (signal, sender), count in counts.items()]
-    for name in _SUMS:
+    for name in _ADDED:
         setattr(trace, name, getattr(trace, name) + getattr(other, name))
 
 
-_SUMS: Final = (
-    "dispatch_count",
-    "receiver_call_count",
-    "query_count",
-    "query_ns",
-    "signal_ns",
-    "error_count",
-    "dropped_count",
-    "orphan_count",
-    "overhead_ns",
+_ADDED: Final = (
+    *("dispatches", "bypasses", "side_effects", "lost_receivers", "connection_changes"),
+    *(
+        "unreadable",
+        "missed_receivers",
+        "waiting_callbacks",
+        "silent_writes",
+        "discarded_callbacks",
+    ),
+    *("dispatch_count", "receiver_call_count", "query_count", "query_ns", "signal_ns"),
+    *("error_count", "dropped_count", "orphan_count", "overhead_ns"),
 )
+"""The lists and the counts of a trace that are added up."""
 
 
 def _notes(trace: Trace) -> list[Bypass | SideEffect | ConnectionChange]:
