@@ -12,23 +12,16 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDER = REPOSITORY / "tracing" / "store" / "schema"
-NO_SQL = "-- THIS OPERATION CANNOT BE WRITTEN AS SQL"
-PYTHON = "-- python"
 
 
 def statements(name: str) -> str:
-    """Return the statements of a migration on SQLite, one a line, without its transaction.
-
-    A line of the marker stands where a function of the migration changes rows.
-    """
+    """Return the statements of a migration on SQLite, one a line, without its transaction."""
     from django.core.management import call_command
 
     printed = io.StringIO()
     call_command("sqlmigrate", "tracing", name, database="tracing", stdout=printed)
-    lines = printed.getvalue().splitlines()
-    lines = [PYTHON if line == NO_SQL else line for line in lines]
-    kept = [line for line in lines if line == PYTHON or (line and not line.startswith("--"))]
-    return "".join(f"{line}\n" for line in kept if line not in {"BEGIN;", "COMMIT;"})
+    lines = [line for line in printed.getvalue().splitlines() if not line.startswith("--")]
+    return "".join(f"{line}\n" for line in lines if line not in {"", "BEGIN;", "COMMIT;"})
 
 
 def current() -> dict[str, str]:

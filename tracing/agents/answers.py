@@ -109,12 +109,12 @@ def _text(value: Any) -> str:
     return escape_json(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str))
 
 
-def _flat(entries: list[Any], below: str, level: int = 0) -> Iterator[Any]:
+def _flat(entries: list[Any], below: str) -> Iterator[Any]:
     """Yield the entries and, after each, what hangs below it."""
     if not below:
         yield from entries
         return
-    stack = [(entry, level) for entry in reversed(entries)]
+    stack = [(entry, 0) for entry in reversed(entries)]
     while stack:
         entry, level = stack.pop()
         children = entry.get(below) or []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.names import place, short_receiver
-from tracing.management.tables import NARROW
+from tracing.management.tables import NARROW, of_columns
 from tracing.management.terminal import joined, stacked, table, text
 from tracing.units import format_count, format_difference, format_percent, format_spent, plural
 
@@ -102,48 +102,52 @@ def regressions(found: Sequence[Regression], width: int) -> Table:
 
     Columns in which there is nothing to see are left out.
     """
-    rows = [_regression_cells(regression) for regression in found]
-    headings = ["verdict", "calls", "before", "after", "change"]
-    for heading_, empty in (("SQL", "0.0"), ("errors", format_percent(0)), ("p", "-")):
-        position = len(headings)
-        if all(set(cells[position].split(f" {ARROW} ")) <= {empty, "-"} for cells in rows):
-            for cells in rows:
-                del cells[position]
-        else:
-            headings.append(heading_)
-    shown = table(*headings, "receiver", right=tuple(headings[1:]), flexible="receiver")
-    for regression, cells in zip(found, rows, strict=True):
-        name = regression.receiver
-        shown.add_row(
-            text(cells[0], "bold red" if regression.is_worse else ""),
-            *map(text, cells[1:]),
-            text(short_receiver(name) if width < NARROW else name),
-        )
-    return shown
+    narrow = width < NARROW
+    columns: dict[str, Callable[[Regression], str | Text]] = {
+        "verdict": _verdict,
+        "calls": lambda each: _pair(each, lambda sample: format_count(sample.count)),
+        "before": lambda each: _spent(each.before),
+        "after": lambda each: _spent(each.after),
+        "change": _change,
+        "SQL": lambda each: _pair(each, lambda sample: f"{sample.queries_per_call:.1f}"),
+        "errors": lambda each: _pair(each, lambda sample: format_percent(sample.error_share)),
+        "p": _p_text,
+        "receiver": lambda each: short_receiver(each.receiver) if narrow else each.receiver,
+    }
+    nothing = {"SQL": "0.0", "errors": format_percent(0), "p": "-"}
+    hidden = {
+        heading
+        for heading, empty in nothing.items()
+        if {each for one in found for each in str(columns[heading](one)).split(f" {ARROW} ")}
+        <= {empty, "-"}
+    }
+    return of_columns(columns, found, hidden, left={"verdict", "receiver"})
 
 
-def _regression_cells(regression: Regression) -> list[str]:
-    """Return all that is said of a receiver but its name."""
-    old, new = regression.before, regression.after
-    tested = (regression.p_time, regression.p_queries, regression.p_errors)
-    p_values = [p for p in tested if p is not None]
-    return [
-        ", ".join(regression.verdicts) or "the same",
-        _pair(old, new, lambda sample: format_count(sample.count)),
-        *(format_spent(each.total_ns, each.median_ns) if each else "-" for each in (old, new)),
-        format_difference(new.median_ns - old.median_ns) if old and new else "",
-        _pair(old, new, lambda sample: f"{sample.queries_per_call:.1f}"),
-        _pair(old, new, lambda sample: format_percent(sample.error_share)),
-        _p_text(min(p_values)) if p_values else "-",
-    ]
+def _verdict(found: Regression) -> Text:
+    return text(", ".join(found.verdicts) or "the same", "bold red" if found.is_worse else "")
 
 
-def _p_text(p: float) -> str:
+def _spent(sample: Sample | None) -> str:
+    return format_spent(sample.total_ns, sample.median_ns) if sample else "-"
+
+
+def _change(found: Regression) -> str:
+    old, new = found.before, found.after
+    return format_difference(new.median_ns - old.median_ns) if old and new else ""
+
+
+def _p_text(found: Regression) -> str:
+    tested = (found.p_time, found.p_queries, found.p_errors)
+    p = min((p for p in tested if p is not None), default=None)
+    if p is None:
+        return "-"
     return "<0.001" if p < 0.001 else f"{p:.3f}"  # noqa: PLR2004 - less is not worth digits.
 
 
-def _pair(before: Sample | None, after: Sample | None, show: Callable[[Sample], str]) -> str:
-    return f" {ARROW} ".join(show(sample) if sample else "-" for sample in (before, after))
+def _pair(found: Regression, show: Callable[[Sample], str]) -> str:
+    samples = (found.before, found.after)
+    return f" {ARROW} ".join(show(sample) if sample else "-" for sample in samples)
 
 
 ARROW: Final = "\N{RIGHTWARDS ARROW}"

@@ -137,7 +137,8 @@ def trace_tree(rows: Sequence[Row], width: int, *, sql: bool = False) -> Table:
     splits = [split_time(row.node.spans or [row.span]) for row in rows]
     reads_cpu = any(splits)
     lines = []
-    for (row, prefix, below), split in zip(_with_guides(rows), splits, strict=True):
+    guided = guides([(row.level, row.has_children) for row in rows])
+    for row, (prefix, below), split in zip(rows, guided, splits, strict=True):
         divided = (split.cpu_ns, split.waiting_ns) if split is not None else (None, None)
         cells = _cells(row, prefix, is_marked=has_marks and row.is_critical)
         more = [text(_split_text(each)) for each in divided] if reads_cpu else []
@@ -197,19 +198,21 @@ def legend(rows: Sequence[Row]) -> Text | None:
     )
 
 
-def _with_guides(rows: Sequence[Row]) -> list[tuple[Row, str, str]]:
-    """Return each row with what leads to it and what leads on below it."""
+def guides(rows: Sequence[tuple[int, bool]]) -> list[tuple[str, str]]:
+    """Return what leads to each row of a tree, and what leads on below it.
+
+    Args:
+        rows: The level of each, from 1, and whether anything is below it.
+    """
     found = []
     # Levels on which another row comes, seen from the end.
     going_on: set[int] = set()
-    for row in reversed(rows):
-        level = row.level
+    for level, is_parent in reversed(rows):
         is_last = level not in going_on
         going_on = {each for each in going_on if each < level} | {level}
-        above = ["│  " if each in going_on else "   " for each in range(2, level)]
-        prefix = "".join(above) + ("" if level == 1 else "└─ " if is_last else "├─ ")
-        above += [] if level == 1 else ["   " if is_last else "│  "]
-        found.append((row, prefix, "".join(above) + ("│  " if row.has_children else "   ")))
+        above = "".join("│  " if each in going_on else "   " for each in range(2, level))
+        prefix, below = ("", "") if level == 1 else ("└─ ", "   ") if is_last else ("├─ ", "│  ")
+        found.append((above + prefix, f"{above}{below}{'│  ' if is_parent else '   '}"))
     return found[::-1]
 
 

@@ -33,16 +33,16 @@ def number(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-def step_for(low_ns: int, high_ns: int, count: int = BUCKETS) -> int:
-    """Return the width (ns) of a column of which *count* cover the range."""
-    wanted = max(1, (high_ns - low_ns) // count)
+def step_for(low_ns: int, high_ns: int) -> int:
+    """Return the width (ns) of a column of which ``BUCKETS`` cover the range."""
+    wanted = max(1, (high_ns - low_ns) // BUCKETS)
     place = bisect_right(_STEPS, wanted - 1)
     return _STEPS[min(place, len(_STEPS) - 1)]
 
 
-def edges(low_ns: int, high_ns: int, count: int = BUCKETS) -> list[int]:
+def edges(low_ns: int, high_ns: int) -> list[int]:
     """Return the round times (ns) between which columns count."""
-    step = step_for(low_ns, high_ns, count)
+    step = step_for(low_ns, high_ns)
     first = low_ns // step * step
     last = max(high_ns, first + 1)
     return [first + place * step for place in range((last - first) // step + 2)]
@@ -175,14 +175,14 @@ def scatter(
     )
 
 
-def line(values: Sequence[float], height: float = 20) -> str:
-    """Return the points of a line through *values*, over a width of 100."""
+def line(values: Sequence[float]) -> str:
+    """Return the points of a line through *values*, 100 wide and 20 high."""
     if not values:
         return ""
     highest = max(values) or 1
     step = 100 / max(1, len(values) - 1)
     points = [
-        f"{number(place * step)},{number(height - value / highest * (height - 2) - 1)}"
+        f"{number(place * step)},{number(19 - value / highest * 18)}"
         for place, value in enumerate(values)
     ]
     if len(points) == 1:

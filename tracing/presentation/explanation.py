@@ -58,8 +58,6 @@ class Line(Struct):
     step: Step
     level: int
     """0 for what was asked about."""
-    lasts: tuple[bool, ...]
-    """Of it and what is above it, the outermost first: nothing comes after it beside it."""
     number: int
     """Of its line, from 1."""
     parent: int
@@ -157,17 +155,12 @@ def tell(found: Explanation, *, everything: bool = True) -> Told:
 
 def _lines(steps: list[Step], *, is_recorded: bool) -> Iterator[Line]:
     numbers: dict[int, int] = {}
-    lasts: dict[int, tuple[bool, ...]] = {}
     for number, (step, above) in enumerate(with_parents(steps), 1):
-        beside = above[-1].children if above else steps
         numbers[id(step)] = number
-        outer = lasts[id(above[-1])] if above else ()
-        lasts[id(step)] = (*outer, beside[-1] is step)
         is_seen = bool(above) and not step.is_unseen
         yield Line(
             step=step,
             level=len(above),
-            lasts=lasts[id(step)],
             number=number,
             parent=numbers[id(above[-1])] if above else 0,
             share=_share(step.asked_count, above[0].count) if is_seen else "",

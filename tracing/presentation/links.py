@@ -67,7 +67,6 @@ class Links:
     Args:
         trace: The address of the trace; empty if the store does not have it.
         of: The face that shows it, whose editor opens its files.
-        rows: In the panel: the number of the row that shows each span.
         has_spans: Its spans have there the numbers that they have here.
     """
 
@@ -76,11 +75,11 @@ class Links:
         trace: str,
         *,
         of: Literal["viewer", "panel"] = "viewer",
-        rows: Mapping[int, int] | None = None,
         has_spans: bool = True,
     ) -> None:
         self.trace = viewer_address("trace", trace) if trace else ""
-        self.rows = rows
+        self.rows: Mapping[int, int] | None = None
+        """In the panel: the number of the row that shows each span."""
         self._of: Literal["viewer", "panel"] = of
         # A tree has hundreds of rows, and looking an address up takes as long as drawing one.
         span = viewer_address("span", trace, 0) if trace and has_spans else ""

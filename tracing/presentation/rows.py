@@ -377,6 +377,6 @@ def percent(left: float, width: float) -> tuple[str, str]:
     return f"{left:.3f}", f"{min(width, 100.0 - left):.3f}"
 
 
-def ticks(whole_ns: int, count: int = 4) -> list[tuple[str, int]]:
-    """Return (percent, ns) of *count* + 1 marks of a time axis."""
-    return [(f"{place * 100 / count:g}", whole_ns * place // count) for place in range(count + 1)]
+def ticks(whole_ns: int) -> list[tuple[str, int]]:
+    """Return (percent, ns) of the five marks of a time axis."""
+    return [(str(percent), whole_ns * percent // 100) for percent in range(0, 101, 25)]

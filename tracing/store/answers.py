@@ -52,12 +52,8 @@ class Wanted:
 
 
 @asked
-def why_not_called(wanted: Wanted, *, has_store: bool = True) -> Answer:
+def why_not_called(wanted: Wanted) -> Answer:
     """Return why a receiver was not called, from the store and from here.
-
-    Args:
-        wanted: The question.
-        has_store: Whether there is a store that can be asked.
 
     Raises:
         UnknownNameError: No receiver is called so, or several are.
@@ -67,15 +63,14 @@ def why_not_called(wanted: Wanted, *, has_store: bool = True) -> Answer:
     here, names = this_process(signals), list(map(signal_name, signals))
     records = why_not.Records(project(), get_settings(), here, names)
     records.is_one = wanted.trace is not None
-    if has_store:
-        rows = _inside(wanted.trace) if wanted.trace is not None else _newest(wanted.receiver)
-        traces = list(Trace.objects.load_rows(rows))
-        records.processes = stored_processes()
-        processes = processes_of(traces, records.processes)
-        records.traces = list(zip(traces, processes, strict=True))
-        records.labels = list(_labels(wanted.receiver))
-        records.is_paused = RecorderControl.objects.filter(paused=True).exists()
-        records.is_cut = "" if records.is_one else _cut()
+    rows = _inside(wanted.trace) if wanted.trace is not None else _newest(wanted.receiver)
+    traces = list(Trace.objects.load_rows(rows))
+    records.processes = stored_processes()
+    processes = processes_of(traces, records.processes)
+    records.traces = list(zip(traces, processes, strict=True))
+    records.labels = list(_labels(wanted.receiver))
+    records.is_paused = RecorderControl.objects.filter(paused=True).exists()
+    records.is_cut = "" if records.is_one else _cut()
     return why_not.why_not(question, records)
 
 

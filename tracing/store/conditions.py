@@ -111,7 +111,7 @@ class TraceConditions(models.QuerySet[Trace]):
         return self.filter(trace_id=trace_id)
 
     def keys_with_digits(self, first: str, most: int) -> list[int]:
-        """Return the keys of those whose trace id or root span id begins so, at most *most* of each id.
+        """Return the keys of those with such an id, at most *most* of each id.
 
         Each from its own index, in the order of that.
         """

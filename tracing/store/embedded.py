@@ -1,6 +1,7 @@
 """The embedded store: a SQLite file that the tracer makes and migrates.
 
-The statements are those of the migrations, written down by ``scripts/schema.py`` as one file for each.
+The statements are those of the migrations, written down by ``scripts/schema.py`` as one file for each. What
+functions of migrations do is done here otherwise: earlier tables are refused by their version.
 How many of them a file has seen stands in its ``user_version``, counted from ``_UNRELEASED``.
 """
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MAGIC: Final = b"SQLite format 3\0"
-_PYTHON: Final = "-- python"
-"""Stands in a file where a function of the migration changes rows."""
 _HEADER: Final = 100
 """Bytes of a SQLite file's header; the user version is a big-endian number at byte 60."""
 _UNRELEASED: Final = 14
@@ -94,17 +93,6 @@ def allow_shrinking(raw: sqlite3.Connection) -> None:
     raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
 
 
-def _refuse_nothing(_raw: sqlite3.Connection) -> None:
-    """Do nothing: earlier tables were refused before."""
-
-
-IN_PYTHON: Final = {
-    "0001_initial": _refuse_nothing,
-    "0002_incremental_vacuum": allow_shrinking,
-}
-"""What the function of a migration does, by the migration's name."""
-
-
 def bring_up_to_date(raw: sqlite3.Connection) -> None:
     """Make missing tables; of several processes, the others wait.
 
@@ -122,12 +110,9 @@ def bring_up_to_date(raw: sqlite3.Connection) -> None:
     raw.execute("BEGIN IMMEDIATE")
     try:
         version = _version(raw) or _UNRELEASED + _migrated(raw)
-        for name, statements in schema()[version - _UNRELEASED :]:
+        for _name, statements in schema()[version - _UNRELEASED :]:
             for statement in statements:
-                if statement == _PYTHON:
-                    IN_PYTHON[name](raw)
-                else:
-                    raw.execute(statement)
+                raw.execute(statement)
         raw.execute(f"PRAGMA user_version = {newest()}")
     except BaseException:
         raw.execute("ROLLBACK")

@@ -216,13 +216,10 @@ def labels_of(manager: Any, keys: Iterable[Any], *fields: str) -> dict[Any, tupl
 def _name_statements(calls: list[records.ReceiverCall], manager: Any) -> None:
     """Put the texts of the statements of *calls* where their ids are."""
     wanted = list({key for call in calls for key, _, _ in call.statements})
-    texts: dict[Any, str] = {}
-    for chunk in chunks(wanted, 500):
-        labels = manager("StatementLabel").filter(pk__in=chunk)
-        texts.update(labels.values_list("pk", "statement"))
+    texts = labels_of(manager("StatementLabel"), wanted, "statement")
     for call in calls:
         call.statements = tuple(
-            (texts.get(key, ""), count, ns) for key, count, ns in call.statements
+            (*texts.get(key, ("",)), count, ns) for key, count, ns in call.statements
         )
 
 

@@ -47,18 +47,15 @@ class Story:
     """False if the time was up first: ``older`` goes on from there."""
 
 
-def story(
-    instance: str, *, before: str = "", after: str = "", since_ns: int | None = None
-) -> Story:
+def story(instance: str, *, before: str = "", after: str = "") -> Story:
     """Return a page of the traces that touched *instance*, newest first.
 
     Args:
         instance: As ``orders.Order:42``.
         before: ``older`` of a page, to get the next.
         after: ``newer`` of a page, to get the one before it.
-        since_ns: When they started, at the earliest (wall clock, ns).
     """
-    wanted = TraceSearch(instance=instance, since_ns=since_ns)
+    wanted = TraceSearch(instance=instance)
     page = find(
         EVERYTHING, before=before, after=after, size=MOST_TRACES, wanted=wanted,
         seconds=_SEARCH_SECONDS,

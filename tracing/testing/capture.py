@@ -163,15 +163,9 @@ def _merge(trace: Trace, other: Trace, offset_ns: int) -> None:
 
 _ADDED: Final = (
     *("dispatches", "bypasses", "side_effects", "lost_receivers", "connection_changes"),
-    *(
-        "unreadable",
-        "missed_receivers",
-        "waiting_callbacks",
-        "silent_writes",
-        "discarded_callbacks",
-    ),
-    *("dispatch_count", "receiver_call_count", "query_count", "query_ns", "signal_ns"),
-    *("error_count", "dropped_count", "orphan_count", "overhead_ns"),
+    *("unreadable", "missed_receivers", "waiting_callbacks", "silent_writes"),
+    *("discarded_callbacks", "dispatch_count", "receiver_call_count", "query_count", "query_ns"),
+    *("signal_ns", "error_count", "dropped_count", "orphan_count", "overhead_ns"),
 )
 """The lists and the counts of a trace that are added up."""
 

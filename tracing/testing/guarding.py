@@ -26,7 +26,7 @@ from tracing.instrumentation.connections import journal, registry
 from tracing.instrumentation.patching import hold_connections
 from tracing.spans.processes import CONNECTED, DISCONNECTED, IGNORED, MUTED, UNMUTED
 from tracing.testing.leftovers import Leftover
-from tracing.testing.muting import Muted
+from tracing.testing.muting import Muted, is_one
 from tracing.testing.replaced import Methods
 
 if TYPE_CHECKING:
@@ -338,9 +338,7 @@ def _are_one(entry: Any, other: Any) -> bool:
     if entry[0] != other[0]:
         return False
     first, second = registry.receiver_of(entry), registry.receiver_of(other)
-    if isinstance(first, MethodType) and isinstance(second, MethodType):
-        return first.__self__ is second.__self__ and first.__func__ is second.__func__
-    return first is not None and first is second
+    return first is not None and is_one(first, second)
 
 
 def _differences(before: list[Any], now: list[Any]) -> list[tuple[Any, Any]]:

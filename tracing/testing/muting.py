@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import weakref
 from contextlib import contextmanager
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
@@ -108,11 +107,11 @@ def _mute_signal(
                 continue
             receiver = entry[1]
             if isinstance(receiver, Muted):
-                if only is None or _same(_alive(receiver.entry[1]), only):
+                if only is None or is_one(registry.receiver_of(receiver.entry), only):
                     receiver.count += 1
                     muted.append((signal, receiver))
                 continue
-            if only is not None and not _same(_alive(receiver), only):
+            if only is not None and not is_one(registry.receiver_of(entry), only):
                 continue
             stand_in = Muted(entry)
             signal.receivers[index] = (entry[0], stand_in, *entry[2:])
@@ -120,11 +119,7 @@ def _mute_signal(
         signal.sender_receivers_cache.clear()
 
 
-def _alive(reference: Any) -> Any:
-    return reference() if isinstance(reference, weakref.ReferenceType) else reference
-
-
-def _same(receiver: Any, target: Any) -> bool:
+def is_one(receiver: Any, target: Any) -> bool:
     """Return whether both are one receiver, a bound method included."""
     if isinstance(receiver, MethodType) and isinstance(target, MethodType):
         return receiver.__self__ is target.__self__ and receiver.__func__ is target.__func__

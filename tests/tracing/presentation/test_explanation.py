@@ -46,7 +46,7 @@ def test_numbers_are_written_for_people():
     assert (index.label, index.level, index.share, index.times, index.p50, index.queries) == (
         "index", 1, "100 %", "2", "1.00 ms", "2",
     )  # fmt: skip
-    assert (told.lines[0].share, index.parent, index.lasts) == ("", 1, (True, True))
+    assert (told.lines[0].share, index.parent, index.level) == ("", 1, 1)
 
 
 @pytest.mark.parametrize(

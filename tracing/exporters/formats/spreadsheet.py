@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from tracing.spans.codec import Clock
@@ -23,6 +24,11 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
+_of_trace = attrgetter("kind", "name", "status")
+_of_dispatch = attrgetter("signal", "sender", "instance", "method", "transaction")
+_of_call = attrgetter("receiver.name", "receiver.file", "receiver.line", "position", "outcome")
+
+
 def write_csv(traces: Iterable[Trace], file: TextOut) -> None:
     """Write a row for each receiver call with its dispatch and trace."""
     clock = Clock()
@@ -35,14 +41,8 @@ def write_csv(traces: Iterable[Trace], file: TextOut) -> None:
                 trace.trace_id,
                 trace.root_span_id,
                 clock.text(trace.started_ns),
-                trace.kind,
-                trace.name,
-                trace.status,
-                dispatch.signal,
-                dispatch.sender,
-                dispatch.instance,
-                dispatch.method,
-                dispatch.transaction,
+                *_of_trace(trace),
+                *_of_dispatch(dispatch),
                 "" if site is None else site.file,
                 "" if site is None else site.line,
                 _ms(dispatch.duration_ns),
@@ -50,11 +50,7 @@ def write_csv(traces: Iterable[Trace], file: TextOut) -> None:
             for call in dispatch.receiver_calls:
                 row = (
                     *of_dispatch,
-                    call.receiver.name,
-                    call.receiver.file,
-                    call.receiver.line,
-                    call.position,
-                    call.outcome,
+                    *_of_call(call),
                     _ms(call.duration_ns),
                     _ms(call.self_ns),
                     call.query_count,

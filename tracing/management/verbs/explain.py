@@ -8,7 +8,7 @@ from tracing import pipeline
 from tracing.analysis.explain import UnknownNameError
 from tracing.analysis.explain.steps import as_dict
 from tracing.management.layout import rows_of
-from tracing.management.tables import NARROW
+from tracing.management.tables import NARROW, guides
 from tracing.management.terminal import joined, table, text
 from tracing.management.verbs.base import (
     WRONG,
@@ -30,12 +30,12 @@ from tracing.store.explaining import MOST_TRACES, Wanted, explain
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+    from collections.abc import Sequence
 
     from tracing.management.layout import Table, Text
     from tracing.presentation.explanation import Line, Told
 
 _NUMBERS: Final = ("follows", "times", "p50", "p95", "SQL")
-_MIDDLE, _LAST, _BELOW, _ASIDE = "├─ ", "└─ ", "│  ", "   "
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -86,25 +86,27 @@ def _write(run: Run, told: Told) -> None:
     for sentence in told.sentences:
         write(text(sentence))
     write()
-    heading, *rows = rows_of(_table(told, run.terminal.width), run.terminal.width)
+    guided = guides([(line.level + 1, bool(line.step.children)) for line in told.lines])
+    branches = [branch for branch, _ in guided]
+    heading, *rows = rows_of(_table(told, branches, run.terminal.width), run.terminal.width)
     if told.is_recorded:
         write(heading)
-    for line, row in zip(told.lines, rows, strict=True):
+    for line, row, (_, below) in zip(told.lines, rows, guided, strict=True):
         write(row)
         for note in line.notes:
-            write(joined(f"{_aside(line)}  ", (note.text, "yellow" if note.is_bad else "dim")))
+            write(joined(f"{below}  ", (note.text, "yellow" if note.is_bad else "dim")))
     if told.hidden:
         write(hidden_line(told.hidden))
 
 
-def _table(told: Told, width: int) -> Table:
+def _table(told: Told, branches: Sequence[str], width: int) -> Table:
     numbers = _NUMBERS if told.is_recorded else ()
     wide = width >= NARROW or not told.is_recorded
     shown = table(
         "", *numbers, *(("where",) if wide else ()), right=numbers, flexible="where" if wide else ""
     )
-    for line in told.lines:
-        cells: list[Text] = [joined((_branch(line), "dim"), (line.label, _style(line)))]
+    for line, branch in zip(told.lines, branches, strict=True):
+        cells: list[Text] = [joined((branch, "dim"), (line.label, _style(line)))]
         if told.is_recorded:
             cells += [text(each) for each in (line.share, line.times, line.p50, line.p95)]
             cells.append(text(line.queries))
@@ -120,20 +122,6 @@ def _style(line: Line) -> str:
     if line.step.is_unseen:
         return "dim"
     return "bold" if line.is_receiver else "cyan"
-
-
-def _branch(line: Line) -> str:
-    """Return the branches of the tree that lead to *line*."""
-    if not line.level:
-        return ""
-    outer = "".join(_ASIDE if is_last else _BELOW for is_last in line.lasts[1:-1])
-    return outer + (_LAST if line.lasts[-1] else _MIDDLE)
-
-
-def _aside(line: Line) -> str:
-    """Return the branches of the tree that pass by the notes of *line*."""
-    outer = "".join(_ASIDE if is_last else _BELOW for is_last in line.lasts[1:])
-    return outer + (_BELOW if line.step.children else _ASIDE)
 
 
 VERBS: tuple[Verb, ...] = (

@@ -1,4 +1,3 @@
--- python
 CREATE TABLE "tracing_sequence" ("name" varchar(30) NOT NULL PRIMARY KEY, "value" bigint NOT NULL);
 CREATE TABLE "tracing_signallabel" ("id" integer NOT NULL PRIMARY KEY AUTOINCREMENT, "key" varchar(32) NOT NULL UNIQUE, "name" varchar(255) NOT NULL);
 CREATE TABLE "tracing_senderlabel" ("id" integer NOT NULL PRIMARY KEY AUTOINCREMENT, "key" varchar(32) NOT NULL UNIQUE, "name" varchar(255) NOT NULL);

@@ -127,6 +127,8 @@ def login_url() -> str:
     return url
 
 
+RANGES: Final = (("1h", "last hour"), ("24h", "24 hours"), ("7d", "7 days"), ("", "all"))
+"""Times that pages offer, as ``?since=`` has them."""
 _NOT_KEPT: Final = frozenset({SHOW, "before", "after", "start", "last"})
 """Parameters that mean another place in what the switch changes."""
 

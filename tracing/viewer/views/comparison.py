@@ -99,17 +99,14 @@ class Compare(Page):
 
 
 def _drawn(change: Change) -> dict[str, Any]:
-    longest = max(
-        change.before.total_ns if change.before else 0,
-        change.after.total_ns if change.after else 0,
-        1,
-    )
+    before, after = (node.total_ns if node else 0 for node in (change.before, change.after))
+    longest = max(before, after, 1)
     return {
         "change": change,
         "level": min(change.depth + 1, DRAWN_LEVELS),
         "node": change.after or change.before,
-        "before_bar": f"{(change.before.total_ns if change.before else 0) / longest * 100:.1f}",
-        "after_bar": f"{(change.after.total_ns if change.after else 0) / longest * 100:.1f}",
+        "before_bar": f"{before / longest * 100:.1f}",
+        "after_bar": f"{after / longest * 100:.1f}",
         "is_worse": bool({"slower", "more SQL", "more errors", "appeared"} & set(change.verdicts)),
         "is_better": bool(
             {"faster", "less SQL", "fewer errors", "vanished"} & set(change.verdicts)

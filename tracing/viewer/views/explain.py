@@ -12,7 +12,7 @@ from tracing.presentation.links import Links
 from tracing.presentation.rows import DRAWN_LEVELS
 from tracing.search.parser import quoted
 from tracing.store.explaining import Wanted, explain
-from tracing.viewer.views.base import Page, read_since
+from tracing.viewer.views.base import RANGES, Page, read_since
 from tracing.viewer.views.traces import list_address
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 MOST_OFFERED: Final = 200
 """Signals and senders that are offered where nothing is asked."""
-RANGES: Final = (("1h", "last hour"), ("24h", "24 hours"), ("7d", "7 days"), ("", "all"))
 
 
 class Explain(Page):

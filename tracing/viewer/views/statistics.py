@@ -13,7 +13,7 @@ from tracing.presentation.documents import statistics_document
 from tracing.search.parser import quoted
 from tracing.store import statistics
 from tracing.store.statistics import names_of
-from tracing.viewer.views.base import Page, read_since, sortable
+from tracing.viewer.views.base import RANGES, Page, read_since, sortable
 from tracing.viewer.views.traces import list_address
 
 if TYPE_CHECKING:
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 
     from tracing.analysis.histogram import Statistics
 
-RANGES: Final = (
-    ("1h", "last hour"),
-    ("24h", "24 hours"),
-    ("7d", "7 days"),
-    ("30d", "30 days"),
-    ("", "all"),
-)
 SUBJECTS: Final = {
     "receiver": "Receivers",
     "signal": "Signals",
@@ -78,7 +71,7 @@ class StatisticsPage(Page):
             {
                 "subject": subject,
                 "subjects": SUBJECTS,
-                "ranges": RANGES,
+                "ranges": (*RANGES[:-1], ("30d", "30 days"), RANGES[-1]),
                 "since": since,
                 "order": order,
                 "view": shown,

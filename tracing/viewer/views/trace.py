@@ -33,8 +33,7 @@ from tracing.store.task_links import task_links
 from tracing.viewer.access import Permission
 from tracing.viewer.forms import NoteForm
 from tracing.viewer.minimap import minimap
-from tracing.viewer.tab_documents import tab_document
-from tracing.viewer.tab_rows import FLAME_ROW, TABLE_ORDERS, WHOLE, FlameBox, Statement
+from tracing.viewer.tabs import FLAME_ROW, TABLE_ORDERS, WHOLE, FlameBox, Statement, tab_document
 from tracing.viewer.views.base import Page, sortable, whole_number
 from tracing.viewer.views.traces import list_address, read_search
 

@@ -25,7 +25,7 @@ from tracing.viewer.graph import (
     sender_text,
     signal_key,
 )
-from tracing.viewer.views.base import Page, read_since
+from tracing.viewer.views.base import RANGES, Page, read_since
 from tracing.viewer.views.traces import list_address
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Map(Page):
                 "with_connected": with_connected,
                 "crossing": sum(flow.crosses for flow in shown if flow.was_seen),
                 "is_filtered": bool(focus or app or into or request.GET.get("q")),
-                "ranges": (("1h", "last hour"), ("24h", "24 hours"), ("7d", "7 days"), ("", "all")),
+                "ranges": RANGES,
             }
         )
 
