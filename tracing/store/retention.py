@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +77,7 @@ def prune(
         seconds: Stop after this time; None for no limit.
     """
     with beside_the_application(using or store_alias()) as database:
-        return _Pruning(database, retention, dry_run, progress, seconds, labels=True).run()
+        return _Pruning(database, retention, dry_run, progress, seconds).run()
 
 
 def prune_in_turn(database: Database, retention: Retention, seconds: float) -> Pruned:
@@ -85,7 +85,7 @@ def prune_in_turn(database: Database, retention: Retention, seconds: float) -> P
 
     Those take longer than a turn: see ``unused_labels.sweep``.
     """
-    return _Pruning(database, retention, False, None, seconds, labels=False).run()
+    return _Pruning(database, retention, seconds=seconds, with_labels=False).run()
 
 
 def compact_rollups(using: str | None = None, *, now_ns: int | None = None) -> int:
@@ -98,26 +98,23 @@ def compact_rollups(using: str | None = None, *, now_ns: int | None = None) -> i
         return compact(database, hour, lambda: False)[0]
 
 
+@dataclass(slots=True)
 class _Pruning:
-    def __init__(  # noqa: PLR0917 - private, and given by position once.
-        self,
-        database: Database,
-        retention: Retention,
-        dry_run: bool,  # noqa: FBT001 - the same.
-        progress: Progress | None,
-        seconds: float | None,
-        labels: bool,  # noqa: FBT001 - the same.
-    ) -> None:
-        self.database = database
-        self.retention = retention
-        self.dry_run = dry_run
-        self.progress = progress
+    database: Database
+    retention: Retention
+    dry_run: bool = False
+    progress: Progress | None = None
+    seconds: InitVar[float | None] = None
+    with_labels: bool = True
+    result: Pruned = field(default_factory=Pruned)
+    expected: int = 0
+    deadline: float | None = field(init=False)
+    aged_before_ns: int = field(init=False)
+    _oversized: int | None = None
+
+    def __post_init__(self, seconds: float | None) -> None:
         self.deadline = None if seconds is None else time.monotonic() + seconds
-        self.labels = labels
-        self.result = Pruned()
-        self.expected = 0
-        self._oversized: int | None = None
-        age = retention.older_than or timedelta()
+        age = self.retention.older_than or timedelta()
         self.aged_before_ns = time.time_ns() - int(age.total_seconds() * 1_000_000_000)
 
     def run(self) -> Pruned:
@@ -148,7 +145,7 @@ class _Pruning:
                 database.execute("DELETE FROM tracing_recorderstate WHERE seen_ns < %s", (day_ago,))
                 old = (time.time_ns() - KEPT_VERSIONS_NS,)
                 database.execute("DELETE FROM tracing_wiringversion WHERE last_seen_ns < %s", old)
-            if self.labels:
+            if self.with_labels:
                 self._prune_labels()
             self._shrink()
             result.bytes_after = size_of(database)
