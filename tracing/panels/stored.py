@@ -98,7 +98,10 @@ def _kept(trace: Trace, max_rows: int) -> set[int]:
     """Return the numbers of the dispatches that *max_rows* rows have room for."""
     nodes = [node for node in tree.flatten(tree.fold(trace)) if node.is_dispatch]
     above = {id(sent): node for node in nodes for call in node.children for sent in call.children}
-    ranked = sorted(nodes, key=lambda node: (not _has_failed(node), -node.total_ns))
+    failed = {
+        id(node) for node in nodes if any(each.error_count for each in (node, *node.children))
+    }
+    ranked = sorted(nodes, key=lambda node: (id(node) not in failed, -node.total_ns))
     chosen: dict[int, Node] = {}
     rows = 0
     for node in ranked:
@@ -114,7 +117,3 @@ def _kept(trace: Trace, max_rows: int) -> set[int]:
                 return {number for found in chosen.values() for number in found.numbers}
             chosen[id(each)] = each
     return {number for found in chosen.values() for number in found.numbers}
-
-
-def _has_failed(node: Node) -> bool:
-    return any(each.error_count for each in (node, *node.children))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 UPDATE: Final = "TRACING_UPDATE"
 FOLDER: Final = "__dispatch_trees__"
@@ -107,14 +107,14 @@ class Updating:
             if tree not in self._used
         }
         for folder in {test.parent / FOLDER for test in self._complete}:
-            found.update(_of_no_file(folder.glob("*/*.txt")))
+            # Those whose file of tests is gone.
+            found.update(
+                tree
+                for tree in folder.glob("*/*.txt")
+                if not (folder.parent / f"{tree.parent.name}.py").exists()
+            )
         return sorted(found)
 
     def _shown(self, path: Path) -> str:
         root = self._config.rootpath
         return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
-
-
-def _of_no_file(trees: Iterable[Path]) -> set[Path]:
-    """Return the *trees* whose file of tests is gone."""
-    return {tree for tree in trees if not (tree.parents[2] / f"{tree.parent.name}.py").exists()}

@@ -126,7 +126,8 @@ def reading(alias: str, seconds: float, *, changes: bool = False) -> Iterator[De
     """
     given = connections[alias]
     deadline = Deadline(seconds)
-    is_own = not (_is_bound_to(given) or (changes and _is_in_sound_transaction(given)))
+    is_sound = given.in_atomic_block and not given.needs_rollback
+    is_own = not (_is_bound_to(given) or (changes and is_sound))
     connection = _opened_like(given, changes=changes) if is_own else given
     limit = _LIMITS.get(connection.vendor, _Limit)(connection, deadline, is_own=is_own)
     token = _current.set(deadline)
@@ -166,10 +167,6 @@ def _is_bound_to(given: BaseDatabaseWrapper) -> bool:
         or any(getattr(block, "_from_testcase", False) for block in given.atomic_blocks)
         or is_in_memory()
     )
-
-
-def _is_in_sound_transaction(given: BaseDatabaseWrapper) -> bool:
-    return given.in_atomic_block and not given.needs_rollback
 
 
 class _Limit:

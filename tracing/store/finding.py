@@ -254,7 +254,8 @@ class _SpanSearch:
                 page = self._candidates(batch, deadline)
                 fitting = summaries(self.matcher.fitting(page.traces))
             except DatabaseError:
-                if not deadlines.is_over() or (is_first and not _is_one_trace(page)):
+                is_one = page is not None and len(page.traces) == 1
+                if not deadlines.is_over() or (is_first and not is_one):
                     raise
                 found.complete = False
                 if not is_first or page is None:
@@ -294,10 +295,6 @@ class _SpanSearch:
             size=size,
             seconds=max(deadline - time.monotonic(), 0.02),
         )
-
-
-def _is_one_trace(page: TracePage | None) -> bool:
-    return page is not None and len(page.traces) == 1
 
 
 def _readable(rows: Sequence[Trace]) -> int:

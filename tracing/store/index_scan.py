@@ -153,7 +153,7 @@ class Walk(Scan[Cursor, Trace]):
                 return
         step = 2**62 if self._indexed else 10_000
         position = self._start()
-        first, last = self._ends()
+        first, last = (self.low, self.high) if self._indexed else self._filled()
         while first <= position <= last:
             if self.backwards:
                 window = Q(pk__gte=position, pk__lte=min(position + step, last))
@@ -178,9 +178,6 @@ class Walk(Scan[Cursor, Trace]):
         if self.backwards:
             return max(self.begin.row + 1, self.low)
         return min(self.begin.row - 1, self.high)
-
-    def _ends(self) -> tuple[int, int]:
-        return (self.low, self.high) if self._indexed else self._filled()
 
     def _filled(self) -> tuple[int, int]:
         """Return the first and the last row that there is in the wanted time."""

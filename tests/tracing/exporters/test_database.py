@@ -593,7 +593,7 @@ def test_statistics_of_what_is_mine_are_of_its_receivers_and_what_they_heard(
     rollups = Rollup.objects.all()
 
     def names(subject):
-        found = getattr(rollups.of_mine(subject), f"by_{subject}")()
+        found = rollups.of_mine(subject).by(subject)
         assert rollups.of_mine(subject).count_of(subject) == len(found)
         return {
             " ".join(filter(None, (s.signal.rpartition(".")[2], s.sender, s.receiver)))
