@@ -77,7 +77,7 @@ def measure(url: str, process: int, dispatches: int) -> None:
     """Print rates and sizes."""
     from tracing import __version__
     from tracing.exporters.clickhouse.exporter import ClickHouseExporter
-    from tracing.exporters.clickhouse.rows import FORMAT, block_of
+    from tracing.exporters.clickhouse.rows import FORMAT, Encoder
     from tracing.exporters.clickhouse.schema import Schema
 
     exporter = ClickHouseExporter(url, database="ours", timeout=600)
@@ -86,7 +86,8 @@ def measure(url: str, process: int, dispatches: int) -> None:
         each.address.run(Schema(each.address.database).statements())
     parts = list(batches(one_call_each(dispatches)))
     count = sum(len(trace.dispatches) for part in parts for trace in part)
-    blocks = [block_of(part, "shop", __version__) for part in parts]
+    encoder = Encoder("shop", __version__)
+    blocks = [encoder.block(part) for part in parts]
     client = bare.address.connect()
 
     def send() -> None:
@@ -105,7 +106,7 @@ def measure(url: str, process: int, dispatches: int) -> None:
             f"{name:9} {count / wall:9,.0f} dispatches/s   {1e6 * cpu / count:5.1f} us CPU each"
             f"   and {1e6 * server / count:5.1f} us of the server"
         )
-    print(f"{sum(map(len, blocks)) / count:9.0f} bytes of JSON each, before they are compressed")
+    print(f"{sum(map(len, blocks)) / count:9.0f} bytes sent each, before they are compressed")
     size = tell_sizes(client, count)
     ours, _wall, theirs = times["exporter"]
     tell_needs(size, ours / count, theirs / count)

@@ -14,6 +14,7 @@ import threading
 import zlib
 from base64 import b64decode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import chdb.session
@@ -62,18 +63,20 @@ class Handler(BaseHTTPRequestHandler):
             if name.startswith("param_")
         }
         try:
-            self.answer(200, self.run(parameters.get("query", ""), body.decode(), settings, bound))
+            self.answer(200, self.run(parameters.get("query", ""), body, settings, bound))
         except Exception as error:  # noqa: BLE001 - the engine's answer.
             self.answer(500, str(error).encode())
 
     def run(self, statement, body, settings, bound):
         if statement:
-            # INSERT INTO t FORMAT f, and its data in the body.
+            # INSERT INTO t FORMAT f, and its data in the body: binary data the engine takes from files.
             head, separator, form = statement.rpartition(" FORMAT ")
             chosen = f" SETTINGS {settings}" if settings else ""
-            statement = f"{head}{chosen}{separator}{form}\n{body}"
+            data = f"{sys.argv[1]}-{threading.get_ident()}.block"
+            statement = f"{head} FROM INFILE '{data}'{chosen}{separator}{form}"
+            Path(data).write_bytes(body)
         else:
-            head, separator, form = body.rpartition("\n FORMAT ")
+            head, separator, form = body.decode().rpartition("\n FORMAT ")
             chosen = f"\nSETTINGS {settings}" if settings and separator else ""
             statement = f"{head}{chosen}{separator}{form}"
         with ONE_AT_A_TIME:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 _NONE: Final = "0" * 16
 """What W3C lets no id be; the next one is taken for it."""
 _INSTEAD: Final = "0" * 15 + "1"
+_IDS: Final = 2**64 - 1
+_MOST_SPANS: Final = 2**31
+"""Of a trace: what is further from its root is the id of another."""
 
 
 def _digest(text: str) -> str:
@@ -27,21 +30,31 @@ def derived_root_span_id(trace_id: str, started_ns: int) -> str:
 def span_id(root_span_id: str, number: int) -> str:
     """Return the W3C span id of span *number* of a trace; 0 is its root.
 
-    Made of what the store, the log and the export all have, so it is the same in each of them.
+    Made of what the store, the log and the export all have, so it is the same in each of them. Those of
+    a trace follow each other: where many are kept they take little room.
     """
-    return _digest(f"{root_span_id}:{number}") if number else root_span_id
+    return f"{_after(int(root_span_id, 16), number):016x}" if number else root_span_id
 
 
 def span_ids(root_span_id: str) -> Callable[[int], str]:
     """Return ``span_id`` for many spans of one trace."""
-    begun = blake2b(f"{root_span_id}:".encode(), digest_size=8)
+    root = int(root_span_id, 16)
 
     def span_id(number: int) -> str:
-        if not number:
-            return root_span_id
-        hashed = begun.copy()
-        hashed.update(b"%d" % number)
-        digest = hashed.hexdigest()
-        return digest if digest != _NONE else _INSTEAD
+        return f"{_after(root, number):016x}" if number else root_span_id
 
     return span_id
+
+
+def span_number(root_span_id: str, span_id: str) -> int | None:
+    """Return the number of a span; None for one of another trace."""
+    try:
+        number = (int(span_id, 16) - int(root_span_id, 16)) % _IDS
+    except ValueError:
+        return None
+    return number if number < _MOST_SPANS else None
+
+
+def _after(root: int, number: int) -> int:
+    """Return the id that is so far behind the *root*, past the zero."""
+    return (root + number - 1) % _IDS + 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from tracing import __version__
-from tracing.exporters.clickhouse.rows import FORMAT, block_of
+from tracing.exporters.clickhouse.rows import FORMAT, Encoder
 from tracing.pipeline import Gathering
 from tracing.pipeline.suppression import unrecorded
 from tracing.spans.codec import OF_SEGMENTS
@@ -72,6 +72,7 @@ class ClickHouseExporter:
         self.name = "clickhouse"
         self.address = Address(url, user, password, database, table, timeout)
         self.service = service or os.environ.get("OTEL_SERVICE_NAME") or "django"
+        self._encoder = Encoder(self.service, __version__)
         self.gathers = Gathering(rows, seconds)
         self._earlier: OrderedDict[str, dict[int, records.Trace]] = OrderedDict()
         """What segments told beside their spans, until the row of the trace can tell it."""
@@ -88,13 +89,13 @@ class ClickHouseExporter:
             BadValueError: It cannot read a value among them.
         """
         whole = [self._with_earlier(trace) for trace in batch]
-        block = block_of(whole, self.service, __version__)
-        if not block:
-            return
-        token = blake2b(block, digest_size=16).hexdigest()
         with unrecorded():
             if self._client is None:
-                self._client = self.address.connect()
+                self._client = self._connect()
+            block = self._encoder.block(whole)
+            if not block:
+                return
+            token = blake2b(block, digest_size=16).hexdigest()
             try:
                 settings = {**_SETTINGS, "insert_deduplication_token": token}
                 self.address.insert(self._client, block, FORMAT, settings)
@@ -135,6 +136,16 @@ class ClickHouseExporter:
         if self._client is not None:
             self._leaked.append(self._client)
             self._client = None
+
+    def _connect(self) -> Client:
+        """Return a connection, and see what the columns are of."""
+        client = self.address.connect()
+        try:
+            self._encoder.write_for(self.address.columns(client))
+        except Exception:
+            client.close()
+            raise
+        return client
 
     def _close(self) -> None:
         client, self._client = self._client, None

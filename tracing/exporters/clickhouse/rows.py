@@ -1,150 +1,261 @@
-"""Spans as rows of ``otel_traces``, in the JSON that ClickHouse takes."""
+"""Spans as rows of ``otel_traces``, in the binary format that ClickHouse takes."""
 
 from __future__ import annotations
 
+import re
+from struct import Struct, error
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from tracing.exporters.formats import OtlpSpan, otlp_spans, resource_attributes
-from tracing.spans.records import Dispatch, ReceiverCall, Trace
-from tracing.store.clickhouse.spans import (
-    HAZARD,
-    KNOWN_HAZARD,
-    Attributes,
-    call_extra,
-    dispatch_extra,
+from tracing.exporters.clickhouse.attributes import (
+    NUMBERS,
+    attributes_of_call,
+    attributes_of_dispatch,
+    attributes_of_trace,
+    facts_of_dispatch,
     hazard_event,
-    trace_extra,
+    is_common_call,
+    is_common_dispatch,
+    key_of_call,
+    key_of_dispatch,
+    numbers_of_call,
+    numbers_of_dispatch,
+    texts,
 )
+from tracing.exporters.formats import OtlpSpan, otlp_spans, resource_attributes
+from tracing.pipeline import TemporaryError
+from tracing.spans.records import Dispatch, ReceiverCall, Trace
+from tracing.store.clickhouse.spans import HAZARD, KNOWN_HAZARD, ROOT, Attributes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
-_SECOND: Final = 1_000_000_000
+FORMAT: Final = "RowBinaryWithNamesAndTypes"
+"""The names and types of the columns once, then rows: no text is read but the values."""
 
+_TEXT: Final = "LowCardinality(String)"
+_MAP: Final = f"Map({_TEXT}, String)"
+COLUMNS: Final = {
+    # Of each row.
+    "Timestamp": "DateTime64(9)",
+    "Duration": "UInt64",
+    # Of all rows of a trace.
+    "TraceId": "String",
+    "ServiceName": _TEXT,
+    "ResourceAttributes": _MAP,
+    "ScopeName": "String",
+    "ScopeVersion": "String",
+    # Of each row.
+    "SpanId": "String",
+    "ParentSpanId": "String",
+    # Of all rows of a name, if nothing went wrong.
+    "SpanName": _TEXT,
+    "SpanKind": _TEXT,
+    "StatusCode": _TEXT,
+    "StatusMessage": "String",
+    "Events.Timestamp": "Array(DateTime64(9))",
+    "Events.Name": f"Array({_TEXT})",
+    "Events.Attributes": f"Array({_MAP})",
+    "Links.TraceId": "Array(String)",
+    "Links.SpanId": "Array(String)",
+    "Links.TraceState": "Array(String)",
+    "Links.Attributes": f"Array({_MAP})",
+    "SpanAttributes": _MAP,
+}
+_MOST_CACHED: Final = 20_000
+"""Pieces of rows, of some hundred bytes each, after which all of them are forgotten."""
 
-FORMAT: Final = "JSONCompactEachRowWithNames"
-"""The names of the columns once, then an array for each row: the server reads it faster than objects."""
-
-
-class Row(msgspec.Struct, array_like=True, gc=False):
-    """A span as the collector writes it, in the order of ``COLUMNS``."""
-
-    timestamp: str
-    """Seconds since the epoch, with nine decimals."""
-    trace_id: str
-    span_id: str
-    span_name: str
-    span_kind: str
-    service_name: str
-    resource_attributes: Attributes
-    span_attributes: Attributes
-    duration: int
-    """Nanoseconds."""
-    status_code: str
-    parent_span_id: str = ""
-    status_message: str = ""
-    scope_name: str = ""
-    scope_version: str = ""
-    events_timestamp: tuple[str, ...] = ()
-    events_name: tuple[str, ...] = ()
-    events_attributes: tuple[Attributes, ...] = ()
-    links_trace_id: tuple[str, ...] = ()
-    links_span_id: tuple[str, ...] = ()
-    links_trace_state: tuple[str, ...] = ()
-    links_attributes: tuple[Attributes, ...] = ()
-
-
-def _column(field: str) -> str:
-    """Return the column of a field of ``Row``: nested ones have a dot."""
-    for nested in ("events", "links"):
-        if field.startswith(f"{nested}_"):
-            return f"{nested.title()}.{_column(field.removeprefix(f'{nested}_'))}"
-    return field.title().replace("_", "")
-
-
-COLUMNS: Final = tuple(_column(field) for field in Row.__struct_fields__)
-_HEAD: Final = msgspec.json.encode(COLUMNS) + b"\n"
+_pack_times: Final = Struct("<qQ").pack
+_pack_moment: Final = Struct("<q").pack
+_LEAST_LONG: Final = 0x80
+_SHORT: Final = [bytes((length,)) for length in range(_LEAST_LONG)]
+_NO_EVENTS: Final = b"\0" * 3
+_NO_LINKS: Final = b"\0" * 4
 
 
-def rows_of(trace: Trace, service: str, version: str) -> Iterator[Row]:
-    """Yield the rows of *trace*: its own once it has ended, and the others.
+def _size(number: int) -> bytes:
+    """Return a length as LEB128."""
+    if number < _LEAST_LONG:
+        return _SHORT[number]
+    return bytes((number & 0x7F | 0x80,)) + _size(number >> 7)
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    size = len(data)
+    return (_SHORT[size] if size < _LEAST_LONG else _size(size)) + data
+
+
+_NAMES: Final = {name: _text(name) for name in NUMBERS}
+
+
+def _pairs(attributes: Attributes) -> bytes:
+    return b"".join(
+        [(_NAMES.get(name) or _text(name)) + _text(text) for name, text in attributes.items()]
+    )
+
+
+def _map(attributes: Attributes) -> bytes:
+    return _size(len(attributes)) + _pairs(attributes)
+
+
+def _array(values: Iterable[bytes]) -> bytes:
+    each = [*values]
+    return _size(len(each)) + b"".join(each)
+
+
+def _plain(kind: str) -> str:
+    """Return the type whose values are written in the same bytes."""
+    return re.sub(r"LowCardinality\((\w+)\)|\bU?(Int64)|(DateTime64\(9)[^)]*", r"\1\2\3", kind)
+
+
+_Pieces = tuple[bytes, int, bytes]
+"""What stands before the attributes, how many of them there are, and the attributes."""
+_NO_FACTS: Final[_Pieces] = b"", 0, b""
+
+
+class Encoder:
+    """Makes blocks; what many rows share it makes once.
 
     Args:
-        trace: The trace, or a segment of one.
         service: Value of ``service.name``.
         version: Of the tracer; the version of the scope.
     """
-    resource = _texts(resource_attributes(trace, service))
-    for span in otlp_spans(trace):
-        row = Row(
-            _moment(span.start_ns),
-            span.trace_id,
-            span.span_id,
-            span.name,
-            "Server" if span.server else "Internal",
-            service,
-            resource,
-            _texts(span.attributes) | _extra(span, trace),
-            span.end_ns - span.start_ns,
-            "Unset" if span.error is None else "Error",
-            span.parent_span_id,
-            span.error or "",
-            "tracing",
-            version,
+
+    def __init__(self, service: str, version: str) -> None:
+        self.service = service
+        self._scope = _text("tracing") + _text(version)
+        self._pieces: dict[Any, _Pieces] = {}
+        self.write_for({})
+
+    def write_for(self, types: Mapping[str, str]) -> None:
+        """Write for a table with columns of these *types*; others are of ``COLUMNS``.
+
+        Raises:
+            TemporaryError: One of them is written in other bytes.
+        """
+        for name, kind in COLUMNS.items():
+            if _plain(types.get(name, kind)) != _plain(kind):
+                raise TemporaryError(f"{name} is {types[name]} in it, and not {kind}")
+        told = {name: types.get(name, kind) for name, kind in COLUMNS.items()}
+        self._head = _size(len(told)) + b"".join(map(_text, (*told, *told.values())))
+
+    def block(self, traces: Iterable[Trace]) -> bytes:
+        """Return the rows of *traces* in ``FORMAT``; empty if none.
+
+        Of each trace its own once it has ended, and the others.
+
+        Raises:
+            ValueError, TypeError, OverflowError: A value is none that a column has.
+        """
+        if len(self._pieces) > _MOST_CACHED:
+            self._pieces.clear()
+        try:
+            rows = [row for trace in traces for row in self._rows(trace)]
+        except error as found:
+            raise OverflowError(str(found)) from None
+        return b"".join([self._head, *rows]) if rows else b""
+
+    def _rows(self, trace: Trace) -> Iterator[bytes]:
+        resource = texts(resource_attributes(trace, self.service))
+        shared = _text(trace.trace_id) + _text(self.service) + _map(resource) + self._scope
+        root = _pairs({ROOT: trace.root_span_id})
+        context = trace.diagnosis_context
+        outer = {} if context is None else context.outer_spans
+        facts = _NO_FACTS
+        for span in otlp_spans(trace):
+            record = span.record
+            if isinstance(record, ReceiverCall):
+                before, count, attributes = self._call(span, record, facts, root)
+            elif isinstance(record, Dispatch):
+                key = key_of_dispatch(record)
+                # Its calls follow it.
+                facts = self._facts(record, key)
+                before, count, attributes = self._dispatch(
+                    span, record, key, is_below=record.number not in outer
+                )
+            else:
+                told = attributes_of_trace(trace)
+                before, count, attributes = _before(span), len(told), _pairs(told)
+            yield b"".join(
+                (
+                    _pack_times(span.start_ns, span.end_ns - span.start_ns),
+                    shared,
+                    _text(span.span_id),
+                    _text(span.parent_span_id),
+                    before,
+                    _size(count),
+                    attributes,
+                )
+            )
+
+    def _dispatch(
+        self, span: OtlpSpan, record: Dispatch, key: tuple[object, ...], *, is_below: bool
+    ) -> _Pieces:
+        is_common = is_below and is_common_dispatch(record)
+        found = self._pieces.get(key) if is_common else None
+        if found is None:
+            told = attributes_of_dispatch(record, is_below=is_below)
+            found = _before(span), len(told), _pairs(told)
+            if is_common:
+                self._pieces[key] = found
+        before, count, attributes = found
+        numbers = numbers_of_dispatch(record)
+        return before, count + len(numbers), attributes + _pairs(numbers)
+
+    def _call(self, span: OtlpSpan, record: ReceiverCall, facts: _Pieces, root: bytes) -> _Pieces:
+        is_common = is_common_call(record)
+        key = key_of_call(record)
+        found = self._pieces.get(key) if is_common else None
+        if found is None:
+            told = attributes_of_call(record)
+            found = _before(span), len(told), _pairs(told)
+            if is_common:
+                self._pieces[key] = found
+        before, count, attributes = found
+        numbers = numbers_of_call(record, span.dispatch)
+        return (
+            before,
+            count + facts[1] + len(numbers) + 1,
+            b"".join((attributes, facts[2], _pairs(numbers), root)),
         )
-        _add_events(row, span)
-        if span.link_span_id:
-            row.links_trace_id, row.links_span_id = (span.trace_id,), (span.link_span_id,)
-            row.links_trace_state, row.links_attributes = ("",), ({},)
-        yield row
+
+    def _facts(self, dispatch: Dispatch, key: tuple[object, ...]) -> _Pieces:
+        found = self._pieces.get(("facts", key))
+        if found is None:
+            told = facts_of_dispatch(dispatch)
+            found = self._pieces["facts", key] = b"", len(told), _pairs(told)
+        return found
 
 
-def _extra(span: OtlpSpan, trace: Trace) -> Attributes:
-    """Return what our pages read besides."""
-    record = span.record
-    if isinstance(record, ReceiverCall) and span.dispatch is not None:
-        return call_extra(record, span.dispatch, trace.root_span_id)
-    return dispatch_extra(record) if isinstance(record, Dispatch) else trace_extra(trace)
+def _before(span: OtlpSpan) -> bytes:
+    """Return the columns from the name of a span to its links."""
+    return b"".join(
+        (
+            _text(span.name),
+            _text("Server" if span.server else "Internal"),
+            _text("Unset" if span.error is None else "Error"),
+            _text(span.error or ""),
+            _events(span),
+            _links(span),
+        )
+    )
 
 
-def _add_events(row: Row, span: OtlpSpan) -> None:
-    events = [] if span.exception is None else [("exception", _texts(span.exception))]
+def _events(span: OtlpSpan) -> bytes:
+    exception = span.exception
+    events = [] if exception is None else [("exception", texts(exception))]
     if isinstance(trace := span.record, Trace):
         events += [(HAZARD, hazard_event(each)) for each in trace.hazards]
         events += [(KNOWN_HAZARD, hazard_event(each)) for each in trace.known_hazards]
-    if events:
-        row.events_timestamp = (_moment(span.end_ns),) * len(events)
-        row.events_name, row.events_attributes = zip(*events, strict=True)
+    if not events:
+        return _NO_EVENTS
+    moments = _array([_pack_moment(span.end_ns)] * len(events))
+    names, attributes = zip(*events, strict=True)
+    return moments + _array(map(_text, names)) + _array(map(_map, attributes))
 
 
-def block_of(traces: Iterable[Trace], service: str, version: str) -> bytes:
-    """Return the rows of *traces*, a line each, in ``FORMAT``; empty if none.
-
-    Raises:
-        ValueError, TypeError, OverflowError: A value is none that JSON in UTF-8 has.
-    """
-    rows = [row for trace in traces for row in rows_of(trace, service, version)]
-    return _HEAD + _encode_lines(rows) if rows else b""
-
-
-_encode_lines: Final = msgspec.json.Encoder().encode_lines
-
-
-def _moment(at_ns: int) -> str:
-    seconds, rest = divmod(at_ns, _SECOND)
-    return f"{seconds}.{rest:09d}"
-
-
-def _texts(attributes: dict[str, Any]) -> Attributes:
-    """Return *attributes* as text, as the collector writes them."""
-    return {
-        name: value if type(value) is str else _text(value) for name, value in attributes.items()
-    }
-
-
-def _text(value: Any) -> str:
-    if value is True:
-        return "true"
-    return "false" if value is False else str(value)
+def _links(span: OtlpSpan) -> bytes:
+    if not span.link_span_id:
+        return _NO_LINKS
+    ids = _array([_text(span.trace_id)]) + _array([_text(span.link_span_id)])
+    return ids + _array([_text("")]) + _array([_map({})])

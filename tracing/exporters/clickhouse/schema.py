@@ -16,7 +16,7 @@ LONGEST: Final = timedelta(days=40 * 365)
 """A DateTime ends in 2106 and begins anew: what is to stay longer than that would go at once."""
 
 _SPANS: Final = """(
-    Timestamp DateTime64(9) CODEC(Delta, ZSTD(1)),
+    Timestamp DateTime64(9) CODEC(Delta, T64, ZSTD(1)),
     TraceId String CODEC(ZSTD(1)),
     SpanId String CODEC(ZSTD(1)),
     ParentSpanId String CODEC(ZSTD(1)),
@@ -27,8 +27,8 @@ _SPANS: Final = """(
     ResourceAttributes Map(LowCardinality(String), String) CODEC(ZSTD(1)),
     ScopeName String CODEC(ZSTD(1)),
     ScopeVersion String CODEC(ZSTD(1)),
-    SpanAttributes Map(LowCardinality(String), String) CODEC(ZSTD(1)),
-    Duration UInt64 CODEC(ZSTD(1)),
+    SpanAttributes Map(LowCardinality(String), String) CODEC(ZSTD(6)),
+    Duration UInt64 CODEC(T64, ZSTD(1)),
     StatusCode LowCardinality(String) CODEC(ZSTD(1)),
     StatusMessage String CODEC(ZSTD(1)),
     Events Nested (
@@ -43,13 +43,9 @@ _SPANS: Final = """(
         Attributes Map(LowCardinality(String), String)
     ) CODEC(ZSTD(1)),
     INDEX idx_trace_id TraceId TYPE bloom_filter(0.001) GRANULARITY 1,
-    INDEX idx_res_attr_key mapKeys(ResourceAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
-    INDEX idx_res_attr_value mapValues(ResourceAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
-    INDEX idx_span_attr_key mapKeys(SpanAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
-    INDEX idx_span_attr_value mapValues(SpanAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX idx_duration Duration TYPE minmax GRANULARITY 1
 )"""
-"""The columns and indices of the collector's exporter."""
+"""The columns of the collector's exporter, and its indices that are of use in another order."""
 
 _TRACES: Final = """(
     TraceId String CODEC(ZSTD(1)),
@@ -64,7 +60,7 @@ GROUP BY TraceId"""
 
 # What is looked for in one receiver call and its dispatch at once, and nothing else of them.
 _CALLS: Final = """(
-    Timestamp DateTime64(9) CODEC(Delta, ZSTD(1)),
+    Timestamp DateTime CODEC(Delta, ZSTD(1)),
     Root UInt64 CODEC(ZSTD(1)),
     Signal LowCardinality(String),
     Sender LowCardinality(String),
@@ -74,7 +70,7 @@ _CALLS: Final = """(
     Outcome LowCardinality(String),
     ExceptionType LowCardinality(String),
     ExceptionMessage String CODEC(ZSTD(1)),
-    Duration UInt64 CODEC(ZSTD(1)),
+    Duration UInt64 CODEC(T64, ZSTD(1)),
     Queries UInt32 CODEC(ZSTD(1)),
     Instance String CODEC(ZSTD(1)),
     Action LowCardinality(String),
@@ -240,7 +236,10 @@ TABLES: Final = (
         "",
         _SPANS,
         "MergeTree",
-        "PARTITION BY toDate(Timestamp)\nORDER BY (ServiceName, SpanName, toDateTime(Timestamp))",
+        # By trace and not, as the collector's, by name: what a trace repeats is stored once, and one
+        # trace is read in one piece.
+        "PARTITION BY toDate(Timestamp)\n"
+        "ORDER BY (ServiceName, toStartOfFiveMinutes(toDateTime(Timestamp)), TraceId, Timestamp)",
         "toDateTime(Timestamp)",
     ),
     _Table(

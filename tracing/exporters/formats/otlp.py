@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tracing.exporters.formats.attributes import (
-    call_attributes,
-    dispatch_attributes,
     exception_attributes,
     resource_attributes,
+    span_attributes,
     span_name,
     trace_attributes,
 )
@@ -34,16 +33,22 @@ class OtlpSpan:
     start_ns: int
     """Wall clock."""
     end_ns: int
-    attributes: dict[str, Any]
+    record: Trace | Dispatch | ReceiverCall
     error: str | None = None
     """The status message of a failed span; None for an unset status."""
     exception: dict[str, Any] | None = None
     """Attributes of what a receiver raised itself; what came from a dispatch of its own is told there."""
     link_span_id: str = ""
     """The span that caused it without waiting for it."""
-    record: Trace | Dispatch | ReceiverCall | None = None
     dispatch: Dispatch | None = None
     """Of a receiver call: what it was called for."""
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Return the attributes, made anew."""
+        if isinstance(self.record, Trace):
+            return trace_attributes(self.record)
+        return span_attributes(self.record)
 
 
 def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
@@ -59,9 +64,8 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
             trace.kind is Kind.REQUEST,
             started,
             started + trace.duration_ns,
-            trace_attributes(trace),
+            trace,
             trace.error if trace.status is Status.ERROR else None,
-            record=trace,
         )
     context = trace.diagnosis_context
     outer_spans = {} if context is None else context.outer_spans
@@ -81,10 +85,9 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
             server=False,
             start_ns=begin,
             end_ns=begin + dispatch.duration_ns,
-            attributes=dispatch_attributes(dispatch),
+            record=dispatch,
             error=dispatch.exception_type or None,
             link_span_id=parent if dispatch.is_detached else "",
-            record=dispatch,
         )
         for call in dispatch.receiver_calls:
             if call.outcome is Outcome.SKIPPED:
@@ -98,12 +101,11 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
                 server=False,
                 start_ns=begin,
                 end_ns=begin + call.duration_ns,
-                attributes=call_attributes(call),
+                record=call,
                 error=f"{call.exception_type}: {call.exception_message}" if raised else None,
                 exception=exception_attributes(call)
                 if raised and (call.number, call.exception_type) not in passed
                 else None,
-                record=call,
                 dispatch=dispatch,
             )
 

@@ -6,6 +6,9 @@ import logging
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
 
 from tracing.pipeline import TemporaryError
 from tracing.pipeline.suppression import OnlyOthers
@@ -25,6 +28,8 @@ _TOO_SLOW: Final = {159, 160}
 _BAD_DATA: Final = {6, 25, 26, 27, 38, 41, 53, 72, 117, 190, 259, 321}
 """Codes of values that cannot be read: who sent the block is to find them."""
 
+
+_read_column: Final = msgspec.json.Decoder(list[Any]).decode
 
 _NOISY: Final = (
     "urllib3.connectionpool",
@@ -78,6 +83,15 @@ class Address:
     table: str
     timeout: float
     """Seconds that an answer may take."""
+
+    @staticmethod
+    def is_url(text: str) -> bool:
+        """Return whether *text* is the address of an HTTP interface."""
+        try:
+            parts = urlsplit(text)
+            return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            return False
 
     @property
     def place(self) -> str:
@@ -154,6 +168,21 @@ class Address:
             )
         except Exception as error:  # noqa: BLE001 - the driver raises what it likes.
             raise self.translate(error) from None
+
+    def columns(self, client: Client) -> dict[str, str]:
+        """Return the types of the table's columns by name.
+
+        Raises:
+            TemporaryError: There is no answer, or no such table.
+        """
+        answer = self.ask(client, f"DESCRIBE TABLE {self.quoted()}", {}, {})
+        try:
+            found = [_read_column(line) for line in answer.splitlines() if line]
+        except ValueError as error:
+            raise TemporaryError(
+                f"ClickHouse at {self.place} answers what is none: {error}"
+            ) from None
+        return {str(name): str(kind) for name, kind, *_rest in found}
 
     def run(self, statements: Iterable[str]) -> None:
         """Run *statements* one after the other.

@@ -13,6 +13,7 @@ from tracing.store.finding import ANY, Found
 from tracing.store.matching import ran_under
 from tracing.store.pages import TraceSearch
 from tracing.store.queries import PAGE_SIZE
+from tracing.units import SECOND_NS
 
 if TYPE_CHECKING:
     from tracing.search.query import Query
@@ -119,8 +120,8 @@ class _List:
         return f"Timestamp >= {bind.moment(since_ns)} AND Timestamp < {bind.moment(until_ns)}"
 
     def look_at(self, since_ns: int, until_ns: int) -> None:
-        """Look for receiver calls of a time alone."""
-        self.bind.values["calls_since"] = since_ns
+        """Look for receiver calls of a time alone, which is known in seconds."""
+        self.bind.values["calls_since"] = since_ns - SECOND_NS
         self.bind.values["calls_until"] = until_ns
 
     def hidden(self, newest: str, oldest: str) -> int:

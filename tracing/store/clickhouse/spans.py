@@ -1,4 +1,4 @@
-"""Records as attributes of spans, and back.
+"""Records out of the attributes of spans.
 
 What attributes of OpenTelemetry and columns of the table say is read from there; ``REST`` has all else. Of
 spans that another wrote there is no rest: they are shown as far as their attributes go.
@@ -10,9 +10,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
-from msgspec.structs import replace
 
-from tracing.spans.ids import span_id
+from tracing.spans.ids import span_number
 from tracing.spans.records import (
     Callsite,
     Dispatch,
@@ -41,96 +40,14 @@ HAZARD: Final = "django.hazard"
 KNOWN_HAZARD: Final = "django.hazard.known"
 """Events of the span of a trace."""
 
-_NOT_OF_TRACE: Final[dict[str, Any]] = {
-    "dispatches": [], "hazards": [], "known_hazards": [], "diagnosis_context": None
+TOLD_OF_TRACE: Final[dict[str, Any]] = {
+    "trace_id": "0" * 32, "started_ns": 0, "duration_ns": 0, "status": Status.OK,
+    "root_span_id": "0" * 16, "parent_span_id": "", "http_method": "", "http_path": "",
+    "http_status": None, "user_id": "", "host": "", "process": 0, "thread": "", "release": "",
+    "dispatch_count": 0, "receiver_call_count": 0, "query_count": 0, "error_count": 0,
 }  # fmt: skip
-_TOLD_OF_DISPATCH: Final[dict[str, Any]] = {
-    "signal": "", "sender": "", "method": Method.SEND, "start_ns": 0, "duration_ns": 0, "instance": "",
-    "created": None, "raw": None, "using": "", "action": "", "callsite": None, "thread": "",
-    "transaction": TransactionOutcome.NONE, "exception_type": "", "query_count": 0,
-}  # fmt: skip
+"""Fields whose values are read from attributes and columns; in the rest these stand for them."""
 _NO_RECEIVER: Final = ReceiverLabel("")
-_TOLD_OF_CALL: Final[dict[str, Any]] = {
-    "position": 0, "receiver": _NO_RECEIVER, "start_ns": 0, "duration_ns": 0, "response_type": "",
-    "outcome": Outcome.RETURNED, "exception_type": "", "exception_message": "", "query_count": 0,
-    "query_ns": 0, "cpu_ns": None,
-}  # fmt: skip
-
-_encode: Final = msgspec.json.Encoder().encode
-
-
-# -- Writing ---------------------------------------------------------------------------------
-
-
-def trace_extra(trace: Trace) -> Attributes:
-    """Return what the attributes of the span of *trace* do not say."""
-    rest = _encode(replace(trace, **_NOT_OF_TRACE)).decode()
-    return {REST: rest, "django.tracing.mine": "true" if trace.is_mine else "false"}
-
-
-def dispatch_extra(dispatch: Dispatch) -> Attributes:
-    """Return what the attributes of the span of *dispatch* do not say.
-
-    Calls that were skipped are no spans: they are in it.
-    """
-    skipped = [call for call in dispatch.receiver_calls if not call.was_called]
-    rest = _encode(replace(dispatch, receiver_calls=skipped, **_TOLD_OF_DISPATCH)).decode()
-    return {
-        REST: rest,
-        "django.db.query_ns": str(dispatch.query_ns),
-        "django.signal.depth": str(dispatch.depth),
-    }
-
-
-def call_extra(call: ReceiverCall, dispatch: Dispatch, root: str) -> Attributes:
-    """Return what the attributes of the span of *call* do not say.
-
-    And what is looked for in one call and its *dispatch* at once.
-    """
-    told = _TOLD_OF_CALL
-    if call.outcome is not Outcome.RAISED and call.exception_message:
-        told = {**told, "exception_message": call.exception_message}
-    # Most calls sent nothing: what was spent below them is then left out as a default.
-    told = {**told, "self_ns": call.duration_ns - call.self_ns}
-    label, site = call.receiver, dispatch.callsite
-    found = {
-        REST: _encode(replace(call, **told)).decode(),
-        ROOT: root,
-        "django.signal": dispatch.signal,
-        "django.signal.sender": dispatch.sender,
-        "django.signal.method": dispatch.method.value,
-        "django.signal.instance": dispatch.instance,
-        "django.signal.created": _flag(dispatch.created),
-        "django.signal.action": dispatch.action,
-        "django.db.using": dispatch.using,
-        "django.db.transaction": dispatch.transaction.value,
-        "django.signal.sent_in": site.file if site else "",
-        "django.signal.sent_by": site.function if site else "",
-        "django.signal.app": label.app,
-        "django.signal.mine": "true" if label.mine else "",
-        "django.signal.any_sender": "true" if label.any_sender else "",
-        "django.db.query_ns": str(call.query_ns or ""),
-        "django.signal.cpu_ns": "" if call.cpu_ns is None else str(call.cpu_ns),
-    }
-    return {name: text for name, text in found.items() if text}
-
-
-def hazard_event(hazard: Hazard) -> Attributes:
-    """Return the attributes of the event that tells of *hazard*."""
-    return {
-        "django.hazard.rule": hazard.hazard,
-        "django.hazard.severity": hazard.severity,
-        "django.hazard.message": hazard.message,
-        "django.hazard.fingerprint": hazard.fingerprint,
-        REST: _encode(hazard).decode(),
-    }
-
-
-def _flag(value: bool | None) -> str:  # noqa: FBT001 - the value of a field.
-    return "" if value is None else str(value).lower()
-
-
-# -- Reading ---------------------------------------------------------------------------------
 
 
 class SpanRow(msgspec.Struct, array_like=True, gc=False):
@@ -157,6 +74,7 @@ SPAN_COLUMNS: Final = (
 
 _LONGEST: Final = 18
 """Digits that surely fit into 64 bits."""
+_MOST_SMALL: Final = 2**15 - 1
 _Word = TypeVar("_Word", bound="StrEnum")
 _T = TypeVar("_T")
 
@@ -233,7 +151,10 @@ class TraceReader:
 
     def trace(self, trace_id: str) -> Trace:
         """Return the trace, as far as its spans were written so far."""
-        trace = _rest(self.root, _read_trace, _foreign_trace(self.root, trace_id))
+        told = _foreign_trace(self.root, trace_id)
+        trace = _rest(self.root, _read_trace, told)
+        for name in TOLD_OF_TRACE:
+            setattr(trace, name, getattr(told, name))
         if REST in self.root.attributes:
             self._take_numbered(trace)
         else:
@@ -246,12 +167,17 @@ class TraceReader:
         """Take the spans whose ids follow from the trace's and their numbers."""
         root, found = trace.root_span_id, {}
         for row in filter(_is_dispatch, self.rows.values()):
-            dispatch = self._dispatch(row, trace.started_ns)
-            if span_id(root, dispatch.number) != row.span_id:
+            number = span_number(root, row.span_id)
+            if number is None:
                 continue
-            found[dispatch.number] = dispatch
+            dispatch = found[number] = self._dispatch(row, trace.started_ns)
+            dispatch.number = number
+            if dispatch.parent_number is None:
+                dispatch.parent_number = span_number(root, row.parent_id) or None
             for below in filter(_is_call, self.children.get(row.span_id, ())):
-                dispatch.receiver_calls.append(self._call(below, trace.started_ns))
+                call = self._call(below, trace.started_ns)
+                call.number = span_number(root, below.span_id) or call.number
+                dispatch.receiver_calls.append(call)
             dispatch.receiver_calls.sort(key=lambda call: call.position)
         trace.dispatches = [found[number] for number in sorted(found)]
 
@@ -283,8 +209,12 @@ class TraceReader:
     def _dispatch(self, row: SpanRow, started_ns: int) -> Dispatch:
         get = row.attributes.get
         empty = Dispatch(1, "", "", Method.SEND, 0, 0, receiver_calls=[])
-        empty.query_ns = _number(get("django.db.query_ns"))
         dispatch = _rest(row, _read_dispatch, empty)
+        dispatch.query_ns = _number(get("django.db.query_ns"))
+        dispatch.depth = min(_number(get("django.signal.depth")), _MOST_SMALL)
+        dispatch.transaction_depth = _number(get("django.db.transaction_depth"))
+        if named := get("django.signal.named"):
+            dispatch.named = tuple(named.split(","))
         dispatch.signal, dispatch.sender = get("django.signal", ""), get("django.signal.sender", "")
         dispatch.method = _word(Method, get("django.signal.method", ""), Method.SEND)
         dispatch.start_ns, dispatch.duration_ns = row.started_ns - started_ns, row.duration_ns
@@ -323,9 +253,10 @@ class TraceReader:
             get("django.signal.mine") == "true",
         )
         call.receiver = self.labels.setdefault(label, label)
-        call.position = min(_number(get("django.signal.position")), 2**15 - 1)
+        call.position = min(_number(get("django.signal.position")), _MOST_SMALL)
         call.start_ns, call.duration_ns = row.started_ns - started_ns, row.duration_ns
-        call.self_ns = row.duration_ns - call.self_ns
+        self_ns = get("django.signal.self_ns")
+        call.self_ns = row.duration_ns if self_ns is None else _number(self_ns)
         call.outcome = _word(Outcome, get("django.signal.outcome", ""), Outcome.UNKNOWN)
         call.response_type = get("django.signal.response_type", "")
         call.exception_type = get("error.type", "")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from urllib.parse import parse_qs, urlsplit
 
 import lz4.frame
@@ -19,13 +19,46 @@ SETTINGS = (
 )
 
 
+class _Block:
+    """Reads what is in the format RowBinaryWithNamesAndTypes."""
+
+    def __init__(self, block):
+        self.data = BytesIO(block)
+
+    def size(self):
+        number = shift = 0
+        while True:
+            (byte,) = self.data.read(1)
+            number |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return number
+
+    def number(self):
+        return int.from_bytes(self.data.read(8), "little")
+
+    def text(self):
+        return self.data.read(self.size()).decode()
+
+    def value(self, kind):
+        outer, _bracket, inner = kind.removesuffix(")").partition("(")
+        if outer == "Array":
+            return [self.value(inner) for _ in range(self.size())]
+        if outer == "Map":
+            return {self.text(): self.text() for _ in range(self.size())}
+        return self.number() if outer in {"DateTime64", "Int64", "UInt64"} else self.text()
+
+
 def rows_in(block):
     """Return the rows of a block by column, without what is empty."""
-    names, *rows = map(json.loads, block.splitlines())
-    return [
-        {name: value for name, value in zip(names, row, strict=True) if value not in ("", [])}
-        for row in rows
-    ]
+    read = _Block(block)
+    count = read.size()
+    names, kinds = ([read.text() for _ in range(count)] for _ in range(2))
+    rows = []
+    while read.data.tell() < len(block):
+        row = {name: read.value(kind) for name, kind in zip(names, kinds, strict=True)}
+        rows.append({name: value for name, value in row.items() if value not in ("", [])})
+    return rows
 
 
 def _native(columns):
@@ -66,6 +99,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(_OF_SETTINGS)
         elif b"system.settings" in body:
             self.answer(_OF_1816, status=404)
+        elif body.startswith(b"DESCRIBE"):
+            self.answer(self.server.fake.columns)
         else:
             self.server.fake.tell(self)
 
@@ -94,6 +129,8 @@ class FakeClickHouse:
         """(code, words) that the next inserts are answered with."""
         self.loses_answers = False
         """It stores, and only half of its answer arrives."""
+        self.columns = b""
+        """What comes to the question which columns the table has."""
         self.answers = b""
         """What comes to any question."""
         self.stands_still = threading.Event()

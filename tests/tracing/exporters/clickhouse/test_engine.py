@@ -149,6 +149,7 @@ def test_rows_of_other_writers_stay_and_are_no_receivers(exporter, ask, address)
 def test_table_of_an_older_collector_takes_what_it_has_columns_for(exporter, ask, address):
     for column in ("ScopeName", "ScopeVersion"):
         address.run([f"ALTER TABLE {address.quoted()} DROP COLUMN {column}"])
+    address.run([f"ALTER TABLE {address.quoted()} MODIFY COLUMN Duration Int64"])
 
     exporter.export([plain_trace()])
 

@@ -49,7 +49,7 @@ def test_rows_arrive_with_token_and_settings(clickhouse, exporter):
     [(parameters, rows)] = clickhouse.inserts
     assert (
         parameters["query"]
-        == "INSERT INTO `default`.`otel_traces` FORMAT JSONCompactEachRowWithNames"
+        == "INSERT INTO `default`.`otel_traces` FORMAT RowBinaryWithNamesAndTypes"
     )
     assert len(parameters["insert_deduplication_token"]) == 32
     assert parameters["async_insert"] == "0"
