@@ -321,6 +321,30 @@ def test_keys_of_the_clickhouse_exporter_are_those_that_it_takes():
     assert taken | {"keep"} == set(vars(ClickHouseOptions()))
 
 
+@pytest.mark.parametrize("tracing", [{"STORE": "clickhouse"}, {"EXPORTERS": ["clickhouse"]}])
+def test_clickhouse_without_its_driver_or_an_address_is_reported(settings, monkeypatch, tracing):
+    settings.TRACING = {**tracing, "CLICKHOUSE": {"url": "http://localhost:8123"}}
+    in_order = checks.check_clickhouse()
+    monkeypatch.setitem(sys.modules, "clickhouse_connect", None)
+    missing = checks.check_clickhouse()
+    settings.TRACING = {**tracing, "CLICKHOUSE": {"url": "localhost:8123"}}
+    both = checks.check_clickhouse()
+
+    assert in_order == []
+    assert [(each.id, each.hint) for each in missing] == [
+        ("tracing.W037", "Run: pip install 'django-signal-tracing[clickhouse]'")
+    ]
+    assert ids(both) == ["tracing.W037"] * 2
+    assert both[1].msg.endswith("TRACING['CLICKHOUSE'] has no url of a server.")
+
+
+def test_clickhouse_is_not_asked_for_where_nothing_uses_it(settings, monkeypatch):
+    settings.TRACING = {"CLICKHOUSE": {"url": ""}}
+    monkeypatch.setitem(sys.modules, "clickhouse_connect", None)
+
+    assert checks.check_clickhouse() == []
+
+
 def test_store_that_does_not_exist_is_reported(settings):
     settings.TRACING = {"DATABASE": "nowhere"}
 

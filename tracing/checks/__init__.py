@@ -257,6 +257,29 @@ def check_embedded(**_kwargs: Any) -> list[CheckMessage]:
     return []
 
 
+@register(Tags.compatibility)
+def check_clickhouse(**_kwargs: Any) -> list[CheckMessage]:
+    """Check that ClickHouse can be asked where it is to be (tracing.W037)."""
+    chosen = get_settings()
+    if chosen.store != "clickhouse" and "clickhouse" not in chosen.exporters:
+        return []
+    from importlib.util import find_spec
+
+    from tracing.store.clickhouse.connection import Address
+
+    told = []
+    if find_spec("clickhouse_connect") is None:
+        told.append(("its driver is not installed",
+                     "Run: pip install 'django-signal-tracing[clickhouse]'"))  # fmt: skip
+    if not Address.is_url(chosen.clickhouse.url):
+        told.append(("TRACING['CLICKHOUSE'] has no url of a server",
+                     'Set "url" as "https://clickhouse.internal:8443".'))  # fmt: skip
+    return [
+        CheckWarning(f"Traces are to be in ClickHouse, but {text}.", hint=hint, id="tracing.W037")
+        for text, hint in told
+    ]
+
+
 @register_check(Tags.compatibility, of=("DATABASES", "DEBUG"))
 def check_ignored(**_kwargs: Any) -> list[CheckMessage]:
     """Check that git ignores what tracing writes (tracing.I036)."""
