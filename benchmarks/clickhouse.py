@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SERVER = Path(__file__).resolve().parents[1] / "tests" / "chdb_server.py"
 DISPATCHES = 400_000
 ROWS = 10_000
+SUMS = ("_by_hour", "_hazards", "_sent_on")
+"""Tables that do not grow with the dispatches."""
 DISPATCHES_OF_A_REQUEST = 20
 """With a receiver: of some 140 that a page of a shop sends, most have none."""
 
@@ -120,7 +122,9 @@ def tell_sizes(client: Any, count: int) -> float:
     Returns:
         Those of all tables but the statistics, which do not grow with it.
     """
-    for suffix in ("", "_trace_id_ts", "_django", "_calls", "_by_hour"):
+    from tracing.exporters.clickhouse.schema import TABLES
+
+    for suffix in (table.suffix for table in TABLES):
         client.command(f"OPTIMIZE TABLE bare.otel_traces{suffix} FINAL")
     tables = client.query(
         "SELECT table, sum(bytes_on_disk), sum(rows), sum(secondary_indices_compressed_bytes) "
@@ -136,7 +140,7 @@ def tell_sizes(client: Any, count: int) -> float:
     ).result_rows
     for column, size in columns:
         print(f"{size / count:13.2f} {column}")
-    return sum(row[1] for row in tables if not row[0].endswith("by_hour")) / count
+    return sum(row[1] for row in tables if not row[0].endswith(SUMS)) / count
 
 
 def tell_needs(size: float, ours: float, theirs: float) -> None:

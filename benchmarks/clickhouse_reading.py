@@ -50,7 +50,7 @@ def fill(url: str, dispatches: int) -> None:
 
     from tracing.conf import store_alias
     from tracing.exporters.clickhouse.exporter import ClickHouseExporter
-    from tracing.exporters.clickhouse.schema import Schema
+    from tracing.exporters.clickhouse.schema import TABLES, Schema
 
     options = {"url": url, "database": "ours", "timeout": 3_600}
     chosen = {"STORE": "clickhouse", "CLICKHOUSE": options, "VIEWER": {"max_seconds": 3_600}}
@@ -70,7 +70,7 @@ def fill(url: str, dispatches: int) -> None:
         exporter.address.run([COPY.format(spans=exporter.address.quoted(), day=day, since=since)])
     exporter.shutdown()
     client = exporter.address.connect()
-    for suffix in ("", "_trace_id_ts", "_django", "_calls", "_by_hour"):
+    for suffix in (table.suffix for table in TABLES):
         found = client.query(
             "SELECT sum(rows), sum(bytes_on_disk), count() FROM system.parts WHERE active "  # noqa: S608 - names of ours.
             f"AND database = 'ours' AND table = 'otel_traces{suffix}'"

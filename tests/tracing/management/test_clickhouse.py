@@ -19,9 +19,9 @@ def test_statements_are_printed_and_nothing_is_asked():
         printed = run("clickhouse-schema")
 
     assert printed.startswith("CREATE DATABASE IF NOT EXISTS `traces`;\n\n")
-    assert printed.count("CREATE TABLE IF NOT EXISTS `traces`.`otel_traces") == 5
-    assert printed.count("CREATE MATERIALIZED VIEW") == 4
-    assert printed.count("toIntervalSecond(2592000)") == 4
+    assert printed.count("CREATE TABLE IF NOT EXISTS `traces`.`otel_traces") == 7
+    assert printed.count("CREATE MATERIALIZED VIEW") == 6
+    assert printed.count("toIntervalSecond(2592000)") == 6
     assert printed.endswith(";\n")
     assert "ON CLUSTER" not in printed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 from django.core.management.base import CommandError
@@ -13,6 +14,7 @@ from tests.tracing.exporters.clickhouse.fake import FakeClickHouse
 from tests.tracing.viewer.traces import order, visit
 from tracing.search.parser import parse
 from tracing.store import finding, traces
+from tracing.store.clickhouse.asking import address, table
 
 pytestmark = [
     pytest.mark.django_db(databases=["default", "tracing"]),
@@ -83,6 +85,36 @@ def test_nonsense_of_another_is_shown_as_far_as_it_can_be(engine):
         (one,) = traces.newest(5)
 
         assert traces.load(one).kind == "block"
+
+
+def test_what_was_sent_twice_counts_once_before_parts_are_merged(engine):
+    first, second = order(1, ago=300, fails=True), visit(2, ago=100)
+    marks = [0, time.time_ns()]
+    with clickhouse.empty_store(engine):
+        address().run([f"SYSTEM STOP MERGES {table('_django')}"])
+        clickhouse.export(first)
+        # A collector that was killed before its checkpoint sends it again in another batch.
+        clickhouse.export(first, second)
+        found = (
+            traces.counts().traces,
+            traces.failed_count(),
+            traces.dispatch_count(),
+            traces.started_between(marks),
+            traces.count_named(first.name),
+            traces.request_count(first.http_method),
+            [each.root_span_id for each in traces.newest(9)],
+        )
+        address().run([f"SYSTEM START MERGES {table('_django')}"])
+
+    assert found == (
+        2,
+        1,
+        first.dispatch_count + second.dispatch_count,
+        [2],
+        1,
+        1,
+        [second.root_span_id, first.root_span_id],
+    )
 
 
 def test_traces_that_share_an_id_are_told_apart(engine):

@@ -59,7 +59,11 @@ NUMBERS: Final = (
     "django.db.query_ns",
     "django.signal.cpu_ns",
     "django.signal.self_ns",
+    "django.tracing.above",
+    "django.tracing.above_signal",
+    "django.tracing.above_sender",
 )
+"""Attributes of which each span has its own."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -183,6 +187,24 @@ def numbers_of_dispatch(dispatch: Dispatch) -> Attributes:
     if dispatch.query_ns:
         found["django.db.query_ns"] = str(dispatch.query_ns)
     return found
+
+
+def calls_above(trace: Trace) -> dict[int | None, Attributes]:
+    """Return what dispatches that a call sent say of it, by its number.
+
+    Of a call that another segment of the trace has nothing is said.
+    """
+    senders = {each.parent_number for each in trace.dispatches if each.parent_number}
+    return {
+        call.number: {
+            "django.tracing.above": call.receiver.name,
+            "django.tracing.above_signal": dispatch.signal,
+            "django.tracing.above_sender": dispatch.sender,
+        }
+        for dispatch in (trace.dispatches if senders else ())
+        for call in dispatch.receiver_calls
+        if call.number in senders
+    }
 
 
 def key_of_call(call: ReceiverCall) -> tuple[object, ...]:

@@ -11,6 +11,7 @@ from tracing.exporters.clickhouse.attributes import (
     attributes_of_call,
     attributes_of_dispatch,
     attributes_of_trace,
+    calls_above,
     facts_of_dispatch,
     hazard_event,
     is_common_call,
@@ -162,6 +163,7 @@ class Encoder:
         context = trace.diagnosis_context
         outer = {} if context is None else context.outer_spans
         facts = _NO_FACTS
+        above = calls_above(trace)
         for span in otlp_spans(trace):
             record = span.record
             if isinstance(record, ReceiverCall):
@@ -173,6 +175,8 @@ class Encoder:
                 before, count, attributes = self._dispatch(
                     span, record, key, is_below=record.number not in outer
                 )
+                if sent := above.get(record.parent_number):
+                    count, attributes = count + len(sent), attributes + _pairs(sent)
             else:
                 told = attributes_of_trace(trace)
                 before, count, attributes = _before(span), len(told), _pairs(told)

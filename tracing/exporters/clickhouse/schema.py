@@ -136,7 +136,6 @@ _LIST: Final = """(
     Enqueued Array(String) CODEC(ZSTD(1)),
     Rules Array(LowCardinality(String)),
     Fingerprints Array(String) CODEC(ZSTD(1)),
-    Findings Array(String) CODEC(ZSTD(1)),
     INDEX idx_trace_id TraceId TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX idx_span_id SpanId TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX idx_task Task TYPE bloom_filter(0.01) GRANULARITY 1,
@@ -170,8 +169,7 @@ _LIST_FROM: Final = """SELECT Timestamp, Duration, TraceId, SpanId,
         effect -> JSONExtractString(effect, 'task_id'), JSONExtractArrayRaw(rest, 'side_effects')
     )) AS Enqueued,
     arrayMap(e -> e['django.hazard.rule'], found) AS Rules,
-    arrayMap(e -> e['django.hazard.fingerprint'], found) AS Fingerprints,
-    arrayMap(e -> e['django.tracing.rest'], found) AS Findings
+    arrayMap(e -> e['django.hazard.fingerprint'], found) AS Fingerprints
 FROM (
     SELECT *, SpanAttributes AS a, ResourceAttributes AS r, a['django.tracing.rest'] AS rest,
         arrayFilter(e -> e['django.hazard.rule'] != '', `Events.Attributes`) AS found
@@ -216,6 +214,40 @@ _HOURS_FROM: Final = """SELECT toStartOfHour(Timestamp) AS Hour, ServiceName,
 FROM (SELECT *, SpanAttributes AS a FROM {spans})
 WHERE a['django.signal'] != '' OR a['django.signal.receiver'] != ''
 GROUP BY Hour, ServiceName, Signal, Sender, Receiver, App, Mine"""
+
+_HAZARDS: Final = """(
+    Day Date,
+    Fingerprint String,
+    Traces SimpleAggregateFunction(sum, UInt64),
+    First SimpleAggregateFunction(min, DateTime64(9)),
+    Last SimpleAggregateFunction(max, DateTime64(9)),
+    Finding AggregateFunction(argMax, String, DateTime64(9)) CODEC(ZSTD(1)),
+    Name AggregateFunction(argMax, String, DateTime64(9)) CODEC(ZSTD(1))
+)"""
+_HAZARDS_FROM: Final = """SELECT toDate(Timestamp) AS Day, e['django.hazard.fingerprint'] AS Fingerprint,
+    count() AS Traces, min(Timestamp) AS First, max(Timestamp) AS Last,
+    argMaxState(e['django.tracing.rest'], Timestamp) AS Finding,
+    argMaxState(JSONExtractString(a['django.tracing.rest'], 'name'), Timestamp) AS Name
+FROM (SELECT Timestamp, SpanAttributes AS a, arrayJoin(`Events.Attributes`) AS e FROM {spans})
+WHERE a['django.tracing.kind'] != '' AND Fingerprint != ''
+GROUP BY Day, Fingerprint"""
+
+_SENT_ON: Final = """(
+    Day Date,
+    Receiver LowCardinality(String),
+    ReceiverSignal LowCardinality(String),
+    ReceiverSender LowCardinality(String),
+    Signal LowCardinality(String),
+    Sender LowCardinality(String),
+    Dispatches SimpleAggregateFunction(sum, UInt64)
+)"""
+_SENT_ON_FROM: Final = """SELECT toDate(Timestamp) AS Day, a['django.tracing.above'] AS Receiver,
+    a['django.tracing.above_signal'] AS ReceiverSignal,
+    a['django.tracing.above_sender'] AS ReceiverSender,
+    a['django.signal'] AS Signal, a['django.signal.sender'] AS Sender, count() AS Dispatches
+FROM (SELECT Timestamp, SpanAttributes AS a FROM {spans})
+WHERE Receiver != ''
+GROUP BY Day, Receiver, ReceiverSignal, ReceiverSender, Signal, Sender"""
 
 
 class _Table(NamedTuple):
@@ -278,6 +310,24 @@ TABLES: Final = (
         "",
         _HOURS_FROM,
         "_by_hour_mv",
+    ),
+    _Table(
+        "_hazards",
+        _HAZARDS,
+        "AggregatingMergeTree",
+        "PARTITION BY Day\nORDER BY (Fingerprint, Day)",
+        "toDateTime(Day + 1)",
+        _HAZARDS_FROM,
+        "_hazards_mv",
+    ),
+    _Table(
+        "_sent_on",
+        _SENT_ON,
+        "AggregatingMergeTree",
+        "PARTITION BY Day\nORDER BY (Day, Receiver, ReceiverSignal, ReceiverSender, Signal, Sender)",
+        "toDateTime(Day + 1)",
+        _SENT_ON_FROM,
+        "_sent_on_mv",
     ),
 )
 
@@ -342,7 +392,9 @@ class Schema(NamedTuple):
         return made
 
     def _distribute(self, table: _Table) -> str:
-        key = {"_by_hour": "rand()", "_calls": "Root"}.get(table.suffix, "cityHash64(TraceId)")
+        key = "Root" if table.suffix == "_calls" else "cityHash64(TraceId)"
+        if "Aggregating" in table.engine:
+            key = "rand()"
         arguments = ", ".join(
             _text(name)
             for name in (self.cluster, self.database, f"{self.table}{table.suffix}_local")

@@ -32,10 +32,10 @@ class _Row(msgspec.Struct, array_like=True, gc=False):
 def _stored(bind: Binder, condition: str = "1") -> list[StoredHazard]:
     """Return the hazards seen last, each once."""
     sql = (
-        "SELECT print, count(), toUnixTimestamp64Nano(min(Timestamp)), "  # noqa: S608 - values are bound.
-        "toUnixTimestamp64Nano(max(Timestamp)) AS last, argMax(finding, Timestamp), argMax(Name, Timestamp) "
-        f"FROM {table('_django')} ARRAY JOIN Fingerprints AS print, Findings AS finding "
-        f"WHERE {condition} GROUP BY print ORDER BY last DESC LIMIT {MOST_JUDGED}"
+        "SELECT Fingerprint, sum(Traces), toUnixTimestamp64Nano(min(First)), "  # noqa: S608 - values are bound.
+        "toUnixTimestamp64Nano(max(Last)) AS last, argMaxMerge(Finding), argMaxMerge(Name) "
+        f"FROM {table('_hazards')} WHERE {condition} GROUP BY Fingerprint "
+        f"ORDER BY last DESC LIMIT {MOST_JUDGED}"
     )
     found = rows(_Row, sql, bind)
     said = models.Hazard.objects.filter(
@@ -77,7 +77,7 @@ def of_fingerprint(fingerprint: str) -> StoredHazard | None:
     """Return the hazard of that fingerprint."""
     bind = Binder()
     wanted = bind(fingerprint.lower())
-    found = _stored(bind, f"has(Fingerprints, {wanted}) AND print = {wanted}")
+    found = _stored(bind, f"Fingerprint = {wanted}")
     others = (each for each in of_processes() if each.fingerprint == fingerprint.lower())
     return found[0] if found else next(others, None)
 

@@ -112,9 +112,15 @@ def listed(
     return summaries(rows(ListRow, sql, bind))
 
 
+_ONCE: Final = "FINAL"
+"""What was sent twice counts once, also before its parts are merged."""
+_BY_DAY: Final = "SETTINGS do_not_merge_across_partitions_select_final = 1"
+
+
 def _number(what: str, *parts: str, bind: Binder | None = None) -> int:
     where = f"WHERE {' AND '.join(parts)}" if parts else ""
-    return one(tuple[int], f"SELECT {what} FROM {table('_django')} {where}", bind)[0]  # noqa: S608 - as above.
+    sql = f"SELECT {what} FROM {table('_django')} {_ONCE} {where} {_BY_DAY}"  # noqa: S608 - as above.
+    return one(tuple[int], sql, bind)[0]
 
 
 # -- By name ---------------------------------------------------------------------------------
@@ -162,7 +168,8 @@ def is_empty() -> bool:
 
 def last_row() -> int:
     """Return when the last trace ended; 0 for an empty store."""
-    return _number("max(toUnixTimestamp64Nano(Timestamp) + Duration)")
+    sql = f"SELECT max(toUnixTimestamp64Nano(Timestamp) + Duration) FROM {table('_django')}"  # noqa: S608 - as above.
+    return one(tuple[int], sql)[0]
 
 
 def newest(
@@ -305,7 +312,8 @@ def counts() -> Counts:
 
 def oldest_ns() -> int | None:
     """Return when the oldest trace started; None for an empty store."""
-    return _number("toUnixTimestamp64Nano(min(Timestamp))") or None
+    sql = f"SELECT toUnixTimestamp64Nano(min(Timestamp)) FROM {table('_django')}"  # noqa: S608 - a name.
+    return one(tuple[int], sql)[0] or None
 
 
 def failed_count() -> int:
@@ -329,7 +337,8 @@ def started_between(marks: Sequence[int]) -> list[int]:
         f"countIf({at} >= {since:d} AND {at} < {until:d})" for since, until in between
     )
     parts = within(bind, min(marks), max(marks))
-    sql = f"SELECT [{counted}] FROM {table('_django')} WHERE {' AND '.join(parts)}"  # noqa: S608 - numbers.
+    where = " AND ".join(parts)
+    sql = f"SELECT [{counted}] FROM {table('_django')} {_ONCE} WHERE {where} {_BY_DAY}"  # noqa: S608 - numbers.
     return one(tuple[list[int]], sql, bind)[0]
 
 

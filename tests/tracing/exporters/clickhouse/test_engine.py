@@ -202,7 +202,7 @@ def test_command_makes_the_tables_that_the_exporter_writes(engine):
 
     with override_settings(TRACING={"CLICKHOUSE": options}):
         for _ in range(2):
-            assert run("clickhouse-schema", "--apply") == f"19 statements run at {engine}.\n"
+            assert run("clickhouse-schema", "--apply") == f"27 statements run at {engine}.\n"
         exporter = build_exporter("clickhouse", get_settings())
         exporter.export([plain_trace()])
         exporter.shutdown()
@@ -217,6 +217,6 @@ def test_statements_of_a_cluster_are_understood(engine):
         assert client.query(f"SELECT formatQuery('{literal}')").result_rows[0][0]
     client.close()
 
-    assert sum("ENGINE = Replicated" in statement for statement in statements) == 5
-    assert sum("ENGINE = Distributed" in statement for statement in statements) == 5
+    assert sum("ENGINE = Replicated" in statement for statement in statements) == 7
+    assert sum("ENGINE = Distributed" in statement for statement in statements) == 7
     assert all(" ON CLUSTER `main`" in statement for statement in statements)
