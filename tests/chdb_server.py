@@ -2,7 +2,7 @@
 
 Run by a Python that has chdb: ``python chdb_server.py FOLDER``. Prints its port. Takes what
 clickhouse-connect sends: statements in the body or the address, data compressed or not,
-settings as parameters.
+settings as parameters. GET has the seconds that statements took, and the rows that they read.
 A user other than ``default``, whose password is empty, is refused as the server refuses one.
 """
 
@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        self.answer(200, b"Ok.\n")
+        self.answer(200, b"%f %d" % (self.server.seconds, self.server.rows))
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
@@ -80,7 +80,10 @@ class Handler(BaseHTTPRequestHandler):
             chosen = f"\nSETTINGS {settings}" if settings and separator else ""
             statement = f"{head}{chosen}{separator}{form}"
         with ONE_AT_A_TIME:
-            return self.server.session.query(statement, "TabSeparated", params=bound).bytes() or b""
+            found = self.server.session.query(statement, "TabSeparated", params=bound)
+            self.server.seconds += found.elapsed()
+            self.server.rows += found.storage_rows_read()
+            return found.bytes() or b""
 
     def account(self):
         kind, _space, given = (self.headers["Authorization"] or "").partition(" ")
@@ -102,6 +105,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def main():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.seconds, server.rows = 0.0, 0
     server.session = chdb.session.Session(sys.argv[1])
     print(server.server_port, flush=True)
     server.serve_forever()
