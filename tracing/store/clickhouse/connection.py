@@ -237,7 +237,7 @@ def quote(name: str) -> str:
 _REASON: Final = re.compile(r"DB::Exception: (?:Code: \d+\. DB::Exception: )?(.*?\([A-Z_]+\))")
 
 _NETWORK: Final = re.compile(
-    r"(\[Errno -?\d+\] [^'\")]+|Read timed out|Remote end closed [^'\")]+)"
+    r"(\[Errno -?\d+\] [^'\")]+|Read timed out|Connection broken|Remote end closed [^'\")]+)"
 )
 
 
