@@ -1,4 +1,4 @@
-"""Spans as rows of ``otel_traces``, in the binary format that ClickHouse takes."""
+"""Spans as rows of ``otel_traces``, in a binary format."""
 
 from __future__ import annotations
 
@@ -129,7 +129,9 @@ class Encoder:
         self.write_for({})
 
     def write_for(self, types: Mapping[str, str]) -> None:
-        """Write for a table with columns of these *types*; others are of ``COLUMNS``.
+        """Write for a table with columns of these *types*.
+
+        Others are of those in ``COLUMNS``.
 
         Raises:
             TemporaryError: One of them is written in other bytes.

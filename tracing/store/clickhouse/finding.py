@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tracing.clocks import time
 from tracing.store.clickhouse.asking import Binder, one, rows, table
-from tracing.store.clickhouse.conditions import Conditions
+from tracing.store.clickhouse.conditions import Conditions, within
 from tracing.store.clickhouse.traces import COLUMNS, ListRow, load_all, summaries
 from tracing.store.finding import ANY, Found
 from tracing.store.matching import ran_under
@@ -197,10 +197,10 @@ def _through_calls(
     calls that there ever were.
     """
     deadline = time.monotonic() + max(seconds or 0, _SECONDS)
-    oldest, newest, longest = one(
-        tuple[int, int, int],
-        "SELECT toUnixTimestamp64Nano(min(Timestamp)), toUnixTimestamp64Nano(max(Timestamp)), "  # noqa: S608 - a name.
-        f"max(Duration) FROM {table('_django')}",
+    oldest, newest = one(
+        tuple[int, int],
+        "SELECT toUnixTimestamp64Nano(min(Timestamp)), toUnixTimestamp64Nano(max(Timestamp)) "  # noqa: S608 - a name.
+        f"FROM {table('_django')}",
     )
     edge = oldest if backwards else newest + 1
     if cursor is not None and not (backwards and cursor.started_ns < oldest):
@@ -209,7 +209,7 @@ def _through_calls(
     found: list[ListRow] = []
     while True:
         since, until = (edge, edge + length) if backwards else (edge - length, edge)
-        asked.look_at(since, until + longest + _HOUR_NS)
+        asked.look_at(since, until + _longest(since, until) + _HOUR_NS)
         most = _LOADED_AT_ONCE if asked.chains else size + 1 - len(found)
         new = asked.rows(most, cursor, backwards=backwards, since_ns=since, until_ns=until)
         found += _fitting(asked, new)
@@ -227,6 +227,14 @@ def _through_calls(
         if is_late:
             return found, f"0-{edge}-"
         length *= _GROWTH
+
+
+def _longest(since_ns: int, until_ns: int) -> int:
+    """Return how long the longest trace took that started within a time."""
+    bind = Binder()
+    where = _where(within(bind, since_ns, until_ns))
+    sql = f"SELECT max(Duration) FROM {table('_django')} {where}"  # noqa: S608 - values are bound.
+    return one(tuple[int], sql, bind)[0]
 
 
 def _fitting(asked: _List, found: list[ListRow]) -> list[ListRow]:

@@ -168,7 +168,12 @@ def is_empty() -> bool:
 
 def last_row() -> int:
     """Return when the last trace ended; 0 for an empty store."""
-    sql = f"SELECT max(toUnixTimestamp64Nano(Timestamp) + Duration) FROM {table('_django')}"  # noqa: S608 - as above.
+    # Within a day of the newest start: not every trace is read for it.
+    newest = f"SELECT max(Timestamp) FROM {table('_django')}"  # noqa: S608 - a name.
+    sql = (
+        f"SELECT max(toUnixTimestamp64Nano(Timestamp) + Duration) FROM {table('_django')} "  # noqa: S608 - as above.
+        f"WHERE Timestamp > ({newest}) - toIntervalDay(1)"
+    )
     return one(tuple[int], sql)[0]
 
 
