@@ -117,6 +117,22 @@ def test_what_was_sent_twice_counts_once_before_parts_are_merged(engine):
     )
 
 
+def test_call_late_in_a_long_trace_is_found(engine):
+    hour = 3_600 * 10**9
+    trace = order(1, ago=4 * 3_600)
+    trace.duration_ns = 3 * hour
+    for dispatch in trace.dispatches:
+        dispatch.start_ns += 2 * hour + hour // 2
+        for call in dispatch.receiver_calls:
+            call.start_ns += 2 * hour + hour // 2
+    with clickhouse.empty_store(engine):
+        clickhouse.export(trace)
+
+        (found,) = finding.find(parse("receiver:make_sale", now_ns=0)).traces
+
+    assert found.root_span_id == trace.root_span_id
+
+
 def test_traces_that_share_an_id_are_told_apart(engine):
     first, second = order(1), visit(1, ago=30)
     with clickhouse.empty_store(engine):
