@@ -203,3 +203,18 @@ def test_each_hour_has_trees_of_its_own():
     assert not sums
     kept.forget(early.started_ns // HOUR_NS)
     assert {hour for hour, _ in kept.changed} == {late.started_ns // HOUR_NS}
+
+
+def test_spans_whose_receiver_comes_later_are_counted_at_the_top():
+    build = TraceBuilder(name="malformed")
+    for _ in range(2):
+        outer = build.dispatch(SAVE, "orders.Order")
+        middle = build.dispatch("shop.made", "shop.Sale", build.call(outer, label("shop.make")))
+        build.dispatch("shop.sold", "shop.Sale", build.call(middle, label("shop.tell")))
+    trace = build.build()
+    trace.dispatches.sort(key=lambda dispatch: dispatch.signal != "shop.sold")
+
+    (top,) = summed(trace)["", "", "malformed"].roots.values()
+
+    found = {key[1]: (path.step.count, path.shares) for key, path in top.below.items()}
+    assert found == {SAVE: (2, [1]), "shop.sold": (2, [2])}
