@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tracing import __version__
 from tracing.exporters.clickhouse.rows import FORMAT, Encoder
-from tracing.pipeline import Gathering
+from tracing.pipeline import Gathering, TemporaryError
 from tracing.pipeline.suppression import unrecorded
 from tracing.spans.codec import OF_SEGMENTS
 from tracing.store.clickhouse.connection import Address, load_driver
@@ -142,6 +142,10 @@ class ClickHouseExporter:
         client = self.address.connect()
         try:
             self._encoder.write_for(self.address.columns(client))
+        except TypeError as error:
+            client.close()
+            where = f"ClickHouse at {self.address.place}: {self.address.quoted()}"
+            raise TemporaryError(f"{where} is no table of the collector's: {error}") from None
         except Exception:
             client.close()
             raise

@@ -23,7 +23,6 @@ from tracing.exporters.clickhouse.attributes import (
     texts,
 )
 from tracing.exporters.formats import OtlpSpan, otlp_spans, resource_attributes
-from tracing.pipeline import TemporaryError
 from tracing.spans.records import Dispatch, ReceiverCall, Trace
 from tracing.store.clickhouse.spans import HAZARD, KNOWN_HAZARD, ROOT, Attributes
 
@@ -134,11 +133,11 @@ class Encoder:
         Others are of those in ``COLUMNS``.
 
         Raises:
-            TemporaryError: One of them is written in other bytes.
+            TypeError: One of them is written in other bytes.
         """
         for name, kind in COLUMNS.items():
             if _plain(types.get(name, kind)) != _plain(kind):
-                raise TemporaryError(f"{name} is {types[name]} in it, and not {kind}")
+                raise TypeError(f"{name} is {types[name]} in it, and not {kind}")
         told = {name: types.get(name, kind) for name, kind in COLUMNS.items()}
         self._head = _size(len(told)) + b"".join(map(_text, (*told, *told.values())))
 

@@ -135,6 +135,22 @@ def test_password_is_in_no_message(clickhouse, exporter):
     assert "hunter2" not in repr(exporter.address)
 
 
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        (b'["SpanAttributes","JSON"]\n', "is no table of the collector's: SpanAttributes is JSON"),
+        (b"none", "answers what is none"),
+    ],
+)
+def test_table_of_another_make_is_told_and_nothing_is_sent(clickhouse, exporter, columns, told):
+    clickhouse.columns = columns
+
+    with pytest.raises(TemporaryError, match=f"ClickHouse at {clickhouse.url}.* {told}"):
+        exporter.export([plain_trace()])
+
+    assert clickhouse.inserts == []
+
+
 def test_half_an_answer_stores_once(clickhouse, exporter):
     clickhouse.loses_answers = True
     with pytest.raises(TemporaryError):

@@ -9,7 +9,6 @@ from tests.tracing.exporters.clickhouse.fake import rows_in
 from tests.tracing.samples import STARTED_NS, full_trace, plain_trace
 from tracing.exporters.clickhouse.rows import Encoder
 from tracing.exporters.formats import otlp_spans
-from tracing.pipeline import TemporaryError
 from tracing.spans.records import Carried, Outcome, ReceiverLabel, span_id
 
 
@@ -176,5 +175,5 @@ def test_block_has_the_types_of_the_table_where_the_bytes_are_the_same():
 
     assert all(kind.encode() in block for kind in types.values())
     assert rows_in(block) == rows_of(plain_trace())
-    with pytest.raises(TemporaryError, match="SpanAttributes is JSON in it, and not Map"):
+    with pytest.raises(TypeError, match="SpanAttributes is JSON in it, and not Map"):
         encoder.write_for({"SpanAttributes": "JSON"})
