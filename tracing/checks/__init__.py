@@ -18,7 +18,6 @@ from django.core.checks import Warning as CheckWarning
 from django.db import DatabaseError, connections
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 
-from tracing.checks.neighbours import OPENTELEMETRY, wrapped_places
 from tracing.conf import get_problems, get_settings, retention_in_force, store_alias
 from tracing.exporters.build import spool_path
 from tracing.instrumentation.connections.neighbours import replaced, signals_with_own_send
@@ -31,6 +30,8 @@ from tracing.store.embedded import makes_tables
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+OPENTELEMETRY = "opentelemetry.instrumentation.django."
+"""How middleware is called that its instrumentation puts first, by itself."""
 UNSEEN = ("django_prometheus.middleware.PrometheusBeforeMiddleware", OPENTELEMETRY)
 """How middleware is called that answers nothing by itself and puts itself, or must be, first."""
 STORE_TABLE = "tracing_trace"
@@ -154,8 +155,12 @@ def check_django(**_kwargs: Any) -> list[CheckMessage]:
 @register(Tags.compatibility)
 def check_neighbours(**_kwargs: Any) -> list[CheckMessage]:
     """Tell which other tools change what is recorded (tracing.I019)."""
+    from tracing.checks.neighbours import wrapped_places
+
     told = [(f"Signal.{name} is replaced by {who}", "a receiver") for name, who in replaced()]
-    told += [(f"{who} is around {', '.join(at)}", "each") for who, at in wrapped_places().items()]
+    foreign = [name for name in django_settings.MIDDLEWARE if name.startswith(OPENTELEMETRY)]
+    places = wrapped_places(foreign).items()
+    told += [(f"{who} is around {', '.join(at)}", "each") for who, at in places]
     return [
         Info(
             f"{text}.",

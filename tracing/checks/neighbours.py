@@ -10,7 +10,6 @@ from threading import Thread
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
-from django.conf import settings
 from django.core.mail import EmailMessage
 from django.core.management import BaseCommand
 from django.db import connections
@@ -23,9 +22,6 @@ from tracing.instrumentation.inlining import behind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-OPENTELEMETRY: Final = "opentelemetry.instrumentation.django."
-"""With what the name of the middleware begins that its instrumentation puts first, by itself."""
 
 _HOMES: Final = frozenset({"asyncio", "builtins", "django", "threading", "tracing"})
 """Packages whose functions stand there anyway."""
@@ -42,13 +38,16 @@ _METHODS: Final = (
 )
 
 
-def wrapped_places() -> dict[str, list[str]]:
+def wrapped_places(middleware: list[str]) -> dict[str, list[str]]:
     """Return what other tools have wrapped, by the package of each.
 
     Without those that are told of as having replaced a method of ``Signal``.
+
+    Args:
+        middleware: The names of middleware that such tools have put there.
     """
     found: dict[str, list[str]] = {}
-    for place, names in _places():
+    for place, names in (*_places(), ("MIDDLEWARE", middleware)):
         # What is made in C has no name of a module before its own.
         for package in dict.fromkeys(name.partition(".")[0] for name in names if "." in name):
             found.setdefault(package, []).append(place)
@@ -68,7 +67,6 @@ def _places() -> Iterator[tuple[str, list[str]]]:
         home = module.partition(".")[0]
         layers = _layers(getattr(driver, "connect", None))
         yield f"{module}.connect", [name for name in layers if name.partition(".")[0] != home]
-    yield "MIDDLEWARE", [name for name in settings.MIDDLEWARE if name.startswith(OPENTELEMETRY)]
 
 
 def _layers(target: Any) -> Iterator[str]:

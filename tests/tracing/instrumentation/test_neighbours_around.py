@@ -15,8 +15,7 @@ from django.dispatch import Signal
 
 from tests.tracing.instrumentation.conftest import recording
 from tests.tracing.instrumentation.test_neighbours import by_wraps, first
-from tracing.checks import check_middleware, check_neighbours
-from tracing.checks.neighbours import OPENTELEMETRY
+from tracing.checks import OPENTELEMETRY, check_middleware, check_neighbours
 from tracing.instrumentation.connections import neighbours
 from tracing.instrumentation.inlining import code_of, innermost
 from tracing.instrumentation.patching import instrument, uninstrument
