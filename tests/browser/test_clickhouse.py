@@ -14,16 +14,12 @@ pytestmark = [
     pytest.mark.django_db(transaction=True, databases="__all__"),
     pytest.mark.process,
     pytest.mark.services,
+    # A visitor of the live server is one of INTERNAL_IPS.
+    pytest.mark.usefixtures("debug"),
 ]
 
 ADDRESS = f"/tracing/traces/{1:032x}"
 DENIED = (497, "DB::Exception: reader: Not enough privileges. (ACCESS_DENIED)")
-
-
-@pytest.fixture(autouse=True)
-def developer(settings):
-    """Let a visitor of the live server be one of INTERNAL_IPS."""
-    settings.DEBUG = True
 
 
 @pytest.fixture

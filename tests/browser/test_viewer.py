@@ -911,7 +911,7 @@ def test_names_have_room_on_a_phone(viewer, path):
 
 
 def test_places_have_room_on_a_phone(viewer):
-    page = viewer("/tracing/why-not/?receiver=make_sale", viewport=PHONE)
+    page = viewer("/tracing/why-not/?receiver=core.sales.receivers.make_sale", viewport=PHONE)
 
     assert page.locator("tbody td:has(> code)").first.bounding_box()["width"] >= 140
 

@@ -41,7 +41,7 @@ STARTS_WITH = {
     "msgspec", "msgspec.*", "typing_extensions",
     "tracing", "tracing.apps", "tracing.models", "tracing.routers",
     "tracing.conf", "tracing.conf.*", "tracing.patterns", "tracing.project", "tracing.units",
-    "tracing.celery", "tracing.checks", "tracing.log", "tracing.setup",
+    "tracing.celery", "tracing.checks", "tracing.clocks", "tracing.log", "tracing.setup",
     "tracing.exporters", "tracing.exporters.build",
     "tracing.pipeline", "tracing.pipeline.*",
     "tracing.spans", "tracing.spans.*",
