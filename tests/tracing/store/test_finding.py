@@ -13,6 +13,8 @@ from tracing.models import Trace
 from tracing.search.completion import place_at
 from tracing.search.parser import parse, quoted
 from tracing.search.query import KEYS, QueryError
+from tracing.store import conditions
+from tracing.store.conditions import row_conditions
 from tracing.store.finding import find, fitting_newer, plan
 from tracing.store.matching import matching_calls
 from tracing.store.pages import TraceSearch
@@ -326,3 +328,15 @@ def test_longest_query_is_answered_and_a_longer_one_refused(traces):
     with pytest.raises(QueryError, match="at most 200 conditions") as error:
         query("a " * 201)
     assert error.value.start == 400
+
+
+def test_trace_named_by_an_id_is_looked_up_and_many_are_walked_through(traces, monkeypatch):
+    asked = TraceSearch(trace_id="0" * 20)
+
+    few = row_conditions(asked, "tracing")
+    monkeypatch.setattr(conditions, "_FEW", 4)
+    many = row_conditions(asked, "tracing")
+
+    assert [name for name, _ in few.children] == ["pk__in"]
+    assert [name for name, _ in many.children] == ["trace_id__gte", "trace_id__lt"]
+    assert set(Trace.objects.filter(few)) == set(Trace.objects.filter(many)) != set()
