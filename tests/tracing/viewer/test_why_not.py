@@ -27,7 +27,9 @@ def links(response):
 def test_page_says_the_verdict_and_the_lines(developer):
     store(order(1))
 
-    page = unescape(developer.get("/tracing/why-not/?receiver=make_sale").content.decode())
+    page = unescape(
+        developer.get("/tracing/why-not/?receiver=sales.receivers.make_sale").content.decode()
+    )
 
     assert ">core.<wbr>sales.<wbr>receivers.<wbr>make_sale</bdi>" in page
     assert ">ran</span>" in page
@@ -39,13 +41,13 @@ def test_page_says_the_verdict_and_the_lines(developer):
 def test_json_is_that_of_the_command(developer):
     store(order(1))
 
-    found = developer.get("/tracing/why-not.json?receiver=make_sale").json()
+    found = developer.get("/tracing/why-not.json?receiver=sales.receivers.make_sale").json()
 
     assert list(found) == [
         "receiver", "verdict", "calls", "signal", "sender", "trace_id", "evidence", "remedy",
     ]  # fmt: skip
     assert (found["receiver"], found["verdict"]) == (MAKE_SALE.name, "ran")
-    assert found == tracing.why_not("make_sale")
+    assert found == tracing.why_not("sales.receivers.make_sale")
 
 
 @pytest.mark.thorough
@@ -66,20 +68,26 @@ def test_unknown_signal_or_sender_is_answered_with_near_ones(developer):
 
     # Not spelled out: what stands anywhere in the project's source may be a name.
     with pytest.raises(LookupError, match=r"No signal is called (.|\n)*post_save"):
-        tracing.why_not("make_sale", signal="post_" + "svae")
+        tracing.why_not("sales.receivers.make_sale", signal="post_" + "svae")
     with pytest.raises(LookupError, match=r"No sender is called (.|\n)*cars.Car"):
-        tracing.why_not("make_sale", sender="cars.Ca" + "rr")
+        tracing.why_not("sales.receivers.make_sale", sender="cars.Ca" + "rr")
     assert (
-        developer.get("/tracing/why-not/?receiver=make_sale&signal=po_" + "sav").status_code == 404
+        developer.get(
+            "/tracing/why-not/?receiver=sales.receivers.make_sale&signal=po_" + "sav"
+        ).status_code
+        == 404
     )
 
 
 def test_unknown_trace_is_told(developer):
     store(order(1))
 
-    assert developer.get("/tracing/why-not/?receiver=make_sale&trace=abc").status_code == 404
+    assert (
+        developer.get("/tracing/why-not/?receiver=sales.receivers.make_sale&trace=abc").status_code
+        == 404
+    )
     with pytest.raises(LookupError, match="There is no trace"):
-        tracing.why_not("make_sale", trace="ab" * 16)
+        tracing.why_not("sales.receivers.make_sale", trace="ab" * 16)
 
 
 def test_without_a_receiver_those_of_the_signal_are_offered(developer):
