@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -49,6 +50,8 @@ def test_statements_are_those_of_the_migrations():
     done = subprocess.run(
         [sys.executable, "scripts/schema.py", "--check"],
         cwd=REPOSITORY,
+        # SQLite's, also where the tests run on a server.
+        env={name: value for name, value in os.environ.items() if name != "TEST_DATABASE"},
         capture_output=True,
         text=True,
         check=False,
