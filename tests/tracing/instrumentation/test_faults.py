@@ -204,7 +204,7 @@ def untraced():
 
 
 @pytest.mark.thorough
-@pytest.mark.usefixtures("untraced")
+@pytest.mark.usefixtures("uncollected", "untraced")
 @pytest.mark.parametrize("condition", ["recorded", "lone", "unrecorded"])
 @pytest.mark.parametrize("kind", ["plain", "orphan", "robust", "raising", "overridden"])
 def test_recursion_limit_is_met_where_django_meets_it(monkeypatch, kind, condition):

@@ -248,6 +248,7 @@ def test_recursion_and_repeated_save_of_an_instance_saved_again_and_again(group)
     assert "again_and_again" in only(captured, "recursion").message
 
 
+@pytest.mark.usefixtures("uncollected")
 def test_recursion_until_pythons_limit(group):
     def forever(sender, instance, **kwargs):
         placed.send(sender=sender, instance=instance)
