@@ -13,7 +13,7 @@ WORKERS ?= auto
 RUN = $(VENV)/bin/python
 # Coverage is judged where all tests run: without arguments, and with every service there.
 JUDGED = $(if $(strip $(ARGS)),,$(filter-out 0,$(REQUIRE_SERVICES)))
-PYTEST = pytest -n $(WORKERS) --maxprocesses=8 --dist=worksteal $(if $(JUNIT),--junitxml=$(JUNIT))
+PYTEST = pytest -n $(WORKERS) --maxprocesses=8 --dist=worksteal $(if $(JUNIT),--junitxml=$(JUNIT)) $(if $(RERUNS),--reruns=$(RERUNS))
 DOCS = .cache/docs
 TEMPLATES = find tracing core carsales -name '*.html' -not -path '*/vendor/*'
 # Python 3.12 and newer can watch lines without a trace function.

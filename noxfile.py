@@ -100,6 +100,7 @@ PAIRS = [
 ]
 OUTER_PAIRS = sorted({PAIRS[0], PAIRS[-1]})
 PYTEST = ["python", "-m", "pytest", "-n", "auto", "--maxprocesses=8", "--dist=worksteal"]
+PYTEST += [f"--reruns={os.environ['RERUNS']}"] if os.environ.get("RERUNS") else []
 
 
 def install(session: nox.Session, django: str | None = None) -> None:

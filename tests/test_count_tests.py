@@ -28,21 +28,21 @@ def count_tests():
     return module
 
 
-def write(path, *cases):
-    """Write the report of a run."""
+def write(path, *cases, reruns=0):
+    """Write the report of a run; a test that is run again stands there twice, and counts once."""
     counts = [
         f'{name}="{sum(mark in case for case in cases)}"'
         for name, mark in (("failures", "<failure"), ("errors", "<error"), ("skipped", "<skipped"))
     ]
     path.write_text(
-        f'<testsuites><testsuite name="pytest" tests="{len(cases)}" {" ".join(counts)}>'
+        f'<testsuites><testsuite name="pytest" tests="{len(cases) - reruns}" {" ".join(counts)}>'
         f"{''.join(cases)}</testsuite></testsuites>"
     )
     return str(path)
 
 
 def test_tests_of_all_reports_are_counted_in_one_line(count_tests, tmp_path, capsys):
-    first = write(tmp_path / "main.xml", PASSED, PASSED, SKIPPED)
+    first = write(tmp_path / "main.xml", PASSED, PASSED.replace("it", "more"), SKIPPED)
     second = write(tmp_path / "python3.13.xml", PASSED)
 
     assert count_tests.main([first, second]) == 0
@@ -59,6 +59,23 @@ def test_failed_tests_are_named_with_their_run_before_the_last_line(count_tests,
         "failed in python3.13: tests.core.test_c: collection failure",
         "2 passed, 2 failed, 0 skipped",
     ]
+
+
+def test_test_that_passes_when_run_again_is_named(count_tests, tmp_path, capsys):
+    other = PASSED.replace("test_it", "test_other")
+    report = write(tmp_path / "main.xml", PASSED, other, PASSED, reruns=1)
+
+    assert count_tests.main([report]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "passed only when run again in main: tests.core.test_a::test_it",
+        "2 passed, 0 failed, 0 skipped",
+    ]
+
+
+def test_test_that_fails_again_has_failed(count_tests, tmp_path, capsys):
+    again = FAILED.partition("<failure")[0] + "</testcase>"
+    assert count_tests.main([write(tmp_path / "main.xml", again, FAILED, reruns=1)]) == 1
+    assert "again" not in capsys.readouterr().out
 
 
 def test_a_run_without_tests_has_not_passed(count_tests, tmp_path, capsys):
