@@ -248,6 +248,7 @@ def _starting(task_id: Any = None, task: Any = None, **_named: Any) -> None:
     }
     if eager:
         attributes["eager"] = "True"
+        effects.note_eager_task(str(task.name), str(task_id))
     _, chord = _chord_of(request.chord, request.chain, None)
     if chord is not None:
         attributes["chord"] = " ".join(task_id for _, task_id in _bodies_of(chord))

@@ -22,7 +22,7 @@ from tracing.instrumentation.database import pending
 from tracing.instrumentation.dispatch.options import Options
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.process import identity
-from tracing.instrumentation.scopes import handling, requests
+from tracing.instrumentation.scopes import handling, requests, tasks
 from tracing.instrumentation.scopes.trust import Trust, trust_networks
 from tracing.pipeline.filters import Exclusions, TailSampler
 
@@ -286,5 +286,6 @@ def start() -> None:
             registry.describe_anew()
             journal.journal.ready_ns = journal.journal.ready_ns or time.time_ns()
             celery.connect_when_imported()
+            tasks.flush = partial(pipeline.default.force_flush, celery.SECONDS_TO_FLUSH)
     except Exception as error:
         failed("start", error)

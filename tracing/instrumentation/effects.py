@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 MAX_TASK_ID: Final = 200
 """Characters kept of the id of a task."""
+EAGER: Final = "celery.eager"
+"""The backend of a task that runs at once, where it is called: within the transaction, if there is one."""
 HOST_AND_PORT: Final = 2
 """Items of an internet address; IPv6 has more."""
 
@@ -124,6 +126,15 @@ def _note(
 def note_task(name: str, backend: str, task_id: str) -> None:
     """Record that the running trace enqueues a task. Never raises."""
     _note("task", name, backend, task_id=task_id[:MAX_TASK_ID])
+
+
+def note_eager_task(name: str, task_id: str) -> None:
+    """Record that the running trace runs a task of Celery's itself. Never raises.
+
+    Not where it enqueues that task, which is noted when its id is known.
+    """
+    if _thread.inside is None or _thread.inside != _trace_id():
+        _note("task", name, EAGER, task_id=task_id[:MAX_TASK_ID])
 
 
 class _Effect:
@@ -324,7 +335,9 @@ def _subclasses(cls: type) -> Iterator[type]:
 
 
 def _django_task(task: Any, *_args: Any, **_kwargs: Any) -> tuple[str, str]:
-    return str(getattr(task, "name", "")), str(getattr(task, "backend", ""))
+    alias = str(getattr(task, "backend", ""))
+    backends = getattr(settings, "TASKS", {})
+    return str(getattr(task, "name", "")), str(backends.get(alias, {}).get("BACKEND", alias))
 
 
 def _celery_task(task: Any, *_args: Any, **_kwargs: Any) -> tuple[str, str]:

@@ -77,7 +77,7 @@ def task_links(trace: records.Trace) -> TaskLinks:
 def links_of(trace: records.Trace, linking: Linking) -> TaskLinks:
     """Return what ``task_links`` does, of traces that *linking* finds."""
     own = trace.task_id
-    attempt = _number(trace.attributes.get("attempt")) if own else 0
+    turn = _number(trace.attributes.get("attempt")) if own else 0, trace.started_ns
     tasks: dict[str, EnqueuedTask] = {}
     for effect in trace.side_effects:
         if effect.task_id:
@@ -86,28 +86,30 @@ def links_of(trace: records.Trace, linking: Linking) -> TaskLinks:
     for chord_id in trace.chord_ids:
         tasks.setdefault(chord_id, EnqueuedTask(_AFTER_GROUP, "celery", chord_id))
     enqueued = list(tasks.values())[:MOST_TASKS]
-    _find_runs(enqueued, own, attempt, linking)
+    _find_runs(enqueued, own, turn, linking)
     found = TaskLinks(own, enqueued, len(tasks) - len(enqueued), [])
     for linked in linking([own], False).get(own, []) if own else ():
         if linked is None:
             found.was_pruned = True
-        elif linked.attempt < attempt:
-            # Later attempts enqueue it as well, where they are tried again.
+        elif _turn(linked) < turn:
+            # Later runs enqueue it as well, where they are tried again or replace themselves.
             found.enqueued_by.append(linked)
-    found.enqueued_by.sort(key=_by_attempt)
+    found.enqueued_by.sort(key=_turn)
     return found
 
 
-def _find_runs(tasks: list[EnqueuedTask], own: str, attempt: int, linking: Linking) -> None:
-    """Put into *tasks* their runs; of the *own* task those after *attempt*."""
+def _find_runs(
+    tasks: list[EnqueuedTask], own: str, turn: tuple[int, int], linking: Linking
+) -> None:
+    """Put into *tasks* their runs; of the *own* task those after its *turn*."""
     by_id = linking([task.task_id for task in tasks], True)
     for task in tasks:
         for linked in by_id.get(task.task_id, ()):
             if linked is None:
                 task.was_pruned = True
-            elif task.task_id != own or linked.attempt > attempt:
+            elif task.task_id != own or _turn(linked) > turn:
                 task.runs.append(linked)
-        task.runs.sort(key=_by_attempt)
+        task.runs.sort(key=_turn)
         if task.runs and task.name == _AFTER_GROUP:
             task.name = task.runs[0].summary.name
 
@@ -125,7 +127,8 @@ def _linked(task_ids: list[str], ran: bool) -> dict[str, list[LinkedTrace | None
     return found
 
 
-def _by_attempt(linked: LinkedTrace) -> tuple[int, int]:
+def _turn(linked: LinkedTrace) -> tuple[int, int]:
+    """Return what orders the runs of one task: one that is replaced runs again as the same attempt."""
     return linked.attempt, linked.summary.started_ns
 
 

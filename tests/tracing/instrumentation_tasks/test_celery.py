@@ -73,6 +73,9 @@ def test_eager_task_is_a_trace_under_its_caller(connected):
         "state": "SUCCESS",
     }
     assert block.dispatches == []
+    assert [(effect.target, effect.backend, effect.task_id) for effect in block.side_effects] == [
+        ("wash", "celery.eager", result.id)
+    ]
 
 
 def test_eager_task_outside_any_trace(connected):
@@ -165,6 +168,20 @@ def test_always_eager_task_has_the_id_of_its_run(connected):
 
     assert [effect.task_id for effect in block.side_effects] == [run.task_id]
     assert run.parent_trace_id == block.trace_id
+
+
+def test_always_eager_chain_is_joined_to_its_caller(connected):
+    wash = worker_project.wash.si()
+    worker_project.app.conf.task_always_eager = True
+    try:
+        with connected.block():
+            chain(wash, group(wash, wash)).apply_async()
+    finally:
+        worker_project.app.conf.task_always_eager = False
+    *runs, block = connected.traces()
+
+    assert len(runs) == 3
+    assert [effect.task_id for effect in block.side_effects] == [run.task_id for run in runs]
 
 
 def test_failed_eager_task_keeps_its_error(connected):

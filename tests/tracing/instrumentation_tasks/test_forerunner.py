@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from django_tasks import task
@@ -9,6 +10,7 @@ from django_tasks.signals import task_started
 
 from tracing.instrumentation import patching
 from tracing.instrumentation.boundaries import boundaries
+from tracing.instrumentation.scopes import tasks
 from tracing.spans.records import Kind, Status
 
 
@@ -53,6 +55,25 @@ def test_failed_task_of_the_forerunner_keeps_its_error(keeper):
     trace, _block = keeper.traces()
 
     assert (trace.status, trace.error) == (Status.ERROR, "ValueError: no paper left")
+
+
+def test_backend_of_a_task_is_the_one_that_the_settings_name(keeper, settings):
+    path = "django_tasks.backends.dummy.DummyBackend"
+    settings.TASKS = {"default": {"BACKEND": path}}
+    with keeper.block():
+        work.enqueue()
+    block = keeper.traces()[-1]
+
+    assert [(effect.target, effect.backend) for effect in block.side_effects] == [("work", path)]
+
+
+def test_failure_that_its_result_does_not_tell_yet_is_an_error():
+    result = SimpleNamespace(status="FAILED", errors=[])
+    assert tasks._error_of(result) == "It failed."
+    try:
+        fail.call()
+    except ValueError:
+        assert tasks._error_of(result) == "ValueError: no paper left"
 
 
 def test_undo_leaves_the_forerunner_as_it_was(keeper):

@@ -109,6 +109,14 @@ def test_attempts_are_enqueued_by_those_before_them():
     assert told(third) == ([], ("seen", [1, 2, 3]))
 
 
+def test_task_that_is_replaced_runs_again_by_the_same_id():
+    request, replaced, other = store(sender(1), run(2, enqueues=TASK), run(3))
+
+    assert told(request)[0] == [("seen", [(2, 1), (3, 1)])]
+    assert told(replaced) == ([("seen", [(3, 1)])], ("seen", [1]))
+    assert told(other) == ([], ("seen", [1, 2]))
+
+
 def test_task_that_enqueues_another_has_both_ends():
     store(sender(), run(3, "other"))
     [middle] = store(run(2, enqueues="other"))

@@ -37,6 +37,10 @@ ENQUEUED_LIMIT: Final = 10_000
 """Tasks whose callers are remembered until they run in this process."""
 
 
+def flush() -> object:
+    """Have what was recorded written: replaced when the pipeline is set up."""
+
+
 class Run:
     """A running task: its trace, if any, and what was running before."""
 
@@ -198,13 +202,18 @@ def _take_run(result_id: str) -> Run | None:
 
 def _error_of(result: Any) -> str:
     """Return the error of a failed *result*; empty if it succeeded."""
-    if str(getattr(result, "status", "")) != "FAILED" or not result.errors:
+    if str(getattr(result, "status", "")) != "FAILED":
         return ""
-    path = str(result.errors[-1].exception_class_path)
+    # RQ's backend has no error before the job is over.
+    path = str(result.errors[-1].exception_class_path) if result.errors else ""
     # Django sends the signal where the exception is being handled.
     handled = sys.exc_info()[1]
-    if handled is not None and dotted(type(handled)) in {path, path.removeprefix("builtins.")}:
+    if handled is not None and (
+        not path or dotted(type(handled)) in {path, path.removeprefix("builtins.")}
+    ):
         return describe(handled)
+    if not path:
+        return "It failed."
     for line in reversed(str(result.errors[-1].traceback).splitlines() if policy.messages else []):
         if line.startswith(path.removeprefix("builtins.")):
             return line
@@ -249,10 +258,36 @@ def _has_backend(module: str) -> list[Inline]:
     return [Inline(execute, _Hook(), _EXECUTE)] if execute is not None else []
 
 
+class _WorkHorse:
+    """The hook in RQ's worker, whose child process ends past ``atexit`` after one job."""
+
+    __slots__ = ()
+
+    def ended(self, value: Any, worker: Any) -> Any:
+        """Return *value*; hand over what was recorded if the process is about to end. Never raises."""
+        try:
+            if worker.is_horse:
+                flush()
+        except Exception as error:
+            failed("rq", error)
+        return value
+
+
+_PERFORM: Final = Calls(returned="hook.ended(_value, self)", raised="hook.ended(None, self)")
+
+
+def _has_work_horses() -> list[Inline]:
+    perform = getattr(getattr(sys.modules["rq.worker"], "Worker", None), "perform_job", None)
+    return [Inline(perform, _WorkHorse(), _PERFORM)] if perform is not None else []
+
+
 def later() -> list[Later]:
-    """Return (module, function for hooks) of Django's tasks and django-tasks."""
+    """Return (module, function for hooks) of Django's tasks, django-tasks and RQ."""
     return [
-        (f"{package}.{module}", partial(made, f"{package}.{module}"))
-        for package in ("django.tasks", "django_tasks")
-        for module, made in (("signals", _has_signals), ("backends.immediate", _has_backend))
+        ("rq.worker", _has_work_horses),
+        *(
+            (f"{package}.{module}", partial(made, f"{package}.{module}"))
+            for package in ("django.tasks", "django_tasks")
+            for module, made in (("signals", _has_signals), ("backends.immediate", _has_backend))
+        ),
     ]

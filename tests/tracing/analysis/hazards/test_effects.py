@@ -70,6 +70,7 @@ def test_side_effect_in_transaction_is_found_everywhere(options):
             "trace_kind": Kind.TEST,
         },
         {"kind": "task", "backend": "django_tasks.backends.database.DatabaseBackend"},
+        {"kind": "task", "backend": "celery.eager"},
         {"kind": "mail", "backend": "mailer.backend.DbBackend"},
     ],
 )

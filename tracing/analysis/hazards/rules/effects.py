@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 _ROLLED_BACK: Final = (TransactionOutcome.ROLLED_BACK, TransactionOutcome.SAVEPOINT_ROLLED_BACK)
 _DONE: Final = {"mail": "sent mail", "task": "enqueued a task", "socket": "opened a socket"}
-_DATABASE_BACKENDS: Final = (
+_TRANSACTIONAL: Final = (
     # Their queue is a table of the same database: it rolls back with the transaction.
     "django_tasks.backends.database.",
     "django_tasks_db.",
     "mailer.backend.",
     "post_office.",
+    # It runs at once, in the transaction.
+    "celery.eager",
 )
 
 
@@ -30,7 +32,7 @@ def _risky(
     facts: Facts, options: Options, *, rolled_back: bool
 ) -> Iterator[tuple[SideEffect, ReceiverCall]]:
     """Yield side effects inside an open transaction of the application."""
-    harmless = (*_DATABASE_BACKENDS, *options["transactional_backends"])
+    harmless = (*_TRANSACTIONAL, *options["transactional_backends"])
     for effect in facts.side_effects:
         if effect.in_on_commit or effect.transaction_depth < 1:
             continue
