@@ -21,12 +21,10 @@ if TYPE_CHECKING:
 
 MOST_TOKENS: Final = 2_000
 """Of one answer."""
-CHARACTERS_PER_TOKEN: Final = 3
-"""Fewer than tokenizers make of JSON with names and paths: an answer is rather too short."""
-_LONGEST: Final = 300
-"""Characters of one value, where an entry would be too large otherwise."""
-_MOST_LISTED: Final = 8
-"""Values of a list within an entry, the same."""
+BYTES_PER_TOKEN: Final = 2.5
+"""Fewer than tokenizers make of lists of ids, 2.57 at the worst: an answer is rather too short."""
+_CUTS: Final = ((300, 8, 50), (150, 5, 20), (100, 3, 10), (50, 1, 3))
+"""(characters of one value, values of a list, keys of an inner object) of too large an entry, in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ def bounded(document: Any, tool: Tool, cursor: Cursor, tokens: int = MOST_TOKENS
     The answer is one JSON object: ``entries`` holds a part of the list that *tool* names, ``total``
     how many there are, ``cursor`` what asks for the next; it is absent where nothing follows.
     """
-    room = tokens * CHARACTERS_PER_TOKEN
+    room = int(tokens * BYTES_PER_TOKEN)
     entries, head = document, {}
     if tool.entries:
         entries = document[tool.entries]
@@ -89,13 +87,13 @@ def bounded(document: Any, tool: Tool, cursor: Cursor, tokens: int = MOST_TOKENS
     found: dict[str, Any] = {}
     # What is said of the whole is said once.
     if not cursor.start:
-        found |= _fitting(_compact(head, tool.leave_out), room // 2)
+        found |= _fitting(_compact(head, tool.leave_out), room * 3 // 5)
     flat = list(_flat(entries, tool.below))
     part: list[Any] = []
-    left = room - len(_text(found)) - len(_text({"entries": [], "total": 0, "cursor": "0" * 20}))
+    left = room - _size(found) - _size({"entries": [], "total": len(flat), "cursor": "0" * 20})
     for entry in flat[cursor.start :]:
-        short = _fitting(_compact(entry, tool.leave_out), room // 2)
-        left -= len(_text(short)) + 1
+        short = _fitting(_compact(entry, tool.leave_out), room // 3)
+        left -= _size(short) + 1
         if part and left < 0:
             break
         part.append(short)
@@ -134,18 +132,29 @@ def _compact(value: Any, leave_out: frozenset[str]) -> Any:
     return round(value, 3) if isinstance(value, float) else value
 
 
+def _size(value: Any) -> int:
+    return len(_text(value).encode())
+
+
 def _fitting(value: Any, room: int) -> Any:
-    """Return *value*, its long texts and lists cut if it is too large."""
-    return value if len(_text(value)) <= room else _cut(value)
+    """Return *value*, its long texts, lists and objects cut if it is too large."""
+    found = value
+    for limits in _CUTS:
+        if _size(found) <= room:
+            break
+        found = _cut(value, *limits)
+    return found
 
 
-def _cut(value: Any) -> Any:
+def _cut(value: Any, longest: int, listed: int, keys: int, level: int = 0) -> Any:
     if isinstance(value, dict):
-        return {name: _cut(item) for name, item in value.items()}
+        kept = [*value.items()][: keys if level else None]
+        found = {name: _cut(item, longest, listed, keys, level + 1) for name, item in kept}
+        return found | ({"…": f"{more} more"} if (more := len(value) - len(kept)) else {})
     if isinstance(value, list):
-        kept = [_cut(item) for item in value[:_MOST_LISTED]]
-        more = len(value) - len(kept)
-        return [*kept, f"… {more} more"] if more else kept
-    if isinstance(value, str) and len(value) > _LONGEST:
-        return f"{value[:_LONGEST]}…"
+        some = [_cut(item, longest, listed, keys, level + 1) for item in value[:listed]]
+        more = len(value) - len(some)
+        return [*some, f"… {more} more"] if more else some
+    if isinstance(value, str) and len(value) > longest:
+        return f"{value[:longest]}…"
     return value

@@ -105,4 +105,6 @@ async def answer(command: Sequence[str], name: str, arguments: dict[str, Any]) -
 def _failure(code: int | None, errors: str) -> str:
     """Return what the command wrote when it failed, in short."""
     told = errors.strip().removeprefix("CommandError: ")
+    if told.startswith("usage:"):
+        told = told.rpartition(": error: ")[2]
     return told[-1_500:] or f"The command ended with {code} and wrote nothing."

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tracing.agents.answers import CHARACTERS_PER_TOKEN, Cursor, bounded, read
+from tracing.agents.answers import BYTES_PER_TOKEN, Cursor, bounded, read
 from tracing.agents.tools import ArgumentsError, tool_named
 
 LIST = tool_named("find_traces")
@@ -64,20 +64,43 @@ def test_parts_hold_everything_once_and_each_fits(tokens):
         cursor = part.get("cursor")
 
     assert numbers == [n for at in range(0, 900, 10) for n in (at, at + 1, at + 2)]
-    assert max(map(len, texts)) <= tokens * CHARACTERS_PER_TOKEN
+    assert max(len(text.encode()) for text in texts) <= tokens * BYTES_PER_TOKEN
     assert ["name" in json.loads(text) for text in texts] == [True] + [False] * (len(texts) - 1)
 
 
 def test_an_entry_that_is_too_large_is_cut_and_says_so():
     row = {"trace_id": "ab", "error": "x" * 9_000, "tags": list(range(1, 2_000))}
 
-    (found,) = answer([row], LIST, tokens=400)["entries"]
+    (found,) = answer([row], LIST, tokens=500)["entries"]
 
     assert found == {
         "trace_id": "ab",
         "error": f"{'x' * 300}…",
         "tags": [1, 2, 3, 4, 5, 6, 7, 8, "… 1991 more"],
     }
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        {f"key {n}": "x" * 90 for n in range(500)},
+        [{"a": ["y" * 400] * 9, "b": ["z" * 400] * 9}] * 9,
+        "車" * 9_000,
+    ],
+    ids=["object", "lists", "letters-of-three-bytes"],
+)
+def test_no_entry_is_too_large_for_an_answer(large):
+    text = bounded([{"trace_id": "ab", "attributes": large}] * 3, LIST, Cursor.of(None), 500)
+
+    shown = bounded(
+        {"name": "cd", "more": large, "dispatches": [{"x": large}]}, SHOW, Cursor(), 500
+    )
+
+    found = json.loads(text)
+    assert max(len(text.encode()), len(shown.encode())) <= 500 * BYTES_PER_TOKEN
+    assert json.loads(shown)["name"] == "cd"
+    assert found["entries"][0]["trace_id"] == "ab"
+    assert ("…" in text, found["total"]) == (True, 3)
 
 
 def test_unseen_characters_are_escaped():

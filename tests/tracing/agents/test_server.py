@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.tracing.command_line import error_of, run
-from tracing.agents.answers import CHARACTERS_PER_TOKEN
+from tracing.agents.answers import BYTES_PER_TOKEN
 from tracing.management.verbs.mcp import manage_command
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -77,8 +77,8 @@ def test_an_agent_finds_what_went_wrong(site):
     listed = json.dumps([tool.model_dump(by_alias=True, exclude_none=True) for tool in tools])
 
     assert len(re.findall(r"[.?!](?:\s|$)", instructions)) == 3
-    assert len(listed) <= 1_500 * CHARACTERS_PER_TOKEN
-    assert max(map(len, texts)) <= 2_000 * CHARACTERS_PER_TOKEN
+    assert len(listed.encode()) <= 1_500 * BYTES_PER_TOKEN
+    assert max(len(text.encode()) for text in texts) <= 2_000 * BYTES_PER_TOKEN
     assert [answer.is_error for answer in answers] == [False] * 4 + [True, False, True]
     # The query for each: one call.
     (finding,) = json.loads(n_plus_one)["entries"]
@@ -132,6 +132,7 @@ def test_an_answer_that_takes_too_long_is_given_up(monkeypatch):
     [
         ("raise SystemExit(4)", "The command ended with 4 and wrote nothing."),
         ("raise SystemExit('CommandError: There is no trace 7.')", "There is no trace 7."),
+        ("raise SystemExit('usage: x [-h]\\n [-y]\\nx: error: y: is no time.')", "y: is no time."),
     ],
 )
 def test_a_command_that_failed_is_an_error_in_its_words(code, text):
