@@ -15,6 +15,8 @@ from tracing.management.verbs import VERBS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WITHOUT_OPTIONS = {"pause", "resume", "status"}
+IN_GUIDES = {"explain", "why-not", "wiring", "review", "mcp", "clickhouse-schema"}
+"""Verbs whose options a guide tells."""
 
 
 @pytest.fixture
@@ -41,11 +43,23 @@ def test_every_setting_verb_and_public_name_has_its_place(reference):
     assert sorted(re.findall(r"^\| `([A-Z_]+)` \|", settings, re.MULTILINE)) == sorted(FIELDS)
     assert (
         set(re.findall(r"<!-- options ([\w-]+): begin -->", commands))
-        == {verb.name for verb in VERBS} - WITHOUT_OPTIONS
+        == {verb.name for verb in VERBS} - WITHOUT_OPTIONS - IN_GUIDES
     )
     assert {*tracing.__all__, *tracing.testing.__all__} <= set(
         re.findall(r"^### `(\w+)`$", python, re.MULTILINE)
     )
+
+
+@pytest.mark.parametrize("verb", sorted(IN_GUIDES))
+def test_options_without_a_table_are_on_the_page_that_is_named_instead(reference, verb):
+    commands = reference.PAGES[1]
+    section = commands.read_text("utf-8").partition(f"\n## {verb}\n")[2].partition("\n## ")[0]
+    [guide] = re.findall(r"\]\((\.\./guides/[\w-]+\.md)", section)
+    text = section + (commands.parent / guide).read_text("utf-8")
+
+    spelled = re.findall(r"^\| `(--[\w-]+)", reference.options(verb), re.MULTILINE)
+    assert spelled
+    assert [option for option in spelled if option not in text] == []
 
 
 def test_every_key_of_a_dictionary_of_settings_is_described(reference):
