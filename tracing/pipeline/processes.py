@@ -7,6 +7,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
+from tracing.instrumentation import failures
 from tracing.pipeline.delivery import guard
 from tracing.pipeline.worker import pipelines, worker_thread
 
@@ -47,7 +48,13 @@ def flush_on_sigterm(pipeline: Pipeline) -> Callable[[], None]:
     previous = signal.getsignal(signal.SIGTERM)
     if previous is None or previous is signal.SIG_IGN:
         return lambda: None
-    signal.signal(signal.SIGTERM, handle)
+    try:
+        signal.signal(signal.SIGTERM, handle)
+    except ValueError as error:
+        # A subinterpreter, whose main thread looks like that of the process.
+        if not failures.is_own(error):
+            raise
+        return lambda: None
     return undo
 
 

@@ -173,18 +173,24 @@ class Pipeline(WorkerSide):
         """
         flushed = self.force_flush(self.options.exit_seconds if timeout is None else timeout)
         self._closed = True
+        if self._stop(0.5 if flushed else 0.05):
+            # A worker that is stuck in an exporter still uses it.
+            for exporter in self._exporters:
+                guard(f"shutdown of exporter {exporter.name}", exporter.shutdown)
+        return flushed
+
+    def _stop(self, seconds: float) -> bool:
+        """End the worker; return whether none is left after so many seconds."""
         worker = self._worker
         self._stopping = True
         self.wake()
         if worker is not None and worker is not threading.current_thread():
-            worker.join(0.5 if flushed else 0.05)
-        if worker is None or not worker.is_alive():
-            # A worker that is stuck in an exporter still uses it.
-            for exporter in self._exporters:
-                guard(f"shutdown of exporter {exporter.name}", exporter.shutdown)
-            self._worker = None
-            self._stopping = False
-        return flushed
+            worker.join(seconds)
+        if worker is not None and worker.is_alive():
+            return False
+        self._worker = None
+        self._stopping = False
+        return True
 
     def is_its_worker(self) -> bool:
         """Return whether the running thread is the worker itself."""
@@ -195,6 +201,9 @@ class Pipeline(WorkerSide):
     def _start(self) -> None:
         with self._lock:
             if self._worker is not None or self._closed:
+                return
+            if self._is_ending:
+                self._work_here([])
                 return
             worker = threading.Thread(target=self._run, name="tracing-worker", daemon=True)
             self.flush_at_exit()
@@ -228,8 +237,11 @@ class Pipeline(WorkerSide):
         self._pace.is_over = True
         # The store is to hear that nothing waits any more, not what waited seconds ago.
         self._tick_at = 0.0
-        guard("exit", self.force_flush, self.options.exit_seconds)
+        flushed = guard("exit", self.force_flush, self.options.exit_seconds)
         guard("exit", self.warn_of_losses)
+        # A subinterpreter may not end while it has a thread, and takes the whole process with it.
+        self._is_ending = True
+        guard("exit", self._stop, 0.5 if flushed else 0.05)
         for exporter in self._exporters:
             # The worker may live on for a moment: only flush, the process ends anyway.
             guard(f"flush of exporter {exporter.name}", exporter.force_flush)

@@ -109,6 +109,8 @@ class WorkerSide:
         self._flushes: deque[Flush] = deque()
         self._worker: threading.Thread | None = None
         self._stopping = False
+        self._is_ending = False
+        """What comes after the end is worked on where it was recorded."""
         self._tick_at = 0.0
         self._told: set[str] = set()
 

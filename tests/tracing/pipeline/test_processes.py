@@ -383,3 +383,31 @@ def test_sigterm_tells_what_the_store_does_not_get_and_where_it_is(start, tmp_pa
     assert process.returncode == -signal.SIGTERM
     assert "before the database exporter could write 3 traces; they are in the log alone" in errors
     assert finished(tmp_path) == [0, 1, 2]
+
+
+IN_SUBINTERPRETERS = """
+import json, sys, _testcapi
+
+for number in "12":
+    code = "import sys; sys.argv = " + json.dumps(["", sys.argv[1]]) + "; sys.path[:] = "
+    code += json.dumps(sys.path) + sys.argv[2] + "atexit.register(lambda: work())\\nwork()\\n"
+    print(_testcapi.run_in_subinterp(code))
+"""
+
+
+def test_subinterpreters_end_and_write_their_traces(start, tmp_path):
+    pytest.importorskip("_testcapi")
+    # What is made in a function of the application that runs before Django is set up, ends last.
+    project = "\nimport atexit; atexit.register(lambda: work())\n" + PROJECT
+
+    process = start(IN_SUBINTERPRETERS, project)
+
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, output.split()) == (0, ["0", "0"])
+    assert names_in_log(tmp_path) == ["work"] * 6
+
+
+def test_no_source_needs_the_names_of_characters():
+    """CPython 3.11 keeps what knows them when the first subinterpreter has ended, and crashes."""
+    sources = (ROOT / "tracing").rglob("*.py")
+    assert [path for path in sources if r"\N{" in path.read_text()] == []
