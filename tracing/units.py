@@ -22,7 +22,7 @@ _DURATIONS: Final = {
     "ns": 1,
     "us": 1_000,
     "µs": 1_000,
-    "\N{GREEK SMALL LETTER MU}s": 1_000,
+    "\u03bcs": 1_000,
     "ms": 1_000_000,
     "s": SECOND_NS,
     "m": _MINUTE_NS,

@@ -36,7 +36,7 @@ from tracing.units import format_ns, query_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-TIMES: Final = "\N{MULTIPLICATION SIGN}"
+TIMES: Final = "\u00d7"
 """Between a count and what it counts."""
 
 

@@ -150,7 +150,7 @@ def _pair(found: Regression, show: Callable[[Sample], str]) -> str:
     return f" {ARROW} ".join(show(sample) if sample else "-" for sample in samples)
 
 
-ARROW: Final = "\N{RIGHTWARDS ARROW}"
+ARROW: Final = "\u2192"
 
 _SIGNS: Final = {"appeared": "+", "vanished": "-", "moved": "~"}
 

@@ -128,12 +128,12 @@ def name(text: object, width: int = 48, *, breaks: bool = False) -> SafeString:
 
 _BREAK: Final = pattern(r"(?<=\S/)|(?<=\w\.)(?=\w)")
 _INVISIBLE: Final = {
-    **{code: "\N{REPLACEMENT CHARACTER}" for code in range(32) if code not in {9, 10, 13}},
-    127: "\N{REPLACEMENT CHARACTER}",
+    **{code: "\ufffd" for code in range(32) if code not in {9, 10, 13}},
+    127: "\ufffd",
     # Characters that turn the direction of what follows would let a name pose as another.
     **dict.fromkeys(
         [0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A)],
-        "\N{REPLACEMENT CHARACTER}",
+        "\ufffd",
     ),
 }
 

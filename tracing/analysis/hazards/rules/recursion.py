@@ -56,7 +56,7 @@ def _cycle_text(calls: list[ReceiverCall], dispatches: list[Dispatch]) -> str:
         detached = " (detached)" if dispatch.is_detached else ""
         parts.append(f"{who(call.receiver)}{detached}")
         parts.append(signal_of(dispatch.signal, dispatch.sender))
-    return " \N{RIGHTWARDS ARROW} ".join(parts)
+    return " \u2192 ".join(parts)
 
 
 @rule(
