@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -40,8 +41,7 @@ def main() -> None:
     password_note = make_admin()
     simulate()
     flush()
-    print(welcome(port, password_note, time.time() - started()), flush=True)
-    serve(port)
+    sys.exit(serve(port, password_note))
 
 
 def started() -> float:
@@ -145,7 +145,7 @@ def manage(release: str, *arguments: str) -> None:
 
 
 def flush() -> None:
-    """Wait until what was traced so far is stored: this process is about to be replaced."""
+    """Wait until what was traced so far is stored: another process is about to serve it."""
     import tracing
 
     tracing.flush()
@@ -168,11 +168,26 @@ Ctrl-C ends it.
 """
 
 
-def serve(port: int) -> None:
-    """Replace this process by Django's development server."""
-    os.environ["CARSALES_RELEASE"] = SERVED
-    arguments = ["manage.py", "runserver", f"127.0.0.1:{port}"]
-    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 (no shell is wanted)
+def serve(port: int, password_note: str) -> int:
+    """Run Django's server, say what to open once it answers, and return its status."""
+    command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
+    server = subprocess.Popen(command, env={**os.environ, "CARSALES_RELEASE": SERVED})
+    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+    try:
+        while server.poll() is None and not is_answered(port):
+            time.sleep(0.05)
+        if server.poll() is None:
+            print(welcome(port, password_note, time.time() - started()), flush=True)
+        return server.wait()
+    except KeyboardInterrupt:  # The server was interrupted, too.
+        server.wait()
+        raise
+
+
+def is_answered(port: int) -> bool:
+    """Return whether something listens on the port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 if __name__ == "__main__":

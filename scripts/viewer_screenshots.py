@@ -64,10 +64,6 @@ def main() -> None:
                     continue
                 page.goto(viewer + path)
                 page.wait_for_load_state("networkidle")
-                # The toolbar's handle has nothing to do with the viewer.
-                page.evaluate(
-                    "document.querySelectorAll('#djDebugRoot, #djDebug').forEach(e => e.remove())"
-                )
                 page.screenshot(path=SCREENSHOTS / picture)
                 print(picture)
             context.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urljoin
 
@@ -11,7 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString
 
 from tracing import units
@@ -104,18 +105,18 @@ def location(value: Any) -> str:
 
 
 @register.simple_tag
-def name(text: object, width: int = 48, *, breaks: bool = False) -> SafeString:
+def name(text: object, width: int = 48) -> SafeString:
     """Return *text* shortened in the middle, with the whole of it on hover.
 
-    With *breaks* a line may end behind a slash or a dot within it.
+    A line may end behind a slash, a dot or an underscore within it.
     """
-    whole = clean(str(text))
+    return _written(clean(str(text)), width)
+
+
+@lru_cache(maxsize=512)
+def _written(whole: str, width: int) -> SafeString:
     shown = names.shorten_middle(whole, width)
-    written = shown
-    if breaks:
-        # Not behind the first, which would stand alone.
-        parts = ((part,) for part in _BREAK.split(shown))
-        written = format_html_join(SafeString("<wbr>"), "{}", parts)
+    written = SafeString(_BREAK.sub("<wbr>", escape(shown)))
     if shown == whole:
         return format_html('<bdi class="name">{}</bdi>', written)
     return format_html(
@@ -126,7 +127,8 @@ def name(text: object, width: int = 48, *, breaks: bool = False) -> SafeString:
     )
 
 
-_BREAK: Final = pattern(r"(?<=\S/)|(?<=\w\.)(?=\w)")
+# Not behind the first, which would stand alone.
+_BREAK: Final = pattern(r"(?<=\S/)|(?<=\w[._])(?=\w)")
 _INVISIBLE: Final = {
     **{code: "\ufffd" for code in range(32) if code not in {9, 10, 13}},
     127: "\ufffd",

@@ -33,7 +33,7 @@ def content(trace: Trace, wiring: Any = (), **added: Any) -> str:
 
 
 def text(html: str) -> str:
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", html)))
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", html.replace("<wbr>", ""))))
 
 
 def others(html: str) -> list[str]:

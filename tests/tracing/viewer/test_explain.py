@@ -20,7 +20,8 @@ POST_SAVE = "django.db.models.signals.post_save"
 
 def text(response):
     """Return what a page says, without its markup."""
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", response.content.decode())))
+    page = response.content.decode().replace("<wbr>", "")
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", page)))
 
 
 def links(response):

@@ -32,7 +32,7 @@ connected = Signal()
 
 
 def text(response):
-    return response.content.decode()
+    return response.content.decode().replace("<wbr>", "")
 
 
 def pressed(page):

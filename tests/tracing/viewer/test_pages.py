@@ -56,7 +56,7 @@ def address(number, rest=""):
 
 
 def text(response):
-    return unescape(response.content.decode())
+    return unescape(response.content.decode()).replace("<wbr>", "")
 
 
 # -- The list ----------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ def test_list_shows_the_facts_of_each_trace(developer):
 
     for fact in (
         "orders:check_out",
-        "/orders/<wbr>1/<wbr>check-out/<wbr>",
+        "/orders/1/check-out/",
         "✕ 500",
         "31",
         "✕ 1",
@@ -1390,7 +1390,7 @@ def test_admin_of_the_other_models(superuser, model):
 
 def tree(trace):
     template = Template("{% load tracing_tags %}{% trace_tree_styles %}{% trace_tree trace %}")
-    return unescape(template.render(Context({"trace": trace})))
+    return unescape(template.render(Context({"trace": trace}))).replace("<wbr>", "")
 
 
 def test_trace_tree_shows_lines_with_links_times_and_errors(db):

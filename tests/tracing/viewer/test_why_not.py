@@ -31,7 +31,7 @@ def test_page_says_the_verdict_and_the_lines(developer):
         developer.get("/tracing/why-not/?receiver=sales.receivers.make_sale").content.decode()
     )
 
-    assert ">core.<wbr>sales.<wbr>receivers.<wbr>make_sale</bdi>" in page
+    assert ">core.<wbr>sales.<wbr>receivers.<wbr>make_<wbr>sale</bdi>" in page
     assert ">ran</span>" in page
     assert "make_sale was called for post_save" in page
     assert "manage.py tracing why-not core.sales.receivers.make_sale" in page

@@ -15,23 +15,6 @@ export function themeAfter(theme) {
 }
 
 /**
- * Keep as much room at the right edge as the debug toolbar takes there while it is open.
- *
- * @param {Page} page
- */
-export function makeRoomForToolbar({ one }) {
-  const root = one("#djDebugRoot, #djDebug");
-  const toolbar = (root?.shadowRoot ?? document).querySelector("#djDebugToolbar");
-  if (!toolbar) return;
-  // Told when its style sheet has come, too. On a phone it covers most, and nothing gives way.
-  new ResizeObserver(() => {
-    const { width } = toolbar.getBoundingClientRect();
-    const fits = width > 0 && width < window.innerWidth / 3;
-    document.body.style.setProperty("--end", fits ? `calc(${width}px + var(--edge))` : null);
-  }).observe(toolbar);
-}
-
-/**
  * Return what changes theme and density.
  *
  * @param {Page} page

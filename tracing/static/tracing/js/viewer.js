@@ -51,7 +51,6 @@ const base = new URL(brand.href).pathname;
 
 const [treeElement, flame, panelElement] = [one("#tree"), one("#flame"), one("#panel")];
 const appearance = modules.appearance.createAppearance(page, preferences);
-modules.appearance.makeRoomForToolbar(page);
 const lines = modules.lines.createLines(page);
 const timeline = modules.timeline.createTimeline(
   { tree: treeElement, flame, minimap: one("#minimap") },
