@@ -22,7 +22,7 @@ WIDTH: Final = 1_160
 ROW: Final = 24
 """Height of a node with the gap below it."""
 NODE: Final = 20
-"""Its height, as the template has it too."""
+"""Its height."""
 HEADER: Final = 20
 """Room for the name of an application above its nodes."""
 GAP: Final = 12
@@ -106,6 +106,13 @@ class Box:
     is_focus: bool = False
     address: str = ""
     """Of the map around it."""
+    note: str = ""
+    """What its title is followed by on hover."""
+
+    @property
+    def hint(self) -> str:
+        """Return what hovering over it says."""
+        return f"{self.title}{self.note}{'' if self.was_seen else ': never run'}"
 
     @property
     def shown_text(self) -> str:
@@ -125,10 +132,14 @@ class Edge:
     count: int
     error_count: int
     crosses: bool
-    was_seen: bool
-    title: str
+    was_seen: bool = False
     path: str = ""
     width: str = "1"
+
+    @property
+    def title(self) -> str:
+        """Return its ends and its count."""
+        return f"{self.source.title} → {self.target.title}: {format_count(self.count)}"
 
     @property
     def classes(self) -> str:
@@ -258,11 +269,10 @@ class _Drawing:
         key = (source.column, source.key, target.key)
         found = self.edges.get(key)
         if found is None:
-            found = self.edges[key] = Edge(source, target, 0, 0, crosses, False, "")
+            found = self.edges[key] = Edge(source, target, 0, 0, crosses)
         found.count += count
         found.error_count += errors
         found.was_seen = found.was_seen or flow.was_seen
-        found.title = f"{source.title} → {target.title}: {format_count(found.count)}"
 
     def add(self, flow: Flow) -> None:
         """Add a sender, its dispatch, the receiver and what that sent."""
@@ -281,8 +291,8 @@ class _Drawing:
         self.edge(sender, dispatch, flow, flow.count, 0, crosses=False)
         self.edge(dispatch, receiver, flow, flow.count, flow.error_count, crosses=flow.crosses)
         self._add_sends(flow, receiver)
-        if flow.total_ns and "in all" not in receiver.title:
-            receiver.title = f"{flow.receiver}, {format_ns(flow.total_ns)} in all for {signal}"
+        if flow.total_ns and not receiver.note:
+            receiver.note = f", {format_ns(flow.total_ns)} in all for {signal}"
 
     def _add_sends(self, flow: Flow, receiver: Box) -> None:
         for (signal, sent_by), count in flow.sends.items():

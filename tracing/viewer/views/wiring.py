@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus, urlencode
 
 from tracing.analysis.mine import NONE_OF_MINE, MineView, hidden_text
-from tracing.analysis.wiring import ANY, read_wiring
+from tracing.analysis.wiring import ANY, known_signals, read_wiring
 from tracing.presentation.charts import HEATS
 from tracing.presentation.documents import fields_of
 from tracing.search.parser import quoted
 from tracing.store.nesting import sent_on
 from tracing.store.statistics import busiest_calls
+from tracing.viewer.drawing import drawn
 from tracing.viewer.graph import (
     Flow,
     focused,
@@ -36,7 +37,7 @@ MOST_FLOWS: Final = 600
 """Flows of the busiest that are drawn or listed."""
 MOST_NODES: Final = 320
 """Nodes that can be read on one page; of more, the busiest are drawn."""
-MOST_ROWS: Final = 100
+MOST_ROWS: Final = 50
 """Rows of the table below the map, unless all are asked for."""
 
 
@@ -64,10 +65,10 @@ class Map(Page):
             hidden = hidden_text(len(in_view) - len(shown), "connection", more=is_cut)
         if self.wants_json:
             return self.json({"flows": [_document(flow) for flow in shown]})
-        drawn, left_out = _readable(shown)
+        readable, left_out = _readable(shown)
         app, into = request.GET.get("app", ""), request.GET.get("into", "")
         focus = request.GET.get("focus", "")
-        around, graph = _Addresses(request.GET), lay_out(drawn, focus)
+        around, graph = _Addresses(request.GET), lay_out(readable, focus)
         for node in graph.nodes:
             node.address = around[node.key]
         rows = shown if request.GET.get("rows") == "all" else shown[:MOST_ROWS]
@@ -76,6 +77,7 @@ class Map(Page):
                 "flows": _table(rows, around),
                 "all_flows": len(shown),
                 "graph": graph,
+                "drawn": drawn(graph),
                 "view": MineView(None, heading),
                 "hidden": hidden,
                 "left_out": left_out,
@@ -187,7 +189,7 @@ def never_run(flows: list[Flow]) -> list[Flow]:
     """Return the receivers connected here that *flows* have not seen."""
     seen = {(flow.signal, flow.receiver) for flow in flows}
     found: dict[tuple[str, str, str], Flow] = {}
-    for route in read_wiring(with_holders=False):
+    for route in read_wiring(known_signals(), with_holders=False):
         for connection in route.connections:
             receiver = connection.receiver
             if not connection.alive or (route.signal, receiver.name) in seen:
