@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from tracing.units import SECOND_NS, format_ns
@@ -175,15 +176,21 @@ def scatter(
     )
 
 
+@lru_cache(maxsize=8)
+def _steps(count: int) -> list[str]:
+    """Return *count* coordinates from 0 to 100: all lines of a page have the same."""
+    step = 100 / max(1, count - 1)
+    return [number(place * step) for place in range(count)]
+
+
 def line(values: Sequence[float]) -> str:
     """Return the points of a line through *values*, 100 wide and 20 high."""
     if not values:
         return ""
     highest = max(values) or 1
-    step = 100 / max(1, len(values) - 1)
     points = [
-        f"{number(place * step)},{number(19 - value / highest * 18)}"
-        for place, value in enumerate(values)
+        f"{x},{number(19 - value / highest * 18)}"
+        for x, value in zip(_steps(len(values)), values, strict=True)
     ]
     if len(points) == 1:
         points.append(f"100,{points[0].partition(',')[2]}")

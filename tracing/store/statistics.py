@@ -67,18 +67,17 @@ def by(
         limit: At most so many; percentiles are read for these alone.
         everything: Not only what is mine.
     """
-    rollups, heading, note = _between(since_ns, until_ns), "", ""
-    if not everything:
-        mine = rollups.of_mine(subject)
-        if count := mine.count_of(subject):
-            hidden = rollups.count_of(subject) - count
-            one = subject if SUBJECTS[subject] == (subject,) else "row"
-            note = hidden_text(hidden, one) if hidden else ""
-            rollups = mine
-        else:
-            heading = NONE_OF_MINE
-    rows = rollups.by(subject, order_by, limit)
-    return Shown(rows, heading, note)
+    rollups = _between(since_ns, until_ns)
+    if everything:
+        return Shown(rollups.by(subject, order_by, limit))
+    mine = rollups.of_mine(subject)
+    rows = mine.by(subject, order_by, limit)
+    if not rows:
+        return Shown(rollups.by(subject, order_by, limit), NONE_OF_MINE)
+    count = len(rows) if len(rows) < limit else mine.count_of(subject)
+    hidden = rollups.count_of(subject) - count
+    one = subject if SUBJECTS[subject] == (subject,) else "row"
+    return Shown(rows, note=hidden_text(hidden, one) if hidden else "")
 
 
 @asked

@@ -36,8 +36,8 @@ ORDERS: Final = {
 }
 """Columns that the database sorts by; percentiles are read for what is shown."""
 LIMIT: Final = 50
-TREND_HOURS: Final = 168
-HEAT_HOURS: Final = 72
+HOURS: Final = 72
+"""Hours that a trend and the heat map show at most: of the days before, the store adds them up."""
 LEAST_HOURS: Final = 24
 """Hours that a trend and the heat map show at least."""
 
@@ -78,7 +78,7 @@ class StatisticsPage(Page):
                 "hidden": shown.note,
                 "shown": "everything" if self.everything or shown.heading else "mine",
                 "totals": totals,
-                "heat_hours": HEAT_HOURS,
+                "heat_hours": HOURS,
                 "columns": sortable(_columns(rows, subject, order), order).values(),
                 "has_cpu": "cpu_ns" in _columns(rows, subject, order),
                 "rows": [
@@ -106,16 +106,17 @@ class StatisticsPage(Page):
         subject: str, rows: list[Statistics], since_ns: int | None
     ) -> dict[tuple[str, ...], str]:
         """Return the line of each row's calls by hour, by its names."""
-        # Of a very long time the newest part is drawn: a line has no room for more.
-        counts = statistics.counts_by_hour(subject, rows, TREND_HOURS, since_ns)
+        counts = statistics.counts_by_hour(subject, rows, HOURS, since_ns)
         hours = {hour for by_hour in counts.values() for hour in by_hour}
         if not hours:
             return {}
         last = max(hours)
-        first = min(max(min(hours), last - TREND_HOURS + 1), last - LEAST_HOURS + 1)
+        first = min(max(min(hours), last - HOURS + 1), last - LEAST_HOURS + 1)
+        # Of several keys the store may give more pairs of them than the rows are.
         return {
             names: charts.line([by_hour.get(hour, 0) for hour in range(first, last + 1)])
-            for names, by_hour in counts.items()
+            for names in {names_of(subject, row) for row in rows}
+            if (by_hour := counts.get(names))
         }
 
 
@@ -144,7 +145,7 @@ class HeatMapPage(StatisticsPage):
         subject = subject if subject in SUBJECTS else "dispatch"
         name = request.GET.get("name", "").replace("\0", "")
         found, heading = statistics.durations_by_hour(
-            subject, HEAT_HOURS, name=name, since_ns=since_ns, everything=self.everything
+            subject, HOURS, name=name, since_ns=since_ns, everything=self.everything
         )
         hours = [(hour, _hour_name(hour), histogram) for hour, histogram in found]
         if self.wants_json:
