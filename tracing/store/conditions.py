@@ -23,6 +23,15 @@ class NarrowedSearch(TraceSearch, frozen=True):
 
     condition: Q = field(default_factory=Q)
     """About the trace's own row."""
+    least: dict[str, int] = field(default_factory=dict)
+    """What it says of columns that have an index and must be as large."""
+
+
+def least_numbers(wanted: TraceSearch) -> dict[str, int]:
+    """Return what columns with an index must have at least, to be *wanted*."""
+    least = wanted.least if isinstance(wanted, NarrowedSearch) else {}
+    slow = wanted.slower_than_ns
+    return least | ({"duration_ns": min(slow, 2**62)} if slow else {})
 
 
 def flag_is(name: str, value: bool) -> Q:  # noqa: FBT001 - the value of a column.

@@ -13,10 +13,11 @@ from tracing.search.query import And, Query, Term, Text
 from tracing.store import deadlines
 from tracing.store.choice import asked
 from tracing.store.conditions import NarrowedSearch, flag_is
-from tracing.store.matching import Matcher, is_of_trace, split, trace_condition
+from tracing.store.matching import LARGEST, Matcher, is_of_trace, split, trace_condition
 from tracing.store.models import Trace
 from tracing.store.pages import TracePage, TraceSearch
 from tracing.store.queries import PAGE_SECONDS, PAGE_SIZE
+from tracing.store.ranking import ORDERS
 from tracing.store.suggestions import LABELS
 from tracing.store.traces import summaries
 from tracing.store.wildcards import FitsWildcard
@@ -93,7 +94,12 @@ def _driver(own: list[Query], wanted: TraceSearch) -> TraceSearch:
         # The store's own terms say it all, and alone they walk an index without looking further.
         return search
     values = {name: getattr(search, name) for name in search.__struct_fields__}
-    return NarrowedSearch(**values, condition=trace_condition(And(tuple(own))))
+    least = {
+        ORDERS[term.key.name]: min(term.number, LARGEST)
+        for term in own
+        if isinstance(term, Term) and term.key.name in ORDERS and not term.operator.startswith("<")
+    }
+    return NarrowedSearch(**values, condition=trace_condition(And(tuple(own))), least=least)
 
 
 def _taken(term: Term, search: TraceSearch) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError
@@ -20,7 +21,7 @@ from tracing.instrumentation.attributes.redaction import known_as
 from tracing.spans import records
 from tracing.store import deadlines
 from tracing.store.columns import full_instance
-from tracing.store.conditions import TraceConditions, flag_is, row_conditions
+from tracing.store.conditions import TraceConditions, flag_is, least_numbers, row_conditions
 from tracing.store.generics import Trace, all_of
 from tracing.store.pages import Cursor, TracePage, TraceSearch, read_cursor
 from tracing.store.ranges import chunks, ends_of, keys_of
@@ -36,10 +37,13 @@ _LARGEST_BATCH = 4_000
 HIDDEN_COUNTED = 1_000
 """Up to so many traces that are not mine are counted beside a page."""
 _HIDDEN_SECONDS = 0.05
-_HIDDEN_STEP = 10_000
+"""How long, if so much of the time for the page is left."""
+_LEAST_SECONDS = 0.01
 _RARE = 2_000
-"""Up to so many matches of an index are fetched at once instead of walked."""
+"""Up to so many matches of an index are looked up instead of looked for along the rows."""
 _KEYS_AT_ONCE = 500
+_RARE_AT_ONCE = 100
+NO_END = 2**62
 
 
 class Walk(Scan[Cursor, Trace]):
@@ -58,6 +62,8 @@ class Walk(Scan[Cursor, Trace]):
         self.using = traces.db
         self.by_dispatch = wanted.asks_for_dispatches
         """Dispatches are walked along, and the traces that they are of looked at."""
+        self.is_rare = False
+        """An index says of few traces that they may fit."""
         self.low, self.high = self._window()
 
     # -- Whole pages
@@ -65,8 +71,8 @@ class Walk(Scan[Cursor, Trace]):
     def page(self, size: int, deadline: float) -> TracePage:
         """Return up to *size* traces, found before *deadline* (monotonic)."""
         page = super().page(size, deadline)
-        if self.wanted.mine and not self.by_dispatch:
-            self._count_hidden(page)
+        if self.wanted.mine and not (self.by_dispatch or self.is_rare):
+            self._count_hidden(page, deadline)
         return page
 
     def is_mine(self, found: Trace) -> bool:
@@ -77,20 +83,23 @@ class Walk(Scan[Cursor, Trace]):
         """Return them as they were found."""
         return [trace for _, trace in found]
 
-    def _count_hidden(self, page: TracePage) -> None:
+    def _count_hidden(self, page: TracePage, deadline: float) -> None:
         """Count in *page*, for a moment, the traces beside it that are not mine."""
         conditions = row_conditions(replace(self.wanted, mine=False), self.using)
         if conditions is None:
             return
         others = self.traces.select_related(None).filter(flag_is("mine", False), conditions)
         first, position = self._range_of(page)
-        give_up_at, step = time.monotonic() + _HIDDEN_SECONDS, _HIDDEN_STEP
+        begun = time.monotonic()
+        give_up_at = min(max(deadline, begun + _LEAST_SECONDS), begun + _HIDDEN_SECONDS)
         try:
-            while position >= first:
+            for step in self.steps():
+                if position < first:
+                    return
                 window = Q(pk__lte=position, pk__gt=max(position - step, first - 1))
                 room = HIDDEN_COUNTED - page.hidden + 1
                 page.hidden += others.filter(window).order_by()[:room].count()
-                position, step = position - step, step * 2
+                position -= step
                 is_late = position >= first and time.monotonic() > give_up_at
                 if page.hidden > HIDDEN_COUNTED or is_late:
                     page.hidden, page.hidden_more = min(page.hidden, HIDDEN_COUNTED), True
@@ -115,7 +124,7 @@ class Walk(Scan[Cursor, Trace]):
         """Return the first and last row that started in the wanted time."""
         wanted = self.wanted
         if wanted.since_ns is None and wanted.until_ns is None:
-            return 0, 2**62
+            return 0, NO_END
         span = (
             self.traces.select_related(None)
             .between(wanted.since_ns, wanted.until_ns)
@@ -144,17 +153,16 @@ class Walk(Scan[Cursor, Trace]):
         conditions = row_conditions(self.wanted, self.using)
         if conditions is None:
             return
+        if (keys := self._rare()) is not None:
+            self.is_rare = True
+            yield from self._among(keys)
+            return
         matching = self.traces.filter(conditions)
-        if self.wanted.slower_than_ns:
-            rare = self._rare(matching)
-            if rare is not None:
-                self.at = None
-                yield [(Cursor(trace.pk), trace) for trace in rare]
-                return
-        step = 2**62 if self._indexed else 10_000
         position = self._start()
         first, last = (self.low, self.high) if self._indexed else self._filled()
-        while first <= position <= last:
+        for step in repeat(NO_END) if self._indexed else self.steps():
+            if not first <= position <= last:
+                return
             if self.backwards:
                 window = Q(pk__gte=position, pk__lte=min(position + step, last))
                 rows = matching.filter(window).order_by("pk")[:size]
@@ -170,7 +178,6 @@ class Walk(Scan[Cursor, Trace]):
             if first <= position <= last:
                 self.at = Cursor(position + (-1 if self.backwards else 1))
             yield batch
-            step = min(step * 2, 200_000) if step < 2**61 else step
 
     def _start(self) -> int:
         if self.begin is None:
@@ -184,23 +191,33 @@ class Walk(Scan[Cursor, Trace]):
         first, last = ends_of(self.traces.select_related(None))
         return max(self.low, first), min(self.high, last)
 
-    def _rare(self, matching: TraceConditions) -> list[Trace] | None:
-        """Return all slow traces, or of an id, beyond the cursor; None if many."""
-        wanted, candidates = self.wanted, self.traces.select_related(None)
-        if wanted.trace_id:
-            keys = candidates.keys_with_digits(wanted.trace_id, _RARE + 1)
-        else:
-            candidates = candidates.filter(duration_ns__gte=min(wanted.slower_than_ns, 2**62))
-            keys = list(keys_of(candidates.order_by("-duration_ns")[: _RARE + 1]))
-        if len(keys) > _RARE:
-            return None
-        if self.begin is not None:
-            beyond = self.begin.row
-            keys = [key for key in keys if (key > beyond if self.backwards else key < beyond)]
-        traces: list[Trace] = []
-        for some in chunks(keys, _KEYS_AT_ONCE):
-            traces += matching.filter(pk__in=some)
-        return sorted(traces, key=lambda trace: trace.pk, reverse=not self.backwards)
+    def _rare(self) -> list[int] | None:
+        """Return the traces beyond the cursor that may fit; None if they are many.
+
+        Each indexed number that must be large is asked for, which leaves few if it is.
+        """
+        for column, least in least_numbers(self.wanted).items():
+            rows = self.traces.select_related(None).filter(**{f"{column}__gte": least})
+            keys = list(keys_of(rows.order_by(f"-{column}")[: _RARE + 1]))
+            if len(keys) <= _RARE:
+                beyond = self.begin.row if self.begin is not None else None
+                keys = [
+                    key
+                    for key in keys
+                    if beyond is None or (key > beyond if self.backwards else key < beyond)
+                ]
+                return sorted(keys, reverse=not self.backwards)
+        return None
+
+    def _among(self, keys: list[int]) -> Iterator[list[tuple[Cursor, Trace]]]:
+        """Yield those of *keys* that fit, in that order."""
+        conditions = row_conditions(replace(self.wanted, mine=False), self.using)
+        matching = self.traces.filter(conditions or Q())
+        self.at = None
+        for some in chunks(keys, _RARE_AT_ONCE):
+            rows = {trace.pk: trace for trace in matching.filter(pk__in=some)}
+            self.at = None if some[-1] == keys[-1] else Cursor(some[-1])
+            yield [(Cursor(key), rows[key]) for key in some if key in rows]
 
     # -- By dispatches
 

@@ -43,7 +43,7 @@ _TEXT_COLUMNS: Final = {
 }
 _LOOKUPS: Final = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte", ":": "exact", "=": "exact"}
 _COMPARE: Final = {">": gt, ">=": ge, "<": lt, "<=": le}
-_LARGEST: Final = 2**62
+LARGEST: Final = 2**62
 
 
 def is_of_trace(query: Query) -> bool:
@@ -83,7 +83,7 @@ def trace_condition(query: Query) -> Q:
 def _term_condition(term: Term) -> Q:
     name = term.key.name
     if column := _NUMBER_COLUMNS.get(name):
-        return Q(**{f"{column}__{_LOOKUPS[term.operator]}": min(term.number, _LARGEST)})
+        return Q(**{f"{column}__{_LOOKUPS[term.operator]}": min(term.number, LARGEST)})
     if condition := _CONDITIONS.get(name):
         return condition(term)
     return _text_condition(_TEXT_COLUMNS[name], term)

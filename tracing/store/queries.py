@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tracing.store.pages import TracePage, TraceSearch
 
 PAGE_SIZE = 50
-PAGE_SECONDS = 0.1
+PAGE_SECONDS = 0.07
 """How long one page may search; the check is between batches, so a page takes a little more."""
 _OVERLAP = 1_000
 _DELETED_AT_ONCE = 500

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from django.db import DatabaseError
 
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from tracing.store.generics import Trace
+
+_FIRST_STEP: Final = 10_000
+_LARGEST_STEP: Final = 400_000
+_STEP_SECONDS: Final = 0.01
+"""How long a step along the rows should take: what the last one takes, a page takes longer than it may."""
 
 _Place = TypeVar("_Place")
 _Found = TypeVar("_Found")
@@ -81,6 +86,16 @@ class Scan(Generic[_Place, _Found]):
                 self.hidden += 1
             else:
                 self.behind += 1
+
+    @staticmethod
+    def steps() -> Iterator[int]:
+        """Yield how many rows to look at, by how long the last ones took."""
+        step = _FIRST_STEP
+        while True:
+            begun = time.monotonic()
+            yield step
+            took = time.monotonic() - begun
+            step = min(step * 2, _LARGEST_STEP) if took < _STEP_SECONDS else max(step // 2, 1_000)
 
     def batches(self, size: int) -> Iterator[list[tuple[_Place, _Found]]]:
         """Yield what fits with its place, in order; *size* fill a page."""

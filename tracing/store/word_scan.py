@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from tracing.store.conditions import row_conditions
 from tracing.store.generics import all_of
-from tracing.store.index_scan import Walk
+from tracing.store.index_scan import NO_END, Walk
 from tracing.store.occurrences import LISTED
 from tracing.store.pages import Cursor
 from tracing.store.ranges import KEYS_AT_ONCE, chunks, ends_of, keys_of
@@ -32,9 +32,6 @@ _MOST_RUNS: Final = 30
 _FIRST_BATCH: Final = 150
 _LARGEST_BATCH: Final = 4_000
 _TRACES_AT_ONCE: Final = 50
-_FIRST_STEP: Final = 20_000
-_LARGEST_STEP: Final = 400_000
-_NO_END: Final = 2**62
 
 
 class _Entry(NamedTuple):
@@ -69,7 +66,7 @@ class WordWalk(Walk):
         self.by_dispatch = True
         self.sign = 1 if backwards else -1
         at = self.begin or Cursor(0)
-        self.border = at.own + (backwards and at.own == at.trace) if at.own else _NO_END
+        self.border = at.own + (backwards and at.own == at.trace) if at.own else NO_END
         """Of the traces that hold it themselves: those below are older than where the walk stands."""
 
     def _by_dispatch(self) -> Iterator[list[tuple[Cursor, Trace]]]:
@@ -85,7 +82,7 @@ class WordWalk(Walk):
                 continue
             placed = list(self._placed(batch, seen))
             latest = placed[-1][0].trace if placed else latest
-            self.at = Cursor(entry.row, latest, self.border % _NO_END)
+            self.at = Cursor(entry.row, latest, self.border % NO_END)
             yield self._loaded(placed, conditions)
             size, batch = min(size * 2, _LARGEST_BATCH), []
         placed = list(self._placed(batch, seen))
@@ -103,7 +100,7 @@ class WordWalk(Walk):
                 self.border = trace + self.backwards
                 yield Cursor(entry.row, trace, trace), True
             elif trace and trace not in seen:
-                yield Cursor(entry.row, trace, self.border % _NO_END), False
+                yield Cursor(entry.row, trace, self.border % NO_END), False
             seen.add(trace)
 
     def _owners(self, dispatches: list[int]) -> dict[int, int]:
@@ -175,23 +172,22 @@ class WordWalk(Walk):
 
         Beyond *start*, if there is one. A window is as wide as a fraction of the time for a page reads.
         """
-        step = _FIRST_STEP
-        if self.backwards:
-            first = low if start is None else max(start + 1, low)
-            while first <= high:
-                last = min(first + step - 1, high)
-                yield list(rows.filter(pk__range=(first, last)).order_by("pk")), last
-                first, step = last + 1, min(step * 2, _LARGEST_STEP)
-            return
-        last = high if start is None else min(start - 1, high)
-        while last >= low:
-            first = max(last - step + 1, low)
-            yield list(rows.filter(pk__range=(first, last)).order_by("-pk")), first
-            last, step = first - 1, min(step * 2, _LARGEST_STEP)
+        at = low - 1 if self.backwards else high + 1
+        if start is not None:
+            at = max(at, start) if self.backwards else min(at, start)
+        for step in self.steps():
+            if self.backwards:
+                first, last, order = max(at + 1, low), min(at + step, high), "pk"
+            else:
+                first, last, order = max(at - step, low), min(at - 1, high), "-pk"
+            if first > last:
+                return
+            at = last if self.backwards else first
+            yield list(rows.filter(pk__range=(first, last)).order_by(order)), at
 
     def _own(self) -> Iterator[_Entry]:
         """Yield the traces that hold the word themselves, in order of id."""
-        row = _NO_END if not self.backwards else 0
+        row = NO_END if not self.backwards else 0
         for keys in self._own_keys():
             rows = dict(
                 self._rows("Dispatch")

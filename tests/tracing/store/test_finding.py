@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from django.db import connections
+from django.test.utils import CaptureQueriesContext
 
 from tests.tracing.analysis.building import TraceBuilder
 from tests.tracing.viewer.traces import command, identify, order, store
@@ -13,7 +15,7 @@ from tracing.models import Trace
 from tracing.search.completion import place_at
 from tracing.search.parser import parse, quoted
 from tracing.search.query import KEYS, QueryError
-from tracing.store import conditions
+from tracing.store import conditions, index_scan
 from tracing.store.conditions import row_conditions
 from tracing.store.finding import find, fitting_newer, plan
 from tracing.store.matching import matching_calls
@@ -340,3 +342,20 @@ def test_trace_named_by_an_id_is_looked_up_and_many_are_walked_through(traces, m
     assert [name for name, _ in few.children] == ["pk__in"]
     assert [name for name, _ in many.children] == ["trace_id__gte", "trace_id__lt"]
     assert set(Trace.objects.filter(few)) == set(Trace.objects.filter(many)) != set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["errors>0", "queries:5", "queries>4 -status:3xx", "dispatches>3", "hazards>=1", "duration>50ms"],
+)
+def test_few_with_a_large_number_are_looked_up_and_many_are_walked_through(
+    traces, monkeypatch, text
+):
+    with CaptureQueriesContext(connections["tracing"]) as few:
+        expected = found(text)
+    monkeypatch.setattr(index_scan, "_RARE", 0)
+    with CaptureQueriesContext(connections["tracing"]) as many:
+        assert found(text) == expected != []
+
+    walks = ['."id" <= ' in " ".join(each["sql"] for each in asked) for asked in (few, many)]
+    assert walks == [False, True]

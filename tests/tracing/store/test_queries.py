@@ -12,7 +12,7 @@ from tests.tracing.samples import plain_trace
 from tracing.exporters.database import DatabaseExporter
 from tracing.models import Dispatch, FailedCall, Orphan, ReceiverCall, Trace
 from tracing.spans.records import Outcome
-from tracing.store import index_scan, occurrences, word_scan
+from tracing.store import index_scan, occurrences, scan, word_scan
 from tracing.store.pages import TraceSearch
 from tracing.store.queries import follow
 
@@ -192,7 +192,7 @@ def test_search_comes_back_the_way_it_went(stored, wanted):
 def test_word_of_very_many_names_is_looked_for_along_the_rows(stored, monkeypatch, word):
     monkeypatch.setattr(occurrences, "LISTED", 1)
     monkeypatch.setattr(word_scan, "_MOST_RUNS", 0)
-    monkeypatch.setattr(word_scan, "_FIRST_STEP", 500)
+    monkeypatch.setattr(scan, "_FIRST_STEP", 500)
     wanted = TraceSearch(word=word)
     expected = [trace.trace_id for trace in stored if is_like(trace, wanted)]
 
@@ -266,7 +266,7 @@ def test_of_very_many_hidden_traces_is_said_that_there_are_more(stored, monkeypa
 
 def test_search_that_has_no_time_says_that_more_may_be_hidden(stored, monkeypatch):
     monkeypatch.setattr(index_scan, "_HIDDEN_SECONDS", -1)
-    monkeypatch.setattr(index_scan, "_HIDDEN_STEP", 5)
+    monkeypatch.setattr(scan, "_FIRST_STEP", 5)
 
     page = Trace.objects.search(TraceSearch(mine=True), size=1_000, seconds=60)
 
