@@ -13,7 +13,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError
-from django.db.models import Max, Min, Q
+from django.db.models import F, Max, Min, Q
 from msgspec.structs import replace
 
 from tracing.clocks import time
@@ -121,16 +121,23 @@ class Walk(Scan[Cursor, Trace]):
         return max(first, older.row) if older else first, last
 
     def _window(self) -> tuple[int, int]:
-        """Return the first and last row that started in the wanted time."""
-        wanted = self.wanted
-        if wanted.since_ns is None and wanted.until_ns is None:
+        """Return the first and last row that started in the wanted time.
+
+        Of an expression: for a plain id, servers look along all rows for the first that fits.
+        """
+        wanted, row = self.wanted, F("pk") + 0
+        ends: dict[str, Any] = {}
+        if wanted.since_ns is not None:
+            ends["low"] = Min(row)
+        if wanted.until_ns is not None:
+            ends["high"] = Max(row)
+        if not ends:
             return 0, NO_END
-        span = (
-            self.traces.select_related(None)
-            .between(wanted.since_ns, wanted.until_ns)
-            .aggregate(low=Min("pk"), high=Max("pk"))
-        )
-        return (1, 0) if span["low"] is None else (span["low"], span["high"])
+        rows = all_of("Trace", self.using).select_related(None).order_by()
+        span = rows.between(wanted.since_ns, wanted.until_ns).aggregate(**ends)
+        if None in span.values():
+            return 1, 0
+        return span.get("low", 0), span.get("high", NO_END)
 
     def batches(self, size: int) -> Iterator[list[tuple[Cursor, Trace]]]:
         """Yield the traces that fit, newest first; ``backwards``, oldest first."""

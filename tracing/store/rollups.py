@@ -37,7 +37,11 @@ class RollupQuerySet(models.QuerySet[Rollup]):
         if "receiver" in keys:
             return calls
         if len(keys) == 1:
-            return self.filter(receiver=0, **{f"{keys[0]}__in": calls.order_by().values(keys[0])})
+            found = calls.order_by().values_list(keys[0], flat=True).distinct()
+            # PostgreSQL would ask that again for each of thousands of rows.
+            few = list(found[: KEYS_AT_ONCE + 1])
+            wanted = few if len(few) <= KEYS_AT_ONCE else found
+            return self.filter(receiver=0, **{f"{keys[0]}__in": wanted})
         senders: dict[int, list[int]] = {}
         for signal, sender in calls.order_by().values_list("signal", "sender").distinct():
             senders.setdefault(signal, []).append(sender)
