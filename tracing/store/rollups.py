@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, Final
 
 from django.db import models
@@ -52,11 +53,17 @@ class RollupQuerySet(models.QuerySet[Rollup]):
             pairs |= Q(signal=signal, sender__in=of_signal) if few else Q(signal=signal)
         return self.filter(pairs, receiver=0)
 
-    def count_of(self, subject: str) -> int:
-        """Return how many rows statistics by *subject* have without a limit."""
+    def by_mine(self, subject: str, order_by: str, limit: int) -> tuple[list[Statistics], int]:
+        """Return the statistics of what is mine, and how many others there are.
+
+        The sums are made of all: telling the database which ones takes longer than the others do.
+        """
         keys = SUBJECTS[subject]
-        rows: int = self._each(keys).order_by().values(*keys).distinct().count()
-        return rows
+        mine = set(self.of_mine("call").order_by().values_list(*keys).distinct())
+        every = self._sums(subject, order_by, None)
+        found = {key: sums for key, sums in every.items() if key in mine}
+        shown = dict(islice(found.items(), limit))
+        return _described(self._each(keys), keys, shown), len(every) - len(found)
 
     def by(
         self,
@@ -74,11 +81,15 @@ class RollupQuerySet(models.QuerySet[Rollup]):
             limit: At most so many; None for all. Percentiles are read for these alone.
             percentiles: Without them no histogram is read, which is most of the work.
         """
+        keys, found = SUBJECTS[subject], self._sums(subject, order_by, limit)
+        return _described(self._each(keys), keys, found, percentiles=percentiles)
+
+    def _sums(
+        self, subject: str, order_by: str, limit: int | None
+    ) -> dict[tuple[int, ...], Statistics]:
         keys = SUBJECTS[subject]
         repeats = {"signal": "sender", "sender": "signal"}.get(subject, "")
-        return statistics(
-            self._each(keys), keys, order_by, limit, percentiles=percentiles, repeats=repeats
-        )
+        return _sums_of(self._each(keys), keys, order_by, limit, repeats=repeats)
 
     def _each(self, keys: tuple[str, ...]) -> RollupQuerySet:
         """Return the rows that statistics by *keys* are made of."""
@@ -128,8 +139,20 @@ def statistics(
     limit: int | None,
     *,
     percentiles: bool = True,
-    repeats: str = "",
 ) -> list[Statistics]:
+    """Return the statistics of *rollups* by *keys*."""
+    found = _sums_of(rollups, keys, order_by, limit)
+    return _described(rollups, keys, found, percentiles=percentiles)
+
+
+def _sums_of(
+    rollups: RollupQuerySet,
+    keys: tuple[str, ...],
+    order_by: str,
+    limit: int | None,
+    *,
+    repeats: str = "",
+) -> dict[tuple[int, ...], Statistics]:
     """Return the sums of *rollups* by *keys*, repeats subtracted."""
     direction, column = order_by[:1] == "-", order_by.lstrip("-")
     ordering = F(f"{column}__sum")
@@ -150,6 +173,17 @@ def statistics(
         key = tuple(group[name] for name in keys)
         found[key] = Statistics("", "", "", *(group[f"{name}__sum"] for name in SUMS))
         found[key].cpu_ns = group["cpu_ns__sum"]
+    return found
+
+
+def _described(
+    rollups: RollupQuerySet,
+    keys: tuple[str, ...],
+    found: dict[tuple[int, ...], Statistics],
+    *,
+    percentiles: bool = True,
+) -> list[Statistics]:
+    """Return what is *found*, with names and, if wanted, percentiles."""
     if not found:
         return []
     if percentiles:

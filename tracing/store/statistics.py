@@ -6,6 +6,7 @@ or ``call`` (all three).
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django.db.models import Max, Sum
@@ -70,12 +71,9 @@ def by(
     rollups = _between(since_ns, until_ns)
     if everything:
         return Shown(rollups.by(subject, order_by, limit))
-    mine = rollups.of_mine(subject)
-    rows = mine.by(subject, order_by, limit)
+    rows, hidden = rollups.by_mine(subject, order_by, limit)
     if not rows:
         return Shown(rollups.by(subject, order_by, limit), NONE_OF_MINE)
-    count = len(rows) if len(rows) < limit else mine.count_of(subject)
-    hidden = rollups.count_of(subject) - count
     one = subject if SUBJECTS[subject] == (subject,) else "row"
     return Shown(rows, note=hidden_text(hidden, one) if hidden else "")
 
@@ -112,14 +110,19 @@ def counts_by_hour(
         chosen = chosen.filter(**{f"{key}__in": list(ids[key])})
     newest = rollups.filter(receiver=0).order_by().aggregate(last=Max("hour"))["last"] or 0
     chosen = chosen.filter(hour__gt=newest - most_hours)
-    counts: dict[tuple[str, ...], dict[int, int]] = {}
+    counts: dict[tuple[str, ...], dict[int, int]] = {names_of(subject, row): {} for row in rows}
+    by_labels: dict[tuple[int, ...], dict[int, int]] = {}
+    for labels in product(*ids.values()):
+        names = tuple(ids[key][label] for key, label in zip(keys, labels, strict=True))
+        if names in counts:
+            by_labels[labels] = counts[names]
     for hour, *labels, count in (
         chosen.order_by().values_list("hour", *keys).annotate(calls=Sum("count"))
     ):
-        names = tuple(ids[key][label] for key, label in zip(keys, labels, strict=True))
-        by_hour = counts.setdefault(names, {})
-        by_hour[hour] = by_hour.get(hour, 0) + count
-    return counts
+        # Of several keys the store has other pairs, too.
+        if (by_hour := by_labels.get(tuple(labels))) is not None:
+            by_hour[hour] = by_hour.get(hour, 0) + count
+    return {names: by_hour for names, by_hour in counts.items() if by_hour}
 
 
 @asked

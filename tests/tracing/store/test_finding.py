@@ -346,7 +346,14 @@ def test_trace_named_by_an_id_is_looked_up_and_many_are_walked_through(traces, m
 
 @pytest.mark.parametrize(
     "text",
-    ["errors>0", "queries:5", "queries>4 -status:3xx", "dispatches>3", "hazards>=1", "duration>50ms"],
+    [
+        "errors>0",
+        "queries:5",
+        "queries>4 -status:3xx",
+        "dispatches>3",
+        "hazards>=1",
+        "duration>50ms",
+    ],
 )
 def test_few_with_a_large_number_are_looked_up_and_many_are_walked_through(
     traces, monkeypatch, text

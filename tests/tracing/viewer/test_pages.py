@@ -44,8 +44,10 @@ from tracing.spans.records import (
 )
 from tracing.spool.folder import COLLECTOR, Folder
 from tracing.store import finding
+from tracing.store.retention import compact_rollups
 from tracing.units import format_ns
 from tracing.viewer.views import wiring
+from tracing.viewer.views.statistics import LEAST_HOURS
 from tracing.viewer.views.traces import MOST_PARTS, PARTS_HEADER
 
 pytestmark = pytest.mark.django_db(databases=["default", "tracing"])
@@ -989,6 +991,17 @@ def test_statistics_of_an_empty_time(developer):
     assert "Nothing was recorded in this time" in text(
         developer.get("/tracing/statistics/?since=1h")
     )
+
+
+def test_trend_has_the_hours_that_the_store_has_not_added_up(developer):
+    store(order(1), command(2, cars=3, ago=4 * 86_400), command(3, cars=9, ago=5 * 86_400))
+    compact_rollups("tracing")
+
+    page = text(developer.get("/tracing/statistics/?since=30d&by=dispatch&show=everything"))
+
+    trends = re.findall(r'points="([^"]*)"', page)
+    # Of the days before, one hour has what the day had.
+    assert {len(trend.split()) for trend in trends} == {LEAST_HOURS}
 
 
 def test_heat_map_counts_by_hour(developer):

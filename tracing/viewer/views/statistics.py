@@ -112,11 +112,9 @@ class StatisticsPage(Page):
             return {}
         last = max(hours)
         first = min(max(min(hours), last - HOURS + 1), last - LEAST_HOURS + 1)
-        # Of several keys the store may give more pairs of them than the rows are.
         return {
             names: charts.line([by_hour.get(hour, 0) for hour in range(first, last + 1)])
-            for names in {names_of(subject, row) for row in rows}
-            if (by_hour := counts.get(names))
+            for names, by_hour in counts.items()
         }
 
 
