@@ -178,7 +178,7 @@ def scatter(
 
 @lru_cache(maxsize=8)
 def _steps(count: int) -> list[str]:
-    """Return *count* coordinates from 0 to 100: all lines of a page have the same."""
+    """Return *count* coordinates from 0 to 100, which all lines share."""
     step = 100 / max(1, count - 1)
     return [number(place * step) for place in range(count)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import models
 from django.db.models import ExpressionWrapper, F, Q, Sum
@@ -13,6 +13,9 @@ from tracing.analysis.histogram import HOUR_NS, Histogram, Statistics
 from tracing.store.conditions import flag_is
 from tracing.store.generics import Rollup, all_of
 from tracing.store.ranges import KEYS_AT_ONCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class RollupQuerySet(models.QuerySet[Rollup]):
@@ -41,7 +44,7 @@ class RollupQuerySet(models.QuerySet[Rollup]):
             found = calls.order_by().values_list(keys[0], flat=True).distinct()
             # PostgreSQL would ask that again for each of thousands of rows.
             few = list(found[: KEYS_AT_ONCE + 1])
-            wanted = few if len(few) <= KEYS_AT_ONCE else found
+            wanted: Iterable[int] = few if len(few) <= KEYS_AT_ONCE else found
             return self.filter(receiver=0, **{f"{keys[0]}__in": wanted})
         senders: dict[int, list[int]] = {}
         for signal, sender in calls.order_by().values_list("signal", "sender").distinct():
@@ -49,8 +52,8 @@ class RollupQuerySet(models.QuerySet[Rollup]):
         pairs = Q(pk__in=())
         for signal, of_signal in senders.items():
             # Too many for the parameters of a statement are classes made while running: all of them.
-            few = len(of_signal) <= KEYS_AT_ONCE
-            pairs |= Q(signal=signal, sender__in=of_signal) if few else Q(signal=signal)
+            some = Q(sender__in=of_signal) if len(of_signal) <= KEYS_AT_ONCE else Q()
+            pairs |= Q(signal=signal) & some
         return self.filter(pairs, receiver=0)
 
     def by_mine(self, subject: str, order_by: str, limit: int) -> tuple[list[Statistics], int]:

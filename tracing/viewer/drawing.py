@@ -1,4 +1,4 @@
-"""The lines and boxes of the map as SVG: there are too many of them for a template."""
+"""The lines and boxes of the map as SVG: too many for a template."""
 
 from __future__ import annotations
 
