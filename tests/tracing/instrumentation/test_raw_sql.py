@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import Group, User
-from django.db import connection
+from django.db import connection, models
 from django.db.models.signals import post_delete, post_save
 
 from tests.tracing.instrumentation.conftest import recording
-from tracing.instrumentation.database.raw_sql import tables_written
+from tracing.instrumentation.database.bypass import _tables_of_relations
+from tracing.instrumentation.database.raw_sql import tables_written, writes_past_receivers
 from tracing.instrumentation.patching import instrument
 
 
@@ -129,3 +131,41 @@ def test_sql_of_a_receiver_belongs_to_its_call_and_the_orms_own_is_none():
     calls = [call for root in recorded.trace.roots for call in root.receiver_calls]
     (call,) = (call for call in calls if call.receiver.name.endswith("by_cursor"))
     assert (bypass.operation, bypass.parent_number) == ("sql_update", call.number)
+
+
+def later(table):
+    """Return two models that one test defines, joined by a third."""
+    meta = type("Meta", (), {"app_label": "auth", "db_table": table})
+    pair = type("Meta", (), {"app_label": "auth", "db_table": f"{table}_pair"})
+
+    class Later(models.Model):
+        groups = models.ManyToManyField(Group, through="auth.LaterPair", related_name="+")
+        Meta = meta
+
+    class LaterPair(models.Model):
+        group = models.ForeignKey(Group, models.CASCADE, related_name="+")
+        later = models.ForeignKey(Later, models.CASCADE, related_name="+")
+        Meta = pair
+
+    return Later
+
+
+@pytest.mark.parametrize("table", ["later_one", "later_two"])
+def test_models_that_a_test_defines_are_noticed_and_forgotten(table):
+    def on_later(**named):
+        """Hear nothing of SQL."""
+
+    update = f"UPDATE {table} SET id = 1"
+    known = _tables_of_relations(), writes_past_receivers(update)
+    model = later(table)
+    try:
+        post_save.connect(on_later, sender=model)
+        assert [found[:2] for found in writes_past_receivers(update)] == [
+            ("sql_update", "auth.Later")
+        ]
+        assert _tables_of_relations() == known[0] | {f"{table}_pair"}
+    finally:
+        post_save.disconnect(on_later, sender=model)
+        del apps.all_models["auth"]["later"], apps.all_models["auth"]["laterpair"]
+        apps.clear_cache()
+    assert (_tables_of_relations(), writes_past_receivers(update)) == known

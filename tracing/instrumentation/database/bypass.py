@@ -9,7 +9,6 @@ traceback grows.
 from __future__ import annotations
 
 import re
-from functools import cache
 from sys import _getframe as getframe
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +22,7 @@ from django.db.models.sql.compiler import SQLInsertCompiler
 from tracing.instrumentation.attributes.callsites import place_of
 from tracing.instrumentation.attributes.signal_names import signal_name
 from tracing.instrumentation.connections.receivers import entry_labels
+from tracing.instrumentation.database.models import of_models
 from tracing.instrumentation.failures import is_own
 from tracing.instrumentation.inlining import code_of
 from tracing.instrumentation.words import BYPASS, SQL_WRITE
@@ -148,14 +148,15 @@ def _is_through(model: type[Model]) -> bool:
     return bool(model._meta.auto_created) or (apps.models_ready and model in _through_models())
 
 
-@cache
-def _through_models() -> frozenset[type[Model]]:
-    links = [link for model in apps.get_models() for link in model._meta.local_many_to_many]
-    return frozenset([model for link in links if (model := link.remote_field.through) is not None])
+@of_models
+def _through_models(models: list[type[Model]]) -> frozenset[type[Model]]:
+    links = [link for model in models for link in model._meta.local_many_to_many]
+    # The name of a model that is not there is still a string.
+    return frozenset([each for link in links if isinstance(each := link.remote_field.through, type)])
 
 
-@cache
-def _tables_of_relations() -> frozenset[str]:
+@of_models
+def _tables_of_relations(_models: list[type[Model]]) -> frozenset[str]:
     return frozenset([each._meta.db_table for each in _through_models()])
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from django.apps import apps
 from django.db.models import signals as model_signals
 
 from tracing.instrumentation.attributes.signal_names import signal_name
 from tracing.instrumentation.connections.receivers import entry_labels
+from tracing.instrumentation.database.models import of_models
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -111,22 +112,15 @@ def _table(tokens: list[_Token], at: int) -> tuple[str, int]:
 
 # --- models ------------------------------------------------------------------------------------
 
-_models: dict[str, type[Model]] = {}
-_of: list[Any] = []
-"""The registry's state for which ``_models`` holds."""
-
-
-def _model_of(table: str) -> type[Model] | None:
-    """Return the model whose rows *table* holds, None for another table."""
-    state = [len(apps.all_models), sum(map(len, apps.all_models.values()))]
-    if state != _of:
-        _models.clear()
-        for model in apps.get_models():
-            if not model._meta.proxy:
-                name = model._meta.db_table.rpartition(".")[2].strip('"`[]')
-                _models.setdefault(name.lower(), model)
-        _of[:] = state
-    return _models.get(table.lower())
+@of_models
+def _tables(models: list[type[Model]]) -> dict[str, type[Model]]:
+    """Return the models whose rows tables hold, by their names in lower case."""
+    found: dict[str, type[Model]] = {}
+    for model in models:
+        if not model._meta.proxy:
+            name = model._meta.db_table.rpartition(".")[2].strip('"`[]')
+            found.setdefault(name.lower(), model)
+    return found
 
 
 def writes_past_receivers(
@@ -135,7 +129,7 @@ def writes_past_receivers(
     """Return (operation, model, signals, receivers) that *sql* went past."""
     found = []
     for verb, table in tables_written(sql):
-        model = _model_of(table)
+        model = _tables().get(table.lower()) if apps.models_ready else None
         if model is None:
             continue
         skipped: list[str] = []
