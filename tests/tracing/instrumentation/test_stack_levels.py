@@ -266,8 +266,29 @@ def failing_command():
     call_command(Command())
 
 
+def failing_name_of_an_argument(method="send"):
+    signal = Signal()
+    signal.connect(observed)
+    sent = getattr(signal, method)(sender=None, **{"signal": 1})
+    if asyncio.iscoroutine(sent):
+        asyncio.run(sent)
+
+
+def failing_name_of_an_argument_awaited():
+    failing_name_of_an_argument("asend")
+
+
+FAILING = [
+    failing_query,
+    failing_connect,
+    failing_command,
+    failing_name_of_an_argument,
+    failing_name_of_an_argument_awaited,
+]
+
+
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("way", [failing_query, failing_connect, failing_command])
+@pytest.mark.parametrize("way", FAILING)
 def test_traceback_through_a_hook_is_that_without_it(way):
     def lines():
         try:

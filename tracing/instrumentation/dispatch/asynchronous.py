@@ -106,7 +106,12 @@ def async_sender(
                 after(None)
             return []
         if "signal" in named:
-            return await original(self, sender, **named)  # type: ignore[no-any-return]
+            try:
+                return await original(self, sender, **named)  # type: ignore[no-any-return]
+            except BaseException as error:
+                # Of these two frames Django has one.
+                error.__traceback__ = error.__traceback__.tb_next  # type: ignore[union-attr]
+                raise
         cached: Any = None
         live: list[Any] = []
         live_async: list[Any] = []

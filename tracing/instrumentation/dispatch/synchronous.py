@@ -166,7 +166,12 @@ def sync_sender(
                     raise
                 cached = None
         if "signal" in named:
-            return original(self, sender, **named)  # type: ignore[no-any-return]
+            try:
+                return original(self, sender, **named)  # type: ignore[no-any-return]
+            except BaseException as error:
+                # Of these two frames Django has one.
+                error.__traceback__ = error.__traceback__.tb_next  # type: ignore[union-attr]
+                raise
         merged = {"signal": self, "sender": sender, **named}
         live = []
         live_async = None
