@@ -13,12 +13,14 @@ import threading
 import weakref
 from concurrent.futures import thread as futures_thread
 from contextvars import Context, copy_context
+from functools import partial
 from inspect import CO_VARARGS, CO_VARKEYWORDS
 from sys import _getframe as getframe
 from threading import get_ident
-from types import CodeType, CoroutineType, FrameType
+from types import CodeType, CoroutineType, FrameType, MethodType
 from typing import Any, Final
 
+from asgiref.sync import SyncToAsync
 from django.dispatch import dispatcher
 
 from tracing.instrumentation.attributes.callsites import application_frame, handed
@@ -46,10 +48,15 @@ def _code_in_parallel() -> CodeType | None:
 
 _in_parallel: Final = _code_in_parallel()
 
+_THREAD_HANDLER: Final = getattr(SyncToAsync, "thread_handler", None)
+
 _Place = tuple[CodeType, int]
 _THREADS_HAVE_CONTEXTS: Final[bool] = sys.version_info >= (3, 14)
-_handed: Final[IdentityMemory[tuple[Buffer, _Place | None]]] = IdentityMemory()
-"""The buffer that a thread or a work item will record into, and who has handed a work item over."""
+_handed: Final[IdentityMemory[tuple[Buffer | None, _Place | None]]] = IdentityMemory()
+"""The buffer that a thread or a work item will record into, and who has handed a work item over.
+
+None for the buffer of a work item whose function finds it by itself.
+"""
 
 
 def _continuation() -> Buffer | None:
@@ -73,16 +80,32 @@ def _inject(target: object, frame: FrameType | None = None) -> None:
         failed("handing over", error)
 
 
-def _inject_work(target: object) -> None:
+def _inject_work(target: Any) -> None:
     """Hand a work item over, and remember who does so.
 
     Nothing of the application need be on the stack that runs it. A thread has its own function
     there, and one of a pool runs what others handed over as well.
     """
-    _inject(target, getframe(2))
+    try:
+        function = getattr(target, "fn", None)
+        if (
+            type(function) is not partial
+            or type(function.func) is not MethodType
+            or function.func.__func__ is not _THREAD_HANDLER
+        ):
+            _inject(target, getframe(2))
+            return
+        # Of sync_to_async(), which calls the function in the context of who awaits it.
+        buffer = current()
+        if buffer is not None and buffer.events is not None:
+            own = application_frame(getframe(2))
+            if own is not None:
+                _handed.put(target, (None, (own.f_code, own.f_lasti)))
+    except Exception as error:
+        failed("handing over", error)
 
 
-Taken = tuple[Buffer, Buffer | None, Context | None]
+Taken = tuple[Buffer | None, Buffer | None, Context | None]
 
 
 def _attach(target: object) -> Taken | None:
@@ -93,6 +116,9 @@ def _attach(target: object) -> Taken | None:
         if found is None:
             return None
         buffer, place = found
+        if buffer is None:
+            handed[get_ident()] = place  # type: ignore[assignment]
+            return None, None, None
         if buffer.trace is None or buffer.trace.end is not None:
             return None
         context = _context_of(target)
@@ -119,8 +145,10 @@ def _detach(taken: Taken | None, value: Any = None) -> Any:
     if taken is None:
         return value
     buffer, before, context = taken
-    buffer.finished = True
     handed.pop(get_ident(), None)
+    if buffer is None:
+        return value
+    buffer.finished = True
     if context is None:
         set_current(before)
         return value

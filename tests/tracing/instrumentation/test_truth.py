@@ -10,6 +10,7 @@ import threading
 import unittest
 from contextlib import nullcontext
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -335,6 +336,36 @@ def test_sync_to_async_inside_an_async_receiver_keeps_the_parent():
         asyncio.run(signal.asend("root"))
 
     assert tree(recorded.trace) == [("root", [[("inside", [[]]), ("beside", [[]])]])]
+
+
+def test_library_code_run_by_sync_to_async_is_sent_by_the_line_that_awaits_it():
+    signal = Signal()
+    signal.connect(nothing, weak=False)
+
+    async def awaiting():
+        # A C function: no frame of the application is in the thread that sends.
+        await sync_to_async(partial(signal.send, "elsewhere"))()
+
+    with recording() as recorded:
+        asyncio.run(awaiting())
+
+    [dispatch] = recorded.trace.dispatches
+    assert dispatch.callsite.function == awaiting.__qualname__
+    assert dispatch.callsite.line == awaiting.__code__.co_firstlineno + 2
+
+
+def test_work_that_finds_its_buffer_by_itself_leaves_no_mark():
+    marks = []
+
+    async def awaiting():
+        before = len(context.current().events)
+        await sync_to_async(len)("ab")
+        marks.extend(context.current().events[before:])
+
+    with recording():
+        asyncio.run(awaiting())
+
+    assert marks == []
 
 
 def test_failing_async_receiver_says_what_it_raised_and_what_became_of_the_others():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import asgiref
 import django
 
+from tracing.instrumentation.failures import is_own
 from tracing.spans.records import Callsite
 
 if TYPE_CHECKING:
@@ -79,12 +80,18 @@ def application_frame(frame: FrameType | None) -> FrameType | None:
     """Return the innermost frame that is the application's, or None."""
     while frame is not None:
         filename = frame.f_code.co_filename
-        library = is_library.get(filename)
-        if library is None:
-            library = classify(filename)
-        if not library:
+        try:
+            while is_library[filename]:
+                frame = frame.f_back
+                if frame is None:
+                    return None
+                filename = frame.f_code.co_filename
+        except KeyError as error:
+            if not is_own(error):
+                raise
+            classify(filename)
+        else:
             return frame
-        frame = frame.f_back
     return None
 
 
