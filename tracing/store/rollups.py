@@ -62,7 +62,11 @@ class RollupQuerySet(models.QuerySet[Rollup]):
         The sums are made of all: telling the database which ones takes longer than the others do.
         """
         keys = SUBJECTS[subject]
-        mine = set(self.of_mine("call").order_by().values_list(*keys).distinct())
+        mine = set(
+            all_of("ReceiverLabel", self.db).filter(flag_is("mine", True)).values_list("pk")
+            if keys == ("receiver",)
+            else self.of_mine("call").order_by().values_list(*keys).distinct()
+        )
         every = self._sums(subject, order_by, None)
         found = {key: sums for key, sums in every.items() if key in mine}
         shown = dict(islice(found.items(), limit))
@@ -209,7 +213,8 @@ def _read_histograms(
     rollups: RollupQuerySet, keys: tuple[str, ...], found: dict[tuple[int, ...], Statistics]
 ) -> None:
     """Add up the histograms of each of *found*."""
-    chosen = Q()
+    # What is to be subtracted from the sums has none.
+    chosen = Q(signal__gte=1, sender__gte=1)
     for place, name in enumerate(keys):
         chosen &= Q(**{f"{name}__in": {key[place] for key in found}})
     texts: dict[tuple[int, ...], list[str]] = {key: [] for key in found}
