@@ -53,6 +53,8 @@ class Connected(Record):
     """False if its weak reference has died and it was not cleared away yet."""
     is_replaced: bool = False
     """Its signal is not the one that stands under that name any more: the module was loaded again."""
+    is_sender_replaced: bool = False
+    """Its sender is not the class of that name any more, for the same reason."""
     is_stale: bool = False
     """The cache of its signal knows nothing of it."""
 

@@ -49,6 +49,7 @@ class Link:
     line: int = 0
     ended: WiringEvent | None = None
     is_replaced: bool = False
+    is_sender_replaced: bool = False
     is_stale: bool = False
 
     def covers(self, begin_ns: int, end_ns: int) -> bool:
@@ -62,7 +63,7 @@ class Link:
         if self.sender == "None":
             return True
         # Django asks for the very object: of strings and instances the name does not tell which.
-        return self.sender == sender and not is_of_many(sender)
+        return self.sender == sender and not is_of_many(sender) and not self.is_sender_replaced
 
 
 @dataclass(slots=True)
@@ -157,6 +158,7 @@ def _of_trace(target: Target, trace: Trace, known: list[WiringEvent]) -> Iterato
 def _link(each: Connected, *, is_another: bool) -> Link:
     link = Link(each.signal, each.sender, each.receiver, 0 if is_another else each.at_ns)
     link.file, link.line, link.is_replaced = each.file, each.line, each.is_replaced
+    link.is_sender_replaced = each.is_sender_replaced
     link.is_stale = each.is_stale and not is_another
     if not each.is_alive:
         _end(link, WiringEvent(DIED, each.signal, each.sender, each.receiver), 1)

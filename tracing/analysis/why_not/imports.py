@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tracing.analysis.names import place
@@ -28,6 +29,9 @@ def not_loaded(target: Target, wiring: ProcessWiring, project: Project) -> Answe
     if not target.file:
         return None
     module = project.module(target.file)
+    package = Path(module.path).with_suffix("") / "__init__.py"
+    if package.is_file():
+        return _shadowed(target, module.names[0], package)
     if not module.names or _is_loaded(module, wiring):
         return None
     return _Search(wiring, project).reason(module, target)
@@ -35,6 +39,21 @@ def not_loaded(target: Target, wiring: ProcessWiring, project: Project) -> Answe
 
 def _is_loaded(module: Module, wiring: ProcessWiring) -> bool:
     return not wiring.modules or any(name in wiring.modules for name in module.names)
+
+
+def _shadowed(target: Target, name: str, package: Path) -> Answer:
+    """Return that a package stands before the module of its name."""
+    return Answer(
+        "never-imported",
+        f"{name} is the package beside it: Python imports {place(str(package))} in its place.",
+        [
+            Evidence(f"this is {name}", str(package), 1),
+            Evidence(
+                f"{target.name} is defined here, which nothing can import", target.file, target.line
+            ),
+        ],
+        "Move its receivers into the package, or give one of the two another name.",
+    )
 
 
 class _Search:
@@ -137,7 +156,14 @@ class _Search:
                 "never-imported",
                 f"{name} was never imported: {config.name}.{site.scope[1]}() is no method that "
                 "Django calls.",
-                [Evidence(f"Django calls ready(), not {site.scope[1]}()", site.file, site.line)],
+                [
+                    Evidence(
+                        f"Django calls ready(), not {site.scope[1]}()",
+                        site.file,
+                        site.function_line,
+                    ),
+                    Evidence(f"it would import {name}", site.file, site.line),
+                ],
                 f"Call the method ready(), or import {name} in ready().",
             )
         return self._conditional(site, name)

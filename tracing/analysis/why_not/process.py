@@ -11,6 +11,7 @@ from django.dispatch import Signal
 
 from tracing.analysis.process_kinds import kind_of_process
 from tracing.analysis.senders import Senders
+from tracing.analysis.why_not.relations import class_called
 from tracing.analysis.wiring import all_signals
 from tracing.instrumentation.attributes import names
 from tracing.instrumentation.attributes.callsites import is_foreign
@@ -91,6 +92,7 @@ def _connections(signals: Iterable[Signal]) -> Iterator[Connected]:
         for entry in entries:
             found = _connected(entry, known, senders)
             found.signal, found.is_replaced = name, is_replaced
+            found.is_sender_replaced = _is_sender_replaced(entry, found.sender)
             found.is_stale = _is_stale(entry, cached)
             yield found
 
@@ -126,6 +128,12 @@ def _is_replaced(signal: Signal, name: str) -> bool:
     held = sys.modules.get(module)
     other = vars(held).get(attribute) if type(held) is types.ModuleType else None
     return other is not signal and issubclass(type(other), Signal)
+
+
+def _is_sender_replaced(entry: Any, sender: str) -> bool:
+    """Return whether another class stands under the name of a sender by now."""
+    other = class_called(sender)
+    return other is not None and id(other) != entry[0][1]
 
 
 def _cached(signal: Signal) -> list[tuple[Any, Any]]:

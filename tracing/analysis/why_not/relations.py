@@ -43,7 +43,7 @@ def relation(waited: str, sent: str) -> str:
             return "another object of that string: Django compares senders by identity"
         if sent.endswith(_INSTANCE):
             return "another instance of that class"
-        return "another class of that name, made anew" if "<locals>" in sent else ""
+        return "another class of that name, made anew"
     if sent.removesuffix(names.OF_MIGRATION) == waited:
         return "the historical model that a migration makes of it, another class"
     its, mine = _model(waited), _model(sent)
@@ -79,6 +79,19 @@ def method_of(sender: str, name: str) -> Callable[..., Any] | None:
 def is_model(sender: str) -> bool:
     """Return whether *sender* is the label of a model that is loaded."""
     return _model(sender) is not None
+
+
+def class_called(sender: str) -> type | None:
+    """Return the model or the class that has the name of a sender now."""
+    return _model(sender) or _class(sender)
+
+
+def is_of_rows(waited: str, sent: str) -> bool:
+    """Return whether objects of the model *sent* are rows of *waited*, too."""
+    its, mine = _model(waited), _model(sent)
+    if its is None or mine is None:
+        return False
+    return its._meta.concrete_model in {mine._meta.concrete_model, *mine.__mro__}
 
 
 def _label(cls: Any) -> str:

@@ -64,6 +64,8 @@ class Running:
 
 
 def _declares(node: ast.stmt) -> bool:
+    if isinstance(node, ast.If):
+        return all(map(_declares, [*node.body, *node.orelse]))
     is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     return is_docstring or isinstance(node, _DECLARING)
 

@@ -18,6 +18,7 @@ from tracing.analysis.why_not.relations import (
     is_close,
     is_model,
     is_of_relation,
+    is_of_rows,
     relation,
 )
 from tracing.analysis.why_not.syntax import ends_with
@@ -120,7 +121,7 @@ def _remedy(waited: str, sent: str, kind: str) -> str:
         return (
             "Do in the migration what the receiver does: nothing can be connected for its models."
         )
-    if is_of_many(sent) or is_of_many(waited) or sent == "None":
+    if is_of_many(sent) or is_of_many(waited) or sent in {"None", waited}:
         return "Connect and send with one and the same class, or connect it without a sender."
     if not is_close(kind):
         return f"Connect it with sender={sent} if it is to hear that; else find out why no {waited} sent."
@@ -380,7 +381,7 @@ class Sending:
         names = ", ".join(dict.fromkeys(short_signal(each.signal) for each in others))
         yield Answer(
             "other-signal",
-            f"For {link.sender} only {names} was sent; {self.target.leaf} is connected to "
+            f"For {first.sender} only {names} was sent; {self.target.leaf} is connected to "
             f"{short_signal(link.signal)}.",
             [self._connected(link, f"connected to {short_signal(link.signal)}"), first.evidence],
             f"Connect it to {short_signal(first.signal)}, or do what sends {short_signal(link.signal)}.",
@@ -392,7 +393,7 @@ class Sending:
         """Return whether what was sent is about objects that *link* waits for."""
         if sent.signal == _M2M_CHANGED:
             return relation(link.sender, sent.sender).startswith(THROUGH)
-        if sent.sender == link.sender:
+        if sent.sender == link.sender or is_of_rows(link.sender, sent.sender):
             return True
         through = relation(sent.sender, link.sender) if link.signal == _M2M_CHANGED else ""
         return through.startswith(f"{THROUGH} {sent.sender}.")

@@ -159,7 +159,7 @@ class Project:
         parts = name.split(".")
         for folder in (*self.roots, *self.paths):
             stem = Path(os.path.abspath(folder or os.curdir), *parts)
-            for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+            for path in (stem / "__init__.py", stem.with_suffix(".py")):
                 if path.is_file():
                     return str(path)
         return ""

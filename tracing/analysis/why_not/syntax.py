@@ -49,6 +49,7 @@ class ImportSite:
     guard_line: int = 0
     condition_line: int = 0
     """Line of the innermost ``if`` around it."""
+    function_line: int = 0
     return_line: int = 0
     """Line of a ``return`` of the same function that may come before it."""
 
@@ -390,7 +391,8 @@ def import_site(path: str, node: ast.AST, chain: tuple[ast.AST, ...]) -> ImportS
     function = next((each for each in reversed(chain) if isinstance(each, Function)), None)
     if function is not None:
         before = [each.lineno for each in ast.walk(function) if isinstance(each, ast.Return)]
-        found = replace(found, return_line=max((at for at in before if at < line), default=0))
+        last = max((at for at in before if at < line), default=0)
+        return replace(found, function_line=function.lineno, return_line=last)
     return found
 
 

@@ -1995,6 +1995,25 @@ UNSEEN = [
         },
     ),
     Scenario(
+        "a mock of a module that is not loaded",
+        "not-sent",
+        'with tracing.trace("block"):\n    pass\n',
+        {
+            "shop/modes.py": """
+            from typing import TYPE_CHECKING
+
+            from django.dispatch import Signal
+
+            if TYPE_CHECKING:
+                from pathlib import Path
+
+            class Mode:
+                def set_up(self):
+                    Signal.send = print
+            """
+        },
+    ),
+    Scenario(
         "asend() without await, in a function that nobody calls",
         "not-sent",
         "from shop import services\n" + 'with tracing.trace("block"):\n    pass\n',
@@ -2473,6 +2492,219 @@ FROM_FORUMS = [
         line=("shop/receivers.py", "@receiver(post_save"),
     ),
 ]
+WITHOUT = """
+from contextlib import contextmanager
+from shop import receivers
+
+@contextmanager
+def without():
+    receivers.post_save.disconnect(receivers.on_order, sender=models.Order)
+    yield
+    receivers.post_save.connect(receivers.on_order, sender=models.Order)
+"""
+WITH_CONFIG = """from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+def on_order(sender, **kwargs):
+    pass
+
+
+class ShopConfig(AppConfig):
+    name = "shop"
+
+    def ready(self):
+        post_migrate.connect(on_order, sender=SENDER)
+"""
+OTHER_DATABASE = (
+    "from django.db import connections\nwith connections['other'].schema_editor() as editor:\n"
+    "    editor.create_model(models.Order)\n"
+)
+ROLLED_BACK = (
+    "try:\n    with transaction.atomic(using={!r}):\n        models.Order.objects.using('other').create()\n"
+    "        raise ValueError\nexcept ValueError:\n    pass"
+)
+LINES = ORDER + "line = models.Line.objects.create()\n"
+NEWEST = ("on_order", "--trace", "last")
+FROM_PRACTICE = [
+    Scenario(
+        "ready() is misspelled",
+        "never-imported",
+        SAVE,
+        {"shop/apps.py": ("def ready", "def raedy")},
+        line=("shop/apps.py", "def raedy"),
+    ),
+    Scenario(
+        "a package shadows its module",
+        "never-imported",
+        SAVE,
+        {"shop/receivers/__init__.py": "# a package\n"},
+        line=("shop/receivers/__init__.py", "# a package"),
+    ),
+    Scenario(
+        "the setting it asks for is overridden after the import",
+        "never-connected",
+        in_block(
+            "with override_settings(NOTIFY=True):\n    models.Order.objects.create()",
+            "from django.test import override_settings",
+        ),
+        of_models(
+            "from django.conf import settings\n\n\ndef on_order(sender, **kwargs):\n    pass\n\n\n"
+            "if getattr(settings, 'NOTIFY', False):\n    post_save.connect(on_order, sender=Order)\n"
+        ),
+        line=("shop/receivers.py", "post_save.connect"),
+    ),
+    Scenario(
+        "connected for the subclasses of a base that has none yet",
+        "never-connected",
+        in_block("models.Invoice.objects.create()"),
+        {
+            "shop/models.py": (
+                "class Invoice(Base):",
+                (
+                    "from django.db.models.signals import post_save\n\n\ndef on_base(sender, **kwargs):\n"
+                    "    pass\n\n\nfor model in Base.__subclasses__():\n"
+                    "    post_save.connect(on_base, sender=model)\n\n\nclass Invoice(Base):"
+                ),
+            )
+        },
+        ask=("on_base",),
+        line=("shop/models.py", "post_save.connect"),
+    ),
+    Scenario(
+        "one dispatch_uid for one sender",
+        "duplicate-uid",
+        SAVE,
+        of_models(
+            "def on_order(sender, **kwargs):\n    pass\n\n\ndef first(sender, **kwargs):\n    pass\n\n\n"
+            "post_save.connect(first, sender=Order, dispatch_uid='save')\n"
+            "post_save.connect(on_order, sender=Order, dispatch_uid='save')\n"
+        ),
+        line=("shop/receivers.py", "connect(on_order"),
+        control_files=of_models(
+            "def on_order(sender, **kwargs):\n    pass\n\n\ndef first(sender, **kwargs):\n    pass\n\n\n"
+            "post_save.connect(first, sender=Line, dispatch_uid='save')\n"
+            "post_save.connect(on_order, sender=Order, dispatch_uid='save')\n"
+        ),
+    ),
+    Scenario(
+        "disconnected for a block",
+        "disconnected",
+        in_block("with without():\n    models.Order.objects.create()", WITHOUT),
+        line=("run.py", "post_save.disconnect"),
+    ),
+    Scenario(
+        "its name is patched, after it was connected",
+        "ran",
+        in_block(
+            "with mock.patch('shop.receivers.on_order'):\n    models.Order.objects.create()",
+            "from unittest import mock",
+        ),
+    ),
+    Scenario(
+        "connected for a list of models",
+        "other-sender",
+        SAVE,
+        {"shop/receivers.py": ("sender=Order", "sender=[Order]")},
+        line=("shop/receivers.py", "sender=[Order]"),
+    ),
+    Scenario(
+        "a child is saved, connected for the deletion of its parent",
+        "other-signal",
+        in_block("models.GiftOrder.objects.create()"),
+        {"shop/receivers.py": RECEIVERS.replace("post_save", "post_delete")},
+        control_run=in_block(
+            "models.GiftOrder.objects.get().delete()", "models.GiftOrder.objects.create()\n"
+        ),
+    ),
+    Scenario(
+        "a receiver of pre_save raises",
+        "other-signal",
+        in_block("try:\n    models.Order.objects.create()\nexcept ValueError:\n    pass"),
+        of_models(
+            "@receiver(pre_save)\ndef check(sender, **kwargs):\n    raise ValueError\n\n\n"
+            f"{FOR}\ndef on_order(sender, **kwargs):\n    pass\n"
+        ),
+    ),
+    Scenario(
+        "post_migrate for the class of the configuration",
+        "other-sender",
+        in_block(
+            "emit_post_migrate_signal(0, False, 'default')",
+            "from django.core.management.sql import emit_post_migrate_signal",
+        ),
+        {"shop/apps.py": WITH_CONFIG.replace("SENDER", "ShopConfig")},
+        line=("shop/apps.py", "post_migrate.connect"),
+        control_files={"shop/apps.py": WITH_CONFIG.replace("SENDER", "self")},
+        ask=("apps.on_order",),
+    ),
+    Scenario(
+        "a login that failed, for the user",
+        "other-sender",
+        in_block("authenticate(username='a')", "from django.contrib.auth import authenticate"),
+        connected(
+            "user_login_failed",
+            "User",
+            "from django.contrib.auth.models import User\n"
+            "from django.contrib.auth.signals import user_login_failed",
+        ),
+    ),
+    Scenario(
+        "the transaction of its database was rolled back",
+        "ran-undone",
+        in_block(ROLLED_BACK.format("other"), OTHER_DATABASE),
+        {
+            "project/settings.py": (
+                '"NAME": BASE_DIR / "db.sqlite3"}',
+                (
+                    '"NAME": BASE_DIR / "db.sqlite3"}, "other": {"ENGINE": '
+                    '"django.db.backends.sqlite3", "NAME": BASE_DIR / "other.sqlite3"}'
+                ),
+            )
+        },
+        control_run=in_block(ROLLED_BACK.format("default"), OTHER_DATABASE),
+    ),
+    Scenario(
+        "add() of a reverse relation updates",
+        "bypassed",
+        in_block("order.line_set.add(line)", LINES),
+        {"shop/receivers.py": RECEIVERS.replace("Order", "Line")},
+        ask=NEWEST,
+        line=("run.py", "line_set.add"),
+        control_run=in_block("order.line_set.add(line, bulk=False)", LINES),
+    ),
+    *(
+        Scenario(
+            f"the module of {what} was loaded again",
+            "other-sender",
+            in_block(send, f"import importlib\n{before}"),
+            files,
+            line=line,
+        )
+        for what, send, before, files, line in (
+            (
+                "a service that sends",
+                "order_done.send(services.Checkout)",
+                (
+                    "from shop import services\nfrom shop.signals import order_done\n"
+                    "importlib.reload(services)"
+                ),
+                {
+                    "shop/services.py": "class Checkout:\n    pass\n",
+                    **connected("order_done", "Checkout", "from shop.services import Checkout"),
+                },
+                ("run.py", "order_done.send"),
+            ),
+            (
+                "its model",
+                "models.Order.objects.create()",
+                "importlib.reload(models)",
+                {},
+                ("shop/receivers.py", "@receiver"),
+            ),
+        )
+    ),
+]
 OTHERS = [
     *SENDERS,
     *SIGNALS,
@@ -2484,5 +2716,6 @@ OTHERS = [
     *UNSEEN,
     *FROM_THREADS,
     *FROM_FORUMS,
+    *FROM_PRACTICE,
 ]
 SCENARIOS = [*RAN, *NOT_CALLED, *IMPORTS, *CONNECTIONS, *OTHERS]
