@@ -47,9 +47,9 @@ _NOUNS: Final = {
 class Note(Struct, frozen=True):
     """A sentence under a line."""
 
-    text: str
-    is_bad: bool = False
-    """It tells of a failure, or of what did not happen."""
+    text: str = ""
+    bad: str = ""
+    """What tells of a failure, or of what did not happen, after the rest."""
 
 
 class Line(Struct):
@@ -251,7 +251,7 @@ def _notes(step: Step, *, is_asked: bool, is_recorded: bool) -> Iterator[Note]:
         names = ", ".join(map(short_receiver, each.receivers[:MOST_NAMED]))
         verb = "is" if len(each.receivers) == 1 else "are"
         what = f"{write_text(each.operation)} of {each.model} ({_times(each.count)})"
-        yield Note(f"{what} sends no {signals}: {names} {verb} not called", is_bad=True)
+        yield Note(bad=f"{what} sends no {signals}: {names} {verb} not called")
     yield from _connection_notes(step, is_recorded=is_recorded)
     if step.is_cut:
         yield Note("goes on: what is below is not merged")
@@ -264,16 +264,19 @@ def _end_notes(step: Step) -> Iterator[Note]:
             name.rpartition(".")[2] for name, _ in step.errors.most_common(MOST_NAMED)
         )
         named = f": {names}" if names else ""
-        yield Note(f"raised {_times(step.error_count)}{named}", is_bad=True)
+        yield Note(bad=f"raised {_times(step.error_count)}{named}")
     if step.skipped_count:
-        text = f"skipped {_times(step.skipped_count)}, because an earlier receiver raised"
-        yield Note(text, is_bad=True)
+        yield Note(bad=f"skipped {_times(step.skipped_count)}, because an earlier receiver raised")
     if set(step.transactions) - {TransactionOutcome.NONE}:
-        ends = [
-            f"{format_count(count)} {_ENDS[end]}" for end, count in step.transactions.most_common()
-        ]
-        is_bad = any(end in step.transactions for end in _UNDONE)
-        yield Note(", ".join(ends), is_bad=is_bad)
+        well, bad = (
+            ", ".join(
+                f"{format_count(count)} {_ENDS[end]}"
+                for end, count in step.transactions.most_common()
+                if (end in _UNDONE) is is_undone
+            )
+            for is_undone in (False, True)
+        )
+        yield Note(f"{well}, " if well and bad else well, bad)
 
 
 def _connection_notes(step: Step, *, is_recorded: bool) -> Iterator[Note]:

@@ -36,7 +36,7 @@ def saved(*, outcome=Outcome.RETURNED, **options):
 
 
 def notes(told):
-    return [note.text for line in told.lines for note in line.notes]
+    return [note.text + note.bad for line in told.lines for note in line.notes]
 
 
 def test_numbers_are_written_for_people():

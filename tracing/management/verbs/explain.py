@@ -94,7 +94,7 @@ def _write(run: Run, told: Told) -> None:
     for line, row, (_, below) in zip(told.lines, rows, guided, strict=True):
         write(row)
         for note in line.notes:
-            write(joined(f"{below}  ", (note.text, "yellow" if note.is_bad else "dim")))
+            write(joined(f"{below}  ", (note.text, "dim"), (note.bad, "yellow")))
     if told.hidden:
         write(hidden_line(told.hidden))
 
