@@ -166,14 +166,14 @@ def other_process(
     if not line:
         file, line = held.receiver.file, held.receiver.line
     evidence = [
-        Evidence(f"connected here in {here}, not in {there}, which sent", file, line),
+        Evidence(f"connected here in {here}, not in {there}, which recorded", file, line),
     ]
     why = not_loaded(target, wiring, project)
     if why is not None:
         evidence += why.evidence
     return Answer(
         "other-process",
-        f"{target.leaf} is connected in {here}, and was not in {there}, where the signal was sent.",
+        f"{target.leaf} is connected in {here}, and was not in {there}, which recorded.",
         evidence,
         "Connect it in ready() of an AppConfig, which every process runs.",
         signal=held.signal,

@@ -99,8 +99,12 @@ class Project:
                 if "pyvenv.cfg" in names and folder != root:
                     folders.clear()
                     continue
+                # What setuptools builds is a copy of the project.
+                built = "lib" if os.path.basename(folder) == "build" else ""
                 folders[:] = sorted(
-                    name for name in folders if name not in _PASSED_OVER and name[0] != "."
+                    name
+                    for name in folders
+                    if name not in {*_PASSED_OVER, built} and name[0] != "."
                 )
                 # All files of a folder are foreign, or none is.
                 if not is_foreign(os.path.join(folder, "")):

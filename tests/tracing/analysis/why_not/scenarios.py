@@ -2609,6 +2609,13 @@ FROM_PRACTICE = [
         line=("shop/receivers.py", "sender=[Order]"),
     ),
     Scenario(
+        "setuptools built a copy of the project",
+        "ran",
+        SAVE,
+        {"build/lib/shop/receivers.py": RECEIVERS},
+        ask=("on_order",),
+    ),
+    Scenario(
         "a child is saved, connected for the deletion of its parent",
         "other-signal",
         in_block("models.GiftOrder.objects.create()"),
