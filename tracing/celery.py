@@ -19,8 +19,9 @@ from tracing.instrumentation.context import current, end
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.imports import when_imported
 from tracing.instrumentation.process import process_lock
-from tracing.instrumentation.scopes.requests import parse_traceparent
+from tracing.instrumentation.scopes.requests import follow_current_span, parse_traceparent
 from tracing.instrumentation.scopes.tasks import Run, begin_run, describe, leave_ended
+from tracing.spans.records import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -104,6 +105,8 @@ class _Receivers(list[Any]):
             # In our place Celery calls what keeps the arguments, in which nothing of ours can be interrupted.
             yield named.update
             receiver(**named)
+        if self._own is _starting:
+            _follow()
 
 
 def _receivers_of(
@@ -267,6 +270,14 @@ def _starting(task_id: Any = None, task: Any = None, **_named: Any) -> None:
         if (buffer := current()) is not None and buffer is not before:
             end(buffer)
         raise
+
+
+def _follow() -> None:
+    """Put a run under OpenTelemetry's span of it, which may have begun after ours."""
+    buffer = current()
+    trace = None if buffer is None else buffer.trace
+    if trace is not None and trace.kind is Kind.TASK and trace.root.outer is None:
+        follow_current_span(trace)
 
 
 def _remember(task_id: str, run: Run) -> None:

@@ -193,20 +193,17 @@ class OTLPExporter:
         return self._resources[key]
 
     def _span(self, trace: records.Trace, span: OtlpSpan) -> ReadableSpan:
-        def context(span_id: str) -> SpanContext:
-            return _context(span, span_id)
-
         events: tuple[Event, ...] = ()
         if span.exception is not None and self._adds_events:
             events = (Event("exception", span.exception, span.end_ns),)
         return ReadableSpan(
             span.name,
-            context=context(span.span_id),
-            parent=context(span.parent_span_id) if span.parent_span_id else None,
+            context=_context(span.trace_id, span.span_id),
+            parent=_context(span.trace_id, span.parent_within) if span.parent_within else None,
             resource=self._resource(trace),
             attributes=span.attributes,
             events=events,
-            links=(Link(context(span.link_span_id)),) if span.link_span_id else (),
+            links=[Link(_context(*ids)) for ids in span.links],
             kind=SpanKind.SERVER if span.server else SpanKind.INTERNAL,
             status=Status(StatusCode.ERROR, span.error) if span.error is not None else Status(),
             start_time=span.start_ns,
@@ -221,7 +218,7 @@ class OTLPExporter:
         record = LogRecord(
             timestamp=span.end_ns,
             observed_timestamp=span.end_ns,
-            context=set_span_in_context(NonRecordingSpan(_context(span, span.span_id))),
+            context=set_span_in_context(NonRecordingSpan(_context(span.trace_id, span.span_id))),
             severity_text="ERROR",
             severity_number=SeverityNumber.ERROR,
             attributes={**exception, "django.signal.receiver": span.name},
@@ -244,7 +241,5 @@ def log_endpoint(endpoint: str | None, protocol: str) -> str | None:
     return f"{endpoint.removesuffix(path)}/v1/logs" if endpoint.endswith(path) else None
 
 
-def _context(span: OtlpSpan, span_id: str) -> SpanContext:
-    return SpanContext(
-        int(span.trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=_SAMPLED
-    )
+def _context(trace_id: str, span_id: str) -> SpanContext:
+    return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=_SAMPLED)

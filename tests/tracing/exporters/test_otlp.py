@@ -181,7 +181,8 @@ def test_spans_arrive_as_a_tree(exporter, receiver):
     # Number 7 was skipped: it never ran.
     assert set(found) == {ids[number] for number in (0, 1, 2, 3, 4, 5, 6)}
     assert {span_id_: span.parent_span_id.hex() for span_id_, span in found.items()} == {
-        ids[0]: trace.parent_span_id,
+        # Of another trace: it is linked.
+        ids[0]: "",
         ids[1]: ids[0],
         ids[2]: ids[1],
         ids[3]: ids[1],
@@ -190,6 +191,20 @@ def test_spans_arrive_as_a_tree(exporter, receiver):
         ids[6]: ids[0],
     }
     assert [link.span_id.hex() for link in found[ids[4]].links] == [ids[2]]
+    assert [(link.trace_id.hex(), link.span_id.hex()) for link in found[ids[0]].links] == [
+        (trace.parent_trace_id, trace.parent_span_id)
+    ]
+
+
+@pytest.mark.parametrize("of_its_own", [True, False])
+def test_parent_in_the_same_trace_is_the_parent(exporter, receiver, of_its_own):
+    trace = full_trace()
+    trace.parent_trace_id = trace.trace_id if of_its_own else ""
+
+    exporter.export([trace])
+
+    [root] = [span for span in receiver.spans if span.span_id.hex() == trace.root_span_id]
+    assert (root.parent_span_id.hex(), list(root.links)) == (trace.parent_span_id, [])
 
 
 def test_traces_that_share_an_incoming_trace_id_share_no_span_id(exporter, receiver):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -18,8 +19,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import get_current_span, set_span_in_context
 
+import tracing.celery
 from tracing.exporters.otlp import OTLPExporter
 from tracing.instrumentation import context, patching
 from tracing.instrumentation.assembly.assembler import assemble, snapshot
@@ -273,6 +275,37 @@ def test_request_follows_the_span_around_its_middleware(current, collected):
     paths, traces = collected.paths()
     assert traces == 1
     assert "server > GET > saved > <lambda> > query" in paths
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["before-ours", "after-ours"])
+def test_run_of_a_task_hangs_under_the_span_of_celerys_instrumentation(
+    current, collected, is_first
+):
+    saved.connect(lambda sender, **kwargs: client(collected), weak=False)
+    tokens = []
+
+    def begins(**named):
+        tokens.append(attach(set_span_in_context(collected.tracer.start_span("run", around))))
+
+    with collected.tracer.start_as_current_span("apply_async") as sender:
+        sent = sender.get_span_context()
+        around = set_span_in_context(sender)
+    request = SimpleNamespace(delivery_info={}, is_eager=False, retries=0, chord=None, chain=None)
+    request.traceparent = f"00-{sent.trace_id:032x}-{sent.span_id:016x}-01"
+    task = SimpleNamespace(name="shop.tasks.pay", request=request)
+    ours = tracing.celery._starting
+    receivers = [begins, ours] if is_first else [ours, begins]
+    for receiver in tracing.celery._Receivers(receivers, ours):
+        receiver(task_id="1", task=task)
+    saved.send(None)
+    get_current_span().end()
+    detach(tokens.pop())
+    tracing.celery._ending(task_id="1", state="SUCCESS")
+    export(collected, current)
+
+    paths, traces = collected.paths()
+    assert traces == 1
+    assert "apply_async > run > pay > saved > <lambda> > query" in paths
 
 
 def test_trace_whose_spans_were_current_keeps_its_id(current, collected):

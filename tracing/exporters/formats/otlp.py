@@ -42,6 +42,8 @@ class OtlpSpan:
     """The span that caused it without waiting for it."""
     dispatch: Dispatch | None = None
     """Of a receiver call: what it was called for."""
+    parent_trace_id: str = ""
+    """Of a parent in another trace, as a task's is: OpenTelemetry has links for that."""
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -49,6 +51,19 @@ class OtlpSpan:
         if isinstance(self.record, Trace):
             return trace_attributes(self.record)
         return span_attributes(self.record)
+
+    @property
+    def parent_within(self) -> str:
+        """Return the id of its parent in the same trace; empty if none."""
+        return "" if self.parent_trace_id else self.parent_span_id
+
+    @property
+    def links(self) -> list[tuple[str, str]]:
+        """Return (trace id, span id) of what it belongs to without being its child."""
+        found = [(self.trace_id, self.link_span_id)] if self.link_span_id else []
+        if self.parent_trace_id and self.parent_span_id:
+            found.append((self.parent_trace_id, self.parent_span_id))
+        return found
 
 
 def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
@@ -66,6 +81,7 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
             started + trace.duration_ns,
             trace,
             trace.error if trace.status is Status.ERROR else None,
+            parent_trace_id=trace.parent_trace_id if trace.parent_trace_id != trace_id else "",
         )
     context = trace.diagnosis_context
     outer_spans = {} if context is None else context.outer_spans
@@ -144,8 +160,8 @@ def _otlp_json_span(span: OtlpSpan) -> dict[str, Any]:
         "endTimeUnixNano": str(span.end_ns),
         "attributes": _key_values(span.attributes),
     }
-    if span.parent_span_id:
-        made["parentSpanId"] = span.parent_span_id
+    if span.parent_within:
+        made["parentSpanId"] = span.parent_within
     if span.error is not None:
         # STATUS_CODE_ERROR.
         made["status"] = {"code": 2, "message": span.error}
@@ -157,8 +173,8 @@ def _otlp_json_span(span: OtlpSpan) -> dict[str, Any]:
                 "attributes": _key_values(span.exception),
             }
         ]
-    if span.link_span_id:
-        made["links"] = [{"traceId": span.trace_id, "spanId": span.link_span_id}]
+    if span.links:
+        made["links"] = [{"traceId": trace_id, "spanId": own} for trace_id, own in span.links]
     return made
 
 

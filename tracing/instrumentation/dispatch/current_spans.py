@@ -131,7 +131,7 @@ class SpanTraces:
     def on_start(self, trace: ActiveTrace) -> None:
         """Ready *trace*, have it follow OpenTelemetry's span, and pass it on."""
         trace.root.spans = TraceSpans(trace)
-        if trace.root.outer is None and not trace.parent_trace_id:
+        if trace.root.outer is None:
             follow_current_span(trace)
         self._processor.on_start(trace)
 

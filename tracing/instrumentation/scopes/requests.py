@@ -83,8 +83,8 @@ def opentelemetry_parent() -> tuple[str, str, bool] | None:
 def follow_current_span(trace: ActiveTrace) -> None:
     """Put *trace* under OpenTelemetry's current span.
 
-    Only if its own spans may be current: all are of one trace then. Not where it has another parent, nor if
-    one of its spans was current already or some of it is exported: it is known by its id. Never raises.
+    Only if its own spans may be current: all are of one trace then. Not where its parent is in another one,
+    one of its spans was current already, or some of it is exported: it is known by its id. Never raises.
     """
     try:
         spans = trace.root.spans
@@ -92,7 +92,8 @@ def follow_current_span(trace: ActiveTrace) -> None:
         if parent is None or spans.are_used or trace.reading is not None:
             return
         trace_id, span_id, is_sampled = parent
-        if is_sampled and (not trace.parent_span_id or trace_id == trace.trace_id):
+        has_parent = trace.parent_trace_id or trace.parent_span_id
+        if is_sampled and (not has_parent or trace_id in {trace.parent_trace_id, trace.trace_id}):
             trace.trace_id, trace.parent_span_id = trace_id, span_id
     except Exception as error:
         failed("current span", error)

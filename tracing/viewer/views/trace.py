@@ -141,7 +141,8 @@ class TracePage(Page):
         if not trace.parent_trace_id:
             return {}
         found = traces.called(f"{trace.parent_trace_id}/{trace.parent_span_id}", 1)
-        found = found or traces.called(trace.parent_trace_id, MAX_OTHERS)
+        if not found and trace.parent_trace_id != trace.trace_id:
+            found = traces.called(trace.parent_trace_id, MAX_OTHERS)
         return {"parent": found[0]} if len(found) == 1 else {"parents": len(found)}
 
     @staticmethod
