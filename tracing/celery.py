@@ -273,7 +273,7 @@ def _starting(task_id: Any = None, task: Any = None, **_named: Any) -> None:
 
 
 def _follow() -> None:
-    """Put a run under OpenTelemetry's span of it, which may have begun after ours."""
+    """Put a run under OpenTelemetry's span of it, if that began after ours."""
     buffer = current()
     trace = None if buffer is None else buffer.trace
     if trace is not None and trace.kind is Kind.TASK and trace.root.outer is None:

@@ -137,7 +137,7 @@ def _size(value: Any) -> int:
 
 
 def _fitting(value: Any, room: int) -> Any:
-    """Return *value*, its long texts, lists and objects cut if it is too large."""
+    """Return *value*, what is long in it cut if it is too large."""
     found = value
     for limits in _CUTS:
         if _size(found) <= room:

@@ -129,7 +129,7 @@ def note_task(name: str, backend: str, task_id: str) -> None:
 
 
 def note_eager_task(name: str, task_id: str) -> None:
-    """Record that the running trace runs a task of Celery's itself. Never raises.
+    """Record that the running trace runs a task itself. Never raises.
 
     Not where it enqueues that task, which is noted when its id is known.
     """

@@ -128,7 +128,7 @@ def _linked(task_ids: list[str], ran: bool) -> dict[str, list[LinkedTrace | None
 
 
 def _turn(linked: LinkedTrace) -> tuple[int, int]:
-    """Return what orders the runs of one task: one that is replaced runs again as the same attempt."""
+    """Return what orders a task's runs; one replaced has two of one attempt."""
     return linked.attempt, linked.summary.started_ns
 
 

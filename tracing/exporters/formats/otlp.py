@@ -59,7 +59,7 @@ class OtlpSpan:
 
     @property
     def links(self) -> list[tuple[str, str]]:
-        """Return (trace id, span id) of what it belongs to without being its child."""
+        """Return (trace id, span id) of what it is linked to."""
         found = [(self.trace_id, self.link_span_id)] if self.link_span_id else []
         if self.parent_trace_id and self.parent_span_id:
             found.append((self.parent_trace_id, self.parent_span_id))

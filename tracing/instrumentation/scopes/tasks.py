@@ -259,12 +259,12 @@ def _has_backend(module: str) -> list[Inline]:
 
 
 class _WorkHorse:
-    """The hook in RQ's worker, whose child process ends past ``atexit`` after one job."""
+    """The hook in RQ's worker, whose child process ends past ``atexit``."""
 
     __slots__ = ()
 
     def ended(self, value: Any, worker: Any) -> Any:
-        """Return *value*; hand over what was recorded if the process is about to end. Never raises."""
+        """Return *value*; write what a process recorded that ends. Never raises."""
         try:
             if worker.is_horse:
                 flush()
@@ -282,7 +282,7 @@ def _has_work_horses() -> list[Inline]:
 
 
 def later() -> list[Later]:
-    """Return (module, function for hooks) of Django's tasks, django-tasks and RQ."""
+    """Return (module, function for hooks) of what runs tasks."""
     return [
         ("rq.worker", _has_work_horses),
         *(
