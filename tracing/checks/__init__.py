@@ -5,6 +5,7 @@ Registered when the project starts, and asked seldom: what one needs it imports 
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import suppress
 from functools import wraps
@@ -304,7 +305,7 @@ def check_ignored(**_kwargs: Any) -> list[CheckMessage]:
     return [
         Info(
             "Git does not ignore what is recorded here, and traces hold data of your users.",
-            hint=f"Add to .gitignore: {' '.join(sorted(found))}",
+            hint=f"Run: printf '%s\\n' {shlex.join(sorted(found))} >> .gitignore",
             id="tracing.I036",
         )
     ]
