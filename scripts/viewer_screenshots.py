@@ -12,8 +12,7 @@ import shutil
 from pathlib import Path
 
 SCREENSHOTS = Path(__file__).resolve().parents[1] / "docs" / "screenshots"
-DESKTOP = {"width": 1280, "height": 860}
-PHONE = {"width": 390, "height": 844}
+WINDOW = {"width": 1280, "height": 860}
 
 
 def main() -> None:
@@ -39,34 +38,23 @@ def main() -> None:
         span = deepest["receiver_calls"][0]["number"]
         pages = {
             "traces": "",
-            "search": "?q=outcom:raised",
             "trace": f"traces/{after}/",
             "span": f"traces/{after}/spans/{span}/",
-            "flame": f"traces/{after}/flame/",
             "receivers": f"traces/{after}/receivers/",
             "map": "map/",
             "statistics": "statistics/",
             "explain": "explain/?what=orders.Order&signal=post_save",
             "compare": "compare/periods/?release_before=1.0&release_after=1.1",
             "hazards": "hazards/",
-            "recorder": "recorder/",
         }
-        for theme, size, viewport in (
-            ("light", "", DESKTOP),
-            ("dark", "", DESKTOP),
-            ("light", "-phone", PHONE),
-        ):
-            context = browser.new_context(color_scheme=theme, viewport=viewport)
-            page = context.new_page()
-            for name, path in pages.items():
-                picture = f"viewer-{name}-{theme}{size}.png"
-                if options.only not in picture or (size and name not in {"traces", "trace"}):
-                    continue
+        page = browser.new_page(color_scheme="light", viewport=WINDOW)
+        for name, path in pages.items():
+            picture = f"viewer-{name}-light.png"
+            if options.only in picture:
                 page.goto(viewer + path)
                 page.wait_for_load_state("networkidle")
                 page.screenshot(path=SCREENSHOTS / picture)
                 print(picture)
-            context.close()
         browser.close()
 
 

@@ -96,6 +96,15 @@ def test_links_of_a_document(document):
     assert broken == []
 
 
+def test_each_picture_is_shown():
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]
+    shown = "".join(page.read_text(encoding="utf-8") for page in pages)
+
+    assert "viewer-trace-light.png" in shown
+    pictures = (REPOSITORY / "docs" / "screenshots").glob("*")
+    assert [each.name for each in pictures if f"/{each.name})" not in shown] == []
+
+
 def files_in(text):
     """Return the files and folders that a document names."""
     return {*PLACE.findall(text), *NAMED_FILE.findall(text)}

@@ -127,8 +127,8 @@ def _written(whole: str, width: int) -> SafeString:
     )
 
 
-# Not behind the first, which would stand alone.
-_BREAK: Final = pattern(r"(?<=\S/)|(?<=\w[._])(?=\w)")
+# Not behind the first slash, which would stand alone, nor before the end of a file's name.
+_BREAK: Final = pattern(r"(?<=\S/)|(?<=\w[._])(?=\w)(?!py\b)")
 _INVISIBLE: Final = {
     **{code: "\ufffd" for code in range(32) if code not in {9, 10, 13}},
     127: "\ufffd",

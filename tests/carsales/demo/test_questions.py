@@ -92,7 +92,7 @@ def test_each_question_is_one_click_and_one_command_from_its_answer(demo, admin_
         assert question.text.replace("'", "&#x27;") in front
         assert page.redirect_chain, question.text
         assert page.status_code == 200
-        assert answer in page.content.decode(), question.text
+        assert answer in page.content.decode().replace("<wbr>", ""), question.text
         command = question.answer().command
         assert TOLD.get(answer, answer) in run(*command.split()[1:]), command
 
