@@ -218,6 +218,23 @@ def test_names_break_between_their_words_on_a_phone(viewer):
     assert page.evaluate(lines) > 1
 
 
+def test_figures_fill_each_line_of_a_phone(viewer):
+    page = viewer(PAGES["statistics"], viewport={"width": 390, "height": 844})
+
+    gaps = page.evaluate(
+        """[...document.querySelectorAll(".figures")].flatMap((frame) => {
+            const ends = new Map();
+            for (const each of frame.children) {
+                const box = each.getBoundingClientRect();
+                ends.set(box.top, box.right);
+            }
+            return [...ends.values()].map((end) => frame.getBoundingClientRect().right - end);
+        })"""
+    )
+    assert gaps
+    assert all(abs(gap) <= 2 for gap in gaps), gaps
+
+
 def test_ends_of_long_routes_are_in_sight(viewer):
     name = "POST /cars/<int:car_id>/repairs/cancel/"
     trace = order(4, ago=1)
