@@ -286,6 +286,7 @@ def start() -> None:
             registry.describe_anew()
             journal.journal.ready_ns = journal.journal.ready_ns or time.time_ns()
             celery.connect_when_imported()
-            tasks.flush = partial(pipeline.default.force_flush, celery.SECONDS_TO_FLUSH)
+            seconds = get_settings().pipeline.exit_seconds
+            tasks.flush = partial(pipeline.default.force_flush, seconds)
     except Exception as error:
         failed("start", error)
