@@ -12,15 +12,18 @@ made of that by the database itself, which ``repeat_stored`` has copy what it ho
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import random
 import sys
 import time
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.apps import apps
 from django.db import connections
+from msgspec import json
 from msgspec.structs import replace
 
 from tracing.analysis.histogram import HOUR_NS
@@ -341,6 +344,9 @@ _MADE: dict[str, dict[str, str]] = {
 }
 """New ids and another instance of the same model, as each database writes them."""
 
+_SEEN = 5
+"""Where a root of a tree of paths has how many traces, and when the first and the last began."""
+
 _SEQUENCES = {
     "tracing_trace": "trace",
     "tracing_dispatch": "dispatch",
@@ -379,6 +385,7 @@ class _Repeating:
         for table, sequence in _SEQUENCES.items():
             self.step[sequence] = max(self.step.get(sequence, 0), self.last[table])
         self.last_rollup = self._number("SELECT MAX(id) FROM tracing_rollup")
+        self.paths = list(apps.get_model("tracing", "PathRollup").objects.using(using))
 
     def run(self, times: int) -> None:
         for number in range(1, times + 1):
@@ -389,6 +396,7 @@ class _Repeating:
                     if table == "tracing_dispatch":
                         self.progress(count)
             self._copy("tracing_rollup", number, {}, "id", 1, self.last_rollup)
+            self._copy_paths(number)
         for sequence, step in self.step.items():
             self._execute(
                 "UPDATE tracing_sequence SET value = %s WHERE name = %s",
@@ -433,6 +441,25 @@ class _Repeating:
             f"WHERE {quote(key)} BETWEEN {first} AND {final}"
         )
 
+    def _copy_paths(self, number: int) -> None:
+        """Copy the sums by path: when they were first and last stands in each tree."""
+        made, shift_ns = [], self.hours * HOUR_NS * number
+        for row in self.paths:
+            version, nested, roots = json.decode(zlib.decompress(bytes(row.tree)))
+            for root in roots:
+                traces, first_ns, last_ns, cut = root[_SEEN]
+                root[_SEEN] = [traces, first_ns + shift_ns, last_ns + shift_ns, cut]
+            copy = type(row)(
+                hour=row.hour + self.hours * number,
+                writer=f"{row.writer[:11]}+{number}",
+                signal_id=row.signal_id,
+                sender_id=row.sender_id,
+                label=row.label,
+                tree=zlib.compress(json.encode([version, nested, roots]), 1),
+            )
+            made.append(copy)
+        apps.get_model("tracing", "PathRollup").objects.using(self.using).bulk_create(made, 500)
+
     def _execute(self, statement: str, parameters: Sequence[int | str] | None = None) -> int:
         with self.connection.cursor() as cursor:
             cursor.execute(statement, parameters)
@@ -475,6 +502,8 @@ def fill(
     from tracing.analysis.hazards import diagnose
     from tracing.models import Rollup
     from tracing.models import Trace as StoredTrace
+    from tracing.store.backends import beside_the_application
+    from tracing.store.objects import index_until
     from tracing.store.retention import compact_rollups
 
     traces = StoredTrace.objects.using(alias)
@@ -503,12 +532,19 @@ def fill(
         _store(alias, filler.traces(rest), count)
     # As if the days had passed: their statistics would be added up by now.
     compact_rollups(alias)
+    with beside_the_application(alias) as database:
+        ((last,),) = database.rows("SELECT COALESCE(MAX(id), 0) FROM tracing_receivercall")
+        index_until(database, last, lambda: False)
     return traces.count() - before, done
 
 
 def _store(alias: str, traces: Iterator[Trace], count: Callable[[int], object]) -> None:
     """Store *traces* in batches, as the pipeline sends them."""
     from tracing.exporters.database import DatabaseExporter
+    from tracing.store import path_sums
+
+    # In days there is time to add every path; in the seconds that this takes there is not.
+    path_sums._TIME = math.inf  # noqa: SLF001
 
     exporter = DatabaseExporter(alias)
     batch: list[Trace] = []

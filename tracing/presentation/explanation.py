@@ -13,6 +13,7 @@ from tracing.analysis.explain.steps import (
     RECEIVER,
     TRACE,
     Step,
+    commonest,
     only_mine,
     with_parents,
 )
@@ -135,15 +136,22 @@ class Told(Struct):
     """How many steps are not shown, in one line; empty if all are."""
 
 
-def tell(found: Explanation, *, everything: bool = True) -> Told:
-    """Return *found* as it is shown: what is mine, or *everything*."""
+def tell(found: Explanation, *, everything: bool = True, most: int | None = None) -> Told:
+    """Return *found* as it is shown: what is mine, or *everything*.
+
+    Of more than *most* steps, those that happened most often.
+    """
     steps, hidden = (found.roots, 0) if everything else only_mine(found)
+    steps, rare = (steps, 0) if most is None else commonest(steps, most)
     sentences = [*_sentences(found)]
     is_foreign = not any(
         step.receiver is not None and step.receiver.mine for step, _ in with_parents(steps)
     )
     if not everything and is_foreign and found.is_recorded:
         sentences.append(f"{NONE_OF_MINE}.")
+    if rare:
+        verb = "is" if rare == 1 else "are"
+        sentences.append(f"{plural(rare, 'rarer step')} {verb} not shown.")
     return Told(
         title=found.question.text,
         lines=[*_lines(steps, is_recorded=found.is_recorded)],

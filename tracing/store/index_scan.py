@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from tracing.clocks import time
 from tracing.instrumentation.attributes.redaction import known_as
 from tracing.spans import records
-from tracing.store import deadlines
+from tracing.store import deadlines, objects
 from tracing.store.columns import full_instance
 from tracing.store.conditions import TraceConditions, flag_is, least_numbers, row_conditions
 from tracing.store.generics import Trace, all_of
@@ -285,12 +285,9 @@ class Walk(Scan[Cursor, Trace]):
             return self._calls("FailedCall", receivers, checks, "")
         if receivers or wanted.outcome:
             return self._calls("ReceiverCall", receivers, checks, wanted.outcome)
+        if wanted.instance:
+            return self._about(checks)
         drivers = [("signal", signals), ("sender", senders)]
-        if wanted.instance and not senders:
-            # An instance nearly always has its own model as sender.
-            drivers.append(
-                ("sender", self._labels("SenderLabel", wanted.instance.partition(":")[0]) or None)
-            )
         usable = [(column, keys) for column, keys in drivers if keys]
         if not usable:
             return self._dispatches("", [], checks)
@@ -311,10 +308,22 @@ class Walk(Scan[Cursor, Trace]):
         columns = ("id", "trace_id", *checks.columns)
         runs = [dispatches.filter(**{column: key}) for key in keys] if column else [dispatches]
         for rows in self._merged([run.values_list(*columns) for run in runs]):
-            if likely := checks.likely:
-                # Nearly all rows are of other instances.
-                rows = [row for row in rows if row[-1] in likely]  # noqa: PLW2901
             yield [(row[0], row[1]) for row in rows if checks.accept(*row[2:])]
+
+    def _about(self, checks: _DispatchChecks) -> Iterator[list[tuple[int, int]]]:
+        dispatches = all_of("Dispatch", self.using)
+        columns = ("id", "trace_id", *checks.columns)
+        for condition, at in objects.windows(
+            self.using,
+            checks.instances,
+            checks.likely,
+            self._last_row,
+            backwards=self.backwards,
+        ):
+            rows = dispatches.filter(condition).order_by("pk" if self.backwards else "-pk")
+            found = [row[:2] for row in rows.values_list(*columns) if checks.accept(*row[2:])]
+            self.at = None if at is None else Cursor(at)
+            yield found
 
     def _calls(
         self, model: str, receivers: list[int] | None, checks: _DispatchChecks, outcome: str

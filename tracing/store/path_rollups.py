@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Q
 
-from tracing.analysis.explain.steps import SUMS, Explanation, Step
-from tracing.analysis.explain.trees import Path, Tree
+from tracing.analysis.explain.steps import SUMS, Explanation
+from tracing.analysis.explain.told import told
+from tracing.analysis.explain.trees import Alike, read, sort, span_of
 from tracing.analysis.explain.wired import life_place
 from tracing.analysis.histogram import HOUR_NS
 from tracing.spans import records
@@ -21,10 +23,9 @@ from tracing.store.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from tracing.analysis.explain import Question
     from tracing.analysis.explain.steps import Key
+    from tracing.analysis.explain.trees import Document
     from tracing.analysis.why_not.target import Target
 
 MOST_TREES: Final = 2_000
@@ -41,13 +42,13 @@ def explain_by_sums(question: Question, since_ns: int | None = None) -> Explanat
     if since_ns is not None:
         rows = rows.filter(hour__gte=since_ns // HOUR_NS)
     found = [*rows.order_by("-hour").values_list("tree", flat=True)[: MOST_TREES + 1]]
-    tree = Tree.decode(*map(bytes, found[:MOST_TREES]))
+    nested, trees = read(*map(bytes, found[:MOST_TREES]))
     explanation = Explanation(question, [], source=SUMS, has_more=len(found) > MOST_TREES)
     if question.receiver is not None:
-        _add_calls(explanation, tree, question.receiver)
+        _add_calls(explanation, trees, question.receiver)
     else:
-        _add_roots(explanation, tree.roots.values())
-        explanation.nested_count = tree.nested
+        _add_roots(explanation, trees)
+        explanation.nested_count = nested
     return explanation if explanation.roots else None
 
 
@@ -88,37 +89,37 @@ def _of_pairs(pairs: list[tuple[int, int]]) -> Any:
     return PathRollup.objects.filter(condition)
 
 
-def _add_roots(found: Explanation, roots: Iterable[Path]) -> None:
+def _add_roots(found: Explanation, trees: Alike) -> None:
     """Add trees of what is asked about, in the order of a model's life."""
-    kept = [root for root in roots if root.step.count]
-    for root in sorted(kept, key=lambda root: (life_place(root.step.name), -root.step.count)):
-        found.roots.append(root.steps())
-        _see(found, root)
+    counts = {key: sum([each.counts[0] for each in alike]) for key, alike in trees.items()}
+    kept = [key for key, count in counts.items() if count]
+    kept.sort(key=lambda key: (life_place(key[1]), -counts[key]))
+    found.roots, found.left_out = told((key, trees[key]) for key in kept)
+    traces = _see(found, [document for key in kept for document in trees[key]])
     # Of several roots nobody knows how many of their traces are the same.
-    found.trace_count = kept[0].traces if len(kept) == 1 else None
+    found.trace_count = traces if len(kept) == 1 else None
 
 
-def _add_calls(found: Explanation, tree: Tree, target: Target) -> None:
+def _add_calls(found: Explanation, trees: Alike, target: Target) -> None:
     """Add the calls of a receiver, from the trees of what it hears."""
-    calls: dict[Key, Path] = {}
-    heard: dict[Key, Step] = {}
-    for root in tree.roots.values():
-        for key, path in root.below.items():
-            label = path.step.receiver
-            if label is None or not target.is_of(label):
-                continue
-            _see(found, root)
-            calls.setdefault(key, Path(key, path.level)).merge(path)
-            pair = root.step.name, root.step.sender
-            heard.setdefault(key, Step(*key)).heard[pair] += path.step.count
+    calls, seen = Alike(), []
+    heard: dict[Key, Counter[tuple[str, str]]] = {}
+    for root in (document for alike in trees.values() for document in alike):
+        below = [each for each in root.below if each.receiver and target.is_of(each.receiver)]
+        sort(below, calls)
+        seen += [root] if below else []
+        for each in below:
+            key = (each.kind, each.name, each.sender, each.action)
+            heard.setdefault(key, Counter())[root.name, root.sender] += each.counts[0]
+    found.roots, found.left_out = told(calls.items())
+    for step, key in zip(found.roots, calls, strict=True):
+        step.heard = heard[key]
+    _see(found, seen)
     found.trace_count = None
-    for key, path in calls.items():
-        step = path.steps(path.level)
-        step.heard = heard[key].heard
-        found.roots.append(step)
 
 
-def _see(found: Explanation, root: Path) -> None:
-    found.oldest_ns = min(filter(None, (found.oldest_ns, root.first_ns)), default=None)
-    found.newest_ns = max(found.newest_ns or 0, root.last_ns) or None
-    found.left_out += root.left_out
+def _see(found: Explanation, roots: list[Document]) -> int:
+    """Note when the traces of *roots* were; return how many."""
+    traces, first_ns, last_ns = span_of(roots) if roots else (0, 0, 0)
+    found.oldest_ns, found.newest_ns = first_ns or None, last_ns or None
+    return traces

@@ -20,6 +20,7 @@ from tracing.store import unused_labels
 from tracing.store.backends import beside_the_application, delete_rows
 from tracing.store.compaction import DAY_HOURS, PAUSE_SECONDS, ROWS_AT_ONCE, SUMS, compact
 from tracing.store.delete import delete_traces
+from tracing.store.objects import forget_pruned, index_objects
 from tracing.store.size import Reader, size_of, used_size_of
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ class _Pruning:
                 self._shrink_to(retention.max_size)
             self._prune_rollups()
             compacted = compact(database, time.time_ns() // HOUR_NS, self._is_late)[1]
-            result.complete = result.complete and compacted
+            indexed = index_objects(database, self._is_late)
+            result.complete = result.complete and compacted and indexed
             day_ago = time.time_ns() - DAY_HOURS * HOUR_NS
             with database.transaction():
                 database.execute("DELETE FROM tracing_recorderstate WHERE seen_ns < %s", (day_ago,))
@@ -150,6 +152,7 @@ class _Pruning:
             self._shrink()
             result.bytes_after = size_of(database)
             if result.traces:
+                forget_pruned(database)
                 with database.transaction():
                     seconds = int(time.time())
                     database.upsert(

@@ -19,6 +19,7 @@ _TABLES = (
     "tracing_rollup", "tracing_recorderstate", "tracing_signallabel", "tracing_senderlabel",
     "tracing_receiverlabel", "tracing_callsitelabel", "tracing_sharedattributes", "tracing_tracelabel",
     "tracing_statementlabel", "tracing_wiringversion", "tracing_tasklink",
+    "tracing_objectindex",
     "tracing_pathrollup",
 )  # fmt: skip
 

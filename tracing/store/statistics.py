@@ -16,7 +16,7 @@ from tracing.analysis.mine import NONE_OF_MINE, hidden_text
 from tracing.clocks import time
 from tracing.store.choice import asked
 from tracing.store.models import ReceiverLabel, Rollup, SenderLabel, SignalLabel
-from tracing.store.rollups import SUBJECTS, RollupQuerySet, statistics
+from tracing.store.rollups import SUBJECTS, RollupQuerySet
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -191,14 +191,17 @@ def calls_of_pairs(
 
     By signal, sender and receiver; without a receiver it is the count of the dispatches.
     """
-    chosen = _between(since_ns, until_ns)
+    chosen, names = _between(since_ns, until_ns), []
     for place, key in enumerate(("signal", "sender")):
         labels = _LABELS[key].objects.filter(name__in={pair[place] for pair in pairs})
-        chosen = chosen.filter(**{f"{key}__in": list(labels.values_list("pk", flat=True))})
-    sums = statistics(chosen, ("signal", "sender", "receiver"), "-count", None, percentiles=False)
+        names.append(dict(labels.values_list("pk", "name")))
+        chosen = chosen.filter(**{f"{key}__in": list(names[-1])})
+    keys = ("signal", "sender", "receiver")
+    sums = [*chosen.order_by().values_list(*keys).annotate(calls=Sum("count"))]
+    receivers = {0: "", **dict(ReceiverLabel.objects.order_by().values_list("pk", "name"))}
     counted: dict[tuple[str, str, str], int] = {}
-    for row in sums:
-        if (row.signal, row.sender) in pairs:
-            of = (row.signal, row.sender, row.receiver)
-            counted[of] = counted.get(of, 0) + row.count
+    for signal, sender, receiver, count in sums:
+        of = (names[0][signal], names[1][sender], receivers.get(receiver, ""))
+        if of[:2] in pairs:
+            counted[of] = counted.get(of, 0) + count
     return counted

@@ -49,6 +49,30 @@ def test_numbers_are_written_for_people():
     assert (told.lines[0].share, index.parent, index.level) == ("", 1, 1)
 
 
+def test_of_more_steps_than_are_shown_the_commonest_are():
+    def heard_by(*names):
+        build = TraceBuilder()
+        dispatch = build.dispatch()
+        for name in names:
+            build.call(dispatch, f"shop.receivers.{name}")
+        return build
+
+    explanation = found(heard_by("index", "seldom", "always"), heard_by("index", "always"))
+    unseen = Step("receiver", "shop.receivers.never", is_connected=True)
+    explanation.roots[0].children.append(unseen)
+
+    def labels(most):
+        return [line.label for line in tell(explanation, most=most).lines]
+
+    every = tell(explanation).lines
+    assert labels(5) == [line.label for line in every]
+    assert labels(4) == [line.label for line in every if line.label != "seldom"]
+    assert labels(2) == ["post_save of orders.Order", "index"]
+    assert tell(explanation, most=4).sentences[-1] == "1 rarer step is not shown."
+    assert tell(explanation, most=3).sentences[-1] == "2 rarer steps are not shown."
+    assert tell(explanation, most=5).sentences == tell(explanation).sentences
+
+
 @pytest.mark.parametrize(
     ("count", "share"), [(1_000, "100 %"), (999, ">99 %"), (500, "50 %"), (1, "<1 %")]
 )

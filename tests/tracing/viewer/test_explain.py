@@ -12,6 +12,7 @@ from django.template import Context, Template
 from tests.tracing.viewer.traces import MAKE_SALE, order, store
 from tracing.models import Trace
 from tracing.store import deadlines, explaining
+from tracing.viewer.views import explain as views
 
 pytestmark = pytest.mark.django_db(databases=["default", "tracing"])
 
@@ -53,6 +54,18 @@ def test_page_leads_on_to_what_is_below_and_to_the_traces(developer):
     )
     assert {"what": [f"receiver:{MAKE_SALE.name}"]} in links(page)
     assert "/tracing/?q=sender%3Dorders.Order" in page.content.decode()
+
+
+def test_page_shows_so_many_steps_and_json_all(developer, monkeypatch):
+    monkeypatch.setattr(views, "MOST_LINES", 2)
+    store(order(1))
+    about = "what=orders.Order&signal=post_save"
+
+    page = text(developer.get(f"/tracing/explain/?{about}&show=everything"))
+
+    assert "rarer steps are not shown." in page
+    assert "print_receipt" not in page
+    assert "print_receipt" in developer.get(f"/tracing/explain.json?{about}").content.decode()
 
 
 def test_json_is_that_of_the_command(developer):

@@ -270,20 +270,38 @@ def only_mine(found: Explanation) -> tuple[list[Step], int]:
 
     A step is mine if its receiver is, or one below it. Where none is, all are returned.
     """
+    every = [*with_parents(found.roots)]
     mine: set[int] = set()
-    total = 0
-    for step, above in with_parents(found.roots):
-        total += 1
+    for step, above in every:
         if step.receiver is not None and step.receiver.mine:
             mine.update(map(id, (*above, step)))
-    if not mine:
-        return found.roots, 0
+    # What was asked about is shown whosever it is.
+    return _only(every, mine.union(map(id, found.roots))) if mine else (found.roots, 0)
+
+
+def commonest(steps: list[Step], most: int) -> tuple[list[Step], int]:
+    """Return the *most* steps that happened most often, and how many are left out.
+
+    What is connected and was not seen counts as its dispatch.
+    """
+    every = [*with_parents(steps)]
+    if len(every) <= most:
+        return steps, 0
+
+    def rarity(entry: tuple[Step, tuple[Step, ...]]) -> int:
+        step, above = entry
+        return -(above[-1] if above and step.is_unseen else step).asked_count
+
+    # Of what happened equally often, the first; a step never happened more often than those above it.
+    return _only(every, {id(step) for step, _ in sorted(every, key=rarity)[:most]})
+
+
+def _only(every: list[tuple[Step, tuple[Step, ...]]], wanted: set[int]) -> tuple[list[Step], int]:
+    """Return copies of the steps *wanted*, by id, and how many are left out."""
     top: list[Step] = []
     kept: dict[int, Step] = {}
-    for step, above in with_parents(found.roots):
-        # What was asked about is shown whosever it is.
-        if above and (id(step) not in mine or id(above[-1]) not in kept):
-            continue
-        kept[id(step)] = copy = replace(step, children=[])
-        (kept[id(above[-1])].children if above else top).append(copy)
-    return top, total - len(kept)
+    for step, above in every:
+        if id(step) in wanted and (not above or id(above[-1]) in kept):
+            kept[id(step)] = copy = replace(step, children=[])
+            (kept[id(above[-1])].children if above else top).append(copy)
+    return top, len(every) - len(kept)

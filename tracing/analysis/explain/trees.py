@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import MsgspecError, convert, json, to_builtins
+from msgspec import MsgspecError, Struct, json, to_builtins
 
 from tracing.analysis.explain.steps import Bypassed, Key, Step
 from tracing.analysis.histogram import Histogram
@@ -15,7 +14,7 @@ from tracing.spans.labels import ReceiverLabel
 from tracing.spans.words import TransactionOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 MOST_PATHS: Final = 10_000
 """Paths of an hour that a process keeps, all trees together; what is beyond is counted above it."""
@@ -57,56 +56,6 @@ class Path:
         self.first_ns = min(filter(None, (self.first_ns, first_ns)), default=0)
         self.last_ns = max(self.last_ns, last_ns)
 
-    def merge(self, other: Path) -> None:
-        """Add another tree's path of the same key, with all that is below."""
-        stack = [(self, other)]
-        while stack:
-            mine, others = stack.pop()
-            mine.add(others.step, others.shares, others.cut)
-            mine.see(others.traces, others.first_ns, others.last_ns)
-            for key, below in others.below.items():
-                found = mine.below.get(key)
-                if found is None:
-                    found = mine.below[key] = Path(key, below.level)
-                stack.append((found, below))
-
-    @property
-    def left_out(self) -> int:
-        """Return the spans that it and those below leave out."""
-        total, stack = 0, [self]
-        while stack:
-            path = stack.pop()
-            total += path.cut
-            stack.extend(path.below.values())
-        return total
-
-    def steps(self, level: int = 0) -> Step:
-        """Return its step with those below.
-
-        A *level* is that of what is asked about.
-        """
-        top = self._counted(self.step.count, self.step.count, level)
-        stack = [(self, top)]
-        while stack:
-            path, step = stack.pop()
-            for below in path.below.values():
-                child = below._counted(step.count, top.count, level)  # noqa: SLF001 - its own kind.
-                step.children.append(child)
-                stack.append((below, child))
-        return top
-
-    def _counted(self, parents: int, asked: int, level: int) -> Step:
-        """Return a copy of its step that tells what it follows."""
-        above = self.level - level
-        step = replace(self.step, children=[], is_cut=self.cut > 0)
-        if above:
-            # A span that several segments of a trace have below it is counted in each.
-            step.parent_count = min(self.shares[0], parents)
-            step.asked_count = min(self.shares[above - 1], asked)
-        else:
-            step.asked_count = step.count
-        return step
-
 
 class Tree:
     """The sums of one signal and sender, by action, or of one name of traces."""
@@ -118,40 +67,21 @@ class Tree:
         self.nested = 0
         """Dispatches inside another one of the same action."""
 
-    def merge(self, other: Tree) -> None:
-        """Add another's sums."""
-        self.nested += other.nested
-        for key, root in other.roots.items():
-            self.roots.setdefault(key, Path(key, 0)).merge(root)
-
     def encode(self) -> bytes:
         """Return it as compressed JSON."""
-        documents = [_document(root) for root in self.roots.values()]
+        document = _TreeDocument(_VERSION, self.nested, [*map(_document, self.roots.values())])
         try:
-            text = json.encode([_VERSION, self.nested, documents])
+            text = json.encode(document)
         except UnicodeEncodeError:
-            text = json.encode([_VERSION, self.nested, _cleaned(to_builtins(documents))])
+            text = json.encode(_cleaned(to_builtins(document)))
         return zlib.compress(text, _COMPRESSION)
 
     @classmethod
     def decode(cls, *documents: bytes) -> Tree:
-        """Return the sum of what ``encode`` returned.
-
-        What a newer release wrote, or what cannot be read, adds nothing.
-        """
+        """Return the sum of what ``encode`` returned, as ``read`` does."""
         total = cls()
-        for data in documents:
-            try:
-                version, nested, roots = json.decode(zlib.decompress(data))
-                if version != _VERSION:
-                    continue
-                found = cls()
-                found.nested = nested
-                for path in (_path(document, 0) for document in roots):
-                    found.roots[_key(path.step)] = path
-            except (zlib.error, MsgspecError, ValueError, TypeError, LookupError):
-                continue
-            total.merge(found)
+        total.nested, roots = read(*documents)
+        total.roots = {key: _path(key, alike, 0) for key, alike in roots.items()}
         return total
 
 
@@ -215,13 +145,45 @@ def _key(step: Step) -> Key:
     return (step.kind, step.name, step.sender, step.action)
 
 
-def _document(path: Path) -> list[Any]:
+class Document(Struct, array_like=True, gc=False):
+    """A path as it is written, with all below."""
+
+    kind: str
+    name: str
+    sender: str
+    action: str
+    receiver: ReceiverLabel | None
+    seen: tuple[int, int, int, int]
+    """Of a root how many traces, and when the first and the last began; what is cut."""
+    counts: tuple[int, int, int, int, int]
+    """Of the step how often, queries, errors, skipped and detached."""
+    shares: list[int]
+    errors: dict[str, int]
+    transactions: dict[TransactionOutcome, int]
+    effects: list[tuple[str, str, int]]
+    bypasses: list[tuple[str, str, tuple[str, ...], tuple[str, ...], int]]
+    histogram: str
+    below: list[Document]
+
+
+class _TreeDocument(Struct, array_like=True, gc=False):
+    version: int
+    nested: int
+    roots: list[Document]
+
+
+_decoder: Final = json.Decoder(_TreeDocument)
+Alike = dict[Key, list[Document]]
+"""Documents of several trees by what they are of."""
+
+
+def _document(path: Path) -> Document:
     step = path.step
-    return [
+    return Document(
         *_key(step),
         step.receiver,
-        [path.traces, path.first_ns, path.last_ns, path.cut],
-        [step.count, step.query_count, step.error_count, step.skipped_count, step.detached_count],
+        (path.traces, path.first_ns, path.last_ns, path.cut),
+        (step.count, step.query_count, step.error_count, step.skipped_count, step.detached_count),
         path.shares,
         step.errors,
         step.transactions,
@@ -231,8 +193,8 @@ def _document(path: Path) -> list[Any]:
             for each in step.bypasses
         ],
         step.histogram.encode(),
-        [_document(below) for below in path.below.values()],
-    ]
+        [*map(_document, path.below.values())],
+    )
 
 
 def _cleaned(value: Any) -> Any:
@@ -244,26 +206,66 @@ def _cleaned(value: Any) -> Any:
     return [*map(_cleaned, value)] if isinstance(value, list | tuple) else value
 
 
-def _path(document: list[Any], level: int) -> Path:
-    kind, name, sender, action, receiver, seen, counts, shares, *rest = document
-    errors, transactions, effects, bypasses, histogram, below = rest
-    path = Path((kind, name, sender, action), level)
-    path.traces, path.first_ns, path.last_ns, path.cut = seen
-    path.shares = shares
-    step = path.step
-    if receiver is not None:
-        step.receiver = convert(receiver, ReceiverLabel)
+def read(*trees: bytes) -> tuple[int, Alike]:
+    """Return how many dispatches were nested, and the roots of trees.
+
+    What a newer release wrote, or what cannot be read, adds nothing.
+    """
+    nested, roots = 0, Alike()
+    for data in trees:
+        try:
+            found = _decoder.decode(zlib.decompress(data))
+        except (zlib.error, MsgspecError, ValueError):
+            continue
+        if found.version == _VERSION:
+            nested += found.nested
+            sort(found.roots, roots)
+    return nested, roots
+
+
+def sort(documents: list[Document], alike: Alike) -> None:
+    """Put *documents* beside those of the same path."""
+    for each in documents:
+        alike.setdefault((each.kind, each.name, each.sender, each.action), []).append(each)
+
+
+def add_up(key: Key, documents: list[Document]) -> tuple[Step, list[int], int]:
+    """Return the step, shares and cuts of documents of the same path.
+
+    It is without what is below.
+    """
+    step = Step(*key)
     (
         step.count, step.query_count, step.error_count, step.skipped_count, step.detached_count,
-    ) = counts  # fmt: skip
-    step.errors.update(errors)
-    step.transactions.update({TransactionOutcome(word): n for word, n in transactions.items()})
-    step.effects.update({(kind, target): count for kind, target, count in effects})
-    step.bypasses = [
-        Bypassed(operation, model, tuple(signals), tuple(receivers), count)
-        for operation, model, signals, receivers, count in bypasses
-    ]
-    step.histogram = Histogram.decode(histogram)
-    for each in (_path(child, level + 1) for child in below):
-        path.below[_key(each.step)] = each
+    ) = map(sum, zip(*[each.counts for each in documents], strict=True))  # fmt: skip
+    for each in documents:
+        step.receiver = each.receiver or step.receiver
+        for end, count in each.transactions.items():
+            step.transactions[end] += count
+        for error, count in each.errors.items():
+            step.errors[error] += count
+        for kind, target, count in each.effects:
+            step.effects[kind, target] += count
+        for bypassed in each.bypasses:
+            step.bypass(Bypassed(*bypassed))
+    step.histogram = Histogram.decode(*[each.histogram for each in documents])
+    shares = [*map(sum, zip(*[each.shares for each in documents], strict=True))]
+    return step, shares, sum([each.seen[3] for each in documents])
+
+
+def _path(key: Key, documents: list[Document], level: int) -> Path:
+    """Return the sum of documents of the same path, with all below."""
+    path = Path(key, level)
+    path.step, path.shares, path.cut = add_up(key, documents)
+    path.traces, path.first_ns, path.last_ns = span_of(documents)
+    below = Alike()
+    for each in documents:
+        sort(each.below, below)
+    path.below = {key: _path(key, alike, level + 1) for key, alike in below.items()}
     return path
+
+
+def span_of(documents: Iterable[Document]) -> tuple[int, int, int]:
+    """Return how many traces roots have, and when the first and last began."""
+    traces, first, last, _ = zip(*[each.seen for each in documents], strict=True)
+    return sum(traces), min(filter(None, first), default=0), max(last)

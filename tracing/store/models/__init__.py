@@ -21,6 +21,7 @@ from tracing.store.models.labels import (
     TraceLabel,
 )
 from tracing.store.models.operations import (
+    ObjectIndex,
     PathRollup,
     RecorderControl,
     RecorderState,
@@ -57,6 +58,7 @@ __all__ = [
     "Hazard",
     "HazardOccurrence",
     "Label",
+    "ObjectIndex",
     "Orphan",
     "PathRollup",
     "ReceiverCall",

@@ -112,6 +112,22 @@ class PathRollup(models.Model):
         return f"hour {self.hour}: {self.signal_id}/{self.sender_id}/{self.label}"
 
 
+class ObjectIndex(models.Model):
+    """Where the dispatches about some objects are, in a block of their ids.
+
+    ``tracing.store.objects`` writes and reads it.
+    """
+
+    id = RowIdField(primary_key=True)
+    entries = models.BinaryField()
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.pk}: {len(self.entries)} bytes"
+
+
 class TaskLink(models.Model):
     """A trace that enqueued a task or ran it, by the id of the task.
 

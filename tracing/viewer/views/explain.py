@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MOST_OFFERED: Final = 200
 """Signals and senders that are offered where nothing is asked."""
+MOST_LINES: Final = 150
+"""Steps on a page, those that happened most often; JSON and the command have all of them."""
 
 
 class Explain(Page):
@@ -56,7 +58,7 @@ class Explain(Page):
             return self.page(context, status=404)
         if self.wants_json:
             return self.json(as_dict(found))
-        told = tell(found, everything=self.everything)
+        told = tell(found, everything=self.everything, most=MOST_LINES)
         shown = {
             "told": told,
             "lines": [{"line": line, "level": min(line.level + 1, DRAWN_LEVELS)} for line in told.lines],

@@ -10,7 +10,8 @@ from tests.tracing.analysis.building import MS, TraceBuilder, label
 from tracing.analysis.explain import Merging, Question, paths, trees
 from tracing.analysis.explain.paths import PathSums
 from tracing.analysis.explain.steps import with_parents
-from tracing.analysis.explain.trees import Tree, Trees
+from tracing.analysis.explain.told import told
+from tracing.analysis.explain.trees import Tree, Trees, read
 from tracing.analysis.histogram import HOUR_NS
 from tracing.spans.records import Bypass, Carried, Kind, Outcome, SideEffect, TransactionOutcome
 
@@ -48,11 +49,21 @@ def summed(*traces, at_once=True):
         if not at_once:
             sums.fold(kept)
     sums.fold(kept)
-    found = {}
+    written = {}
     for roots in kept.hours.values():
         for root, tree in roots.items():
-            found.setdefault(root, Tree()).merge(tree)
-    return found
+            written.setdefault(root, []).append(tree.encode())
+    return {root: Tree.decode(*trees) for root, trees in written.items()}
+
+
+def steps(tree):
+    """Return what a tree tells."""
+    return told(read(tree.encode())[1].items())[0]
+
+
+def left_out(tree):
+    """Return how many spans a tree does not tell."""
+    return told(read(tree.encode())[1].items())[1]
 
 
 def merged(question, *traces):
@@ -83,15 +94,11 @@ def test_sums_tell_what_the_traces_tell(at_once):
     found = summed(*traces, at_once=at_once)
 
     by_pair = merged(Question(SAVE, "orders.Order"), *traces)
-    assert rows([root.steps() for root in found[ORDER].roots.values()]) == rows(by_pair.roots)
+    assert rows(steps(found[ORDER])) == rows(by_pair.roots)
     inner = merged(Question("shop.sold", "shop.Sale"), *traces)
-    assert rows(
-        [root.steps() for root in found["shop.sold", "shop.Sale", ""].roots.values()]
-    ) == rows(inner.roots)
+    assert rows(steps(found["shop.sold", "shop.Sale", ""])) == rows(inner.roots)
     by_name = merged(Question(name="shop:sell"), *traces[:4])
-    assert rows([root.steps() for root in found["", "", "shop:sell"].roots.values()]) == rows(
-        by_name.roots
-    )
+    assert rows(steps(found["", "", "shop:sell"])) == rows(by_name.roots)
 
 
 def test_trees_are_the_same_after_being_written_down():
@@ -100,9 +107,7 @@ def test_trees_are_the_same_after_being_written_down():
     again = Tree.decode(found.encode())
     twice = Tree.decode(found.encode(), found.encode())
 
-    (before,), (after,), (double,) = (
-        [root.steps() for root in tree.roots.values()] for tree in (found, again, twice)
-    )
+    (before,), (after,), (double,) = (steps(tree) for tree in (found, again, twice))
     assert rows([after]) == rows([before])
     assert [step.quantile(0.5) for step, _ in with_parents([after])] == [
         step.quantile(0.5) for step, _ in with_parents([before])
@@ -152,9 +157,7 @@ def test_segments_continue_what_is_running():
 
     found = summed(first, last)
 
-    assert rows([root.steps() for root in found[ORDER].roots.values()]) == rows(
-        merged(Question(SAVE, "orders.Order"), whole).roots
-    )
+    assert rows(steps(found[ORDER])) == rows(merged(Question(SAVE, "orders.Order"), whole).roots)
     (top,) = found["", "", whole.name].roots.values()
     assert top.step.count == 1
 
@@ -167,9 +170,9 @@ def test_paths_are_bounded_and_what_is_beyond_is_counted(monkeypatch):
     kept = summed(sale(2))
 
     # Two dispatches and a call found no room; what is below those is not looked at.
-    assert (few.roots[("dispatch", *ORDER)].left_out, len(few.roots)) == (3, 1)
+    assert (left_out(few), len(few.roots)) == (3, 1)
     assert sum(1 + len(root.below) for tree in kept.values() for root in tree.roots.values()) == 3
-    assert sum(root.left_out for tree in kept.values() for root in tree.roots.values()) > 0
+    assert sum(map(left_out, kept.values())) > 0
 
 
 def test_deep_traces_are_cut():
@@ -178,10 +181,30 @@ def test_deep_traces_are_cut():
     for number in range(60):
         call = build.call(build.dispatch(f"shop.s{number}", "shop.Sale", call), label(f"r{number}"))
 
-    (top,) = summed(build.build())["", "", build.trace.name].roots.values()
+    tree = summed(build.build())["", "", build.trace.name]
 
-    assert top.left_out == 1
-    assert max(len(above) for _, above in with_parents([top.steps()])) == paths.MOST_LEVELS
+    assert left_out(tree) == 1
+    assert max(len(above) for _, above in with_parents(steps(tree))) == paths.MOST_LEVELS
+
+
+def test_of_more_steps_than_are_told_those_are_that_happened_most():
+    traces = [sale(1, fails=True), *(sale(number) for number in range(2, 5))]
+    _, roots = read(summed(*traces)[ORDER].encode())
+
+    every, none = told(roots.items())
+    few, spans = told(roots.items(), most=4)
+
+    assert (none, len(rows(every))) == (0, 6)
+    kept = rows(few)
+    assert len(kept) == 4
+    assert spans == sum(row[4] for row in rows(every)) - sum(row[4] for row in kept)
+    assert min(row[5] for row in kept) >= max(
+        row[5] for row in rows(every) if row[1:4] not in {each[1:4] for each in kept}
+    )
+    told_of = {step.name: len(step.children) for step, _ in with_parents(every)}
+    assert all(
+        step.is_cut is (len(step.children) < told_of[step.name]) for step, _ in with_parents(few)
+    )
 
 
 def test_tests_and_lone_dispatches_have_no_tree_by_name():
