@@ -36,8 +36,8 @@ MOST_TRACES: Final = 100
 """Traces that are looked through where none is named."""
 MOST_INSIDE: Final = 500
 """Traces inside the one that is named."""
-_MOST_SPANS: Final = 10_000
-"""Dispatches and receiver calls of the newest ones together, some 60 ms."""
+_MOST_SPANS: Final = 6_000
+"""Dispatches and receiver calls of the newest ones together, some 35 ms."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ MOST: Final = 800
 OFFERED: Final = 20
 """Newest traces to choose from."""
 _LOOKED_AT: Final = 200
-_MOST_CALLS: Final = 10_000
-"""Receiver calls of each period or release that are read, some 30 ms."""
+_MOST_CALLS: Final = 6_000
+"""Receiver calls of each period or release that are read, some 20 ms."""
 
 
 class Compare(Page):
