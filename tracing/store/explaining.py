@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 MOST_TRACES: Final = 500
 """Newest traces that are read unless more are asked for."""
-_MOST_SPANS: Final = 4_000
-"""Dispatches and receiver calls of these traces together, some 80 ms."""
+_MOST_SPANS: Final = 2_500
+"""Dispatches and receiver calls of these traces together, some 50 ms."""
 _SEARCH_SECONDS: Final = 0.15
 _LONG_SEARCH_SECONDS: Final = 30.0
 """Where somebody said how many traces to read."""

@@ -60,7 +60,7 @@ def index_objects(database: Database, is_late: Callable[[], bool]) -> bool:
 
 
 def index_until(database: Database, last: int, is_late: Callable[[], bool]) -> bool:
-    """Index the full blocks up to the id *last*; return whether there is no more.
+    """Index the full blocks up to the id *last*; return whether it is all.
 
     One is made however late it is, so that a worker with much to prune gets on with it too.
     """
@@ -135,7 +135,7 @@ def windows(
     *,
     backwards: bool,
 ) -> Iterator[tuple[Q, int | None]]:
-    """Yield conditions on dispatches that are about an object, some of them others.
+    """Yield conditions on dispatches, of which some are about an object.
 
     With each comes the last id up to which they answer; None with the last one. From the newest dispatch
     on, *backwards* from the oldest.

@@ -20,13 +20,24 @@ from tests.tracing.viewer.traces import identify
 from tracing.analysis.histogram import HOUR_NS
 from tracing.conf.parts import Retention
 from tracing.exporters.database import DatabaseExporter
-from tracing.models import Dispatch, PathRollup, ReceiverLabel, Rollup, Sequence, TaskLink, Trace
+from tracing.models import (
+    Dispatch,
+    ObjectIndex,
+    PathRollup,
+    ReceiverCall,
+    ReceiverLabel,
+    Rollup,
+    Sequence,
+    TaskLink,
+    Trace,
+)
 from tracing.pipeline import TemporaryError
 from tracing.routers import ROUTER
 from tracing.spans.records import Kind
-from tracing.store import deadlines
-from tracing.store.backends import MissingTablesError, open_database
+from tracing.store import deadlines, objects
+from tracing.store.backends import MissingTablesError, beside_the_application, open_database
 from tracing.store.explaining import Wanted, explain
+from tracing.store.pages import TraceSearch
 from tracing.store.retention import compact_rollups, file_size, prune, store_size
 from tracing.store.size import Reader, used_size_of
 from tracing.store.task_links import task_links
@@ -172,6 +183,26 @@ def test_sums_by_path_are_written_again_added_up_and_asked(exporter):
     assert (rows, PathRollup.objects.count()) == (6, 2)
     assert (merged.source, merged.asked_count) == ("sums", 3)
     assert {row.writer for row in PathRollup.objects.all()} == {"merged"}
+
+
+def test_object_is_found_by_its_index_and_in_what_is_newer(exporter, monkeypatch):
+    monkeypatch.setattr(objects, "WIDTH", 8)
+    traces = [plain_trace(number) for number in range(12)]
+    for number, trace in enumerate(traces):
+        trace.dispatches[0].instance = f"shop.Order:{number % 2}"
+    exporter.export(traces)
+    exporter.force_flush()
+    last = ReceiverCall.objects.last().pk
+
+    with beside_the_application(ALIAS) as database:
+        for until in (last // 2, last // 2):
+            assert objects.index_until(database, until, lambda: False)
+    found = Trace.objects.search(TraceSearch(instance="shop.Order:1"), seconds=60).traces
+    prune(Retention(max_rows=0, keep_pinned=False))
+
+    assert 0 < objects.WIDTH < last // 2
+    assert [int(trace.trace_id, 16) for trace in found] == [11, 9, 7, 5, 3, 1]
+    assert not ObjectIndex.objects.exists()
 
 
 def test_cpu_time_is_summed_and_the_rest_comes_last(exporter):

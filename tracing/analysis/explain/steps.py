@@ -280,7 +280,7 @@ def only_mine(found: Explanation) -> tuple[list[Step], int]:
 
 
 def commonest(steps: list[Step], most: int) -> tuple[list[Step], int]:
-    """Return the *most* steps that happened most often, and how many are left out.
+    """Return the *most* commonest steps, and how many are left out.
 
     What is connected and was not seen counts as its dispatch.
     """

@@ -1,4 +1,4 @@
-"""What trees of sums tell, as many steps of them as anybody reads."""
+"""Explanations from trees of sums, of as many steps as anybody reads."""
 
 from __future__ import annotations
 

@@ -152,7 +152,9 @@ def _is_through(model: type[Model]) -> bool:
 def _through_models(models: list[type[Model]]) -> frozenset[type[Model]]:
     links = [link for model in models for link in model._meta.local_many_to_many]
     # The name of a model that is not there is still a string.
-    return frozenset([each for link in links if isinstance(each := link.remote_field.through, type)])
+    return frozenset(
+        [each for link in links if isinstance(each := link.remote_field.through, type)]
+    )
 
 
 @of_models

@@ -112,6 +112,7 @@ def _table(tokens: list[_Token], at: int) -> tuple[str, int]:
 
 # --- models ------------------------------------------------------------------------------------
 
+
 @of_models
 def _tables(models: list[type[Model]]) -> dict[str, type[Model]]:
     """Return the models whose rows tables hold, by their names in lower case."""

@@ -113,7 +113,7 @@ class PathRollup(models.Model):
 
 
 class ObjectIndex(models.Model):
-    """Where the dispatches about some objects are, in a block of their ids.
+    """Places of the dispatches about some objects, in a block of their ids.
 
     ``tracing.store.objects`` writes and reads it.
     """
