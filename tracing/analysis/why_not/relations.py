@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 from typing import TYPE_CHECKING, Any, Final
 
 from django.apps import apps
@@ -10,7 +11,7 @@ from django.apps import apps
 from tracing.instrumentation.attributes import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from django.db.models import Model
 
@@ -238,11 +239,10 @@ def _manager(kind: str, model: type[Model] | None) -> str:
 
 def _class(path: str) -> type | None:
     """Return the class that a loaded module holds under *path*."""
-    return next((value for value in _held(path) if isinstance(value, type)), None)
-
-
-def _held(path: str) -> Iterator[object]:
     module, _, name = path.rpartition(".")
     held = sys.modules.get(module)
-    if held is not None:
-        yield vars(held).get(name)
+    if type(held) is not types.ModuleType:
+        return None
+    # To ask whether a lazy object is a class may make it.
+    value = vars(held).get(name)
+    return value if names.is_class(value) else None
