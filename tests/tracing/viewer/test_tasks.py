@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
 from django.core.management import call_command
@@ -76,3 +77,15 @@ def test_command_shows_the_way_both_ways():
     assert f"enqueued shop.index ({TASK}), attempt 1 ok: show {task.trace_id[:8]}" in shown(request)
     assert f"enqueued by POST /orders/: show {request.trace_id[:8]}" in shown(task)
     assert "enqueued shop.index (never), not seen yet" in shown(lonely)
+
+
+@pytest.mark.parametrize("is_the_sender_there", [True, False])
+def test_task_in_the_trace_of_its_sender_was_not_opened_in_itself(developer, is_the_sender_there):
+    request, task = sender(), run()
+    task.trace_id = task.parent_trace_id = request.trace_id
+    task.parent_span_id = request.root_span_id if is_the_sender_there else "e" * 16
+    stored = store(request, task)
+
+    opened = re.search(r"Opened in</dt><dd>(.*?)</dd>", page(developer, stored[1]))
+    assert (opened is not None) is is_the_sender_there
+    assert opened is None or request.root_span_id in opened[1]
