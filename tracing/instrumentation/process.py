@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any
+from typing import Any, Final
+
+from tracing.clocks import time
 
 
 class Identity:
@@ -34,16 +36,22 @@ def process_lock() -> threading.Lock:
     return free_after_fork(threading.Lock())  # type: ignore[no-any-return]
 
 
-class BeforeFork:
-    """Work of another thread that a fork waits for, once: imports.
+_PATIENCE: Final = 1.0
+"""Seconds that a fork waits at most."""
 
-    A child in which a module is half imported, by a thread that it has not got, waits for ever for
-    that module. Bounded, since the forking thread may itself hold what the work waits for.
+
+class BeforeFork:
+    """Work of another thread that a fork waits for: a child has its locks, and not the thread.
+
+    Where a module is half imported, or the C library of a database holds a lock, the child waits for
+    ever. Bounded, since the forking thread may itself hold what the work waits for, and once only for
+    a piece of work that does not end.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._waited: list[bool] = []
+        self._is_wanted = self._is_stuck = False
         os.register_at_fork(
             before=self._wait,
             after_in_parent=self._go_on,
@@ -56,8 +64,23 @@ class BeforeFork:
     def __exit__(self, *_error: object) -> None:
         self._lock.release()
 
+    def give_way(self) -> None:
+        """Let a fork that waits go first; called in the middle of the work."""
+        if self._is_wanted:
+            self._lock.release()
+            until = time.monotonic() + _PATIENCE
+            while self._is_wanted and time.monotonic() < until:
+                time.sleep(0.0005)
+            self._lock.acquire()
+
     def _wait(self) -> None:
-        self._waited.append(self._lock.acquire(timeout=1.0))
+        self._is_wanted = True
+        try:
+            is_free = self._lock.acquire(timeout=0 if self._is_stuck else _PATIENCE)
+        finally:
+            self._is_wanted = False
+        self._is_stuck = not is_free
+        self._waited.append(is_free)
 
     def _go_on(self) -> None:
         if self._waited and self._waited.pop():

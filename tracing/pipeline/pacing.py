@@ -10,6 +10,8 @@ import threading
 from time import sleep, thread_time_ns
 from typing import TYPE_CHECKING, Final
 
+from tracing.instrumentation.process import before_fork
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -87,4 +89,5 @@ def yield_interpreter() -> None:
     """
     pace = _thread.pace
     if pace is not None:
+        before_fork.give_way()
         pace.rest()

@@ -248,7 +248,7 @@ class WorkerSide:
         self._wake_at = NEVER
         self._due_at = time.monotonic() + options.batch_seconds
         flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
-        with self._exporting:
+        with self._exporting, before_fork:
             weight = self._added - self._taken
             self._pace.begin(weight, options.batch_seconds)
             succeeded = self._work(forced=bool(flushes))
@@ -267,7 +267,7 @@ class WorkerSide:
         before = is_worker_thread()
         worker_thread.exporting = True
         try:
-            with self._exporting:
+            with self._exporting, before_fork:
                 if items:
                     self._open()
                     self._offer(self._assemble(items))

@@ -269,7 +269,7 @@ def failing_command():
 def failing_name_of_an_argument(method="send"):
     signal = Signal()
     signal.connect(observed)
-    sent = getattr(signal, method)(sender=None, **{"signal": 1})
+    sent = getattr(signal, method)(sender=None, signal=1)
     if asyncio.iscoroutine(sent):
         asyncio.run(sent)
 

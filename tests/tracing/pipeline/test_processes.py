@@ -243,6 +243,47 @@ def test_multiprocessing_children_write_their_traces(start, tmp_path, method):
     assert sorted(finished(tmp_path)) == [1, 2, 3]
 
 
+def test_fork_comes_between_two_pieces_of_the_workers_work(start):
+    process = start(
+        """
+        import threading
+        import warnings
+        from tracing.pipeline import yield_interpreter
+
+        warnings.simplefilter("ignore", DeprecationWarning)  # Of a fork beside threads.
+        held = threading.Lock()
+
+        class Slow:
+            name = "slow"
+
+            def export(self, batch):
+                for _ in range(30):
+                    with held:
+                        time.sleep(0.01)
+                    yield_interpreter()
+
+            def force_flush(self):
+                pass
+
+        pipeline = Pipeline(PipelineOptions(batch_seconds=0.01))
+        pipeline.add_exporter(Slow())
+        pipeline.submit(plain_trace(1))
+        while not held.locked():
+            time.sleep(0.001)
+        for _ in range(5):
+            child = os.fork()
+            if not child:
+                os._exit(held.locked())
+            print(os.waitpid(child, 0)[1], flush=True)
+            time.sleep(0.015)
+        """
+    )
+
+    output, errors = process.communicate(timeout=PATIENCE)
+
+    assert (output.split(), errors) == (["0"] * 5, "")
+
+
 def test_sigterm_handler_is_taken_back():
     before = signal.getsignal(signal.SIGTERM)
 
