@@ -5,19 +5,24 @@ What fits a query is found by ``finding``. And speak in queries, summaries, reco
 
 from __future__ import annotations
 
+from contextlib import suppress
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from django.db import DatabaseError
 from django.db.models import Count, Min, Q, Sum
 
 from tracing.clocks import time
+from tracing.conf import store_alias
 from tracing.spans.summary import COLUMNS, TraceSummary
 from tracing.store import cache, queries
+from tracing.store.availability import vendor
 from tracing.store.choice import asked
 from tracing.store.columns import decode_trace_extra
 from tracing.store.digits import begins_with_digits
 from tracing.store.models import Dispatch, Trace
 from tracing.store.pages import TraceSearch
+from tracing.store.retention import file_size, store_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -227,6 +232,34 @@ def counts() -> Counts:
     """Return how many traces are stored."""
     rows = Trace.objects.select_related(None)
     return Counts(rows.count(), rows.pinned().count(), oldest_ns())
+
+
+class Place(NamedTuple):
+    """Where the traces are stored, and what they take."""
+
+    name: str
+    """The alias of the database, or ClickHouse's database and table."""
+    engine: str
+    """As Django calls the kind of a database, or ``clickhouse``."""
+    size: int | None
+    """Bytes that the traces take; None where the server does not tell."""
+    file_size: int | None
+    """Bytes of the file of SQLite, which has free pages as well; None for a server."""
+    kept_days: int | None = None
+    """After how many days the server deletes them by itself; None where nobody said."""
+
+
+@asked
+def place() -> Place:
+    """Return where the traces are stored."""
+    alias = store_alias()
+    size: int | None = None
+    file_bytes: int | None = None
+    # A server may refuse to tell; a page is not worse for it.
+    with suppress(DatabaseError):
+        size = store_size(alias)
+        file_bytes = file_size(alias)
+    return Place(alias, vendor(alias), size, file_bytes)
 
 
 @asked

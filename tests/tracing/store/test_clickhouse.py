@@ -293,6 +293,22 @@ def test_command_reads_it(read):
         run("list", "outcome:skipped")
 
 
+def test_place_and_size_told_are_clickhouses_own(developer, engine, read):
+    said = run("status")
+    assert "read.otel_traces (clickhouse), " in said
+    assert "as ClickHouse's tables say" in said
+    assert traces.place().size > 0
+
+    page = developer.get("/tracing/recorder/").content.decode()
+    assert "ClickHouse deletes traces as its tables say." in page
+    assert "<dt>ClickHouse</dt><dd>unknown" not in page
+    with clickhouse.read_from(engine, keep="30d"):
+        assert "ClickHouse deletes traces after 30 days." in (
+            developer.get("/tracing/recorder/").content.decode()
+        )
+        assert "for 30 days" in run("status")
+
+
 def test_note_copies_the_trace_to_the_database(developer, read):
     (one,) = traces.called(read[0].trace_id)
 

@@ -18,8 +18,7 @@ from tracing.setup import log_path
 from tracing.spool.folder import Folder
 from tracing.spool.progress import progress
 from tracing.store import recorder, traces
-from tracing.store.availability import vendor
-from tracing.store.retention import first_pruned_ns, store_size
+from tracing.store.retention import first_pruned_ns
 from tracing.units import SECOND_NS, format_bytes, format_count, format_ns, plural
 
 if TYPE_CHECKING:
@@ -61,10 +60,8 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     else:
         dispatches = plural(store["dispatches"], "dispatch", "dispatches")
         counts = f"{plural(store['traces'], 'trace')}, {dispatches}"
-        yield (
-            "store",
-            f"{store['alias']} ({store['engine']}), {format_bytes(store['bytes'])}, {counts}",
-        )
+        size = "size unknown" if store["bytes"] is None else format_bytes(store["bytes"])
+        yield "store", f"{store['alias']} ({store['engine']}), {size}, {counts}"
     recording = "paused" if found["paused"] else "on" if found["enabled"] else "off (ENABLED)"
     yield "recording", (recording, "" if recording == "on" else "bold yellow")
     yield "exporters", ", ".join(found["exporters"]) or "none"
@@ -73,7 +70,12 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
         yield from _collector_lines(found["collector"])
     for at, (setting, what) in enumerate(found["installed"]):
         yield "" if at else "installed", f"{setting}: {what}"
-    yield "kept", _kept(found["retention"])
+    if store is not None and store["engine"] == "clickhouse":
+        days = store["kept_days"]
+        yield "kept", f"for {plural(days, 'day')}" if days else "as ClickHouse's tables say"
+        yield "", (f"of the database: {_kept(found['retention'])}", "dim")
+    else:
+        yield "kept", _kept(found["retention"])
     if not found["recorders"]:
         yield "processes", "none has recorded lately"
     for process in found["recorders"]:
@@ -147,14 +149,16 @@ def status() -> dict[str, Any]:
         "problem": None,
     }
     try:
-        alias = require_store()
+        require_store()
     except CommandError as error:
         found["problem"] = str(error)
         return found
+    place = traces.place()
     found["store"] = {
-        "alias": alias,
-        "engine": vendor(alias),
-        "bytes": store_size(alias),
+        "alias": place.name,
+        "engine": place.engine,
+        "bytes": place.size,
+        "kept_days": place.kept_days,
         "traces": traces.counts().traces,
         "dispatches": traces.dispatch_count(),
         "failed": traces.failed_count(),

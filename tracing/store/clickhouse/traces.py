@@ -6,22 +6,24 @@ Its rows have no numbers of their own: that of a summary is the moment when the 
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from tracing.clocks import time
+from tracing.conf import get_settings
 from tracing.spans.summary import TraceSummary
 from tracing.store import cache
 from tracing.store.backends import beside_the_application
-from tracing.store.clickhouse.asking import Binder, address, one, rows, table
+from tracing.store.clickhouse.asking import Binder, UnreachableError, address, one, rows, table
 from tracing.store.clickhouse.conditions import Conditions, within
 from tracing.store.clickhouse.spans import SPAN_COLUMNS, SpanRow, TraceReader
 from tracing.store.digits import ROOT_DIGITS
 from tracing.store.models import Trace
 from tracing.store.queries import readable_at_once
-from tracing.store.traces import MOST_LISTED, Counts, NotStoredError, Overhead
+from tracing.store.traces import MOST_LISTED, Counts, NotStoredError, Overhead, Place
 from tracing.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -313,6 +315,23 @@ def counts() -> Counts:
     """Return how many traces are stored."""
     pinned = Trace.objects.select_related(None).pinned().count()
     return Counts(_number("count()"), pinned, oldest_ns())
+
+
+def place() -> Place:
+    """Return where the traces are stored."""
+    chosen, bind = address(), Binder()
+    tables = bind(chosen.table)
+    sql = (
+        "SELECT sum(bytes_on_disk) FROM system.parts "  # noqa: S608 - as above.
+        f"WHERE active AND database = {bind(chosen.database)} "
+        f"AND (table = {tables} OR startsWith(table, concat({tables}, '_')))"
+    )
+    size: int | None = None
+    with suppress(UnreachableError):
+        size = one(tuple[int], sql, bind)[0]
+    keep = get_settings().clickhouse.keep
+    days = max(keep.days, 1) if keep is not None else None
+    return Place(f"{chosen.database}.{chosen.table}", "clickhouse", size, None, days)
 
 
 def oldest_ns() -> int | None:

@@ -82,20 +82,16 @@ class Recorder(Page):
 
     @staticmethod
     def _store() -> dict[str, Any]:
-        alias = store_alias()
-        size: int | None = None
-        file_size: int | None = None
+        place, counts = traces.place(), traces.counts()
         first_pruned: int | None = None
-        # A server may refuse to tell; the rest of the page is not worse for it.
         with suppress(DatabaseError):
-            size = pruning.store_size(alias)
-            file_size = pruning.file_size(alias)
-            first_pruned = pruning.first_pruned_ns(alias)
-        counts = traces.counts()
+            first_pruned = pruning.first_pruned_ns(store_alias())
         return {
-            "alias": alias,
-            "size": size,
-            "file_size": file_size,
+            "alias": place.name,
+            "engine": place.engine,
+            "size": place.size,
+            "file_size": place.file_size,
+            "kept_days": place.kept_days,
             "traces": counts.traces,
             "pinned": counts.pinned,
             "first_pruned_ns": first_pruned,
