@@ -107,6 +107,27 @@ class Histogram:
         return cls(total)
 
 
+class WrittenHistogram(Histogram):
+    """The sum of written histograms, read when it is asked for.
+
+    Args:
+        texts: What ``encode`` made.
+    """
+
+    __slots__ = ("_read", "_texts")
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self._read: dict[int, int] | None = None
+
+    @property
+    def buckets(self) -> dict[int, int]:  # type: ignore[override]
+        """Return count by bucket number."""
+        if self._read is None:
+            self._read = Histogram.decode(*self._texts).buckets
+        return self._read
+
+
 _WIDTHS = {"B": 8, "H": 16, "I": 32, "Q": 64}
 """Bits of a count by the letter of the module ``array``."""
 _SLOT = 32

@@ -134,7 +134,8 @@ def _merge(database: Database, sums: Sums, first: int, end: int) -> int:
             if len(group) == 1 and group[0][1:3] == (first, _MERGED):
                 continue
             gone += [row[0] for row in group]
-            merged.append((first, _MERGED, *key, *sums.add([row[width:] for row in group])))
+            values = [row[width:] for row in group]
+            merged.append((first, _MERGED, *key, *(sums.add(values) if values[1:] else values[0])))
         delete_rows(database, sums.table, gone)
         if merged:
             database.insert(sums.table, sums.names, merged)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from tracing.analysis.explain.merging import MOST_STEPS
 from tracing.analysis.explain.trees import Alike, add_up, sort
 
 if TYPE_CHECKING:
@@ -16,8 +15,12 @@ if TYPE_CHECKING:
     from tracing.analysis.explain.trees import Document
 
 
+MOST_TOLD: Final = 500
+"""Steps that are added up unless more are asked for."""
+
+
 def told(
-    roots: Iterable[tuple[Key, list[Document]]], most: int = MOST_STEPS
+    roots: Iterable[tuple[Key, list[Document]]], most: int = MOST_TOLD
 ) -> tuple[list[Step], int]:
     """Return what documents of each of *roots* tell, and the spans left out.
 

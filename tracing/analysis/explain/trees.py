@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import MsgspecError, Struct, json, to_builtins
 
 from tracing.analysis.explain.steps import Bypassed, Key, Step
-from tracing.analysis.histogram import Histogram
+from tracing.analysis.histogram import WrittenHistogram
 from tracing.instrumentation.assembly.repair import clean_text
 from tracing.spans.labels import ReceiverLabel
 from tracing.spans.words import TransactionOutcome
@@ -69,7 +69,7 @@ class Tree:
 
     def encode(self) -> bytes:
         """Return it as compressed JSON."""
-        document = _TreeDocument(_VERSION, self.nested, [*map(_document, self.roots.values())])
+        document = _TreeDocument(_VERSION, self.nested, tuple(map(_document, self.roots.values())))
         try:
             text = json.encode(document)
         except UnicodeEncodeError:
@@ -146,7 +146,10 @@ def _key(step: Step) -> Key:
 
 
 class Document(Struct, array_like=True, gc=False):
-    """A path as it is written, with all below."""
+    """A path as it is written, with all below.
+
+    Tuples: that many lists would have the garbage collector run, which took most of the time.
+    """
 
     kind: str
     name: str
@@ -157,19 +160,19 @@ class Document(Struct, array_like=True, gc=False):
     """Of a root how many traces, and when the first and the last began; what is cut."""
     counts: tuple[int, int, int, int, int]
     """Of the step how often, queries, errors, skipped and detached."""
-    shares: list[int]
+    shares: tuple[int, ...]
     errors: dict[str, int]
     transactions: dict[TransactionOutcome, int]
-    effects: list[tuple[str, str, int]]
-    bypasses: list[tuple[str, str, tuple[str, ...], tuple[str, ...], int]]
+    effects: tuple[tuple[str, str, int], ...]
+    bypasses: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], int], ...]
     histogram: str
-    below: list[Document]
+    below: tuple[Document, ...]
 
 
 class _TreeDocument(Struct, array_like=True, gc=False):
     version: int
     nested: int
-    roots: list[Document]
+    roots: tuple[Document, ...]
 
 
 _decoder: Final = json.Decoder(_TreeDocument)
@@ -184,16 +187,16 @@ def _document(path: Path) -> Document:
         step.receiver,
         (path.traces, path.first_ns, path.last_ns, path.cut),
         (step.count, step.query_count, step.error_count, step.skipped_count, step.detached_count),
-        path.shares,
+        tuple(path.shares),
         step.errors,
         step.transactions,
-        [(*effect, count) for effect, count in step.effects.items()],
-        [
+        tuple((*effect, count) for effect, count in step.effects.items()),
+        tuple(
             (each.operation, each.model, each.signals, each.receivers, each.count)
             for each in step.bypasses
-        ],
+        ),
         step.histogram.encode(),
-        [*map(_document, path.below.values())],
+        tuple(map(_document, path.below.values())),
     )
 
 
@@ -223,7 +226,7 @@ def read(*trees: bytes) -> tuple[int, Alike]:
     return nested, roots
 
 
-def sort(documents: list[Document], alike: Alike) -> None:
+def sort(documents: Iterable[Document], alike: Alike) -> None:
     """Put *documents* beside those of the same path."""
     for each in documents:
         alike.setdefault((each.kind, each.name, each.sender, each.action), []).append(each)
@@ -240,15 +243,17 @@ def add_up(key: Key, documents: list[Document]) -> tuple[Step, list[int], int]:
     ) = map(sum, zip(*[each.counts for each in documents], strict=True))  # fmt: skip
     for each in documents:
         step.receiver = each.receiver or step.receiver
-        for end, count in each.transactions.items():
-            step.transactions[end] += count
-        for error, count in each.errors.items():
-            step.errors[error] += count
+        if each.transactions:
+            for end, count in each.transactions.items():
+                step.transactions[end] += count
+        if each.errors:
+            for error, count in each.errors.items():
+                step.errors[error] += count
         for kind, target, count in each.effects:
             step.effects[kind, target] += count
         for bypassed in each.bypasses:
             step.bypass(Bypassed(*bypassed))
-    step.histogram = Histogram.decode(*[each.histogram for each in documents])
+    step.histogram = WrittenHistogram([each.histogram for each in documents])
     shares = [*map(sum, zip(*[each.shares for each in documents], strict=True))]
     return step, shares, sum([each.seen[3] for each in documents])
 
