@@ -235,7 +235,7 @@ def counts() -> Counts:
 
 
 class Place(NamedTuple):
-    """Where the traces are stored, and what they take."""
+    """The place of the stored traces, and the room that they take."""
 
     name: str
     """The alias of the database, or ClickHouse's database and table."""
