@@ -91,6 +91,13 @@ def test_setting_up_imports_what_recording_needs_and_no_more(tmp_path):
     assert {name for name in names if is_in(name, LATER)} <= FIRST
 
 
+def test_addresses_of_the_viewer_import_no_page(tmp_path):
+    names = run(tmp_path, "from tracing import tracing_urls\ntracing_urls()\n", NAMES)
+
+    assert "tracing.viewer.urls" in names
+    assert [name for name in names if is_in(name, ["tracing.viewer.views*"])] == []
+
+
 def test_a_store_on_sqlite_never_imports_the_driver_of_another(tmp_path):
     names = run(
         tmp_path,

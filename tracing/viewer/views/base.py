@@ -10,17 +10,16 @@ from urllib.parse import urlsplit
 
 from django.apps import apps
 from django.conf import settings
-from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ImproperlyConfigured
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import DatabaseError, InternalError, OperationalError, connections
+from django.db import DatabaseError, InternalError, OperationalError
 from django.http import Http404, HttpResponse
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils import timezone
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.utils.connection import ConnectionDoesNotExist
-from django.utils.decorators import classonlymethod, method_decorator
+from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_protect
 
@@ -44,7 +43,7 @@ from tracing.units import parse_timestamp
 from tracing.viewer.access import NotPermittedError, Permission, is_allowed, lacking, username
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
@@ -142,9 +141,8 @@ class Switch:
     """The other parameters of the page's address."""
 
 
-# Django's own rule for pages that decide themselves who may see them; and the token of a form is
-# asked for where the project has no middleware that does.
-@method_decorator([login_not_required, csrf_protect], name="dispatch")
+# The token of a form is asked for where the project has no middleware that does, too.
+@method_decorator(csrf_protect, name="dispatch")
 class Page(View):
     """A page that answers in HTML or JSON."""
 
@@ -159,13 +157,6 @@ class Page(View):
     """Which entry of the navigation it belongs to."""
     has_switch = False
     """It shows what is mine or everything, as was chosen."""
-
-    @classonlymethod
-    def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponseBase]:  # noqa: N805 - as Django's own.
-        """Return the view: it needs none of the transactions of ATOMIC_REQUESTS."""
-        view = super().as_view(**initkwargs)
-        view._non_atomic_requests = set(connections)  # type: ignore[attr-defined]  # noqa: SLF001 - what non_atomic_requests() sets.
-        return view
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answer *request* if its sender may."""
