@@ -16,6 +16,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.management import call_command
 from django.db import connections, transaction
+from django.test.utils import CaptureQueriesContext
 from msgspec.structs import replace
 
 from benchmarks.synthetic import Filler
@@ -616,6 +617,10 @@ def test_statistics_of_what_is_mine_are_of_its_receivers_and_what_they_heard(
             # Of a signal with very many senders, all count.
             mine = pairs | {"post_save shop.Seat"}  # noqa: PLW2901
         assert names(rollups.of_mine(subject).by(subject)) == mine
+    # A statement within the statement is run for each row by some servers.
+    with CaptureQueriesContext(connections[rollups.db]) as asked:
+        assert list(rollups.of_mine("signal"))
+    assert ("(SELECT" in asked[-1]["sql"]) is (most_senders == 0)
 
 
 @stored

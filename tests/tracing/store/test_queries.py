@@ -290,6 +290,21 @@ def test_list_of_what_is_mine_or_failed_walks_its_own_index(stored, wanted):
     assert f"USING INDEX tracing_trace_{name}" in plan
 
 
+@pytest.mark.parametrize("given", [["since_ns"], ["until_ns"], ["since_ns", "until_ns"]])
+def test_rows_of_a_time_are_found_by_its_index(stored, given):
+    connection = connections["tracing"]
+    if connection.vendor != "sqlite":
+        pytest.skip("A server has statistics and decides otherwise for so few rows.")
+    wanted = TraceSearch(**dict.fromkeys(given, NEWEST_NS - 24 * HOUR_NS))
+    with CaptureQueriesContext(connection) as asked:
+        Trace.objects.search(wanted, size=10, seconds=60)
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {asked[0]['sql']}")
+        plan = " ".join(row[3] for row in cursor.fetchall())
+
+    assert "COVERING INDEX tracing_trace_started (started_ns" in plan
+
+
 def test_search_of_an_instance_finds_its_dispatches(stored):
     instance = next(
         dispatch.instance

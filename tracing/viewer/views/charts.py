@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SAMPLE: Final = 1_000
 """The newest matches that are drawn."""
-SECONDS: Final = 0.1
+SECONDS: Final = 0.07
 """How long they may be looked for."""
 
 
