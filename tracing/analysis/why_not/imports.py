@@ -389,6 +389,13 @@ def _never_imported(name: str, why: str, who: str, site: ImportSite) -> Answer:
     return Answer(
         "never-imported",
         f"{name} was never imported: {why}.",
-        [Evidence(f"{who} would import {name}", site.file, site.line)],
+        [
+            Evidence(f"{who} would import {name}", site.file, site.line),
+            *(
+                [Evidence(f"{who}() was not called", site.file, site.function_line)]
+                if site.function_line
+                else ()
+            ),
+        ],
         f"Import {name} in ready() of the AppConfig of its application.",
     )

@@ -2535,6 +2535,13 @@ FROM_PRACTICE = [
         line=("shop/apps.py", "def raedy"),
     ),
     Scenario(
+        "ready() is no method",
+        "never-imported",
+        SAVE,
+        {"shop/apps.py": APPS.replace("    def", "def").replace("        from", "    from")},
+        line=("shop/apps.py", "def ready"),
+    ),
+    Scenario(
         "a package shadows its module",
         "never-imported",
         SAVE,
