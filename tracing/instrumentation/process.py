@@ -41,17 +41,18 @@ _PATIENCE: Final = 1.0
 
 
 class BeforeFork:
-    """Work of another thread that a fork waits for: a child has its locks, and not the thread.
+    """Work of another thread that a fork waits for.
 
-    Where a module is half imported, or the C library of a database holds a lock, the child waits for
-    ever. Bounded, since the forking thread may itself hold what the work waits for, and once only for
-    a piece of work that does not end.
+    A child has the locks of that thread, and not the thread: where a module is half imported, or the
+    C library of a database is at work, it would wait for ever. Bounded, since the forking thread
+    may itself hold what the work waits for, and once only for a piece of work that does not end.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._waited: list[bool] = []
-        self._is_wanted = self._is_stuck = False
+        self._waiting = 0
+        self._is_stuck = False
         os.register_at_fork(
             before=self._wait,
             after_in_parent=self._go_on,
@@ -64,21 +65,21 @@ class BeforeFork:
     def __exit__(self, *_error: object) -> None:
         self._lock.release()
 
-    def give_way(self) -> None:
+    def let_fork(self) -> None:
         """Let a fork that waits go first; called in the middle of the work."""
-        if self._is_wanted:
+        if self._waiting > 0:
             self._lock.release()
             until = time.monotonic() + _PATIENCE
-            while self._is_wanted and time.monotonic() < until:
+            while self._waiting > 0 and time.monotonic() < until:
                 time.sleep(0.0005)
             self._lock.acquire()
 
     def _wait(self) -> None:
-        self._is_wanted = True
+        self._waiting += 1
         try:
             is_free = self._lock.acquire(timeout=0 if self._is_stuck else _PATIENCE)
         finally:
-            self._is_wanted = False
+            self._waiting -= 1
         self._is_stuck = not is_free
         self._waited.append(is_free)
 
@@ -89,6 +90,7 @@ class BeforeFork:
     def _begin_anew(self) -> None:
         self._lock._at_fork_reinit()  # type: ignore[attr-defined]
         self._waited.clear()
+        self._waiting = 0
 
 
 before_fork = BeforeFork()

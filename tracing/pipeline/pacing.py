@@ -89,5 +89,5 @@ def yield_interpreter() -> None:
     """
     pace = _thread.pace
     if pace is not None:
-        before_fork.give_way()
+        before_fork.let_fork()
         pace.rest()

@@ -1,4 +1,4 @@
-"""What is read of all models of the project, and read anew when there are others."""
+"""Facts about all models of the project, read anew when there are others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 
 def of_models(read: Callable[[list[type[Model]]], _T]) -> Callable[[], _T]:
-    """Return what *read* says of the models, asked once for each state of them.
+    """Return what *read* says of the models, asked once for each state.
 
     Tests define models and take them back. Django keeps its list of them until it clears its caches, and
     makes another then: whose identity is all that is asked. Only when models are ready.

@@ -31,7 +31,7 @@ from tracing.instrumentation.dispatch.coroutines import (
 )
 from tracing.instrumentation.dispatch.orphans import count_orphan
 from tracing.instrumentation.dispatch.receivers import is_orphan, labelled, resolve
-from tracing.instrumentation.dispatch.refused import watched
+from tracing.instrumentation.dispatch.refused import unseen_frame, watched
 from tracing.instrumentation.failures import failed, is_own
 from tracing.instrumentation.scopes import requests
 from tracing.instrumentation.scopes.handling import SENDING
@@ -106,16 +106,11 @@ def async_sender(
                 after(None)
             return []
         if "signal" in named:
-            try:
+            with unseen_frame:
                 return await original(self, sender, **named)  # type: ignore[no-any-return]
-            except BaseException as error:
-                # Of these two frames Django has one.
-                error.__traceback__ = error.__traceback__.tb_next  # type: ignore[union-attr]
-                raise
         cached: Any = None
         live: list[Any] = []
         live_async: list[Any] = []
-        # The type is asked, too: a proxy answers for what it wraps.
         resolving = self._live_receivers
         stock = type(resolving) is MethodType and resolving.__func__ is STOCK_LIVE_RECEIVERS
         if not stock:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sys import _getframe as getframe
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tracing.clocks import perf_counter_ns as clock
 from tracing.instrumentation.attributes.callsites import place_of
@@ -53,3 +53,17 @@ def _note(signal: Signal, sender: Any, method: Method, frame: FrameType) -> None
         start, key, (code, instruction) = clock(), next(dispatch_keys), place_of(frame)
         opening = (ASYNC_OPEN, start, key, reached.number, method.value, code, instruction)
         buffer.events += (*opening, *NO_DETAILS, ASYNC_CLOSE, clock(), key, TypeError.__name__)
+
+
+class _UnseenFrame:
+    """Leaves the frame that calls Django's own method out of the traceback."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None and error.__traceback__ is not None:
+            error.__traceback__ = error.__traceback__.tb_next
+
+
+unseen_frame: Final = _UnseenFrame()

@@ -36,7 +36,7 @@ from tracing.instrumentation.context import current
 from tracing.instrumentation.dispatch.coroutines import async_phase, dispatch_keys, drop, raised
 from tracing.instrumentation.dispatch.orphans import Orphan, count_orphan, known, pass_orphan
 from tracing.instrumentation.dispatch.receivers import NO_RECEIVERS, labelled, resolve
-from tracing.instrumentation.dispatch.refused import watched
+from tracing.instrumentation.dispatch.refused import unseen_frame, watched
 from tracing.instrumentation.failures import failed, is_own
 from tracing.instrumentation.scopes import requests
 from tracing.instrumentation.scopes.standalone import (
@@ -166,12 +166,8 @@ def sync_sender(
                     raise
                 cached = None
         if "signal" in named:
-            try:
+            with unseen_frame:
                 return original(self, sender, **named)  # type: ignore[no-any-return]
-            except BaseException as error:
-                # Of these two frames Django has one.
-                error.__traceback__ = error.__traceback__.tb_next  # type: ignore[union-attr]
-                raise
         merged = {"signal": self, "sender": sender, **named}
         live = []
         live_async = None
