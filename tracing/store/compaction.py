@@ -55,7 +55,9 @@ def _added_rollups(rows: Sequence[_Row]) -> _Row:
 
 
 def _added_trees(rows: Sequence[_Row]) -> _Row:
-    return (Tree.decode(*(bytes(tree) for (tree,) in rows)).encode(),)
+    tree = Tree.decode(*(bytes(tree) for (tree,) in rows))
+    tree.trim()
+    return (tree.encode(),)
 
 
 SUMS: Final = (

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from tracing.analysis.explain.trees import Alike, add_up, sort
+from tracing.analysis.explain.trees import MOST_TOLD, Alike, add_up, sort
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tracing.analysis.explain.steps import Key, Step
     from tracing.analysis.explain.trees import Document
-
-
-MOST_TOLD: Final = 500
-"""Steps that are added up unless more are asked for."""
 
 
 def told(

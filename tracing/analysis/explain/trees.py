@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from heapq import heappop, heappush
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import MsgspecError, Struct, json, to_builtins
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 MOST_PATHS: Final = 10_000
 """Paths of an hour that a process keeps, all trees together; what is beyond is counted above it."""
+MOST_TOLD: Final = 300
+"""Steps that an explanation has, and paths that a tree of a whole day keeps: the commonest."""
 _VERSION: Final = 1
 _COMPRESSION: Final = 1
 """Of zlib: the fastest makes the histograms small already."""
@@ -50,6 +54,10 @@ class Path:
         for place in range(self.level):
             self.shares[place] += shares[place]
 
+    def spans(self) -> int:
+        """Return how many spans it and those below count."""
+        return self.step.count + self.cut + sum(each.spans() for each in self.below.values())
+
     def see(self, traces: int, first_ns: int, last_ns: int) -> None:
         """Add traces; without any the times are 0."""
         self.traces += traces
@@ -66,6 +74,20 @@ class Tree:
         self.roots: dict[Key, Path] = {}
         self.nested = 0
         """Dispatches inside another one of the same action."""
+
+    def trim(self, most: int = MOST_TOLD) -> None:
+        """Keep the *most* commonest paths; what goes is counted above it."""
+        place = count()
+        waiting = [(0, next(place), root, root) for root in self.roots.values()]
+        while waiting:
+            _, _, above, path = heappop(waiting)
+            if most <= 0 and path is not above:
+                del above.below[_key(path.step)]
+                above.cut += path.spans()
+                continue
+            most -= 1
+            for below in path.below.values():
+                heappush(waiting, (-below.shares[-1], next(place), path, below))
 
     def encode(self) -> bytes:
         """Return it as compressed JSON."""

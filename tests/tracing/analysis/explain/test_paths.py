@@ -207,6 +207,21 @@ def test_of_more_steps_than_are_told_those_are_that_happened_most():
     )
 
 
+def test_trimmed_tree_tells_the_commonest_and_counts_the_rest():
+    traces = [sale(1, fails=True), *(sale(number) for number in range(2, 5))]
+    tree = summed(*traces)[ORDER]
+    whole, spans = steps(tree), sum(step.count for step, _ in with_parents(steps(tree)))
+
+    tree.trim(6)
+    assert (rows(steps(tree)), left_out(tree)) == (rows(whole), 0)
+    tree.trim(4)
+
+    few = told(read(summed(*traces)[ORDER].encode())[1].items(), most=4)[0]
+    assert rows(steps(tree)) == rows(few)
+    assert left_out(tree) == spans - sum(step.count for step, _ in with_parents(few)) > 0
+    assert summed(*traces).keys() > {ORDER}
+
+
 def test_tests_and_lone_dispatches_have_no_tree_by_name():
     lone = sale()
     lone.kind = Kind.DISPATCH
