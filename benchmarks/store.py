@@ -416,13 +416,12 @@ def compare_log(scratch: Path) -> None:
 def made(alias: str) -> Iterator[None]:
     """Make the tables in *alias*; on a server in a database of their own, dropped afterwards."""
     from django.core.management import call_command
+    from django.core.signals import setting_changed
     from django.db import connections
     from django.test.utils import setup_databases, teardown_databases
 
-    from tracing.conf import get_settings
-
     settings.TRACING = settings.TRACING | {"DATABASE": alias}
-    get_settings.cache_clear()
+    setting_changed.send(sender=made, setting="TRACING", value=settings.TRACING, enter=True)
     if alias == "sqlite":
         call_command("migrate", "tracing", database=alias, verbosity=0)
         yield
