@@ -9,6 +9,7 @@ import pytest
 from benchmarks import synthetic
 from tests.tracing.command_line import checkout, store
 from tracing import models
+from tracing.analysis.explain.trees import read, span_of
 from tracing.analysis.histogram import HOUR_NS
 from tracing.analysis.index import Index
 from tracing.conf import store_alias
@@ -61,6 +62,11 @@ def test_fill_copies_what_it_made_up_when_much_is_wanted(monkeypatch):
     moments = [trace.started_ns for trace in whole]
     assert moments == sorted(moments)
     assert sum(models.Rollup.objects.filter(receiver=0).values_list("count", flat=True)) == 1001
+    _, by_name = read(
+        *map(bytes, models.PathRollup.objects.filter(label__gt=0).values_list("tree", flat=True))
+    )
+    traced, first_ns, last_ns = span_of(each for alike in by_name.values() for each in alike)
+    assert (traced, first_ns, last_ns) == (len(traces), moments[0], moments[-1])
     # Whoever stores next must get ids that are free.
     store(checkout(1), shared=False)
     assert models.Trace.objects.count() == len(traces) + 1
