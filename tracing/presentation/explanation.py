@@ -25,7 +25,7 @@ from tracing.units import format_count, format_ns, format_percent, plural
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tracing.analysis.explain import Explanation
+    from tracing.analysis.explain.steps import Explanation
 
 MOST_NAMED: Final = 4
 """Targets, exceptions, receivers and the like that a note names."""

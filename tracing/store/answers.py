@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from django.apps import apps
 from django.conf import settings as django_settings
 
-from tracing.analysis import why_not
+from tracing.analysis.why_not import reasons
 from tracing.analysis.why_not.process import this_process
 from tracing.analysis.why_not.source import Project
 from tracing.analysis.wiring import known_signals
@@ -58,10 +58,10 @@ def why_not_called(wanted: Wanted) -> Answer:
     Raises:
         UnknownNameError: No receiver is called so, or several are.
     """
-    question = why_not.Question(wanted.receiver, wanted.signal, wanted.sender)
+    question = reasons.Question(wanted.receiver, wanted.signal, wanted.sender)
     signals = known_signals()
     here, names = this_process(signals), list(map(signal_name, signals))
-    records = why_not.Records(project(), get_settings(), here, names)
+    records = reasons.Records(project(), get_settings(), here, names)
     records.is_one = wanted.trace is not None
     rows = _inside(wanted.trace) if wanted.trace is not None else _newest(wanted.receiver)
     traces = list(Trace.objects.load_rows(rows))
@@ -71,7 +71,7 @@ def why_not_called(wanted: Wanted) -> Answer:
     records.labels = list(_labels(wanted.receiver))
     records.is_paused = RecorderControl.objects.filter(paused=True).exists()
     records.is_cut = "" if records.is_one else _cut()
-    return why_not.why_not(question, records)
+    return reasons.why_not(question, records)
 
 
 def project() -> Project:

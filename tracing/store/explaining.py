@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.apps import apps
 
-from tracing.analysis.explain import Known, Merging, add_connected, resolve
-from tracing.analysis.explain.wired import wired_pairs
+from tracing.analysis.explain.merging import Merging
+from tracing.analysis.explain.question import Known, resolve
+from tracing.analysis.explain.wired import add_connected, wired_pairs
 from tracing.analysis.histogram import HOUR_NS
 from tracing.analysis.wiring import ANY, known_signals, read_wiring
 from tracing.clocks import time
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     from django.dispatch import Signal
 
-    from tracing.analysis.explain import Explanation, Question
+    from tracing.analysis.explain.question import Question
+    from tracing.analysis.explain.steps import Explanation
     from tracing.analysis.wiring import Route
 
 MOST_TRACES: Final = 500

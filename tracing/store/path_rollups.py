@@ -23,7 +23,7 @@ from tracing.store.models import (
 )
 
 if TYPE_CHECKING:
-    from tracing.analysis.explain import Question
+    from tracing.analysis.explain.question import Question
     from tracing.analysis.explain.steps import Key
     from tracing.analysis.explain.trees import Document
     from tracing.analysis.why_not.target import Target

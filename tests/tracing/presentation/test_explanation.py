@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.tracing.analysis.building import MS, SIGNALS, TraceBuilder, label
-from tracing.analysis.explain import Merging, Question
+from tracing.analysis.explain.merging import Merging
+from tracing.analysis.explain.question import Question
 from tracing.analysis.explain.steps import Step
 from tracing.analysis.explain.wired import add_connected
 from tracing.analysis.wiring import Route, WiredReceiver

@@ -8,9 +8,9 @@ import pytest
 from django.db.models import Max, Min
 
 from tests.tracing.viewer.traces import MAKE_SALE, order, store
-from tracing.analysis.explain import UnknownNameError
 from tracing.analysis.explain.steps import with_parents
 from tracing.analysis.histogram import HOUR_NS
+from tracing.analysis.why_not.target import UnknownNameError
 from tracing.store import explaining, path_rollups
 from tracing.store.explaining import Wanted, explain
 from tracing.store.models import PathRollup, Trace

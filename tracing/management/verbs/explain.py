@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tracing import pipeline
-from tracing.analysis.explain import UnknownNameError
 from tracing.analysis.explain.steps import as_dict
+from tracing.analysis.why_not.target import UnknownNameError
 from tracing.management.layout import rows_of
 from tracing.management.tables import NARROW, guides
 from tracing.management.terminal import joined, table, text

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tracing.analysis.explain import UnknownNameError
 from tracing.analysis.explain.steps import as_dict
+from tracing.analysis.why_not.target import UnknownNameError
 from tracing.analysis.wiring import ANY, read_wiring
 from tracing.presentation.explanation import tell
 from tracing.presentation.links import Links
@@ -18,7 +18,7 @@ from tracing.viewer.views.traces import list_address
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
-    from tracing.analysis.explain import Explanation
+    from tracing.analysis.explain.steps import Explanation
 
 MOST_OFFERED: Final = 200
 """Signals and senders that are offered where nothing is asked."""

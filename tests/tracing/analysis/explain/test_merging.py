@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.tracing.analysis.building import MS, SIGNALS, US, TraceBuilder
-from tracing.analysis.explain import Merging, Question
-from tracing.analysis.explain.merging import MOST_LEVELS, MOST_STEPS
+from tracing.analysis.explain.merging import MOST_LEVELS, MOST_STEPS, Merging
+from tracing.analysis.explain.question import Question
 from tracing.analysis.explain.steps import as_dict, only_mine, with_parents
 from tracing.analysis.why_not.target import Target
 from tracing.spans.records import Outcome, Status, TransactionOutcome

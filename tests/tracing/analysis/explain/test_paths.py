@@ -7,8 +7,10 @@ import zlib
 import pytest
 
 from tests.tracing.analysis.building import MS, TraceBuilder, label
-from tracing.analysis.explain import Merging, Question, paths, trees
+from tracing.analysis.explain import paths, trees
+from tracing.analysis.explain.merging import Merging
 from tracing.analysis.explain.paths import PathSums
+from tracing.analysis.explain.question import Question
 from tracing.analysis.explain.steps import with_parents
 from tracing.analysis.explain.told import told
 from tracing.analysis.explain.trees import Tree, Trees, read

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.tracing.analysis.building import SIGNALS, label
-from tracing.analysis.explain import Known, Question, UnknownNameError, resolve
+from tracing.analysis.explain.question import Known, Question, resolve
+from tracing.analysis.why_not.target import UnknownNameError
 
 INDEX = label("shop.receivers.index")
 KNOWN = Known(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tests.tracing.analysis.building import SIGNALS, TraceBuilder, label
-from tracing.analysis.explain import Merging, Question, add_connected
+from tracing.analysis.explain.merging import Merging
+from tracing.analysis.explain.question import Question
 from tracing.analysis.explain.steps import with_parents
-from tracing.analysis.explain.wired import wired_pairs
+from tracing.analysis.explain.wired import add_connected, wired_pairs
 from tracing.analysis.why_not.target import Target
 from tracing.analysis.wiring import Route, WiredReceiver
 
