@@ -9,6 +9,7 @@ import shlex
 import sys
 from contextlib import suppress
 from functools import wraps
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from django.db import DatabaseError, connections
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 
 from tracing.conf import get_problems, get_settings, retention_in_force, store_alias
+from tracing.conf.parts import HAZARD_RULES
 from tracing.exporters.build import spool_path
 from tracing.instrumentation.connections.neighbours import replaced, signals_with_own_send
 from tracing.instrumentation.patching import sends_are_verified
@@ -87,6 +89,10 @@ def check_parts(**_kwargs: Any) -> list[CheckMessage]:
 @register(Tags.compatibility)
 def check_hazards(**_kwargs: Any) -> list[CheckMessage]:
     """Check the settings of the hazard rules (tracing.W008)."""
+    chosen = get_settings()
+    told = (chosen.hazards, chosen.hazard_rules, chosen.known_hazards, chosen.budgets)
+    if not any(told) and not entry_points(group=HAZARD_RULES):
+        return []  # The rules are much to import, for nothing.
     from tracing.analysis.hazards import current
 
     return [

@@ -204,3 +204,5 @@ SPOOL: Final = part(SpoolOptions)
 PRUNE: Final = _RETENTION._replace(read=_retention)
 VIEWER: Final = part(ViewerOptions)
 PANEL: Final = part(PanelOptions)
+HAZARD_RULES: Final = "tracing.hazards"
+"""The group of entry points by which other packages add rules."""

@@ -22,7 +22,6 @@ from tracing.clocks import time
 from tracing.patterns import pattern
 from tracing.presentation.columns import COLUMNS
 from tracing.presentation.links import Links, object_name, viewer_address
-from tracing.presentation.rows import MAX_LEVEL, Tree, ticks
 from tracing.presentation.templating import shows_everything
 from tracing.spans.escapes import in_any_charset
 
@@ -350,6 +349,9 @@ def trace_tree(
         max_lines: Lines shown; how many are left out is said.
         everything: Whether it begins with everything; None for what was chosen in the viewer.
     """
+    # Here: Django imports tag libraries whenever a command checks the project.
+    from tracing.presentation.rows import MAX_LEVEL, Tree, ticks  # noqa: PLC0415
+
     if trace is None:
         return {"trace": None}
     view, request = view_of(trace), context.get("request")

@@ -27,6 +27,7 @@ from tracing.analysis.hazards.rules import (
     repetition,
 )
 from tracing.conf import get_settings
+from tracing.conf.parts import HAZARD_RULES
 from tracing.instrumentation.failures import failed
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from tracing.spans.records import Hazard
 
-ENTRY_POINT_GROUP: Final = "tracing.hazards"
 
 BUILT_IN: Final[tuple[Rule, ...]] = (
     repetition.duplicate_receiver,
@@ -199,8 +199,8 @@ def _extra(paths: Iterable[Any], problems: list[str]) -> Iterator[tuple[str, obj
             yield where, import_string(path)
         except Exception as error:  # noqa: BLE001 - an extension may fail in any way.
             problems.append(f"{where} cannot be imported: {error}")
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        where = f"Entry point {entry.name!r} of {ENTRY_POINT_GROUP}: {entry.value!r}"
+    for entry in entry_points(group=HAZARD_RULES):
+        where = f"Entry point {entry.name!r} of {HAZARD_RULES}: {entry.value!r}"
         try:
             yield where, entry.load()
         except Exception as error:  # noqa: BLE001 - the same.
