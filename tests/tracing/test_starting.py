@@ -91,6 +91,25 @@ def test_setting_up_imports_what_recording_needs_and_no_more(tmp_path):
     assert {name for name in names if is_in(name, LATER)} <= FIRST
 
 
+def test_checks_of_a_project_import_no_rule_and_no_tree(tmp_path):
+    engine = '[{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]'
+    source = PROJECT.replace("settings.configure(", f"settings.configure(TEMPLATES={engine},", 1)
+    names = run(
+        tmp_path,
+        """
+        from django.core import checks
+
+        checks.run_checks()
+        """,
+        NAMES,
+        source=source,
+    )
+
+    assert "tracing.templatetags.tracing_tags" in names
+    heavy = ["tracing.analysis.hazards*", "tracing.search*", "tracing.presentation.rows"]
+    assert [name for name in names if is_in(name, heavy)] == []
+
+
 def test_addresses_of_the_viewer_import_no_page(tmp_path):
     names = run(tmp_path, "from tracing import tracing_urls\ntracing_urls()\n", NAMES)
 
