@@ -2359,7 +2359,11 @@ FROM_FORUMS = [
             "from shop.signals import order_done\nfrom shop.services import made",
         ),
         {
-            "shop/services.py": "def made():\n    class Service:\n        pass\n\n    return Service\n",
+            # Each is kept: Django takes a new class for a dead one that had its id.
+            "shop/services.py": (
+                "classes = []\n\ndef made():\n    class Service:\n        pass\n\n"
+                "    classes.append(Service)\n    return Service\n"
+            ),
             **connected("order_done", "made()", "from shop.services import made"),
         },
         line=("run.py", "order_done.send"),
