@@ -54,6 +54,7 @@ def test_retention_of_the_settings_reaches_the_store(settings):
         "ENABLED": False,
         "EXPORTERS": ["database"],
         "PRUNE": {"older_than": "7d"},
+        "STORE_IN_TESTS": True,
     }
 
     setup.configure()

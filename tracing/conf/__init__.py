@@ -116,7 +116,7 @@ class Settings(Options):
     store: str = option("database", choice("database", "clickhouse"))
     """What pages and command read: ``database`` or ``clickhouse``: docs/guides/clickhouse.md#what-is-read."""
     store_in_tests: bool = option(False, FLAG)
-    """Let the worker write into the databases of a test run:
+    """Write what a test run records, into its own databases and beside the log:
     docs/guides/storage.md#in-a-projects-own-tests."""
     log: LogOptions = option(LogOptions(), parts.LOG)
     """The log file: docs/reference/logs.md. Keys below."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from django.conf import settings as django_settings
 from django.utils.module_loading import import_string
 
 from tracing.conf import retention_in_force
+from tracing.instrumentation.in_tests import are_traces_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,7 +50,10 @@ def build_exporter(
 
         chosen = vars(settings.log)
         path = settings.log.path or (None if settings.log.logger else default_log_path())
-        return LogExporter(**{**chosen, "path": path}, apart_in_tests=True)
+        apart: Literal["skip", "apart"] = "apart" if writes_tests(settings) else "skip"
+        return LogExporter(
+            **{**chosen, "path": path}, in_tests="write" if settings.log.logger else apart
+        )
     if name == "database":
         from tracing.exporters.database import DatabaseExporter
 
@@ -73,6 +77,11 @@ def build_exporter(
         f'TRACING["EXPORTERS"] has {name!r}; it must be {", ".join(sorted(NAMES))} or '
         "the dotted path of a class."
     )
+
+
+def writes_tests(settings: Settings) -> bool:
+    """Return whether log or database get what a run of tests records."""
+    return settings.store_in_tests or settings.pipeline.synchronous or are_traces_wanted()
 
 
 def _build_with_driver(name: str, settings: Settings) -> Exporter:

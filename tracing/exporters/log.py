@@ -11,7 +11,7 @@ import threading
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
@@ -68,7 +68,8 @@ class LogExporter:
         every_seconds: Rotate at each multiple of this time; 0 for never.
         keep: Rotated files to keep.
         compress: Compress rotated files with gzip.
-        apart_in_tests: Write what tests record into a file of its own beside the log.
+        in_tests: What to do in a run of tests: ``write`` as always; ``skip``, which writes nothing;
+            ``apart``, into a file of its own beside the log.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class LogExporter:
         every_seconds: float = 0,
         keep: int = 10,
         compress: bool = True,
-        apart_in_tests: bool = False,
+        in_tests: Literal["write", "skip", "apart"] = "write",
     ) -> None:
         if (path is None) is not bool(logger):
             raise ValueError("LogExporter writes to a path or to a logger: give one of them.")
@@ -93,7 +94,7 @@ class LogExporter:
         self._make_file = partial(
             LineFile, max_bytes=max_bytes, every_seconds=every_seconds, keep=keep, compress=compress
         )
-        self._is_to_move = apart_in_tests
+        self._in_tests = in_tests
         if path is not None:
             self._file = self._make_file(path)
         self._lines = _Lines()
@@ -114,10 +115,13 @@ class LogExporter:
         """
         with self._lock:
             self._lines.lines.clear()
-            if self._is_to_move and self._file is not None and is_test_run():
-                self._is_to_move = False
-                self._file.close()
-                self._file = self._make_file(log_path_of_tests(self._file.path))
+            if self._in_tests != "write" and is_test_run():
+                if self._in_tests == "skip":
+                    return
+                self._in_tests = "write"
+                if self._file is not None:
+                    self._file.close()
+                    self._file = self._make_file(log_path_of_tests(self._file.path))
             chunks = self._render(batch)
             if self._file is not None and chunks:
                 self._file.write(b"".join(chunks))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _is_test_run = False
+_are_wanted = False
 _own_databases: dict[str, tuple[str, ...]] = {}
 """Where each alias led before any test database was made."""
 
@@ -29,6 +30,17 @@ def mark_test_run() -> None:
     """Take this process and its forks for a run of tests from now on."""
     global _is_test_run  # noqa: PLW0603 - a fact about the process.
     _is_test_run = True
+
+
+def want_traces() -> None:
+    """Have what the tests of this process record written, though nobody set it."""
+    global _are_wanted  # noqa: PLW0603 - as above.
+    _are_wanted = True
+
+
+def are_traces_wanted() -> bool:
+    """Return whether somebody asked for what tests record."""
+    return _are_wanted
 
 
 def _django_tests() -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tracing.instrumentation.in_tests import leave_unrewritten
+from tracing.instrumentation.in_tests import leave_unrewritten, want_traces
 from tracing.pytest_plugin import coverage, guard, snapshots
 from tracing.pytest_plugin.guard import signal_guard
 from tracing.pytest_plugin.recording import Recording
@@ -88,6 +88,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "tracing_guard(wanted=True): fail the test if it leaves a receiver connected, disconnected or"
         " muted; False allows it where --tracing-guard does not.",
     )
+    if config.getini("tracing_tests"):
+        want_traces()
     if config.getoption("tracing_record") and not config.getoption("collectonly", default=False):
         config.pluginmanager.register(Recording(config), "tracing-recording")
     if coverage.is_wanted(config):

@@ -90,13 +90,17 @@ def test_nothing_is_measured_where_somebody_else_decides_about_receivers(
     assert (costs.dispatch_ns, costs.call_ns, costs.query_ns) == (0, 0, 0)
 
 
-def test_traced_thread_never_measures(costs, instrumented, monkeypatch):
-    setup._calibrate()
-    before = costs.measured
-    monkeypatch.setattr(pipeline.default, "_worker", threading.current_thread())
-    setup._calibrate()
+def test_traced_thread_never_measures_nor_one_that_reads_nothing(costs, instrumented, monkeypatch):
+    measured = []
+    here = threading.current_thread()
+    for worker, exporters in ((None, [1]), (here, []), (here, [1])):
+        with monkeypatch.context() as patch:
+            patch.setattr(pipeline.default, "_worker", worker)
+            patch.setattr(pipeline.default, "_exporters", exporters)
+            setup._calibrate()
+        measured.append(costs.measured)
 
-    assert (before, costs.measured) == (False, True)
+    assert measured == [False, False, True]
 
 
 def test_calibration_is_short_where_other_threads_take_the_interpreter(monkeypatch):

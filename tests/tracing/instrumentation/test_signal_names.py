@@ -6,6 +6,7 @@ import sys
 import types
 
 import pytest
+from django.db.models.signals import m2m_changed, post_save
 from django.dispatch import Signal
 
 from tracing.instrumentation.attributes import signal_names
@@ -80,3 +81,10 @@ def test_an_allowance_is_a_burst_and_then_a_share_of_the_time():
         now[0] += 1.0
 
     assert done == 2 + 9
+
+
+def test_signals_of_models_are_known_without_a_search(monkeypatch):
+    monkeypatch.setattr(signal_names, "_find", lambda: pytest.fail("searched"))
+
+    assert signal_name(m2m_changed) == "django.db.models.signals.m2m_changed"
+    assert signal_name(post_save) == "django.db.models.signals.post_save"

@@ -11,6 +11,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any, Final
 
+from django.db.models import signals as model_signals
 from django.dispatch import Signal
 
 from tracing.clocks import perf_counter as clock
@@ -214,3 +215,7 @@ def _extent() -> tuple[int, int]:
 
 _names: Final[IdentityMemory[str]] = IdentityMemory()
 _search: Final = Search()
+# Known without a search: a write past the receivers asks for them on the traced thread.
+for _name, _signal in vars(model_signals).items():
+    if issubclass(type(_signal), Signal):
+        _names.put(_signal, f"{model_signals.__name__}.{_name}")
