@@ -123,7 +123,7 @@ def test_receivers_and_orphans_of_a_trace_lead_to_it(developer):
 def test_receivers_of_the_map_that_never_ran_lead_to_it(developer):
     store(order(1))
 
-    asked = links(developer.get("/tracing/map/?show=everything"))
+    asked = links(developer.get("/tracing/map/?show=everything&rows=all"))
 
     assert any("follow_price" in each["receiver"][0] for each in asked)
 

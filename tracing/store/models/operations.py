@@ -9,6 +9,7 @@ from tracing.store.fields import RowIdField, reference
 from tracing.store.models.labels import SenderLabel, SignalLabel
 from tracing.store.models.traces import Trace
 from tracing.store.rollups import RollupQuerySet
+from tracing.units import format_bytes
 
 
 class Rollup(models.Model):
@@ -125,7 +126,7 @@ class ObjectIndex(models.Model):
         ordering = ["id"]
 
     def __str__(self) -> str:
-        return f"{self.pk}: {len(self.entries)} bytes"
+        return f"{self.pk}: {format_bytes(len(self.entries))}"
 
 
 class TaskLink(models.Model):
