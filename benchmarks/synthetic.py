@@ -544,8 +544,7 @@ def _store(alias: str, traces: Iterator[Trace], count: Callable[[int], object]) 
     from tracing.store import path_sums
 
     # In days there is time to add every path; in the seconds that this takes there is not.
-    path_sums._TIME = math.inf  # noqa: SLF001
-
+    share, path_sums._TIME = path_sums._TIME, math.inf  # noqa: SLF001
     exporter = DatabaseExporter(alias)
     batch: list[Trace] = []
     weight = 0
@@ -561,6 +560,7 @@ def _store(alias: str, traces: Iterator[Trace], count: Callable[[int], object]) 
         count(weight)
     finally:
         exporter.shutdown()
+        path_sums._TIME = share  # noqa: SLF001
 
 
 def main() -> None:
