@@ -4,7 +4,7 @@ The sdist of each package comes from the package index by pip and is unpacked un
 beside an environment with the chosen Django, what the tests need and the tracer of this checkout. The
 releases are fixed: those of the packages in ``foreign_suites.py``, those of what they need in
 ``foreign_constraints.txt``. The package's own tests run on SQLite with its own settings, then with the
-two lines of an installation: everything is recorded and written to the log, as in any run of tests.
+two lines of an installation: everything is recorded, read, diagnosed and written to a log.
 Both runs must do the same, test by test. The tests that differ run again by themselves, three times each
 way: one that once fails to repeat what it did is named as unsteady and excused, as many that look at the
 clock on a busy machine. Tests that list what is installed find the tracer in it; ``foreign_suites.py``
@@ -60,7 +60,10 @@ OFFLINE = re.compile(
 
 INSTALL = """
 import tracing
+from tracing.instrumentation.in_tests import want_traces
 
+# Else what tests record would be let go unread.
+want_traces()
 # The store and the log go beside this file; what the tests know as BASE_DIR stays what it is.
 given = {name: globals()[name] for name in ("BASE_DIR",) if name in globals()}
 BASE_DIR = __file__.rpartition("/")[0]
