@@ -91,7 +91,7 @@ def _of_pairs(pairs: list[tuple[int, int]]) -> Any:
 
 def _add_roots(found: Explanation, trees: Alike) -> None:
     """Add trees of what is asked about, in the order of a model's life."""
-    counts = {key: sum([each.counts[0] for each in alike]) for key, alike in trees.items()}
+    counts = {key: sum([each.counts.count for each in alike]) for key, alike in trees.items()}
     kept = [key for key, count in counts.items() if count]
     kept.sort(key=lambda key: (life_place(key[1]), -counts[key]))
     found.roots, found.left_out = told((key, trees[key]) for key in kept)
@@ -110,7 +110,7 @@ def _add_calls(found: Explanation, trees: Alike, target: Target) -> None:
         seen += [root] if below else []
         for each in below:
             key = (each.kind, each.name, each.sender, each.action)
-            heard.setdefault(key, Counter())[root.name, root.sender] += each.counts[0]
+            heard.setdefault(key, Counter())[root.name, root.sender] += each.counts.count
     found.roots, found.left_out = told(calls.items())
     for step, key in zip(found.roots, calls, strict=True):
         step.heard = heard[key]

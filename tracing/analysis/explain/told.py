@@ -69,6 +69,6 @@ def _spans(documents: list[Document]) -> int:
     total, stack = 0, [*documents]
     while stack:
         document = stack.pop()
-        total += document.counts[0] + document.seen[3]
+        total += document.counts.count + document.seen.cut
         stack += document.below
     return total

@@ -167,21 +167,40 @@ def _key(step: Step) -> Key:
     return (step.kind, step.name, step.sender, step.action)
 
 
-class Document(Struct, array_like=True, gc=False):
-    """A path as it is written, with all below.
+# Records without a part in garbage collection, and tuples: that many lists would have it run, which
+# took most of the time.
 
-    Tuples: that many lists would have the garbage collector run, which took most of the time.
-    """
+
+class Seen(Struct, array_like=True, gc=False):
+    """Of a root: in how many traces, and when the first and last began."""
+
+    traces: int
+    first_ns: int
+    last_ns: int
+    cut: int
+    """Spans below any path that are not kept."""
+
+
+class Counts(Struct, array_like=True, gc=False):
+    """The counts of a step."""
+
+    count: int
+    queries: int
+    errors: int
+    skipped: int
+    detached: int
+
+
+class Document(Struct, array_like=True, gc=False):
+    """A path as it is written, with all below."""
 
     kind: str
     name: str
     sender: str
     action: str
     receiver: ReceiverLabel | None
-    seen: tuple[int, int, int, int]
-    """Of a root how many traces, and when the first and the last began; what is cut."""
-    counts: tuple[int, int, int, int, int]
-    """Of the step how often, queries, errors, skipped and detached."""
+    seen: Seen
+    counts: Counts
     shares: tuple[int, ...]
     errors: dict[str, int]
     transactions: dict[TransactionOutcome, int]
@@ -207,8 +226,10 @@ def _document(path: Path) -> Document:
     return Document(
         *_key(step),
         step.receiver,
-        (path.traces, path.first_ns, path.last_ns, path.cut),
-        (step.count, step.query_count, step.error_count, step.skipped_count, step.detached_count),
+        Seen(path.traces, path.first_ns, path.last_ns, path.cut),
+        Counts(
+            step.count, step.query_count, step.error_count, step.skipped_count, step.detached_count
+        ),
         tuple(path.shares),
         step.errors,
         step.transactions,
@@ -260,10 +281,13 @@ def add_up(key: Key, documents: list[Document]) -> tuple[Step, list[int], int]:
     It is without what is below.
     """
     step = Step(*key)
-    (
-        step.count, step.query_count, step.error_count, step.skipped_count, step.detached_count,
-    ) = map(sum, zip(*[each.counts for each in documents], strict=True))  # fmt: skip
     for each in documents:
+        counts = each.counts
+        step.count += counts.count
+        step.query_count += counts.queries
+        step.error_count += counts.errors
+        step.skipped_count += counts.skipped
+        step.detached_count += counts.detached
         step.receiver = each.receiver or step.receiver
         if each.transactions:
             for end, count in each.transactions.items():
@@ -277,7 +301,7 @@ def add_up(key: Key, documents: list[Document]) -> tuple[Step, list[int], int]:
             step.bypass(Bypassed(*bypassed))
     step.histogram = WrittenHistogram([each.histogram for each in documents])
     shares = [*map(sum, zip(*[each.shares for each in documents], strict=True))]
-    return step, shares, sum([each.seen[3] for each in documents])
+    return step, shares, sum([each.seen.cut for each in documents])
 
 
 def _path(key: Key, documents: list[Document], level: int) -> Path:
@@ -294,5 +318,6 @@ def _path(key: Key, documents: list[Document], level: int) -> Path:
 
 def span_of(documents: Iterable[Document]) -> tuple[int, int, int]:
     """Return how many traces roots have, and when the first and last began."""
-    traces, first, last, _ = zip(*[each.seen for each in documents], strict=True)
-    return sum(traces), min(filter(None, first), default=0), max(last)
+    seen = [each.seen for each in documents]
+    first_ns = min([each.first_ns for each in seen if each.first_ns], default=0)
+    return sum([each.traces for each in seen]), first_ns, max([each.last_ns for each in seen])
