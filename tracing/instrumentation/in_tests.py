@@ -33,7 +33,7 @@ def mark_test_run() -> None:
 
 
 def want_traces() -> None:
-    """Have what the tests of this process record written, though nobody set it."""
+    """Have what the tests of this process record written."""
     global _are_wanted  # noqa: PLW0603 - as above.
     _are_wanted = True
 
