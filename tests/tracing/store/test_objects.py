@@ -9,10 +9,9 @@ import pytest
 from benchmarks.synthetic import Filler
 from tests.tracing.analysis.building import TraceBuilder
 from tests.tracing.store.test_queries import all_pages, is_like
-from tests.tracing.viewer.traces import identify
+from tests.tracing.viewer.traces import identify, store_in_batches
 from tracing.conf import store_alias
 from tracing.conf.parts import Retention
-from tracing.exporters.database import DatabaseExporter
 from tracing.models import Dispatch, ObjectIndex, Sequence, Trace
 from tracing.store import index_scan, objects, retention
 from tracing.store.backends import beside_the_application
@@ -39,15 +38,8 @@ def make():
             # Some of another model than the sender's, as m2m_changed has them.
             model = "shop0.Tag" if colon and place % 5 == 4 else model
             dispatch.instance = colon and f"{model}:{(number * place) % 7}"
-    store(traces)
+    store_in_batches(traces)
     return traces[::-1]
-
-
-def store(traces):
-    exporter = DatabaseExporter()
-    for start in range(0, len(traces), 100):
-        exporter.export(traces[start : start + 100])
-    exporter.shutdown()
 
 
 @pytest.fixture
@@ -170,7 +162,7 @@ def test_what_was_given_away_lately_is_not_indexed_yet(stored, monkeypatch):
     assert turn()  # and goes so far when that is some time ago.
     filled = blocks()
     (more,) = Filler(4, newest_ns=NEWEST_NS).traces(1)
-    store([identify(more, 77)])
+    store_in_batches([identify(more, 77)])
     now += objects.SETTLED_SECONDS
     assert turn()
     assert blocks() == filled
@@ -207,7 +199,7 @@ def test_block_without_instances_is_made_once():
     build = TraceBuilder()
     for _ in range(objects.WIDTH):
         build.call(build.dispatch("order_placed", "None"), "shop.receivers.thank")
-    store([identify(build.build(), 1)])
+    store_in_batches([identify(build.build(), 1)])
 
     assert index()
 

@@ -13,6 +13,7 @@ from django.db.models import signals as model_signals
 
 from benchmarks.synthetic import Filler
 from tests.tracing.samples import plain_trace
+from tests.tracing.viewer.traces import store_in_batches
 from tracing import conf, pipeline
 from tracing.analysis.histogram import HOUR_NS
 from tracing.conf import store_alias
@@ -35,18 +36,11 @@ from tracing.store.retention import (
 DAY_NS = 24 * HOUR_NS
 
 
-def store(traces):
-    exporter = DatabaseExporter()
-    for start in range(0, len(traces), 100):
-        exporter.export(traces[start : start + 100])
-    exporter.shutdown()
-
-
 @pytest.fixture
 def days(transactional_db):
     """Store a trace for each of the last ten days; number 3 failed, number 5 is pinned."""
     now = time.time_ns()
-    store(
+    store_in_batches(
         [
             plain_trace(n, started_ns=now - n * DAY_NS - 1_000, error_count=int(n == 3))
             for n in range(10)
@@ -95,7 +89,7 @@ def test_dry_run_counts_no_trace_twice(transactional_db):
     now = time.time_ns()
     old = [plain_trace(n, dispatches=1, started_ns=now - 9 * DAY_NS) for n in range(4)]
     new = [plain_trace(n, dispatches=5, started_ns=now - DAY_NS) for n in range(4, 8)]
-    store([*old, *new])
+    store_in_batches([*old, *new])
     retention = Retention(older_than=timedelta(days=7), max_rows=10)
 
     dry = prune(retention, dry_run=True)
@@ -119,7 +113,7 @@ def test_prune_of_statistics_by_age(days):
 
 @pytest.mark.thorough
 def test_prune_goes_in_steps_and_reports_progress(transactional_db):
-    store([plain_trace(n, dispatches=30) for n in range(300)])
+    store_in_batches([plain_trace(n, dispatches=30) for n in range(300)])
     steps = []
 
     prune(Retention(max_rows=0), progress=lambda done, total: steps.append((done, total)))
@@ -129,7 +123,7 @@ def test_prune_goes_in_steps_and_reports_progress(transactional_db):
 
 
 def test_prune_stops_when_its_time_is_over(transactional_db):
-    store([plain_trace(n) for n in range(10)])
+    store_in_batches([plain_trace(n) for n in range(10)])
 
     result = prune(Retention(max_rows=0), seconds=-1)
 
@@ -145,7 +139,7 @@ def test_prune_to_a_size_shrinks_the_file(transactional_db, monkeypatch):
     monkeypatch.setattr(DatabaseExporter, "_write_wiring", lambda *_: None)
     left = store_size()
     # Within few hours: statistics are not pruned, and there should not be much of them.
-    store(list(Filler(1, newest_ns=time.time_ns(), days=0.1, apps=2).traces(6_000)))
+    store_in_batches(list(Filler(1, newest_ns=time.time_ns(), days=0.1, apps=2).traces(6_000)))
     before = file_size()
     limit = (left + store_size()) // 2
 
@@ -160,7 +154,7 @@ def test_prune_to_a_size_shrinks_the_file(transactional_db, monkeypatch):
 def test_prune_to_a_size_of_a_server_estimates(transactional_db):
     if connections[store_alias()].vendor == "sqlite":
         pytest.skip("about servers")
-    store(list(Filler(1, newest_ns=time.time_ns()).traces(2_000)))
+    store_in_batches(list(Filler(1, newest_ns=time.time_ns()).traces(2_000)))
 
     prune(Retention(max_size=store_size() // 2))
 
@@ -175,8 +169,8 @@ def test_hours_and_days_are_added_up_without_loss(transactional_db):
     ]
     # Each exporter is a process of its own: its parts are its own.
     for third in range(3):
-        store(traces[third::3])
-        store([plain_trace(1_000 + third, started_ns=now - 10 * DAY_NS + third)])
+        store_in_batches(traces[third::3])
+        store_in_batches([plain_trace(1_000 + third, started_ns=now - 10 * DAY_NS + third)])
     before = [(s.count, s.total_ns, s.p95_ns) for s in Rollup.objects.all().by("receiver")]
     rows = Rollup.objects.count() + PathRollup.objects.count()
 
@@ -195,7 +189,7 @@ def test_cpu_time_is_added_up_where_it_was_read(transactional_db):
     read = [plain_trace(n, started_ns=day + n * HOUR_NS) for n in range(2)]
     for trace in read:
         trace.dispatches[0].receiver_calls[0].cpu_ns = 700
-    store([*read, plain_trace(2, started_ns=day)])
+    store_in_batches([*read, plain_trace(2, started_ns=day)])
 
     prune(Retention())
 
@@ -207,8 +201,8 @@ def test_cpu_time_is_added_up_where_it_was_read(transactional_db):
 @pytest.mark.thorough
 def test_adding_up_that_has_no_time_gets_on_step_by_step(transactional_db):
     day = (time.time_ns() - 10 * DAY_NS) // DAY_NS * DAY_NS
-    store([plain_trace(n, started_ns=day + n * HOUR_NS) for n in range(3)])
-    store([plain_trace(9, started_ns=day)])
+    store_in_batches([plain_trace(n, started_ns=day + n * HOUR_NS) for n in range(3)])
+    store_in_batches([plain_trace(9, started_ns=day)])
 
     turns = 0
     complete = False

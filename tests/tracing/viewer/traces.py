@@ -130,3 +130,11 @@ def store(*traces, shared=True):
     exporter.export(list(traces))
     exporter.shutdown()
     return traces
+
+
+def store_in_batches(traces):
+    """Store many traces as the pipeline does, each batch in a transaction of its own."""
+    exporter = DatabaseExporter()
+    for start in range(0, len(traces), 100):
+        exporter.export(traces[start : start + 100])
+    exporter.shutdown()
