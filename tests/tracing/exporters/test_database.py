@@ -9,6 +9,7 @@ import stat
 import threading
 import warnings
 from collections import defaultdict
+from contextlib import closing
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -274,6 +275,23 @@ def test_missing_tables_are_said_in_one_line_and_waited_for(unmigrated, caplog):
     assert not caplog.records[0].exc_info
     assert recovered
     assert Trace.objects.using("fresh").count() == 3
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("wish", ["", "PRAGMA Journal_Mode = WAL"])
+def test_mode_of_a_file_is_not_changed_beside_the_migrate_that_makes_its_tables(unmigrated, wish):
+    connections.databases["fresh"]["OPTIONS"] = {"init_command": f"PRAGMA cache_size = 9; {wish}"}
+    exporter = DatabaseExporter("fresh")
+    with pytest.raises(MissingTablesError):
+        exporter.export([plain_trace(1)])
+    with closing(sqlite3.connect(unmigrated)) as connection:
+        [before] = connection.execute("PRAGMA journal_mode").fetchall()
+    migrate()
+    exporter.export([plain_trace(1)])
+    size, mode = (exporter._database.rows(f"PRAGMA {x}") for x in ("cache_size", "journal_mode"))
+    exporter.shutdown()
+
+    assert (before, size, mode) == (("delete",), [(9,)], [("wal",)])
 
 
 @pytest.mark.thorough

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 from django.db import connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
@@ -30,7 +33,10 @@ def wrapping(tmp_path, monkeypatch):
         "get_new_connection",
         lambda self, parameters: Wrapped(Wrapped(connect(self, parameters))),
     )
-    settings = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "wrapped.sqlite3")}
+    path = tmp_path / "wrapped.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE tracing_trace (id)")
+    settings = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(path)}
     connections.settings["wrapped"] = connections.configure_settings(
         {"default": settings, "wrapped": settings}
     )["wrapped"]

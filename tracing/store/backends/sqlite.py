@@ -39,6 +39,13 @@ class SQLite(Database):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
             with suppress(OSError):
                 os.close(os.open(self._name, flags, 0o600))
+            # An application's own wish for the mode would be granted too early: see prepare().
+            wrapper: Any = self._wrapper
+            wrapper.init_commands = [
+                command
+                for command in wrapper.init_commands
+                if "journal_mode" not in command.lower()
+            ]
         return parameters | {"timeout": max(parameters.get("timeout", 0), BUSY_SECONDS)}
 
     def prepare(self) -> None:
@@ -51,6 +58,10 @@ class SQLite(Database):
         if makes_tables:
             embedded.allow_shrinking(self.raw)
         if self.is_dedicated():
+            if not makes_tables:
+                # A migrate that is at work on the file would fail at once, however patient: its own
+                # change of the mode, and each transaction that reads before it writes.
+                execute("SELECT 1 FROM tracing_trace LIMIT 0")
             self._write_ahead()
         if makes_tables:
             try:
