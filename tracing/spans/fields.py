@@ -6,9 +6,12 @@ them; assembly makes no other values.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, TypeAlias
 
 from msgspec import Meta, Struct
+
+if TYPE_CHECKING:
+    from typing import Self
 
 LARGEST: Final = 2**62
 Nanoseconds: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST)]
@@ -28,6 +31,12 @@ class Record(Struct, gc=False, omit_defaults=True):
 
     unshown: ClassVar[frozenset[str]] = frozenset()
     """Fields that are left out of its ``repr``."""
+
+    if TYPE_CHECKING:
+
+        def __copy__(self) -> Self:
+            """Return a copy that shares what this one holds; msgspec has it."""
+            raise NotImplementedError
 
     def __repr__(self) -> str:
         shown = (name for name in self.__struct_fields__ if name not in self.unshown)

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tracing.clocks import perf_counter_ns as clock
 from tracing.instrumentation import context
+from tracing.instrumentation.assembly import templates
 from tracing.instrumentation.assembly.dispatches import interval
 from tracing.instrumentation.assembly.events import DETAILS, OPENINGS, READ
 from tracing.instrumentation.assembly.segments import Segments
 from tracing.instrumentation.assembly.state import Reader, set_block
 from tracing.instrumentation.buffer import VALUES_PER_DISPATCH, ActiveTrace, Buffer
 from tracing.instrumentation.connections.changes import take_waiting
+from tracing.instrumentation.failures import failed
 from tracing.instrumentation.process import process_lock
-from tracing.spans.records import Status, Trace
+from tracing.spans.records import Dispatch, Status, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +81,32 @@ class Assembly(Segments):
         if consume:
             self._forget_done(buffers, over)
         return True
+
+    def recall(self, items: list[Any]) -> bool:
+        """Take the spans from a template; False if there is none."""
+        try:
+            found = templates.recall(items, self.active)
+            if found is None:
+                return False
+            template, values = found
+            self._done = template.spans(values, self.active.root.thread, self._key_text)
+        except Exception as error:
+            failed("a template", error)
+            return False
+        trace = self.trace
+        self._first_root = self._done[0]
+        self._is_summed_up = True
+        trace.dispatch_count = len(self._done)
+        trace.receiver_call_count = template.call_count
+        trace.query_count, trace.query_ns = len(values.asked), sum(values.asked)
+        return True
+
+    def learn(self, items: list[Any], dispatches: list[Dispatch]) -> None:
+        """Make a template of what was read, if its like comes again."""
+        try:
+            templates.learn(items, self.active, dispatches, self)
+        except Exception as error:
+            failed("a template", error)
 
     def so_far(self) -> SoFar:
         """Return the sums of what has been read; nothing is settled by that."""
@@ -172,12 +200,18 @@ reading_lock: Final = process_lock()
 def assemble(active: ActiveTrace) -> Trace:
     """Return the finished spans of an ended trace, or its last segment."""
     with reading_lock:
+        items = None
         if active.reading is None:
             active.reading = Assembly(active)
+            items = templates.recorded_in(active)
         reading: Assembly = active.reading
-        reading.read()
+        is_recalled = items is not None and reading.recall(items)
+        if not is_recalled:
+            reading.read(consume=items is None)
         close(active)
         finished = reading.segment(final=True)
+        if items is not None and not is_recalled:
+            reading.learn(items, finished.dispatches)
         active.let_go()
         return finished
 

@@ -38,6 +38,19 @@ def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
+def instance_name(label: str, pk: object, key_text: Callable[[str, object], str]) -> str:
+    """Return the name of an instance: the *label* of its model, and its key."""
+    if type(pk) is int:
+        # Most are small, and this runs for each dispatch.
+        key = str(pk) if -MAX_PLAIN_KEY < pk < MAX_PLAIN_KEY else key_text(label, pk)
+    elif type(pk) is tuple and len(pk) == 1:
+        # No key: none yet, or none that could be read.
+        key = "None" if pk[0] > 0 else ""
+    else:
+        key = key_text(label, pk)
+    return (f"{label}:{key}" if key else label)[:MAX_NAME]
+
+
 def put_details(
     dispatch: Dispatch, fields: list[Any], at: int, key_text: Callable[[str, object], str]
 ) -> None:
@@ -52,15 +65,7 @@ def put_details(
     # By place, not sliced: this runs for each dispatch.
     shape, label, pk = fields[at], fields[at + 1], fields[at + 2]
     if label:
-        if type(pk) is int:
-            # Most are small, and this runs for each dispatch.
-            key = str(pk) if -MAX_PLAIN_KEY < pk < MAX_PLAIN_KEY else key_text(label, pk)
-        elif type(pk) is tuple and len(pk) == 1:
-            # No key: none yet, or none that could be read.
-            key = "None" if pk[0] > 0 else ""
-        else:
-            key = key_text(label, pk)
-        dispatch.instance = (f"{label}:{key}" if key else label)[:MAX_NAME]
+        dispatch.instance = instance_name(label, pk, key_text)
     if shape == SAVE:
         flags, using, update_fields = fields[at + 3], fields[at + 4], fields[at + 5]
         dispatch.using = using[:MAX_NAME]

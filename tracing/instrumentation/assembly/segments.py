@@ -32,6 +32,9 @@ MOST_DISCARDED: Final = 50
 class Segments(Events):
     """The spans that have been read, handed out as a trace or a segment."""
 
+    _is_summed_up = False
+    """Its dispatches have the queries of all below them."""
+
     @property
     def unsettled(self) -> bool:
         """Return whether the fate of a transaction of this trace is not known yet."""
@@ -60,7 +63,8 @@ class Segments(Events):
         trace = self.trace
         self._settle(final=final)
         dispatches = sorted(self._done, key=attrgetter("number"))
-        self._sum_up(dispatches)
+        if not self._is_summed_up:
+            self._sum_up(dispatches)
         effects, unsettled = self._told_effects(final=final)
         result = self._head(final=final)
         result.dispatch_count = trace.dispatch_count
