@@ -19,7 +19,8 @@ from tracing.store.columns import (
     shared_of,
 )
 from tracing.store.labels import NAME_LIMIT
-from tracing.store.summing import Batch, Sum, Wire, Wires, shares_sums, subtract_repeats
+from tracing.store.repeats import shares_sums, subtract_repeats
+from tracing.store.summing import Batch, Sum, Wire, Wires
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -32,7 +32,8 @@ from tracing.spans.records import (
     ReceiverLabel,
     Trace,
 )
-from tracing.store.summing import Sum, Wire, subtract_repeats
+from tracing.store.repeats import subtract_repeats
+from tracing.store.summing import Sum, Wire
 
 pytestmark = pytest.mark.usefixtures("traced", "frozen_heap")
 
