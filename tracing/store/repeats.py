@@ -19,13 +19,14 @@ from tracing.spans.records import Outcome
 from tracing.store.summing import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from tracing.spans.records import Dispatch, ReceiverCall, ReceiverLabel, Trace
     from tracing.store.summing import Sum, Wires
 
 _SKIPPED: Final = Outcome.SKIPPED
 _ALL: Final[Pair] = (None, None)
+_ONLY_ALL: Final[tuple[Pair, ...]] = (_ALL,)
 
 
 def shares_sums(trace: Trace) -> bool:
@@ -38,6 +39,8 @@ def subtract_repeats(
     trace: Trace,
     wires_at: Callable[[Dispatch], Wires],
     receiver_id: Callable[[ReceiverLabel], int],
+    *,
+    in_turn: bool = False,
 ) -> None:
     """Have the sums of *trace* count each moment and each query once.
 
@@ -50,12 +53,14 @@ def subtract_repeats(
         trace: A trace, or a segment of one.
         wires_at: Returns the sums of the hour in which a dispatch began.
         receiver_id: Returns what the sums of a receiver are found by.
+        in_turn: No two calls of one receiver share a moment.
     """
     if shares_sums(trace):
         _subtract_across_segments(trace, wires_at, receiver_id)
     else:
         _subtract_within(trace, wires_at)
-        _subtract_within_receivers(trace, wires_at, receiver_id)
+        if not in_turn:
+            _subtract_within_receivers(trace, wires_at, receiver_id)
     asking = [each for each in trace.dispatches if each.query_count and each.parent_number]
     owners = {
         call.number: dispatch
@@ -68,6 +73,63 @@ def subtract_repeats(
 
 def _subtract_within(trace: Trace, wires_at: Callable[[Dispatch], Wires]) -> None:
     """Have the sums of ended dispatches count each moment once."""
+    repeated = _repeated_in_others(trace.dispatches)
+    if repeated is None:
+        _subtract_any(trace, wires_at)
+        return
+    for keys, dispatch in repeated:
+        wires, duration = wires_at(dispatch), dispatch.duration_ns
+        for key in keys:
+            if key[0] is None or key[1] is None:
+                _sum_over(wires, key, dispatch).repeated_ns -= duration
+            else:
+                wires[key].own.repeated_ns += duration
+
+
+def _shared(around: list[tuple[int, str, str]], signal: str, sender: str) -> Sequence[Pair]:
+    """Return the sums that have what is around a dispatch as well as itself.
+
+    That of its signal and sender alone, if it is one: what that has lost, all that are wider have lost.
+    """
+    found: tuple[Pair, ...] = _ONLY_ALL
+    for _, other_signal, other_sender in around:
+        if other_signal == signal:
+            if other_sender == sender:
+                return ((signal, sender),)
+            found = (*found, (signal, None))
+        elif other_sender == sender:
+            found = (*found, (None, sender))
+    return found if found is _ONLY_ALL else [*dict.fromkeys(found)]
+
+
+def _repeated_in_others(
+    dispatches: Sequence[Dispatch],
+) -> list[tuple[Sequence[Pair], Dispatch]] | None:
+    """Return which sums have all of which dispatch in one around it.
+
+    None where dispatches overlap, of which neither is inside the other, or are in another order. Most
+    traces are of one thread, where this cannot be.
+    """
+    found: list[tuple[Sequence[Pair], Dispatch]] = []
+    around: list[tuple[int, str, str]] = []
+    last = -ENDLESS
+    for dispatch in dispatches:
+        start = dispatch.start_ns
+        end = start + dispatch.duration_ns
+        while around and around[-1][0] <= start:
+            around.pop()
+        if start < last or (around and around[-1][0] < end):
+            return None
+        last = start
+        signal, sender = dispatch.signal, dispatch.sender
+        if around and start < end:
+            found.append((_shared(around, signal, sender), dispatch))
+        around.append((end, signal, sender))
+    return found
+
+
+def _subtract_any(trace: Trace, wires_at: Callable[[Dispatch], Wires]) -> None:
+    """Do the same whatever dispatches have in common."""
     reached: dict[Pair, int] = {}
     """Up to where the spans of each sum have taken the time, of those that share moments."""
     reached_by_all, first = -ENDLESS, None

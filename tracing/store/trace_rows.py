@@ -130,6 +130,10 @@ class TraceRows:
         self.tasks: list[tuple[Any, ...]] = []
         self.hazards: dict[str, list[_Occurrence]] = {}
         self.sums: Batch = {}
+        self._reached: dict[int, int] = {}
+        """Up to where the calls of each receiver have taken the time of the trace at hand."""
+        self._in_turn = True
+        """No two of its calls of one receiver share a moment, as far as they were looked at."""
 
     def tables(self) -> Sequence[tuple[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]]]:
         """Return the tables with the columns and rows to insert."""
@@ -254,6 +258,7 @@ class TraceRows:
         spans_hours = (trace.started_ns + trace.duration_ns) // HOUR_NS != first_hour
         wires = self.sums.setdefault(first_hour, {})
         reached, overlaps = 0, shares_sums(trace)
+        self._reached, self._in_turn = {}, True
         for dispatch in trace.dispatches:
             start, calls = dispatch.start_ns, dispatch.receiver_calls
             if spans_hours:
@@ -306,17 +311,17 @@ class TraceRows:
         """Make the rows of the calls of *dispatch*; return the next free id."""
         labels, start, sums = self.labels, dispatch.start_ns, wire.calls
         same_get, add_call = labels.same.get, self.calls.append
-        failed, call_row = False, row
+        reached, failed, call_row = self._reached, False, row
         for call in dispatch.receiver_calls:
             call_row += 1
             same = same_get(id(call.receiver))
             receiver = same[1] if same is not None else labels.receiver(call.receiver)
-            duration, outcome = call.duration_ns, call.outcome
+            began, duration, outcome = call.start_ns, call.duration_ns, call.outcome
             query_count, query_ns = call.query_count, call.query_ns
             fields = (
                 call_row, row, call.number, call.position, receiver,
                 0 if outcome is _RETURNED else _OUTCOME[outcome],
-                call.start_ns - start, duration, duration - call.self_ns, query_count, query_ns,
+                began - start, duration, duration - call.self_ns, query_count, query_ns,
             )  # fmt: skip
             if (
                 call.response_type
@@ -332,6 +337,9 @@ class TraceRows:
                 add_call(fields)
             if outcome is _SKIPPED:
                 continue
+            if began < reached.get(receiver, began):
+                self._in_turn = False
+            reached[receiver] = began + duration
             found = sums.get(receiver)
             total = found if found is not None else sums.setdefault(receiver, Sum())
             if duration or call.is_timed:
@@ -365,7 +373,7 @@ class TraceRows:
             hour = (trace.started_ns + dispatch.start_ns) // HOUR_NS
             return wires if wires is not None else self.sums[hour]
 
-        subtract_repeats(trace, wires_at, self.labels.known_receiver)
+        subtract_repeats(trace, wires_at, self.labels.known_receiver, in_turn=self._in_turn)
 
     def _other_rows(self, row: int, trace: records.Trace) -> None:
         labels = self.labels
