@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tracing.instrumentation import buffer as recording_buffer
@@ -227,11 +228,17 @@ class Pipeline(WorkerSide):
         if not self._exit_registered_in:
             atexit.register(self._at_exit)
         self._exit_registered_in = os.getpid()
-        # A child that one of these started leaves by os._exit(), past atexit.
         for name in ("multiprocessing.util", "billiard.util"):
             module = sys.modules.get(name)
             if module is not None:
-                module.Finalize(None, self._at_exit, exitpriority=10)
+                self._finalize(module)
+                # A child of the fork server imports the project first, and then drops all finalizers.
+                module.register_after_fork(self, partial(Pipeline._finalize, module=module))
+
+    def _finalize(self, module: Any) -> None:
+        """Flush at the end of a child that *module* started: by os._exit(), past atexit."""
+        if self._exit_registered_in == os.getpid():
+            module.Finalize(None, self._at_exit, exitpriority=10)
 
     def _at_exit(self) -> None:
         self._pace.is_over = True

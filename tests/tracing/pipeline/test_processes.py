@@ -208,7 +208,7 @@ def test_forked_child_writes_its_own_traces_and_not_its_parents(start, tmp_path)
     assert sorted(finished(tmp_path)) == [1, 2]
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing_children_write_their_traces(start, tmp_path, method):
     script = tmp_path / "work.py"
     script.write_text(
@@ -217,6 +217,7 @@ def test_multiprocessing_children_write_their_traces(start, tmp_path, method):
             """
             import multiprocessing, warnings
             warnings.simplefilter("ignore")
+            pipeline.flush_at_exit()  # As setting up a project does, also in each child.
 
             def work(number):
                 pipeline.submit(plain_trace(number))
