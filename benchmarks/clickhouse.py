@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SERVER = Path(__file__).resolve().parents[1] / "tests" / "chdb_server.py"
 DISPATCHES = 400_000
-ROWS = 10_000
+ROWS = 50_000
 SUMS = ("_by_hour", "_hazards", "_sent_on")
 """Tables that do not grow with the dispatches."""
 DISPATCHES_OF_A_REQUEST = 20
@@ -78,8 +78,9 @@ def server_seconds(process: int) -> Callable[[], float]:
 def measure(url: str, process: int, dispatches: int) -> None:
     """Print rates and sizes."""
     from tracing import __version__
+    from tracing.exporters.clickhouse.binary import FORMAT
     from tracing.exporters.clickhouse.exporter import ClickHouseExporter
-    from tracing.exporters.clickhouse.rows import FORMAT, Encoder
+    from tracing.exporters.clickhouse.rows import Encoder
     from tracing.exporters.clickhouse.schema import Schema
 
     exporter = ClickHouseExporter(url, database="ours", timeout=600)
@@ -89,12 +90,14 @@ def measure(url: str, process: int, dispatches: int) -> None:
     parts = list(batches(one_call_each(dispatches)))
     count = sum(len(trace.dispatches) for part in parts for trace in part)
     encoder = Encoder("shop", __version__)
-    blocks = [encoder.block(part) for part in parts]
+    blocks = [encoder.blocks(part) for part in parts]
     client = bare.address.connect()
 
     def send() -> None:
-        for number, block in enumerate(blocks):
-            bare.address.insert(client, block, FORMAT, {"insert_deduplication_token": str(number)})
+        for number, pair in enumerate(blocks):
+            settings = {"insert_deduplication_token": str(number)}
+            for block, suffix in zip(pair, ("", "_calls"), strict=True):
+                bare.address.insert(client, block, FORMAT, settings, suffix)
 
     def export() -> None:
         for part in parts:
@@ -108,7 +111,8 @@ def measure(url: str, process: int, dispatches: int) -> None:
             f"{name:9} {count / wall:9,.0f} dispatches/s   {1e6 * cpu / count:5.1f} us CPU each"
             f"   and {1e6 * server / count:5.1f} us of the server"
         )
-    print(f"{sum(map(len, blocks)) / count:9.0f} bytes sent each, before they are compressed")
+    sent = sum(len(block) for pair in blocks for block in pair)
+    print(f"{sent / count:9.0f} bytes sent each, before they are compressed")
     size = tell_sizes(client, count)
     ours, _wall, theirs = times["exporter"]
     tell_needs(size, ours / count, theirs / count)
@@ -135,11 +139,11 @@ def tell_sizes(client: Any, count: int) -> float:
             f"{size / count:9.1f} bytes each in {table} ({rows:,} rows; indices {indices / count:.1f})"
         )
     columns = client.query(
-        "SELECT column, sum(column_data_compressed_bytes) FROM system.parts_columns "
-        "WHERE database = 'bare' AND table = 'otel_traces' AND active GROUP BY column ORDER BY 2 DESC LIMIT 9"
+        "SELECT table, column, sum(column_data_compressed_bytes) FROM system.parts_columns "
+        "WHERE database = 'bare' AND active GROUP BY table, column ORDER BY 3 DESC LIMIT 25"
     ).result_rows
-    for column, size in columns:
-        print(f"{size / count:13.2f} {column}")
+    for table, column, size in columns:
+        print(f"{size / count:13.2f} {table}.{column}")
     return sum(row[1] for row in tables if not row[0].endswith(SUMS)) / count
 
 

@@ -109,7 +109,7 @@ class ClickHouseOptions(Options):
     """The name of the service; without it ``OTEL_SERVICE_NAME`` says, else it is ``django``."""
     timeout: float = option(10, POSITIVE)
     """Seconds that one attempt may take."""
-    rows: int = option(10_000, POSITIVE)
+    rows: int = option(50_000, POSITIVE)
     """Rows that are written at once, if so many come in time."""
     seconds: float = option(5, NUMBER)
     """How long the first waits for the others."""

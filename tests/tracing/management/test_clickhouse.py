@@ -20,7 +20,8 @@ def test_statements_are_printed_and_nothing_is_asked():
 
     assert printed.startswith("CREATE DATABASE IF NOT EXISTS `traces`;\n\n")
     assert printed.count("CREATE TABLE IF NOT EXISTS `traces`.`otel_traces") == 7
-    assert printed.count("CREATE MATERIALIZED VIEW") == 6
+    assert printed.count("CREATE MATERIALIZED VIEW") == 8
+    assert printed.count("CREATE OR REPLACE VIEW") == 2
     assert printed.count("toIntervalSecond(2592000)") == 6
     assert printed.endswith(";\n")
     assert "ON CLUSTER" not in printed

@@ -173,7 +173,7 @@ def fake():
             {"refuses": (241, "DB::Exception: full. (MEMORY_LIMIT_EXCEEDED)")},
             "MEMORY_LIMIT_EXCEEDED",
         ),
-        ({"version": "21.3.1.1"}, "22.8 or later is needed"),
+        ({"version": "21.3.1.1"}, "23.8 or later is needed"),
         ({"loses_answers": True}, "ClickHouse at"),
         ({"answers": b"[1, 2"}, "answers what is none"),
         ({"answers": b'{"a": 1}'}, "answers what is none"),

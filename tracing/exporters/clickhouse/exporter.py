@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from tracing import __version__
-from tracing.exporters.clickhouse.rows import FORMAT, Encoder
+from tracing.exporters.clickhouse.binary import FORMAT
+from tracing.exporters.clickhouse.rows import Encoder
 from tracing.pipeline import Gathering, TemporaryError
 from tracing.pipeline.suppression import unrecorded
 from tracing.spans.codec import OF_SEGMENTS
@@ -65,7 +66,7 @@ class ClickHouseExporter:
         table: str = "otel_traces",
         service: str | None = None,
         timeout: float = 10,
-        rows: int = 10_000,
+        rows: int = 50_000,
         seconds: float = 5,
     ) -> None:
         load_driver()
@@ -92,13 +93,11 @@ class ClickHouseExporter:
         with unrecorded():
             if self._client is None:
                 self._client = self._connect()
-            block = self._encoder.block(whole)
-            if not block:
-                return
-            token = blake2b(block, digest_size=16).hexdigest()
+            spans, calls = self._encoder.blocks(whole)
             try:
-                settings = {**_SETTINGS, "insert_deduplication_token": token}
-                self.address.insert(self._client, block, FORMAT, settings)
+                # Calls come behind spans: those are the ones with values that may be refused.
+                self._insert(self._client, spans, "")
+                self._insert(self._client, calls, "_calls")
             except Exception:
                 # A server that was replaced, or has other settings by now, is asked anew.
                 self._close()
@@ -106,6 +105,12 @@ class ClickHouseExporter:
         for trace in batch:
             if trace.final:
                 self._earlier.pop(trace.root_span_id, None)
+
+    def _insert(self, client: Client, block: bytes, suffix: str) -> None:
+        if block:
+            token = blake2b(block, digest_size=16).hexdigest()
+            settings = {**_SETTINGS, "insert_deduplication_token": token}
+            self.address.insert(client, block, FORMAT, settings, suffix)
 
     def _with_earlier(self, trace: records.Trace) -> records.Trace:
         """Return a trace that has ended with the notes of earlier segments."""

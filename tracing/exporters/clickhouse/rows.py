@@ -22,15 +22,14 @@ from tracing.exporters.clickhouse.attributes import (
     numbers_of_dispatch,
     texts,
 )
+from tracing.exporters.clickhouse.binary import head, size, text
+from tracing.exporters.clickhouse.calls import HEAD, CallEncoder, prefix
 from tracing.exporters.formats import OtlpSpan, otlp_spans, resource_attributes
 from tracing.spans.records import Dispatch, ReceiverCall, Trace
 from tracing.store.clickhouse.spans import HAZARD, KNOWN_HAZARD, ROOT, Attributes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-
-FORMAT: Final = "RowBinaryWithNamesAndTypes"
-"""The names and types of the columns once, then rows: no text is read but the values."""
 
 _TEXT: Final = "LowCardinality(String)"
 _MAP: Final = f"Map({_TEXT}, String)"
@@ -66,41 +65,26 @@ _MOST_CACHED: Final = 20_000
 
 _pack_times: Final = Struct("<qQ").pack
 _pack_moment: Final = Struct("<q").pack
-_LEAST_LONG: Final = 0x80
-_SHORT: Final = [bytes((length,)) for length in range(_LEAST_LONG)]
 _NO_EVENTS: Final = b"\0" * 3
 _NO_LINKS: Final = b"\0" * 4
 
 
-def _size(number: int) -> bytes:
-    """Return a length as LEB128."""
-    if number < _LEAST_LONG:
-        return _SHORT[number]
-    return bytes((number & 0x7F | 0x80,)) + _size(number >> 7)
-
-
-def _text(text: str) -> bytes:
-    data = text.encode()
-    size = len(data)
-    return (_SHORT[size] if size < _LEAST_LONG else _size(size)) + data
-
-
-_NAMES: Final = {name: _text(name) for name in NUMBERS}
+_NAMES: Final = {name: text(name) for name in NUMBERS}
 
 
 def _pairs(attributes: Attributes) -> bytes:
     return b"".join(
-        [(_NAMES.get(name) or _text(name)) + _text(text) for name, text in attributes.items()]
+        [(_NAMES.get(name) or text(name)) + text(value) for name, value in attributes.items()]
     )
 
 
 def _map(attributes: Attributes) -> bytes:
-    return _size(len(attributes)) + _pairs(attributes)
+    return size(len(attributes)) + _pairs(attributes)
 
 
 def _array(values: Iterable[bytes]) -> bytes:
     each = [*values]
-    return _size(len(each)) + b"".join(each)
+    return size(len(each)) + b"".join(each)
 
 
 def _plain(kind: str) -> str:
@@ -123,7 +107,9 @@ class Encoder:
 
     def __init__(self, service: str, version: str) -> None:
         self.service = service
-        self._scope = _text("tracing") + _text(version)
+        self.version = version
+        self._calls = CallEncoder()
+        self._scope = text("tracing") + text(version)
         self._pieces: dict[Any, _Pieces] = {}
         self.write_for({})
 
@@ -139,10 +125,10 @@ class Encoder:
             if _plain(types.get(name, kind)) != _plain(kind):
                 raise TypeError(f"{name} is {types[name]} in it, and not {kind}")
         told = {name: types.get(name, kind) for name, kind in COLUMNS.items()}
-        self._head = _size(len(told)) + b"".join(map(_text, (*told, *told.values())))
+        self._head = head(told)
 
-    def block(self, traces: Iterable[Trace]) -> bytes:
-        """Return the rows of *traces* in ``FORMAT``; empty if none.
+    def blocks(self, traces: Iterable[Trace]) -> tuple[bytes, bytes]:
+        """Return the rows of *traces*, of spans and of calls; empty if none.
 
         Of each trace its own once it has ended, and the others.
 
@@ -151,21 +137,53 @@ class Encoder:
         """
         if len(self._pieces) > _MOST_CACHED:
             self._pieces.clear()
+        self._calls.forget()
+        spans: list[bytes] = []
+        calls: list[bytes] = []
         try:
-            rows = [row for trace in traces for row in self._rows(trace)]
+            for trace in traces:
+                self._add(trace, spans, calls)
         except error as found:
             raise OverflowError(str(found)) from None
-        return b"".join([self._head, *rows]) if rows else b""
+        return (
+            b"".join([self._head, *spans]) if spans else b"",
+            b"".join([HEAD, *calls]) if calls else b"",
+        )
 
-    def _rows(self, trace: Trace) -> Iterator[bytes]:
+    def _add(self, trace: Trace, spans: list[bytes], calls: list[bytes]) -> None:
         resource = texts(resource_attributes(trace, self.service))
-        shared = _text(trace.trace_id) + _text(self.service) + _map(resource) + self._scope
+        context = trace.diagnosis_context
+        outer = {} if context is None else context.outer_spans
+        above = calls_above(trace)
+        before = prefix(trace, self.service, self.version, resource)
+        others = []
+        for dispatch in trace.dispatches:
+            sent_by = above.get(dispatch.parent_number)
+            rows = (
+                self._calls.rows(trace.started_ns, before, dispatch, sent_by)
+                if dispatch.number not in outer
+                else ()
+            )
+            if rows:
+                calls += rows
+            else:
+                others.append(dispatch)
+        if others or trace.final:
+            spans += self._rows(trace, others, resource, above)
+
+    def _rows(
+        self,
+        trace: Trace,
+        dispatches: list[Dispatch],
+        resource: Attributes,
+        above: dict[int | None, Attributes],
+    ) -> Iterator[bytes]:
+        shared = text(trace.trace_id) + text(self.service) + _map(resource) + self._scope
         root = _pairs({ROOT: trace.root_span_id})
         context = trace.diagnosis_context
         outer = {} if context is None else context.outer_spans
         facts = _NO_FACTS
-        above = calls_above(trace)
-        for span in otlp_spans(trace):
+        for span in otlp_spans(trace, dispatches):
             record = span.record
             if isinstance(record, ReceiverCall):
                 before, count, attributes = self._call(span, record, facts, root)
@@ -185,10 +203,10 @@ class Encoder:
                 (
                     _pack_times(span.start_ns, span.end_ns - span.start_ns),
                     shared,
-                    _text(span.span_id),
-                    _text(span.parent_span_id),
+                    text(span.span_id),
+                    text(span.parent_span_id),
                     before,
-                    _size(count),
+                    size(count),
                     attributes,
                 )
             )
@@ -236,10 +254,10 @@ def _before(span: OtlpSpan) -> bytes:
     """Return the columns from the name of a span to its links."""
     return b"".join(
         (
-            _text(span.name),
-            _text("Server" if span.server else "Internal"),
-            _text("Unset" if span.error is None else "Error"),
-            _text(span.error or ""),
+            text(span.name),
+            text("Server" if span.server else "Internal"),
+            text("Unset" if span.error is None else "Error"),
+            text(span.error or ""),
             _events(span),
             _links(span),
         )
@@ -256,11 +274,11 @@ def _events(span: OtlpSpan) -> bytes:
         return _NO_EVENTS
     moments = _array([_pack_moment(span.end_ns)] * len(events))
     names, attributes = zip(*events, strict=True)
-    return moments + _array(map(_text, names)) + _array(map(_map, attributes))
+    return moments + _array(map(text, names)) + _array(map(_map, attributes))
 
 
 def _links(span: OtlpSpan) -> bytes:
     if not span.link_span_id:
         return _NO_LINKS
-    ids = _array([_text(span.trace_id)]) + _array([_text(span.link_span_id)])
-    return ids + _array([_text("")]) + _array([_map({})])
+    ids = _array([text(span.trace_id)]) + _array([text(span.link_span_id)])
+    return ids + _array([text("")]) + _array([_map({})])

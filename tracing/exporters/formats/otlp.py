@@ -16,7 +16,7 @@ from tracing.spans.ids import span_ids
 from tracing.spans.records import Dispatch, Kind, Outcome, ReceiverCall, Status, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 @dataclass(slots=True)
@@ -66,8 +66,9 @@ class OtlpSpan:
         return found
 
 
-def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
-    """Yield the spans of *trace*, its own first unless it is still running."""
+def otlp_spans(trace: Trace, dispatches: Sequence[Dispatch] | None = None) -> Iterator[OtlpSpan]:
+    """Yield the spans of *trace*, its own first; of these *dispatches* alone."""
+    dispatches = trace.dispatches if dispatches is None else dispatches
     trace_id, started, root = trace.trace_id, trace.started_ns, trace.root_span_id
     id_of = span_ids(root)
     if trace.final:
@@ -87,10 +88,10 @@ def otlp_spans(trace: Trace) -> Iterator[OtlpSpan]:
     outer_spans = {} if context is None else context.outer_spans
     passed = {
         (each.parent_number, each.exception_type)
-        for each in trace.dispatches
+        for each in dispatches
         if each.exception_type and not each.is_detached
     }
-    for dispatch in trace.dispatches:
+    for dispatch in dispatches:
         own, parent = id_of(dispatch.number), id_of(dispatch.parent_number or 0)
         begin = started + dispatch.start_ns
         yield OtlpSpan(

@@ -58,10 +58,12 @@ _TEXTS: Final = {
 _OPERATORS: Final = {">": ">", ">=": ">=", "<": "<", "<=": "<=", ":": "=", "=": "="}
 
 
-def within(bind: Binder, since_ns: int | None, until_ns: int | None) -> list[str]:
+def within(
+    bind: Binder, since_ns: int | None, until_ns: int | None, column: str = "Timestamp"
+) -> list[str]:
     """Return the conditions on the moment of a row; None for no limit."""
-    parts = [] if since_ns is None else [f"Timestamp >= {bind.moment(since_ns)}"]
-    return parts if until_ns is None else [*parts, f"Timestamp < {bind.moment(until_ns)}"]
+    parts = [] if since_ns is None else [f"{column} >= {bind.moment(since_ns)}"]
+    return parts if until_ns is None else [*parts, f"{column} < {bind.moment(until_ns)}"]
 
 
 class Conditions:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-OLDEST: Final = (22, 8)
-"""The release that takes the settings of the inserts; a server before it is refused by name."""
+OLDEST: Final = (23, 8)
+"""The release that has the functions of the views; a server before it is refused by name."""
 
 _NO_TABLE: Final = {60, 81}
 _NO_RIGHTS: Final = {164, 194, 497, 516}
@@ -134,7 +134,14 @@ class Address:
         oldest = ".".join(map(str, OLDEST))
         return TemporaryError(f"ClickHouse at {self.place} is {found}; {oldest} or later is needed")
 
-    def insert(self, client: Client, block: bytes, form: str, settings: Mapping[str, Any]) -> None:
+    def insert(
+        self,
+        client: Client,
+        block: bytes,
+        form: str,
+        settings: Mapping[str, Any],
+        suffix: str = "",
+    ) -> None:
         """Send *block*, which is of the format *form*; wait until it is stored.
 
         Raises:
@@ -145,7 +152,7 @@ class Address:
 
         try:
             client.raw_insert(
-                self.quoted(),
+                self.quoted(suffix),
                 insert_block=lz4.frame.compress(block),
                 settings=dict(settings),
                 fmt=form,

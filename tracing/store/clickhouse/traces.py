@@ -280,9 +280,9 @@ def load_all(many: Iterable[TraceSummary]) -> Iterator[records.Trace]:
         # What a trace started may go on behind its end, for a day at most.
         since = min(each.started_ns for each in some)
         until = max(each.row for each in some) + _DAY_NS
-        where = " AND ".join([f"TraceId IN {bind(ids)}", *within(bind, since, until)])
+        where = " AND ".join([f"TraceId IN {bind(ids)}", *within(bind, since, until, "Sent")])
         found: defaultdict[str, list[SpanRow]] = defaultdict(list)
-        sql = f"SELECT {SPAN_COLUMNS}, TraceId FROM {table()} WHERE {where}"  # noqa: S608 - values are bound.
+        sql = f"SELECT {SPAN_COLUMNS}, TraceId FROM {table('_all')} WHERE {where}"  # noqa: S608 - values are bound.
         for row in rows(_Row, sql, bind):
             found[row.trace_id].append(row)
         for each in some:

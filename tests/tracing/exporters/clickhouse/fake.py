@@ -34,8 +34,9 @@ class _Block:
             if byte < 0x80:
                 return number
 
-    def number(self):
-        return int.from_bytes(self.data.read(8), "little")
+    def number(self, kind):
+        size = 1 if kind == "Bool" else 4 if kind.endswith("32") else 8
+        return int.from_bytes(self.data.read(size), "little", signed=kind[0] == "I")
 
     def text(self):
         return self.data.read(self.size()).decode()
@@ -46,7 +47,8 @@ class _Block:
             return [self.value(inner) for _ in range(self.size())]
         if outer == "Map":
             return {self.text(): self.text() for _ in range(self.size())}
-        return self.number() if outer in {"DateTime64", "Int64", "UInt64"} else self.text()
+        is_number = outer in {"Bool", "DateTime64", "Int32", "Int64", "UInt32", "UInt64"}
+        return self.number(outer) if is_number else self.text()
 
 
 def rows_in(block):

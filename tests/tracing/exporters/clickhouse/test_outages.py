@@ -46,25 +46,25 @@ def test_rows_arrive_with_token_and_settings(clickhouse, exporter):
 
     exporter.export([trace, plain_trace(2)])
 
-    [(parameters, rows)] = clickhouse.inserts
-    assert (
-        parameters["query"]
-        == "INSERT INTO `default`.`otel_traces` FORMAT RowBinaryWithNamesAndTypes"
-    )
+    (parameters, rows), (parameters_of_calls, calls) = clickhouse.inserts
+    form = "FORMAT RowBinaryWithNamesAndTypes"
+    assert parameters["query"] == f"INSERT INTO `default`.`otel_traces` {form}"
+    assert parameters_of_calls["query"] == f"INSERT INTO `default`.`otel_traces_calls` {form}"
+    assert {row["TraceId"] for row in (*rows, *calls)} == {trace.trace_id, f"{2:032x}"}
     assert len(parameters["insert_deduplication_token"]) == 32
     assert parameters["async_insert"] == "0"
     assert parameters["deduplicate_blocks_in_dependent_materialized_views"] == "1"
     assert rows[0]["SpanId"] == span_id(trace.root_span_id, 0)
-    assert {row["TraceId"] for row in rows} == {trace.trace_id, f"{2:032x}"}
 
 
 def test_what_comes_again_has_the_same_token(clickhouse, exporter):
     for _ in range(2):
-        exporter.export([full_trace()])
+        exporter.export([full_trace(), plain_trace(3)])
     exporter.export([plain_trace(2)])
 
-    first, again, other = [each["insert_deduplication_token"] for each, _ in clickhouse.inserts]
-    assert first == again != other
+    tokens = [each["insert_deduplication_token"] for each, _ in clickhouse.inserts]
+    assert tokens[:2] == tokens[2:4]
+    assert len(set(tokens)) == len(clickhouse.stored) == 4
 
 
 def test_nothing_to_say_is_not_sent(clickhouse, exporter):
@@ -93,11 +93,11 @@ def test_server_that_does_not_answer_is_given_up_after_the_timeout(clickhouse):
 
 def test_server_that_is_too_old_is_named(clickhouse, exporter):
     clickhouse.version = "21.3.1"
-    with pytest.raises(TemporaryError, match=r"is 21\.3\.1; 22\.8 or later is needed"):
+    with pytest.raises(TemporaryError, match=r"is 21\.3\.1; 23\.8 or later is needed"):
         exporter.export([plain_trace()])
 
     clickhouse.has_settings = False
-    with pytest.raises(TemporaryError, match=r"is too old; 22\.8 or later is needed"):
+    with pytest.raises(TemporaryError, match=r"is too old; 23\.8 or later is needed"):
         exporter.export([plain_trace()])
 
     assert clickhouse.inserts == []
@@ -122,7 +122,7 @@ def test_refusal_says_what_to_do_and_the_batch_is_kept(clickhouse, exporter, cod
     clickhouse.refuses = None
     exporter.export([plain_trace()])
 
-    assert len(clickhouse.rows) == 3
+    assert len(clickhouse.rows) == 2
 
 
 def test_password_is_in_no_message(clickhouse, exporter):
@@ -159,7 +159,7 @@ def test_half_an_answer_stores_once(clickhouse, exporter):
     exporter.export([plain_trace()])
 
     assert len(clickhouse.inserts) >= 2
-    assert len(clickhouse.rows) == 3
+    assert len(clickhouse.rows) == 2
 
 
 def test_value_that_cannot_be_read_is_blamed_on_its_trace(clickhouse, exporter):
@@ -202,7 +202,7 @@ def test_outage_is_told_once_counted_and_ends(clickhouse, exporter, caplog):
         "The clickhouse exporter cannot write traces",
         "The clickhouse exporter writes traces again after 2 failed attempts; 0 traces lost.",
     ]
-    assert len(clickhouse.rows) == 3
+    assert len(clickhouse.rows) == 2
 
 
 def test_server_that_is_down_is_told_in_one_line(caplog):
@@ -260,7 +260,7 @@ def test_instrumentations_of_opentelemetry_record_nothing_of_it(exporter, monkey
 
     exporter.export([plain_trace()])
 
-    assert (seen, get_value("suppress_instrumentation")) == ([True], None)
+    assert (seen, get_value("suppress_instrumentation")) == ([True, True], None)
 
 
 def test_child_process_connects_itself(clickhouse, exporter):
@@ -270,4 +270,4 @@ def test_child_process_connects_itself(clickhouse, exporter):
     exporter.export([plain_trace(2)])
 
     assert exporter._client is not mine
-    assert len(clickhouse.rows) == 6
+    assert len(clickhouse.rows) == 4
