@@ -99,17 +99,19 @@ def lines(trace: Trace, clock: Clock | None = None) -> Iterator[Line]:
     )
     tail = b"," + context + b"}" if context else b"}"
     id_of = span_ids(root)
+    ids_text = ids.decode()
     for dispatch in trace.dispatches:
-        at = moment(started + dispatch.start_ns + dispatch.duration_ns)
         parent = dispatch.parent_number
         head = (
-            f'{{"timestamp":"{at}","level":"info","event":"{DISPATCH_FINISHED}","schema":{SCHEMA},'
+            f'{{"timestamp":"{moment(started + dispatch.start_ns + dispatch.duration_ns)}",'
+            f'"level":"info","event":"{DISPATCH_FINISHED}","schema":{SCHEMA},'
             f'"span_id":"{id_of(dispatch.number)}",'
-            f'"parent_span_id":"{root if parent is None else id_of(parent)}",'
+            f'"parent_span_id":"{root if parent is None else id_of(parent)}",{ids_text},'
         )
-        body = _encode(dispatch)
-        line = b"".join((head.encode(), ids, b",", body[1:-1], tail))
-        yield "info", DISPATCH_FINISHED, escape_json_bytes(line)
+        line = head.encode() + _encode(dispatch)[1:-1] + tail
+        if not line.isascii() or b"\x7f" in line:
+            line = escape_json_bytes(line)
+        yield "info", DISPATCH_FINISHED, line
         for call in dispatch.receiver_calls:
             if call.outcome is _RAISED:
                 at = moment(started + call.start_ns + call.duration_ns)

@@ -38,10 +38,11 @@ def span_id(root_span_id: str, number: int) -> str:
 
 def span_ids(root_span_id: str) -> Callable[[int], str]:
     """Return ``span_id`` for many spans of one trace."""
-    root = int(root_span_id, 16)
+    # As ``_after`` has it, without a call for each line of the log.
+    before = int(root_span_id, 16) - 1
 
     def span_id(number: int) -> str:
-        return f"{_after(root, number):016x}" if number else root_span_id
+        return f"{(before + number) % _IDS + 1:016x}" if number else root_span_id
 
     return span_id
 
