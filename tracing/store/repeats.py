@@ -1,4 +1,4 @@
-"""What sums have twice: moments and queries that several spans share."""
+"""The moments and queries that sums would have twice: spans share them."""
 
 from __future__ import annotations
 

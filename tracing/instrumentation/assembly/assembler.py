@@ -95,7 +95,7 @@ class Assembly(Segments):
             return False
         trace = self.trace
         self._first_root = self._done[0]
-        self._is_summed_up = True
+        self._pairs = template.pairs
         trace.dispatch_count = len(self._done)
         trace.receiver_call_count = template.call_count
         trace.query_count, trace.query_ns = len(values.asked), sum(values.asked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
@@ -25,6 +25,9 @@ from tracing.spans.records import (
     WaitingCallback,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 MOST_DISCARDED: Final = 50
 """on_commit callbacks told of one trace that never ran."""
 
@@ -32,8 +35,8 @@ MOST_DISCARDED: Final = 50
 class Segments(Events):
     """The spans that have been read, handed out as a trace or a segment."""
 
-    _is_summed_up = False
-    """Its dispatches have the queries of all below them."""
+    _pairs: Iterable[tuple[str, str]] | None = None
+    """Signals and senders of dispatches from a template: in order, each with the queries of all below."""
 
     @property
     def unsettled(self) -> bool:
@@ -62,15 +65,19 @@ class Segments(Events):
         self._settle_async()
         trace = self.trace
         self._settle(final=final)
-        dispatches = sorted(self._done, key=attrgetter("number"))
-        if not self._is_summed_up:
+        if self._pairs is None:
+            dispatches = sorted(self._done, key=attrgetter("number"))
             self._sum_up(dispatches)
+            signal_ns = self._time_of_roots(dispatches, final=final)
+        else:
+            dispatches = self._done
+            signal_ns = sum([each.duration_ns for each in dispatches if each.parent_number is None])
         effects, unsettled = self._told_effects(final=final)
         result = self._head(final=final)
         result.dispatch_count = trace.dispatch_count
         result.receiver_call_count = trace.receiver_call_count
         result.query_count, result.query_ns = trace.query_count, trace.query_ns
-        result.signal_ns = self._time_of_roots(dispatches, final=final)
+        result.signal_ns = signal_ns
         result.error_count = trace.error_count
         result.orphan_count = sum(self._orphans.values())
         result.overhead_ns = self._overhead_ns()
@@ -149,7 +156,9 @@ class Segments(Events):
         return [effect for effect in self._effects if id(effect) not in later], unsettled
 
     def _missed_receivers(self, dispatches: list[Dispatch]) -> list[MissedReceiver]:
-        sent = [(dispatch.signal, dispatch.sender) for dispatch in dispatches]
+        sent = self._pairs
+        if sent is None:
+            sent = [(dispatch.signal, dispatch.sender) for dispatch in dispatches]
         return missed.find([*sent, *self._orphans], self.active.start)
 
     def _waiting_callbacks(self) -> list[WaitingCallback]:

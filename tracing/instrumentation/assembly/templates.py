@@ -100,6 +100,7 @@ class Template:
         "_same",
         "_same_items",
         "call_count",
+        "pairs",
     )
 
     def __init__(self, items: list[Any], dispatches: Sequence[Dispatch], reading: Segments) -> None:
@@ -107,6 +108,7 @@ class Template:
         found.learn()
         self._dispatches: tuple[_Dispatch, ...] = tuple(found.made)
         self.call_count = sum(len(each.calls) for each in self._dispatches)
+        self.pairs = tuple(dict.fromkeys((each.signal, each.sender) for each in dispatches))
         self._same, self._codes = _getter(found.same), _getter(found.codes)
         self._moments, self._keys = _getter(found.moments), _getter(found.keys)
         self._asked_since = _getter([place + 1 for place in found.asked])
