@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -64,4 +65,16 @@ def _after_fork_in_child() -> None:
         guard("fork", pipeline.after_fork)
 
 
+def _before_fork() -> None:
+    for pipeline in tuple(pipelines):
+        guard("fork", pipeline.stop_for_fork)
+
+
+def _after_fork_in_parent() -> None:
+    for pipeline in tuple(pipelines):
+        guard("fork", pipeline.go_on_after_fork)
+
+
 os.register_at_fork(after_in_child=_after_fork_in_child)
+if sys.version_info >= (3, 12):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)

@@ -7,8 +7,10 @@ import os
 import sys
 import threading
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracing.clocks import time
 from tracing.instrumentation import buffer as recording_buffer
 from tracing.instrumentation import failures
 from tracing.instrumentation.in_tests import is_test_run
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
     from tracing.conf.parts import PipelineOptions
     from tracing.pipeline.exporter import Drain, Exporter, Processor
+
+_PATIENCE = 0.25
+"""Seconds that a fork waits for the end of a worker."""
 
 
 class Pipeline(WorkerSide):
@@ -192,6 +197,26 @@ class Pipeline(WorkerSide):
         self._worker = None
         self._stopping = False
         return True
+
+    def stop_for_fork(self) -> None:
+        """End the worker if it soon can: from Python 3.12 on a fork beside a thread is warned of."""
+        worker = self._worker
+        # Gevent's is no thread of its own; in the worker's the two are the same, too.
+        if worker is None or worker.native_id in {None, threading.get_native_id()}:
+            return
+        self._is_forking = True
+        self._is_stuck = not self._stop(0 if self._is_stuck else _PATIENCE)
+        task = Path(f"/proc/self/task/{worker.native_id}")
+        until = time.monotonic() + _PATIENCE
+        # What Python counts is there a moment longer than what it joins.
+        while not self._is_stuck and task.exists() and time.monotonic() < until:
+            time.sleep(0.0001)
+
+    def go_on_after_fork(self) -> None:
+        """Have a worker again, as before the fork."""
+        if self._is_forking:
+            self._is_forking = self._stopping = False
+            self._start()
 
     def is_its_worker(self) -> bool:
         """Return whether the running thread is the worker itself."""

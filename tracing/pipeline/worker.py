@@ -66,7 +66,7 @@ class Flush:
             self.done.release()
 
 
-pipelines: WeakSet[WorkerSide] = WeakSet()
+pipelines: WeakSet[Any] = WeakSet()
 """All that there are, to begin anew after ``fork()``."""
 
 
@@ -109,6 +109,10 @@ class WorkerSide:
         self._flushes: deque[Flush] = deque()
         self._worker: threading.Thread | None = None
         self._stopping = False
+        self._is_forking = False
+        """The worker ends for a moment, and leaves its work to the next."""
+        self._is_stuck = False
+        """It did not end in time for a fork; the next one does not wait for it."""
         self._is_ending = False
         """What comes after the end is worked on where it was recorded."""
         self._tick_at = 0.0
@@ -227,8 +231,12 @@ class WorkerSide:
             except Exception as error:  # noqa: BLE001 - the worker must go on.
                 failures.failed("the worker", error)
                 time.sleep(0.1)
-        for flush in self._flushes:
-            flush.finish(succeeded=False)
+        with self._lock:
+            if self._worker is threading.current_thread():
+                self._worker = None
+        if not self._is_forking:
+            for flush in self._flushes:
+                flush.finish(succeeded=False)
 
     def _round(self) -> None:
         """Wait for work, gather a batch, export it."""
@@ -246,6 +254,8 @@ class WorkerSide:
             if self._added - self._taken < BATCH_ITEMS:
                 self._wake_lock.acquire(timeout=max(self._due_at - time.monotonic(), 0))
         self._wake_at = NEVER
+        if self._is_forking:
+            return
         self._due_at = time.monotonic() + options.batch_seconds
         flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
         with self._exporting, before_fork:

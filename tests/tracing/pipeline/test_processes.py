@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,54 @@ def test_fork_comes_between_two_pieces_of_the_workers_work(start):
     output, errors = process.communicate(timeout=PATIENCE)
 
     assert (output.split(), errors) == (["0"] * 5, "")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python does not warn")
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="3.13.0 counts what hooks have started")
+def test_fork_is_not_warned_of_for_the_sake_of_the_worker(start, tmp_path):
+    process = start(
+        """
+        import warnings
+
+        warnings.simplefilter("always")
+        pipeline.options = PipelineOptions(batch_seconds=0.001)
+        for number in range(20):
+            pipeline.submit(plain_trace(number))
+            child = os.fork()
+            if not child:
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+            print(pipeline._worker.is_alive())
+        """
+    )
+
+    output, errors = process.communicate(timeout=PATIENCE)
+
+    assert (process.returncode, errors, output.split()) == (0, "", ["True"] * 20)
+    assert finished(tmp_path) == list(range(20))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python does not warn")
+def test_fork_does_not_wait_again_for_a_worker_that_does_not_end(monkeypatch):
+    waited = []
+
+    class Stuck(threading.Thread):
+        native_id = -1
+
+        def is_alive(self):
+            return True
+
+        def join(self, timeout=None):
+            waited.append(timeout)
+
+    pipeline = Pipeline()
+    pipeline._worker = worker = Stuck()
+    for _ in range(2):
+        pipeline.stop_for_fork()
+        pipeline.go_on_after_fork()
+
+    assert (waited[0] > 0, waited[1:], pipeline._worker) == (True, [0], worker)
+    assert not pipeline._stopping
 
 
 def test_sigterm_handler_is_taken_back():
