@@ -70,9 +70,10 @@ class Histogram:
 
         The rank is that of the sorted list's element ``floor(fraction * (count - 1))``.
         """
-        rank = math.floor(fraction * (self.count - 1))
-        for number in sorted(self.buckets):
-            rank -= self.buckets[number]
+        buckets = self.buckets
+        rank = math.floor(fraction * (sum(buckets.values()) - 1))
+        for number in sorted(buckets):
+            rank -= buckets[number]
             if rank < 0:
                 return round(GAMMA**number * _MIDDLE) if number else 0
         return None

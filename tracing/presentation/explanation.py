@@ -15,6 +15,7 @@ from tracing.analysis.explain.steps import (
     Step,
     commonest,
     only_mine,
+    ranked,
     with_parents,
 )
 from tracing.analysis.mine import NONE_OF_MINE, hidden_text
@@ -111,6 +112,11 @@ class Line(Struct):
         if not step.count:
             return ""
         return format_count(step.query_count) if step.count == 1 else f"{step.queries_each:.3g}"
+
+    @property
+    def numbers(self) -> tuple[str, str, str, str]:
+        """Return how often it happened, both durations and its queries."""
+        return (self.times, self.p50, self.p95, self.queries)
 
     @property
     def source(self) -> tuple[str, int]:
@@ -245,14 +251,14 @@ def _local(nanoseconds: int) -> str:
 def _notes(step: Step, *, is_asked: bool, is_recorded: bool) -> Iterator[Note]:
     """Yield what is worth saying of *step*."""
     if is_asked and step.kind == RECEIVER:
-        for (signal, sender), count in step.heard.most_common():
+        for (signal, sender), count in ranked(step.heard):
             yield Note(f"called for {signal_of(signal, sender)}: {format_count(count)}")
     yield from _end_notes(step)
     if step.detached_count:
         yield Note(f"{format_count(step.detached_count)} sent on commit, in a thread or in a task")
     if step.receiver is not None and step.receiver.is_async:
         yield Note("async")
-    for (kind, target), count in step.effects.most_common(MOST_NAMED):
+    for (kind, target), count in ranked(step.effects, MOST_NAMED):
         yield Note(f"{kind}: {target}, {_times(count)}")
     for each in step.bypasses[:MOST_NAMED]:
         signals = " or ".join(map(short_signal, each.signals))
@@ -268,9 +274,7 @@ def _notes(step: Step, *, is_asked: bool, is_recorded: bool) -> Iterator[Note]:
 def _end_notes(step: Step) -> Iterator[Note]:
     """Yield how what *step* is of ended."""
     if step.error_count:
-        names = ", ".join(
-            name.rpartition(".")[2] for name, _ in step.errors.most_common(MOST_NAMED)
-        )
+        names = ", ".join(name.rpartition(".")[2] for name, _ in ranked(step.errors, MOST_NAMED))
         named = f": {names}" if names else ""
         yield Note(bad=f"raised {_times(step.error_count)}{named}")
     if step.skipped_count:
@@ -279,7 +283,7 @@ def _end_notes(step: Step) -> Iterator[Note]:
         well, bad = (
             ", ".join(
                 f"{format_count(count)} {_ENDS[end]}"
-                for end, count in step.transactions.most_common()
+                for end, count in ranked(step.transactions)
                 if (end in _UNDONE) is is_undone
             )
             for is_undone in (False, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,9 @@ from tracing.presentation.templating import shows_everything
 from tracing.spans.escapes import in_any_charset
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tracing.presentation.explanation import Line
     from tracing.spans.records import Trace
 
 register = template.Library()
@@ -302,6 +306,27 @@ def explain(
 
 
 @register.simple_tag(takes_context=True)
+def ask_about(context: template.Context, line: Line) -> SafeString:
+    """Return the links to what follows a line's step, and why not.
+
+    What was asked about has no link to itself.
+    """
+    step, found = line.step, ""
+    if line.is_receiver:
+        follows = f"{explain(context, receiver=step.name)} " if line.level else ""
+        found = f"{follows}{why_not(context, step.name)}"
+    elif line.level:
+        found = explain(context, signal=step.name, sender=step.sender)
+    return SafeString(found)
+
+
+@register.simple_tag
+def cells(texts: Iterable[str]) -> SafeString:
+    """Return *texts* as cells of numbers, quicker than a node each."""
+    return SafeString("".join([f'<td class="num">{html.escape(each)}</td>' for each in texts]))
+
+
+@register.simple_tag(takes_context=True)
 def story(context: template.Context, told: object) -> SafeString:
     """Return the link to the story of an object, an instance or its name.
 
@@ -318,17 +343,16 @@ def _in_panel(context: template.Context) -> bool:
 
 def _question(context: template.Context, page: str, query: dict[str, str], text: str) -> SafeString:
     """Return *text* as a link to a *page* that answers; may be empty."""
-    # Looked up once for each page: a table has hundreds of links.
+    # Made once for each page: a table has hundreds of links, of which this was most of the time.
     key = f"{_ADDRESS}{page}"
-    address = context.render_context.get(key)
-    if address is None:
-        address = context.render_context[key] = viewer_address(page)
-    if not address:
-        return format_html("{}", "")
-    link = '<a class="{}" href="{}?{}">{}</a>'
-    if _in_panel(context):
-        link = '<a class="{}" href="{}?{}" target="_blank" rel="noopener">{}</a>'
-    return format_html(link, page, address, urlencode(query), text)
+    parts = context.render_context.get(key)
+    if parts is None:
+        address = viewer_address(page)
+        head = format_html('<a class="{}" href="{}?', page, address) if address else ""
+        blank = ' target="_blank" rel="noopener"' if _in_panel(context) else ""
+        parts = context.render_context[key] = (head, f'"{blank}>{text}</a>')
+    head, tail = parts
+    return SafeString(f"{head}{escape(urlencode(query))}{tail}" if head else "")
 
 
 @register.inclusion_tag("tracing/trace_tree.html", takes_context=True)

@@ -16,6 +16,7 @@ from tracing.analysis.explain.steps import (
     Explanation,
     Key,
     Step,
+    plus,
 )
 from tracing.analysis.index import Index, Span, roots
 from tracing.spans.records import Bypass, Dispatch, Outcome, ReceiverCall, Status, Trace
@@ -102,7 +103,7 @@ class Merging:
         if trace.status is Status.ERROR:
             step.error_count += 1
             if name := trace.error.partition(":")[0]:
-                step.errors[name] += 1
+                step.errors = plus(step.errors, name)
         add_notes(step, merged.notes.get(None, ()))
         self._walk(merged, trace, [(step, trace, child) for child in roots(trace)], 1)
 
@@ -112,7 +113,7 @@ class Merging:
             return
         if isinstance(span, ReceiverCall):
             dispatch = merged.dispatch_of(span)
-            step.heard[dispatch.signal, dispatch.sender] += 1
+            step.heard = plus(step.heard, (dispatch.signal, dispatch.sender))
         if self._enter(merged, step, span):
             step.asked_count += 1
         self._walk(merged, span, [(step, span, each) for each in merged.below(span)], 1)
@@ -174,15 +175,15 @@ class Merging:
             _count(step, span.duration_ns if span.is_timed else 0, span.query_count)
             if span.outcome is Outcome.RAISED:
                 step.error_count += 1
-                step.errors[span.exception_type] += 1
+                step.errors = plus(step.errors, span.exception_type)
             add_notes(step, merged.notes.get(span.number, ()))
             return True
         _count(step, span.duration_ns, span.query_count)
-        step.transactions[span.transaction] += 1
+        step.transactions = plus(step.transactions, span.transaction)
         step.detached_count += span.is_detached
         if span.exception_type:
             step.error_count += 1
-            step.errors[span.exception_type] += 1
+            step.errors = plus(step.errors, span.exception_type)
         return True
 
 
@@ -208,13 +209,14 @@ def add_notes(step: Step, notes: Iterable[Bypass | SideEffect]) -> None:
             names = tuple(label.name for label in note.receivers)
             step.bypass(Bypassed(note.operation, note.model, note.signals, names, 1))
         else:
-            step.effects[note.kind, note.target] += 1
+            step.effects = plus(step.effects, (note.kind, note.target))
 
 
 def _count(step: Step, duration_ns: int, queries: int) -> None:
     step.count += 1
     step.query_count += queries
     if duration_ns:
+        step.durations = step.durations or []
         step.durations.append(duration_ns)
 
 

@@ -7,6 +7,7 @@ all roots that have the path: each dispatch on it begins a tree of its own.
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import accumulate
 from operator import add, attrgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -33,12 +34,24 @@ _UNNAMED: Final = (Kind.TEST, Kind.DISPATCH)
 """Traces without a tree by their name: each test has its own, a standalone dispatch one by its pair."""
 
 
+_Line = tuple[Key, "_Line | None"]
+"""A key and those above it."""
+
+
+def _is_in(key: Key, line: _Line | None) -> bool:
+    while line is not None:
+        if line[0] == key:
+            return True
+        line = line[1]
+    return False
+
+
 class _Node:
     """A path from the top of traces of a name, and its sums so far."""
 
     __slots__ = (
-        "above", "below", "cut", "depth", "detached", "durations", "ends", "entered", "errors",
-        "first_ns", "is_root", "key", "last_ns", "notes", "queries", "receiver", "several", "single",
+        "below", "cut", "depth", "detached", "durations", "ends", "entered", "errors", "first_ns",
+        "is_root", "key", "last_ns", "line", "notes", "queries", "receiver", "several", "single",
         "skipped", "traces",
     )  # fmt: skip
 
@@ -46,12 +59,13 @@ class _Node:
         self, key: Key, above: _Node | None, receiver: ReceiverLabel | None = None
     ) -> None:
         self.key = key
-        self.above = above
+        # Not the node above: a circle would be there until a full collection.
+        self.line: _Line = (key, None if above is None else above.line)
         self.receiver = receiver
         self.depth: int = 0 if above is None else above.depth + 1
         self.below: dict[Any, _Node] = {}
         """Dispatches by signal, sender and action; receivers by name."""
-        self.is_root = key[0] == DISPATCH and not self._is_inside()
+        self.is_root = key[0] == DISPATCH and not _is_in(key, self.line[1])
         self.entered: list[int | None] = []
         """Numbers of the spans above, in the trace that is being added."""
         self.durations: list[int] = []
@@ -66,15 +80,6 @@ class _Node:
         """Traces from where on it happened in a single one."""
         self.queries = self.skipped = self.detached = self.cut = 0
         self.traces = self.first_ns = self.last_ns = 0
-
-    def _is_inside(self) -> bool:
-        """Return whether a step of the same key is above it."""
-        above = self.above
-        while above is not None:
-            if above.key == self.key:
-                return True
-            above = above.above
-        return False
 
     def see(self, started_ns: int) -> None:
         """Note a trace in which it began."""
@@ -245,11 +250,11 @@ def _add(node: _Node, paths: list[Path]) -> None:
     step.count = len(node.durations)
     step.query_count, step.skipped_count = node.queries, node.skipped
     step.detached_count = node.detached
-    step.transactions.update(node.ends)
+    step.transactions = Counter(node.ends)
     if node.errors:
         step.error_count = len(node.errors)
-        step.errors.update(filter(None, node.errors))
-    step.histogram.add([*filter(None, node.durations)])
+        step.errors = Counter(filter(None, node.errors))
+    step.timed().add([*filter(None, node.durations)])
     if node.notes is not None:
         step.effects, step.bypasses = node.notes.effects, node.notes.bypasses
     shares = node.shares()

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import floor
-from typing import TYPE_CHECKING, Any, TypeAlias
+from operator import itemgetter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar
 
 from msgspec import to_builtins
+from msgspec.structs import replace
 
 from tracing.analysis.histogram import Histogram
 from tracing.analysis.names import short_receiver, signal_of
+from tracing.spans.fields import Record
+from tracing.spans.labels import ReceiverLabel
+from tracing.spans.words import TransactionOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from tracing.analysis.explain.question import Question
-    from tracing.spans.labels import ReceiverLabel
-    from tracing.spans.words import TransactionOutcome
 
 TRACE, DISPATCH, RECEIVER = "trace", "dispatch", "receiver"
 TRACES, SUMS, WIRING = "traces", "sums", "wiring"
 """What an explanation is from: traces that were read, sums of all, or what is connected."""
 Key: TypeAlias = tuple[str, str, str, str]
 """Kind, name, sender and action: what makes spans the same step below one parent."""
+_T = TypeVar("_T")
+_NONE: Final[Mapping[Any, int]] = MappingProxyType({})
+_UNTIMED: Final = Histogram()
+"""Without durations, as most steps are while they are made."""
 
 
-@dataclass(slots=True)
-class Bypassed:
+def plus(counts: Mapping[_T, int], key: _T, more: int = 1) -> Mapping[_T, int]:
+    """Return *counts* with *more* of a key; most steps have none."""
+    if counts is _NONE:
+        return {key: more}
+    counts[key] = counts.get(key, 0) + more  # type: ignore[index]
+    return counts
+
+
+def ranked(counts: Mapping[_T, int], most: int | None = None) -> list[tuple[_T, int]]:
+    """Return the *most* highest of *counts*, or all."""
+    return sorted(counts.items(), key=itemgetter(1), reverse=True)[:most]
+
+
+class Bypassed(Record):
     """Writes of one kind that went past receivers."""
 
     operation: str
@@ -38,12 +58,18 @@ class Bypassed:
 
     def is_like(self, other: Bypassed) -> bool:
         """Return whether the other is of the same kind."""
-        return replace(self, count=0) == replace(other, count=0)
+        return (self.model, self.operation, self.signals, self.receivers) == (
+            other.model,
+            other.operation,
+            other.signals,
+            other.receivers,
+        )
 
 
-@dataclass(slots=True)
-class Step:
+class Step(Record):
     """A unit of work, a dispatch or a receiver in the merged trees."""
+
+    unshown: ClassVar[frozenset[str]] = frozenset({"durations", "histogram", "children"})
 
     kind: str
     """``trace``, ``dispatch`` or ``receiver``."""
@@ -59,9 +85,9 @@ class Step:
     """What was asked about, and in how many of those it happened at least once."""
     parent_count: int = 0
     """Steps directly above, in how many of those it happened at least once."""
-    durations: list[int] = field(default_factory=list, repr=False)
+    durations: list[int] | None = None
     """Nanoseconds of each that was timed; empty where it is of sums."""
-    histogram: Histogram = field(default_factory=Histogram, repr=False)
+    histogram: Histogram = _UNTIMED
     """Those of sums."""
     query_count: int = 0
     """Own queries of a receiver; of a dispatch or a trace with all that is below."""
@@ -69,15 +95,15 @@ class Step:
     skipped_count: int = 0
     detached_count: int = 0
     """Sent on commit, in a thread or in a task: the step above did not wait."""
-    errors: Counter[str] = field(default_factory=Counter)
+    errors: Mapping[str, int] = _NONE
     """Types of exceptions."""
-    transactions: Counter[TransactionOutcome] = field(default_factory=Counter)
+    transactions: Mapping[TransactionOutcome, int] = _NONE
     """Of dispatches."""
-    heard: Counter[tuple[str, str]] = field(default_factory=Counter)
+    heard: Mapping[tuple[str, str], int] = _NONE
     """Of a receiver that is asked about: how often it was called for which signal and sender."""
-    effects: Counter[tuple[str, str]] = field(default_factory=Counter)
+    effects: Mapping[tuple[str, str], int] = _NONE
     """Mails, tasks and sockets by kind and target."""
-    bypasses: list[Bypassed] = field(default_factory=list)
+    bypasses: Sequence[Bypassed] = ()
     recorded: int | None = None
     """How often the statistics have it, which outlive traces; of its signal and sender wherever those
     were sent. None if they were not asked."""
@@ -85,7 +111,7 @@ class Step:
     """In this process, now; None for what is not connected and where that is not known."""
     is_cut: bool = False
     """There was more below it than is merged."""
-    children: list[Step] = field(default_factory=list, repr=False)
+    children: list[Step] = []
 
     @property
     def label(self) -> str:
@@ -123,7 +149,7 @@ class Step:
             if each.is_like(other):
                 each.count += other.count
                 return
-        self.bypasses.append(replace(other))
+        self.bypasses = (*self.bypasses, replace(other))
 
     def add(self, other: Step) -> None:
         """Add what another step of the same key has, but for what is below."""
@@ -133,16 +159,22 @@ class Step:
         self.error_count += other.error_count
         self.skipped_count += other.skipped_count
         self.detached_count += other.detached_count
-        # Most are empty, and ``Counter.update`` takes longer than all the rest.
         for end, count in other.transactions.items():
-            self.transactions[end] += count
+            self.transactions = plus(self.transactions, end, count)
         for error, count in other.errors.items():
-            self.errors[error] += count
+            self.errors = plus(self.errors, error, count)
         for effect, count in other.effects.items():
-            self.effects[effect] += count
+            self.effects = plus(self.effects, effect, count)
         for each in other.bypasses:
             self.bypass(each)
-        self.histogram.merge(other.histogram)
+        if other.histogram is not _UNTIMED:
+            self.timed().merge(other.histogram)
+
+    def timed(self) -> Histogram:
+        """Return its histogram, to be added to."""
+        if self.histogram is _UNTIMED:
+            self.histogram = Histogram()
+        return self.histogram
 
 
 @dataclass(slots=True)
@@ -243,22 +275,22 @@ def _document(step: Step, asked: int, parents: int | None) -> dict[str, Any]:
         "p95_ns": step.quantile(0.95),
         "query_count": step.query_count,
         "error_count": step.error_count,
-        "errors": dict(step.errors.most_common()),
+        "errors": dict(ranked(step.errors)),
         "skipped_count": step.skipped_count,
         "detached_count": step.detached_count,
-        "transactions": {str(end): count for end, count in step.transactions.most_common()}
+        "transactions": {str(end): count for end, count in ranked(step.transactions)}
         if is_dispatch
         else None,
         "heard": [
             {"signal": signal, "sender": sender, "count": count}
-            for (signal, sender), count in step.heard.most_common()
+            for (signal, sender), count in ranked(step.heard)
         ],
         "recorded": step.recorded,
         "connected": step.is_connected,
         "bypasses": [to_builtins(each) for each in step.bypasses],
         "effects": [
             {"kind": kind, "target": target, "count": count}
-            for (kind, target), count in step.effects.most_common()
+            for (kind, target), count in ranked(step.effects)
         ],
         "is_cut": step.is_cut,
         "steps": [],

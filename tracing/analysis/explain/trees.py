@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import zlib
 from heapq import heappop, heappush
 from itertools import count
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import MsgspecError, Struct, json, to_builtins
 
-from tracing.analysis.explain.steps import Bypassed, Key, Step
+from tracing.analysis.explain.steps import Bypassed, Key, Step, plus
 from tracing.analysis.histogram import WrittenHistogram
 from tracing.instrumentation.assembly.repair import clean_text
 from tracing.spans.labels import ReceiverLabel
@@ -30,29 +31,34 @@ Root = tuple[str, str, str]
 """(signal, sender, "") of a dispatch, or ("", "", name) of traces."""
 
 
-class Path:
+class Path(Struct, gc=False):
     """A step of a tree of sums, and the steps below it."""
 
-    __slots__ = ("below", "cut", "first_ns", "last_ns", "level", "shares", "step", "traces")
+    # A process keeps thousands, which the garbage collector need not look at.
 
-    def __init__(self, key: Key, level: int) -> None:
-        self.step = Step(*key)
-        self.level = level
-        """0 for a root."""
-        self.below: dict[Key, Path] = {}
-        self.shares = [0] * level
-        """In how many of the steps above it happened, from the nearest on."""
-        self.cut = 0
-        """Spans below it that are not kept."""
-        self.traces = self.first_ns = self.last_ns = 0
-        """Of a root: traces, and when the first and the last of them began (wall clock, ns)."""
+    step: Step
+    level: int
+    """0 for a root."""
+    shares: tuple[int, ...]
+    """In how many of the steps above it happened, from the nearest on."""
+    below: dict[Key, Path] = {}
+    cut: int = 0
+    """Spans below it that are not kept."""
+    traces: int = 0
+    """Of a root; and when the first and the last of them began (wall clock, ns)."""
+    first_ns: int = 0
+    last_ns: int = 0
+
+    @classmethod
+    def of(cls, key: Key, level: int) -> Path:
+        """Return the path of a key, without anything counted."""
+        return cls(Step(*key), level, (0,) * level)
 
     def add(self, step: Step, shares: Sequence[int], cut: int) -> None:
         """Add sums; of *shares*, those of what is above it in this tree."""
         self.step.add(step)
         self.cut += cut
-        for place in range(self.level):
-            self.shares[place] += shares[place]
+        self.shares = (*map(operator.add, self.shares, shares),)
 
     def spans(self) -> int:
         """Return how many spans it and those below count."""
@@ -123,7 +129,7 @@ class Trees:
             return None
         found = tree.roots.get(key)
         if found is None and self._takes_room(hour):
-            found = tree.roots[key] = Path(key, 0)
+            found = tree.roots[key] = Path.of(key, 0)
         return found
 
     def step(self, hour: int, above: Path, key: Key, count: int) -> Path | None:
@@ -133,7 +139,7 @@ class Trees:
             if not self._takes_room(hour):
                 above.cut += count
                 return None
-            found = above.below[key] = Path(key, above.level + 1)
+            found = above.below[key] = Path.of(key, above.level + 1)
         return found
 
     def nest(self, hour: int, root: Root, count: int) -> None:
@@ -230,9 +236,9 @@ def _document(path: Path) -> Document:
         Counts(
             step.count, step.query_count, step.error_count, step.skipped_count, step.detached_count
         ),
-        tuple(path.shares),
-        step.errors,
-        step.transactions,
+        path.shares,
+        {**step.errors},
+        {**step.transactions},
         tuple((*effect, count) for effect, count in step.effects.items()),
         tuple(
             (each.operation, each.model, each.signals, each.receivers, each.count)
@@ -289,14 +295,12 @@ def add_up(key: Key, documents: list[Document]) -> tuple[Step, list[int], int]:
         step.skipped_count += counts.skipped
         step.detached_count += counts.detached
         step.receiver = each.receiver or step.receiver
-        if each.transactions:
-            for end, count in each.transactions.items():
-                step.transactions[end] += count
-        if each.errors:
-            for error, count in each.errors.items():
-                step.errors[error] += count
-        for kind, target, count in each.effects:
-            step.effects[kind, target] += count
+        for end, more in each.transactions.items():
+            step.transactions = plus(step.transactions, end, more)
+        for error, more in each.errors.items():
+            step.errors = plus(step.errors, error, more)
+        for kind, target, more in each.effects:
+            step.effects = plus(step.effects, (kind, target), more)
         for bypassed in each.bypasses:
             step.bypass(Bypassed(*bypassed))
     step.histogram = WrittenHistogram([each.histogram for each in documents])
@@ -306,8 +310,8 @@ def add_up(key: Key, documents: list[Document]) -> tuple[Step, list[int], int]:
 
 def _path(key: Key, documents: list[Document], level: int) -> Path:
     """Return the sum of documents of the same path, with all below."""
-    path = Path(key, level)
-    path.step, path.shares, path.cut = add_up(key, documents)
+    step, shares, cut = add_up(key, documents)
+    path = Path(step, level, (*shares,), cut=cut)
     path.traces, path.first_ns, path.last_ns = span_of(documents)
     below = Alike()
     for each in documents:

@@ -18,7 +18,8 @@ from tracing.viewer.views.traces import list_address
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
-    from tracing.analysis.explain.steps import Explanation
+    from tracing.analysis.explain.steps import Explanation, Step
+    from tracing.presentation.explanation import Line
 
 MOST_OFFERED: Final = 200
 """Signals and senders that are offered where nothing is asked."""
@@ -61,11 +62,18 @@ class Explain(Page):
         told = tell(found, everything=self.everything, most=MOST_LINES)
         shown = {
             "told": told,
-            "lines": [{"line": line, "level": min(line.level + 1, DRAWN_LEVELS)} for line in told.lines],
+            "lines": [*map(_drawn, told.lines)],
             "hidden": told.hidden,
             "traces": list_address(_search(found)),
         }  # fmt: skip
         return self.page(context | shown)
+
+
+def _drawn(line: Line) -> tuple[Line, Step, int, str]:
+    """Return a line, its step, its level and its classes."""
+    level, step = min(line.level + 1, DRAWN_LEVELS), line.step
+    failed, unseen = line.is_failed and " is-failed", step.is_unseen and " is-unseen"
+    return line, step, level, f"l{level}{failed or ''}{unseen or ''}"
 
 
 def _search(found: Explanation) -> str:
