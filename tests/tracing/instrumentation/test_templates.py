@@ -204,3 +204,13 @@ def test_a_long_trace_has_none(listening, made, monkeypatch):
             do([(("send", None, {}), [])] * 10)
     assert not made
     assert len(recorded.trace.dispatches) == 10
+
+
+def test_templates_are_forgotten_where_they_would_hold_too_much(listening, made, monkeypatch):
+    monkeypatch.setattr(templates, "_MOST_HELD", 100)
+    for number in range(20):
+        for _ in range(2):
+            with recording(f"trace {number}"):
+                signal.send(None, plan=[])
+    assert 0 < sum(each.held for each in templates._known.values()) < 200
+    assert len(made) == 20

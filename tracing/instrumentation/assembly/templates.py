@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _SENDS: Final = (Method.SEND.value, Method.SEND_ROBUST.value)
 _MOST_VALUES: Final = 2_000
 """Of a buffer: what recorded more is hardly ever the same again."""
+_MOST_HELD: Final = 50_000
+"""Values that all templates together are made of: some megabytes."""
 _MOST_NAMES: Final = 50
 _MOST_OF_A_NAME: Final = 4
 """Templates of one name and length."""
@@ -364,12 +366,18 @@ class _Learning:
 class _Known:
     """The templates of traces of one name and length."""
 
-    __slots__ = ("count", "templates")
+    __slots__ = ("_length", "count", "templates")
 
-    def __init__(self) -> None:
+    def __init__(self, length: int) -> None:
+        self._length = length
         self.count = 0
         """Traces that had none of them."""
         self.templates: list[Template] = []
+
+    @property
+    def held(self) -> int:
+        """Return how many values its templates are made of."""
+        return self._length * len(self.templates)
 
 
 _known: Final[Recent[tuple[str, int], _Known]] = Recent(_MOST_NAMES)
@@ -407,7 +415,7 @@ def learn(
     name = active.name, len(items)
     known = _known.get(name)
     if known is None:
-        known = _Known()
+        known = _Known(len(items))
         _known.put(name, known)
     known.count += 1
     if not 1 < known.count <= 1 + _MOST_OF_A_NAME or not dispatches:
@@ -421,4 +429,7 @@ def learn(
     except (LookupError, ValueError):
         return
     if spans == dispatches:
+        if sum(each.held for each in _known.values()) > _MOST_HELD:
+            # What comes often is soon learned again.
+            _known.clear()
         known.templates.append(template)
