@@ -261,7 +261,7 @@ class Pipeline(WorkerSide):
                 module.register_after_fork(self, partial(Pipeline._finalize, module=module))
 
     def _finalize(self, module: Any) -> None:
-        """Flush at the end of a child that *module* started: by os._exit(), past atexit."""
+        """Flush at the end of a child of *module*: os._exit() passes atexit by."""
         if self._exit_registered_in == os.getpid():
             module.Finalize(None, self._at_exit, exitpriority=10)
 
