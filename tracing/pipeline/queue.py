@@ -199,7 +199,7 @@ class Pipeline(WorkerSide):
         return True
 
     def stop_for_fork(self) -> None:
-        """End the worker if it soon can: from Python 3.12 on a fork beside a thread is warned of."""
+        """End the worker if it soon can: Python warns of forks beside it."""
         worker = self._worker
         # Gevent's is no thread of its own; in the worker's the two are the same, too.
         if worker is None or worker.native_id in {None, threading.get_native_id()}:
