@@ -91,7 +91,8 @@ class Schema(NamedTuple):
             selects = view.selects.format(
                 spans=self._named(""),
                 calls=self._named("_calls"),
-                traces=self._named("_trace_id_ts"),
+                traces=self._named("_django"),
+                times=self._named("_trace_id_ts"),
             )
             return f"CREATE OR REPLACE VIEW {name} AS\n{selects}"
         selects = view.selects.format(spans=self._stored(""), calls=self._stored("_calls"))

@@ -55,7 +55,7 @@ _TRACES: Final = """(
 )"""
 _TRACES_FROM: Final = """SELECT TraceId, min(Timestamp) AS Start, max(Timestamp) AS End
 FROM {spans}
-WHERE TraceId != ''
+WHERE TraceId != '' AND ScopeName != 'tracing'
 GROUP BY TraceId"""
 
 _LIST: Final = """(

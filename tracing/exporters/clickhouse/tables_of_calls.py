@@ -168,8 +168,10 @@ ALL: Final = "\nUNION ALL\n".join(
     )
 )
 """All spans as the collector writes them, and when what they belong to was sent, which the order is by."""
-# A trace may go on behind its own end.
-ALL_TRACES: Final = "SELECT TraceId, Start, End + toIntervalDay(1) AS End FROM {traces}"
+# Ours have a row in the table of traces, and may go on behind their own end.
+ALL_TRACES: Final = """SELECT TraceId, Start, End FROM {times}
+UNION ALL
+SELECT TraceId, toDateTime(Timestamp) AS Start, Start + toIntervalDay(1) AS End FROM {traces}"""
 
 HOURS_OF_CALLS: Final = """SELECT Hour, ServiceName,
     JSONExtractString(Shape, 'dispatch', 'django.signal') AS Signal,

@@ -80,7 +80,7 @@ def test_batch_that_comes_again_is_stored_and_counted_once(exporter, ask):
     exporter.export([plain_trace(3)])
 
     assert ask("SELECT count(), uniqExact(TraceId) FROM {db}.otel_traces_all") == [(9, 3)]
-    assert ask("SELECT count() FROM {db}.otel_traces_trace_id_ts") == [(3,)]
+    assert ask("SELECT count() FROM {db}.otel_traces_all_trace_id_ts") == [(3,)]
     assert ask("SELECT sum(Calls) FROM {db}.otel_traces_by_hour WHERE Receiver != ''") == [(3,)]
 
 
