@@ -111,6 +111,12 @@ def is_own(error: BaseException) -> bool:
     )
 
 
+def pass_on(error: BaseException) -> None:
+    """Raise *error* if it came from outside; otherwise do nothing."""
+    if type(error) is not RecursionError and not is_own(error):
+        raise error
+
+
 def _instruction(entry: TracebackType) -> int:
     code = entry.tb_frame.f_code.co_code
     return code[entry.tb_lasti] if 0 <= entry.tb_lasti < len(code) else 0

@@ -6,7 +6,6 @@ import asyncio
 from functools import partial
 from sys import _getframe as getframe
 from threading import get_ident
-from types import FrameType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
@@ -19,7 +18,6 @@ from tracing.instrumentation.attributes.names import qualname_of
 from tracing.instrumentation.boundaries import begin as begin_boundary
 from tracing.instrumentation.boundaries import both, boundaries
 from tracing.instrumentation.buffer import BUFFER_LIMIT, Buffer
-from tracing.instrumentation.connections.neighbours import STOCK_LIVE_RECEIVERS
 from tracing.instrumentation.context import current
 from tracing.instrumentation.dispatch.coroutines import (
     RUNS_PARALLEL,
@@ -30,9 +28,9 @@ from tracing.instrumentation.dispatch.coroutines import (
     no_receivers,
 )
 from tracing.instrumentation.dispatch.orphans import count_orphan
-from tracing.instrumentation.dispatch.receivers import is_orphan, labelled, resolve
+from tracing.instrumentation.dispatch.receivers import is_orphan, is_overridden, labelled, resolved
 from tracing.instrumentation.dispatch.refused import unseen_frame, watched
-from tracing.instrumentation.failures import failed, is_own
+from tracing.instrumentation.failures import failed
 from tracing.instrumentation.scopes import requests
 from tracing.instrumentation.scopes.handling import SENDING
 from tracing.instrumentation.scopes.standalone import (
@@ -45,6 +43,7 @@ from tracing.spans.records import Method
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from types import FrameType
 
     from tracing.instrumentation.connections.receivers import (
         CachedReceivers,
@@ -108,24 +107,12 @@ def async_sender(
         if "signal" in named:
             with unseen_frame:
                 return await original(self, sender, **named)  # type: ignore[no-any-return]
-        cached: Any = None
-        live: list[Any] = []
-        live_async: list[Any] = []
-        resolving = self._live_receivers
-        stock = type(resolving) is MethodType and resolving.__func__ is STOCK_LIVE_RECEIVERS
-        if not stock:
+        cached: Any
+        cached, live, live_async = resolved(self, sender)
+        if live_async is None:
             live, live_async = self._live_receivers(sender)
-            cached = labelled(self, sender, live, live_async)
-        else:
-            resolved = True
-            try:
-                cached, live, live_async = resolve(self, sender)
-            except Exception as error:
-                if type(error) is not RecursionError and not is_own(error):
-                    raise
-                resolved = False
-            if not resolved:
-                live, live_async = self._live_receivers(sender)
+            if is_overridden(self):
+                cached = labelled(self, sender, live, live_async)
         if not live and not live_async:
             if current() is not None:
                 count_orphan(self, sender)

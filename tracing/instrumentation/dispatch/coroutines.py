@@ -17,7 +17,7 @@ from tracing.instrumentation.attributes.names import qualname_of
 from tracing.instrumentation.attributes.values import error_text
 from tracing.instrumentation.context import current, set_current
 from tracing.instrumentation.failures import failed, is_own
-from tracing.instrumentation.words import BATCH, BATCH_END, CALL_END, RAISED, RETURNED
+from tracing.instrumentation.words import ASYNC_PHASE, BATCH, BATCH_END, CALL_END, RAISED, RETURNED
 from tracing.spans.records import Outcome
 
 if TYPE_CHECKING:
@@ -38,7 +38,11 @@ dispatch_keys = count(1)
 
 def raised(error: BaseException, *, closes: bool) -> tuple[Any, ...]:
     """Return the item of a buffer for a receiver that raised."""
-    return (RAISED, clock(), *error_text(error), closes)
+    try:
+        return (RAISED, clock(), *error_text(error), closes)
+    except Exception as failure:
+        failed("raised", failure)
+        return (RAISED, clock(), qualname_of(type(error)), "", closes)
 
 
 def drop(buffer: Buffer) -> None:
@@ -315,19 +319,30 @@ def awaitables(
         position += 1
 
 
+def begin_async_phase(events: list[Any]) -> int:
+    """Record that a dispatch goes on to its async receivers; return its key."""
+    key = next(dispatch_keys)
+    events += (ASYNC_PHASE, clock(), key, asyncio._get_running_loop() is not None)
+    return key
+
+
 async def async_phase(
     signal: Signal,
     merged: dict[str, Any],
     receivers: list[Any],
     robust: bool,
     buffer: Buffer | None,
-    key: int,
+    key: int | None,
     first: int,
 ) -> Any:
-    """Run async *receivers* together; return pairs of receiver and response."""
+    """Run async *receivers* together; return pairs of receiver and response.
+
+    Without a *key* they are not recorded.
+    """
     __tracebackhide__ = True
+    recorder = None if key is None else buffer
     responses = await in_parallel(
-        *awaitables(signal, merged, receivers, robust, buffer, key, first)
+        *awaitables(signal, merged, receivers, robust, recorder, key or 0, first)
     )
     return zip(receivers, responses, strict=False)
 

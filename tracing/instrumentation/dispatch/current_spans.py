@@ -302,8 +302,8 @@ _AFTER: Final = {
         "_spans = hook.otel_opened(self, buffer, live, live_async)\n"
         "if _spans is not None: _token = hook.otel_set(_outer)"
     ),
-    "key = next(dispatch_keys)": (
-        "if _spans is not None: hook.otel_async_phase(buffer, key, _spans[0], live)"
+    "phase = begin_async_phase(events)": (
+        "if _spans is not None: hook.otel_async_phase(buffer, phase, _spans[0], live)"
     ),
 }
 _LAST: Final = "if after is not None"
@@ -311,7 +311,7 @@ _PUT_BACK: Final = "if _token is not None: hook.otel_reset(_token)"
 _BATCH: Final = {
     _CALL: "if events is not None: hook.enter_call(buffer, key, len(responses))",
 }
-_SYNC_PLACES: Final = [*_AFTER, _CALL, _CALL, _LAST]
+_SYNC_PLACES: Final = [*_AFTER, _CALL, _LAST]
 
 
 def addition() -> Addition:

@@ -24,7 +24,7 @@ from tracing.instrumentation.boundaries import begin as begin_boundary
 from tracing.instrumentation.boundaries import boundaries
 from tracing.instrumentation.connections.receiver_sets import ReceiverSet, receiver_set
 from tracing.instrumentation.context import current
-from tracing.instrumentation.failures import failed
+from tracing.instrumentation.failures import failed, is_own
 from tracing.instrumentation.scopes import requests
 
 if TYPE_CHECKING:
@@ -142,6 +142,14 @@ def leave_caches() -> None:
                     cache[sender] = dispatcher.NO_RECEIVERS
 
 
+def is_unknown(error: KeyError) -> bool:
+    """Return whether a look into ``known`` has raised *error* itself."""
+    entry = error.__traceback__
+    if type(error) is KeyError and error.args and entry is not None and entry.tb_next is None:
+        return True
+    return is_own(error)
+
+
 def count_orphan(signal: Signal, sender: Any) -> None:
     """Count a dispatch of *signal* in the running trace. Never raises."""
     try:
@@ -151,7 +159,10 @@ def count_orphan(signal: Signal, sender: Any) -> None:
         if counts is not None and signal is not pre_init and signal is not post_init:
             _orphan(signal, sender).begin(counts)
     except Exception as error:
-        failed("count_orphan", error)
+        try:
+            failed("count_orphan", error)
+        except RecursionError:
+            pass  # The end of the stack is the application's to meet.
 
 
 def pass_orphan(signal: Signal, sender: Any, named: dict[str, Any]) -> None:

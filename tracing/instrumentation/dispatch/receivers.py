@@ -23,7 +23,7 @@ from tracing.instrumentation.connections.receivers import (
     uncached_receivers,
 )
 from tracing.instrumentation.dispatch.orphans import Orphan
-from tracing.instrumentation.failures import failed
+from tracing.instrumentation.failures import failed, pass_on
 
 NO_RECEIVERS: Final = dispatcher.NO_RECEIVERS
 
@@ -31,11 +31,27 @@ Resolved = tuple[
     CachedReceivers | UncachedReceivers | ResolvedReceivers | None, list[Any], list[Any]
 ]
 
+UNRESOLVED: Final[tuple[None, list[Any], None]] = (None, [], None)
+
 
 def is_overridden(signal: Signal) -> bool:
     """Return whether a subclass or a patch decides who receives *signal*."""
     resolving = signal._live_receivers
     return type(resolving) is not MethodType or resolving.__func__ is not STOCK_LIVE_RECEIVERS
+
+
+def resolved(signal: Signal, sender: Any) -> Resolved | tuple[None, list[Any], None]:
+    """Return what ``resolve`` does, if Django's own method would as well.
+
+    No async ones where somebody else decides, or where it fails: the signal's own method is to be asked.
+    """
+    if is_overridden(signal):
+        return UNRESOLVED
+    try:
+        return resolve(signal, sender)
+    except Exception as error:
+        pass_on(error)
+        return UNRESOLVED
 
 
 def resolve(signal: Signal, sender: Any) -> Resolved:
@@ -105,5 +121,8 @@ def labelled(
             return own
         return ResolvedReceivers(signal, sender, live, live_async, own, stands_for)
     except Exception as error:
-        failed("labelled", error)
+        try:
+            failed("labelled", error)
+        except RecursionError:
+            pass  # The end of the stack is the application's to meet.
         return None

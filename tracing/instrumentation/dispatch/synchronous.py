@@ -11,7 +11,6 @@ failure of our own) Django's own method runs instead.
 
 from __future__ import annotations
 
-import asyncio
 from sys import _getframe as getframe
 from threading import get_ident
 from types import MethodType
@@ -33,11 +32,22 @@ from tracing.instrumentation.buffer import BUFFER_LIMIT, Buffer
 from tracing.instrumentation.connections.neighbours import STOCK_LIVE_RECEIVERS
 from tracing.instrumentation.connections.receivers import CachedReceivers, UncachedReceivers
 from tracing.instrumentation.context import current
-from tracing.instrumentation.dispatch.coroutines import async_phase, dispatch_keys, drop, raised
-from tracing.instrumentation.dispatch.orphans import Orphan, count_orphan, known, pass_orphan
-from tracing.instrumentation.dispatch.receivers import NO_RECEIVERS, labelled, resolve
+from tracing.instrumentation.dispatch.coroutines import async_phase, begin_async_phase, drop, raised
+from tracing.instrumentation.dispatch.orphans import (
+    Orphan,
+    count_orphan,
+    is_unknown,
+    known,
+    pass_orphan,
+)
+from tracing.instrumentation.dispatch.receivers import (
+    NO_RECEIVERS,
+    is_overridden,
+    labelled,
+    resolved,
+)
 from tracing.instrumentation.dispatch.refused import unseen_frame, watched
-from tracing.instrumentation.failures import failed, is_own
+from tracing.instrumentation.failures import failed, pass_on
 from tracing.instrumentation.scopes import requests
 from tracing.instrumentation.scopes.standalone import (
     begin_standalone,
@@ -46,7 +56,6 @@ from tracing.instrumentation.scopes.standalone import (
 )
 from tracing.instrumentation.words import (
     ASYNC_CLOSE,
-    ASYNC_PHASE,
     CUT,
     NO_DETAILS,
     RAISED,
@@ -57,10 +66,30 @@ from tracing.spans.records import Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import CodeType, FrameType
 
     from django.dispatch import Signal
 
     from tracing.instrumentation.dispatch.options import Options
+
+
+def place_after(error: Exception, frame: FrameType | None) -> tuple[CodeType | None, int]:
+    """Return who sends, where the quick look from *frame* met an *error*.
+
+    Raises:
+        Exception: *error*, where it came from outside.
+    """
+    pass_on(error)
+    return place_of(frame)
+
+
+def not_opened(error: Exception) -> None:
+    """Count a failure to open a dispatch. Raises what came from outside."""
+    try:
+        failed("opening", error)
+    except RecursionError:
+        pass  # The end of the stack is the application's to meet.
+
 
 UNKNOWN: Final = object()
 """Stands for what could not be looked up."""
@@ -86,68 +115,49 @@ def sync_sender(
             if buffer is None:
                 if self is request_started:
                     pass_orphan(self, sender, named)
-            else:
-                counts = buffer.orphans
-                if counts is not None:
+            elif (counts := buffer.orphans) is not None:
+                try:
                     try:
                         owner, cell = known[id(self)][id(sender)].tally
                         if owner is counts:
                             cell[0] += 1
                             return []
-                    except RecursionError:
-                        pass
                     except KeyError as error:
-                        # The first look needs no stack: the end of it is the application's to meet.
-                        if (
-                            type(error) is not KeyError
-                            or not error.args
-                            or error.__traceback__.tb_next is not None  # type: ignore[union-attr]
-                        ) and not is_own(error):
+                        if not is_unknown(error):
                             raise
-                    try:
-                        pass_orphan(self, sender, named)
-                    except RecursionError:
-                        pass  # The end of the stack is the application's to meet.
-                elif self is request_started or self is request_finished:
                     pass_orphan(self, sender, named)
+                except RecursionError:
+                    pass  # The end of the stack is the application's to meet.
+            elif self is request_started or self is request_finished:
+                pass_orphan(self, sender, named)
             return []
-        cached: Any
         if self.use_caching:
+            cached: Any
             try:
                 # What WeakKeyDictionary.get() does, without its frame.
                 cached = self.sender_receivers_cache.data.get(ref(sender))  # type: ignore[attr-defined]
             except Exception as error:
-                if type(error) is not RecursionError and not is_own(error):
-                    raise
+                pass_on(error)
                 cached = UNKNOWN
             if cached is UNKNOWN:
                 # Not in the except clause: Django's error has nothing in its context.
                 cached = self.sender_receivers_cache.get(watched(self, sender, method))
             if cached is NO_RECEIVERS:
-                if self is pre_init or self is post_init:
-                    return []
-                buffer = current()
-                if buffer is not None and buffer.orphans is not None:
-                    try:
+                if self is not pre_init and self is not post_init:
+                    buffer = current()
+                    if buffer is not None and buffer.orphans is not None:
                         count_orphan(self, sender)
-                    except RecursionError:
-                        pass  # The end of the stack is the application's to meet.
                 return []
             kind = type(cached)
             if kind is not CachedReceivers:
                 if kind is Orphan:
                     buffer = current()
-                    if buffer is not None:
-                        counts = buffer.orphans
-                        if counts is not None:
-                            owner, cell = cached.tally
-                            if owner is counts:
-                                cell[0] += 1
-                            else:
-                                try:
-                                    cached.begin(counts)
-                                except RecursionError:
-                                    pass
+                    if buffer is not None and (counts := buffer.orphans) is not None:
+                        owner, cell = cached.tally
+                        if owner is counts:
+                            cell[0] += 1
+                        else:
+                            cached.begin(counts)
                     return []
                 cached = None
         else:
@@ -162,8 +172,7 @@ def sync_sender(
                 ):
                     cached = None
             except Exception as error:
-                if type(error) is not RecursionError and not is_own(error):
-                    raise
+                pass_on(error)
                 cached = None
         if "signal" in named:
             with unseen_frame:
@@ -173,12 +182,14 @@ def sync_sender(
         live_async = None
         resolving = self._live_receivers
         if (
-            cached is not None
+            cached is None
             # The type is asked, too: a proxy answers for what it wraps.
-            and type(resolving) is MethodType
-            and resolving.__func__ is STOCK_LIVE_RECEIVERS
-            and not self._dead_receivers  # type: ignore[attr-defined]
+            or type(resolving) is not MethodType
+            or resolving.__func__ is not STOCK_LIVE_RECEIVERS
+            or self._dead_receivers  # type: ignore[attr-defined]
         ):
+            cached = None
+        else:
             for deref in cached.derefs:
                 receiver = deref()
                 if receiver is None:
@@ -186,35 +197,18 @@ def sync_sender(
                     break
                 live.append(receiver)
             else:
-                if cached.async_derefs:
+                if cached.async_derefs:  # Not there before it is finished.
                     cached = None
-        else:
-            cached = None
         after: Callable[[Buffer | None], None] | None = None
         if cached is None:
-            if type(resolving) is not MethodType or resolving.__func__ is not STOCK_LIVE_RECEIVERS:
+            cached, live, live_async = resolved(self, sender)
+            if live_async is None:
+                # Also where Django raises something for a sender that it cannot look up.
                 live, live_async = self._live_receivers(sender)
-                try:
+                if is_overridden(self):
                     cached = labelled(self, sender, live, live_async)
-                except RecursionError:
-                    cached = None
-            else:
-                cached = UNKNOWN
-                try:
-                    cached, live, live_async = resolve(self, sender)
-                except Exception as error:
-                    if type(error) is not RecursionError and not is_own(error):
-                        raise
-                if cached is UNKNOWN:
-                    # Also where Django raises something for a sender that it cannot look up. Not in
-                    # the except clause: our failure is not the context of what receivers raise.
-                    cached = None
-                    live, live_async = self._live_receivers(sender)
             if not live and not live_async:
-                try:
-                    pass_orphan(self, sender, named)
-                except RecursionError:
-                    pass  # The end of the stack is the application's to meet.
+                pass_orphan(self, sender, named)
                 return []
             if id(self) in boundaries:
                 buffer = None
@@ -223,6 +217,7 @@ def sync_sender(
         responses: list[tuple[Any, Any]] = []
         opening: int | None = None
         end: Any
+        phase: int | None = None
         try:
             if not self.use_caching:  # The signals of a request do not cache; most others do.
                 if self is request_started:
@@ -235,39 +230,28 @@ def sync_sender(
             if events is None and (buffer is None or buffer.ended):
                 buffer = None
                 after = finish_standalone if after is None else both(finish_standalone, after)
-                try:
-                    buffer = begin_standalone(self)
-                except RecursionError:
-                    pass  # The end of the stack is the application's to meet.
-                if buffer is not None:
-                    events = buffer.events
+                buffer = begin_standalone(self)
+                events = buffer.events if buffer is not None else None
             if events is not None:
                 try:
                     if buffer.ident != get_ident():  # type: ignore[union-attr]
                         buffer, end = record_elsewhere(self, buffer)  # type: ignore[arg-type]
-                        if end is not None:
-                            after = end
+                        after = end or after
                         events = buffer.events
                     if len(events) >= BUFFER_LIMIT or cached is None:  # type: ignore[arg-type]
                         drop(buffer)  # type: ignore[arg-type]
                         events = None
                     else:
+                        code, instruction = None, 0
                         if callsite:
                             frame: Any = getframe(1)
-                            code = frame.f_code
                             try:
-                                while is_library[code.co_filename]:
+                                while is_library[(code := frame.f_code).co_filename]:
                                     frame = frame.f_back
-                                    code = frame.f_code
                                 instruction = frame.f_lasti
                             except (KeyError, AttributeError) as error:
-                                if not is_own(error):
-                                    raise
-                                code, instruction = place_of(frame)
+                                code, instruction = place_after(error, frame)
                             frame = None
-                        else:
-                            code = None
-                            instruction = 0
                         start = clock()
                         kept = cached.details(sender, named) if details else NO_DETAILS
                         # Nothing is called between, so that nobody reads or interrupts half of it.
@@ -277,86 +261,59 @@ def sync_sender(
                         if values is not None:
                             events += (VALUES, 0, values.named(named))
                 except Exception as error:
-                    try:
-                        failed("opening", error)
-                    except RecursionError:
-                        pass
                     if opening is None:
                         events = None
-            if events is None:
-                for receiver in live:
-                    try:
-                        response = receiver(**merged)
-                    except Exception as error:
-                        if not robust:
-                            __tracebackhide__ = True
-                            raise
-                        self._log_robust_failure(receiver, error)  # type: ignore[attr-defined]
-                        responses.append((receiver, error))
-                    else:
-                        responses.append((receiver, response))
-                if live_async:
-                    responses.extend(
-                        async_to_sync(async_phase)(self, merged, live_async, robust, None, 0, 0)
-                    )
-                return responses
-
+                    not_opened(error)
             for receiver in live:
                 try:
                     response = receiver(**merged)
                 except BaseException as error:
                     # As ``except Exception`` decides, which goes by the type alone.
                     closes = not robust or not issubclass(type(error), Exception)
-                    try:
-                        end = raised(error, closes=closes)
-                    except Exception as failure:
-                        if type(failure) is not RecursionError and not is_own(failure):
-                            raise
-                        end = (RAISED, clock(), qualname_of(type(error)), "", closes)
-                    events += end
+                    if events is not None:
+                        try:
+                            end = raised(error, closes=closes)
+                        except RecursionError:
+                            end = (RAISED, clock(), qualname_of(type(error)), "", closes)
+                        events += end
                     if closes:
                         opening = None
-                        __tracebackhide__ = True
                         raise
                     # Fails, too, where Django names the receiver by an attribute that a partial lacks.
                     self._log_robust_failure(receiver, error)  # type: ignore[attr-defined]
                     responses.append((receiver, error))
                 else:
                     responses.append((receiver, response))
-                    if response is None:
-                        events.append(clock())
-                    else:
-                        events += (RETURNED, clock(), qualname_of(type(response)))
+                    if events is not None:
+                        if response is None:
+                            events.append(clock())
+                        else:
+                            events += (RETURNED, clock(), qualname_of(type(response)))
             if live_async:
-                key = next(dispatch_keys)
-                events += (ASYNC_PHASE, clock(), key, asyncio._get_running_loop() is not None)
-                escaped = ""
-                try:
-                    responses.extend(
-                        async_to_sync(async_phase)(
-                            self, merged, live_async, robust, buffer, key, len(live)
-                        )
-                    )
-                except BaseException as error:
-                    escaped = qualname_of(type(error))
-                    __tracebackhide__ = True
-                    raise
-                finally:
-                    events += (ASYNC_CLOSE, clock(), key, escaped)
+                if events is not None:
+                    phase = begin_async_phase(events)
+                responses += async_to_sync(async_phase)(
+                    self, merged, live_async, robust, buffer, phase, len(live)
+                )
+                if events is not None:
+                    events += (ASYNC_CLOSE, clock(), phase, "")
                     opening = None
             return responses
         except BaseException as error:
             __tracebackhide__ = True
             if opening is not None:
-                # Not by a receiver: somebody interrupts here, or Django's report of a failure failed.
-                end = 0
-                escaped = ""
+                # Not by a sync receiver: by an async one, by somebody who interrupts here, or Django's
+                # report of a failure failed.
+                end, escaped = 0, ""
                 try:
                     end = clock()
                     escaped = qualname_of(type(error))
                 finally:
                     # Nothing is called between, so that nobody can interrupt again.
-                    events += (CUT, end, escaped, opening)  # type: ignore[operator]
+                    if phase is None:
+                        events += (CUT, end, escaped, opening)  # type: ignore[operator]
+                    else:
+                        events += (ASYNC_CLOSE, end, phase, escaped)  # type: ignore[operator]
             raise
         finally:
             if after is not None:

@@ -1,4 +1,4 @@
-"""Lone dispatches: outside any unit of work each is its own trace."""
+"""Standalone dispatches: outside any unit of work each is its own trace."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ def begin_standalone(signal: Signal) -> Buffer | None:
         context.begin(trace)
         return trace.root
     except Exception as error:
-        failed("begin_standalone", error)
+        try:
+            failed("begin_standalone", error)
+        except RecursionError:
+            pass  # The end of the stack is the application's to meet.
         return None
 
 
