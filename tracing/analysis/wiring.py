@@ -22,7 +22,7 @@ from msgspec import structs
 from tracing.analysis.names import place
 from tracing.analysis.senders import Senders
 from tracing.instrumentation.attributes import names, signal_names
-from tracing.instrumentation.attributes.equality import same_function
+from tracing.instrumentation.attributes.equality import is_same_function
 from tracing.instrumentation.attributes.signal_names import signal_name
 from tracing.instrumentation.connections.neighbours import own_sends
 from tracing.instrumentation.connections.registry import (
@@ -196,7 +196,7 @@ def _with_twins(heard: list[tuple[Any, WiredReceiver]]) -> list[WiredReceiver]:
             (
                 position
                 for position, other in enumerate(earlier)
-                if receiver is not None and other is not None and same_function(other, receiver)
+                if receiver is not None and other is not None and is_same_function(other, receiver)
             ),
             None,
         )

@@ -185,7 +185,7 @@ class Carried(Record):
     """What is running above its dispatches; comes finished in a later segment."""
     counted: dict[Any, list[tuple[int, int]]] = {}
     """Moments that sums of earlier segments have and later spans may share, by the key of the sum."""
-    unsettled: list[SideEffect] = []
+    pending_effects: list[SideEffect] = []
     """Side effects whose transaction has not ended; they come in a later segment."""
     receiver_queries: Count = 0
     """Queries in receivers that are not among those of its dispatches."""

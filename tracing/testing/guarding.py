@@ -240,7 +240,7 @@ class Guard:
         label = registry.entry_label(_unmuted(entry))
         change = _word(gone, come)
         event = self._event(change, signal, label)
-        remembered = registry.recall(signal, entry)
+        remembered = registry.get(signal, entry)
         if remembered is not None:
             connected = remembered.file, remembered.line
         else:

@@ -8,7 +8,7 @@ import importlib.util
 import pytest
 
 from tracing.instrumentation.attributes import equality
-from tracing.instrumentation.attributes.equality import outline, same_function, twins_among
+from tracing.instrumentation.attributes.equality import is_same_function, outline, twins_among
 from tracing.instrumentation.attributes.names import receiver_label
 
 
@@ -137,8 +137,8 @@ SAME = [
 
 @pytest.mark.parametrize(("first", "second"), SAME)
 def test_same_function_bound_to_the_same(first, second):
-    assert same_function(first, second)
-    assert same_function(second, first)
+    assert is_same_function(first, second)
+    assert is_same_function(second, first)
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,8 @@ def test_same_function_bound_to_the_same(first, second):
     ],
 )
 def test_different_functions_or_bindings(first, second):
-    assert not same_function(first, second)
-    assert not same_function(second, first)
+    assert not is_same_function(first, second)
+    assert not is_same_function(second, first)
 
 
 def test_same_function_of_one_file_imported_under_two_names(tmp_path):
@@ -188,8 +188,8 @@ def test_same_function_of_one_file_imported_under_two_names(tmp_path):
         spec.loader.exec_module(modules[-1])
     first, second = modules
 
-    assert same_function(first.index, second.index)
-    assert not same_function(first.index, second.total)
+    assert is_same_function(first.index, second.index)
+    assert not is_same_function(first.index, second.total)
 
 
 # -- Among many ------------------------------------------------------------------------------------
@@ -210,14 +210,14 @@ def test_outlines_and_places_of_twins_are_the_same(first, second):
 def compared(monkeypatch):
     """Return what has been compared, without what was compared inside that."""
     pairs = []
-    same = equality.same_function
+    same = equality.is_same_function
 
     def counting(first, second, *depth):
         if not depth:
             pairs.append((first, second))
         return same(first, second, *depth)
 
-    monkeypatch.setattr(equality, "same_function", counting)
+    monkeypatch.setattr(equality, "is_same_function", counting)
     return pairs
 
 
@@ -246,7 +246,7 @@ def test_what_looks_alike_and_differs_inside_is_compared_with_few(compared):
 
 
 def test_long_containers_are_not_walked():
-    assert not same_function(Listener([0] * 1_000_000).hears, Listener([0] * 1_000_000).hears)
+    assert not is_same_function(Listener([0] * 1_000_000).hears, Listener([0] * 1_000_000).hears)
 
 
 def test_receivers_in_places_of_their_own_are_not_looked_at():

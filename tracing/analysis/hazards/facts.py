@@ -114,7 +114,7 @@ class Facts:
         self._least_repeated, self._least_queries, self._least_models = repeated, queries, models
         self.raised: list[tuple[ReceiverCall, Dispatch]] = []
         """Receiver calls that raised."""
-        self.twins: list[tuple[ReceiverCall, Dispatch]] = []
+        self.duplicates: list[tuple[ReceiverCall, Dispatch]] = []
         """Receiver calls that are the same function as an earlier one of their dispatch."""
         self.slow: list[tuple[ReceiverCall, Dispatch]] = []
         """Receiver calls with much time of their own."""
@@ -172,7 +172,7 @@ class Facts:
             if call.thread_switch_ns:
                 self.async_hops.append(pair)
             if call.duplicate_of is not None:
-                self.twins.append(pair)
+                self.duplicates.append(pair)
             if call.receiver.any_sender and dispatch.signal in INSTANCE_SIGNALS:
                 self.calls_for_any_sender.append(pair)
 

@@ -82,7 +82,7 @@ class RunningDiagnosis:
     def _pin(self, segment: Trace) -> None:
         """Keep the receiver calls whose side effects will be told later."""
         diagnosis_context = segment.diagnosis_context or Carried()
-        waiting = {effect.parent_number for effect in diagnosis_context.unsettled}
+        waiting = {effect.parent_number for effect in diagnosis_context.pending_effects}
         kept = {number: self._pinned[number] for number in self._pinned if number in waiting}
         for dispatch in (*segment.unfinished, *segment.dispatches) if waiting else ():
             for call in dispatch.receiver_calls:

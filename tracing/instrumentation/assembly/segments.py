@@ -39,7 +39,7 @@ class Segments(Events):
     """Signals and senders of dispatches from a template: in order, each with the queries of all below."""
 
     @property
-    def unsettled(self) -> bool:
+    def pending_effects(self) -> bool:
         """Return whether the fate of a transaction of this trace is not known yet."""
         return any(not block.settled for _span, blocks in self._blocks for block in blocks)
 
@@ -72,7 +72,7 @@ class Segments(Events):
         else:
             dispatches = self._done
             signal_ns = sum([each.duration_ns for each in dispatches if each.parent_number is None])
-        effects, unsettled = self._told_effects(final=final)
+        effects, pending_effects = self._told_effects(final=final)
         result = self._head(final=final)
         result.dispatch_count = trace.dispatch_count
         result.receiver_call_count = trace.receiver_call_count
@@ -85,7 +85,7 @@ class Segments(Events):
         result.dispatches, result.bypasses = dispatches, self._bypasses
         result.orphans = [(*pair, count) for pair, count in self._orphans.items()]
         result.side_effects = effects
-        result.diagnosis_context = self._carried(unsettled, final=final)
+        result.diagnosis_context = self._carried(pending_effects, final=final)
         result.lost_receivers, result.connection_changes = self._lost, self._changes
         result.unreadable = [(*what, count) for what, count in self._unreadable.items()]
         result.silent_writes = self._silent
@@ -95,7 +95,7 @@ class Segments(Events):
         if not final:
             self._counted.count(dispatches, result.unfinished, self._complete_until)
             self._let_go()
-        self._begin_anew(unsettled)
+        self._begin_anew(pending_effects)
         return result
 
     def _settle(self, *, final: bool) -> None:
@@ -117,20 +117,20 @@ class Segments(Events):
         for asking, counts in self._statements.values():
             asking.statements = tuple((sql, count, ns) for sql, (count, ns) in counts.items())
 
-    def _carried(self, unsettled: list[SideEffect], *, final: bool) -> Carried:
+    def _carried(self, pending_effects: list[SideEffect], *, final: bool) -> Carried:
         """Return what a later segment has to know of this one."""
         return Carried(
             unfinished=[] if final else self._unfinished(),
             counted=self._counted.known,
-            unsettled=unsettled,
+            pending_effects=pending_effects,
             callback_queries=list(self._asked_later.values()),
             on_commit=self._on_commit,
             outer_spans=self._numbers.take_outer_spans(self._done),
         )
 
-    def _begin_anew(self, unsettled: list[SideEffect]) -> None:
+    def _begin_anew(self, pending_effects: list[SideEffect]) -> None:
         """Keep of what has been read only what the next segment tells."""
-        self._done, self._bypasses, self._effects, self._lost = [], [], unsettled, []
+        self._done, self._bypasses, self._effects, self._lost = [], [], pending_effects, []
         self._changes, self._silent = [], []
         self._unreadable = {}
         self._statements.clear()
@@ -151,9 +151,11 @@ class Segments(Events):
         if final:
             return self._effects, []
         waiting = {id(span) for span, _blocks in self._blocks}
-        unsettled = [effect for effect in self._effects if id(effect) in waiting][-MAX_UNSETTLED:]
-        later = {id(effect) for effect in unsettled}
-        return [effect for effect in self._effects if id(effect) not in later], unsettled
+        pending_effects = [effect for effect in self._effects if id(effect) in waiting][
+            -MAX_UNSETTLED:
+        ]
+        later = {id(effect) for effect in pending_effects}
+        return [effect for effect in self._effects if id(effect) not in later], pending_effects
 
     def _missed_receivers(self, dispatches: list[Dispatch]) -> list[MissedReceiver]:
         sent = self._pairs

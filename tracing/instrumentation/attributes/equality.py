@@ -61,7 +61,7 @@ def _compare(
         others = different.setdefault(outline_at(position), [])
         receiver = receiver_at(position)
         for other in others:
-            if receiver is not None and same_function(receiver_at(other), receiver):
+            if receiver is not None and is_same_function(receiver_at(other), receiver):
                 duplicate_of[position] = other
                 break
         else:
@@ -122,7 +122,7 @@ def _surface(value: object) -> int:
     return id(value) if issubclass(kind, type) or not _is_made_by_class_statement(kind) else 0
 
 
-def same_function(first: object, second: object, depth: int = _DEPTH) -> bool:
+def is_same_function(first: object, second: object, depth: int = _DEPTH) -> bool:
     """Return whether two receivers have the same code and bound values.
 
     Args:
@@ -143,14 +143,14 @@ def same_function(first: object, second: object, depth: int = _DEPTH) -> bool:
     if kind is FunctionType:
         return _same_plain(first, second, depth)  # type: ignore[arg-type]
     if kind is MethodType:
-        return same_function(first.__func__, second.__func__, depth - 1) and _same_value(  # type: ignore[attr-defined]
+        return is_same_function(first.__func__, second.__func__, depth - 1) and _same_value(  # type: ignore[attr-defined]
             first.__self__,  # type: ignore[attr-defined]
             second.__self__,  # type: ignore[attr-defined]
             depth - 1,
         )
     if kind is functools.partial:
         return (
-            same_function(first.func, second.func, depth - 1)  # type: ignore[attr-defined]
+            is_same_function(first.func, second.func, depth - 1)  # type: ignore[attr-defined]
             and _same_value(first.args, second.args, depth - 1)  # type: ignore[attr-defined]
             and _same_value(first.keywords, second.keywords, depth - 1)  # type: ignore[attr-defined]
         )
@@ -226,7 +226,7 @@ def _same_value(first: object, second: object, depth: int) -> bool:
         return _same_items(first, second, depth)  # type: ignore[arg-type]
     if kind is dict:
         return _same_dict(first, second, depth)  # type: ignore[arg-type]
-    return same_function(first, second, depth - 1)
+    return is_same_function(first, second, depth - 1)
 
 
 def _same_items(first: Sequence[Any], second: Sequence[Any], depth: int) -> bool:

@@ -117,13 +117,13 @@ def _note_connected(
         if not _is_receiver(entry, receiver):
             # Another thread was at it, too, or a dead one has gone.
             entries = [entry for entry in _entries(signal) if _is_receiver(entry, receiver)]
-            if not entries or registry.recall(signal, entries[-1]) is not None:
+            if not entries or registry.get(signal, entries[-1]) is not None:
                 return
             entry = entries[-1]
         name = names.sender_name(sender)
         asked = journal.answer(signal, receiver, name)
         place = asked if asked is not None else journal.place_of(getframe(2))
-        connection = registry.remember(signal, entry, sender, receiver, place)
+        connection = registry.add(signal, entry, sender, receiver, place)
         journal.note(
             CONNECTED, signal, connection.sender, connection.label, place, at_ns=connection.at_ns
         )
@@ -145,7 +145,7 @@ def _note_ignored(signal: Signal, receiver: object, sender: object, dispatch_uid
         if held[1] != key[1] or type(held[0]) is not type(dispatch_uid) or held[0] != dispatch_uid:
             continue
         if not _is_receiver(entry, receiver):
-            holder = registry.recall(signal, entry)
+            holder = registry.get(signal, entry)
             label = names.receiver_label(
                 receiver, dispatch_uid=dispatch_uid, any_sender=sender is None
             )
@@ -180,8 +180,8 @@ def _note_disconnected(
         if not gone:
             return
         entry = gone[0]
-        connection = registry.recall(signal, entry)
-        registry.forget(signal, entry)
+        connection = registry.get(signal, entry)
+        registry.remove(signal, entry)
         label = connection.label if connection is not None else registry.entry_label(entry)
         journal.note(
             DISCONNECTED, signal, names.sender_name(sender), label, journal.place_of(getframe(2))
@@ -281,7 +281,7 @@ def note_cleared() -> None:
                     connection = registry.describe_dead(signal, entry, senders)
                     if connection is not None:
                         _note_lost(signal, connection)
-                registry.forget(signal, entry)
+                registry.remove(signal, entry)
         except IndexError:
             return  # Another thread has taken them.
         except Exception as error:

@@ -184,7 +184,7 @@ def _waiting_for_another(
 
 
 def _text_of(signal: Signal, entry: Any) -> str:
-    connection = registry.recall(signal, entry)
+    connection = registry.get(signal, entry)
     return connection.sender if connection is not None else registry.UNKNOWN
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.dispatch import Signal, dispatcher
 
-from tracing.instrumentation.attributes.equality import same_function
+from tracing.instrumentation.attributes.equality import is_same_function
 from tracing.instrumentation.attributes.names import (
     SLOTS,
     _class_attribute,
@@ -151,7 +151,7 @@ def stands_for(outer: object, receiver: object) -> bool:
     if type(outer) is FunctionType and _is_same(outer.__dict__.get("__wrapped__"), receiver):
         return True
     # A partial of a partial is made of the parts of that one.
-    return any(_is_same(each, receiver) for each in _behind(outer, None)) or same_function(
+    return any(_is_same(each, receiver) for each in _behind(outer, None)) or is_same_function(
         outer, receiver
     )
 

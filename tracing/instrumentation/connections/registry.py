@@ -271,7 +271,7 @@ def _describe(entry: Any, sender: Any, receiver: object = None) -> Connection:
     return Connection(label, sender, text, lookup_key)
 
 
-def remember(
+def add(
     signal: Signal, entry: Any, sender: Any, receiver: object, place: Place = ("", 0)
 ) -> Connection:
     """Remember a new connection, and return what is kept of it.
@@ -303,21 +303,21 @@ def _forget_some(known: Connections, signal: Signal) -> None:
             known.pop(key, None)
 
 
-def recall(signal: Signal, entry: Any) -> Connection | None:
+def get(signal: Signal, entry: Any) -> Connection | None:
     """Return what is remembered of the connection *entry*; None if nothing is."""
     return connections_of(signal).find(entry[0])
 
 
 def recall_or_describe(signal: Signal, entry: Any) -> Connection:
     """Return what is remembered of *entry*, described if nobody saw it."""
-    found = recall(signal, entry)
+    found = get(signal, entry)
     if found is None:
         sender = sender_of(entry, possible_senders)
         found = _remember(connections_of(signal), entry, sender)
     return found
 
 
-def forget(signal: Signal, entry: Any) -> None:
+def remove(signal: Signal, entry: Any) -> None:
     """Forget the connection *entry*, which is no more."""
     connections_of(signal).pop(id(entry[0]), None)
 
@@ -378,7 +378,7 @@ def describe_dead(
     signal: Signal, entry: Any, senders: Callable[[], dict[Any, Any]]
 ) -> Connection | None:
     """Return what is known of a dead *entry*; None if nobody misses it."""
-    found = recall(signal, entry)
+    found = get(signal, entry)
     if found is not None:
         return found if found.is_missed else None
     reference = _sender_reference(entry)

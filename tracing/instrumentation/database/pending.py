@@ -91,7 +91,7 @@ def _ended() -> None:
         try:
             release_settled()
         except Exception as error:
-            failed("parking", error)
+            failed("pending", error)
 
 
 when_ended(_ended)

@@ -45,7 +45,7 @@ _keys = count(-1, -1)
 """Negative, so that they never meet those of the timed loops."""
 
 
-class Whole:
+class UntimedDispatch:
     """A dispatch that is recorded whole, and nothing inside it."""
 
     __slots__ = ("_after", "_buffer", "_key", "_root")
@@ -121,7 +121,7 @@ def whole_sender(
     """Return a ``send`` that records the dispatch as a whole."""
 
     def send(self: Signal, sender: Any, **named: Any) -> Any:
-        whole = Whole()
+        whole = UntimedDispatch()
         escaped = ""
         try:
             whole.begin(self, sender, named, method, options)
@@ -146,7 +146,7 @@ def whole_async_sender(
     """Return an ``asend`` that records the dispatch as a whole."""
 
     async def asend(self: Signal, sender: Any, **named: Any) -> Any:
-        whole = Whole()
+        whole = UntimedDispatch()
         escaped = ""
         try:
             whole.begin(self, sender, named, method, options)

@@ -55,13 +55,13 @@ def _how_twice(first: ReceiverLabel, second: ReceiverLabel) -> str:
         "Connect it once, in the ready() of one application, under one import path and with one "
         "dispatch_uid."
     ),
-    wants="twins",
+    wants="duplicates",
 )
 def duplicate_receiver(facts: Facts, _options: Options) -> Iterator[Hazard]:
     """Yield receivers that run more than once for one dispatch."""
     found: dict[tuple[int, int, str, str], tuple[Dispatch, list[ReceiverCall]]] = {}
     labels = facts.labels
-    for call, dispatch in facts.twins:
+    for call, dispatch in facts.duplicates:
         if call.outcome is Outcome.SKIPPED:
             continue
         first = _at(dispatch.receiver_calls, call.duplicate_of)
