@@ -169,15 +169,8 @@ def hazard_fingerprint(hazard: Hazard) -> str:
     return label_key(*hazard.subject)
 
 
-def short_instance(instance: str, sender: str) -> str:
-    """Return *instance* without its model, if that is the sender."""
-    if instance.startswith(sender) and instance[len(sender) : len(sender) + 1] == ":":
-        return instance[len(sender) :]
-    return instance
-
-
 def full_instance(instance: str, sender: str) -> str:
-    """Return what ``short_instance`` shortened."""
+    """Return a stored *instance* with its model, if that is the sender."""
     return sender + instance if instance.startswith(":") else instance
 
 

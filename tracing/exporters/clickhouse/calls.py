@@ -59,7 +59,6 @@ _pack: Final = Struct("<" + "".join(code for _kind, code in _NUMBERS.values())).
 _encode: Final = msgspec.json.Encoder().encode
 _MOST_CACHED: Final = 20_000
 """Shapes, of some hundred bytes each, after which all of them are forgotten."""
-_MOST_BACK: Final = 2**31
 
 
 def prefix(trace: Trace, service: str, version: str, resource: Attributes) -> bytes:

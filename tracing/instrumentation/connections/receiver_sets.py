@@ -164,9 +164,3 @@ def find(number: int) -> ReceiverSet:
     nameless = ReceiverSet(None, FORGOTTEN, receivers, sync_count, signal_name=FORGOTTEN)
     nameless.number = number
     return nameless
-
-
-def forget_all() -> None:
-    """Forget all receiver sets that nobody else holds."""
-    _by_number.clear()
-    _by_parts.clear()
