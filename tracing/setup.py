@@ -220,8 +220,12 @@ def _calibrate() -> list[Any]:
 
 
 def _segments() -> Iterable[Any]:
-    """Return segments of long traces; import nothing while none runs."""
+    """Return segments of long traces; import nothing while none is due."""
     if not context.running:
+        return []
+    from tracing.instrumentation.assembly.unread import due
+
+    if not due():
         return []
     from tracing.instrumentation.assembly import assembler
 

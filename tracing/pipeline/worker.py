@@ -169,7 +169,7 @@ class WorkerSide:
     @staticmethod
     def discard(trace: Any) -> None:
         """Let go of an active trace unread; in the worker."""
-        from tracing.instrumentation.assembly.assembler import discard  # noqa: PLC0415
+        from tracing.instrumentation.assembly.unread import discard  # noqa: PLC0415
 
         discard(trace)
 

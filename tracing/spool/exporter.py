@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import asdict
 
 from tracing.clocks import time
-from tracing.instrumentation.assembly.assembler import assemble, discard
+from tracing.instrumentation.assembly.assembler import assemble
 from tracing.instrumentation.assembly.resolving import Names, resolve
+from tracing.instrumentation.assembly.unread import discard
 from tracing.instrumentation.connections.changes import take_waiting
 from tracing.instrumentation.failures import failed
 from tracing.instrumentation.recent import FORGOTTEN

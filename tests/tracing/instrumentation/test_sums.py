@@ -20,7 +20,7 @@ from tracing.analysis import critical_path, tree
 from tracing.analysis.index import extent_ns
 from tracing.analysis.totals import totals
 from tracing.instrumentation import context, words
-from tracing.instrumentation.assembly import assembler
+from tracing.instrumentation.assembly import assembler, unread
 from tracing.instrumentation.patching import instrument
 from tracing.spans.intervals import sums_of, time_once
 from tracing.spans.records import (
@@ -297,7 +297,7 @@ def test_sums_count_each_moment_once(plan, drains, most):
 
 
 def test_time_in_roots_counts_each_moment_once_over_segments(monkeypatch):
-    monkeypatch.setattr(assembler, "SEGMENT_DISPATCHES", 1)
+    monkeypatch.setattr(unread, "SEGMENT_DISPATCHES", 1)
     # A worker that earlier tests have left asks as well.
     drain = assembler.drain
     monkeypatch.setattr(assembler, "drain", lambda: ())

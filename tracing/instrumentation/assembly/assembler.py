@@ -11,20 +11,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tracing.clocks import perf_counter_ns as clock
-from tracing.instrumentation import context
-from tracing.instrumentation.assembly import templates
+from tracing.instrumentation.assembly import templates, unread
 from tracing.instrumentation.assembly.dispatches import interval
 from tracing.instrumentation.assembly.events import DETAILS, OPENINGS, READ
 from tracing.instrumentation.assembly.segments import Segments
 from tracing.instrumentation.assembly.state import Reader, set_block
-from tracing.instrumentation.buffer import VALUES_PER_DISPATCH, ActiveTrace, Buffer
+from tracing.instrumentation.assembly.unread import close, reading_lock
 from tracing.instrumentation.connections.changes import take_waiting
 from tracing.instrumentation.failures import failed
-from tracing.instrumentation.process import process_lock
 from tracing.spans.records import Dispatch, Status, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tracing.instrumentation.buffer import ActiveTrace, Buffer
 
 
 class SoFar(NamedTuple):
@@ -193,10 +193,6 @@ class Assembly(Segments):
         return reader
 
 
-reading_lock: Final = process_lock()
-"""A trace is read by one thread at a time: the worker, or whoever assembles it meanwhile."""
-
-
 def assemble(active: ActiveTrace) -> Trace:
     """Return the finished spans of an ended trace, or its last segment."""
     with reading_lock:
@@ -214,23 +210,6 @@ def assemble(active: ActiveTrace) -> Trace:
             reading.learn(items, finished.dispatches)
         active.let_go()
         return finished
-
-
-def discard(active: ActiveTrace) -> None:
-    """Let go of an ended trace that nobody is going to read."""
-    with reading_lock:
-        close(active)
-        active.let_go()
-
-
-def close(active: ActiveTrace) -> None:
-    """Let go of what an ended trace has recorded.
-
-    Whoever still holds a buffer, a thread that outlives the trace, fills nothing any more.
-    """
-    for buffer in active.buffers:
-        buffer.ended = True
-        buffer.events = buffer.recorded = None
 
 
 def assemble_ended(active: ActiveTrace) -> Trace:
@@ -284,13 +263,11 @@ def sums_so_far(active: ActiveTrace) -> SoFar | None:
         reading_lock.release()
 
 
-SEGMENT_DISPATCHES: Final = 2_000
 SEGMENT_VALUES: Final = 20_000
 """Values that are read at a time: those of so many dispatches, so that a segment stays about as small.
 
 What packs, sorts or writes a segment keeps the interpreter from the traced threads meanwhile.
 """
-SEGMENT_SECONDS: Final = 5.0
 
 
 def drain() -> Iterator[Trace]:
@@ -300,13 +277,8 @@ def drain() -> Iterator[Trace]:
     takes no more memory than a short one. One segment after the other: spans that are alive together
     are what a full garbage collection looks at, while the traced threads wait.
     """
-    for active in list(context.running.values()):
-        if active.end is not None or active.excluded or active.held:
-            continue
-        waiting = sum(len(buffer.recorded or ()) for buffer in active.buffers)
+    for active in unread.due():
         age_ns = active.duration_ns()
-        if waiting < SEGMENT_DISPATCHES * VALUES_PER_DISPATCH and age_ns < SEGMENT_SECONDS * 1e9:
-            continue
         is_read = False
         while not is_read:
             segment = None
@@ -314,8 +286,8 @@ def drain() -> Iterator[Trace]:
                 if active.reading is None:
                     active.reading = Assembly(active)
                 is_read = active.reading.read(most=SEGMENT_VALUES)
-                if active.reading.pending >= SEGMENT_DISPATCHES or (
-                    active.reading.pending and age_ns >= SEGMENT_SECONDS * 1e9
+                if active.reading.pending >= unread.SEGMENT_DISPATCHES or (
+                    active.reading.pending and age_ns >= unread.SEGMENT_SECONDS * 1e9
                 ):
                     segment = active.reading.segment(final=False)
             if segment is not None:

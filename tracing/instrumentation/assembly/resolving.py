@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tracing.instrumentation.assembly.assembler import reading_lock
 from tracing.instrumentation.assembly.details import MAX_PLAIN_KEY
 from tracing.instrumentation.assembly.events import DETAILS, OPENINGS, READ
 from tracing.instrumentation.assembly.knowledge import Knowledge
 from tracing.instrumentation.assembly.recorded import Fate, Receivers, Recorded, RecordedBuffer
+from tracing.instrumentation.assembly.unread import reading_lock
 from tracing.instrumentation.attributes.names import MAX_NAME, exact, qualname_of
 from tracing.instrumentation.attributes.redaction import key_text
 from tracing.instrumentation.connections import missed
