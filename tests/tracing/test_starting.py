@@ -50,7 +50,7 @@ STARTS_WITH = {
     "tracing.store", "tracing.store.models", "tracing.store.models.*",
     *(f"tracing.store.{name}" for name in (
         "columns", "conditions", "deadlines", "digits", "embedded", "fields", "generics", "load", "pages",
-        "queries", "ranges", "rollups", "statistics",
+        "queries", "ranges", "rollups", "statistics", "unmigrated",
     )),
 }  # fmt: skip
 """What setting up may import beside Django and the standard library."""

@@ -9,7 +9,6 @@ import shlex
 import sys
 from contextlib import suppress
 from functools import wraps
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +17,20 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Info, Tags, register
 from django.core.checks import Warning as CheckWarning
 from django.db import DatabaseError, connections
-from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
+from django.urls import (
+    NoReverseMatch,
+    Resolver404,
+    get_resolver,
+    get_script_prefix,
+    resolve,
+    reverse,
+)
 
 from tracing.conf import get_problems, get_settings, retention_in_force, store_alias
 from tracing.conf.parts import HAZARD_RULES
 from tracing.exporters.build import spool_path
 from tracing.instrumentation.connections.neighbours import replaced, signals_with_own_send
+from tracing.instrumentation.in_tests import is_test_run
 from tracing.instrumentation.patching import sends_are_verified
 from tracing.project import MIDDLEWARE, is_overridden
 from tracing.routers import NO_ENGINE, astray
@@ -91,8 +98,9 @@ def check_hazards(**_kwargs: Any) -> list[CheckMessage]:
     """Check the settings of the hazard rules (tracing.W008)."""
     chosen = get_settings()
     told = (chosen.hazards, chosen.hazard_rules, chosen.known_hazards, chosen.budgets)
-    if not any(told) and not entry_points(group=HAZARD_RULES):
-        return []  # The rules are much to import, for nothing.
+    # The rules are much to import for nothing, and the packages much to look through before each test run.
+    if not any(told) and (is_test_run() or not _have_rules()):
+        return []
     from tracing.analysis.hazards import current
 
     return [
@@ -103,6 +111,13 @@ def check_hazards(**_kwargs: Any) -> list[CheckMessage]:
         )
         for problem in current().problems
     ]
+
+
+def _have_rules() -> bool:
+    """Return whether an installed package brings rules."""
+    from importlib.metadata import entry_points
+
+    return bool(entry_points(group=HAZARD_RULES))
 
 
 @register_check(Tags.compatibility, of=("DATABASES", "DATABASE_ROUTERS"))
@@ -214,6 +229,10 @@ def check_viewer(**_kwargs: Any) -> list[CheckMessage]:
     """Check the addresses of the viewer (tracing.I032, tracing.I033)."""
     hint = "urlpatterns = [*tracing_urls(), *urlpatterns]  # from tracing import tracing_urls"
     try:
+        if [getattr(each, "namespace", "") for each in get_resolver().url_patterns[:1]] == [
+            "tracing"
+        ]:
+            return []  # Nothing comes before it, and to reverse() is to compile all routes.
         address = reverse("tracing:traces")
     except NoReverseMatch:
         message = "The viewer has no address: traces are recorded, and no page shows them."

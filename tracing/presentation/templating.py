@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
 from django.template import Context, Engine, RequestContext, TemplateDoesNotExist
@@ -82,8 +83,16 @@ def respond(
     return HttpResponse(drawn, content_type="text/html; charset=utf-8", status=status)
 
 
+_DJANGO_S: Final = "django.template.backends.django.DjangoTemplates"
+
+
 def missing_engine() -> str:
     """Return why the project cannot use our templates; empty if it can."""
+    if any(
+        given.get("BACKEND") == _DJANGO_S and given.get("APP_DIRS") is True
+        for given in settings.TEMPLATES
+    ):
+        return ""  # It is found there, and need not be compiled for that.
     try:
         get_template("tracing/trace_tree.html")
     except (TemplateDoesNotExist, ImproperlyConfigured):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
@@ -17,7 +18,6 @@ from tracing.project import MAKES_TABLES
 
 if TYPE_CHECKING:
     import sqlite3
-    from pathlib import Path
 
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER: Final = 100
@@ -42,9 +42,7 @@ def makes_tables(alias: str) -> bool:
 @cache
 def schema() -> list[tuple[str, list[str]]]:
     """Return (name, statements) of each migration, in order."""
-    from importlib import resources  # noqa: PLC0415 - asked for seldom, and five modules.
-
-    folder = resources.files(__package__) / "schema"
+    folder = Path(__file__).with_name("schema")
     files = sorted((file.name, file) for file in folder.iterdir() if file.name.endswith(".sql"))
     return [
         (name.removesuffix(".sql"), file.read_text(encoding="utf-8").splitlines())

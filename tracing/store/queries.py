@@ -146,7 +146,7 @@ class TraceQuerySet(TraceConditions):
             for keys in chunks(list(keys_of(self.order_by("pk"))), _DELETED_AT_ONCE):
                 with database.transaction():
                     deleted += delete_traces(database, keys)
-        models = apps.get_app_config("tracing").get_models()
+        models = apps.get_app_config("tracing").get_models(include_auto_created=True)
         labels = {model._meta.db_table: model._meta.label for model in models}  # noqa: SLF001
         return deleted.total(), {labels[table]: count for table, count in deleted.items()}
 
