@@ -10,6 +10,7 @@ from msgspec.structs import asdict
 
 from tracing.instrumentation.assembly.assembler import assemble
 from tracing.instrumentation.assembly.resolving import Names, UnwritableError, resolve
+from tracing.instrumentation.connections import receiver_sets
 from tracing.spool.frames import NAMES, Decoder, Encoder, appendable, frames, write_name
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ def by_spool(active: ActiveTrace) -> Trace:
 def assembled(active: ActiveTrace) -> Trace:
     """Return the spans of an ended trace, after proving that they come out of a spool the same."""
     told = None
-    # A signal that a collection takes in between is named otherwise by the second reading.
+    # A signal that goes in between is named otherwise by the second reading: taken by a collection,
+    # or with the last thread that held it.
+    held = [each._signal() for each in receiver_sets._by_parts.values() if each._signal]
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -44,6 +47,7 @@ def assembled(active: ActiveTrace) -> Trace:
             with suppress(UnwritableError, UnicodeEncodeError):
                 told = by_spool(active)
         trace = assemble(active)
+        held.clear()
     finally:
         if was_enabled:
             gc.enable()
