@@ -1,8 +1,9 @@
-"""Speed and size of spans in ClickHouse: ``python benchmarks/clickhouse.py [DISPATCHES]``.
+"""Speed and size of spans in ClickHouse: ``python benchmarks/clickhouse.py [DISPATCHES [ROWS]]``.
 
 The engine is that of chdb (CHDB_PYTHON names a Python that has it), served by ``tests/chdb_server.py`` on
 this machine, so that both share its cores. Traces are a made-up shop's, with one receiver call for each
-dispatch. The exporter's time stands beside that of sending the same blocks, made beforehand.
+dispatch. The exporter's time stands beside that of sending the same blocks, made beforehand, one after the
+other and two at once, as two hosts do.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,14 +53,14 @@ def one_call_each(dispatches: int) -> Iterator[Trace]:
         yield trace
 
 
-def batches(traces: Iterator[Trace]) -> Iterator[list[Trace]]:
-    """Yield *traces* in batches of at least so many rows as the exporter gathers."""
+def batches(traces: Iterator[Trace], most: int = ROWS) -> Iterator[list[Trace]]:
+    """Yield *traces* in batches of at least *most* rows: by default as many as the exporter gathers."""
     batch: list[Trace] = []
     rows = 0
     for trace in traces:
         batch.append(trace)
         rows += 1 + 2 * len(trace.dispatches)
-        if rows >= ROWS:
+        if rows >= most:
             yield batch
             batch, rows = [], 0
     if batch:
@@ -75,8 +78,8 @@ def server_seconds(process: int) -> Callable[[], float]:
     return seconds
 
 
-def measure(url: str, process: int, dispatches: int) -> None:
-    """Print rates and sizes."""
+def measure(url: str, process: int, dispatches: int, rows: int) -> None:
+    """Print rates and sizes, in batches of so many *rows*."""
     from tracing import __version__
     from tracing.exporters.clickhouse.binary import FORMAT
     from tracing.exporters.clickhouse.exporter import ClickHouseExporter
@@ -85,19 +88,30 @@ def measure(url: str, process: int, dispatches: int) -> None:
 
     exporter = ClickHouseExporter(url, database="ours", timeout=600)
     bare = ClickHouseExporter(url, database="bare", timeout=600)
-    for each in (exporter, bare):
+    hosts = [ClickHouseExporter(url, database="hosts", timeout=600) for _ in range(2)]
+    for each in (exporter, bare, hosts[0]):
         each.address.run(Schema(each.address.database).statements())
-    parts = list(batches(one_call_each(dispatches)))
+    parts = list(batches(one_call_each(dispatches), rows))
     count = sum(len(trace.dispatches) for part in parts for trace in part)
     encoder = Encoder("shop", __version__)
     blocks = [encoder.blocks(part) for part in parts]
-    client = bare.address.connect()
+    pairs = list(enumerate(blocks))
 
-    def send() -> None:
-        for number, pair in enumerate(blocks):
+    def send(address: Any, some: list[tuple[int, Any]]) -> None:
+        client = address.connect()
+        for number, pair in some:
             settings = {"insert_deduplication_token": str(number)}
             for block, suffix in zip(pair, ("", "_calls"), strict=True):
-                bare.address.insert(client, block, FORMAT, settings, suffix)
+                address.insert(client, block, FORMAT, settings, suffix)
+        client.close()
+
+    def send_at_once() -> None:
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            list(
+                pool.map(
+                    send, [each.address for each in hosts], [pairs[::2], pairs[1::2]], timeout=600
+                )
+            )
 
     def export() -> None:
         for part in parts:
@@ -105,7 +119,8 @@ def measure(url: str, process: int, dispatches: int) -> None:
 
     seconds = server_seconds(process)
     times = {}
-    for name, work in (("exporter", export), ("bare", send)):
+    ways = {"exporter": export, "bare": partial(send, bare.address, pairs), "at once": send_at_once}
+    for name, work in ways.items():
         cpu, wall, server = times[name] = timed(work, seconds)
         print(
             f"{name:9} {count / wall:9,.0f} dispatches/s   {1e6 * cpu / count:5.1f} us CPU each"
@@ -113,6 +128,7 @@ def measure(url: str, process: int, dispatches: int) -> None:
         )
     sent = sum(len(block) for pair in blocks for block in pair)
     print(f"{sent / count:9.0f} bytes sent each, before they are compressed")
+    client = bare.address.connect()
     size = tell_sizes(client, count)
     ours, _wall, theirs = times["exporter"]
     tell_needs(size, ours / count, theirs / count)
@@ -164,6 +180,7 @@ def tell_needs(size: float, ours: float, theirs: float) -> None:
 
 def main() -> None:
     dispatches = int(sys.argv[1]) if sys.argv[1:] else DISPATCHES
+    rows = int(sys.argv[2]) if sys.argv[2:] else ROWS
     with tempfile.TemporaryDirectory() as scratch:
         configure(Path(scratch), set())
         python = os.environ.get("CHDB_PYTHON", sys.executable)
@@ -171,7 +188,7 @@ def main() -> None:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             try:
                 port = process.stdout.readline().strip() if process.stdout else ""
-                measure(f"http://127.0.0.1:{port}", process.pid, dispatches)
+                measure(f"http://127.0.0.1:{port}", process.pid, dispatches, rows)
             finally:
                 process.kill()
 
