@@ -11,7 +11,7 @@ import pytest
 from django.apps import apps
 from django.core.checks import run_checks
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.urls import re_path
+from django.urls import include, path, re_path
 
 from tracing import checks, tracing_urls
 from tracing.analysis.hazards.ruleset import current
@@ -407,6 +407,16 @@ def test_middleware_behind_others_is_told(settings):
 
 def test_viewer_without_an_address_is_told(settings):
     settings.ROOT_URLCONF = "core.cars.urls"
+
+    assert ids(checks.check_viewer()) == ["tracing.I032"]
+
+
+@pytest.mark.parametrize(
+    "routes", [[], [path("traces/", include(([path("", checks.check_viewer)], "tracing")))]]
+)
+def test_viewer_behind_routes_of_another_of_its_name_is_told(settings, routes):
+    settings.ROOT_URLCONF = types.ModuleType("urls_of_another")
+    settings.ROOT_URLCONF.urlpatterns = routes
 
     assert ids(checks.check_viewer()) == ["tracing.I032"]
 

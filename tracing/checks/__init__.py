@@ -224,15 +224,17 @@ def check_panel(**_kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+_VIEWER = "tracing.viewer.urls"
+
+
 @register_check(Tags.urls, of=("ROOT_URLCONF",))
 def check_viewer(**_kwargs: Any) -> list[CheckMessage]:
     """Check the addresses of the viewer (tracing.I032, tracing.I033)."""
     hint = "urlpatterns = [*tracing_urls(), *urlpatterns]  # from tracing import tracing_urls"
     try:
-        if [getattr(each, "namespace", "") for each in get_resolver().url_patterns[:1]] == [
-            "tracing"
-        ]:
-            return []  # Nothing comes before it, and to reverse() is to compile all routes.
+        for first in get_resolver().url_patterns[:1]:
+            if getattr(getattr(first, "urlconf_name", None), "__name__", "") == _VIEWER:
+                return []  # Nothing comes before it, and to reverse() is to compile all routes.
         address = reverse("tracing:traces")
     except NoReverseMatch:
         message = "The viewer has no address: traces are recorded, and no page shows them."

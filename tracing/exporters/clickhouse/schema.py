@@ -69,6 +69,7 @@ class Schema(NamedTuple):
         window = "replicated_deduplication_window" if self.cluster else ""
         window = window or "non_replicated_deduplication_window"
         made = [f"{altered} MODIFY SETTING {window} = {WINDOW}"]
+        made += [f"{altered} ADD COLUMN IF NOT EXISTS {column}" for column in table.younger]
         if table.moment and self.keep is not None:
             seconds = int(min(self.keep, LONGEST).total_seconds())
             made.append(f"{altered} MODIFY TTL {table.moment} + toIntervalSecond({seconds})")

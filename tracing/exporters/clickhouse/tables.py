@@ -225,6 +225,8 @@ class Table(NamedTuple):
     order: str
     moment: str
     """What its age is counted from."""
+    younger: tuple[str, ...] = ()
+    """Columns that a table of an older collector lacks."""
 
 
 TABLES: Final = (
@@ -237,6 +239,7 @@ TABLES: Final = (
         "PARTITION BY toDate(Timestamp)\n"
         "ORDER BY (ServiceName, toStartOfFiveMinutes(toDateTime(Timestamp)), TraceId, Timestamp)",
         "toDateTime(Timestamp)",
+        ("ScopeName String CODEC(ZSTD(1))", "ScopeVersion String CODEC(ZSTD(1))"),
     ),
     Table(
         "_trace_id_ts",

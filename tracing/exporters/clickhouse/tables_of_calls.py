@@ -146,7 +146,9 @@ _SPAN_COLUMNS: Final = (
 )
 ALL: Final = "\nUNION ALL\n".join(
     (
-        f"SELECT {_SPAN_COLUMNS}, Timestamp AS Sent FROM {{spans}}",  # noqa: S608 - as above.
+        # Older collectors have durations with a sign.
+        f"""SELECT * REPLACE (toUInt64(Duration) AS Duration)
+FROM (SELECT {_SPAN_COLUMNS}, Timestamp AS Sent FROM {{spans}})""",  # noqa: S608 - as above.
         _spans_of_calls(
             "dispatch",
             later="0",

@@ -16,6 +16,7 @@ from tracing.conf import get_settings
 from tracing.exporters.build import build_exporter
 from tracing.exporters.clickhouse.exporter import ClickHouseExporter
 from tracing.exporters.clickhouse.schema import Schema
+from tracing.exporters.clickhouse.tables import VIEWS
 from tracing.exporters.formats import otlp_spans
 from tracing.pipeline import TemporaryError
 from tracing.store.clickhouse.connection import Address
@@ -148,11 +149,25 @@ def test_rows_of_other_writers_stay_and_are_no_receivers(exporter, ask, address)
 
 
 def test_table_of_an_older_collector_takes_what_it_has_columns_for(exporter, ask, address):
-    address.run([f"ALTER TABLE {address.quoted()} MODIFY COLUMN StatusCode String"])
+    address.run(f"DROP VIEW {address.quoted(view.suffix)}" for view in VIEWS)
+    for column in ("ScopeName", "ScopeVersion"):
+        address.run([f"ALTER TABLE {address.quoted()} DROP COLUMN {column}"])
+    address.run(
+        f"ALTER TABLE {address.quoted()} {change}"
+        for change in (
+            "MODIFY COLUMN StatusCode String",
+            "DROP INDEX idx_duration",
+            "MODIFY COLUMN Duration Int64",
+        )
+    )
+    address.run(Schema(address.database).statements())
 
-    exporter.export([plain_trace()])
+    exporter.export([full_trace(), plain_trace()])
 
-    assert ask("SELECT count() FROM {db}.otel_traces_all") == [(3,)]
+    found = "SELECT count(), sum(Duration), any(ScopeName) FROM {db}.otel_traces_all"
+    spans = [*otlp_spans(full_trace()), *otlp_spans(plain_trace())]
+    took = sum(span.end_ns - span.start_ns for span in spans)
+    assert ask(found) == [(len(spans), took, "tracing")]
 
 
 def test_schema_leaves_what_is_there_and_changes_how_long_it_stays(exporter, ask, address):
@@ -201,7 +216,7 @@ def test_command_makes_the_tables_that_the_exporter_writes(engine):
 
     with override_settings(TRACING={"CLICKHOUSE": options}):
         for _ in range(2):
-            assert run("clickhouse-schema", "--apply") == f"31 statements run at {engine}.\n"
+            assert run("clickhouse-schema", "--apply") == f"33 statements run at {engine}.\n"
         exporter = build_exporter("clickhouse", get_settings())
         exporter.export([plain_trace()])
         exporter.shutdown()
